@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 from serving.core.principal import Role, Scope
 from serving.protocol.parts import Body
 from serving.store import tenants, users
+from serving.store.background.webhooks import EVENTS, EventType
 from serving.store.keys import MAX_OVERLAP_S
 
 MAX_LIFE_S = 10 * 366 * 86400
@@ -63,8 +64,16 @@ class KeyRequest(Body):
     expires_in_s: int | None = Field(default=None, ge=1, le=MAX_LIFE_S, description="seconds; left out, it does not")
 
 
+class WebhookRequest(Body):
+    """`POST /v1/admin/webhooks`."""
+
+    url: str = Field(min_length=1, max_length=2048)
+    events: Annotated[list[EventType], Field(min_length=1, max_length=len(EVENTS))]
+    private: bool = Field(default=False, description="its address may be in a private network; the platform's alone")
+
+
 class RotationRequest(Body):
-    """`POST /v1/admin/keys/{key_id}/rotate`."""
+    """`POST /v1/admin/keys/{key_id}/rotate`, and that of webhooks."""
 
     overlap_s: int = Field(
         default=3600, ge=0, le=MAX_OVERLAP_S, description="for how many seconds the old key works on"

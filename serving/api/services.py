@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from serving.api.background.batches import BatchRunner
 from serving.api.background.responses import ResponseRunner
+from serving.api.background.webhooks import WebhookSender
 from serving.api.client_address import address_of
 from serving.api.resumable.buffer import Buffers
 from serving.api.resumable.detaching import Detaching
@@ -60,6 +61,7 @@ from serving.security.provider import Provider
 from serving.security.tokens import TokenVerifier
 from serving.store.background.batches import Batches
 from serving.store.background.responses import BackgroundResponses
+from serving.store.background.webhooks import Webhooks
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.errors import StoreUnavailable
@@ -89,6 +91,9 @@ from serving.telemetry.tracing import Tracer
 
 log = logging.getLogger("headrace.api")
 
+DELIVERIES = 4
+"""Events that a gateway sends at once."""
+
 BATCHES = 4
 """Batches, each of another tenant, that a gateway works on at once; their lines share its places in the background."""
 
@@ -115,6 +120,7 @@ class Services:
         self.responses = Responses(self.database, self.conversations)
         self.background = BackgroundResponses(self.database, self.jobs)
         self.batches = Batches(self.database, self.jobs)
+        self.webhooks = Webhooks(self.database)
         self.tenants = Tenants(self.database)
         self.users = Users(self.database)
         self.keys = Keys(self.database)
@@ -250,8 +256,9 @@ class Services:
         places = self.limits.background_in_flight
         responding = Worker(self.jobs, self._responding.handlers, lane="", concurrency=places)
         batches = Worker(self.jobs, self.batch_runner.handlers, lane="", concurrency=BATCHES)
+        sending = Worker(self.jobs, WebhookSender(self.webhooks).handlers, lane="", concurrency=DELIVERIES)
         async with asyncio.TaskGroup() as group:
-            for worker in (remembering, responding, batches):
+            for worker in (remembering, responding, batches, sending):
                 group.create_task(worker.run())
 
     def configure(self, catalog: Catalog) -> None:

@@ -15,6 +15,7 @@ from serving.core.principal import STACK
 from serving.metering.keeper import Keeper
 from serving.store.background.batches import BATCH
 from serving.store.background.responses import RESPOND
+from serving.store.background.webhooks import DELIVER
 from serving.store.errors import StoreUnavailable
 from serving.store.files import DELETE_BLOB
 from serving.store.jobs.job import COMPACT, ERASE
@@ -29,7 +30,7 @@ PERIOD_S = 30.0
 """Each gateway looks so often; what they see is the same."""
 
 KINDS = frozenset(
-    {BATCH, COMPACT, DELETE_BLOB, DROP_INDEX, ERASE, INGEST, OPTIMIZE, PURGE_INDEX, REMEMBER, RESPOND, UNINDEX}
+    {BATCH, COMPACT, DELETE_BLOB, DELIVER, DROP_INDEX, ERASE, INGEST, OPTIMIZE, PURGE_INDEX, REMEMBER, RESPOND, UNINDEX}
 )
 """Of all jobs: none that waits is 0 from the start, or a queue that is always quick would have no series."""
 

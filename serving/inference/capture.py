@@ -7,11 +7,13 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import orjson
+from sqlalchemy.engine import Connection
 
 from serving.assistants.memory.jobs import MemoryJobs
 from serving.assistants.prompt_version import version
 from serving.config import ServingConfig
 from serving.core.ids import now
+from serving.core.principal import Principal
 from serving.core.uninterrupted import finish
 from serving.engines.router import Route
 from serving.inference.conversation_context import ChatTurn, predecessor_not_found
@@ -23,8 +25,11 @@ from serving.protocol.errors import invalid
 from serving.protocol.responses import ResponseRequest
 from serving.retrieval.types import Hit
 from serving.store import values
+from serving.store.background.webhooks import announce
 from serving.store.captures import Capture, Captures
+from serving.store.conversations import Item, Then
 from serving.store.errors import NotFound
+from serving.store.responses import NewResponse
 
 Body = ChatRequest | CompletionRequest | ResponseRequest
 Place = ChatTurn | ResponseObject
@@ -113,6 +118,8 @@ class _Keeper:
             keeps = hold.for_later or not self._refused
             answer = hold.answer(self._last(outcome), stream=self._body.stream) if keeps else None
             then = hold.keeping(answer, outcome.id, told_of, then)
+        if response is not None and response.body["background"]:
+            then = _announcing(x.caller, response, then)
         if x.charge is not None:
             then = x.charge.counting(then)
         checked = x.guard.version if x.guard is not None and x.guard.whole else None
@@ -140,6 +147,17 @@ class _Keeper:
         if isinstance(self._place, ResponseObject) and not self._body.stream:
             return orjson.dumps(self._place.document())
         return outcome.last()
+
+
+def _announcing(caller: Principal, response: NewResponse, then: Then | None) -> Then:
+    """Returns `then` and what tells the tenant's webhooks of a response that was answered in the background."""
+
+    def both(connection: Connection, added: Sequence[Item]) -> None:
+        if then is not None:
+            then(connection, added)
+        announce(connection, caller.tenant, caller.user, f"response.{response.body['status']}", response.body["id"])
+
+    return both
 
 
 def without_content(capture: Capture) -> Capture:

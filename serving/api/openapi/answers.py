@@ -70,6 +70,9 @@ _BATCH = _object(
     request_counts=_object(None, total=_COUNT, completed=_COUNT, failed=_COUNT),
     metadata=_METADATA,
 )
+_WEBHOOK_FIELDS = {"id": _TEXT, "tenant": _TEXT, "url": _TEXT, "events": _list(_TEXT), "created_at": _COUNT}
+_WEBHOOK = _object("webhook", **_WEBHOOK_FIELDS)
+_NEW_WEBHOOK = _object("webhook", **_WEBHOOK_FIELDS, secret=_TEXT)
 _FILE = _object("file", id=_TEXT, bytes=_COUNT, created_at=_COUNT, filename=_TEXT, purpose=_TEXT, status=_TEXT)
 _COUNTS = _object(None, in_progress=_COUNT, completed=_COUNT, failed=_COUNT, cancelled=_COUNT, total=_COUNT)
 _STORE = _object(
@@ -254,6 +257,11 @@ _ANSWERS: dict[str, Schema] = {
     "admin_users_list_page": _page(_USER),
     "admin_users_get": _USER,
     "admin_users_update": _USER,
+    "admin_webhooks_create": _NEW_WEBHOOK,
+    "admin_webhooks_list_page": _page(_WEBHOOK),
+    "admin_webhooks_get": _WEBHOOK,
+    "admin_webhooks_delete": _deleted("webhook"),
+    "admin_webhooks_rotate": _NEW_WEBHOOK,
     "admin_keys_create": _NEW_KEY,
     "admin_keys_list_page": _page(_KEY),
     "admin_keys_get": _KEY,

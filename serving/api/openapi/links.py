@@ -27,6 +27,7 @@ _MAKERS = {
     "admin_tenants_create": "tenant_id",
     "admin_users_create": "user_id",
     "admin_keys_create": "key_id",
+    "admin_webhooks_create": "webhook_id",
     "erasures_create": "erasure_id",
 }
 """By the operation that makes a thing, the path parameter by which others name it."""

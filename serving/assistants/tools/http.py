@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import codecs
 import json
-import socket
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +16,8 @@ from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict
 from yarl import URL
 
-from serving.assistants.tools.address import may_connect
 from serving.assistants.tools.masking import masked
+from serving.assistants.tools.sockets import GuardedSockets
 from serving.assistants.tools.tool import MAX_ARGUMENTS, MadeTools, Tool, ToolError
 from serving.config import HttpTool
 from serving.core import url
@@ -73,24 +72,6 @@ def _parameters(settings: HttpTool) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": ["url"], "additionalProperties": False}
 
 
-class _Sockets:
-    """Makes sockets to addresses that are allowed, and remembers whether it refused one.
-
-    Only where a socket is made is it known what a name has led to: asked again, a resolver may say something else.
-    """
-
-    def __init__(self, private: bool) -> None:
-        self._private = private
-        self.refused = False
-
-    def __call__(self, address: tuple[Any, ...]) -> socket.socket:
-        family, kind, protocol, _, where = address
-        if not may_connect(where[0], private=self._private):
-            self.refused = True
-            raise PermissionError("the address is not allowed")
-        return socket.socket(family, kind, protocol)
-
-
 class _Requests:
     """Makes the requests of one tool."""
 
@@ -109,7 +90,7 @@ class _Requests:
         body = _encoded(given["body"]) if "body" in given else None
         if body is not None and method in SAFE:
             raise ToolError(f"a request with {method} has no body")
-        sockets = _Sockets(self._settings.private)
+        sockets = GuardedSockets(self._settings.private)
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 secrets = await asyncio.to_thread(self._secrets)
@@ -139,7 +120,7 @@ class _Requests:
             raise ToolError("a secret of this tool cannot be read") from e
 
     async def _request(
-        self, target: url.Url, method: str, body: bytes | None, secrets: Mapping[str, str], sockets: _Sockets
+        self, target: url.Url, method: str, body: bytes | None, secrets: Mapping[str, str], sockets: GuardedSockets
     ) -> str:
         headers = CIMultiDict({"Accept": "text/*, application/json", "User-Agent": "headrace"})
         if body is not None:

@@ -15,6 +15,7 @@ from serving.core.ids import new_id, now
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store import values
+from serving.store.background.webhooks import announce
 from serving.store.errors import Conflict, Lost, NotFound, TooMany
 from serving.store.jobs.job import SERVER_ERROR, Job, Json
 from serving.store.jobs.queue import Jobs
@@ -248,6 +249,7 @@ class Batches:
             }
             await connection.execute(batches.update().where(batches.c.id == batch.id).values(changes))
             await connection.execute(batch_lines.delete().where(batch_lines.c.batch_id == batch.id))
+            await connection.run_sync(announce, batch.tenant, batch.user, f"batch.{status}", batch.id)
         return True
 
     @uninterrupted
@@ -274,6 +276,7 @@ class Batches:
             message = job.error_message if known else "The batch could not be done."
             error = {"code": job.error_code, "message": message, "line": None, "param": None}
             await _set(connection, build(Batch, row), "failed", errors=[error])
+            await connection.run_sync(announce, job.tenant, job.user, "batch.failed", row["id"])
 
 
 def add_line(connection: Connection, batch: Batch, line: Line) -> None:

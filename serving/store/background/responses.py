@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
+from serving.store.background.webhooks import announce
 from serving.store.conversations import Then
 from serving.store.errors import NotFound
 from serving.store.jobs.job import SERVER_ERROR, Job, Json
@@ -108,6 +109,8 @@ async def _change(connection: AsyncConnection, tenant: str, id: str, changes: di
     if row is None:
         return None
     body = row["body"] | changes
+    if body["status"] in ("failed", "cancelled"):
+        await connection.run_sync(announce, tenant, row["user"], f"response.{body['status']}", id)
     await connection.execute(responses.update().where(responses.c.id == id).values(body=body))
     return replace(build(StoredResponse, row), body=body)
 

@@ -14,7 +14,7 @@ from serving.store.relational.tables.answers import (
 from serving.store.relational.tables.audit_log import audit, audit_pseudonyms
 from serving.store.relational.tables.background import RUNNING, UNFINISHED, exports, jobs
 from serving.store.relational.tables.base import CHECKED, ID, IDS, NAME, Base64, Id, Name, meta, metadata
-from serving.store.relational.tables.batches import batch_lines, batches
+from serving.store.relational.tables.batches import batch_lines, batches, webhooks
 from serving.store.relational.tables.documents import files, vector_store_files, vector_stores
 from serving.store.relational.tables.history import (
     conversation_items,
@@ -66,4 +66,5 @@ __all__ = [
     "users",
     "vector_store_files",
     "vector_stores",
+    "webhooks",
 ]

@@ -1,8 +1,8 @@
-"""Batches, and what their lines were answered until they are written to files."""
+"""Batches, what their lines were answered until they are written to files, and where their ends are told."""
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, Double, ForeignKey, Index, Integer, String, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, String, Table, Text
 
 from serving.store.relational.tables.base import ID, NAME, metadata
 
@@ -40,4 +40,19 @@ batch_lines = Table(
     Column("request_id", String(64), nullable=False),
     Column("status_code", Integer, nullable=False),
     Column("body", Text, nullable=False),  # of the answer, JSON
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("events", JSON, nullable=False),
+    Column("private", Boolean, nullable=False),  # whether its address may be in a private network
+    Column("secret", String(64), nullable=False),
+    Column("previous_secret", String(64)),
+    Column("previous_until", Double),
+    Column("created_at", Double, nullable=False),
+    Index("ix_webhooks_tenant_created_at", "tenant", "created_at", "id"),
 )

@@ -1,4 +1,4 @@
-"""Batches: one row each, and one for each answered line."""
+"""Batches, with one row for each answered line, and webhooks."""
 
 from __future__ import annotations
 
@@ -37,6 +37,20 @@ def upgrade() -> None:
     op.create_index("ix_batches_user", "batches", ["tenant", "user", "created_at", "id"])
     op.create_index("ix_batches_created_at", "batches", ["created_at"])
     op.create_index("ix_batches_status", "batches", ["status"])
+    op.create_table(
+        "webhooks",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("tenant", NAME, nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("events", sa.JSON(), nullable=False),
+        sa.Column("private", sa.Boolean(), nullable=False),
+        sa.Column("secret", sa.String(64), nullable=False),
+        sa.Column("previous_secret", sa.String(64)),
+        sa.Column("previous_until", sa.Double()),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhooks")),
+    )
+    op.create_index("ix_webhooks_tenant_created_at", "webhooks", ["tenant", "created_at", "id"])
     op.create_table(
         "batch_lines",
         sa.Column("batch_id", ID, nullable=False),

@@ -1,0 +1,166 @@
+"""Webhooks: where a tenant is told how work in the background ended. Each delivery is a job of the same transaction."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.core.ids import new_id, now
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
+from serving.store.errors import NotFound, TooMany
+from serving.store.jobs.queue import add_job
+from serving.store.relational.database import Database
+from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.tables import webhooks
+
+DELIVER = "deliver_webhook"
+"""Job kind: payload {"webhook_id", "event"}, the document that is sent."""
+
+ATTEMPTS = 30
+"""Of a delivery: with the queue's back-off they take about two hours."""
+
+MAX_WEBHOOKS = 16
+"""Of a tenant: each event is as many jobs."""
+
+EventType = Literal[
+    "response.completed",
+    "response.incomplete",
+    "response.failed",
+    "response.cancelled",
+    "batch.completed",
+    "batch.failed",
+    "batch.expired",
+    "batch.cancelled",
+]
+
+EVENTS: tuple[EventType, ...] = get_args(EventType)
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where events are sent. `private` ones may be in private networks. A secret before is good until `previous_until`.
+
+    Secrets are kept, since every delivery is signed by them; they stay out of `repr`.
+    """
+
+    id: str
+    tenant: str
+    url: str
+    events: list[EventType]
+    private: bool
+    secret: str = field(repr=False)
+    previous_secret: str | None = field(repr=False)
+    previous_until: float | None
+    created_at: float
+
+    def secrets(self, at: float) -> list[str]:
+        """Returns the secrets by which a delivery is signed at unix time `at`."""
+        before = self.previous_secret is not None and at < (self.previous_until or 0)
+        return [self.secret, *([self.previous_secret] if before and self.previous_secret is not None else [])]
+
+
+class Webhooks:
+    """The webhooks of all tenants."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @uninterrupted
+    async def create(self, principal: Principal, *, url: str, events: Sequence[EventType], private: bool) -> Webhook:
+        """Adds a webhook with a new secret; raises `TooMany`."""
+        row = {
+            "id": new_id("wh"),
+            "tenant": principal.tenant,
+            "url": url,
+            "events": sorted(set(events)),
+            "private": private,
+            "secret": _new_secret(),
+            "previous_secret": None,
+            "previous_until": None,
+            "created_at": now(),
+        }
+        count = select(func.count()).where(webhooks.c.tenant == principal.tenant)
+        async with self._database.write() as connection:
+            if (await connection.execute(count)).scalar_one() >= MAX_WEBHOOKS:
+                raise TooMany(f"the tenant has {MAX_WEBHOOKS} webhooks: delete one first")
+            await connection.execute(webhooks.insert().values(row))
+            return await _get(connection, principal.tenant, str(row["id"]))
+
+    @uninterrupted
+    async def get(self, tenant: str, id: str) -> Webhook:
+        """Returns a tenant's webhook; raises `NotFound`."""
+        async with self._database.read() as connection:
+            return await _get(connection, tenant, id)
+
+    @uninterrupted
+    async def list(
+        self, principal: Principal, *, after: str | None = None, limit: int = 20, order: Order = "desc"
+    ) -> Page[Webhook]:
+        """Returns the webhooks of the principal's tenant."""
+        async with self._database.read() as connection:
+            found = await page(
+                connection,
+                select(webhooks),
+                webhooks,
+                principal,
+                after=after,
+                limit=limit,
+                max_limit=100,
+                order=order,
+            )
+        return Page([build(Webhook, row) for row in found.items], found.has_more)
+
+    @uninterrupted
+    async def rotate(self, principal: Principal, id: str, *, overlap_s: float) -> Webhook:
+        """Gives a webhook a new secret; for `overlap_s` deliveries are signed by the one before too."""
+        async with self._database.write() as connection:
+            before = await _get(connection, principal.tenant, id)
+            changes = {
+                "secret": _new_secret(),
+                "previous_secret": before.secret if overlap_s else None,
+                "previous_until": now() + overlap_s if overlap_s else None,
+            }
+            await connection.execute(webhooks.update().where(*_mine(principal.tenant, id)).values(changes))
+            return await _get(connection, principal.tenant, id)
+
+    @uninterrupted
+    async def delete(self, principal: Principal, id: str) -> None:
+        """Deletes a webhook: nothing more is sent there. Raises `NotFound`."""
+        async with self._database.write() as connection:
+            if not (await connection.execute(webhooks.delete().where(*_mine(principal.tenant, id)))).rowcount:
+                raise NotFound("webhook", id)
+
+
+def announce(connection: Connection, tenant: str, user: str, type: str, id: str) -> None:
+    """Adds a delivery to each of a tenant's webhooks that wants it, in the transaction of what it tells of."""
+    at = now()
+    event = {"id": new_id("evt"), "object": "event", "type": type, "created_at": int(at), "data": {"id": id}}
+    wanted = connection.execute(select(webhooks.c.id, webhooks.c.events).where(webhooks.c.tenant == tenant)).all()
+    for webhook, events in wanted:
+        if type in events:
+            about = {"webhook_id": webhook, "event": event}
+            add_job(connection, Principal(tenant, user, id), DELIVER, about, max_attempts=ATTEMPTS)
+
+
+async def _get(connection: AsyncConnection, tenant: str, id: str) -> Webhook:
+    row = (await connection.execute(select(webhooks).where(*_mine(tenant, id)))).mappings().first()
+    if row is None:
+        raise NotFound("webhook", id)
+    return build(Webhook, row)
+
+
+def _mine(tenant: str, id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return webhooks.c.id == id, webhooks.c.tenant == tenant
+
+
+def _new_secret() -> str:
+    """Returns a secret of the Standard Webhooks scheme: `whsec_` and 256 random bits in base 64."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()

@@ -1,0 +1,153 @@
+"""Webhooks: what is told of work in the background, verified by OpenAI's own client."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import httpx
+import openai
+import pytest
+from aiohttp import web
+from sqlalchemy import select
+
+from serving.api.background import webhooks as sending
+from serving.config import Catalog, RemoteModel
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
+from serving.store.background.webhooks import DELIVER, EVENTS
+from serving.store.relational.tables import jobs
+from tests.callers.identity import key_of
+from tests.contract.running import Loop, engine, gateway
+from tests.wait import eventually
+
+OTHER = "whsec_" + "A" * 43 + "="
+
+
+class Receiver:
+    """Answers with `status` and keeps what came; the model beside it says a word, or fails."""
+
+    def __init__(self):
+        self.status = 200
+        self.got = []
+
+    async def take(self, request):
+        self.got.append((await request.read(), dict(request.headers)))
+        return web.Response(status=self.status, headers={"Location": "/elsewhere"})
+
+    async def chat(self, request):
+        body = await request.json()
+        if body["model"] == "fails":
+            return web.json_response({"error": {"message": "no"}}, status=500)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for choice in ('{"index":0,"delta":{"content":"hi"}}', '{"index":0,"delta":{},"finish_reason":"stop"}'):
+            await response.write(b'data: {"id":"x","choices":[' + choice.encode() + b"]}\n\n")
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+
+class World:
+    def __init__(self, receiver, loop, up, port):
+        self.receiver, self.loop, self.up = receiver, loop, up
+        self.url = f"http://127.0.0.1:{port}/hook"
+        self.admin = httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=60)
+        self.sdk = openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0)
+
+    def hook(self, events=EVENTS, **more):
+        made = self.admin.post(
+            "/v1/admin/webhooks", json={"url": self.url, "events": [*events], "private": True} | more
+        )
+        assert made.status_code == 200, made.text
+        return made.json()
+
+    def events(self, secret, id):
+        """Returns the events about an object, as OpenAI's client reads them."""
+        return [
+            event
+            for body, headers in list(self.receiver.got)
+            if (event := self.sdk.webhooks.unwrap(body, headers, secret=secret)).data.id == id
+        ]
+
+    def deliveries(self):
+        work = uninterrupted(self.up.services.database.group_commit)
+        query = select(jobs).where(jobs.c.kind == DELIVER)
+        return self.loop.do(work(lambda connection: connection.execute(query).mappings().all()))
+
+
+@pytest.fixture
+def world(tmp_path):
+    receiver, loop = Receiver(), Loop()
+    app = web.Application()
+    app.router.add_post("/hook", receiver.take)
+    app.router.add_post("/v1/chat/completions", receiver.chat)
+    with engine(loop, app) as port:
+        url = f"http://127.0.0.1:{port}/v1"
+        catalog = Catalog(models=tuple(RemoteModel(name=name, url=url) for name in ("m", "fails")))
+        with gateway(loop, tmp_path, catalog) as up:
+            yield World(receiver, loop, up, port)
+    loop.stop()
+
+
+def test_events_are_signed_and_the_secret_is_shown_once_and_rotated(world):
+    hook = world.hook()
+    secret = hook["secret"]
+    read = world.admin.get(f"/v1/admin/webhooks/{hook['id']}").json()
+    assert "secret" not in read
+    assert [read] == world.admin.get("/v1/admin/webhooks").json()["data"]
+    done = world.sdk.responses.create(model="m", input="hi", background=True)
+    [event] = eventually(lambda: world.events(secret, done.id), "the event comes")
+    assert (event.type, event.object) == ("response.completed", "event")
+    [(body, headers)] = world.receiver.got
+    assert headers["webhook-id"] == event.id
+    assert abs(int(headers["webhook-timestamp"]) - time.time()) < 120
+    with pytest.raises(openai.InvalidWebhookSignatureError):
+        world.sdk.webhooks.unwrap(body, headers, secret=OTHER)
+    with pytest.raises(openai.InvalidWebhookSignatureError):
+        world.sdk.webhooks.unwrap(body + b" ", headers, secret=secret)
+
+    rotated = world.admin.post(f"/v1/admin/webhooks/{hook['id']}/rotate", json={"overlap_s": 60}).json()["secret"]
+    assert rotated != secret
+    failed = world.sdk.responses.create(model="fails", input="hi", background=True)
+    for good in (secret, rotated):
+        with contextlib.suppress(openai.InvalidWebhookSignatureError):
+            [event] = eventually(
+                lambda good=good: (
+                    len(world.receiver.got) == 2 and [world.sdk.webhooks.unwrap(*world.receiver.got[1], secret=good)]
+                ),
+                "the event comes",
+            )
+    for good in (secret, rotated):
+        event = world.sdk.webhooks.unwrap(*world.receiver.got[1], secret=good)
+        assert (event.type, event.data.id) == ("response.failed", failed.id)
+    assert world.admin.delete(f"/v1/admin/webhooks/{hook['id']}").json()["deleted"]
+    assert world.admin.get(f"/v1/admin/webhooks/{hook['id']}").status_code == 404
+
+
+def test_a_delivery_is_tried_until_it_is_taken_and_only_to_those_who_want_it(world):
+    world.receiver.status = 307  # which is not followed
+    secret = world.hook(events=["response.completed"])["secret"]
+    world.hook(events=["batch.completed"])
+    done = world.sdk.responses.create(model="m", input="hi", background=True)
+    [job] = eventually(lambda: [j for j in world.deliveries() if j["error_message"]], "it was not taken")
+    assert "the status 307" in job["error_message"]
+    world.receiver.status = 200
+    eventually(lambda: world.deliveries()[0]["status"] == "succeeded", "it was taken")
+    assert {event.id for event in world.events(secret, done.id)} == {job["payload"]["event"]["id"]}, "the same event"
+    assert len(world.deliveries()) == 1
+
+
+def test_private_addresses_are_the_platforms_alone(world, monkeypatch):
+    who = Principal("acme", "root", "")
+    key = world.loop.do(key_of(world.up.services, who, role="admin"))
+    tenant = httpx.Client(base_url=world.up.url, headers={"Authorization": f"Bearer {key}"}, timeout=60)
+    body = {"url": world.url, "events": ["response.completed"]}
+    assert tenant.post("/v1/admin/webhooks", json=body | {"private": True}).status_code == 403
+    assert tenant.post("/v1/admin/webhooks", json=body).json()["error"]["param"] == "url"
+    for url in ("ftp://a.example/", "https://user:secret@a.example/", "x"):
+        assert tenant.post("/v1/admin/webhooks", json=body | {"url": url}).status_code == 400
+    made = tenant.post("/v1/admin/webhooks", json=body | {"url": world.url.replace("http:", "https:")}).json()
+    webhook = world.loop.do(world.up.services.webhooks.get("acme", made["id"]))
+    with pytest.raises(sending.NotDelivered, match="not allowed"):
+        world.loop.do(sending._send(webhook, {"id": "evt_1"}))
+    assert world.receiver.got == []
