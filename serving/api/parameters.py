@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serving.api.operation import Parameter
-from serving.api.routes.files import PURPOSES
+from serving.api.routes.files import LISTED
 from serving.store.files import MAX_PAGE
 
 RESUMABLE = (Parameter("headrace-resumable", {"type": "string", "enum": ["true", "false"], "default": "false"}),)
@@ -16,7 +16,7 @@ FILES = (
     Parameter("limit", {**LIMIT.schema, "maximum": MAX_PAGE}),
     ORDER,
     AFTER,
-    Parameter("purpose", {"type": "string", "enum": list(PURPOSES)}),
+    Parameter("purpose", {"type": "string", "enum": list(LISTED)}),
 )
 TENANT = Parameter("tenant", {"type": "string", "maxLength": 256})  # whose, for the stack's own key
 OLDEST_FIRST = (LIMIT, Parameter("order", {**ORDER.schema, "default": "asc"}), AFTER)

@@ -200,6 +200,14 @@ def administration(sdk):
     listed = sdk.get("/admin/keys", cast_to=Plain, options=of).model_extra["data"]
     assert {key["id"] for key in listed} == {made.id, second.id}
     assert sdk.post(f"/admin/keys/{second.id}/revoke", cast_to=Plain, options=of).model_extra["revoked_at"]
+    asked = {"url": "https://hooks.example.com/", "events": ["batch.completed"]}
+    hook = sdk.post("/admin/webhooks", body=asked, cast_to=Plain, options=of)
+    assert hook.model_extra["secret"].startswith("whsec_")
+    assert sdk.get(f"/admin/webhooks/{hook.id}", cast_to=Plain, options=of).model_extra["events"] == asked["events"]
+    assert [w["id"] for w in sdk.get("/admin/webhooks", cast_to=Plain, options=of).model_extra["data"]] == [hook.id]
+    second = sdk.post(f"/admin/webhooks/{hook.id}/rotate", body={"overlap_s": 60}, cast_to=Plain, options=of)
+    assert second.model_extra["secret"] != hook.model_extra["secret"]
+    assert sdk.delete(f"/admin/webhooks/{hook.id}", cast_to=Plain, options=of).model_extra["deleted"]
     closed = sdk.post(f"/admin/tenants/{name}", body={"disabled": True}, cast_to=Plain)
     assert closed.model_extra["disabled"]
     made = sdk.post("/admin/erasures", body={"user": "nobody", "dry_run": True}, cast_to=Plain)

@@ -125,7 +125,7 @@ class Made:
 
 
 PLATFORM = "default"
-ADMINISTERED = {"user", "key", "erasure"}
+ADMINISTERED = {"user", "key", "erasure", "webhook"}
 ADMIN_PATHS = {op.path for op in OPERATIONS if op.path.startswith("/v1/admin/")}
 """Half of the requests to these come from who may send them: else most of them would be refused."""
 AGAIN = 5
@@ -157,6 +157,7 @@ KINDS = {
     "tenant_id": "tenant",
     "erasure_id": "erasure",
     "batch_id": "batch",
+    "webhook_id": "webhook",
 }
 """What a parameter of a path names; another parameter names anything."""
 
@@ -176,6 +177,7 @@ UNKNOWN = {
     "tenant": "none",
     "erasure": "job_none",
     "batch": "batch_none",
+    "webhook": "wh_none",
     "quota": "none",
     "model": "none",
 }
@@ -196,6 +198,7 @@ MAKES = {
     "/v1/admin/quotas": "quota",
     "/v1/admin/erasures": "erasure",
     "/v1/batches": "batch",
+    "/v1/admin/webhooks": "webhook",
 }
 
 
@@ -433,6 +436,11 @@ SAID: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "POST /v1/admin/tenants/{tenant_id}": lambda own, shared: {"name": shared},
     "POST /v1/admin/users/{user_id}": lambda own, shared: {"groups": [shared]},
     "POST /v1/admin/keys": lambda own, shared: {"user": "u0", "name": shared},
+    "POST /v1/admin/webhooks": lambda own, shared: {
+        "url": f"https://{shared}.example/",
+        "events": ["response.completed"],
+    },
+    "POST /v1/admin/webhooks/{webhook_id}/rotate": lambda own, shared: {"overlap_s": 0},
     "POST /v1/admin/keys/{key_id}/rotate": lambda own, shared: {"overlap_s": 0},
     "PUT /v1/admin/quotas": lambda own, shared: {
         "quotas": [{"subject": "user", "id": "u0", "window": "day", "measure": "requests", "limit": 10**9}]

@@ -362,6 +362,13 @@ test("tenants, users and keys, which are Headrace's own", async () => {
   assert.equal((await client.get(`/admin/keys/${made.id}`, { query })).rotated_to, second.id);
   assert.equal((await client.get("/admin/keys", { query })).data.length, 2);
   assert.ok((await client.post(`/admin/keys/${second.id}/revoke`, { query })).revoked_at);
+  const asked = { url: "https://hooks.example.com/", events: ["batch.completed"] };
+  const hook = await client.post("/admin/webhooks", { query, body: asked });
+  assert.deepEqual((await client.get(`/admin/webhooks/${hook.id}`, { query })).events, asked.events);
+  assert.equal((await client.get("/admin/webhooks", { query })).data.length, 1);
+  const next = await client.post(`/admin/webhooks/${hook.id}/rotate`, { query, body: { overlap_s: 60 } });
+  assert.notEqual(next.secret, hook.secret);
+  assert.ok((await client.delete(`/admin/webhooks/${hook.id}`, { query })).deleted);
   assert.equal((await client.post(`/admin/tenants/${id}`, { body: { disabled: true } })).disabled, true);
 });
 

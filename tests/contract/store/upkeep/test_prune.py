@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import Table
 
 from serving.config import Retention
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
+from serving.store.background.batches import Batches
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.errors import NotFound
@@ -50,7 +53,12 @@ async def test_each_class_has_its_days(
     response = NewResponse({"id": "resp_1", "output": []}, TURN, "resp_1")
     await captures.record(alice, capture(alice, id="resp_1", session_id="resp_1"), response=response)
     file = await add_file(alice)
+    batches = Batches(database, Jobs(database))
+    asked: dict[str, Any] = {"caller": {}, "endpoint": "/v1/embeddings", "lasts_s": DAY_S, "metadata": None}
+    batch, _ = [await batches.create(alice, input_file_id=file, **asked) for _ in range(2)]
+    await batches.finish(batch, "completed", output_file_id=None, error_file_id=None)  # the other one goes on
     for table in (
+        tables.batches,
         tables.conversations,
         tables.conversation_items,
         tables.responses,
@@ -60,24 +68,28 @@ async def test_each_class_has_its_days(
         await aged(database, table, 2 * DAY_S)
     await conversations.add(alice, lively, TURN)  # a new item keeps an old conversation
     assert Retention() == Retention(captures=90, audit=400)  # documents and conversations go only where that is said
-    assert await prune(Retention(), conversations, responses, captures, files) == {"captures": 0}
-    assert await prune(Retention(captures=None), conversations, responses, captures, files) == {}
+    assert await prune(Retention(), conversations, responses, captures, files, batches) == {"captures": 0}
+    assert await prune(Retention(captures=None), conversations, responses, captures, files, batches) == {}
     kept = Retention(conversations=2.5, captures=2.5, files=2.5)
-    assert await prune(kept, conversations, responses, captures, files) == {
+    assert await prune(kept, conversations, responses, captures, files, batches) == {
         "conversations": 0,
         "responses": 0,
         "captures": 0,
         "files": 0,
+        "batches": 0,
     }
-    assert await prune(Retention(conversations=1.5, captures=None), conversations, responses, captures, files) == {
+    assert await prune(
+        Retention(conversations=1.5, captures=None), conversations, responses, captures, files, batches
+    ) == {
         "conversations": 1,
         "responses": 1,
     }
     assert [c.id for c in (await captures.list(alice)).items] == [loose.id]
     assert len(await conversations.last(alice, lively)) == 4
-    assert await prune(Retention(captures=1.5, files=1.5), conversations, responses, captures, files) == {
+    assert await prune(Retention(captures=1.5, files=1.5), conversations, responses, captures, files, batches) == {
         "captures": 1,
         "files": 1,
+        "batches": 1,
     }
     with pytest.raises(NotFound):
         await files.get(alice, file)
