@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import time
+from typing import Literal
 
 import openai
 
@@ -34,7 +35,7 @@ def document(n: int) -> dict[str, object]:
 
 def begin(client: openai.OpenAI, lines: int) -> str:
     """Begins a batch, and returns its id once lines are being answered."""
-    url = "/v1/chat/completions"
+    url: Literal["/v1/chat/completions"] = "/v1/chat/completions"
     asked = [
         {"custom_id": str(n), "method": "POST", "url": url, "body": {"model": MODEL} | document(n)}
         for n in range(lines)

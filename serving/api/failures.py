@@ -29,7 +29,7 @@ from serving.security.provider import ProviderUnavailable
 from serving.store.errors import (
     Conflict,
     InvalidValue,
-    Lost,
+    LeaseLost,
     NotFound,
     NotOwner,
     PlatformOnly,
@@ -70,7 +70,7 @@ def as_api_error(e: Exception, request_id: str) -> ApiError:
         return conflict(str(e))
     if isinstance(e, TooMany):
         return too_many(str(e), retry_after_s=30)
-    if isinstance(e, Lost):
+    if isinstance(e, LeaseLost):
         return conflict("Another request with this Idempotency-Key took over.")
     if isinstance(e, CollectionNotFound):
         return unavailable("The assistant's documents are not loaded yet.")

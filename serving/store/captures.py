@@ -104,8 +104,8 @@ class Captures:
 
         That is a `turn`, whose items are added to the conversation that it names and passed the guardrails `checked`,
         or a `response`. What is tried `again` takes the place of the capture of an attempt that broke off. Raises
-        `NotFound` when that conversation, the capture's, or the response before it is gone, and `Lost` for a response
-        in the background that is not waited for any more.
+        `NotFound` when that conversation, the capture's, or the response before it is gone, and `LeaseLost` for a
+        response in the background that is not waited for any more.
         """
 
         def work(connection: Connection) -> None:

@@ -116,11 +116,11 @@ class Keys:
         return await self._held(keys.c.hash == hash)
 
     @uninterrupted
-    async def by_id(self, tenant: str, id: str) -> Held | None:
+    async def by_id(self, tenant: str, id: str) -> KeyWithUser | None:
         """As `by_hash`, of a tenant's key with this id."""
         return await self._held(and_(keys.c.tenant == tenant, keys.c.id == id))
 
-    async def _held(self, where: ColumnElement[bool]) -> Held | None:
+    async def _held(self, where: ColumnElement[bool]) -> KeyWithUser | None:
         query = (
             select(keys, users.c.role, users.c.groups, users.c.disabled_at, tenants.c.disabled_at.label("closed_at"))
             .join(users, and_(users.c.tenant == keys.c.tenant, users.c.user == keys.c.user))

@@ -17,7 +17,7 @@ from serving.core.ids import now
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store.conversations import Body, Conversations, Item, add_items
-from serving.store.errors import Lost, NotFound
+from serving.store.errors import LeaseLost, NotFound
 from serving.store.relational.database import Database
 from serving.store.relational.owners import own
 from serving.store.relational.rows import Order, Page, build, part
@@ -183,7 +183,7 @@ def add_response(connection: Connection, principal: Principal, new: NewResponse)
     # What is no longer waited for, because it was cancelled, deleted or answered by another gateway, is not kept.
     answered = responses.update().where(*_mine(principal, new.body["id"]), WAITED_FOR).values(row)
     if connection.execute(answered).rowcount != 1:
-        raise Lost(new.body["id"])
+        raise LeaseLost(new.body["id"])
     return added
 
 

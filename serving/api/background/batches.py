@@ -18,7 +18,7 @@ from serving.security.absent_callers import AbsentCallers, NotAllowedAnyMore
 from serving.store.access import Access
 from serving.store.background.batches import BATCH, Batch, Batches, BatchStatus, Line, add_line
 from serving.store.conversations import Item, Then
-from serving.store.errors import Lost, NotFound
+from serving.store.errors import LeaseLost, NotFound
 from serving.store.files import Files
 from serving.store.idempotency import KeptAnswer
 from serving.store.jobs.counted import counted
@@ -257,11 +257,11 @@ class BatchRunner:
                 )
             output, error = (each[0] if each is not None else None for each in told)
             if not await self._store.finish(batch, status, output_file_id=output, error_file_id=error, errors=errors):
-                raise Lost(batch.id)
+                raise LeaseLost(batch.id)
 
         try:
             await self._database.atomically(end)
-        except Lost:  # it went, or another gateway was quicker
+        except LeaseLost:  # it went, or another gateway was quicker
             for each in told:
                 if each is not None:
                     await self._blobs.delete(owner, each[0])

@@ -17,7 +17,7 @@ from serving.protocol.errors import ApiError
 from serving.protocol.responses import ResponseRequest
 from serving.security.absent_callers import AbsentCallers, NotAllowedAnyMore
 from serving.store.background.responses import RESPOND, BackgroundResponses
-from serving.store.errors import Lost
+from serving.store.errors import LeaseLost
 from serving.store.jobs.counted import counted
 from serving.store.jobs.job import Json
 from serving.store.jobs.worker import Handler, JobContext, PermanentError, Postponed
@@ -95,7 +95,7 @@ class ResponseRunner:
             self._buffers.end(stream)
 
     async def _run(self, x: DetachedExchange, body: ResponseRequest, queued: QueuedResponse, stream: Stream) -> None:
-        """Runs the pipeline until it has answered or nobody waits for that any more; then raises `Lost`."""
+        """Runs the pipeline until it has answered or nobody waits for that any more; then raises `LeaseLost`."""
         running = asyncio.create_task(self._pipeline.response(x, body, queued))
         watching = asyncio.create_task(self._unwanted(x.caller, queued.id, stream))
         try:
@@ -104,7 +104,7 @@ class ResponseRunner:
                 running.result()
             else:
                 x.disconnected = True
-                raise Lost(queued.id)
+                raise LeaseLost(queued.id)
         finally:
             watching.cancel()
             running.cancel()

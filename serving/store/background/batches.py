@@ -16,7 +16,7 @@ from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store import values
 from serving.store.background.webhooks import announce
-from serving.store.errors import Conflict, Lost, NotFound, TooMany
+from serving.store.errors import Conflict, LeaseLost, NotFound, TooMany
 from serving.store.jobs.job import SERVER_ERROR, Job, Json
 from serving.store.jobs.queue import Jobs
 from serving.store.relational.database import Database
@@ -280,13 +280,13 @@ class Batches:
 
 
 def add_line(connection: Connection, batch: Batch, line: Line) -> None:
-    """Keeps the answer of a line within a transaction; raises `Lost` where it has one, or nobody waits for it."""
+    """Keeps the answer of a line within a transaction; raises `LeaseLost` where it has one, or nobody waits for it."""
     waiting = (
         select(batches.c.id).where(batches.c.id == batch.id, batches.c.status.not_in(ENDED)).with_for_update(read=True)
     )
     there = select(batch_lines.c.number).where(batch_lines.c.batch_id == batch.id, batch_lines.c.number == line.number)
     if connection.execute(waiting).first() is None or connection.execute(there).first() is not None:
-        raise Lost(batch.id)
+        raise LeaseLost(batch.id)
     row = {name: getattr(line, name) for name in Line.__slots__}
     connection.execute(batch_lines.insert(), row | {"batch_id": batch.id, "tenant": batch.tenant})
 
