@@ -30,6 +30,7 @@ def dashboard() -> Dashboard:
             Row("Requests", _requests()),
             Row("Where the time goes", _time()),
             Row("State and background work", _state()),
+            Row("Batches", _batches()),
             Row("Alerts", (_alerts(),)),
         ),
     )
@@ -224,19 +225,6 @@ def _state() -> tuple[Panel, ...]:
             steps=(Step(900, "yellow"), Step(3600, "red")),
         ),
         Panel(
-            "Batch lines waiting",
-            "Lines of batches that have no answer yet.",
-            "1",
-            (Target(f"max({series('headrace_batch_lines_waiting')})", "lines"),),
-        ),
-        Panel(
-            "Oldest batch",
-            "Age of the oldest batch that has not ended; a batch expires after a day.",
-            "seconds",
-            (Target(f"max({series('headrace_batch_oldest_seconds')})", "batch"),),
-            steps=(Step(43200, "yellow"), Step(64800, "red")),
-        ),
-        Panel(
             "Backup age",
             "Time since the last successful backup; empty if backups are off.",
             "seconds",
@@ -259,6 +247,33 @@ def _state() -> tuple[Panel, ...]:
             (Target(largest("kube_job_status_failed", "namespace,job_name"), "{{namespace}}/{{job_name}}"),),
             steps=(Step(1, "red"),),
             width=12,
+        ),
+    )
+
+
+def _batches() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Batch lines waiting",
+            "Lines of batches that have no answer yet.",
+            "1",
+            (Target(f"max({series('headrace_batch_lines_waiting')})", "lines"),),
+            width=8,
+        ),
+        Panel(
+            "Batch lines answered",
+            "Lines of batches that were answered per second, well or with an error.",
+            "operations/s",
+            (Target(rate("headrace_batch_lines_total", "outcome"), "{{outcome}}"),),
+            width=8,
+        ),
+        Panel(
+            "Oldest batch",
+            "Age of the oldest batch that has not ended; a batch expires after a day.",
+            "seconds",
+            (Target(f"max({series('headrace_batch_oldest_seconds')})", "batch"),),
+            steps=(Step(43200, "yellow"), Step(64800, "red")),
+            width=8,
         ),
     )
 
