@@ -189,7 +189,7 @@ class Services:
             input_check=InputCheck(self.judges, self.admission, recorder, self.audit),
             sources=ContextSources(self.conversations, self.responses, retriever, self.upstream, self.audit),
             clean=self.clean,
-            documents=DocumentSearch(self.retrieval),
+            documents=DocumentSearch(self.retrieval, self.vector_stores),
             generator=Generator(self.engines, self.upstream),
             recorder=recorder,
             client=self.upstream,

@@ -72,7 +72,7 @@ def _bodies(message: Message, status: str) -> Iterable[dict[str, Any]]:
         return
     parts = _parts(content or (), "output_text" if role == "assistant" else "input_text")
     if parts and (cited := message.get("annotations")):
-        parts[0]["annotations"] = [{"type": "url_citation", **c["url_citation"]} for c in cited]
+        parts[0]["annotations"] = [{"type": c["type"], **c[c["type"]]} for c in cited]
     if message.get("refusal"):
         parts.append({"type": "refusal", "refusal": message["refusal"]})
     calls = message.get("tool_calls") or ()

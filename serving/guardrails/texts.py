@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-_NAMED = frozenset(("type", "name", "format", "required", "dependentRequired", "$ref", "$schema", "$id", "$anchor"))
-"""Fields of a schema that name things. What stands there is read as said where it has spaces or is long."""
+_NAMED = frozenset(
+    ("type", "name", "format", "required", "dependentRequired", "$ref", "$schema", "$id", "$anchor", "vector_store_ids")
+)
+"""Fields of a schema or a tool that name things. What stands there is read as said where it has spaces or is long."""
 
 _NAME_LENGTH = 200
 """What is said in those; names and patterns are only matched."""

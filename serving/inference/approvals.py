@@ -97,7 +97,8 @@ def taint(
     what an assistant said that reads what others wrote.
     """
     assistant = route.assistant
-    reads = (assistant is not None and bool(assistant.knowledge)) or not _OWN_WORDS.issuperset(names)
+    knows = body.knowledge is not None or (assistant is not None and bool(assistant.knowledge))
+    reads = knows or not _OWN_WORDS.issuperset(names)
     said = any(m.role == "tool" or (m.role == "assistant" and reads) or m.attaches for m in body.messages)
 
     def tainted() -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from serving.assistants import prompt
 from serving.engines.router import Route
 from serving.inference.job import CHAT, GenerationJob, sampling_fields
+from serving.inference.reader import BARE
 from serving.inference.request_forms import ParsedRequest
 from serving.protocol.chat import ChatRequest, NamedChoice
 from serving.retrieval.types import Hit
@@ -40,6 +41,8 @@ def _document(body: ChatRequest, route: Route, hits: Sequence[Hit] | None) -> di
         max_tokens = max_tokens or assistant.max_tokens
         if assistant.temperature is not None:
             document.setdefault("temperature", assistant.temperature)
+    elif hits:
+        conversation = prompt.messages(BARE, hits, conversation)
     if max_tokens is not None:
         document["max_tokens"] = max_tokens
     for name in ("logprobs", "top_logprobs", "tool_choice", "parallel_tool_calls"):

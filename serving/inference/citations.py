@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from serving.retrieval.types import Citation, TextSpan
 
+CitationKind = Literal["url_citation", "file_citation"]
+"""OpenAI's kinds of annotations that name a document: with its URL, or as `file_search` has it."""
 
-def citation_fields(citations: Sequence[Citation], unsupported: Sequence[TextSpan], retrieved: int) -> dict[str, Any]:
+
+def citation_fields(
+    citations: Sequence[Citation],
+    unsupported: Sequence[TextSpan],
+    retrieved: int,
+    kind: CitationKind = "url_citation",
+) -> dict[str, Any]:
     """Returns the fields that a message gets beside its text.
 
     `annotations` is OpenAI's list (character indexes in the answer, title, URL of our file route). `headrace`
@@ -16,18 +24,7 @@ def citation_fields(citations: Sequence[Citation], unsupported: Sequence[TextSpa
     and the sentences that nothing supports.
     """
     return {
-        "annotations": [
-            {
-                "type": "url_citation",
-                "url_citation": {
-                    "start_index": c.start_index,
-                    "end_index": c.end_index,
-                    "title": c.title or c.file_name,
-                    "url": f"/v1/files/{c.file_id}/content",
-                },
-            }
-            for c in citations
-        ],
+        "annotations": [{"type": kind, kind: _annotation(c, kind)} for c in citations],
         "headrace": {
             "citations": [
                 {
@@ -45,4 +42,15 @@ def citation_fields(citations: Sequence[Citation], unsupported: Sequence[TextSpa
             "unsupported": [{"start_index": s.start, "end_index": s.end} for s in unsupported],
             "retrieved": retrieved,
         },
+    }
+
+
+def _annotation(citation: Citation, kind: CitationKind) -> dict[str, Any]:
+    if kind == "file_citation":
+        return {"index": citation.end_index, "file_id": citation.file_id, "filename": citation.file_name}
+    return {
+        "start_index": citation.start_index,
+        "end_index": citation.end_index,
+        "title": citation.title or citation.file_name,
+        "url": f"/v1/files/{citation.file_id}/content",
     }

@@ -12,7 +12,7 @@ import orjson
 from serving.assistants.small_talk import is_small_talk
 from serving.config import Assistant
 from serving.engines.router import Route
-from serving.inference.citations import citation_fields
+from serving.inference.citations import CitationKind, citation_fields
 from serving.inference.conversation_context import ConversationContext
 from serving.inference.exchange import Exchange
 from serving.inference.job import GenerationJob
@@ -80,7 +80,11 @@ async def refusal(x: Exchange, assistant: Assistant, context: ConversationContex
 
 
 async def quoted(
-    x: Exchange, retrieval: RetrievalClient, hits: Sequence[Hit], context: ConversationContext | None
+    x: Exchange,
+    retrieval: RetrievalClient,
+    hits: Sequence[Hit],
+    context: ConversationContext | None,
+    kind: CitationKind,
 ) -> DocumentAnswer:
     """Returns the answer that quotes `hits`, after its output checks: what these change is cited anew."""
     answer = quotation(hits)
@@ -93,7 +97,7 @@ async def quoted(
             text = checked.text
             with x.timeline.during("cite"):
                 found = await retrieval.attribute(text, hits)
-    return DocumentAnswer(text, await _fields(x, found, len(hits), context), reason)
+    return DocumentAnswer(text, await _fields(x, found, len(hits), context, kind), reason)
 
 
 async def fixed_answer(x: Exchange, job: GenerationJob, said: DocumentAnswer) -> dict[str, Any] | None:
@@ -122,10 +126,14 @@ async def fixed_answer(x: Exchange, job: GenerationJob, said: DocumentAnswer) ->
 
 
 async def _fields(
-    x: Exchange, found: Attribution, retrieved: int, context: ConversationContext | None
+    x: Exchange,
+    found: Attribution,
+    retrieved: int,
+    context: ConversationContext | None,
+    kind: CitationKind = "url_citation",
 ) -> dict[str, Any]:
     """Returns what stands beside an answer that no model was asked for."""
-    fields = citation_fields(found.citations, found.unsupported, retrieved)
+    fields = citation_fields(found.citations, found.unsupported, retrieved, kind)
     if context is not None:
         await context.count()
         fields["headrace"]["memory"] = context.report

@@ -10,60 +10,79 @@ from serving.assistants.small_talk import is_small_talk
 from serving.assistants.tools.builtin import Search
 from serving.config import Assistant
 from serving.engines.router import Route
-from serving.inference.citations import citation_fields
+from serving.inference.citations import CitationKind, citation_fields
 from serving.inference.conversation_context import ConversationContext
 from serving.inference.document_answers import DocumentAnswer, question_of, quoted
 from serving.inference.exchange import Exchange
+from serving.inference.reader import reader
 from serving.inference.supported_answer import SupportPolicy
 from serving.protocol.chat import ChatRequest
-from serving.protocol.errors import invalid
+from serving.protocol.errors import forbidden, invalid, not_found
 from serving.retrieval.client import RetrievalClient
 from serving.retrieval.quote import quotation as quotation_of
 from serving.retrieval.types import Attribution, Hit
+from serving.store.vector_stores import VectorStores
 from serving.telemetry import metrics
 
 
 class DocumentSearch:
-    """Searches the documents of assistants."""
+    """Searches the documents of assistants, and those that requests name."""
 
-    def __init__(self, retrieval: RetrievalClient) -> None:
+    def __init__(self, retrieval: RetrievalClient, stores: VectorStores) -> None:
         self._retrieval = retrieval
+        self._stores = stores
+
+    async def check(self, x: Exchange, body: ChatRequest, field: str = "knowledge") -> None:
+        """Raises `ApiError` unless the caller may read the vector stores that a request names in `field`."""
+        if body.knowledge is None:
+            return
+        if "data:read" not in x.caller.scopes:
+            raise forbidden("insufficient_scope", "Documents need a key with the scope data:read.", field)
+        ids = body.knowledge.vector_store_ids
+        known = await self._stores.readable_ids(x.caller, ids)
+        if any(id not in known for id in ids):
+            raise not_found("vector store", f"{field}.vector_store_ids")
 
     async def search(
         self, x: Exchange, route: Route, body: ChatRequest, param: str, context: ConversationContext | None
     ) -> Sequence[Hit] | None:
-        """Returns what was found, empty when nothing is good enough, None when the assistant reads nothing."""
-        assistant = route.assistant
-        if assistant is None or not assistant.knowledge:
+        """Returns what was found, empty when nothing is good enough, None when nothing is read to answer."""
+        assistant = reader(route, body)
+        if assistant is None:
             return None
         question = question_of(body)
         if not question:
-            raise invalid("This assistant needs a user message with text.", param)
+            raise invalid("To search documents, a user message with text is needed.", param)
         with x.timeline.during("retrieve"):
             before = _asked_before(body) or (await context.asked_before() if context is not None else "")
-            return await self._readable_hits(x, within_tokens(assistant, body), question, before)
+            return await self._readable_hits(x, within_tokens(assistant, body), body, question, before)
 
-    async def quoted(self, x: Exchange, hits: Sequence[Hit], context: ConversationContext | None) -> DocumentAnswer:
+    async def quoted(
+        self, x: Exchange, hits: Sequence[Hit], context: ConversationContext | None, kind: CitationKind
+    ) -> DocumentAnswer:
         """Returns the answer that quotes `hits`."""
-        return await quoted(x, self._retrieval, hits, context)
+        return await quoted(x, self._retrieval, hits, context, kind)
 
-    def tool(self, x: Exchange, route: Route, found: list[Hit]) -> Search:
+    def tool(self, x: Exchange, route: Route, body: ChatRequest, found: list[Hit]) -> Search:
         """Returns the search that a model itself calls; what it finds is added to `found`."""
-        assistant = route.assistant
+        assistant = reader(route, body)
         if assistant is None:
-            raise AssertionError("only assistants retrieve")
+            raise AssertionError("only what reads documents has this tool")
 
         async def search(query: str) -> Sequence[Hit]:
-            hits = await self._readable_hits(x, assistant, query)
+            hits = await self._readable_hits(x, assistant, body, query)
             known = {hit.chunk_id for hit in found}
             found.extend(hit for hit in hits if hit.chunk_id not in known)
             return hits
 
         return search
 
-    async def _readable_hits(self, x: Exchange, assistant: Assistant, question: str, before: str = "") -> Sequence[Hit]:
+    async def _readable_hits(
+        self, x: Exchange, assistant: Assistant, body: ChatRequest, question: str, before: str = ""
+    ) -> Sequence[Hit]:
         """Returns the chunks that the model may read."""
-        hits = await self._retrieval.context(x.caller, spotlight.budgeted(assistant), question, before)
+        within = spotlight.budgeted(assistant)
+        hits = await self._retrieval.context(x.caller, within, question, before, body.knowledge)
         return hits if x.guard is None else await x.guard.hits(hits)
 
     def policy(self, assistant: Assistant | None, hits: Sequence[Hit] | None) -> SupportPolicy | None:
@@ -78,13 +97,14 @@ class DocumentSearch:
         hits: Sequence[Hit] | None,
         context: ConversationContext | None,
         *,
+        kind: CitationKind,
         slow: bool,
         assistant: Assistant | None = None,
     ) -> AnswerAnnotator | None:
         """Returns what puts citations and memory's report beside an answer, None when there are none."""
         if hits is None and context is None:
             return None
-        return AnswerAnnotator(self._retrieval, x, hits, context, slow=slow, assistant=assistant)
+        return AnswerAnnotator(self._retrieval, x, hits, context, kind=kind, slow=slow, assistant=assistant)
 
 
 class AnswerAnnotator:
@@ -97,6 +117,7 @@ class AnswerAnnotator:
         hits: Sequence[Hit] | None,
         context: ConversationContext | None,
         *,
+        kind: CitationKind,
         slow: bool,
         assistant: Assistant | None = None,
     ) -> None:
@@ -105,6 +126,7 @@ class AnswerAnnotator:
         self._x = x
         self._hits = hits
         self._context = context
+        self._kind: CitationKind = kind
         self.slow = slow
 
     async def annotate(self, texts: dict[int, str]) -> dict[int, dict[str, Any]]:
@@ -115,7 +137,7 @@ class AnswerAnnotator:
             if self._hits:
                 found = await self._attribution(text, self._hits)
                 metrics.unsupported.labels(self._x.model).inc(len(found.unsupported))
-                fields[index] = citation_fields(found.citations, found.unsupported, len(self._hits))
+                fields[index] = citation_fields(found.citations, found.unsupported, len(self._hits), self._kind)
             elif self._hits is not None:
                 fields[index] = citation_fields((), (), 0)
             if self._context is not None:

@@ -19,12 +19,20 @@ from serving.inference.capture import AnswerRecorder
 from serving.inference.charging import charged
 from serving.inference.chat_job import chat_job
 from serving.inference.conversation_context import ContextSources
-from serving.inference.document_answers import DocumentAnswer, answers_courtesy, courtesy, fixed_answer, refusal
+from serving.inference.document_answers import (
+    DocumentAnswer,
+    answers_courtesy,
+    courtesy,
+    fixed_answer,
+    question_of,
+    refusal,
+)
 from serving.inference.document_search import DocumentSearch
 from serving.inference.exchange import Exchange
 from serving.inference.generation import Generator
 from serving.inference.input_check import InputCheck
 from serving.inference.job import GenerationJob, sampling_fields
+from serving.inference.reader import BARE
 from serving.inference.request_forms import Body, ChatForm, Form, ParsedRequest, ResponseForm
 from serving.inference.responses.object import QueuedResponse
 from serving.inference.strategy_choice import choose, searches_by_itself, tools_of
@@ -155,7 +163,7 @@ class Pipeline:
                 if answers_courtesy(route, read.asked.chat):
                     return 0
                 hits = await self._search(x, read)
-                if hits is not None and (not hits or _quotes(route)):
+                if _refuses(read, hits) or (hits is not None and _quotes(route)):
                     return 0
                 return await self._generator.count(x, chat_job(read.asked, route, hits))
 
@@ -174,6 +182,8 @@ class Pipeline:
                 # Samples that vote need the excerpts before; ReAct alone asks for what it needs.
                 small_talk = read.asked.searches and answers_courtesy(route, read.asked.chat)
                 hits = None if small_talk or self._asks_itself(read) else await self._search(x, read)
+                if hits is not None and read.asked.chat.knowledge is not None:
+                    form.searched(question_of(read.asked.chat), hits)
                 job = self._job(x, read, hits)
                 x.timeline.end_of("prompt")
                 said = await self._unasked(x, read, hits, small_talk=small_talk)
@@ -183,17 +193,13 @@ class Pipeline:
         self, x: Exchange, read: _Read, hits: Sequence[Hit] | None, *, small_talk: bool
     ) -> DocumentAnswer | None:
         """Returns the answer that no model is asked for, None where one is."""
-        assistant, context = read.route.assistant, read.asked.context
-        if assistant is None:
-            return None
+        assistant, context = read.route.assistant or BARE, read.asked.context
         if small_talk:
             return await courtesy(x, assistant, context)
-        if hits is None:
-            return None
-        if not hits:
+        if _refuses(read, hits):
             return await refusal(x, assistant, context)
-        if read.strategy is None and assistant.unsupported == "quote":
-            return await self._documents.quoted(x, hits, context)
+        if hits and read.strategy is None and assistant.unsupported == "quote":
+            return await self._documents.quoted(x, hits, context, read.asked.citations)
         return None
 
     def _resolve(self, x: Exchange, view: CatalogView, name: str) -> Route:
@@ -219,6 +225,7 @@ class Pipeline:
             body = await self._input_check.check(x, view.rails, route, form.body, answers=answers)
         screen = HistoryChecker.for_guard(x.guard, self._clean)
         asked = await form.read(x, route, body, view.rails.instructions(route.assistant, x.caller), screen)
+        await self._documents.check(x, asked.chat, asked.fields.get("knowledge", "knowledge"))
         strategy = choose(route, asked.chat, asked.fields)
         approvals = GivenApprovals(self._approvals, self._used_approvals, x.caller, route, asked.chat.approvals or ())
         return _Read(view, route, asked, strategy, approvals)
@@ -240,7 +247,9 @@ class Pipeline:
         shown = found if searches else hits
         job = replace(
             chat_job(asked, route, hits),
-            annotator=self._documents.annotator(x, shown, asked.context, slow=bool(hits), assistant=route.assistant),
+            annotator=self._documents.annotator(
+                x, shown, asked.context, kind=asked.citations, slow=bool(hits), assistant=route.assistant
+            ),
             keeper=self._recorder.keeper(x, route, asked.body, shown, asked.place),
         )
         policy = self._documents.policy(route.assistant, shown)
@@ -251,7 +260,7 @@ class Pipeline:
             return replace(job, solver=solver, effort=solver.effort(job.document))
         tainted = taint(route, tools_of(route), asked.chat, hits, asked.context)
         acting = Acting(read.view.tools, read.approvals, tainted)
-        tool = self._documents.tool(x, route, found) if searches else None
+        tool = self._documents.tool(x, route, asked.chat, found) if searches else None
         runner = StrategyRunner(self._client, self._sandbox, read.strategy, tools_of(route), tool, acting, policy)
         memory = runner.leaving_room(job.memory) if job.memory is not None else None
         return replace(job, solver=runner, memory=memory, effort=read.strategy.tokens)
@@ -277,3 +286,12 @@ class Pipeline:
 def _quotes(route: Route) -> bool:
     """Whether the assistant answers with quotes of its documents."""
     return route.assistant is not None and route.assistant.unsupported == "quote"
+
+
+def _refuses(read: _Read, hits: Sequence[Hit] | None) -> bool:
+    """Whether nothing was found to answer from. A model that is given functions may find it by them.
+
+    An assistant that reads documents of its own answers from documents alone.
+    """
+    assistant, tools = read.route.assistant, read.asked.chat.tools
+    return hits is not None and not hits and (not tools or (assistant is not None and bool(assistant.knowledge)))

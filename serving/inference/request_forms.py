@@ -15,6 +15,7 @@ from serving.engines.router import Route
 from serving.guardrails.history import HistoryChecker
 from serving.inference.admission import Admission
 from serving.inference.capture import AnswerRecorder, Place
+from serving.inference.citations import CitationKind
 from serving.inference.conversation_context import ChatTurn, ContextSources, ConversationContext, predecessor_not_found
 from serving.inference.exchange import Exchange
 from serving.inference.relay import Relay
@@ -24,6 +25,7 @@ from serving.inference.responses.object import QueuedResponse, ResponseObject
 from serving.protocol.chat import ChatRequest
 from serving.protocol.errors import invalid
 from serving.protocol.responses import ResponseRequest
+from serving.retrieval.types import Hit
 from serving.store.errors import NotFound
 from serving.store.responses import NewResponse, StoredResponse
 
@@ -36,7 +38,8 @@ class ParsedRequest:
 
     `body` is the request after its guardrails. `place` keeps the answer, and `relay` streams it where it is not
     streamed as a chat. `fields` are those of the request that are called something else in a chat, and `param` is the
-    one that holds what is asked. `searches` says whether documents are searched for it.
+    one that holds what is asked. `searches` says whether documents are searched for it, and `citations` how its answer
+    cites them.
     """
 
     id: str
@@ -48,6 +51,7 @@ class ParsedRequest:
     fields: Mapping[str, str]
     param: str
     searches: bool
+    citations: CitationKind = "url_citation"
 
 
 class Form(Protocol[Body]):
@@ -63,6 +67,10 @@ class Form(Protocol[Body]):
         self, x: Exchange, route: Route, body: Body, instructions: Instructions, screen: HistoryChecker | None
     ) -> ParsedRequest:
         """Returns what is asked by `body`, which guardrails have checked; raises `ApiError`."""
+        ...
+
+    def searched(self, question: str, hits: Sequence[Hit]) -> None:
+        """Takes note of a search that the request asks for, and of what it found."""
         ...
 
 
@@ -86,11 +94,14 @@ class ChatForm:
             turn = ChatTurn(self._sources, x.caller, route.assistant, body, instructions=instructions, screen=screen)
         return ParsedRequest(new_id("chatcmpl"), body, body, turn, turn, None, {}, "messages", searches=True)
 
+    def searched(self, question: str, hits: Sequence[Hit]) -> None:
+        """Takes no note: a chat has no place for it."""
+
 
 class ResponseForm:
     """A response. `response` is the object that answers it, from `read` on."""
 
-    FIELDS: Mapping[str, str] = {"messages": "input", "response_format": "text.format"}
+    FIELDS: Mapping[str, str] = {"messages": "input", "response_format": "text.format", "knowledge": "tools"}
 
     def __init__(
         self,
@@ -163,7 +174,13 @@ class ResponseForm:
             x.error_frame = relay.failed
         # What a tool returned is no question.
         searches = not earlier or any(m.role == "user" for m in chat.messages)
-        return ParsedRequest(response.id, body, chat, context, response, relay, self.FIELDS, "input", searches)
+        cites: CitationKind = "file_citation" if chat.knowledge is not None else "url_citation"
+        return ParsedRequest(response.id, body, chat, context, response, relay, self.FIELDS, "input", searches, cites)
+
+    def searched(self, question: str, hits: Sequence[Hit]) -> None:
+        """Has it stand in the response as a call of `file_search`."""
+        if self.response is not None:
+            self.response.searched(question, hits)
 
     async def _goes_on_from(
         self, x: Exchange, body: ResponseRequest, screen: HistoryChecker | None

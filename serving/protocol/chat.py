@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from serving.config import StrategyKind
 from serving.protocol.json_schema_limits import BoundedSchema, WithinPartsBudget
+from serving.protocol.knowledge import Knowledge
 from serving.protocol.parts import (
     Body,
     CacheOption,
@@ -179,12 +180,13 @@ ApprovalId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)]
 class ChatRequest(Sampling):
     """`POST /v1/chat/completions`.
 
-    Three fields are ours: what `conversation` holds comes before the messages, `strategy` is how to come
-    to the answer, and `approvals` are ids of calls of tools that may be made.
+    Four fields are ours: what `conversation` holds comes before the messages, `knowledge` is searched for the question,
+    `strategy` is how to come to the answer, and `approvals` are ids of calls of tools that may be made.
     """
 
     messages: Annotated[list[Message], Field(fail_fast=True)] = Field(min_length=1)
     conversation: ConversationId | ConversationReference | None = None
+    knowledge: Knowledge | None = None
     strategy: StrategyKind | None = None
     approvals: list[ApprovalId] | None = Field(
         default=None,

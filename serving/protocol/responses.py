@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, field_validator
 
 from serving.config import StrategyKind
 from serving.protocol.chat import ApprovalId, ConversationId, ConversationReference, Function, JsonSchema, TextFormat
 from serving.protocol.conversations import FunctionCallItem, FunctionCallOutputItem, MessageItem, item_type
 from serving.protocol.json_schema_limits import WithinPartsBudget
+from serving.protocol.knowledge import FileSearchChoice, FileSearchTool
 from serving.protocol.parts import (
     Body,
     CacheOption,
@@ -43,12 +44,19 @@ class ItemReference(Body):
     id: str = Field(min_length=1, max_length=64)
 
 
+class FileSearchCallItem(Body):
+    """A search that an earlier answer was made from. It is treated as reasoning is."""
+
+    type: Literal["file_search_call"]
+
+
 InputItem = Annotated[
     Annotated[MessageItem, Tag("message")]
     | Annotated[FunctionCallItem, Tag("function_call")]
     | Annotated[FunctionCallOutputItem, Tag("function_call_output")]
     | Annotated[ReasoningItem, Tag("reasoning")]
-    | Annotated[ItemReference, Tag("item_reference")],
+    | Annotated[ItemReference, Tag("item_reference")]
+    | Annotated[FileSearchCallItem, Tag("file_search_call")],
     Discriminator(item_type),
 ]
 
@@ -60,16 +68,18 @@ Input = Annotated[
 
 
 class FunctionTool(Function):
-    """A function that the model may call; tools of other types are not there."""
+    """A function that the model may call."""
 
     type: Literal["function"]
 
-    @model_validator(mode="before")
-    @classmethod
-    def _function(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("type") != "function":
-            raise ValueError("Only tools of the type function are supported.")
-        return value
+
+def _known_type(value: Any) -> Any:
+    if isinstance(value, dict) and value.get("type") not in ("function", "file_search"):
+        raise ValueError("Only tools of the types function and file_search are supported.")
+    return value
+
+
+ResponseTool = Annotated[FunctionTool | FileSearchTool, Field(discriminator="type"), BeforeValidator(_known_type)]
 
 
 class FunctionChoice(Body):
@@ -131,8 +141,8 @@ class ResponseRequest(Body):
         Annotated[int, Field(ge=0, le=0)] | None,
         Refused("Log probabilities are not supported here: ask for a chat completion."),
     ] = None
-    tools: Annotated[list[FunctionTool], Field(fail_fast=True, max_length=128), WithinPartsBudget] | None = None
-    tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
+    tools: Annotated[list[ResponseTool], Field(fail_fast=True, max_length=128), WithinPartsBudget] | None = None
+    tool_choice: Literal["none", "auto", "required"] | FunctionChoice | FileSearchChoice | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
     metadata: Metadata | None = None
@@ -166,6 +176,18 @@ class ResponseRequest(Body):
         return self.store is not False
 
     @property
+    def functions(self) -> list[FunctionTool]:
+        """The functions among its tools."""
+        return [tool for tool in self.tools or () if isinstance(tool, FunctionTool)]
+
+    @property
+    def file_search(self) -> FileSearchTool | None:
+        """The search among its tools, None where it chooses to call no tool."""
+        if self.tool_choice == "none":
+            return None
+        return next((tool for tool in self.tools or () if isinstance(tool, FileSearchTool)), None)
+
+    @property
     def conversation_id(self) -> str | None:
         """The conversation that it is said in."""
         given = self.conversation
@@ -175,6 +197,13 @@ class ResponseRequest(Body):
     @classmethod
     def _stream(cls, value: Any) -> Any:
         return False if value is None else value
+
+    @field_validator("tools")
+    @classmethod
+    def _tools(cls, value: list[FunctionTool | FileSearchTool] | None) -> list[FunctionTool | FileSearchTool] | None:
+        if sum(isinstance(tool, FileSearchTool) for tool in value or ()) > 1:
+            raise ValueError("One tool of the type file_search names all vector stores.")
+        return value
 
     @field_validator("include")
     @classmethod

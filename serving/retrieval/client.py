@@ -14,6 +14,7 @@ from ray.serve.exceptions import RayServeException
 from serving.config import Assistant, Catalog, KnowledgeAccess
 from serving.core.principal import Principal
 from serving.protocol.filters import Filter
+from serving.protocol.knowledge import Knowledge
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.types import MAX_QUESTION, Attribution, Hit
 from serving.telemetry import tracing
@@ -39,24 +40,34 @@ class RetrievalClient:
         """Takes in who may be told of which collection."""
         self._access = {collection.name: collection.access for collection in catalog.collections or ()}
 
-    async def context(self, principal: Principal, assistant: Assistant, question: str, before: str = "") -> list[Hit]:
+    async def context(
+        self,
+        principal: Principal,
+        assistant: Assistant,
+        question: str,
+        before: str = "",
+        knowledge: Knowledge | None = None,
+    ) -> list[Hit]:
         """Returns the chunks for an assistant's prompt, best first; none when nothing is good enough.
 
         `before` is what the user said before the question, of which the first `MAX_QUESTION` characters count.
-        Collections that the principal may not be told of are not searched. Raises `CollectionNotFound` when one of the
-        others is not there.
+        `knowledge` names vector stores that are searched too. Collections that the principal may not be told of are
+        not searched, nor are vector stores that it may not read. Raises `CollectionNotFound` when one of the other
+        collections is not there.
         """
         access = self._access
         who = principal.tenant, principal.user, principal.groups
         told = tuple(name for name in assistant.knowledge if name not in access or access[name].allows(*who))
-        if not told:
+        if not told and knowledge is None:
             return []
         granted = tuple(name for name in told if name in access)
         if told != assistant.knowledge:
             assistant = assistant.model_copy(update={"knowledge": told})
         question = question[:MAX_QUESTION]
         with tracing.span("retrieval", {"gen_ai.operation.name": "retrieval"}) as span:
-            hits: list[Hit] = await self._call("context", principal, assistant, question, granted, before)
+            # What is not asked for is not passed on: replicas of the release before do not know it.
+            more = (before, knowledge) if knowledge is not None else (before,) if before else ()
+            hits: list[Hit] = await self._call("context", principal, assistant, question, granted, *more)
             if span is not None:
                 span.set({"headrace.retrieval.chunks": len(hits)})
                 span.content("gen_ai.retrieval.query.text", question)

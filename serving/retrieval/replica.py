@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from serving.config import Assistant, ServingConfig
 from serving.core.principal import STACK, Principal
 from serving.protocol.filters import Filter
+from serving.protocol.knowledge import Knowledge
 from serving.retrieval.cite import attribute
 from serving.retrieval.embed import Embedder
 from serving.retrieval.errors import CollectionNotFound
@@ -147,31 +148,33 @@ class RetrievalReplica:
         question: str,
         granted: Collection[str] = (),
         before: str = "",
+        knowledge: Knowledge | None = None,
     ) -> list[Hit]:
         """Returns the chunks for an assistant's prompt, best first; none when nothing is good enough.
 
         Collections are the stack's own tenant's. What is in those that are `granted` to the principal is found as the
-        stack's own user finds it; in the others, users of other tenants find what has no list. A question with a
-        message `before` it is searched for alone and behind that message.
+        stack's own user finds it; in the others, users of other tenants find what has no list. The vector stores of
+        `knowledge` are searched as the principal itself searches them. A question with a message `before` it is
+        searched for alone and behind that message.
         """
-        stores = [(await self._store_named(name), name in granted) for name in assistant.knowledge]
+        named = [(await self._store_named(name), name in granted) for name in assistant.knowledge]
         stack = Principal(STACK, ADMIN, principal.key_id)
-        if principal.tenant != STACK:
-            principal = Principal(STACK, user="", key_id=principal.key_id)
+        guest = principal if principal.tenant == STACK else Principal(STACK, user="", key_id=principal.key_id)
+        own = tuple(dict.fromkeys(knowledge.vector_store_ids)) if knowledge is not None else ()
+        filters = knowledge.filters if knowledge is not None else None
         texts = [question, f"{before[-EARLIER:]}\n{question}"] if before else [question]
         vectors = await asyncio.to_thread(self._embedder.embed, texts)
         count = DEPTH if before else assistant.top_k
-        searches = [
-            self._search(stack if allowed else principal, store, text, vector, count)
-            for text, vector in zip(texts, vectors, strict=True)
-            for store, allowed in stores
-        ]
+        searches = []
+        for text, vector in zip(texts, vectors, strict=True):
+            searches += [self._search(stack if told else guest, id, text, vector, count) for id, told in named]
+            searches += [self._search_own(principal, id, text, vector, count, filters) for id in own]
         found = await asyncio.gather(*searches)
-        alone, joined = (
-            [hit for hits in part for hit in hits] for part in (found[: len(stores)], found[len(stores) :])
-        )
+        each = len(named) + len(own)
+        alone, joined = ([hit for hits in part for hit in hits] for part in (found[:each], found[each:]))
         hits = fuse_follow_up(alone, joined) if before else sorted(alone, key=lambda hit: -hit.score)
-        hits = hits[: assistant.top_k]
+        least = knowledge.score_threshold if knowledge is not None else 0.0
+        hits = [hit for hit in hits if hit.score >= least][: assistant.top_k]
         metrics.retrieval_score.observe(max((hit.dense_score for hit in hits), default=0.0))
         return await asyncio.to_thread(for_prompt, question, hits, assistant, self._embedder)
 
@@ -180,10 +183,7 @@ class RetrievalReplica:
     ) -> list[Hit]:
         """Returns the best chunks of one vector store, of those files whose attributes pass the filter."""
         vector = (await asyncio.to_thread(self._embedder.embed, [query]))[0]
-        try:
-            return await self._search(principal, store_id, query, vector, count, filters)
-        except CollectionNotFound:  # nothing was ingested yet
-            return []
+        return await self._search_own(principal, store_id, query, vector, count, filters)
 
     async def attribute(self, answer: str, hits: Sequence[Hit]) -> Attribution:
         """Returns which sentences of `answer` the hits support."""
@@ -196,6 +196,20 @@ class RetrievalReplica:
     def _embed(self, texts: list[str], whole: bool) -> tuple[NDArray[np.float32], int]:
         vectors = self._embedder.embed_whole(texts) if whole else self._embedder.embed(texts)
         return vectors, sum(map(self._embedder.count_tokens, texts))
+
+    async def _search_own(
+        self,
+        principal: Principal,
+        store_id: str,
+        query: str,
+        vector: NDArray[np.float32],
+        count: int,
+        filters: Filter | None,
+    ) -> list[Hit]:
+        try:
+            return await self._search(principal, store_id, query, vector, count, filters)
+        except CollectionNotFound:  # nothing was ingested yet
+            return []
 
     async def _search(
         self,

@@ -64,7 +64,7 @@ class StoredResponse:
     @property
     def items(self) -> list[dict[str, Any]]:
         """What was said in it, oldest first."""
-        return [*self.input, *_output_without_reasoning(self.body)]
+        return [*self.input, *_shown_again(self.body)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ def add_response(connection: Connection, principal: Principal, new: NewResponse)
 
     Raises `NotFound` when the conversation, or the response before it, is not there any more.
     """
-    items = [*new.input, *_output_without_reasoning(new.body)]
+    items = [*new.input, *_shown_again(new.body)]
     head, *begun = split(items)
     first = bool(head) and new.previous_id is None and new.conversation_id is None
     if new.previous_id is not None:
@@ -209,9 +209,9 @@ def _row(principal: Principal, new: NewResponse, *, before: int | None, turns: i
     }
 
 
-def _output_without_reasoning(body: Body) -> list[dict[str, Any]]:
-    """Returns a response's output without its reasoning, which nobody is shown again."""
-    return [item for item in body["output"] if item["type"] != "reasoning"]
+def _shown_again(body: Body) -> list[dict[str, Any]]:
+    """Returns a response's output without its reasoning and its searches, which no model is shown again."""
+    return [item for item in body["output"] if item["type"] not in ("reasoning", "file_search_call")]
 
 
 def split(items: Sequence[Body]) -> list[list[Body]]:

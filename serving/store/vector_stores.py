@@ -94,6 +94,14 @@ class VectorStores:
             return await rows.get(connection, principal, id)
 
     @uninterrupted
+    async def readable_ids(self, principal: Principal, ids: Sequence[str]) -> set[str]:
+        """Returns which of `ids` are stores that the principal may read."""
+        of = vector_stores.c
+        query = select(of.id).where(of.id.in_(ids), readable(vector_stores, principal))
+        async with self._database.read() as connection:
+            return set((await connection.execute(query)).scalars())
+
+    @uninterrupted
     async def list(
         self,
         principal: Principal,

@@ -56,7 +56,8 @@ _RESPONSE = _object(
     previous_response_id=_MAYBE,
     metadata=_METADATA,
 )
-_ITEM = _object(None, id=_TEXT, type={"enum": ["message", "function_call", "function_call_output", "reasoning"]})
+_ITEMS = ["message", "function_call", "function_call_output", "reasoning", "file_search_call"]
+_ITEM = _object(None, id=_TEXT, type={"enum": _ITEMS})
 _BATCH = _object(
     "batch",
     id=_TEXT,

@@ -29,13 +29,13 @@ class ResponseRelay(Relay):
         self._response = response
         self._sequence = first
         self._left = first  # events that have left: the number of the next one if the stream fails
-        self._reasoning: list[dict[str, Any]] = []
+        self._before: list[dict[str, Any]] = []  # items that no engine said: searches, and steps of a strategy
         self._opened: dict[str, str] = {}  # ids of items, in order
         self._text_head = b""
         self._beside: dict[str, Any] = {}
 
     def head(self) -> bytes:
-        """Returns the events that say that the response is there and under way."""
+        """Returns the events that say that the response is there and under way, and what was searched for it."""
         document = self._response.document()
         events = b""
         if document["background"]:
@@ -45,6 +45,7 @@ class ResponseRelay(Relay):
         else:
             events += self._of_response("response.created")
         events += self._of_response("response.in_progress")
+        events += b"".join(map(self._search, self._response.searches))
         self._left = self._sequence
         return events
 
@@ -60,7 +61,7 @@ class ResponseRelay(Relay):
         [part] = item["summary"]
         place = {"item_id": item["id"], "output_index": len(self._opened)}
         here = {**place, "summary_index": 0}
-        self._reasoning.append(item)
+        self._before.append(item)
         self._opened[item["id"]] = item["id"]
         begun = {**item, "summary": [], "status": "in_progress"}
         events = [
@@ -72,6 +73,19 @@ class ResponseRelay(Relay):
             self._event("response.output_item.done", output_index=place["output_index"], item=item),
         ]
         self._left = self._sequence
+        return b"".join(events)
+
+    def _search(self, item: dict[str, Any]) -> bytes:
+        """Returns the events of a search, which was made before the stream began."""
+        index = len(self._opened)
+        place = {"item_id": item["id"], "output_index": index}
+        self._before.append(item)
+        self._opened[item["id"]] = item["id"]
+        begun = {**item, "results": None, "status": "in_progress"}
+        events = [self._event("response.output_item.added", output_index=index, item=begun)]
+        for state in ("in_progress", "searching", "completed"):
+            events.append(self._event(f"response.file_search_call.{state}", **place))
+        events.append(self._event("response.output_item.done", output_index=index, item=item))
         return b"".join(events)
 
     def annotate(self, fields: dict[int, dict[str, Any]]) -> None:
@@ -98,8 +112,8 @@ class ResponseRelay(Relay):
             items[n] = {"id": self._opened[key], **item}
         places = list(self._opened.values())
         items.sort(key=lambda item: places.index(item["id"]))
-        out += [self._close(index, item) for index, item in enumerate(items, len(self._reasoning))]
-        self._response.finish([*self._reasoning, *items], reason, self.usage)
+        out += [self._close(index, item) for index, item in enumerate(items, len(self._before))]
+        self._response.finish([*self._before, *items], reason, self.usage)
         return b"".join([*out, self._of_response(f"response.{self._response.status}")])
 
     def failed(self, error: ApiError) -> bytes:

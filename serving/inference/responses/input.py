@@ -12,21 +12,29 @@ from serving.core.ids import new_id
 from serving.guardrails.checker import INSTRUCTIONS
 from serving.protocol.chat import ChatRequest
 from serving.protocol.errors import invalid
-from serving.protocol.responses import FunctionChoice, ReasoningItem, ResponseRequest, SchemaTextFormat
+from serving.protocol.knowledge import FileSearchChoice
+from serving.protocol.responses import (
+    FileSearchCallItem,
+    FunctionChoice,
+    ReasoningItem,
+    ResponseRequest,
+    SchemaTextFormat,
+)
 from serving.protocol.validation import validate
 from serving.store import values
 from serving.store.conversations import PREFIXES, Body
 
 
 def own_items(body: ResponseRequest) -> list[dict[str, Any]]:
-    """Returns the input as items with ids; reasoning is none of them. A string is a message of the user."""
+    """Returns the input as items with ids; reasoning and searches are none. A string is a message of the user."""
     if isinstance(body.input, str):
         content = [{"type": "input_text", "text": body.input}]
         given: list[dict[str, Any]] = [
             {"type": "message", "role": "user", "status": "completed", "content": content},
         ]
     else:
-        given = [i.model_dump(exclude_none=True) for i in body.input if not isinstance(i, ReasoningItem)]
+        ours = ReasoningItem | FileSearchCallItem
+        given = [i.model_dump(exclude_none=True) for i in body.input if not isinstance(i, ours)]
     return [{"id": new_id(PREFIXES[item["type"]]), **item} for item in given]
 
 
@@ -49,11 +57,13 @@ def check(body: ResponseRequest, own: Sequence[Body], limits: Limits) -> None:
 
 
 def _check_tool_choice(body: ResponseRequest) -> None:
-    names = {tool.name for tool in body.tools or ()}
+    names = {tool.name for tool in body.functions}
     choice = body.tool_choice
     if isinstance(choice, FunctionChoice) and choice.name not in names:
         raise invalid("tool_choice names a function that is not one of the tools.", "tool_choice.name")
-    if choice == "required" and not names:
+    if isinstance(choice, FileSearchChoice) and body.file_search is None:
+        raise invalid("tool_choice names file_search, which is not one of the tools.", "tool_choice")
+    if choice == "required" and not body.tools:
         raise invalid("tool_choice is required, and there are no tools.", "tool_choice")
 
 
@@ -98,6 +108,7 @@ def chat_request(body: ResponseRequest, own: Sequence[Body], earlier: Sequence[i
     messages: list[Message] = items.messages(ordered)
     if body.instructions:
         messages.insert(0, {"role": "system", "content": body.instructions})
+    search = body.file_search
     chat = {
         "model": body.model,
         "messages": messages,
@@ -111,20 +122,26 @@ def chat_request(body: ResponseRequest, own: Sequence[Body], earlier: Sequence[i
         "response_format": _format(body),
         "strategy": body.strategy,
         "approvals": body.approvals,
+        "knowledge": search.model_dump(exclude={"type"}, exclude_none=True) if search is not None else None,
     }
     return validate(ChatRequest, {name: value for name, value in chat.items() if value is not None})
 
 
 def _tools(body: ResponseRequest) -> list[dict[str, Any]] | None:
-    if not body.tools:
+    if not body.functions:
         return None
-    functions: Iterable[dict[str, Any]] = (t.model_dump(exclude_none=True, exclude={"type"}) for t in body.tools)
+    functions: Iterable[dict[str, Any]] = (t.model_dump(exclude_none=True, exclude={"type"}) for t in body.functions)
     return [{"type": "function", "function": function} for function in functions]
 
 
 def _tool_choice(body: ResponseRequest) -> str | dict[str, Any] | None:
+    """Returns which functions are called; a search, which is made anyway, is what was required to be called."""
     choice = body.tool_choice
-    return {"type": "function", "function": {"name": choice.name}} if isinstance(choice, FunctionChoice) else choice
+    if isinstance(choice, FunctionChoice):
+        return {"type": "function", "function": {"name": choice.name}}
+    if isinstance(choice, FileSearchChoice) or (choice == "required" and body.file_search is not None):
+        return "auto" if body.functions else None
+    return choice if body.functions or body.file_search is None else None
 
 
 def _format(body: ResponseRequest) -> dict[str, Any] | None:

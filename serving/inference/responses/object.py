@@ -13,7 +13,8 @@ from serving.core.ids import new_id, part_id
 from serving.inference.outcome import Outcome
 from serving.inference.steps import reasoning_item
 from serving.protocol.errors import ApiError, upstream
-from serving.protocol.responses import FunctionChoice, ResponseRequest
+from serving.protocol.responses import ResponseRequest
+from serving.retrieval.types import Hit
 from serving.store.conversations import PREFIXES, Body
 from serving.store.responses import NewResponse, StoredResponse
 
@@ -33,7 +34,7 @@ class ResponseObject:
     """A response in the making: its request's `own` items, and what they go on with.
 
     `headrace` is what OpenAI has no place for: it is shown once and not stored. `session` is the conversation, else
-    the first response of the chain.
+    the first response of the chain. `searches` are the items of searches that it is made from.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class ResponseObject:
     ) -> None:
         self.id = queued.id if queued is not None else new_id("resp")
         self.headrace: dict[str, Any] | None = None
+        self.searches: list[dict[str, Any]] = []
         self._own = own
+        self._shows_results = "file_search_call.results" in (body.include or ())
         self.conversation = body.conversation_id
         self.session = previous.session_id if previous is not None else self.conversation or self.id
         choice = body.tool_choice or "auto"
@@ -82,7 +85,7 @@ class ResponseObject:
             "store": body.keeps,
             "temperature": 1 if temperature is None else temperature,  # clients want a number: OpenAI's default
             "text": text,
-            "tool_choice": choice.model_dump() if isinstance(choice, FunctionChoice) else choice,
+            "tool_choice": choice if isinstance(choice, str) else choice.model_dump(),
             "tools": [tool.model_dump() for tool in body.tools or ()],
             "top_logprobs": 0,
             "top_p": 1 if body.top_p is None else body.top_p,
@@ -96,6 +99,28 @@ class ResponseObject:
         self._document["status"] = "queued"
         return NewResponse(self._document, (), self.id)
 
+    def searched(self, question: str, hits: Sequence[Hit]) -> None:
+        """Takes note of a search, and of what was found where the request asks for it."""
+        results = [
+            {
+                "file_id": hit.file_id,
+                "filename": hit.file_name,
+                "score": min(max(hit.score, 0.0), 1.0),
+                "attributes": {},
+                "text": hit.text,
+            }
+            for hit in hits
+        ]
+        self.searches.append(
+            {
+                "id": part_id("fs", self.id),
+                "type": "file_search_call",
+                "status": "completed",
+                "queries": [question],
+                "results": results if self._shows_results else None,
+            }
+        )
+
     def stored(self, outcome: Outcome) -> NewResponse | None:
         """Returns what is kept of it when the engine has said all, None for nothing; raises `ApiError` for no message.
 
@@ -107,10 +132,11 @@ class ResponseObject:
             self.headrace = message.get("headrace")
             reasoning = [reasoning_item(step, self.id) for step in outcome.steps]
             said = [{"id": self.item_id(item["type"]), **item} for item in output_items(message, reason)]
-            self.finish([*reasoning, *said], reason, outcome.usage)
+            self.finish([*self.searches, *reasoning, *said], reason, outcome.usage)
         document = self._document
         if not document["store"]:
             return None
+        document = {**document, "output": [_without_results(item) for item in document["output"]]}
         return NewResponse(document, self._own, self.session, document["previous_response_id"], self.conversation)
 
     def document(self) -> dict[str, Any]:
@@ -161,6 +187,11 @@ def output_items(message: dict[str, Any], finish_reason: str | None) -> list[dic
         return items.bodies([{**message, "role": "assistant"}], status=status)
     except (AttributeError, LookupError, TypeError):
         raise upstream("The model's answer is no message of a chat.") from None
+
+
+def _without_results(item: dict[str, Any]) -> dict[str, Any]:
+    """Returns an item as it is kept: no passage outlives its file."""
+    return {**item, "results": None} if item["type"] == "file_search_call" else item
 
 
 def _usage(usage: dict[str, Any]) -> dict[str, Any] | None:

@@ -110,6 +110,27 @@ async def test_whoever_is_told_of_a_restricted_collection_finds_what_only_the_st
         assert await world.found(who, store) == set()
 
 
+async def test_stores_of_a_request_are_searched_as_its_caller_searches_them(replica: RetrievalReplica) -> None:
+    world = World(replica)
+    open_, listed, empty = [(await world.stores.create(ADMIN, name=name)).id for name in ("open", "listed", "empty")]
+    everybodys = await world.upload("The heron eats fish.")
+    legals = await world.upload("The heron eats frogs.", Access(groups=["legal"]))
+    for store in (open_, listed):
+        await world.stores.attach(ADMIN, store, everybodys)
+    await world.stores.attach(ADMIN, open_, legals)
+    await world.ingested()
+    await world.stores.update(ADMIN, listed, access=Access(groups=["legal"]))
+    reader = Assistant(name="a", model="m", context_tokens=500)
+
+    async def read(who: Principal, *stores: str, least: float = 0) -> list[str]:
+        return sorted(hit.file_id for hit in await replica.context(who, reader, QUESTION, (), stores, least))
+
+    assert await read(ANNA, open_, listed, empty) == [everybodys]
+    assert await read(BOB, open_, listed) == sorted([everybodys, everybodys, legals])
+    assert await read(NAMESAKE, open_, listed) == []
+    assert await read(BOB, open_, least=1.1) == []
+
+
 class Told:
     """A retrieval deployment that says which collections it is asked to search."""
 

@@ -1,0 +1,227 @@
+"""Answers from vector stores that a request names: a real server and store before a scripted engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from sqlalchemy import select
+from tests.identity import key_of
+
+from serving.config import Assistant, Catalog, RemoteModel
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
+from serving.retrieval.types import Attribution, Citation, Hit, Position, TextSpan
+from serving.store.relational.tables import captures
+from tests.contract.campaigns.engine import Engine
+from tests.contract.running import Gateway, Loop, engine, gateway
+
+CHUNK = Hit("c", "file_1", "sea.md", "Sea", "", "The sea is deep.", 0, 16, None, 0.9, 0.9, 0.0)
+CITED = Citation(0, 4, "file_1", "sea.md", "Sea", "The sea is deep.", Position(0, 16, None), 0.9)
+TOOL = {"type": "function", "name": "look", "parameters": {"type": "object"}}
+
+
+class Attentive(Engine):
+    """The engine, which remembers what it was asked."""
+
+    asked: list[list[dict[str, Any]]]
+
+    def said(self, messages: list[dict[str, Any]]) -> str:
+        self.asked.append(messages)
+        return "echo and more"
+
+
+class Retrieval:
+    """Finds one passage for a question about the sea, and remembers what it was asked to search."""
+
+    def __init__(self) -> None:
+        self.call = self
+        self.searched: list[tuple[Assistant, tuple[str, ...], float]] = []
+
+    async def remote(self, method: str, *args: Any) -> Any:
+        if method == "attribute":
+            return Attribution((CITED,), (TextSpan(5, 8),))
+        _, assistant, question, _, *stores = args
+        self.searched.append((assistant, *(stores or ((), 0))))
+        return [CHUNK] if "sea" in question else []
+
+
+@dataclass
+class World:
+    up: Gateway
+    engine: Attentive
+    retrieval: Retrieval
+    sdk: openai.OpenAI
+    http: httpx.Client
+    stores: list[str] = field(default_factory=list)
+
+    def tool(self, **more: Any) -> dict[str, Any]:
+        return {"type": "file_search", "vector_store_ids": self.stores, **more}
+
+    def captured_chunks(self, id: str) -> list[str]:
+        @uninterrupted
+        async def read() -> list[str]:
+            async with self.up.services.database.read() as connection:
+                chunks = (await connection.execute(select(captures.c.chunks).where(captures.c.id == id))).scalar_one()
+            return [chunk["text"] for chunk in chunks]
+
+        found: list[str] = self.up.loop.do(read())
+        return found
+
+    def respond(self, input: str, *, stream: bool = False, model: str = "m", **more: Any) -> Any:
+        asked = {"model": model, "input": input, "tools": [self.tool()], **more}
+        if not stream:
+            return self.sdk.responses.create(**asked)
+        *_, last = self.sdk.responses.create(**asked, stream=True)
+        return last.response
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    loop, scripted, retrieval = Loop(), Attentive(), Retrieval()
+    scripted.asked = []
+    folder: Path = tmp_path_factory.mktemp("gateway")
+    with engine(loop, scripted.app()) as port:
+        model = RemoteModel(name="m", url=f"http://127.0.0.1:{port}/v1", tokenizer="vllm")
+        reads = Assistant(name="reads", model="m", knowledge=("law",), top_k=2, context_tokens=300)
+        with gateway(loop, folder, Catalog(models=(model,), assistants=(reads,)), retrieval=retrieval) as up:
+            key = loop.do(key_of(up.services, Principal("acme", "ann", "")))
+            headers = {"Authorization": f"Bearer {key}"}
+            with (
+                openai.OpenAI(base_url=f"{up.url}/v1", api_key=key, max_retries=0) as sdk,
+                httpx.Client(base_url=up.url, headers=headers, timeout=60) as http,
+            ):
+                stores = [sdk.vector_stores.create(name=name).id for name in ("sea", "sky")]
+                yield World(up, scripted, retrieval, sdk, http, stores)
+    loop.stop()
+
+
+both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+
+
+@both
+def test_a_response_answers_from_the_stores_that_it_names(world: World, stream: bool) -> None:
+    response = world.respond("How deep is the sea?", stream=stream, include=["file_search_call.results"])
+    call, message = response.output
+    assert (call.type, call.status, call.queries) == ("file_search_call", "completed", ["How deep is the sea?"])
+    assert [(r.file_id, r.filename, r.text) for r in call.results] == [("file_1", "sea.md", "The sea is deep.")]
+    [cited] = message.content[0].annotations
+    assert (cited.type, cited.index, cited.file_id, cited.filename) == ("file_citation", 4, "file_1", "sea.md")
+    [shown] = world.engine.asked[-1]
+    assert "written by others" in shown["content"], "a passage is set apart from instructions"
+    assert shown["content"].index("The sea is deep.") < shown["content"].index("How deep is the sea?")
+    reader, stores, _ = world.retrieval.searched[-1]
+    assert (stores, reader.knowledge) == (tuple(world.stores), ())
+    kept = world.sdk.responses.retrieve(response.id).output
+    assert kept == [call.model_copy(update={"results": None}), message], "no passage outlives its file"
+    assert world.captured_chunks(response.id) == ["The sea is deep."]
+
+    follows = world.respond("And the sea?", stream=stream, previous_response_id=response.id)
+    assert follows.output[0].results is None, "results are shown to those who ask for them"
+    roles = [message["role"] for message in world.engine.asked[-1]]
+    assert roles == ["user", "assistant", "user"]
+    sent_back = [item.model_dump(exclude_none=True) for item in follows.output]
+    world.respond([*sent_back, {"role": "user", "content": "Is the sea blue?"}], stream=stream)  # type: ignore[arg-type]
+    assert [message["role"] for message in world.engine.asked[-1]] == ["assistant", "user"]
+
+
+def test_the_events_of_a_search_stand_before_those_of_the_answer(world: World) -> None:
+    asked = {"model": "m", "input": "How deep is the sea?", "tools": [world.tool()], "stream": True}
+    events: list[Any] = list(world.sdk.responses.create(**asked))
+    assert [event.type for event in events][2:7] == [
+        "response.output_item.added",
+        "response.file_search_call.in_progress",
+        "response.file_search_call.searching",
+        "response.file_search_call.completed",
+        "response.output_item.done",
+    ]
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    texts = {event.output_index for event in events if event.type == "response.output_text.delta"}
+    assert texts == {1}
+    assert [item.type for item in events[-1].response.output] == ["file_search_call", "message"]
+
+
+@both
+def test_a_chat_answers_from_its_knowledge(world: World, stream: bool) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "How deep is the sea?"}]}
+    given = {"vector_store_ids": world.stores[:1], "max_num_results": 9, "ranking_options": {"score_threshold": 0.5}}
+    answer = world.http.post("/v1/chat/completions", json={**body, "knowledge": given, "stream": stream})
+    assert answer.status_code == 200, answer.text
+    assert '"url_citation"' in answer.text
+    assert '"quote":"The sea is deep."' in answer.text
+    reader, stores, threshold = world.retrieval.searched[-1]
+    assert (stores, threshold, reader.top_k) == ((world.stores[0],), 0.5, 9)
+    assert reader.context_tokens > 700, "nine passages have room"
+
+
+def test_an_assistant_reads_its_own_documents_too(world: World) -> None:
+    world.respond("How deep is the sea?", model="reads", tools=[world.tool(max_num_results=9)])
+    reader, stores, _ = world.retrieval.searched[-1]
+    assert (reader.knowledge, stores) == (("law",), tuple(world.stores))
+    assert (reader.top_k, reader.context_tokens) == (9, 300), "how much it reads is its own to say"
+
+
+@both
+def test_nothing_found_is_said_without_asking_a_model(world: World, stream: bool) -> None:
+    before = len(world.engine.asked)
+    response = world.respond("What is fire?", stream=stream)
+    assert "I found nothing" in response.output_text
+    assert [item.type for item in response.output] == ["file_search_call", "message"]
+    assert len(world.engine.asked) == before
+    world.respond("What is fire?", stream=stream, tools=[world.tool(), TOOL], tool_choice="required")
+    assert len(world.engine.asked) == before + 1, "a function may know"
+    world.respond("How deep is the sea?", stream=stream, tool_choice="none")
+    assert world.engine.asked[-1][-1]["content"] == "How deep is the sea?", "no search was to be made"
+
+
+def test_who_may_not_read_a_store_cannot_ask_of_it(world: World) -> None:
+    """A store of another tenant, or one whose list leaves the caller out, is to the caller as if it were not there."""
+    services = world.up.services
+
+    def key(tenant: str, user: str, **more: Any) -> dict[str, str]:
+        made = world.up.loop.do(key_of(services, Principal(tenant, user, ""), **more))
+        return {"Authorization": f"Bearer {made}"}
+
+    mine = {"name": "mine", "access": {"users": [], "groups": []}}
+    listed = world.http.post("/v1/vector_stores", json=mine).json()["id"]
+    before = len(world.retrieval.searched), len(world.engine.asked)
+    for headers, ids, status in (
+        (key("other", "ann"), world.stores, 404),
+        (key("acme", "bob"), [*world.stores, listed], 404),
+        (None, [*world.stores, "vs_none"], 404),
+        (key("acme", "bob", scopes=["inference"]), world.stores, 403),
+    ):
+        responses = {"model": "m", "input": "The sea?", "tools": [{"type": "file_search", "vector_store_ids": ids}]}
+        messages = [{"role": "user", "content": "The sea?"}]
+        chat = {"model": "m", "messages": messages, "knowledge": {"vector_store_ids": ids}}
+        for path, body, param in (
+            ("/v1/responses", responses, "tools"),
+            ("/v1/responses/input_tokens", responses, "tools"),
+            ("/v1/chat/completions", chat, "knowledge"),
+        ):
+            answer = world.http.post(path, json=body, headers=headers)
+            assert answer.status_code == status, answer.text
+            assert answer.json()["error"]["param"].startswith(param)
+    assert (len(world.retrieval.searched), len(world.engine.asked)) == before
+
+
+@pytest.mark.parametrize(
+    ("more", "param"),
+    [
+        ({"filters": {"type": "eq", "key": "a", "value": "b"}}, "tools[0].filters"),
+        ({"ranking_options": {"hybrid_search": {"text_weight": 1}}}, "tools[0].ranking_options.hybrid_search"),
+        ({"ranking_options": {"ranker": "none"}}, "tools[0].ranking_options.ranker"),
+        ({"vector_store_ids": []}, "tools[0].vector_store_ids"),
+        ({"max_num_results": 51}, "tools[0].max_num_results"),
+        ({"type": "web_search"}, "tools[0]"),
+    ],
+)
+def test_what_is_not_acted_on_is_refused(world: World, more: dict[str, Any], param: str) -> None:
+    body = {"model": "m", "input": "The sea?", "tools": [{**world.tool(), **more}]}
+    answer = world.http.post("/v1/responses", json=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
