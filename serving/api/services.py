@@ -40,6 +40,7 @@ from serving.guardrails.history import SIZE, TTL_S, CleanTexts, HistoryChecker
 from serving.guardrails.rails import AssistantRails
 from serving.inference.active_catalog import ActiveCatalog, CatalogView
 from serving.inference.admission import Admission
+from serving.inference.attached_files import AttachedFiles
 from serving.inference.capture import AnswerRecorder
 from serving.inference.conversation_context import ContextSources
 from serving.inference.document_search import DocumentSearch
@@ -181,15 +182,18 @@ class Services:
             self.keeper,
         )
         recorder = AnswerRecorder(self.captures, self.remembering, config)
+        attached = AttachedFiles(self.files, self.blobs, config.limits)
+        sources = ContextSources(self.conversations, self.responses, retriever, self.upstream, self.audit, attached)
         self.pipeline = Pipeline(
             catalog=self.catalog,
             limits=config.limits,
             keeper=self.keeper,
             admission=self.admission,
             input_check=InputCheck(self.judges, self.admission, recorder, self.audit),
-            sources=ContextSources(self.conversations, self.responses, retriever, self.upstream, self.audit),
+            sources=sources,
             clean=self.clean,
             documents=DocumentSearch(self.retrieval, self.vector_stores),
+            attached=attached,
             generator=Generator(self.engines, self.upstream),
             recorder=recorder,
             client=self.upstream,

@@ -36,7 +36,7 @@ class HistoryChecker:
     """The `Screen` of one request. What blocks an item blocks the request only if the model would be shown it."""
 
     def __init__(self, guard: GuardrailChecker, clean: CleanTexts) -> None:
-        self._guard = guard
+        self.guard = guard
         self._clean = clean
         self._left: dict[str, Body] = {}
         self._found: dict[str, list[dict[str, Any]]] = {}
@@ -50,7 +50,7 @@ class HistoryChecker:
 
     async def item(self, id: str, body: Body, checked: str | None) -> Body:
         """Returns what is left of an item. Raises `RetrievalUnavailable`."""
-        if checked == self._guard.version:
+        if checked == self.guard.version:
             return body
         if id in self._left:
             return self._left[id]
@@ -58,7 +58,7 @@ class HistoryChecker:
         if (known := self._clean.get(digest)) is not None:
             self._found[id] = _placed(id, known)
             return body
-        own = self._guard.apart()
+        own = self.guard.apart()
 
         async def check(text: str, role: str, place: str) -> str:
             result = await own.check_message(text, role, place, asks=own.asks(role))
@@ -85,12 +85,12 @@ class HistoryChecker:
         """Returns what is left of a text that memory holds, empty where it is blocked. Raises as `item`."""
         digest = self._digest(text)
         if (known := self._clean.get(digest)) is not None:
-            self._guard.include(known)
+            self.guard.include(known)
             return text
-        own = self._guard.apart()
+        own = self.guard.apart()
         await asyncio.sleep(0)  # as in `item`
         result = await own.check_message(text, "user", "memory", asks=False)
-        self._guard.include(own.report)
+        self.guard.include(own.report)
         self._remember(digest, own, same=result.text == text)
         return "" if result.blocked else result.text
 
@@ -109,7 +109,7 @@ class HistoryChecker:
     def _report(self, id: str) -> None:
         if id in self._found and id not in self._reported:
             self._reported.add(id)
-            self._guard.include(self._found[id])
+            self.guard.include(self._found[id])
 
     def _remember(self, digest: bytes, own: GuardrailChecker, *, same: bool) -> None:
         if same and not own.blocks and len(own.report) <= MAX_FOUND:
@@ -117,7 +117,7 @@ class HistoryChecker:
 
     def _digest(self, said: object) -> bytes:
         return hashlib.sha256(
-            orjson.dumps([self._guard.version, self._guard.tenant, said], option=orjson.OPT_SORT_KEYS)
+            orjson.dumps([self.guard.version, self.guard.tenant, said], option=orjson.OPT_SORT_KEYS)
         ).digest()
 
 

@@ -16,7 +16,7 @@ from serving.retrieval.types import Hit
 
 def chat_job(asked: ParsedRequest, route: Route, hits: Sequence[Hit] | None) -> GenerationJob:
     """Returns the generation that answers a chat from `hits`; nothing stands beside it, and nobody keeps it yet."""
-    body = asked.chat
+    body = asked.read or asked.chat
     return GenerationJob(
         path=CHAT,
         id=asked.id,

@@ -6,9 +6,9 @@ engine did not finish is not kept, and neither is the question: the caller asks 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from serving.assistants import items, transcript
@@ -24,6 +24,7 @@ from serving.engines.client import EngineClient
 from serving.engines.endpoint import Endpoint
 from serving.engines.token_counter import TokenCounter, other_parts
 from serving.guardrails.history import HistoryChecker
+from serving.inference.attached_files import AttachedFiles
 from serving.protocol.chat import ChatRequest
 from serving.protocol.errors import ApiError, invalid, no_instructions, upstream
 from serving.security.audit import AuditLog
@@ -44,6 +45,7 @@ class ContextSources:
     retriever: MemoryRetriever
     client: EngineClient
     audit: AuditLog
+    attached: AttachedFiles
 
 
 class ConversationContext:
@@ -95,11 +97,15 @@ class ConversationContext:
         with _missing_as_404():
             async with aclosing(self._history.turns()) as turns:
                 if after and after[0]["role"] == "tool" and (newest := await anext(turns, None)) is not None:
+                    newest = await self._readable_turn(newest)
                     going_on = [newest]
                     after = [*newest.messages, *after]
                 planned = PlannedPrompt(before, after, room, tokens.fit, self._question, self._screen)
                 id, kind = self._history.conversation, self._memory
-                found = await self._sources.retriever.recall(self._caller, id, self._assistant, kind, turns, planned)
+                readable = self._readable(turns)
+                found = await self._sources.retriever.recall(self._caller, id, self._assistant, kind, readable, planned)
+        # Turns that memory found by itself have their files still.
+        found = replace(found, turns=[await self._readable_turn(turn) for turn in found.turns])
         self.noted = bool(found.notes)
         document["messages"] = [*before, *found.notes, *items.paired(window.flat(found.turns)), *after]
         shown = [*found.turns, *going_on]
@@ -107,6 +113,15 @@ class ConversationContext:
         if endpoint.text_only and any(map(other_parts, window.flat(shown))):
             raise invalid("This model takes text only.", self._param, "unsupported_content")
         await self.count(shown, found)
+
+    async def _readable(self, turns: AsyncIterator[Turn]) -> AsyncIterator[Turn]:
+        async for turn in turns:
+            yield await self._readable_turn(turn)
+
+    async def _readable_turn(self, turn: Turn) -> Turn:
+        """Returns a turn with the text of its files."""
+        attached, guard = self._sources.attached, self._screen.guard if self._screen is not None else None
+        return replace(turn, messages=[await attached.shown_again(self._caller, guard, m) for m in turn.messages])
 
     def _refuse(self, shown: Sequence[Turn]) -> None:
         refused = (

@@ -15,6 +15,7 @@ from serving.guardrails.history import CleanTexts, HistoryChecker
 from serving.inference.active_catalog import ActiveCatalog, CatalogView
 from serving.inference.admission import Admission
 from serving.inference.approvals import GivenApprovals, taint
+from serving.inference.attached_files import AttachedFiles
 from serving.inference.capture import AnswerRecorder
 from serving.inference.charging import charged
 from serving.inference.chat_job import chat_job
@@ -79,6 +80,7 @@ class Pipeline:
         sources: ContextSources,
         clean: CleanTexts,
         documents: DocumentSearch,
+        attached: AttachedFiles,
         generator: Generator,
         recorder: AnswerRecorder,
         client: EngineClient,
@@ -95,6 +97,7 @@ class Pipeline:
         self._sources = sources
         self._clean = clean
         self._documents = documents
+        self._attached = attached
         self._generator = generator
         self._recorder = recorder
         self._client = client
@@ -160,6 +163,7 @@ class Pipeline:
                 )
             async with self._admission.admit(background=x.background):
                 x.timeline.end_of("admit")
+                read = await self._with_files(x, read)
                 if answers_courtesy(route, read.asked.chat):
                     return 0
                 hits = await self._search(x, read)
@@ -179,6 +183,7 @@ class Pipeline:
             await read.approvals.record(self._audit, x.request_id)
             async with self._admission.admit(background=x.background):
                 x.timeline.end_of("admit")
+                read = await self._with_files(x, read)
                 # Samples that vote need the excerpts before; ReAct alone asks for what it needs.
                 small_talk = read.asked.searches and answers_courtesy(route, read.asked.chat)
                 hits = None if small_talk or self._asks_itself(read) else await self._search(x, read)
@@ -229,6 +234,13 @@ class Pipeline:
         strategy = choose(route, asked.chat, asked.fields)
         approvals = GivenApprovals(self._approvals, self._used_approvals, x.caller, route, asked.chat.approvals or ())
         return _Read(view, route, asked, strategy, approvals)
+
+    async def _with_files(self, x: Exchange, read: _Read) -> _Read:
+        """Returns a request with the text of its files."""
+        asked = read.asked
+        with x.timeline.during("prompt"):
+            chat = await self._attached.read(x.caller, x.guard, asked.chat, asked.param)
+        return replace(read, asked=replace(asked, read=chat))
 
     def _asks_itself(self, read: _Read) -> bool:
         return isinstance(read.strategy, React) and searches_by_itself(read.route, read.strategy)

@@ -39,7 +39,7 @@ class ParsedRequest:
     `body` is the request after its guardrails. `place` keeps the answer, and `relay` streams it where it is not
     streamed as a chat. `fields` are those of the request that are called something else in a chat, and `param` is the
     one that holds what is asked. `searches` says whether documents are searched for it, and `citations` how its answer
-    cites them.
+    cites them. `read` is the chat with the text of its files in their place, once they were read.
     """
 
     id: str
@@ -52,6 +52,7 @@ class ParsedRequest:
     param: str
     searches: bool
     citations: CitationKind = "url_citation"
+    read: ChatRequest | None = None
 
 
 class Form(Protocol[Body]):

@@ -149,17 +149,18 @@ def test_every_kind_of_input(world):
             "content": [
                 {"type": "input_text", "text": "see"},
                 {"type": "input_image", "image_url": "data:image/png;base64,AA", "detail": "low"},
-                {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,AA"},
+                {"type": "input_file", "filename": "a.txt", "file_data": "data:text/plain;base64,YW5jaG9y"},
             ],
         },
     ]
     response = world.ask(items, instructions="Be brief.")
     assert [m["role"] for m in world.engine.prompt] == ["system", "system", "user", "assistant", "user"]
-    assert world.engine.prompt[-1]["content"] == [
+    *shown, file = world.engine.prompt[-1]["content"]
+    assert shown == [
         {"type": "text", "text": "see"},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA", "detail": "low"}},
-        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA"}},
     ]
+    assert "a.txt\n\nanchor" in file["text"]
     kept = list(world.sdk.responses.input_items.list(response.id, order="asc"))
     assert [(i.type, i.role) for i in kept] == [("message", r) for r in ("developer", "user", "assistant", "user")]
     assert len({i.id for i in kept}) == 4
