@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from serving.api.admin_operations import ADMIN_OPERATIONS
+from serving.api.assistant_operations import ASSISTANT_OPERATIONS
 from serving.api.operation import Operation, Parameter
 from serving.api.parameters import (
     AFTER,
@@ -240,6 +241,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("GET", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.get_item, scope="data:read"),
     Operation("DELETE", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.delete_item, scope="data"),
+    *ASSISTANT_OPERATIONS,
     Operation("POST", "/v1/feedback", feedback.create, FeedbackRequest, once="transaction", scope="feedback"),
     Operation(
         "GET",

@@ -25,6 +25,7 @@ from serving.assistants.memory.jobs import MemoryJobs
 from serving.assistants.memory.retriever import MemoryRetriever
 from serving.assistants.memory.screen import HistoryScreen
 from serving.assistants.memory.summariser import Summariser
+from serving.assistants.register import AssistantRegister
 from serving.assistants.sandbox.on_demand import SandboxOnDemand
 from serving.assistants.tools.catalogue import CatalogTools
 from serving.assistants.tools.mcp import McpServers
@@ -184,12 +185,15 @@ class Services:
         recorder = AnswerRecorder(self.captures, self.remembering, config)
         attached = AttachedFiles(self.files, self.blobs, config.limits)
         sources = ContextSources(self.conversations, self.responses, retriever, self.upstream, self.audit, attached)
+        self.assistants = AssistantRegister(self.database, config.limits.assistants)
+        self.input_check = InputCheck(self.judges, self.admission, recorder, self.audit)
         self.pipeline = Pipeline(
             catalog=self.catalog,
+            assistants=self.assistants,
             limits=config.limits,
             keeper=self.keeper,
             admission=self.admission,
-            input_check=InputCheck(self.judges, self.admission, recorder, self.audit),
+            input_check=self.input_check,
             sources=sources,
             clean=self.clean,
             documents=DocumentSearch(self.retrieval, self.vector_stores),

@@ -19,6 +19,7 @@ class Limits(Strict):
     json_containers: int = Field(default=100_000, ge=1, description="objects and lists in a body")
     n: int = Field(default=8, ge=1, le=128)
     attached_files: int = Field(default=50, ge=1, le=500, description="files that a new vector store names at most")
+    assistants: int = Field(default=100, ge=0, le=10_000, description="assistants that a tenant makes at most")
     embedding_inputs: int = Field(default=2048, ge=1)
     in_flight: int = Field(default=64, ge=1, description="requests worked on at once, per gateway replica")
     background_in_flight: int = Field(

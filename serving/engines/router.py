@@ -18,7 +18,9 @@ class Route:
     """What answers one request; captures record every part of it.
 
     `model` can be the name of an adapter; `adapts` is then the model that carries it, whose `price` it has. `tools` are
-    those that its caller may have called, and `alternatives` the routes to the alias's other targets.
+    those that its caller may have called, and `alternatives` the routes to the alias's other targets. `stores` are
+    vector stores of the tenant's that the assistant reads, as its caller may, and `own` says that a tenant made it,
+    not the configuration.
     """
 
     requested: str
@@ -29,6 +31,13 @@ class Route:
     price: Price | None = None
     tools: tuple[str, ...] = ()
     alternatives: tuple[Route, ...] = ()
+    stores: tuple[str, ...] = ()
+    own: bool = False
+
+    @property
+    def reads(self) -> bool:
+        """Whether it has an assistant that answers from documents of its own."""
+        return self.assistant is not None and bool(self.assistant.knowledge or self.stores)
 
 
 @dataclass(frozen=True, slots=True)

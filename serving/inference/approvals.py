@@ -96,9 +96,7 @@ def taint(
     Whatever the caller did not type as text may be others': what is attached, what a tool of the caller's said, and
     what an assistant said that reads what others wrote.
     """
-    assistant = route.assistant
-    knows = body.knowledge is not None or (assistant is not None and bool(assistant.knowledge))
-    reads = knows or not _OWN_WORDS.issuperset(names)
+    reads = route.reads or body.knowledge is not None or not _OWN_WORDS.issuperset(names)
     said = any(m.role == "tool" or (m.role == "assistant" and reads) or m.attaches for m in body.messages)
 
     def tainted() -> bool:

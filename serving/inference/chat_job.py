@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.assistants import prompt
+from serving.assistants.reader import BARE
 from serving.engines.router import Route
 from serving.inference.job import CHAT, GenerationJob, sampling_fields
-from serving.inference.reader import BARE
 from serving.inference.request_forms import ParsedRequest
 from serving.protocol.chat import ChatRequest, NamedChoice
 from serving.retrieval.types import Hit

@@ -44,11 +44,7 @@ def question_of(body: ChatRequest) -> str:
 def answers_courtesy(route: Route, body: ChatRequest) -> bool:
     """Whether what the user said last is small talk, which the assistant answers as such."""
     assistant = route.assistant
-    return (
-        assistant is not None
-        and bool(assistant.knowledge and assistant.small_talk)
-        and is_small_talk(question_of(body))
-    )
+    return assistant is not None and bool(route.reads and assistant.small_talk) and is_small_talk(question_of(body))
 
 
 def check_fields(assistant: Assistant, body: ChatRequest, fields: Mapping[str, str]) -> None:

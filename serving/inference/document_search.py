@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.assistants import spotlight
+from serving.assistants.reader import reader
 from serving.assistants.small_talk import is_small_talk
 from serving.assistants.tools.builtin import Search
 from serving.config import Assistant
@@ -14,7 +15,6 @@ from serving.inference.citations import CitationKind, citation_fields
 from serving.inference.conversation_context import ConversationContext
 from serving.inference.document_answers import DocumentAnswer, question_of, quoted
 from serving.inference.exchange import Exchange
-from serving.inference.reader import reader
 from serving.inference.supported_answer import SupportPolicy
 from serving.protocol.chat import ChatRequest
 from serving.protocol.errors import forbidden, invalid, not_found
@@ -55,7 +55,7 @@ class DocumentSearch:
             raise invalid("To search documents, a user message with text is needed.", param)
         with x.timeline.during("retrieve"):
             before = _asked_before(body) or (await context.asked_before() if context is not None else "")
-            return await self._readable_hits(x, within_tokens(assistant, body), body, question, before)
+            return await self._readable_hits(x, within_tokens(assistant, body), route, body, question, before)
 
     async def quoted(
         self, x: Exchange, hits: Sequence[Hit], context: ConversationContext | None, kind: CitationKind
@@ -70,7 +70,7 @@ class DocumentSearch:
             raise AssertionError("only what reads documents has this tool")
 
         async def search(query: str) -> Sequence[Hit]:
-            hits = await self._readable_hits(x, assistant, body, query)
+            hits = await self._readable_hits(x, assistant, route, body, query)
             known = {hit.chunk_id for hit in found}
             found.extend(hit for hit in hits if hit.chunk_id not in known)
             return hits
@@ -78,11 +78,11 @@ class DocumentSearch:
         return search
 
     async def _readable_hits(
-        self, x: Exchange, assistant: Assistant, body: ChatRequest, question: str, before: str = ""
+        self, x: Exchange, assistant: Assistant, route: Route, body: ChatRequest, question: str, before: str = ""
     ) -> Sequence[Hit]:
         """Returns the chunks that the model may read."""
         within = spotlight.budgeted(assistant)
-        hits = await self._retrieval.context(x.caller, within, question, before, body.knowledge)
+        hits = await self._retrieval.context(x.caller, within, question, before, route.stores, body.knowledge)
         return hits if x.guard is None else await x.guard.hits(hits)
 
     def policy(self, assistant: Assistant | None, hits: Sequence[Hit] | None) -> SupportPolicy | None:

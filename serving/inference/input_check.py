@@ -39,6 +39,21 @@ class InputCheck:
         self._recorder = recorder
         self._audit = audit
 
+    async def check_instructions(self, x: Exchange, rails: AssistantRails, text: str) -> None:
+        """Raises `ApiError` for instructions that would be refused, or blocked, in a request of the caller's."""
+        policy = rails.instructions(None, x.caller)
+        if text and policy == "refuse":
+            raise no_instructions("instructions")
+        checks = rails.for_assistant(None)
+        if not text or checks is None:
+            return
+        guard = GuardrailChecker(checks, self._judges, x.caller, trusting=policy == "trust")
+        async with self._admission.admit():
+            result = await guard.check_message(text, "system", "instructions")
+        if result.blocked:
+            name, kind = guard.blocks["instructions"]
+            raise invalid(f"A guardrail blocks these instructions: {name} ({kind}).", "instructions", "content_filter")
+
     async def check(
         self, x: Exchange, rails: AssistantRails, route: Route, body: Body, *, answers: bool = True
     ) -> Body:

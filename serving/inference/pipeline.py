@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from serving.assistants.reader import BARE
+from serving.assistants.register import AssistantRegister
 from serving.assistants.sandbox.pool import SandboxOf
 from serving.config import Limits, React, Reasoning
 from serving.core.ids import new_id
@@ -33,7 +35,6 @@ from serving.inference.exchange import Exchange
 from serving.inference.generation import Generator
 from serving.inference.input_check import InputCheck
 from serving.inference.job import GenerationJob, sampling_fields
-from serving.inference.reader import BARE
 from serving.inference.request_forms import Body, ChatForm, Form, ParsedRequest, ResponseForm
 from serving.inference.responses.object import QueuedResponse
 from serving.inference.strategy_choice import choose, searches_by_itself, tools_of
@@ -73,6 +74,7 @@ class Pipeline:
         self,
         *,
         catalog: ActiveCatalog,
+        assistants: AssistantRegister,
         limits: Limits,
         keeper: Keeper,
         admission: Admission,
@@ -90,6 +92,7 @@ class Pipeline:
         audit: AuditLog,
     ) -> None:
         self._catalog = catalog
+        self._assistants = assistants
         self._limits = limits
         self._keeper = keeper
         self._admission = admission
@@ -127,14 +130,14 @@ class Pipeline:
         What it uses is charged when it runs, and guardrails read it then.
         """
         form = self._response_form(body)
-        route = self._resolve(x, self._catalog.current, body.model)
+        route = await self._resolve(x, self._catalog.current, body.model)
         async with charged(self._keeper, x):
             return await form.queue(x, route)
 
     async def completion(self, x: Exchange, body: CompletionRequest) -> dict[str, Any] | None:
         """Returns the continuation of a text by a bare model, None after it was streamed. Raises `ApiError`."""
         view = self._catalog.current
-        route = self._resolve(x, view, body.model)
+        route = await self._resolve(x, view, body.model)
         if route.assistant is not None:
             raise invalid("An assistant answers chat completions; completions need a model.", "model")
         async with x.cancelled_by_hang_up(), charged(self._keeper, x, stream=body.stream):
@@ -153,7 +156,7 @@ class Pipeline:
         """
         form = self._response_form(body)
         view = self._catalog.current
-        route = self._resolve(x, view, body.model)
+        route = await self._resolve(x, view, body.model)
         async with x.cancelled_by_hang_up(), charged(self._keeper, x):
             read = await self._read_request(x, view, route, form, answers=False)
             if read.strategy is not None:
@@ -176,7 +179,7 @@ class Pipeline:
 
     async def _answer(self, x: Exchange, form: Form[Body]) -> dict[str, Any] | None:
         view = self._catalog.current
-        route = self._resolve(x, view, form.body.model)
+        route = await self._resolve(x, view, form.body.model)
         form.check(route, self._recorder)
         async with x.cancelled_by_hang_up(), charged(self._keeper, x, stream=form.body.stream):
             read = await self._read_request(x, view, route, form)
@@ -207,13 +210,16 @@ class Pipeline:
             return await self._documents.quoted(x, hits, context, read.asked.citations)
         return None
 
-    def _resolve(self, x: Exchange, view: CatalogView, name: str) -> Route:
-        """Returns what answers the caller for `name`; raises `ApiError`, also for what the caller may not call."""
-        route = view.router.resolve(name, x.caller)
+    async def _resolve(self, x: Exchange, view: CatalogView, name: str) -> Route:
+        """Returns what answers the caller for `name`; raises `ApiError`, also for what the caller may not call.
+
+        Names of the configuration come first. What tenants call their own is in no metric: there is no end of it.
+        """
+        route = view.router.resolve(name, x.caller) or await self._assistants.route(view.router, name, x.caller)
         if route is None:
             raise no_model()
-        x.model = route.requested
-        x.assistant = route.assistant.name if route.assistant is not None else None
+        x.model = route.alias if route.own else route.requested
+        x.assistant = route.assistant.name if route.assistant is not None and not route.own else None
         return route
 
     async def _read_request(
@@ -305,5 +311,4 @@ def _refuses(read: _Read, hits: Sequence[Hit] | None) -> bool:
 
     An assistant that reads documents of its own answers from documents alone.
     """
-    assistant, tools = read.route.assistant, read.asked.chat.tools
-    return hits is not None and not hits and (not tools or (assistant is not None and bool(assistant.knowledge)))
+    return hits is not None and not hits and (read.route.reads or not read.asked.chat.tools)

@@ -46,19 +46,20 @@ class RetrievalClient:
         assistant: Assistant,
         question: str,
         before: str = "",
+        stores: tuple[str, ...] = (),
         knowledge: Knowledge | None = None,
     ) -> list[Hit]:
         """Returns the chunks for an assistant's prompt, best first; none when nothing is good enough.
 
         `before` is what the user said before the question, of which the first `MAX_QUESTION` characters count.
-        `knowledge` names vector stores that are searched too. Collections that the principal may not be told of are
-        not searched, nor are vector stores that it may not read. Raises `CollectionNotFound` when one of the other
-        collections is not there.
+        The vector stores with the ids `stores` are searched too, and those that `knowledge` names. Collections that the
+        principal may not be told of are not searched, nor are vector stores that it may not read. Raises
+        `CollectionNotFound` when one of the other collections is not there.
         """
         access = self._access
         who = principal.tenant, principal.user, principal.groups
         told = tuple(name for name in assistant.knowledge if name not in access or access[name].allows(*who))
-        if not told and knowledge is None:
+        if not told and not stores and knowledge is None:
             return []
         granted = tuple(name for name in told if name in access)
         if told != assistant.knowledge:
@@ -66,7 +67,7 @@ class RetrievalClient:
         question = question[:MAX_QUESTION]
         with tracing.span("retrieval", {"gen_ai.operation.name": "retrieval"}) as span:
             # What is not asked for is not passed on: replicas of the release before do not know it.
-            more = (before, knowledge) if knowledge is not None else (before,) if before else ()
+            more = (before, stores, knowledge) if stores or knowledge is not None else (before,) if before else ()
             hits: list[Hit] = await self._call("context", principal, assistant, question, granted, *more)
             if span is not None:
                 span.set({"headrace.retrieval.chunks": len(hits)})

@@ -148,27 +148,29 @@ class RetrievalReplica:
         question: str,
         granted: Collection[str] = (),
         before: str = "",
+        stores: Sequence[str] = (),
         knowledge: Knowledge | None = None,
     ) -> list[Hit]:
         """Returns the chunks for an assistant's prompt, best first; none when nothing is good enough.
 
         Collections are the stack's own tenant's. What is in those that are `granted` to the principal is found as the
-        stack's own user finds it; in the others, users of other tenants find what has no list. The vector stores of
-        `knowledge` are searched as the principal itself searches them. A question with a message `before` it is
-        searched for alone and behind that message.
+        stack's own user finds it; in the others, users of other tenants find what has no list. The vector stores with
+        the ids `stores`, and those of `knowledge`, are searched as the principal itself searches them. A question
+        with a message `before` it is searched for alone and behind that message.
         """
         named = [(await self._store_named(name), name in granted) for name in assistant.knowledge]
         stack = Principal(STACK, ADMIN, principal.key_id)
         guest = principal if principal.tenant == STACK else Principal(STACK, user="", key_id=principal.key_id)
-        own = tuple(dict.fromkeys(knowledge.vector_store_ids)) if knowledge is not None else ()
-        filters = knowledge.filters if knowledge is not None else None
+        own: dict[str, Filter | None] = dict.fromkeys(stores)
+        if knowledge is not None:
+            own |= dict.fromkeys(knowledge.vector_store_ids, knowledge.filters)
         texts = [question, f"{before[-EARLIER:]}\n{question}"] if before else [question]
         vectors = await asyncio.to_thread(self._embedder.embed, texts)
         count = DEPTH if before else assistant.top_k
         searches = []
         for text, vector in zip(texts, vectors, strict=True):
             searches += [self._search(stack if told else guest, id, text, vector, count) for id, told in named]
-            searches += [self._search_own(principal, id, text, vector, count, filters) for id in own]
+            searches += [self._search_own(principal, id, text, vector, count, only) for id, only in own.items()]
         found = await asyncio.gather(*searches)
         each = len(named) + len(own)
         alone, joined = ([hit for hits in part for hit in hits] for part in (found[:each], found[each:]))

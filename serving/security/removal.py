@@ -18,6 +18,7 @@ from serving.store.relational.belongings import rows_of_user
 from serving.store.relational.database import Database
 from serving.store.relational.tables import (
     UNFINISHED,
+    assistants,
     batches,
     captures,
     conversations,
@@ -56,12 +57,15 @@ _REMOVED: tuple[tuple[Table, str], ...] = (
     (captures, "id"),
     (feedback, "id"),
     (memories, "id"),
+    (assistants, "id"),
     (turn_vectors, "conversation_id"),
     (idempotency_keys, "id"),
     (jobs, "id"),
 )
-"""In this order, by these columns. Items, summaries and vectors go with conversations, lines with batches; the
-others have more to them."""
+"""In this order, by these columns; the others have more to them.
+
+Items, summaries and vectors go with conversations, lines with batches, versions with assistants.
+"""
 
 
 class Removal:
@@ -146,7 +150,7 @@ class Removal:
         name = user_name(user)
         worker = _worker(job)
         async with self._database.write() as connection:
-            for table in (files, vector_stores):
+            for table in (files, vector_stores, assistants):
                 query = select(table.c.id, table.c.access).where(naming(table, job.tenant, user)).limit(TOGETHER)
                 found = (await connection.execute(query.order_by(table.c.id).with_for_update())).all()
                 for row in found:

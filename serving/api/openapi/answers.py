@@ -90,6 +90,16 @@ _STORE_FILE = _object(
 _SEARCH = _object(
     "vector_store.search_results.page", search_query=_list(_TEXT), data=_list({"type": "object"}), has_more=_ANY
 )
+_ASSISTANT_FIELDS: dict[str, Schema] = {
+    "id": _TEXT,
+    "created_at": _COUNT,
+    "version": _COUNT,
+    "model": _TEXT,
+    "instructions": _TEXT,
+    "vector_store_ids": _list(_TEXT),
+}
+_ASSISTANT = _object("assistant", name=_TEXT, **_ASSISTANT_FIELDS)
+_ASSISTANT_VERSION = _object("assistant.version", assistant_id=_TEXT, **_ASSISTANT_FIELDS)
 _CONVERSATION = _object("conversation", id=_TEXT, created_at=_COUNT, metadata=_METADATA)
 _FEEDBACK = _object(
     "feedback",
@@ -233,6 +243,13 @@ _ANSWERS: dict[str, Schema] = {
     "vector_stores_update_file": _STORE_FILE,
     "vector_stores_detach": _deleted("vector_store.file.deleted"),
     "vector_stores_search": _SEARCH,
+    "assistants_create": _ASSISTANT,
+    "assistants_list_page": _page(_ASSISTANT),
+    "assistants_get": _ASSISTANT,
+    "assistants_update": _ASSISTANT,
+    "assistants_delete": _deleted("assistant.deleted"),
+    "assistants_add_version": _ASSISTANT_VERSION,
+    "assistants_list_versions": _page(_ASSISTANT_VERSION),
     "conversations_create": _CONVERSATION,
     "conversations_get": _CONVERSATION,
     "conversations_update": _CONVERSATION,

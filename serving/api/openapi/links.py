@@ -21,6 +21,7 @@ _MAKERS = {
     "batches_create": "batch_id",
     "files_create": "file_id",
     "vector_stores_create": "store_id",
+    "assistants_create": "assistant_id",
     "conversations_create": "conversation_id",
     "feedback_create": "feedback_id",
     "memories_create": "memory_id",

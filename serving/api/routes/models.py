@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from serving.api.http import JsonResponse
 from serving.api.services import Services
+from serving.assistants.register import MAX_PAGE, OwnAssistant, settings_of
 from serving.engines.router import ListedModel
 from serving.inference.exchange import Exchange
 from serving.protocol.errors import no_model
@@ -16,7 +17,10 @@ from serving.protocol.errors import no_model
 
 async def list_all(s: Services, request: Request, x: Exchange) -> Response:
     """Lists what the caller can ask."""
-    return JsonResponse({"object": "list", "data": [_model(s, m) for m in _entries(s, x)]})
+    listed = [_model(s, entry) for entry in _entries(s, x)]
+    names = {entry["id"] for entry in listed}
+    listed += [_own(one) for one in await _callable(s, x) if one.name not in names]
+    return JsonResponse({"object": "list", "data": listed})
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:
@@ -25,7 +29,10 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
     for entry in _entries(s, x):
         if entry.id == name:
             return JsonResponse(_model(s, entry))
-    raise no_model()
+    found = await s.assistants.called(x.caller, name)
+    if found is None or found.route(s.catalog.current.router, name, x.caller) is None:
+        raise no_model()
+    return JsonResponse(_own(found))
 
 
 def _entries(s: Services, x: Exchange) -> list[ListedModel]:
@@ -33,6 +40,22 @@ def _entries(s: Services, x: Exchange) -> list[ListedModel]:
         *s.catalog.current.router.listed_for(x.caller),
         ListedModel(s.retrieval.embedder, "embedder", "sentence embeddings"),
     ]
+
+
+async def _callable(s: Services, x: Exchange) -> list[OwnAssistant]:
+    """Returns the tenant's own assistants that the caller may call, the newest, as many as a page has."""
+    own = (await s.assistants.list(x.caller, limit=MAX_PAGE)).items
+    return [one for one in own if one.route(s.catalog.current.router, one.name, x.caller) is not None]
+
+
+def _own(assistant: OwnAssistant) -> dict[str, Any]:
+    return {
+        "id": assistant.name,
+        "object": "model",
+        "created": int(assistant.created_at),
+        "owned_by": assistant.tenant,
+        "headrace": {"kind": "assistant", "description": settings_of(assistant.settings).description},
+    }
 
 
 def _model(s: Services, entry: ListedModel) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, Table, and_, or_, select
 
 from serving.store.jobs.job import ERASE
 from serving.store.relational.tables import (
+    assistants,
     batches,
     captures,
     conversation_items,
@@ -72,6 +73,7 @@ CLASSES: dict[str, Table] = {
     "batches": batches,
     "files": files,
     "vector_stores": vector_stores,
+    "assistants": assistants,
     "conversation_items": conversation_items,
     "conversation_summaries": conversation_summaries,
     "responses": responses,
@@ -87,5 +89,5 @@ CLASSES: dict[str, Table] = {
     "jobs": jobs,
 }
 
-LISTS = (files, vector_stores, vector_store_files)
+LISTS = (files, vector_stores, vector_store_files, assistants)
 """Tables with access lists, which name users."""

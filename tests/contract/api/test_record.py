@@ -10,13 +10,23 @@ import httpx
 import pytest
 
 from serving.api.operations import OPERATIONS
+from serving.config import Catalog, RemoteModel
 from serving.core.principal import Principal
 from serving.store.audit import AuditRows
 from serving.store.errors import StoreUnavailable
 from tests.callers.identity import key_of
-from tests.contract.running import Gateway
+from tests.contract.running import Gateway, Loop, gateway
 
 Caller = Callable[..., httpx.Client]
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway with a model, which nobody asks."""
+    loop, model = Loop(), RemoteModel(name="m", url="http://127.0.0.1:9/v1")
+    with gateway(loop, tmp_path_factory.mktemp("gateway"), Catalog(models=(model,))) as made:
+        yield made
+    loop.stop()
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +111,8 @@ class Stack:
         self.file, self.store = file(boss), store(boss)
         self.other = file(boss)
         boss.post(f"/v1/vector_stores/{self.store}/files", json={"file_id": self.file})
+        made = boss.post("/v1/assistants", json={"name": "clerk", "model": "m"})
+        self.assistant = made.json()["id"]
         self.key = boss.post("/v1/admin/keys", json={"user": "ada"}).json()["id"]
         entry = {"subject": "user", "id": "ada", "window": "day", "measure": "requests", "limit": 10**9}
         self.entry = {"quotas": [entry]}
@@ -110,7 +122,12 @@ class Stack:
 
     def seen(self) -> list[Any]:
         paths = ["/v1/files", "/v1/vector_stores", "/v1/admin/users", "/v1/admin/keys", "/v1/admin/quotas"]
-        paths += ["/v1/admin/erasures", f"/v1/vector_stores/{self.store}/files"]
+        paths += [
+            "/v1/assistants",
+            f"/v1/assistants/{self.assistant}/versions",
+            "/v1/admin/erasures",
+            f"/v1/vector_stores/{self.store}/files",
+        ]
         shown = [self.boss.get(path).json()["data"] for path in paths]
         moving = r"'(last_active_at|last_used_at|status|completed|in_progress|usage_bytes)': [^,}]+"
         return [re.sub(moving, "", str(each)) for each in [*shown, self.own.get("/v1/admin/tenants").json()["data"]]]
@@ -137,6 +154,10 @@ ACTIONS: dict[str, Callable[[Stack], tuple[str, str, dict[str, Any]]]] = {
         {"json": {"attributes": {"a": 1}}},
     ),
     "vector_store_file.delete": lambda s: ("DELETE", f"/v1/vector_stores/{s.store}/files/{s.file}", {}),
+    "assistant.create": lambda s: ("POST", "/v1/assistants", {"json": {"name": "made", "model": "m"}}),
+    "assistant.update": lambda s: ("POST", f"/v1/assistants/{s.assistant}", {"json": {"access": {}}}),
+    "assistant.version": lambda s: ("POST", f"/v1/assistants/{s.assistant}/versions", {"json": {"model": "m"}}),
+    "assistant.delete": lambda s: ("DELETE", f"/v1/assistants/{s.assistant}", {}),
     "tenant.create": lambda s: ("POST", "/v1/admin/tenants", {"json": {"id": "made"}}),
     "tenant.update": lambda s: ("POST", "/v1/admin/tenants/acme", {"json": {"name": "Other"}}),
     "user.create": lambda s: ("POST", "/v1/admin/users", {"json": {"id": "made"}}),

@@ -14,13 +14,13 @@ import openai
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 from sqlalchemy import select
-from tests.identity import key_of
 
 from serving.config import Assistant, Catalog, InjectionGuardrail, Limits, RemoteModel
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.retrieval.types import Attribution, Citation, Hit, Position, TextSpan
 from serving.store.relational.tables import captures
+from tests.callers.identity import key_of
 from tests.contract.campaigns.engine import Engine
 from tests.contract.running import Gateway, Loop, engine, gateway
 

@@ -25,6 +25,7 @@ from sqlalchemy import select
 import serving
 from serving.api.state_sampler import KINDS
 from serving.assistants.memory.jobs import REMEMBER
+from serving.assistants.register import AssistantRegister
 from serving.config import QuotaLimit, Store
 from serving.core.ids import new_id
 from serving.core.principal import SCOPES_OF, Principal
@@ -34,6 +35,7 @@ from serving.exports.manifest import Filters
 from serving.exports.register import Register
 from serving.exports.splits import parse
 from serving.exports.writing import write
+from serving.protocol.assistants import AssistantSettings
 from serving.quotas.quota import quota
 from serving.quotas.share import Want
 from serving.retrieval.chunk_table import access_digest
@@ -133,6 +135,9 @@ class Stack:
         added = await self.conversations.following(who, talk.id)
         await Summaries(self.database).put(who, None, added, mark)
         await Memories(self.database).add(who, "a", mark)
+        settings = AssistantSettings(model="m", instructions=mark)
+        shared = Access(users=("zqxalice", "wvybob"))
+        await AssistantRegister(self.database, 9).create(who, who.user, settings, shared)
         vectors = TurnVectors(self.database)
         [turn] = await vectors.waiting(who, talk.id, "e", keep=1, limit=1)
         await vectors.put(who, talk.id, "a", "e", {turn: "AP/+"}, keep=1)
@@ -308,7 +313,7 @@ async def test_nothing_of_a_forgotten_user_is_left(stack: Stack, planted: str, t
     gone = shared_by(before, ALICE)  # with a list that names others
     for name, rows in before.items():
         rows = [row for row in rows if row.get("vector_store_id") not in gone]
-        if name not in ("jobs", "audit", "meta", "vector_stores"):
+        if name not in ("jobs", "audit", "meta", "vector_stores", "assistants"):
             others = [row for row in rows if BOB.user in str(row) or row.get("tenant") == "other"]
             kept = [unlisted(row) for row in after[name]]
             assert [row for row in others if unlisted(row) not in kept] == [], name
@@ -445,6 +450,7 @@ async def test_a_dry_run_counts_and_changes_nothing(stack: Stack):
         "sessions": 1,
         "files": 1,
         "vector_stores": 2,
+        "assistants": 1,
         "conversation_items": 1,
         "conversation_summaries": 1,
         "responses": 1,
@@ -458,7 +464,7 @@ async def test_a_dry_run_counts_and_changes_nothing(stack: Stack):
         "quotas": 2,
         "usage": 1,
         "jobs": 0,
-        "access_lists": 6,
+        "access_lists": 8,
         "exports": 0,
     }
     job = await stack.erase()
@@ -519,7 +525,10 @@ async def test_what_a_user_left_to_be_done_is_done(stack: Stack):
 
 
 def test_it_is_decided_of_every_table_what_an_erasure_does():
-    cascading = {"conversation_items", "conversation_summaries", "idempotency_answers", "vector_store_files"}
+    cascading = {
+        *("conversation_items", "conversation_summaries", "idempotency_answers", "vector_store_files"),
+        "assistant_versions",
+    }
     removed = (
         {table.name for table in belongings.CLASSES.values()}
         | cascading

@@ -42,6 +42,7 @@ def test_every_route(whole):
         streams(sdk)
         conversations(sdk)
         files(sdk)
+        assistants(sdk)
         memories(sdk)
         administration(sdk)
         quotas(sdk)
@@ -164,6 +165,19 @@ def files(sdk):
     assert sdk.vector_stores.files.delete(file.id, vector_store_id=store.id).deleted
     assert sdk.vector_stores.delete(store.id).deleted
     assert sdk.files.delete(file.id).deleted
+
+
+def assistants(sdk):
+    made = sdk.post("/assistants", body={"name": "poet", "model": "smollm2", "max_tokens": 8}, cast_to=Plain)
+    url = f"/assistants/{made.id}"
+    sdk.post(f"{url}/versions", body={"model": "smollm2", "max_tokens": 4}, cast_to=Plain)
+    assert len(sdk.get(f"{url}/versions", cast_to=Plain).model_extra["data"]) == 2
+    assert sdk.post(url, body={"version": 1}, cast_to=Plain).model_extra["max_tokens"] == 8
+    assert sdk.get("/assistants", cast_to=Plain).model_extra["data"][0]["id"] == made.id
+    assert sdk.get(url, cast_to=Plain).model_extra["name"] == "poet"
+    assert "poet" in {model.id for model in sdk.models.list()}
+    assert sdk.responses.create(model="poet", input="Rhyme.").model == "poet"
+    assert sdk.delete(url, cast_to=Plain).model_extra["deleted"]
 
 
 def memories(sdk):

@@ -133,7 +133,7 @@ AGAIN = 5
 GROUP = {"u0", "root"}
 """Who is of the group `g`, which both tenants have."""
 
-SHARED = {"file", "vector store", "attachment"}
+SHARED = {"file", "vector store", "attachment", "own assistant"}
 
 EVERYBODYS = ("m", "facts", "recalls", "sums")
 AUDIENCE = {
@@ -151,6 +151,7 @@ KINDS = {
     "item_id": "item",
     "feedback_id": "feedback",
     "memory_id": "memory",
+    "assistant_id": "own assistant",
     "model": "model",
     "user_id": "user",
     "key_id": "key",
@@ -172,6 +173,7 @@ UNKNOWN = {
     "item": "msg_none",
     "feedback": "fb_none",
     "memory": "mem_none",
+    "own assistant": "asst_none",
     "user": "nobody",
     "key": "key_none",
     "tenant": "none",
@@ -192,6 +194,7 @@ MAKES = {
     "/v1/conversations/{conversation_id}/items": "item",
     "/v1/feedback": "feedback",
     "/v1/memories": "memory",
+    "/v1/assistants": "own assistant",
     "/v1/admin/tenants": "tenant",
     "/v1/admin/users": "user",
     "/v1/admin/keys": "key",
@@ -320,6 +323,10 @@ def says(word: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": f"I say {word}"}]
 
 
+def attaches(file: str, word: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": [{"type": "file", "file": {"file_id": file}}, {"type": "text", "text": word}]}]
+
+
 Fields = Callable[[dict[str, str]], dict[str, Any]]
 
 
@@ -330,8 +337,9 @@ def fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], Fi
     if op.method != "POST" or op.path not in NAMING or draw.flip():
         return kinds, fields
     # Anything that is called by a name, whoever may call it.
+    own = op.path in ASKING and draw.flip()
     return kinds | {
-        place: "model"
+        place: "own assistant" if own else "model"
     }, lambda ids: fields({k: v for k, v in ids.items() if k != place}) | {place: ids[place]}
 
 
@@ -341,32 +349,60 @@ NAMING = {
 }
 """Routes whose bodies name a model or an assistant."""
 
+ASKING = {f"/v1/{name}" for name in ("chat/completions", "responses", "responses/input_tokens")}
+"""Those of them that an assistant answers."""
+
 
 def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], Fields]:
     own, shared = user.own, user.shared
     route = f"{op.method} {op.path}"
     stream = draw.flip()
     if route == "POST /v1/chat/completions":
-        base = {"model": draw.choice(EVERYBODYS), "messages": says(own), "store": True, "metadata": {"w": own}}
-        base["stream"] = stream
-        if draw.flip():
-            return {"conversation": "conversation"}, lambda ids: base | ids
-        return {}, lambda ids: base
+        base = {
+            "model": draw.choice(EVERYBODYS),
+            "messages": says(own),
+            "store": True,
+            "stream": stream,
+            "metadata": {"w": own},
+        }
+        place = draw.choice(["", "conversation", "knowledge", "file"])
+        if place == "knowledge":
+            return {place: "vector store"}, lambda ids: base | {place: {"vector_store_ids": [ids[place]]}}
+        if place == "file":
+            return {place: "file"}, lambda ids: base | {"messages": attaches(ids[place], own)}
+        return ({place: "conversation"} if place else {}), lambda ids: base | ids
     if route in ("POST /v1/responses", "POST /v1/responses/input_tokens"):
         base = {"model": draw.choice(EVERYBODYS), "input": f"I say {own}", "metadata": {"w": own}}
         if op.path == "/v1/responses":
             base |= {"stream": stream, "background": draw.flip()}
         else:
             del base["metadata"]
-        place = draw.choice(["", "previous_response_id", "conversation"])
+        place = draw.choice(["", "previous_response_id", "conversation", "tools"])
         if not place:
             return {}, lambda ids: base
+        if place == "tools":
+            search = {"type": "file_search"}
+            return (
+                {place: "vector store"},
+                lambda ids: (
+                    base
+                    | {place: [search | {"vector_store_ids": [ids[place]]}], "include": ["file_search_call.results"]}
+                ),
+            )
         return {
             place: "response" if place.startswith("previous") else "conversation"
         }, lambda ids: base | {place: ids[place]}
     if route == "POST /v1/batches":
         base = {"endpoint": "/v1/chat/completions", "completion_window": "24h", "metadata": {"w": own}}
         return {"input_file_id": "file"}, lambda ids: base | ids
+    if route == "POST /v1/assistants":
+        name = f"a{draw.randrange(10**9)}"
+        base = {"name": name, "model": "m", "instructions": shared}
+        if draw.flip():
+            base["access"] = {"groups": ["g"]}
+        if draw.flip():
+            return {"store": "vector store"}, lambda ids: base | {"vector_store_ids": [ids["store"]]}
+        return {}, lambda ids: base
     if route == "POST /v1/feedback":
         said = {"comment": own, "tags": [own], "thumb": "up"}
         type, kind = draw.choice([("response", "completion"), ("message", "item"), ("session", "conversation")])
@@ -431,6 +467,8 @@ SAID: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "POST /v1/conversations": lambda own, shared: {"metadata": {"w": own}, "items": says(own)},
     "POST /v1/conversations/{conversation_id}": lambda own, shared: {"metadata": {"w": own}},
     "POST /v1/conversations/{conversation_id}/items": lambda own, shared: {"items": says(own)},
+    "POST /v1/assistants/{assistant_id}": lambda own, shared: {"version": 1},
+    "POST /v1/assistants/{assistant_id}/versions": lambda own, shared: {"model": "m", "instructions": shared},
     "POST /v1/memories": lambda own, shared: {"assistant": "facts", "text": own},
     "POST /v1/memories/{memory_id}": lambda own, shared: {"text": f"{own} still"},
     "POST /v1/admin/tenants/{tenant_id}": lambda own, shared: {"name": shared},
@@ -478,7 +516,8 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def settled(answer: httpx.Response) -> tuple[int, str]:
     """What does not depend on when an answer was given, and under which new id."""
-    text = re.sub(r"\b(chatcmpl|resp|msg|conv|fb|vs|file|mem|rs|cmpl|key|job|batch)[_-][0-9a-zA-Z]+", "ID", answer.text)
+    kinds = "chatcmpl|resp|msg|conv|fb|vs|file|mem|asst|asstv|rs|cmpl|key|job|batch"
+    text = re.sub(rf"\b({kinds})[_-][0-9a-zA-Z]+", "ID", answer.text)
     return answer.status_code, re.sub(r"\d{9,}(\.\d+)?|\d+\.\d+", "N", text)
 
 

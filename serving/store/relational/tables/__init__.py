@@ -11,6 +11,7 @@ from serving.store.relational.tables.answers import (
     responses,
     used_approvals,
 )
+from serving.store.relational.tables.assistants import assistant_versions, assistants
 from serving.store.relational.tables.audit_log import audit, audit_pseudonyms
 from serving.store.relational.tables.background import RUNNING, UNFINISHED, exports, jobs
 from serving.store.relational.tables.base import CHECKED, ID, IDS, NAME, Base64, Id, Name, meta, metadata
@@ -36,6 +37,8 @@ __all__ = [
     "Base64",
     "Id",
     "Name",
+    "assistant_versions",
+    "assistants",
     "audit",
     "audit_pseudonyms",
     "batch_lines",

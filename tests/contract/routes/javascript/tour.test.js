@@ -332,6 +332,20 @@ test("a stream is read again after its connection", async () => {
   await rejected(client.delete(`/streams/${id}`), OpenAI.APIError, { status: 410 });
 });
 
+test("assistants, which are Headrace's own", async () => {
+  const made = await client.post("/assistants", { body: { name: "bard", model: "smollm2", max_tokens: 8 } });
+  const url = `/assistants/${made.id}`;
+  const second = await client.post(`${url}/versions`, { body: { model: "smollm2", max_tokens: 4 } });
+  assert.equal(second.version, 2);
+  assert.equal((await client.get(`${url}/versions`)).data.length, 2);
+  assert.equal((await client.post(url, { body: { version: 1 } })).max_tokens, 8);
+  assert.equal((await client.get("/assistants")).data[0].id, made.id);
+  assert.equal((await client.get(url)).name, "bard");
+  assert.equal((await client.responses.create({ model: "bard", input: "Rhyme." })).model, "bard");
+  assert.equal((await client.delete(url)).deleted, true);
+  await rejected(client.delete(url), OpenAI.NotFoundError, { status: 404 });
+});
+
 test("memories, which are Headrace's own", async () => {
   const made = await client.post("/memories", { body: { assistant: "friend", text: "Likes herons." } });
   assert.equal((await client.post(`/memories/${made.id}`, { body: { text: "Likes ibises." } })).text, "Likes ibises.");

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from sqlalchemy import select
 
+from serving.assistants.register import AssistantRegister
 from serving.config import Store
 from serving.core.ids import new_id
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
+from serving.protocol.assistants import AssistantSettings
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import CollectionManifest
 from serving.retrieval.types import Chunk
@@ -110,6 +112,7 @@ class State:
         talk = await self.conversations.create(ME, metadata={"a": "1"}, items=[{"type": "message", "role": "user"}])
         await Summaries(self.database).put(ME, None, await self.conversations.following(ME, talk.id), "they met")
         await Memories(self.database).add(ME, "a", "likes tea")
+        await AssistantRegister(self.database, 1).create(ME, "clerk", AssistantSettings(model="m"), None)
         vectors = TurnVectors(self.database)
         [turn] = await vectors.waiting(ME, talk.id, "e", keep=1, limit=1)
         await vectors.put(ME, talk.id, "a", "e", {turn: "AP/+"}, keep=1)

@@ -20,7 +20,7 @@ def reader(route: Route, body: ChatRequest) -> Assistant | None:
     """
     assistant, asked = route.assistant, body.knowledge
     if asked is None:
-        return assistant if assistant is not None and assistant.knowledge else None
+        return assistant if route.reads else None
     given = assistant or BARE
     if (most := asked.max_num_results) is None:
         return given

@@ -1,0 +1,279 @@
+"""Assistants that tenants make by the API, and what answers by their names.
+
+Versions are never changed. One of them answers; whoever asks reads which from the store, so that a change holds at once
+on every replica.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import ValidationError
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.config import Assistant
+from serving.core.ids import new_id, now
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
+from serving.engines.router import ModelRouter, Route
+from serving.protocol.assistants import AssistantSettings
+from serving.store.access import Access, listed, reachable, readable, require_owner
+from serving.store.errors import Conflict, InvalidValue, NotFound
+from serving.store.relational.database import Database
+from serving.store.relational.postgres import lock
+from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.tables import assistant_versions, assistants
+
+MAX_PAGE = 100
+
+MAX_VERSIONS = 200
+"""Versions of one assistant."""
+
+_SETTINGS = frozenset(AssistantSettings.model_fields)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAssistant:
+    """An assistant of a tenant's, with the settings of the version that answers."""
+
+    id: str
+    tenant: str
+    user: str
+    name: str
+    version: int
+    access: list[str] | None
+    created_at: float
+    settings: dict[str, Any]
+
+    def route(self, router: ModelRouter, requested: str, caller: Principal) -> Route | None:
+        """Returns what answers a caller by it, None where the caller may not call its model."""
+        settings = settings_of(self.settings)
+        route = router.resolve(settings.model, caller)
+        if route is None or route.assistant is not None:
+            return None
+        # The id, since a name of the tenant's may be one of the stack's for others.
+        assistant = Assistant(
+            name=self.id,
+            model=route.alias,
+            description=settings.description,
+            prompt=settings.instructions,
+            top_k=settings.max_num_results,
+            context_tokens=settings.context_tokens,
+            memory=settings.memory,
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            refusal=settings.refusal,
+            spotlight=settings.spotlight,
+        )
+        stores = tuple(settings.vector_store_ids)
+        return replace(route, requested=requested, assistant=assistant, stores=stores, own=True)
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantVersion:
+    """A version of an assistant."""
+
+    id: str
+    assistant_id: str
+    version: int
+    settings: dict[str, Any]
+    created_at: float
+
+
+class AssistantRegister:
+    """The assistants of all tenants. `most` is how many one tenant may have."""
+
+    def __init__(self, database: Database, most: int) -> None:
+        self._database = database
+        self._most = most
+
+    async def route(self, router: ModelRouter, name: str, caller: Principal) -> Route | None:
+        """Returns what answers by a name or an id of the tenant's own, None where there is none for the caller."""
+        found = await self.called(caller, name)
+        return found.route(router, name, caller) if found is not None else None
+
+    @uninterrupted
+    async def called(self, principal: Principal, name: str) -> OwnAssistant | None:
+        """Returns the assistant with that name or id, if there is one that the principal may call."""
+        named = and_(or_(assistants.c.name == name, assistants.c.id == name), readable(assistants, principal))
+        query = _with_settings().where(named).order_by(assistants.c.id != name).limit(1)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return build(OwnAssistant, row) if row is not None else None
+
+    @uninterrupted
+    async def create(
+        self, principal: Principal, name: str, settings: AssistantSettings, access: Access | None
+    ) -> OwnAssistant:
+        """Makes an assistant with its first version; raises `Conflict` for a name that is taken in the tenant."""
+        id = new_id("asst")
+        row = {
+            "id": id,
+            "tenant": principal.tenant,
+            "user": principal.user,
+            "name": name,
+            "version": 1,
+            "access": listed(access, principal.user),
+            "created_at": now(),
+        }
+        mine = assistants.c.tenant == principal.tenant
+        async with self._database.write() as connection:
+            await lock(connection, "assistants", principal.tenant)
+            if (await connection.execute(select(assistants.c.id).where(mine, assistants.c.name == name))).first():
+                raise Conflict("an assistant of this tenant has this name")
+            if (await connection.execute(select(func.count()).where(mine))).scalar_one() >= self._most:
+                raise InvalidValue("name", f"the tenant has {self._most} assistants already: delete some")
+            await connection.execute(assistants.insert().values(row))
+            await _add(connection, principal, id, 1, settings)
+            return await _get(connection, principal, id)
+
+    @uninterrupted
+    async def get(self, principal: Principal, id: str) -> OwnAssistant:
+        """Returns an assistant that the principal may call; raises `NotFound`."""
+        async with self._database.read() as connection:
+            return await _get(connection, principal, id)
+
+    @uninterrupted
+    async def list(
+        self, principal: Principal, *, after: str | None = None, limit: int = 20, order: Order = "desc"
+    ) -> Page[OwnAssistant]:
+        """Returns those that the principal may call."""
+        async with self._database.read() as connection:
+            found = await page(
+                connection,
+                _with_settings(),
+                assistants,
+                principal,
+                after=after,
+                limit=limit,
+                max_limit=MAX_PAGE,
+                order=order,
+                within=readable(assistants, principal),
+            )
+        return Page([build(OwnAssistant, row) for row in found.items], found.has_more)
+
+    @uninterrupted
+    async def add_version(
+        self, principal: Principal, id: str, settings: AssistantSettings, *, activate: bool
+    ) -> AssistantVersion:
+        """Adds the next version, which with `activate` answers from now on. Raises `NotFound` and `NotOwner`."""
+        async with self._database.write() as connection:
+            await lock(connection, "assistants", principal.tenant)
+            await _require_change(connection, principal, id)
+            of = assistant_versions.c
+            newest = select(func.max(of.version)).where(of.assistant_id == id)
+            number = int((await connection.execute(newest)).scalar_one()) + 1
+            if number > MAX_VERSIONS:
+                raise Conflict(f"an assistant has {MAX_VERSIONS} versions at most: make another assistant")
+            if activate:
+                await connection.execute(assistants.update().where(assistants.c.id == id).values(version=number))
+            added = await _add(connection, principal, id, number, settings)
+            query = select(assistant_versions).where(of.id == added)
+            return build(AssistantVersion, (await connection.execute(query)).mappings().one())
+
+    @uninterrupted
+    async def list_versions(
+        self, principal: Principal, id: str, *, after: str | None = None, limit: int = 20, order: Order = "desc"
+    ) -> Page[AssistantVersion]:
+        """Returns an assistant's versions; raises `NotFound`."""
+        async with self._database.read() as connection:
+            await _get(connection, principal, id)
+            found = await page(
+                connection,
+                select(assistant_versions),
+                assistant_versions,
+                principal,
+                after=after,
+                limit=limit,
+                max_limit=MAX_PAGE,
+                order=order,
+                order_column="version",
+                within=assistant_versions.c.assistant_id == id,
+            )
+        return Page([build(AssistantVersion, row) for row in found.items], found.has_more)
+
+    @uninterrupted
+    async def update(
+        self,
+        principal: Principal,
+        id: str,
+        *,
+        version: int | None = None,
+        access: Access | Literal["unchanged"] | None = "unchanged",
+    ) -> OwnAssistant:
+        """Has another version answer, or others call it. Raises `NotFound`, also for the version, and `NotOwner`."""
+        async with self._database.write() as connection:
+            owner = await _require_change(connection, principal, id)
+            changes: dict[str, object] = {}
+            if version is not None:
+                of = assistant_versions.c
+                there = select(of.id).where(of.assistant_id == id, of.version == version)
+                if (await connection.execute(there)).first() is None:
+                    raise NotFound("version", str(version))
+                changes["version"] = version
+            if access != "unchanged":
+                changes["access"] = listed(access, owner)
+            if changes:
+                await connection.execute(assistants.update().where(assistants.c.id == id).values(changes))
+            return await _get(connection, principal, id, reading=False)
+
+    @uninterrupted
+    async def delete(self, principal: Principal, id: str) -> None:
+        """Deletes an assistant with its versions. Raises `NotFound` and `NotOwner`."""
+        async with self._database.write() as connection:
+            await _require_change(connection, principal, id)
+            await connection.execute(assistants.delete().where(assistants.c.id == id))
+
+
+def settings_of(stored: Mapping[str, Any]) -> AssistantSettings:
+    """Returns stored settings: what another release knew beside them is left out, or has its default."""
+    known = {name: value for name, value in stored.items() if name in _SETTINGS}
+    try:
+        return AssistantSettings.model_validate(known)
+    except ValidationError as e:
+        broken = {str(error["loc"][0]) for error in e.errors() if error["loc"]}
+        return AssistantSettings.model_validate({name: v for name, v in known.items() if name not in broken})
+
+
+def _with_settings() -> Any:
+    of = assistant_versions.c
+    active = and_(of.assistant_id == assistants.c.id, of.version == assistants.c.version)
+    return select(assistants, of.settings).join(assistant_versions, active)
+
+
+async def _get(connection: AsyncConnection, principal: Principal, id: str, *, reading: bool = True) -> OwnAssistant:
+    mine = readable(assistants, principal) if reading else reachable(assistants, principal)
+    query = _with_settings().where(assistants.c.id == id, mine)
+    row: RowMapping | None = (await connection.execute(query)).mappings().first()
+    if row is None:
+        raise NotFound("assistant", id)
+    return build(OwnAssistant, row)
+
+
+async def _require_change(connection: AsyncConnection, principal: Principal, id: str) -> str:
+    """Returns an assistant's owner; raises `NotFound`, and `NotOwner` where it is another's."""
+    query = select(assistants.c.user).where(assistants.c.id == id, reachable(assistants, principal))
+    owner: str | None = (await connection.execute(query.with_for_update())).scalar()
+    if owner is None:
+        raise NotFound("assistant", id)
+    require_owner(principal, owner)
+    return owner
+
+
+async def _add(
+    connection: AsyncConnection, principal: Principal, assistant_id: str, version: int, settings: AssistantSettings
+) -> str:
+    row = {
+        "id": new_id("asstv"),
+        "tenant": principal.tenant,
+        "assistant_id": assistant_id,
+        "version": version,
+        "settings": settings.model_dump(mode="json", include=set(_SETTINGS)),
+        "created_at": now(),
+    }
+    await connection.execute(assistant_versions.insert().values(row))
+    return str(row["id"])

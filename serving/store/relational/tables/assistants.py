@@ -1,0 +1,33 @@
+"""Assistants that tenants make, each with its versions."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, Column, Double, ForeignKey, Index, Integer, Table
+
+from serving.store.relational.tables.base import ID, NAME, metadata
+
+assistants = Table(
+    "assistants",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("user", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("version", Integer, nullable=False),  # that answers
+    Column("access", JSON(none_as_null=True)),  # who may call it: see access.py; none for everybody of the tenant
+    Column("created_at", Double, nullable=False),
+    Index("ix_assistants_tenant_created_at", "tenant", "created_at", "id"),
+    Index("uq_assistants_name", "tenant", "name", unique=True),
+)
+
+assistant_versions = Table(
+    "assistant_versions",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("assistant_id", ID, ForeignKey("assistants.id", ondelete="CASCADE"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("settings", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index("uq_assistant_versions_version", "assistant_id", "version", unique=True),
+)
