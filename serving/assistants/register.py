@@ -93,11 +93,11 @@ class AssistantRegister:
 
     async def route(self, router: ModelRouter, name: str, caller: Principal) -> Route | None:
         """Returns what answers by a name or an id of the tenant's own, None where there is none for the caller."""
-        found = await self.called(caller, name)
+        found = await self.callable_by(caller, name)
         return found.route(router, name, caller) if found is not None else None
 
     @uninterrupted
-    async def called(self, principal: Principal, name: str) -> OwnAssistant | None:
+    async def callable_by(self, principal: Principal, name: str) -> OwnAssistant | None:
         """Returns the assistant with that name or id, if there is one that the principal may call."""
         named = and_(or_(assistants.c.name == name, assistants.c.id == name), readable(assistants, principal))
         query = _with_settings().where(named).order_by(assistants.c.id != name).limit(1)

@@ -29,7 +29,7 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
     for entry in _entries(s, x):
         if entry.id == name:
             return JsonResponse(_model(s, entry))
-    found = await s.assistants.called(x.caller, name)
+    found = await s.assistants.callable_by(x.caller, name)
     if found is None or found.route(s.catalog.current.router, name, x.caller) is None:
         raise no_model()
     return JsonResponse(_own(found))
