@@ -113,14 +113,14 @@ class Keys:
     @uninterrupted
     async def by_hash(self, hash: str) -> KeyWithUser | None:
         """Returns the key of any tenant with this hash, valid or not, and what its user is now."""
-        return await self._held(keys.c.hash == hash)
+        return await self._select(keys.c.hash == hash)
 
     @uninterrupted
     async def by_id(self, tenant: str, id: str) -> KeyWithUser | None:
         """As `by_hash`, of a tenant's key with this id."""
-        return await self._held(and_(keys.c.tenant == tenant, keys.c.id == id))
+        return await self._select(and_(keys.c.tenant == tenant, keys.c.id == id))
 
-    async def _held(self, where: ColumnElement[bool]) -> KeyWithUser | None:
+    async def _select(self, where: ColumnElement[bool]) -> KeyWithUser | None:
         query = (
             select(keys, users.c.role, users.c.groups, users.c.disabled_at, tenants.c.disabled_at.label("closed_at"))
             .join(users, and_(users.c.tenant == keys.c.tenant, users.c.user == keys.c.user))

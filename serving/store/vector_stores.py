@@ -26,7 +26,6 @@ from serving.store.relational.postgres import lock
 from serving.store.relational.rows import Order, Page, build, page
 from serving.store.relational.tables import UNFINISHED, files, jobs, vector_store_files, vector_stores
 from serving.store.users import ADMIN
-from serving.store.values import Attribute
 from serving.store.vector_store import (
     DROP_INDEX,
     INGEST,
@@ -290,7 +289,7 @@ class VectorStores:
     @uninterrupted
     async def attributes(
         self, principal: Principal, id: str, file_ids: Sequence[str]
-    ) -> dict[str, dict[str, Attribute]]:
+    ) -> dict[str, dict[str, values.Attribute]]:
         """Returns the attributes of these files in the store, of those that the principal may read."""
         of = vector_store_files.c
         query = select(of.file_id, of.attributes).where(of.vector_store_id == id, of.file_id.in_(file_ids))

@@ -51,6 +51,7 @@ REASONS = {
     "retrieval/text/sentences.py": f"white space in one pass, and single characters; {CAMPAIGN}",
     "retrieval/text/words.py": f"nothing follows a repetition, so none is tried again; {CAMPAIGN}",
     "engines/required_calls.py": "anchored, and no repetition can hold what follows it",
+    "api/background/following.py": "reads events of ours, without repetition",
     "assistants/small_talk.py": "nothing follows the repetition",
     "security/browser.py": "a cookie: anchored, of one length",
     "security/flow.py": "a path: anchored, one repetition that nothing follows",

@@ -303,13 +303,13 @@ async def _answers(
         if found is not None and found.number == line.number:
             if wanted(found.status_code):
                 response = {"status_code": found.status_code, "request_id": found.request_id}
-                yield _told(line, {**response, "body": orjson.Fragment(found.body)}, None)
+                yield _output_line(line, {**response, "body": orjson.Fragment(found.body)}, None)
         elif unanswered in _UNANSWERED:
             code, message = _UNANSWERED[str(unanswered)]
-            yield _told(line, None, {"code": code, "message": message})
+            yield _output_line(line, None, {"code": code, "message": message})
 
 
-def _told(line: InputLine, response: Json | None, error: Json | None) -> bytes:
+def _output_line(line: InputLine, response: Json | None, error: Json | None) -> bytes:
     document = {"id": new_id("batch_req"), "custom_id": line.custom_id, "response": response, "error": error}
     return orjson.dumps(document) + b"\n"
 

@@ -18,7 +18,7 @@ from serving.protocol.errors import ApiError
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class LineAnswer:
     """An answer: `error` is what it says where it is one."""
 
     status: int
@@ -26,13 +26,13 @@ class Answered:
     error: ApiError | None = None
 
 
-Answers = Callable[[bytes, DetachedExchange], Awaitable[Answered]]
+Answers = Callable[[bytes, DetachedExchange], Awaitable[LineAnswer]]
 
 
 def answers(s: Services, op: Operation) -> Answers:
     """Returns what answers the bodies of requests to one route."""
 
-    async def answer(body: bytes, x: DetachedExchange) -> Answered:
+    async def answer(body: bytes, x: DetachedExchange) -> LineAnswer:
         async def receive() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
 
@@ -50,9 +50,9 @@ def answers(s: Services, op: Operation) -> Answers:
             response = await op.handler(s, Request(scope, receive), x)  # type: ignore[arg-type]
         except Exception as e:
             error = as_api_error(e, x.request_id)
-            return Answered(status_of(error), error.body(), error)
+            return LineAnswer(status_of(error), error.body(), error)
         if response is None:
             raise AssertionError("a batch has no streams")
-        return Answered(response.status_code, bytes(response.body))
+        return LineAnswer(response.status_code, bytes(response.body))
 
     return answer
