@@ -44,7 +44,7 @@ from serving.inference.admission import Admission
 from serving.inference.attached_files import AttachedFiles
 from serving.inference.capture import AnswerRecorder
 from serving.inference.conversation_context import ContextSources
-from serving.inference.document_search import DocumentSearch
+from serving.inference.documents.search import DocumentSearch
 from serving.inference.generation import Generator
 from serving.inference.input_check import InputCheck
 from serving.inference.pipeline import Pipeline

@@ -22,7 +22,7 @@ from serving.inference.capture import AnswerRecorder
 from serving.inference.charging import charged
 from serving.inference.chat_job import chat_job
 from serving.inference.conversation_context import ContextSources
-from serving.inference.document_answers import (
+from serving.inference.documents.answers import (
     DocumentAnswer,
     answers_courtesy,
     courtesy,
@@ -30,7 +30,8 @@ from serving.inference.document_answers import (
     question_of,
     refusal,
 )
-from serving.inference.document_search import DocumentSearch
+from serving.inference.documents.search import DocumentSearch
+from serving.inference.documents.supported_answer import SupportedAnswer
 from serving.inference.exchange import Exchange
 from serving.inference.generation import Generator
 from serving.inference.input_check import InputCheck
@@ -39,7 +40,6 @@ from serving.inference.request_forms import Body, ChatForm, Form, ParsedRequest,
 from serving.inference.responses.object import QueuedResponse
 from serving.inference.strategy_choice import choose, searches_by_itself, tools_of
 from serving.inference.strategy_runner import Acting, StrategyRunner
-from serving.inference.supported_answer import SupportedAnswer
 from serving.metering.keeper import Keeper
 from serving.protocol.chat import ChatRequest, CompletionRequest
 from serving.protocol.completions import legacy_logprobs

@@ -15,8 +15,8 @@ from serving.engines.router import Route
 from serving.guardrails.history import HistoryChecker
 from serving.inference.admission import Admission
 from serving.inference.capture import AnswerRecorder, Place
-from serving.inference.citations import CitationKind
 from serving.inference.conversation_context import ChatTurn, ContextSources, ConversationContext, predecessor_not_found
+from serving.inference.documents.citations import CitationKind
 from serving.inference.exchange import Exchange
 from serving.inference.relay import Relay
 from serving.inference.responses.events import ResponseRelay

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from serving.assistants import prompt
 from serving.config import Direct, React, ReactCotSc, Reasoning, Strategy, StrategyKind
 from serving.engines.router import Route
-from serving.inference.document_answers import check_fields
+from serving.inference.documents.answers import check_fields
 from serving.protocol.chat import ChatRequest
 from serving.protocol.errors import invalid
 

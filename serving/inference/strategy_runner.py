@@ -23,6 +23,7 @@ from serving.engines.client import EngineClient
 from serving.engines.endpoint import Endpoint
 from serving.engines.token_counter import TokenCounter
 from serving.inference.approvals import GivenApprovals
+from serving.inference.documents.supported_answer import SupportPolicy
 from serving.inference.engine_model import EngineModel, completion_tokens
 from serving.inference.exchange import Exchange
 from serving.inference.generation import book
@@ -30,7 +31,6 @@ from serving.inference.job import CompleteAnswer, GenerationJob, GenerationRecor
 from serving.inference.relay import Relay
 from serving.inference.steps import step_fields
 from serving.inference.steps import step_text as in_words
-from serving.inference.supported_answer import SupportPolicy
 from serving.protocol import choices
 from serving.protocol.errors import invalid, too_many, unavailable
 from serving.telemetry import metrics, tracing

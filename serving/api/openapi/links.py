@@ -71,7 +71,8 @@ def links(op: Operation, operations: tuple[Operation, ...]) -> dict[str, Any]:
 
 def operation_id(op: Operation) -> str:
     """Returns an operation's id: its resource and what it does."""
-    return f"{op.handler.__module__.rpartition('.')[2]}_{op.handler.__name__}"
+    module = op.handler.__module__.rpartition(".routes.")[2]
+    return f"{module.replace('.', '_')}_{op.handler.__name__}"
 
 
 def path_parameters(op: Operation) -> list[str]:

@@ -12,8 +12,8 @@ import orjson
 from serving.assistants.small_talk import is_small_talk
 from serving.config import Assistant
 from serving.engines.router import Route
-from serving.inference.citations import CitationKind, citation_fields
 from serving.inference.conversation_context import ConversationContext
+from serving.inference.documents.citations import CitationKind, citation_fields
 from serving.inference.exchange import Exchange
 from serving.inference.job import GenerationJob
 from serving.inference.outcome import Outcome, ending

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from serving.api.admin_operations import ADMIN_OPERATIONS
-from serving.api.assistant_operations import ASSISTANT_OPERATIONS
 from serving.api.operation import Operation, Parameter
+from serving.api.operations.admin import ADMIN_OPERATIONS
+from serving.api.operations.assistants import ASSISTANT_OPERATIONS
 from serving.api.parameters import (
     AFTER,
     FILES,

@@ -11,11 +11,11 @@ from serving.assistants.small_talk import is_small_talk
 from serving.assistants.tools.builtin import Search
 from serving.config import Assistant
 from serving.engines.router import Route
-from serving.inference.citations import CitationKind, citation_fields
 from serving.inference.conversation_context import ConversationContext
-from serving.inference.document_answers import DocumentAnswer, question_of, quoted
+from serving.inference.documents.answers import DocumentAnswer, question_of, quoted
+from serving.inference.documents.citations import CitationKind, citation_fields
+from serving.inference.documents.supported_answer import SupportPolicy
 from serving.inference.exchange import Exchange
-from serving.inference.supported_answer import SupportPolicy
 from serving.protocol.chat import ChatRequest
 from serving.protocol.errors import forbidden, invalid, not_found
 from serving.retrieval.client import RetrievalClient

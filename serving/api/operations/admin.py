@@ -8,20 +8,19 @@ from serving.api import admin_bodies as a
 from serving.api.operation import Operation, Parameter
 from serving.api.parameters import AFTER, DAYS, LIMIT, NAMES, PAGE, TENANT, USER, group_by
 from serving.api.quota_bodies import QuotasRequest
-from serving.api.routes import admin_keys, admin_tenants, admin_users, admin_webhooks, audit, erasures, quotas, usage
+from serving.api.routes import audit, erasures, quotas, usage
+from serving.api.routes.admin import keys, tenants, users, webhooks
 from serving.config import Subject
 from serving.protocol.memories import ErasureRequest
 
 ADMIN_OPERATIONS: tuple[Operation, ...] = (
-    Operation(
-        "POST", "/v1/admin/tenants", admin_tenants.create, a.TenantRequest, scope="platform", audited="tenant.create"
-    ),
-    Operation("GET", "/v1/admin/tenants", admin_tenants.list_page, query=NAMES, scope="platform"),
-    Operation("GET", "/v1/admin/tenants/{tenant_id}", admin_tenants.get, scope="platform"),
+    Operation("POST", "/v1/admin/tenants", tenants.create, a.TenantRequest, scope="platform", audited="tenant.create"),
+    Operation("GET", "/v1/admin/tenants", tenants.list_page, query=NAMES, scope="platform"),
+    Operation("GET", "/v1/admin/tenants/{tenant_id}", tenants.get, scope="platform"),
     Operation(
         "POST",
         "/v1/admin/tenants/{tenant_id}",
-        admin_tenants.update,
+        tenants.update,
         a.TenantUpdate,
         scope="platform",
         audited="tenant.update",
@@ -29,19 +28,19 @@ ADMIN_OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "POST",
         "/v1/admin/users",
-        admin_users.create,
+        users.create,
         a.UserRequest,
         query=(TENANT,),
         scope="admin",
         audited="user.create",
         about_user=True,
     ),
-    Operation("GET", "/v1/admin/users", admin_users.list_page, query=(*NAMES, TENANT), scope="admin"),
-    Operation("GET", "/v1/admin/users/{user_id}", admin_users.get, query=(TENANT,), scope="admin"),
+    Operation("GET", "/v1/admin/users", users.list_page, query=(*NAMES, TENANT), scope="admin"),
+    Operation("GET", "/v1/admin/users/{user_id}", users.get, query=(TENANT,), scope="admin"),
     Operation(
         "POST",
         "/v1/admin/users/{user_id}",
-        admin_users.update,
+        users.update,
         a.UserUpdate,
         query=(TENANT,),
         scope="admin",
@@ -49,20 +48,20 @@ ADMIN_OPERATIONS: tuple[Operation, ...] = (
         about_user=True,
     ),
     Operation(
-        "POST", "/v1/admin/keys", admin_keys.create, a.KeyRequest, query=(TENANT,), scope="admin", audited="key.create"
+        "POST", "/v1/admin/keys", keys.create, a.KeyRequest, query=(TENANT,), scope="admin", audited="key.create"
     ),
     Operation(
         "GET",
         "/v1/admin/keys",
-        admin_keys.list_page,
+        keys.list_page,
         query=(*PAGE, USER, TENANT),
         scope="admin",
     ),
-    Operation("GET", "/v1/admin/keys/{key_id}", admin_keys.get, query=(TENANT,), scope="admin"),
+    Operation("GET", "/v1/admin/keys/{key_id}", keys.get, query=(TENANT,), scope="admin"),
     Operation(
         "POST",
         "/v1/admin/keys/{key_id}/revoke",
-        admin_keys.revoke,
+        keys.revoke,
         query=(TENANT,),
         scope="admin",
         audited="key.revoke",
@@ -70,7 +69,7 @@ ADMIN_OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "POST",
         "/v1/admin/keys/{key_id}/rotate",
-        admin_keys.rotate,
+        keys.rotate,
         a.RotationRequest,
         query=(TENANT,),
         scope="admin",
@@ -79,18 +78,18 @@ ADMIN_OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "POST",
         "/v1/admin/webhooks",
-        admin_webhooks.create,
+        webhooks.create,
         a.WebhookRequest,
         query=(TENANT,),
         scope="admin",
         audited="webhook.create",
     ),
-    Operation("GET", "/v1/admin/webhooks", admin_webhooks.list_page, query=(*PAGE, TENANT), scope="admin"),
-    Operation("GET", "/v1/admin/webhooks/{webhook_id}", admin_webhooks.get, query=(TENANT,), scope="admin"),
+    Operation("GET", "/v1/admin/webhooks", webhooks.list_page, query=(*PAGE, TENANT), scope="admin"),
+    Operation("GET", "/v1/admin/webhooks/{webhook_id}", webhooks.get, query=(TENANT,), scope="admin"),
     Operation(
         "DELETE",
         "/v1/admin/webhooks/{webhook_id}",
-        admin_webhooks.delete,
+        webhooks.delete,
         query=(TENANT,),
         scope="admin",
         audited="webhook.delete",
@@ -98,7 +97,7 @@ ADMIN_OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "POST",
         "/v1/admin/webhooks/{webhook_id}/rotate",
-        admin_webhooks.rotate,
+        webhooks.rotate,
         a.RotationRequest,
         query=(TENANT,),
         scope="admin",

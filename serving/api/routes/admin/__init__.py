@@ -1,0 +1,1 @@
+"""Routes of administration: tenants, their users, keys and webhooks."""
