@@ -191,7 +191,7 @@ class Pipeline:
                 small_talk = read.asked.searches and answers_courtesy(route, read.asked.chat)
                 hits = None if small_talk or self._asks_itself(read) else await self._search(x, read)
                 if hits is not None and read.asked.chat.knowledge is not None:
-                    form.searched(question_of(read.asked.chat), hits)
+                    await form.searched(x, self._documents, question_of(read.asked.chat), hits)
                 job = self._job(x, read, hits)
                 x.timeline.end_of("prompt")
                 said = await self._unasked(x, read, hits, small_talk=small_talk)

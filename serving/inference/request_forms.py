@@ -17,6 +17,7 @@ from serving.inference.admission import Admission
 from serving.inference.capture import AnswerRecorder, Place
 from serving.inference.conversation_context import ChatTurn, ContextSources, ConversationContext, predecessor_not_found
 from serving.inference.documents.citations import CitationKind
+from serving.inference.documents.search import DocumentSearch
 from serving.inference.exchange import Exchange
 from serving.inference.relay import Relay
 from serving.inference.responses.events import ResponseRelay
@@ -24,6 +25,7 @@ from serving.inference.responses.input import answers_to_earlier_calls, chat_req
 from serving.inference.responses.object import QueuedResponse, ResponseObject
 from serving.protocol.chat import ChatRequest
 from serving.protocol.errors import invalid
+from serving.protocol.knowledge import FileSearchTool
 from serving.protocol.responses import ResponseRequest
 from serving.retrieval.types import Hit
 from serving.store.errors import NotFound
@@ -70,7 +72,7 @@ class Form(Protocol[Body]):
         """Returns what is asked by `body`, which guardrails have checked; raises `ApiError`."""
         ...
 
-    def searched(self, question: str, hits: Sequence[Hit]) -> None:
+    async def searched(self, x: Exchange, documents: DocumentSearch, question: str, hits: Sequence[Hit]) -> None:
         """Takes note of a search that the request asks for, and of what it found."""
         ...
 
@@ -95,7 +97,7 @@ class ChatForm:
             turn = ChatTurn(self._sources, x.caller, route.assistant, body, instructions=instructions, screen=screen)
         return ParsedRequest(new_id("chatcmpl"), body, body, turn, turn, None, {}, "messages", searches=True)
 
-    def searched(self, question: str, hits: Sequence[Hit]) -> None:
+    async def searched(self, x: Exchange, documents: DocumentSearch, question: str, hits: Sequence[Hit]) -> None:
         """Takes no note: a chat has no place for it."""
 
 
@@ -178,10 +180,15 @@ class ResponseForm:
         cites: CitationKind = "file_citation" if chat.knowledge is not None else "url_citation"
         return ParsedRequest(response.id, body, chat, context, response, relay, self.FIELDS, "input", searches, cites)
 
-    def searched(self, question: str, hits: Sequence[Hit]) -> None:
+    async def searched(self, x: Exchange, documents: DocumentSearch, question: str, hits: Sequence[Hit]) -> None:
         """Has it stand in the response as a call of `file_search`."""
-        if self.response is not None:
-            self.response.searched(question, hits)
+        if self.response is None:
+            return
+        attributes = {}
+        if self.response.shows_results:
+            tool = next(tool for tool in self.body.tools or () if isinstance(tool, FileSearchTool))
+            attributes = await documents.attributes(x, tool.vector_store_ids, hits)
+        self.response.searched(question, hits, attributes)
 
     async def _goes_on_from(
         self, x: Exchange, body: ResponseRequest, screen: HistoryChecker | None

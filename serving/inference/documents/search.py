@@ -21,6 +21,7 @@ from serving.protocol.errors import forbidden, invalid, not_found
 from serving.retrieval.client import RetrievalClient
 from serving.retrieval.quote import quotation as quotation_of
 from serving.retrieval.types import Attribution, Hit
+from serving.store.values import Attribute
 from serving.store.vector_stores import VectorStores
 from serving.telemetry import metrics
 
@@ -62,6 +63,16 @@ class DocumentSearch:
     ) -> DocumentAnswer:
         """Returns the answer that quotes `hits`."""
         return await quoted(x, self._retrieval, hits, context, kind)
+
+    async def attributes(
+        self, x: Exchange, stores: Sequence[str], hits: Sequence[Hit]
+    ) -> dict[str, dict[str, Attribute]]:
+        """Returns the attributes of the files of `hits` by their ids, as the first of `stores` with each says them."""
+        found: dict[str, dict[str, Attribute]] = {}
+        files = list(dict.fromkeys(hit.file_id for hit in hits))
+        for id in stores:
+            found = await self._stores.attributes(x.caller, id, files) | found
+        return found
 
     def tool(self, x: Exchange, route: Route, body: ChatRequest, found: list[Hit]) -> Search:
         """Returns the search that a model itself calls; what it finds is added to `found`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from serving.protocol.responses import ResponseRequest
 from serving.retrieval.types import Hit
 from serving.store.conversations import PREFIXES, Body
 from serving.store.responses import NewResponse, StoredResponse
+from serving.store.values import Attribute
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
@@ -49,7 +50,7 @@ class ResponseObject:
         self.headrace: dict[str, Any] | None = None
         self.searches: list[dict[str, Any]] = []
         self._own = own
-        self._shows_results = "file_search_call.results" in (body.include or ())
+        self.shows_results = "file_search_call.results" in (body.include or ())
         self.conversation = body.conversation_id
         self.session = previous.session_id if previous is not None else self.conversation or self.id
         choice = body.tool_choice or "auto"
@@ -99,14 +100,17 @@ class ResponseObject:
         self._document["status"] = "queued"
         return NewResponse(self._document, (), self.id)
 
-    def searched(self, question: str, hits: Sequence[Hit]) -> None:
-        """Takes note of a search, and of what was found where the request asks for it."""
+    def searched(self, question: str, hits: Sequence[Hit], attributes: Mapping[str, Mapping[str, Attribute]]) -> None:
+        """Takes note of a search, and of what was found where the request asks for it.
+
+        `attributes` are those of the files, by their ids.
+        """
         results = [
             {
                 "file_id": hit.file_id,
                 "filename": hit.file_name,
                 "score": min(max(hit.score, 0.0), 1.0),
-                "attributes": {},
+                "attributes": dict(attributes.get(hit.file_id, {})),
                 "text": hit.text,
             }
             for hit in hits
@@ -117,7 +121,7 @@ class ResponseObject:
                 "type": "file_search_call",
                 "status": "completed",
                 "queries": [question],
-                "results": results if self._shows_results else None,
+                "results": results if self.shows_results else None,
             }
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sqlalchemy import select
 from serving.config import Assistant, Catalog, InjectionGuardrail, Limits, RemoteModel
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
+from serving.protocol.filters import ComparisonFilter, Filter
 from serving.retrieval.types import Attribution, Citation, Hit, Position, TextSpan
 from serving.store.relational.tables import captures
 from tests.callers.identity import key_of
@@ -45,13 +46,19 @@ class Retrieval:
     def __init__(self) -> None:
         self.call = self
         self.searched: list[tuple[Assistant, tuple[str, ...], float]] = []
+        self.filters: list[Filter | None] = []
+        self.hit = CHUNK
 
     async def remote(self, method: str, *args: Any) -> Any:
         if method == "attribute":
             return Attribution((CITED,), (TextSpan(5, 8),))
-        _, assistant, question, _, *stores = args
-        self.searched.append((assistant, *(stores or ((), 0))))
-        return [CHUNK] if "sea" in question else []
+        _, assistant, question, _, *more = args
+        _, stores, knowledge = (*more, *("", (), None)[len(more) :])
+        named = tuple(knowledge.vector_store_ids) if knowledge is not None else ()
+        threshold = knowledge.score_threshold if knowledge is not None else 0
+        self.searched.append((assistant, tuple(dict.fromkeys((*stores, *named))), threshold))
+        self.filters.append(knowledge.filters if knowledge is not None else None)
+        return [self.hit] if "sea" in question else []
 
 
 @dataclass
@@ -216,10 +223,22 @@ def test_who_may_not_read_a_store_cannot_ask_of_it(world: World) -> None:
     assert (len(world.retrieval.searched), len(world.engine.asked)) == before
 
 
+def test_a_filter_reaches_the_search_and_attributes_the_results(world: World) -> None:
+    """Of a file that is in the store and in what was found."""
+    upload = world.sdk.files.create(file=("sea.md", b"# Sea\n"), purpose="assistants")
+    world.sdk.vector_stores.files.create(world.stores[0], file_id=upload.id, attributes={"team": "law"})
+    wanted = {"type": "eq", "key": "team", "value": "law"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.retrieval, "hit", replace(CHUNK, file_id=upload.id))
+        response = world.respond("The sea?", tools=[world.tool(filters=wanted)], include=["file_search_call.results"])
+    assert world.retrieval.filters[-1] == ComparisonFilter(type="eq", key="team", value="law")
+    assert [(r.file_id, r.attributes) for r in response.output[0].results] == [(upload.id, {"team": "law"})]
+
+
 @pytest.mark.parametrize(
     ("more", "param"),
     [
-        ({"filters": {"type": "eq", "key": "a", "value": "b"}}, "tools[0].filters"),
+        ({"filters": {"type": "eq", "key": "a"}}, "tools[0].filters.value"),
         ({"ranking_options": {"hybrid_search": {"text_weight": 1}}}, "tools[0].ranking_options.hybrid_search"),
         ({"ranking_options": {"ranker": "none"}}, "tools[0].ranking_options.ranker"),
         ({"vector_store_ids": []}, "tools[0].vector_store_ids"),

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from serving.config import Assistant, Catalog, KnowledgeAccess, RestrictedCollection
 from serving.core.ids import new_id
 from serving.core.principal import SCOPES_OF, STACK, Principal
+from serving.protocol.filters import ComparisonFilter
+from serving.protocol.knowledge import Knowledge, KnowledgeRanking
 from serving.retrieval.client import RetrievalClient
 from serving.retrieval.replica import RetrievalReplica
 from serving.retrieval.types import Hit
@@ -122,13 +124,32 @@ async def test_stores_of_a_request_are_searched_as_its_caller_searches_them(repl
     await world.stores.update(ADMIN, listed, access=Access(groups=["legal"]))
     reader = Assistant(name="a", model="m", context_tokens=500)
 
-    async def read(who: Principal, *stores: str, least: float = 0) -> list[str]:
-        return sorted(hit.file_id for hit in await replica.context(who, reader, QUESTION, (), stores, least))
+    async def read(who: Principal, *stores: str, least: float = 0, before: str = "") -> list[str]:
+        asked = Knowledge(vector_store_ids=list(stores), ranking_options=KnowledgeRanking(score_threshold=least))
+        return sorted(hit.file_id for hit in await replica.context(who, reader, QUESTION, (), before, (), asked))
 
     assert await read(ANNA, open_, listed, empty) == [everybodys]
     assert await read(BOB, open_, listed) == sorted([everybodys, everybodys, legals])
     assert await read(NAMESAKE, open_, listed) == []
-    assert await read(BOB, open_, least=1.1) == []
+    assert await read(BOB, open_, least=1) == []
+    assert await read(ANNA, open_, before="What do birds eat?") == [everybodys]
+    found = await replica.context(ANNA, reader, QUESTION, (), "", (open_,))
+    assert [hit.file_id for hit in found] == [everybodys]
+
+
+async def test_a_filter_of_a_request_is_of_the_stores_that_it_names(replica: RetrievalReplica) -> None:
+    world = World(replica)
+    named, own = [(await world.stores.create(ADMIN, name=name)).id for name in ("named", "own")]
+    fish, frogs, mice = [await world.upload(f"The heron eats {food}.") for food in ("fish", "frogs", "mice")]
+    await world.stores.attach(ADMIN, named, fish, attributes={"team": "law"})
+    await world.stores.attach(ADMIN, named, frogs, attributes={"team": "sales"})
+    await world.stores.attach(ADMIN, own, mice)
+    await world.ingested()
+    only = ComparisonFilter(type="eq", key="team", value="law")
+    asked = Knowledge(vector_store_ids=[named], filters=only)
+    reader = Assistant(name="a", model="m", context_tokens=500)
+    found = await replica.context(ADMIN, reader, QUESTION, (), "", (own,), asked)
+    assert sorted(hit.file_id for hit in found) == sorted([fish, mice])
 
 
 class Told:
@@ -139,7 +160,13 @@ class Told:
         self.restricted: set[str] = set()
 
     async def remote(
-        self, method: str, who: Principal, assistant: Assistant, question: str, granted: tuple[str, ...], before: str
+        self,
+        method: str,
+        who: Principal,
+        assistant: Assistant,
+        question: str,
+        granted: tuple[str, ...],
+        before: str = "",
     ) -> Any:
         assert set(granted) == {"law"} & set(assistant.knowledge) & self.restricted
         return list(assistant.knowledge)
