@@ -40,7 +40,7 @@ class Retrieval:
     async def remote(self, method: str, *args: Any) -> Any:
         if method == "attribute":
             return Attribution((), ())
-        self.searched.append(args[4])
+        self.searched.append(args[5])
         return [CHUNK]
 
 

@@ -12,10 +12,13 @@ import pytest
 from serving.api.operations import OPERATIONS
 from serving.config import Catalog, RemoteModel
 from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
 from serving.store.audit import AuditRows
 from serving.store.errors import StoreUnavailable
+from serving.store.relational.tables import batches
 from tests.callers.identity import key_of
 from tests.contract.running import Gateway, Loop, gateway
+from tests.wait import eventually
 
 Caller = Callable[..., httpx.Client]
 
@@ -106,6 +109,7 @@ class Stack:
     """What there is to act upon, and what one can see of it."""
 
     def __init__(self, up: Gateway, ada: httpx.Client, boss: httpx.Client) -> None:
+        self.up = up
         self.own = httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=60)
         self.boss = boss
         self.file, self.store = file(boss), store(boss)
@@ -113,6 +117,14 @@ class Stack:
         boss.post(f"/v1/vector_stores/{self.store}/files", json={"file_id": self.file})
         made = boss.post("/v1/assistants", json={"name": "clerk", "model": "m"})
         self.assistant = made.json()["id"]
+        lines = {"file": ("lines.jsonl", b'{"custom_id": "1"}')}
+        input = boss.post("/v1/files", data={"purpose": "batch"}, files=lines).json()["id"]
+        self.batched = {"input_file_id": input, "endpoint": "/v1/embeddings", "completion_window": "24h"}
+        self.batch = boss.post("/v1/batches", json=self.batched).json()["id"]
+        eventually(lambda: boss.get(f"/v1/batches/{self.batch}").json()["status"] == "failed", "the batch has ended")
+        up.loop.do(self.go_on())
+        self.hooked = {"url": "https://hooks.example.com/a", "events": ["response.completed"]}
+        self.webhook = boss.post("/v1/admin/webhooks", json=self.hooked).json()["id"]
         self.key = boss.post("/v1/admin/keys", json={"user": "ada"}).json()["id"]
         entry = {"subject": "user", "id": "ada", "window": "day", "measure": "requests", "limit": 10**9}
         self.entry = {"quotas": [entry]}
@@ -120,11 +132,19 @@ class Stack:
         self.more = {"quotas": [{**entry, "id": "boss"}]}
         self.tenants = 0
 
+    @uninterrupted
+    async def go_on(self) -> None:
+        """Has the batch be under way, with nobody who works on it: one that has ended cannot be cancelled."""
+        async with self.up.services.database.write() as connection:
+            await connection.execute(batches.update().values(status="in_progress"))
+
     def seen(self) -> list[Any]:
         paths = ["/v1/files", "/v1/vector_stores", "/v1/admin/users", "/v1/admin/keys", "/v1/admin/quotas"]
         paths += [
             "/v1/assistants",
             f"/v1/assistants/{self.assistant}/versions",
+            "/v1/admin/webhooks",
+            "/v1/batches",
             "/v1/admin/erasures",
             f"/v1/vector_stores/{self.store}/files",
         ]
@@ -154,6 +174,11 @@ ACTIONS: dict[str, Callable[[Stack], tuple[str, str, dict[str, Any]]]] = {
         {"json": {"attributes": {"a": 1}}},
     ),
     "vector_store_file.delete": lambda s: ("DELETE", f"/v1/vector_stores/{s.store}/files/{s.file}", {}),
+    "batch.create": lambda s: ("POST", "/v1/batches", {"json": s.batched}),
+    "batch.cancel": lambda s: ("POST", f"/v1/batches/{s.batch}/cancel", {}),
+    "webhook.create": lambda s: ("POST", "/v1/admin/webhooks", {"json": s.hooked}),
+    "webhook.rotate": lambda s: ("POST", f"/v1/admin/webhooks/{s.webhook}/rotate", {"json": {"overlap_s": 0}}),
+    "webhook.delete": lambda s: ("DELETE", f"/v1/admin/webhooks/{s.webhook}", {}),
     "assistant.create": lambda s: ("POST", "/v1/assistants", {"json": {"name": "made", "model": "m"}}),
     "assistant.update": lambda s: ("POST", f"/v1/assistants/{s.assistant}", {"json": {"access": {}}}),
     "assistant.version": lambda s: ("POST", f"/v1/assistants/{s.assistant}/versions", {"json": {"model": "m"}}),

@@ -396,7 +396,7 @@ def test_samples_that_vote_have_the_excerpts_before_them(world):
 
 
 def test_what_is_the_strategys_to_say_is_not_passed_on(world):
-    world.answer("#### 1", strategy="cot", tool_choice="required", response_format={"type": "text"}, top_p=0.5)
+    world.answer("#### 1", strategy="cot", tool_choice="none", response_format={"type": "text"}, top_p=0.5)
     (asked,) = world.engine.asked
     assert asked["top_p"] == 0.5
     assert not {"tool_choice", "response_format", "tools"} & set(asked)

@@ -51,7 +51,8 @@ class Retrieval:
                 return Attribution((), (TextSpan(0, len(answer)),))
             where = Position(hits[0].start, hits[0].end, None)
             return Attribution((Citation(0, len(answer), "file-1", "sea.md", "Sea", hits[0].text, where, 0.9),), ())
-        _, assistant, question, _, before = args
+        _, assistant, question, _, *more = args
+        before = more[0] if more else ""
         self.asked.append((question, before, assistant.context_tokens))
         return [CHUNK] if "sea" in f"{before} {question}" else []
 

@@ -45,6 +45,9 @@ from serving.security import erasure
 from serving.security.audit import AuditLog
 from serving.security.erasure import Erasures
 from serving.store.access import Access, user_name
+from serving.store.background.batches import BATCH
+from serving.store.background.responses import RESPOND
+from serving.store.background.webhooks import DELIVER
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.errors import Conflict, InvalidValue, NotFound
@@ -61,7 +64,7 @@ from serving.store.objects.blobs import Blobs
 from serving.store.quotas import QuotaStore
 from serving.store.relational import belongings
 from serving.store.relational.database import Database
-from serving.store.relational.tables import metadata
+from serving.store.relational.tables import batch_lines, batches, metadata
 from serving.store.responses import NewResponse
 from serving.store.sessions import Sessions
 from serving.store.summaries import Summaries
@@ -167,6 +170,7 @@ class Stack:
         await self.quotas.take("gw", [Want(each, 0, 9e9, 1, 1) for each in given], 0)
         await self.usage.add([(Whose(who.tenant, "2026-01-31", who.user, key.id, "m", "EUR"), Used(1, 2, 3, 4))])
         await self.jobs.cancel(who, (await self.jobs.enqueue(who, "other", {"text": mark})).id)
+        await self.plant_batch(who, mark)
         file = await self.file(who)
         await self.vector_stores.attach(
             replace(who, role="admin", scopes=SCOPES_OF["admin"]), store_id, file, attributes={"by": mark}
@@ -176,6 +180,23 @@ class Stack:
             await self.vector_stores.attach(who, own.id, file, access=access)
         await self.work()
         assert (await self.vector_stores.get_any_file(who.tenant, store_id, file)).status == "completed"
+
+    @uninterrupted
+    async def plant_batch(self, who: Principal, mark: str) -> None:
+        """One that has ended, whose line says the user's name."""
+        numbers = {"total": 1, "completed": 1, "failed": 0, "created_at": 1.0, "expires_at": 2.0}
+        batch = {
+            "id": new_id("batch"),
+            "tenant": who.tenant,
+            "user": who.user,
+            "caller": {},
+            "endpoint": "/v1/embeddings",
+        }
+        batch |= {"input_file_id": "file_0", "status": "completed", "times": {}, "metadata": {"m": mark}, **numbers}
+        line = {"batch_id": batch["id"], "number": 1, "tenant": who.tenant, "request_id": "r", "status_code": 200}
+        async with self.database.write() as connection:
+            await connection.execute(batches.insert().values(batch))
+            await connection.execute(batch_lines.insert().values(line | {"body": json.dumps(mark)}))
 
     async def file(self, who: Principal) -> str:
         content = f"# {who.user} said so\n\nA page of {who.user}.\n".encode()
@@ -293,8 +314,11 @@ def of(rows: dict[str, list[dict[str, Any]]], mark: str, tenant: str) -> dict[st
     return {name: count for name, count in found.items() if count}
 
 
+IN_THE_BACKGROUND = {RESPOND, BATCH, DELIVER}
+
+
 async def test_every_kind_of_job_has_its_gauge(stack: Stack) -> None:
-    assert {*stack.ingestion.handlers, *stack.erasures.handlers} | {REMEMBER} == KINDS
+    assert {*stack.ingestion.handlers, *stack.erasures.handlers} | {REMEMBER, *IN_THE_BACKGROUND} == KINDS
 
 
 async def test_nothing_of_a_forgotten_user_is_left(stack: Stack, planted: str, tmp_path: Path):
@@ -448,6 +472,7 @@ async def test_a_dry_run_counts_and_changes_nothing(stack: Stack):
     assert counts | {"jobs": 0} == {
         "users": 1,
         "sessions": 1,
+        "batches": 1,
         "files": 1,
         "vector_stores": 2,
         "assistants": 1,
@@ -527,14 +552,14 @@ async def test_what_a_user_left_to_be_done_is_done(stack: Stack):
 def test_it_is_decided_of_every_table_what_an_erasure_does():
     cascading = {
         *("conversation_items", "conversation_summaries", "idempotency_answers", "vector_store_files"),
-        "assistant_versions",
+        *("assistant_versions", "batch_lines"),
     }
     removed = (
         {table.name for table in belongings.CLASSES.values()}
         | cascading
         | {"quota_windows", "quota_streams", "audit_pseudonyms", "exports"}
     )
-    nobodys = {"meta", "tenants", "audit", "used_approvals"}
+    nobodys = {"meta", "tenants", "audit", "used_approvals", "webhooks"}
     assert removed | nobodys == set(metadata.tables)
     assert not removed & nobodys
     owned = {name for name, table in metadata.tables.items() if {"user", "access"} & set(table.columns.keys())}

@@ -210,9 +210,9 @@ PLACES = {"item": "conversation_id", "attachment": "store_id"}
 
 
 def _audited(made: Made, request: Request) -> bool:
-    """Whether an id stands in the audit log that is read: who made and removed files and stores is on record there."""
+    """Whether an id stands in the audit log that is read: who made files, stores and batches is on record there."""
     read = request.op.path == "/v1/admin/audit" and request.ids.get("tenant", request.user.tenant) == made.by.tenant
-    return read and made.kind in SHARED
+    return read and made.kind in {*SHARED, "batch"}
 
 
 class World:
@@ -256,8 +256,9 @@ class World:
     def lacking(self) -> set[str]:
         """The paths that were not answered with success yet, or whose ids were not compared with unknown ones."""
         paths = {op.path for op in OPERATIONS if op.authenticated}
-        answered = {path for path, status in self.statuses if status == 200}
-        never = {"/v1/responses/{response_id}/cancel"}  # is for responses in the background, which there are none of
+        ended = {"/v1/batches/{batch_id}/cancel"}  # the batches here end at once, and then there is nothing to cancel
+        answered = {path for path, status in self.statuses if status == 200 or (status == 409 and path in ended)}
+        never = {"/v1/responses/{response_id}/cancel"}  # is for responses in the background that have not ended
         return (paths - answered - never) | {path for path in paths if "{" in path} - set(self.compared)
 
     def learn(self, request: Request, answer: httpx.Response) -> None:
@@ -516,8 +517,9 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def settled(answer: httpx.Response) -> tuple[int, str]:
     """What does not depend on when an answer was given, and under which new id."""
+    stream = r"\bstream_[0-9a-zA-Z_-]+"
     kinds = "chatcmpl|resp|msg|conv|fb|vs|file|mem|asst|asstv|rs|cmpl|key|job|batch"
-    text = re.sub(rf"\b({kinds})[_-][0-9a-zA-Z]+", "ID", answer.text)
+    text = re.sub(rf"{stream}|\b({kinds})[_-][0-9a-zA-Z]+", "ID", answer.text)
     return answer.status_code, re.sub(r"\d{9,}(\.\d+)?|\d+\.\d+", "N", text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import count
 
 from sqlalchemy import func, select
@@ -77,6 +78,17 @@ class World:
                 f"{self.up.url}/v1/files", data={"purpose": "assistants"}, files={"file": ("a.md", self.key().encode())}
             )
             return path.format(store_id=store), {"file_id": file.json()["id"]}
+        if path == "/v1/batches":
+            lines = {"file": ("lines.jsonl", json.dumps({"custom_id": self.key()}).encode())}
+            file = self.http.post(f"{self.up.url}/v1/files", data={"purpose": "batch"}, files=lines).json()["id"]
+            asked = {"input_file_id": file, "endpoint": "/v1/embeddings", "completion_window": "24h"}
+            return path, asked | {"metadata": {"said": text}}
+        assistant = {"model": "echo", "instructions": text}
+        if path == "/v1/assistants":
+            return path, assistant | {"name": self.key()}
+        if path == "/v1/assistants/{assistant_id}/versions":
+            made = self.post("/v1/assistants", assistant | {"name": self.key()}).json()
+            return path.format(assistant_id=made["id"]), assistant
         items = [{"type": "message", "role": "user", "content": text}]
         if path == "/v1/conversations":
             return path, {"items": items, "metadata": {"said": text}}
