@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 MAX_VALUE_CHARACTERS = 60
 """Messages quote at most this many characters of a wrong value."""
 
-_SECRETS = frozenset(("api_key", "token", "password", "headers"))
+_SECRETS = frozenset(("api_key", "token", "password", "client_secret", "headers"))
 """Settings whose values messages never quote."""
 
 _PASSWORD = re.compile(r"(://[^/@\s:]*:)[^/\s]*@")

@@ -128,8 +128,7 @@ KSERVE = {"name": "m", "engine": "kserve", "existing": "k"}
 ISSUER = {"name": "i", "issuer": "https://i/", "client_id": "c", "tenant": "acme"}
 
 
-@pytest.mark.parametrize("ref", ["env:KEY", "file:/home/me/key"])
-@pytest.mark.parametrize(
+SECRETS = pytest.mark.parametrize(
     ("settings", "at"),
     [
         ({"models": [{**REMOTE, "api_key": {}}]}, "models[0].api_key"),
@@ -140,6 +139,18 @@ ISSUER = {"name": "i", "issuer": "https://i/", "client_id": "c", "tenant": "acme
     ],
     ids=["remote", "kserve", "vllm", "database", "issuer"],
 )
+
+
+@SECRETS
+def test_a_secret_in_place_of_its_reference_is_not_repeated(settings: dict[str, Any], at: str) -> None:
+    raw = json.loads(json.dumps(settings).replace("{}", '{"ref": "planted"}'))
+    found = mistakes(raw)
+    assert any(m.startswith(f"headrace:{at}.ref: is not well formed") for m in found), found
+    assert "planted" not in repr(found)
+
+
+@pytest.mark.parametrize("ref", ["env:KEY", "file:/home/me/key"])
+@SECRETS
 def test_a_secret_that_pods_cannot_read_is_refused(settings: dict[str, Any], at: str, ref: str) -> None:
     raw = json.loads(json.dumps(settings).replace("{}", json.dumps({"ref": ref})))
     problem = (
