@@ -81,6 +81,17 @@ def test_an_uploaded_page_is_a_download_and_never_a_page(running):
         assert answer.headers.get_list(header.decode()) == [value.decode()]
 
 
+def test_what_a_browser_must_not_do():
+    assert dict(completed([], tls=True)) == {
+        b"x-content-type-options": b"nosniff",
+        b"referrer-policy": b"no-referrer",
+        b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+        b"cross-origin-resource-policy": b"same-origin",
+        b"cache-control": b"no-store",
+        b"strict-transport-security": b"max-age=31536000",
+    }
+
+
 def test_an_answer_can_say_otherwise():
     own = [(b"Content-Security-Policy", b"default-src 'self'"), (b"cache-control", b"private")]
     found = completed(own, tls=True)

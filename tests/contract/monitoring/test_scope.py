@@ -124,6 +124,7 @@ def test_what_is_of_no_stack_is_about_nodes_gpus_and_certificates():
     ("expression", "expected"),
     [
         ("up", 'up{namespace="a"}'),
+        ("min(ray_serve_application_status)", 'min(ray_serve_application_status{namespace="a"})'),
         (
             'sum(rate(headrace_errors_total{code="x"}[5m] offset 1h))',
             'sum(rate(headrace_errors_total{code="x",namespace="a"}[5m] offset 1h))',

@@ -85,9 +85,10 @@ def test_each_pod_is_scraped_once_for_each_kind_of_sample(full, monitor):
     assert all(t["namespace"] == "headrace" and t["container"] for t in scraped)
 
 
-def test_ended_pods_are_left_alone(full, monitor):
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_ended_pods_are_left_alone(full, monitor, phase):
     [config, *_] = scrape_configs(monitor)
-    ended = [{**found, "__meta_kubernetes_pod_phase": "Failed"} for found in discovered(full.pods())]
+    ended = [{**found, "__meta_kubernetes_pod_phase": phase} for found in discovered(full.pods())]
     assert not any(relabelled(found, config["relabel_configs"]) for found in ended)
 
 

@@ -12,6 +12,7 @@ from infra.targets.layout import CHECKOUT
 from serving.config import (
     Assistant,
     Autoscaling,
+    CallAccess,
     Catalog,
     KServeModel,
     KServeScaling,
@@ -140,7 +141,13 @@ def test_another_place_or_size_is_no_other_program() -> None:
 
 
 def test_what_only_the_fit_check_needs_restarts_nothing() -> None:
-    other = LARGE.model_copy(update={"full_context_requests": 7, "max_surge_percent": 100})
+    update = {
+        "full_context_requests": 7,
+        "max_surge_percent": 100,
+        "price": Price(input=1, output=2),
+        "access": CallAccess(tenants=("acme",)),
+    }
+    other = LARGE.model_copy(update=update)
     catalog = CATALOG.model_copy(update={"models": (SMALL, other, *ELSEWHERE)})
     [before, after] = (
         {a["name"]: a["args"] for a in made["applications"]} for made in (document(), document(catalog=catalog))

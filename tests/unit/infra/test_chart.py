@@ -20,7 +20,9 @@ def values(tmp_path: Path, **settings: Any) -> dict[str, Any]:
 
 
 def test_a_digest_wins_over_a_tag() -> None:
-    assert chart.image_reference(config().image) == f"r.example.com/headrace/serving@{DIGEST}"
+    assert (
+        chart.image_reference(config(image={**IMAGE, "tag": "1"}).image) == f"r.example.com/headrace/serving@{DIGEST}"
+    )
     assert chart.image_reference(config(image={"tag": "1"}).image) == "headrace/serving:1"
 
 

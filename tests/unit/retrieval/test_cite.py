@@ -116,6 +116,7 @@ UNSUPPORTED = [
     "At a Mach number of 2.5 the boundary layer was laminar.",
     "At a Mach number of 1.2 the boundary layer was turbulent.",
     "The tests were made in the Langley wind tunnel in 1975.",
+    "The tests were made in 1975 in the Langley wind tunnel.",
     "The tests were made in the Ames wind tunnel in 1957.",
     "The experiment measured the drag of a wing in a propeller slipstream.",
     "The football match was won by Barcelona.",

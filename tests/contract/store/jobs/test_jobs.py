@@ -191,7 +191,8 @@ async def test_cancel_that_comes_too_late(jobs: Jobs, alice: Principal) -> None:
 async def test_release_costs_no_attempt(jobs: Jobs, alice: Principal) -> None:
     await jobs.enqueue(alice, "work", {}, max_attempts=1)
     for _ in range(3):
-        assert (await jobs.release(await claimed(jobs))).status == "queued"
+        released = await jobs.release(await claimed(jobs))
+        assert (released.status, released.attempts) == ("queued", 0)
 
 
 async def test_dedupe(jobs: Jobs, alice: Principal, mallory: Principal) -> None:

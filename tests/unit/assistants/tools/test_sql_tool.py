@@ -100,6 +100,7 @@ async def test_values_of_any_type(lite):
 
 
 TRICKS = [
+    "PRAGMA table_info(rivers)",
     "INSERT INTO rivers VALUES (9, 'x', 1)",
     "UPDATE rivers SET name = 'x'",
     "DELETE FROM rivers",
@@ -125,7 +126,6 @@ TRICKS = [
     "PRAGMA writable_schema = ON",
     "PRAGMA journal_mode = WAL",
     "PRAGMA user_version = 5",
-    "PRAGMA table_info(rivers)",
     "SELECT * FROM pragma_user_version",
     "SELECT load_extension('{folder}/x.so')",
     "SELECT LOAD_EXTENSION('x')",
