@@ -223,3 +223,5 @@ def introduce_routes(routes: Iterable[str]) -> None:
             feedback.labels(kind, rating)
     for outcome in ("ok", "error"):
         feedback_seconds.labels(outcome)
+    for outcome in ("completed", "failed"):
+        batch_lines.labels(outcome)
