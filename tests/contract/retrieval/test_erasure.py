@@ -603,7 +603,12 @@ asyncio.run(run(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 @pytest.mark.usefixtures("planted")
 @pytest.mark.parametrize(
     ("stack", "step", "killed"),
-    [("sqlite", 0, COMPACT), ("postgresql", 0, COMPACT), ("postgresql", 3, ERASE)],
+    [
+        ("sqlite", 0, COMPACT),
+        ("postgresql", 0, COMPACT),
+        ("postgresql", 3, ERASE),
+        pytest.param("sqlite", 3, ERASE, marks=pytest.mark.soak),
+    ],
     indirect=["stack"],
 )
 async def test_an_erasure_goes_on_after_kill_9(stack: Stack, tmp_path: Path, step: int, killed: str):
