@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from serving.protocol.parts import Body, FileId, Metadata
+from serving.protocol.parts import Body, FileId, Metadata, Refused
 
 BatchEndpoint = Literal["/v1/chat/completions", "/v1/responses", "/v1/completions", "/v1/embeddings"]
 
@@ -18,3 +18,4 @@ class BatchRequest(Body):
     endpoint: BatchEndpoint
     completion_window: Literal["24h"]
     metadata: Metadata | None = None
+    output_expires_after: Annotated[None, Refused("Files do not expire one by one: delete them.")] = None

@@ -17,7 +17,9 @@ OURS = frozenset({"access", "approvals", "knowledge", "strategy"})
 """Fields of Headrace's own in requests that OpenAI has too."""
 OURS_OF_CHATS = frozenset({"conversation"})
 
-_OPENAIS = re.compile(r"/v1/(chat|completions|embeddings|responses|conversations|files|vector_stores|models)(/|$)")
+_OPENAIS = re.compile(
+    r"/v1/(chat|completions|embeddings|responses|conversations|files|vector_stores|batches|models)(/|$)"
+)
 _UPLOADED = ("file", "purpose", "access")
 
 Fields = dict[str, Refused | Ignored | None]

@@ -27,6 +27,8 @@ OPENAIS = {
     "POST /v1/completions": "completion_create_params.CompletionCreateParamsStreaming",
     "POST /v1/embeddings": "embedding_create_params.EmbeddingCreateParams",
     "POST /v1/files": "file_create_params.FileCreateParams",
+    "POST /v1/batches": "batch_create_params.BatchCreateParams",
+    "GET /v1/batches": "batch_list_params.BatchListParams",
     "GET /v1/files": "file_list_params.FileListParams",
     "POST /v1/vector_stores": "vector_store_create_params.VectorStoreCreateParams",
     "GET /v1/vector_stores": "vector_store_list_params.VectorStoreListParams",
