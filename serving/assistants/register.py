@@ -69,8 +69,10 @@ class OwnAssistant:
             refusal=settings.refusal,
             spotlight=settings.spotlight,
         )
-        stores = tuple(settings.vector_store_ids)
-        return replace(route, requested=requested, assistant=assistant, stores=stores, own=True)
+        own: dict[str, Any] = {"requested": requested, "assistant": assistant, "own": True}
+        own["stores"] = tuple(settings.vector_store_ids)
+        others = tuple(replace(other, **own) for other in route.alternatives)
+        return replace(route, **own, alternatives=others)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-_NAMED = frozenset(
-    ("type", "name", "format", "required", "dependentRequired", "$ref", "$schema", "$id", "$anchor", "vector_store_ids")
-)
+_NAMED = frozenset(("type", "name", "format", "required", "dependentRequired", "$ref", "$schema", "$id", "$anchor"))
 """Fields of a schema or a tool that name things. What stands there is read as said where it has spaces or is long."""
 
 _NAME_LENGTH = 200

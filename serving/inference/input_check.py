@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from serving.engines.router import Route
 from serving.guardrails.checker import INSTRUCTIONS, REMOVED, GuardrailChecker, screened
@@ -130,7 +130,18 @@ async def _with_texts(body: Body, on_text: OnText) -> Body:
             document[field] = after
     for field in _DESCRIBED:
         if field in document:
-            after = await described(document[field], field, on_text)
+            after = await _described(document[field], field, on_text)
             changed = changed or after != document[field]
             document[field] = after
     return validate(type(body), document) if changed else body
+
+
+async def _described(value: Any, field: str, on_text: OnText) -> Any:
+    """As `described`, except for searches among the tools: their ids and filters are read by no model."""
+    if field != "tools" or not isinstance(value, list):
+        return await described(value, field, on_text)
+    searches = [isinstance(tool, dict) and tool.get("type") == "file_search" for tool in value]
+    return [
+        tool if search else await described(tool, f"{field}[{i}]", on_text)
+        for i, (tool, search) in enumerate(zip(value, searches, strict=True))
+    ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints
 
 from serving.protocol.filters import Filter
-from serving.protocol.parts import Body
+from serving.protocol.parts import Body, Refused
+from serving.protocol.vector_stores import RankingOptions
 
 MAX_STORES = 16
 """Vector stores of one request, as many as an assistant has collections."""
@@ -15,19 +16,10 @@ MAX_STORES = 16
 StoreId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
-class KnowledgeRanking(Body):
+class KnowledgeRanking(RankingOptions):
     """Which of the passages that are found are good enough."""
 
-    ranker: Literal["auto", "default-2024-11-15"] = "auto"  # OpenAI's names for the ranking that there is
-    score_threshold: float = Field(default=0, ge=0, le=1)
-    hybrid_search: dict[str, Any] | None = Field(default=None, description="not supported")
-
-    @field_validator("hybrid_search", mode="before")
-    @classmethod
-    def _hybrid_search(cls, value: Any) -> Any:
-        if value is not None:
-            raise ValueError("Words and meaning have fixed weights.")
-        return value
+    hybrid_search: Annotated[None, Refused("Words and meaning have fixed weights.")] = None
 
 
 class Knowledge(Body):
@@ -41,7 +33,7 @@ class Knowledge(Body):
     @property
     def score_threshold(self) -> float:
         """The score that a passage has at least."""
-        return self.ranking_options.score_threshold if self.ranking_options is not None else 0
+        return (self.ranking_options.score_threshold if self.ranking_options is not None else None) or 0.0
 
 
 class FileSearchTool(Knowledge):

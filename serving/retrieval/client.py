@@ -87,7 +87,8 @@ class RetrievalClient:
 
         Those with a score (0 to 1) below the threshold are left out.
         """
-        hits: list[Hit] = await self._call("search", principal, store_id, query[:MAX_QUESTION], count, filters)
+        more = (filters,) if filters is not None else ()
+        hits: list[Hit] = await self._call("search", principal, store_id, query[:MAX_QUESTION], count, *more)
         return [hit for hit in hits if hit.score >= score_threshold]
 
     async def attribute(self, answer: str, hits: Sequence[Hit]) -> Attribution:

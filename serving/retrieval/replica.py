@@ -173,10 +173,10 @@ class RetrievalReplica:
             searches += [self._search_own(principal, id, text, vector, count, only) for id, only in own.items()]
         found = await asyncio.gather(*searches)
         each = len(named) + len(own)
-        alone, joined = ([hit for hits in part for hit in hits] for part in (found[:each], found[each:]))
-        hits = fuse_follow_up(alone, joined) if before else sorted(alone, key=lambda hit: -hit.score)
         least = knowledge.score_threshold if knowledge is not None else 0.0
-        hits = [hit for hit in hits if hit.score >= least][: assistant.top_k]
+        alone, joined = (_best(part, least) for part in (found[:each], found[each:]))
+        hits = fuse_follow_up(alone, joined) if alone and joined else alone or joined
+        hits = hits[: assistant.top_k]
         metrics.retrieval_score.observe(max((hit.dense_score for hit in hits), default=0.0))
         return await asyncio.to_thread(for_prompt, question, hits, assistant, self._embedder)
 
@@ -256,6 +256,12 @@ class RetrievalReplica:
             raise CollectionNotFound(f"the collection {name} is not there")
         self._names[name] = (time.monotonic() + NAMES_TTL_S, found)
         return found
+
+
+def _best(found: Sequence[Sequence[Hit]], least: float) -> list[Hit]:
+    """Returns the hits of several stores with a score of at least `least`, best first: each passage of a file once."""
+    hits = sorted((hit for hits in found for hit in hits if hit.score >= least), key=lambda hit: -hit.score)
+    return list({(hit.file_id, hit.start, hit.end): hit for hit in reversed(hits)}.values())[::-1]
 
 
 def for_prompt(question: str, hits: Sequence[Hit], assistant: Assistant, embedder: Embedder) -> list[Hit]:

@@ -64,7 +64,7 @@ class AbsentCallers:
                 break
             if is_good(held, now()):
                 return principal_of(held)
-            if held.key.rotated_to is None:
+            if held.key.rotated_to is None or held.key.revoked_at is not None:
                 break
             id = held.key.rotated_to
         raise NotAllowedAnyMore

@@ -23,6 +23,8 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     body = await read_json(request, AssistantRequest, s.limits)
     if body.name == s.retrieval.embedder or s.catalog.current.router.resolve(body.name, x.caller) is not None:
         raise conflict("A model, alias or assistant of the stack has this name.")
+    if body.name.startswith("asst_"):
+        raise invalid("A name does not begin with asst_, as ids of assistants do.", "name")
     await _check(s, x, body)
     access = body.access.stored if body.access is not None else None
 

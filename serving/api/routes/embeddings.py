@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Any
 
@@ -38,11 +39,15 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     if sum(map(len, texts)) > s.limits.characters:
         raise invalid(f"The inputs have more than {s.limits.characters} characters.", "input", "too_long")
     x.timeline.end_of("receive")
-    async with x.cancelled_by_hang_up(), charged(s.keeper, x) as charge, s.admission.admit():
+    async with x.cancelled_by_hang_up(), charged(s.keeper, x) as charge, s.admission.admit(background=x.background):
         x.timeline.end_of("admit")
         await charge.reserve_tokens(sum(len(text.encode(errors="replace")) + MARKS for text in texts))
         with x.timeline.during("retrieve"):
-            vectors, tokens = await s.retrieval.embed_whole(texts)
+            try:
+                vectors, tokens = await s.retrieval.embed_whole(texts)
+            except asyncio.CancelledError:
+                charge.lose()  # the texts are embedded whether or not somebody waits for them
+                raise
         charge.book({"prompt_tokens": tokens, "completion_tokens": 0}, None)
     if body.dimensions is not None and body.dimensions != vectors.shape[1]:
         raise invalid(f"This model has {vectors.shape[1]} dimensions.", "dimensions")

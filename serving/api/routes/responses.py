@@ -80,7 +80,10 @@ async def cancel(s: Services, request: Request, x: Exchange) -> Response:
     id = request.path_params["response_id"]
     if not (await s.responses.get(x.caller, id)).body.get("background"):
         raise invalid("Cannot cancel a synchronous response.")
-    return JsonResponse((await s.background.cancel(x.caller, id)).body)
+    body = (await s.background.cancel(x.caller, id)).body
+    if "data:read" not in x.caller.scopes:  # an answer that it had already is read with that scope only
+        body = {name: body[name] for name in ("id", "object", "status", "background")}
+    return JsonResponse(body)
 
 
 async def list_input(s: Services, request: Request, x: Exchange) -> Response:

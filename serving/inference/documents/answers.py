@@ -42,9 +42,15 @@ def question_of(body: ChatRequest) -> str:
 
 
 def answers_courtesy(route: Route, body: ChatRequest) -> bool:
-    """Whether what the user said last is small talk, which the assistant answers as such."""
-    assistant = route.assistant
-    return assistant is not None and bool(route.reads and assistant.small_talk) and is_small_talk(question_of(body))
+    """Whether what the user said last is small talk, which the assistant answers as such.
+
+    A "Yes, please" to a model that has functions, or to a call that waits for an approval, is none.
+    """
+    assistant, last = route.assistant, body.messages[-1]
+    if assistant is None or not route.reads or not assistant.small_talk:
+        return False
+    alone = last.role == "user" and not last.attaches and not body.tools and not body.approvals
+    return alone and is_small_talk(question_of(body))
 
 
 def check_fields(assistant: Assistant, body: ChatRequest, fields: Mapping[str, str]) -> None:

@@ -10,17 +10,21 @@ from serving.core.principal import Principal
 from serving.protocol.conversations import FunctionCallItem, MessageItem
 from serving.protocol.errors import invalid, not_found
 from serving.protocol.parts import Body
-from serving.protocol.responses import ItemReference, ReasoningItem, ResponseRequest
+from serving.protocol.responses import FileSearchCallItem, ItemReference, ReasoningItem, ResponseRequest
 from serving.store.errors import NotFound
 from serving.store.responses import Responses
 
 MAX_RESPONSES = 500
 """Responses whose items one request refers to: each is read."""
 
+MAX_REFERENCES = 1_000
+"""References of one request: each stands for a whole item, which is validated anew."""
+
 _KINDS: Mapping[str, type[Body]] = {
     "message": MessageItem,
     "function_call": FunctionCallItem,
     "reasoning": ReasoningItem,
+    "file_search_call": FileSearchCallItem,
 }
 
 
@@ -28,6 +32,8 @@ async def resolved(responses: Responses, caller: Principal, body: ResponseReques
     """Returns the request with the items that it refers to; raises `ApiError` for one that is not the caller's."""
     if isinstance(body.input, str) or not any(isinstance(item, ItemReference) for item in body.input):
         return body
+    if sum(isinstance(item, ItemReference) for item in body.input) > MAX_REFERENCES:
+        raise invalid(f"A request has at most {MAX_REFERENCES} references to items.", "input")
     found: dict[str, dict[str, Any]] = {}
     given: list[Any] = []
     for place, item in enumerate(body.input):

@@ -141,6 +141,9 @@ def test_a_response_answers_from_the_stores_that_it_names(world: World, stream: 
     sent_back = [item.model_dump(exclude_none=True) for item in follows.output]
     world.respond([*sent_back, {"role": "user", "content": "Is the sea blue?"}], stream=stream)  # type: ignore[arg-type]
     assert [message["role"] for message in world.engine.asked[-1]] == ["assistant", "user"]
+    referred = [{"type": "item_reference", "id": item.id} for item in follows.output]
+    world.respond([*referred, {"role": "user", "content": "Is the sea salt?"}], stream=stream)  # type: ignore[arg-type]
+    assert [message["role"] for message in world.engine.asked[-1]] == ["assistant", "user"]
 
 
 def test_the_events_of_a_search_stand_before_those_of_the_answer(world: World) -> None:
@@ -240,7 +243,7 @@ def test_a_filter_reaches_the_search_and_attributes_the_results(world: World) ->
     [
         ({"filters": {"type": "eq", "key": "a"}}, "tools[0].filters.value"),
         ({"ranking_options": {"hybrid_search": {"text_weight": 1}}}, "tools[0].ranking_options.hybrid_search"),
-        ({"ranking_options": {"ranker": "none"}}, "tools[0].ranking_options.ranker"),
+        ({"ranking_options": {"ranker": "default-2024-11-15"}}, "tools[0].ranking_options.ranker"),
         ({"vector_store_ids": []}, "tools[0].vector_store_ids"),
         ({"max_num_results": 51}, "tools[0].max_num_results"),
         ({"type": "web_search"}, "tools[0]"),

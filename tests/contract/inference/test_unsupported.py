@@ -192,6 +192,14 @@ def test_small_talk_is_answered_kindly(world, stream, model):
     assert world.ask("curt", content="Thanks a lot!")[0]["content"] == "I do not know."
 
 
+def test_a_yes_to_a_model_that_has_functions_is_no_small_talk(world):
+    tool = {"type": "function", "function": {"name": "cancel_order", "parameters": {"type": "object"}}}
+    said = [("user", "How deep is the sea?"), ("assistant", "Shall I measure it?"), ("user", "Yes please")]
+    messages = [{"role": role, "content": text} for role, text in said]
+    world.ask("mark", "It is 42 m.", messages=messages, tools=[tool])
+    assert [asked["tools"] for asked in world.engine.asked] == [[tool]]
+
+
 def test_a_follow_up_is_searched_with_the_question_before(world):
     said = [("user", "How deep is the sea?"), ("assistant", "42 m."), ("user", "Thanks!"), ("assistant", "Welcome.")]
     messages = [{"role": role, "content": text} for role, text in [*said, ("user", "And how wide?")]]

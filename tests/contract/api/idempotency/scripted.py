@@ -83,12 +83,6 @@ class World:
             file = self.http.post(f"{self.up.url}/v1/files", data={"purpose": "batch"}, files=lines).json()["id"]
             asked = {"input_file_id": file, "endpoint": "/v1/embeddings", "completion_window": "24h"}
             return path, asked | {"metadata": {"said": text}}
-        assistant = {"model": "echo", "instructions": text}
-        if path == "/v1/assistants":
-            return path, assistant | {"name": self.key()}
-        if path == "/v1/assistants/{assistant_id}/versions":
-            made = self.post("/v1/assistants", assistant | {"name": self.key()}).json()
-            return path.format(assistant_id=made["id"]), assistant
         items = [{"type": "message", "role": "user", "content": text}]
         if path == "/v1/conversations":
             return path, {"items": items, "metadata": {"said": text}}

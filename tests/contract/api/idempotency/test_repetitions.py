@@ -31,8 +31,6 @@ def test_the_routes_that_take_a_key():
         "/v1/vector_stores/{store_id}/files",
         "/v1/conversations",
         "/v1/conversations/{conversation_id}/items",
-        "/v1/assistants",
-        "/v1/assistants/{assistant_id}/versions",
         "/v1/feedback",
         "/v1/memories",
     ]
