@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -216,7 +217,9 @@ def test_a_key_that_is_revoked_ends_what_waits(world):
         eventually(lambda: world.engine.open == 16, "every place is taken")
         waiting = ask(client)
         [key] = world.rows(keys, keys.c.user == "revoked")
-        world.loop.do(world.up.services.keys.revoke(Principal("default", "revoked", ""), key["id"]))
+        who, held = Principal("default", "revoked", ""), world.up.services.keys
+        world.loop.do(held.rotate(who, key["id"], os.urandom(32).hex(), overlap_s=60))
+        world.loop.do(held.revoke(who, key["id"]))  # it is not wanted any more, whatever follows it
     eventually(
         lambda: world.rows(responses, responses.c.id == waiting.id)[0]["body"]["status"] == "failed", "it has failed"
     )
