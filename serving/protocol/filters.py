@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
@@ -18,6 +19,9 @@ MAX_FILTERS = 100
 
 MAX_VALUES = 200
 """Values of one `in` or `nin`."""
+
+MAX_ALL_VALUES = 500
+"""Values of all `in` and `nin` of one filter together: they are sent, kept and hashed with each search."""
 
 Value = Annotated[str, StringConstraints(max_length=MAX_VALUE)] | float | bool | int
 
@@ -50,11 +54,14 @@ AnyFilter = Annotated[ComparisonFilter | CompoundFilter, Field(discriminator="ty
 
 def _bounded(value: Any) -> Any:
     """Counts before anything is validated, and without recursion: the nesting is the caller's."""
-    seen, level = 0, [value]
+    seen, values, level = 0, 0, [value]
     for _ in range(MAX_DEPTH + 1):
         seen += len(level)
         if seen > MAX_FILTERS:
             raise ValueError(f"must have at most {MAX_FILTERS} comparisons, and and or")
+        values += sum(len(found["value"]) for found in level if _has_list(found))
+        if values > MAX_ALL_VALUES:
+            raise ValueError(f"must have at most {MAX_ALL_VALUES} values in all its lists together")
         lists = [found.get("filters") for found in level if isinstance(found, dict)]
         level = [member for members in lists if isinstance(members, list) for member in members]
     if level:
@@ -62,32 +69,52 @@ def _bounded(value: Any) -> Any:
     return value
 
 
+def _has_list(found: Any) -> bool:
+    return isinstance(found, dict) and isinstance(found.get("value"), list)
+
+
 Filter = Annotated[AnyFilter, BeforeValidator(_bounded)]
 
 CompoundFilter.model_rebuild()
 
 
-def matches(wanted: ComparisonFilter | CompoundFilter, attributes: Mapping[str, Attribute]) -> bool:
-    """Whether a file with these attributes passes the filter.
+Attributes = Mapping[str, Attribute]
+
+
+def predicate(wanted: ComparisonFilter | CompoundFilter) -> Callable[[Attributes], bool]:
+    """Returns what says whether a file with these attributes passes the filter, made once for all files.
 
     Values of different kinds (strings, numbers, booleans) are never equal, and neither is less than the other.
     Strings are compared by their code points. `ne` and `nin` are the opposites of `eq` and `in`, so that they match
     files without the attribute too.
     """
     if isinstance(wanted, CompoundFilter):
-        among = all if wanted.type == "and" else any
-        return among(matches(each, attributes) for each in wanted.filters)
-    found = _ordered(attributes.get(wanted.key))
+        among, members = all if wanted.type == "and" else any, [predicate(each) for each in wanted.filters]
+        return lambda attributes: among(member(attributes) for member in members)
+    key, type = wanted.key, wanted.type
     if isinstance(wanted.value, list):
-        return (found in map(_ordered, wanted.value)) == (wanted.type == "in")
+        values = frozenset(map(_ordered, wanted.value))
+        return lambda attributes: (_ordered(attributes.get(key)) in values) == (type == "in")
     value = _ordered(wanted.value)
-    if wanted.type in ("eq", "ne"):
-        return (found == value) == (wanted.type == "eq")
-    if found[0] != value[0]:
-        return False
-    if wanted.type in ("gte", "lte") and found == value:
-        return True
-    return bool(found > value if wanted.type in ("gt", "gte") else found < value)
+    if type in ("eq", "ne"):
+        return lambda attributes: (_ordered(attributes.get(key)) == value) == (type == "eq")
+    compare = _ORDERS[type]
+
+    def in_order(attributes: Attributes) -> bool:
+        found = _ordered(attributes.get(key))
+        if found[0] != value[0]:
+            return False
+        return bool(compare(found[1], value[1]))
+
+    return in_order
+
+
+_ORDERS: dict[str, Callable[[Any, Any], Any]] = {
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "lt": operator.lt,
+    "lte": operator.le,
+}
 
 
 def _ordered(value: Attribute | None) -> tuple[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from serving.core.principal import Principal
-from serving.protocol.filters import Filter, matches
+from serving.protocol.filters import Filter, predicate
 from serving.store.vector_stores import VectorStores
 
 STORES = 16
@@ -33,7 +34,8 @@ class _Attributes:
         asked = filters.model_dump_json()
         found = self.answers.pop(asked, None)
         if found is None:
-            found = [id for text, ids in self.groups if matches(filters, json.loads(text)) for id in ids]
+            passes = predicate(filters)
+            found = [id for text, ids in self.groups if passes(json.loads(text)) for id in ids]
         self.answers[asked] = found
         if len(self.answers) > ANSWERS:
             self.answers.popitem(last=False)
@@ -45,6 +47,8 @@ class Filtering:
 
     def __init__(self, stores: VectorStores) -> None:
         self._stores = stores
+        # A thread of its own: a filter over many files must not take those that embed and search for everybody.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="filtering")
         self._known: OrderedDict[str, _Attributes] = OrderedDict()
 
     async def passing(self, principal: Principal, store_id: str, filters: Filter) -> list[str]:
@@ -59,4 +63,4 @@ class Filtering:
             self._known[store_id] = known
         while len(self._known) > STORES:
             self._known.popitem(last=False)
-        return await asyncio.to_thread(known.passing, filters)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, known.passing, filters)

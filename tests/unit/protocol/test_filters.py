@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serving.protocol.errors import ApiError
-from serving.protocol.filters import MAX_DEPTH, MAX_FILTERS, MAX_VALUES, matches
+from serving.protocol.filters import MAX_ALL_VALUES, MAX_DEPTH, MAX_FILTERS, MAX_VALUES, predicate
 from serving.protocol.validation import validate
 from serving.protocol.vector_stores import SearchRequest
 
@@ -56,13 +56,13 @@ def one(key: str, type: str, value: Any) -> dict[str, Any]:
     ],
 )
 def test_a_comparison(comparison: tuple[str, str, Any], expected: bool) -> None:
-    assert matches(asked(one(*comparison)), FILE) is expected
+    assert predicate(asked(one(*comparison)))(FILE) is expected
 
 
 def test_filters_within_filters() -> None:
     legal, old = one("team", "eq", "legal"), one("year", "lt", 2000)
-    assert not matches(asked({"type": "and", "filters": [legal, old]}), FILE)
-    assert matches(asked({"type": "or", "filters": [old, {"type": "and", "filters": [legal]}]}), FILE)
+    assert not predicate(asked({"type": "and", "filters": [legal, old]}))(FILE)
+    assert predicate(asked({"type": "or", "filters": [old, {"type": "and", "filters": [legal]}]}))(FILE)
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -70,6 +70,12 @@ def nested(levels: int) -> dict[str, Any]:
     for _ in range(levels):
         made = {"type": "and", "filters": [made]}
     return made
+
+
+def listed(values: int) -> dict[str, Any]:
+    """Lists on two levels, each of which may be as long as it is."""
+    lists = [one("a", "in", [1] * min(MAX_VALUES, values - done)) for done in range(0, values, MAX_VALUES)]
+    return {"type": "or", "filters": [lists[0], {"type": "and", "filters": lists[1:]}]}
 
 
 @pytest.mark.parametrize(
@@ -87,6 +93,7 @@ def nested(levels: int) -> dict[str, Any]:
         ({"type": "and", "filters": []}, "filters.filters", "at least"),
         ({"type": "or", "filters": [one("a", "eq", 1), one("a", "gt", [1])]}, "filters.filters[1]", "list of values"),
         ({"type": "or", "filters": [one("a", "eq", 1)] * MAX_FILTERS}, "filters", "at most"),
+        (listed(MAX_ALL_VALUES + 1), "filters", "values in all"),
         (nested(MAX_DEPTH + 1), "filters", "levels deep"),
         (nested(50_000), "filters", "levels deep"),
     ],
@@ -98,4 +105,8 @@ def test_what_is_no_filter_is_refused_by_the_name_of_its_field(filters: Any, par
 
 
 def test_the_deepest_filter_is_taken() -> None:
-    assert matches(asked(nested(MAX_DEPTH)), {"a": 1})
+    assert predicate(asked(nested(MAX_DEPTH)))({"a": 1})
+
+
+def test_the_longest_lists_are_taken() -> None:
+    assert predicate(asked(listed(MAX_ALL_VALUES)))({"a": 1})

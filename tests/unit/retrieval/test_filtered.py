@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import operator
 import random
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,10 @@ from pydantic import TypeAdapter
 
 from serving.core.ids import new_id
 from serving.core.principal import SCOPES_OF, STACK, Principal
+from serving.protocol import filters
 from serving.protocol.filters import Filter
+from serving.retrieval import filtering
+from serving.retrieval.filtering import Filtering
 from serving.retrieval.replica import RetrievalReplica
 from serving.retrieval.types import Chunk
 from serving.store.access import Access
@@ -71,8 +75,8 @@ def may_read(who: Principal, access: Access | None) -> bool:
     return access is None or who.user in ("admin", *access.users) or bool(who.groups & set(access.groups))
 
 
-@pytest.mark.parametrize("filters", [60, pytest.param(5000, marks=pytest.mark.soak)])
-async def test_a_filtered_search_finds_what_comparing_by_hand_finds(replica: RetrievalReplica, filters: int) -> None:
+@pytest.mark.parametrize("asked", [60, pytest.param(5000, marks=pytest.mark.soak)])
+async def test_a_filtered_search_finds_what_comparing_by_hand_finds(replica: RetrievalReplica, asked: int) -> None:
     replica._working.cancel()  # type: ignore[union-attr]  # the index is written here
     await asyncio.gather(replica._working, return_exceptions=True)  # type: ignore[arg-type]
     rng = random.Random(17)
@@ -90,13 +94,13 @@ async def test_a_filtered_search_finds_what_comparing_by_hand_finds(replica: Ret
         index.upsert_file(STACK, id, "f.txt", [chunk], vector, made.access)
         files[id] = attributes, access
     found_some = 0
-    for _ in range(filters):
+    for _ in range(asked):
         who, wanted = rng.choice(READERS), drawn(rng)
         hits = await replica._search(who, store, "word", vector[0], FILES, FILTER.validate_python(wanted))
         expected = {id for id, (has, access) in files.items() if may_read(who, access) and by_hand(wanted, has)}
         assert {hit.file_id for hit in hits} == expected, wanted
         found_some += bool(expected)
-    assert found_some > filters / 4
+    assert found_some > asked / 4
 
     # Other attributes hold from the next search on, without the file being ingested again.
     id = next(iter(files))
@@ -104,3 +108,23 @@ async def test_a_filtered_search_finds_what_comparing_by_hand_finds(replica: Ret
     assert await replica._search(ADMIN, store, "word", vector[0], FILES, wanted) == []
     await replica._stores.update_file(ADMIN, store, id, {"moved": True})
     assert [hit.file_id for hit in await replica._search(ADMIN, store, "word", vector[0], FILES, wanted)] == [id]
+
+
+class Stores:
+    """A store whose files have attributes of their own."""
+
+    async def attribute_groups(self, tenant: str, id: str, known: float | None) -> tuple[float, dict[str, list[str]]]:
+        return 1.0, {f'{{"year": {n}}}': [f"file_{n}"] for n in range(5)}
+
+
+async def test_a_filter_is_made_once_in_a_thread_that_nothing_else_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def predicate(wanted: Filter) -> Any:
+        made.append(threading.current_thread().name)
+        return filters.predicate(wanted)
+
+    monkeypatch.setattr(filtering, "predicate", predicate)
+    wanted = FILTER.validate_python({"type": "in", "key": "year", "value": [1, 3, 9]})
+    passing = await Filtering(Stores()).passing(ADMIN, "vs", wanted)  # type: ignore[arg-type]
+    assert (passing, made) == (["file_1", "file_3"], ["filtering_0"])
