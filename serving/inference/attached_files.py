@@ -26,7 +26,7 @@ from serving.retrieval.builder import ChunkBounds
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.sandbox import ParserLimits, parse_isolated
 from serving.store.errors import NotFound
-from serving.store.files import Files
+from serving.store.files import File, Files
 from serving.store.objects.blobs import Blobs
 
 MAX_FILES = 16
@@ -46,16 +46,25 @@ KEPT_S = 600.0
 GONE = "[This file cannot be read any more.]"
 
 
+NOT_AGAIN = "[This file is not shown again.]"
+"""Stands for a file of a conversation for which there is no room any more."""
+
+SLICE = 1 << 20
+"""Characters that are hashed at once, so that a file in a request is not copied whole."""
+
+
 class AttachedFiles:
     """Reads the files in messages."""
 
     def __init__(self, files: Files, blobs: Blobs, limits: Limits) -> None:
         self._files = files
         self._blobs = blobs
-        self._most = limits.characters
         self._limits = ParserLimits(cpu_s=CPU_S, wall_s=WALL_S, bounds=ChunkBounds(characters=limits.characters))
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="attached")
+        self._reading = asyncio.Semaphore(AT_ONCE)
         self._known: TtlCache[str] = TtlCache(KEPT_S, KEPT)
+        self.characters = limits.characters
+        """Characters that the files of one request have together at most, and those of a conversation too."""
 
     async def read(
         self, caller: Principal, guard: GuardrailChecker | None, body: ChatRequest, field: str
@@ -74,69 +83,69 @@ class AttachedFiles:
             content: list[Any] = []
             for part in _parts(message):
                 if isinstance(part, FilePart):
-                    text = await self._text(caller, guard, part.file.model_dump(exclude_none=True), field)
+                    text = await self.text(caller, guard, part.file.model_dump(exclude_none=True), field)
                     size += len(text)
                     part = TextPart(type="text", text=text)
                 content.append(part)
             messages.append(message.model_copy(update={"content": content}) if content else message)
-        if size > self._most:
-            most = f"The files have {size:,} characters together, and a request {self._most:,} at most."
+        if size > self.characters:
+            most = f"The files have {size:,} characters together, and a request {self.characters:,} at most."
             raise invalid(most, field, "too_long")
         return body.model_copy(update={"messages": messages})
 
-    async def shown_again(self, caller: Principal, guard: GuardrailChecker | None, message: Shown) -> Shown:
-        """Returns a message of before with the text of its files in their place; one that is gone stands as such."""
-        content = message.get("content")
-        if not isinstance(content, list) or not any(part["type"] == "file" for part in content):
-            return message
-        parts = []
-        for part in content:
-            if part["type"] == "file":
-                try:
-                    text = await self._text(caller, guard, part["file"], "input")
-                except ApiError as e:
-                    if e.code not in ("not_found", "unsupported_file"):
-                        raise
-                    text = GONE
-                part = {"type": "text", "text": text}
-            parts.append(part)
-        return {**message, "content": parts}
-
-    async def _text(
-        self, caller: Principal, guard: GuardrailChecker | None, file: Mapping[str, Any], field: str
-    ) -> str:
-        name, data = await self._content(caller, file, field)
-        digest = hashlib.sha256(name.encode() + b"\0" + data).digest()
-        text = self._known.get(digest)
-        if text is None:
-            text = await self._parsed(name, data, field)
-            self._known.put(digest, text)
+    async def text(self, caller: Principal, guard: GuardrailChecker | None, file: Mapping[str, Any], field: str) -> str:
+        """Returns what a model is shown of a file; raises `ApiError`."""
+        # Whoever named the file chose its name: it is data too.
+        text = await self._named_text(caller, file, field)
         if guard is not None:
             checked = await guard.check(text, "context", f"{field}.file")
             text = REMOVED if checked.blocked else checked.text
-        # Whoever named the file chose its name: it is data too.
         marks = Spotlight("delimit", secrets.token_hex(4), secrets.choice(MARKS))
-        return marks.on(f"{name}\n\n{text}")
+        return marks.on(text)
 
-    async def _content(self, caller: Principal, file: Mapping[str, Any], field: str) -> tuple[str, bytes]:
+    async def digest(self, file: Mapping[str, Any]) -> str:
+        """Returns what tells one file in messages from another, without reading it."""
         if (id := file.get("file_id")) is not None:
-            if "data:read" not in caller.scopes:
-                raise forbidden("insufficient_scope", "Documents need a key with the scope data:read.", field)
-            try:
-                found = await self._files.get(caller, id)
-                return found.filename, await self._blobs.read(caller, id)
-            except NotFound:
-                raise not_found("file", field) from None
-        if not (given := file.get("file_data")):
+            return f"id:{id}"
+        return f"data:{await asyncio.to_thread(_digest, file.get('file_data') or '')}:{file.get('filename')}"
+
+    async def _named_text(self, caller: Principal, file: Mapping[str, Any], field: str) -> str:
+        """Returns the name and the text of a file, which only the caller's tenant finds remembered."""
+        if (id := file.get("file_id")) is not None:
+            row = await self._row(caller, id, field)
+            content = f"sha256:{row.sha256}:{row.filename}"
+        elif file.get("file_data"):
+            row, content = None, await self.digest(file)
+        else:
             raise invalid("A file needs file_id or file_data.", field)
-        kind, _, encoded = given.rpartition(",")
+        key = hashlib.sha256(f"{caller.tenant}:{content}".encode(errors="surrogatepass")).digest()
+        if (known := self._known.get(key)) is not None:
+            return known
+        # The content is read in here: requests that wait for their turn hold none.
+        async with self._reading:
+            if (known := self._known.get(key)) is not None:
+                return known
+            if row is not None:
+                name, data = row.filename, await self._stored(caller, row.id, field)
+            else:
+                name, data = await asyncio.to_thread(_given, file, field)
+            text = f"{name}\n\n{await self._parsed(name, data, field)}"
+            self._known.put(key, text)
+        return text
+
+    async def _row(self, caller: Principal, id: str, field: str) -> File:
+        if "data:read" not in caller.scopes:
+            raise forbidden("insufficient_scope", "Documents need a key with the scope data:read.", field)
         try:
-            data = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
-            raise invalid("file_data is not base64.", field) from None
-        kind = kind.removeprefix("data:").removesuffix(";base64")
-        ending = mimetypes.guess_extension(kind) or (".pdf" if data.startswith(b"%PDF-") else ".txt")
-        return file.get("filename") or f"file{ending}", data
+            return await self._files.get(caller, id)
+        except NotFound:
+            raise not_found("file", field) from None
+
+    async def _stored(self, caller: Principal, id: str, field: str) -> bytes:
+        try:
+            return await self._blobs.read(caller, id)
+        except NotFound:
+            raise not_found("file", field) from None
 
     async def _parsed(self, name: str, data: bytes, field: str) -> str:
         loop = asyncio.get_running_loop()
@@ -147,6 +156,77 @@ class AttachedFiles:
         except UnreadableDocument as e:
             raise invalid(f"A file cannot be read: {e.message}.", field, "unsupported_file") from None
         return document.text
+
+
+class FilesShownAgain:
+    """Files of a conversation that one request goes on with: each is read once, and all have one budget together."""
+
+    def __init__(self, attached: AttachedFiles, caller: Principal, guard: GuardrailChecker | None) -> None:
+        self._attached = attached
+        self._caller = caller
+        self._guard = guard
+        self._texts: dict[str, str | None] = {}
+        self._left = attached.characters
+
+    def begin(self) -> None:
+        """Begins another prompt of the same request, such as for another engine: what was read is not read again."""
+        self._left = self._attached.characters
+
+    async def message(self, message: Shown) -> Shown:
+        """Returns a message of before with the text of its files in their place, as far as the budget goes.
+
+        A file that is gone stands as such.
+        """
+        content = message.get("content")
+        if not isinstance(content, list) or not any(part["type"] == "file" for part in content):
+            return message
+        parts = [
+            {"type": "text", "text": await self._shown(part["file"])} if part["type"] == "file" else part
+            for part in content
+        ]
+        return {**message, "content": parts}
+
+    async def _shown(self, file: Mapping[str, Any]) -> str:
+        digest = await self._attached.digest(file)
+        if digest not in self._texts:
+            if len(self._texts) >= MAX_FILES:
+                return NOT_AGAIN
+            self._texts[digest] = await self._read(file)
+        text = self._texts[digest]
+        if text is None:
+            return GONE
+        if len(text) > self._left:
+            return NOT_AGAIN
+        self._left -= len(text)
+        return text
+
+    async def _read(self, file: Mapping[str, Any]) -> str | None:
+        """Returns None for a file that is gone."""
+        try:
+            return await self._attached.text(self._caller, self._guard, file, "input")
+        except ApiError as e:
+            if e.code not in ("not_found", "unsupported_file"):
+                raise
+            return None
+
+
+def _digest(text: str) -> str:
+    found = hashlib.sha256()
+    for start in range(0, len(text), SLICE):
+        found.update(text[start : start + SLICE].encode(errors="surrogatepass"))
+    return found.hexdigest()
+
+
+def _given(file: Mapping[str, Any], field: str) -> tuple[str, bytes]:
+    """Returns the name and the content of a file that is in the request itself."""
+    kind, _, encoded = file["file_data"].rpartition(",")
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        raise invalid("file_data is not base64.", field) from None
+    kind = kind.removeprefix("data:").removesuffix(";base64")
+    ending = mimetypes.guess_extension(kind) or (".pdf" if data.startswith(b"%PDF-") else ".txt")
+    return file.get("filename") or f"file{ending}", data
 
 
 def _parts(message: Message) -> list[Any]:

@@ -24,7 +24,7 @@ from serving.engines.client import EngineClient
 from serving.engines.endpoint import Endpoint
 from serving.engines.token_counter import TokenCounter, other_parts
 from serving.guardrails.history import HistoryChecker
-from serving.inference.attached_files import AttachedFiles
+from serving.inference.attached_files import AttachedFiles, FilesShownAgain
 from serving.protocol.chat import ChatRequest
 from serving.protocol.errors import ApiError, invalid, no_instructions, upstream
 from serving.security.audit import AuditLog
@@ -70,6 +70,7 @@ class ConversationContext:
     ) -> None:
         self._history = history
         self._screen = screen
+        self._files = FilesShownAgain(sources.attached, caller, screen.guard if screen is not None else None)
         self._sources = sources
         self._caller = caller
         self._assistant = assistant.name if assistant is not None else ""
@@ -94,6 +95,7 @@ class ConversationContext:
         tokens = TokenCounter(self._sources.client, endpoint, document.get("tools"))
         room = window.room(await tokens.window(), document.get("max_tokens"))
         going_on = []
+        self._files.begin()
         with _missing_as_404():
             async with aclosing(self._history.turns()) as turns:
                 if after and after[0]["role"] == "tool" and (newest := await anext(turns, None)) is not None:
@@ -120,8 +122,7 @@ class ConversationContext:
 
     async def _readable_turn(self, turn: Turn) -> Turn:
         """Returns a turn with the text of its files."""
-        attached, guard = self._sources.attached, self._screen.guard if self._screen is not None else None
-        return replace(turn, messages=[await attached.shown_again(self._caller, guard, m) for m in turn.messages])
+        return replace(turn, messages=[await self._files.message(m) for m in turn.messages])
 
     def _refuse(self, shown: Sequence[Turn]) -> None:
         refused = (

@@ -1,0 +1,95 @@
+"""Files in messages: what is read again, for whom, and how many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from serving.config import Limits
+from serving.core.principal import Principal
+from serving.inference import attached_files
+from serving.inference.attached_files import AT_ONCE, AttachedFiles
+
+ANN = Principal("acme", "ann", "key_1", scopes=frozenset({"data:read"}))
+OTHER = Principal("other", "ann", "key_2", scopes=frozenset({"data:read"}))
+
+
+class Store:
+    """Rows and contents of files: those whose ids end alike are the same. It counts the contents that are held."""
+
+    def __init__(self) -> None:
+        self.read_by: list[str] = []
+        self.held = 0
+        self.most = 0
+
+    async def get(self, caller: Principal, id: str) -> Any:
+        return SimpleNamespace(id=id, filename="a.txt", sha256=id[-1])
+
+    async def read(self, caller: Principal, id: str) -> bytes:
+        self.read_by.append(caller.tenant)
+        self.held += 1
+        self.most = max(self.most, self.held)
+        await asyncio.sleep(0.001)
+        return id.encode()
+
+    def parsed(self, data: bytes, *_: Any) -> Any:
+        self.held -= 1
+        return SimpleNamespace(text=data.decode())
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Store:
+    made = Store()
+    monkeypatch.setattr(attached_files, "parse_isolated", made.parsed)
+    return made
+
+
+@pytest.fixture
+def attached(store: Store) -> AttachedFiles:
+    return AttachedFiles(store, store, Limits())  # type: ignore[arg-type]
+
+
+async def test_a_file_is_read_once_for_a_tenant(attached: AttachedFiles, store: Store) -> None:
+    """Its content is not read to find that it is known, and no tenant can tell by time what another one read."""
+    for caller, id in ((ANN, "file_1"), (ANN, "file_1"), (ANN, "copy_1"), (OTHER, "file_1"), (ANN, "file_2")):
+        assert "a.txt" in await attached.text(caller, None, {"file_id": id}, "input")
+    assert store.read_by == ["acme", "other", "acme"]
+
+
+async def test_requests_that_wait_for_their_turn_hold_no_content(attached: AttachedFiles, store: Store) -> None:
+    await asyncio.gather(*(attached.text(ANN, None, {"file_id": f"file_{n}"}, "input") for n in range(8)))
+    assert (len(store.read_by), store.most) == (8, AT_ONCE)
+
+
+async def test_a_file_in_the_request_is_hashed_in_a_thread(
+    attached: AttachedFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is remembered by its tenant, its name and its content."""
+    threads, read, digest = [], [], attached_files._digest
+
+    def hashed(text: str) -> str:
+        threads.append(threading.current_thread())
+        return digest(text)
+
+    def parsed(data: bytes, name: str, *_: Any) -> Any:
+        read.append((name, data))
+        return SimpleNamespace(text=data.decode())
+
+    monkeypatch.setattr(attached_files, "_digest", hashed)
+    monkeypatch.setattr(attached_files, "parse_isolated", parsed)
+    for caller, name, content in (
+        (ANN, "a.txt", b"1"),
+        (ANN, "a.txt", b"1"),
+        (ANN, "b.txt", b"1"),
+        (ANN, "a.txt", b"2"),
+        (OTHER, "a.txt", b"1"),
+    ):
+        data = f"data:text/plain;base64,{base64.b64encode(content).decode()}"
+        await attached.text(caller, None, {"file_data": data, "filename": name}, "input")
+    assert read == [("a.txt", b"1"), ("b.txt", b"1"), ("a.txt", b"2"), ("a.txt", b"1")]
+    assert threading.main_thread() not in threads
