@@ -13,7 +13,7 @@ import pytest
 from serving.config import Limits
 from serving.core.principal import Principal
 from serving.inference import attached_files
-from serving.inference.attached_files import AT_ONCE, AttachedFiles
+from serving.inference.attached_files import AT_ONCE, NOT_AGAIN, AttachedFiles, FilesShownAgain
 
 ANN = Principal("acme", "ann", "key_1", scopes=frozenset({"data:read"}))
 OTHER = Principal("other", "ann", "key_2", scopes=frozenset({"data:read"}))
@@ -93,3 +93,17 @@ async def test_a_file_in_the_request_is_hashed_in_a_thread(
         await attached.text(caller, None, {"file_data": data, "filename": name}, "input")
     assert read == [("a.txt", b"1"), ("b.txt", b"1"), ("a.txt", b"2"), ("a.txt", b"1")]
     assert threading.main_thread() not in threads
+
+
+async def test_another_prompt_of_a_request_has_the_budget_anew(attached: AttachedFiles, store: Store) -> None:
+    file = {"file_id": "file_1"}
+    attached.characters = len(await attached.text(ANN, None, file, "input"))
+    again = FilesShownAgain(attached, ANN, None)
+    shown = []
+    for _ in range(2):
+        again.begin()
+        message = await again.message({"role": "user", "content": [{"type": "file", "file": file}] * 2})
+        shown.append([part["text"] for part in message["content"]])
+    assert shown[0] == shown[1]
+    assert (shown[0][0] != NOT_AGAIN, shown[0][1]) == (True, NOT_AGAIN)
+    assert store.read_by == ["acme"]
