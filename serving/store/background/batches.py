@@ -236,7 +236,7 @@ class Batches:
             row = (await connection.execute(query)).mappings().first()
             if row is None:
                 return False
-            completed, failed = (await _counts(connection, [batch.id])).get(batch.id, (0, 0))
+            counts = await _settle(connection, batch.id)
             at = now()
             changes = {
                 "status": status,
@@ -244,11 +244,8 @@ class Batches:
                 "error_file_id": error_file_id,
                 "errors": list(errors) if errors else None,
                 "times": row["times"] | {"finalizing": at, status: at},
-                "completed": completed,
-                "failed": failed,
             }
-            await connection.execute(batches.update().where(batches.c.id == batch.id).values(changes))
-            await connection.execute(batch_lines.delete().where(batch_lines.c.batch_id == batch.id))
+            await connection.execute(batches.update().where(batches.c.id == batch.id).values(changes | counts))
             await connection.run_sync(announce, batch.tenant, batch.user, f"batch.{status}", batch.id)
         return True
 
@@ -275,7 +272,8 @@ class Batches:
             known = job.error_code != SERVER_ERROR
             message = job.error_message if known else "The batch could not be done."
             error = {"code": job.error_code, "message": message, "line": None, "param": None}
-            await _set(connection, build(Batch, row), "failed", errors=[error])
+            counts = await _settle(connection, row["id"])
+            await _set(connection, build(Batch, row), "failed", errors=[error], **counts)
             await connection.run_sync(announce, job.tenant, job.user, "batch.failed", row["id"])
 
 
@@ -312,6 +310,13 @@ async def _counts(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, 
     well = func.sum(case((of.status_code < 400, 1), else_=0))
     query = select(of.batch_id, well, func.count()).where(of.batch_id.in_(ids)).group_by(of.batch_id)
     return {id: (int(good), int(every - good)) for id, good, every in await connection.execute(query)}
+
+
+async def _settle(connection: AsyncConnection, id: str) -> dict[str, int]:
+    """Deletes the lines of a batch that ends; returns its columns that count them from now on."""
+    completed, failed = (await _counts(connection, [id])).get(id, (0, 0))
+    await connection.execute(batch_lines.delete().where(batch_lines.c.batch_id == id))
+    return {"completed": completed, "failed": failed}
 
 
 async def _set(connection: AsyncConnection, batch: Batch, status: BatchStatus, **changes: object) -> None:

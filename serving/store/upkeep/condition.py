@@ -47,7 +47,8 @@ class Condition:
     async def batches(self) -> tuple[int, float]:
         """Returns how many lines of batches wait for an answer, and the age of the oldest batch that has not ended."""
         unfinished = batches.c.status.not_in(ENDED)
-        told = select(func.count()).select_from(batch_lines).scalar_subquery()
+        answered = select(func.count()).select_from(batch_lines.join(batches)).where(unfinished)
+        told = answered.correlate(None).scalar_subquery()
         query = select(func.coalesce(func.sum(batches.c.total), 0) - told, func.min(batches.c.created_at))
         found = await self._database.query(lambda connection: connection.execute(query.where(unfinished)).one())
         return max(int(found[0]), 0), max(now() - found[1], 0.0) if found[1] is not None else 0.0

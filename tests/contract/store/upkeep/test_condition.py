@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from serving.core.ids import now
 from serving.core.managed import CHECKED_AT, MANAGED
 from serving.core.principal import STACK, Principal
+from serving.core.uninterrupted import uninterrupted
+from serving.store.background.batches import BATCH, Batches, Line
 from serving.store.jobs.queue import Jobs
 from serving.store.relational.database import Database
+from serving.store.relational.tables import batch_lines
 from serving.store.upkeep.condition import Condition
 from serving.store.users import ADMIN
 from serving.store.vector_stores import VectorStores
@@ -59,3 +63,26 @@ async def test_the_newest_backup_is_noted(database: Database) -> None:
     found = await condition.backed_up()
     assert found is not None
     assert before <= found <= now()
+
+
+async def test_a_batch_that_could_not_be_done_keeps_its_counts_and_none_of_its_lines(
+    jobs: Jobs, database: Database
+) -> None:
+    batches, condition = Batches(database, jobs), Condition(database)
+    asked: dict[str, Any] = {"caller": {}, "endpoint": "/v1/embeddings", "lasts_s": 60, "metadata": None}
+    broken, going_on = [await batches.create(OWNER, input_file_id="file-1", **asked) for _ in range(2)]
+    for batch in (broken, going_on):
+        await batches.begin(batch, 5)
+        for number, status in ((1, 200), (2, 200), (3, 404)):
+            await batches.answer(batch, Line(number, "req", status, "{}"))
+    assert (await condition.batches())[0] == 4
+    held = await jobs.claim([BATCH], "worker", 60)
+    assert held is not None
+    await jobs.fail(held, "boom", retryable=False)
+    ended = await batches.get(OWNER, held.payload["batch_id"])
+    assert (ended.status, ended.total, ended.completed, ended.failed) == ("failed", 5, 2, 1)
+    assert await batches.answered(ended.id) == set()
+    left = {"batch_id": ended.id, "number": 1, "tenant": STACK, "request_id": "req", "status_code": 200, "body": "{}"}
+    insert = uninterrupted(database.group_commit)
+    await insert(lambda connection: connection.execute(batch_lines.insert(), left))  # for which nobody waits
+    assert (await condition.batches())[0] == 2
