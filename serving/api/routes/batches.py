@@ -12,7 +12,7 @@ from serving.api.paging import page_query, page_response
 from serving.api.services import Services
 from serving.inference.exchange import Exchange
 from serving.protocol.batches import BatchRequest
-from serving.protocol.errors import invalid, not_found
+from serving.protocol.errors import forbidden, invalid, not_found
 from serving.security.absent_callers import note
 from serving.store.background.batches import Batch
 from serving.store.errors import NotFound
@@ -25,6 +25,8 @@ _TIMES = ("in_progress", "finalizing", "completed", "failed", "expired", "cancel
 async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Begins a batch."""
     body = await read_json(request, BatchRequest, s.limits)
+    if "data:read" not in x.caller.scopes:
+        raise forbidden("insufficient_scope", "A batch needs a key with the scope data:read.", "input_file_id")
     try:
         file = await s.files.get(x.caller, body.input_file_id)
     except NotFound:

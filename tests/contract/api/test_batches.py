@@ -204,6 +204,14 @@ def test_a_batch_is_refused_whose_file_is_none(world):
     assert wrong.value.param == "input_file_id"
 
 
+def test_a_batch_reads_a_file_and_so_needs_the_right_to_read(world):
+    asks = world.loop.do(key_of(world.up.services, Principal("default", "admin", ""), scopes=("inference",)))
+    file = world.clients[0].files.create(file=("in.jsonl", b"{}"), purpose="batch")
+    with pytest.raises(openai.PermissionDeniedError) as refused:
+        world.client(world.up, asks).batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h")
+    assert (refused.value.code, refused.value.param) == ("insufficient_scope", "input_file_id")
+
+
 def test_a_cancelled_batch_keeps_what_was_answered(world):
     with world.shut(free=5):
         batch = world.begin([line(f"cut-{n}") for n in range(40)])
