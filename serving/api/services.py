@@ -207,8 +207,7 @@ class Services:
             audit=self.audit,
         )
         callers = AbsentCallers(self.keys, self.users, self.tenants)
-        places = config.limits.background_in_flight
-        self.batch_runner = BatchRunner(self.database, self.batches, self.files, self.blobs, callers, places)
+        self.batch_runner = BatchRunner(self.database, self.batches, self.files, self.blobs, callers, self.limits)
         self._responding = ResponseRunner(
             self.background,
             callers,

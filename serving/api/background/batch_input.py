@@ -7,6 +7,10 @@ from typing import Any
 
 import orjson
 
+from serving.api.http import check_shape
+from serving.config import Limits
+from serving.protocol.errors import ApiError
+
 MAX_LINES = 50_000
 MAX_CUSTOM_ID = 512
 MAX_ERRORS = 100
@@ -23,8 +27,11 @@ class InputLine:
     end: int
 
 
-def read_lines(content: bytes, endpoint: str) -> tuple[list[InputLine], list[dict[str, Any]]]:
-    """Returns the lines of a file, and what is wrong with them: OpenAI's errors of a batch."""
+def read_lines(content: bytes, endpoint: str, limits: Limits) -> tuple[list[InputLine], list[dict[str, Any]]]:
+    """Returns the lines of a file, and what is wrong with them: OpenAI's errors of a batch.
+
+    A line has the bounds of a request's body: longer ones are not parsed.
+    """
     lines: list[InputLine] = []
     errors: list[dict[str, Any]] = []
     seen: set[str] = set()
@@ -34,12 +41,16 @@ def read_lines(content: bytes, endpoint: str) -> tuple[list[InputLine], list[dic
         end = len(content) if end < 0 else end
         start, at = at, end + 1
         number += 1
+        if end - start > limits.body_bytes:
+            message = f"A line has at most {limits.body_bytes} bytes, as the body of a request."
+            errors.append(_error("line_too_large", message, number))
+            continue
         if not content[start:end].strip():
             continue
         if len(lines) == MAX_LINES:
             errors.append(_error("too_many_lines", f"A batch has at most {MAX_LINES} requests.", number))
             break
-        custom_id, problem = _check(content[start:end], endpoint, seen)
+        custom_id, problem = _check(content[start:end], endpoint, limits, seen)
         if problem is not None:
             errors.append(_error(problem[0], problem[1], number, problem[2]))
         else:
@@ -55,7 +66,9 @@ def body_of(content: bytes, line: InputLine) -> bytes:
     return orjson.dumps(orjson.loads(content[line.start : line.end])["body"])
 
 
-def _check(text: bytes, endpoint: str, seen: set[str]) -> tuple[str, tuple[str, str, str | None] | None]:
+def _check(
+    text: bytes, endpoint: str, limits: Limits, seen: set[str]
+) -> tuple[str, tuple[str, str, str | None] | None]:
     """Returns the `custom_id` of a line, and the code, message and field of what is wrong with it."""
     try:
         request = orjson.loads(text)
@@ -74,6 +87,10 @@ def _check(text: bytes, endpoint: str, seen: set[str]) -> tuple[str, tuple[str, 
         return id, ("mismatched_url", f"url must be the batch's endpoint, {endpoint}.", "url")
     if not isinstance(body, dict):
         return id, ("invalid_request", "body must be a JSON object.", "body")
+    try:
+        check_shape(body, limits)
+    except ApiError as e:
+        return id, ("invalid_request", e.message, "body")
     for field in ("stream", "background"):
         if body.get(field):
             return id, ("invalid_request", f"{field} must not be set: a batch answers whole.", f"body.{field}")

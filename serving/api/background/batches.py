@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy.engine import Connection
 
 from serving.api.background.batch_input import InputLine, body_of, read_lines
+from serving.config import Limits
 from serving.core.ids import new_id, new_request_id, now
 from serving.core.principal import Principal
 from serving.inference.detached_exchange import DetachedExchange
@@ -111,18 +112,18 @@ class LineHold:
 class BatchRunner:
     """The job that works on a batch: it reads the file, answers its lines and writes the files of answers.
 
-    `places` are the lines of one batch that are worked on at once.
+    Of one batch, as many lines are worked on at once as there are places in the background.
     """
 
     def __init__(
-        self, database: Database, store: Batches, files: Files, blobs: Blobs, callers: AbsentCallers, places: int
+        self, database: Database, store: Batches, files: Files, blobs: Blobs, callers: AbsentCallers, limits: Limits
     ) -> None:
         self._database = database
         self._store = store
         self._files = files
         self._blobs = blobs
         self._callers = callers
-        self._places = places
+        self._limits = limits
         self._routes: Mapping[str, Any] = {}
         self._ready = asyncio.Event()
         self.handlers: dict[str, Handler] = {BATCH: counted(self._work)}
@@ -149,7 +150,7 @@ class BatchRunner:
         except (NotAllowedAnyMore, NotFound) as e:
             await self._finish(batch, "failed", [], [_NO_FILE if isinstance(e, NotFound) else _FORBIDDEN])
             return None
-        lines, errors = await asyncio.to_thread(read_lines, content, batch.endpoint)
+        lines, errors = await asyncio.to_thread(read_lines, content, batch.endpoint, self._limits)
         if errors:
             await self._finish(batch, "failed", [], errors)
             return None
@@ -176,7 +177,10 @@ class BatchRunner:
         """Answers the lines that have no answer; returns why it stopped before the last, None where it did not."""
         answered = await self._store.answered(batch.id)
         left = iter([line for line in lines if line.number not in answered])
-        working = [asyncio.create_task(self._answer_some(batch, caller, content, left)) for _ in range(self._places)]
+        working = [
+            asyncio.create_task(self._answer_some(batch, caller, content, left))
+            for _ in range(self._limits.background_in_flight)
+        ]
         every = asyncio.create_task(_all(working))
         watching = asyncio.create_task(self._watch(batch))
         try:
@@ -209,7 +213,7 @@ class BatchRunner:
 
     async def _answer_some(self, batch: Batch, caller: Principal, content: bytes, left: Iterator[InputLine]) -> None:
         for line in left:
-            await self._answer_line(batch, caller, line, body_of(content, line))
+            await self._answer_line(batch, caller, line, await asyncio.to_thread(body_of, content, line))
 
     async def _answer_line(self, batch: Batch, caller: Principal, line: InputLine, body: bytes) -> None:
         tries = 0
