@@ -37,9 +37,6 @@ WATCH_S = 1.0
 TURN_S = 60.0
 """After so long other tenants have their turn: a gateway works on few batches at once."""
 
-TOGETHER = 200
-"""Lines that are read from the store at once."""
-
 TRIES = 4
 """Of a line whose model cannot be asked."""
 
@@ -283,7 +280,7 @@ class BatchRunner:
 
     async def _pages(self, batch: Batch) -> AsyncIterator[Line]:
         after = 0
-        while page := await self._store.lines(batch.id, after=after, limit=TOGETHER):
+        while page := await self._store.lines(batch.id, after=after):
             for line in page:
                 yield line
             after = page[-1].number

@@ -30,6 +30,10 @@ BATCH = "batch"
 ATTEMPTS = 100
 """Gateways that may die over one batch: its lines are many, and each may run for long."""
 
+READ_TOGETHER = 200
+CHARACTERS_TOGETHER = 4_000_000
+"""Of answers that are read at once, unless one alone has more: a page of the longest would be gigabytes."""
+
 PRUNED_TOGETHER = 100
 MAX_PAGE = 100
 
@@ -208,12 +212,23 @@ class Batches:
             return set((await connection.execute(query)).scalars())
 
     @uninterrupted
-    async def lines(self, id: str, *, after: int, limit: int) -> Sequence[Line]:
-        """Returns the next lines that have an answer, in their order."""
-        query = select(batch_lines).where(batch_lines.c.batch_id == id, batch_lines.c.number > after)
+    async def lines(self, id: str, *, after: int) -> Sequence[Line]:
+        """Returns the next lines that have an answer, in their order: one at least, as many as it is well to hold."""
+        of = batch_lines.c
+        rest = (of.batch_id == id, of.number > after)
+        sizes = select(of.number, func.length(of.body)).where(*rest).order_by(of.number).limit(READ_TOGETHER)
         async with self._database.read() as connection:
-            rows = (await connection.execute(query.order_by(batch_lines.c.number).limit(limit))).mappings()
-            return [build(Line, row) for row in rows]
+            numbers: list[int] = []
+            characters = 0
+            for number, length in (await connection.execute(sizes)).all():
+                characters += length
+                if numbers and characters > CHARACTERS_TOGETHER:
+                    break
+                numbers.append(number)
+            if not numbers:
+                return []
+            query = select(batch_lines).where(*rest, of.number <= numbers[-1]).order_by(of.number)
+            return [build(Line, row) for row in (await connection.execute(query)).mappings()]
 
     @uninterrupted
     async def answer(self, batch: Batch, line: Line) -> None:
