@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import orjson
@@ -35,7 +37,7 @@ WATCH_S = 1.0
 """How often it is looked whether a batch is cancelled or its time is over."""
 
 TURN_S = 60.0
-"""After so long other tenants have their turn: a gateway works on few batches at once."""
+"""After so long no line begins any more, and other tenants have their turn: a gateway works on few batches at once."""
 
 TRIES = 4
 """Of a line whose model cannot be asked."""
@@ -48,7 +50,10 @@ MAX_OUTPUT = 1 << 40
 _BUSY = ("overloaded", "rate_limit_exceeded")
 _DOWN = ("unavailable", "engine_error", "engine_timeout")
 
-Reason = Literal["cancelled", "expired", "forbidden", "gone", "turn"]
+Stopped = Literal["cancelled", "expired", "forbidden", "gone"]
+"""Why lines under way are stopped. The end of a turn lets them end: each would be charged, and asked again."""
+
+Reason = Stopped | Literal["turn"]
 
 _UNANSWERED: Mapping[str, tuple[str, str]] = {
     "expired": ("batch_expired", "This request could not be executed before the completion window expired."),
@@ -104,6 +109,23 @@ class LineHold:
 
     async def pin(self) -> None:
         """Does nothing: what a tool does for a line whose gateway dies is done again."""
+
+
+class _Turn:
+    """The lines of a batch that have not begun, until its turn is over."""
+
+    def __init__(self, lines: Iterable[InputLine]) -> None:
+        self.left = deque(lines)
+        self.over = asyncio.Event()
+
+    def next(self) -> InputLine | None:
+        """Takes the next line, None where none is to begin."""
+        return self.left.popleft() if self.left and not self.over.is_set() else None
+
+    async def wait(self, seconds: float) -> None:
+        """Waits, until the turn is over at the longest."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.over.wait(), seconds)
 
 
 class BatchRunner:
@@ -173,18 +195,18 @@ class BatchRunner:
     ) -> Reason | None:
         """Answers the lines that have no answer; returns why it stopped before the last, None where it did not."""
         answered = await self._store.answered(batch.id)
-        left = iter([line for line in lines if line.number not in answered])
+        turn = _Turn(line for line in lines if line.number not in answered)
         working = [
-            asyncio.create_task(self._answer_some(batch, caller, content, left))
+            asyncio.create_task(self._answer_some(batch, caller, content, turn))
             for _ in range(self._limits.background_in_flight)
         ]
         every = asyncio.create_task(_all(working))
-        watching = asyncio.create_task(self._watch(batch))
+        watching = asyncio.create_task(self._watch(batch, turn))
         try:
             await asyncio.wait([every, watching], return_when=asyncio.FIRST_COMPLETED)
             if every.done():
                 every.result()
-                return None
+                return "turn" if turn.left else None
             return watching.result()
         finally:
             watching.cancel()
@@ -192,7 +214,7 @@ class BatchRunner:
                 task.cancel()
             await asyncio.gather(*working, watching, every, return_exceptions=True)
 
-    async def _watch(self, batch: Batch) -> Reason:
+    async def _watch(self, batch: Batch, turn: _Turn) -> Stopped:
         until = now() + TURN_S
         while True:
             status = await self._store.status(batch.id)
@@ -205,23 +227,30 @@ class BatchRunner:
             if await self._caller(batch) is None:
                 return "forbidden"
             if now() > until:
-                return "turn"
+                turn.over.set()
             await asyncio.sleep(WATCH_S)
 
-    async def _answer_some(self, batch: Batch, caller: Principal, content: bytes, left: Iterator[InputLine]) -> None:
-        for line in left:
-            await self._answer_line(batch, caller, line, await asyncio.to_thread(body_of, content, line))
+    async def _answer_some(self, batch: Batch, caller: Principal, content: bytes, turn: _Turn) -> None:
+        while (line := turn.next()) is not None:
+            await self._answer_line(batch, caller, line, await asyncio.to_thread(body_of, content, line), turn)
 
-    async def _answer_line(self, batch: Batch, caller: Principal, line: InputLine, body: bytes) -> None:
+    async def _answer_line(self, batch: Batch, caller: Principal, line: InputLine, body: bytes, turn: _Turn) -> None:
+        """Answers a line. One that was refused for now is put back at the end of the turn: that may last for hours."""
         tries = 0
         while True:
             x = DetachedExchange(new_request_id(), caller)
             x.hold = hold = LineHold(batch, line.number, x.request_id)
             answer = await self._routes[batch.endpoint](body, x)
             wait = _wait(answer.error, tries) if not hold.kept else None
-            if wait is not None:
-                tries += answer.error.code in _DOWN
+            if wait is not None and answer.error.code in _DOWN:  # few tries, which are counted in this turn
+                tries += 1
                 await asyncio.sleep(wait)
+                continue
+            if wait is not None:
+                await turn.wait(wait)
+                if turn.over.is_set():
+                    turn.left.append(line)
+                    return
                 continue
             if not hold.kept:
                 await self._store.answer(batch, hold.line(answer.status, answer.body))

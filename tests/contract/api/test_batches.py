@@ -20,7 +20,7 @@ from serving.api.background import batches as running
 from serving.config import Catalog, RemoteModel
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
-from serving.store.background.batches import BATCH
+from serving.store.background.batches import BATCH, Batches
 from serving.store.relational.tables import batch_lines, batches, captures, jobs, keys
 from tests.callers.identity import key_of
 from tests.contract.running import Loop, engine, gateway
@@ -254,6 +254,27 @@ def test_a_batch_whose_user_is_erased_ends(world):
     [job] = [row for row in world.rows(jobs, jobs.c.kind == BATCH) if row["payload"] == {"batch_id": batch.id}]
     eventually(lambda: world.rows(jobs, jobs.c.id == job["id"])[0]["finished_at"], "the job has ended")
     assert world.rows(batch_lines, batch_lines.c.batch_id == batch.id) == []
+
+
+def test_a_turn_that_is_over_lets_lines_end_and_begins_no_more(world, monkeypatch):
+    monkeypatch.setattr(running, "TURN_S", 0.0)
+    monkeypatch.setattr(running, "WATCH_S", 0.05)
+    watched = []
+    with world.shut():
+        batch = world.begin([line(f"slow-{n}") for n in range(20)])
+        eventually(lambda: world.engine.open == 8, "lines are under way")
+        status = Batches.status
+
+        async def counted(store, id):
+            watched.append(id)
+            return await status(store, id)
+
+        monkeypatch.setattr(Batches, "status", counted)
+        eventually(lambda: len(watched) > 2, "it was looked whether the turn is over")
+        assert world.engine.open == 8
+    done, told, errors = world.end(batch)
+    assert (done.status, len(told), errors) == ("completed", 20, [])
+    assert all(world.engine.asked[f"slow-{n}"] == 1 for n in range(20)), "none was broken off and asked again"
 
 
 def test_a_window_that_is_over_ends_a_batch(world, monkeypatch):
