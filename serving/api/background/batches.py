@@ -21,7 +21,7 @@ from serving.security.absent_callers import AbsentCallers, NotAllowedAnyMore
 from serving.store.access import Access
 from serving.store.background.batches import BATCH, Batch, Batches, BatchStatus, Line, add_line
 from serving.store.conversations import Item, Then
-from serving.store.errors import LeaseLost, NotFound
+from serving.store.errors import InvalidValue, LeaseLost, NotFound
 from serving.store.files import Files
 from serving.store.idempotency import KeptAnswer
 from serving.store.jobs.counted import counted
@@ -45,7 +45,8 @@ TRIES = 4
 WAIT_S = 30.0
 """The longest wait before a line that was refused for now is tried again."""
 
-MAX_OUTPUT = 1 << 40
+MAX_OUTPUT = 16 << 30
+"""Bytes of a file of answers: 50,000 lines with 300 KB each fit, and a batch alone does not fill a disk."""
 
 _BUSY = ("overloaded", "rate_limit_exceeded")
 _DOWN = ("unavailable", "engine_error", "engine_timeout")
@@ -72,6 +73,12 @@ _NO_FILE = {
     "message": "The input file is not there any more.",
     "line": None,
     "param": "input_file_id",
+}
+_TOO_LARGE = {
+    "code": "output_too_large",
+    "message": f"A file of answers has at most {MAX_OUTPUT} bytes.",
+    "line": None,
+    "param": None,
 }
 
 
@@ -266,12 +273,17 @@ class BatchRunner:
     ) -> None:
         """Writes the files of a batch and ends it, in one transaction."""
         owner = Principal(batch.tenant, batch.user, batch.id)
-        told = [
-            await self._write(owner, batch, "output", _answers(self._pages(batch), lines, lambda code: code < 400)),
-            await self._write(
-                owner, batch, "error", _answers(self._pages(batch), lines, lambda code: code >= 400, status)
-            ),
-        ]
+        texts = {
+            "output": _answers(self._pages(batch), lines, lambda code: code < 400),
+            "error": _answers(self._pages(batch), lines, lambda code: code >= 400, status),
+        }
+        told: list[tuple[str, str, Any] | None] = []
+        for kind, text in texts.items():
+            try:
+                told.append(await self._write(owner, batch, kind, text))
+            except InvalidValue:
+                told.append(None)
+                status, errors = "failed", [*errors, _TOO_LARGE]
 
         async def end() -> None:
             for id, name, blob in (each for each in told if each is not None):
@@ -299,7 +311,7 @@ class BatchRunner:
     async def _write(
         self, owner: Principal, batch: Batch, kind: str, text: AsyncIterator[bytes]
     ) -> tuple[str, str, Any] | None:
-        """Writes a file of answers; None where there is none to write."""
+        """Writes a file of answers; None where there is none to write. Raises `InvalidValue` beyond `MAX_OUTPUT`."""
         id = new_id("file")
         blob = await self._blobs.write(owner, id, text, max_bytes=MAX_OUTPUT)
         if blob.bytes:

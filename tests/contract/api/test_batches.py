@@ -277,6 +277,14 @@ def test_a_turn_that_is_over_lets_lines_end_and_begins_no_more(world, monkeypatc
     assert all(world.engine.asked[f"slow-{n}"] == 1 for n in range(20)), "none was broken off and asked again"
 
 
+def test_a_batch_fails_whose_answers_are_too_large_for_a_file(world, monkeypatch):
+    monkeypatch.setattr(running, "MAX_OUTPUT", 1000)
+    done, told, errors = world.end(world.begin([line("large", "x" * 1000), line("nobody", model="nobody")]))
+    assert (done.status, [error.code for error in done.errors.data], told) == ("failed", ["output_too_large"], [])
+    assert [one["custom_id"] for one in errors] == ["nobody"]
+    assert (done.request_counts.completed, done.request_counts.failed) == (1, 1)
+
+
 def test_a_window_that_is_over_ends_a_batch(world, monkeypatch):
     monkeypatch.setattr(running, "now", lambda: 2e10)
     done, told, errors = world.end(world.begin([line(f"late-{n}") for n in range(3)]))
