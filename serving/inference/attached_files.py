@@ -128,7 +128,7 @@ class AttachedFiles:
             if row is not None:
                 name, data = row.filename, await self._stored(caller, row.id, field)
             else:
-                name, data = await asyncio.to_thread(_given, file, field)
+                name, data = await asyncio.to_thread(_inline_content, file, field)
             text = f"{name}\n\n{await self._parsed(name, data, field)}"
             self._known.put(key, text)
         return text
@@ -181,12 +181,12 @@ class FilesShownAgain:
         if not isinstance(content, list) or not any(part["type"] == "file" for part in content):
             return message
         parts = [
-            {"type": "text", "text": await self._shown(part["file"])} if part["type"] == "file" else part
+            {"type": "text", "text": await self._text_within_budget(part["file"])} if part["type"] == "file" else part
             for part in content
         ]
         return {**message, "content": parts}
 
-    async def _shown(self, file: Mapping[str, Any]) -> str:
+    async def _text_within_budget(self, file: Mapping[str, Any]) -> str:
         digest = await self._attached.digest(file)
         if digest not in self._texts:
             if len(self._texts) >= MAX_FILES:
@@ -217,7 +217,7 @@ def _digest(text: str) -> str:
     return found.hexdigest()
 
 
-def _given(file: Mapping[str, Any], field: str) -> tuple[str, bytes]:
+def _inline_content(file: Mapping[str, Any], field: str) -> tuple[str, bytes]:
     """Returns the name and the content of a file that is in the request itself."""
     kind, _, encoded = file["file_data"].rpartition(",")
     try:
