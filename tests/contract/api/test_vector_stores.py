@@ -19,7 +19,7 @@ class Found:
         self.call = self
         self.files, self.asked = [], None
 
-    async def remote(self, method, principal, store_id, query, count, filters):
+    async def remote(self, method, principal, store_id, query, count, filters=None):
         self.asked = count, filters
         scores = zip(self.files, (0.9, 0.5, 0.1), strict=False)
         return [Hit(f"{id}:0", id, "a.txt", "", "", "A river.", 0, 8, None, s, s, 0.0) for id, s in scores]
