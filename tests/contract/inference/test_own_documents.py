@@ -16,7 +16,7 @@ import pytest
 from reportlab.pdfgen.canvas import Canvas
 from sqlalchemy import select
 
-from serving.config import Assistant, Catalog, InjectionGuardrail, Limits, RemoteModel
+from serving.config import Assistant, Catalog, InjectionGuardrail, Limits, PiiGuardrail, RemoteModel
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.inference import attached_files
@@ -104,7 +104,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         reads = Assistant(name="reads", model="m", knowledge=("law",), top_k=2, context_tokens=300)
         guard = InjectionGuardrail(check="injection", on=("context",), action="block")
         guarded = Assistant(name="guarded", model="m", guardrails=(guard,))
-        catalog = Catalog(models=(model,), assistants=(reads, guarded))
+        pii = PiiGuardrail(check="pii", on=("input",), action="redact")
+        masked = Assistant(name="masked", model="m", guardrails=(pii,))
+        catalog = Catalog(models=(model,), assistants=(reads, guarded, masked))
         with gateway(loop, folder, catalog, limits=Limits(characters=2000), retrieval=retrieval) as up:
             key = loop.do(key_of(up.services, Principal("acme", "ann", "")))
             headers = {"Authorization": f"Bearer {key}"}
@@ -239,6 +241,14 @@ def test_a_filter_reaches_the_search_and_attributes_the_results(world: World) ->
         response = world.respond("The sea?", tools=[world.tool(filters=wanted)], include=["file_search_call.results"])
     assert world.retrieval.filters[-1] == ComparisonFilter(type="eq", key="team", value="law")
     assert [(r.file_id, r.attributes) for r in response.output[0].results] == [(upload.id, {"team": "law"})]
+
+
+def test_guardrails_leave_a_filter_as_it_is(world: World) -> None:
+    """No model reads it, and with a placeholder in it nothing would be found."""
+    wanted = {"type": "eq", "key": "author", "value": "jane@acme.com"}
+    world.respond("Is jane@acme.com at sea?", model="masked", tools=[world.tool(filters=wanted)])
+    assert "jane@acme.com" not in str(world.engine.asked[-1])
+    assert world.retrieval.filters[-1] == ComparisonFilter(type="eq", key="author", value="jane@acme.com")
 
 
 @pytest.mark.parametrize(
