@@ -166,6 +166,15 @@ def test_a_stream_is_replayed_from_any_gateway_after_any_event(world):
     assert (last.type, last.response, last.sequence_number) == ("response.completed", live[-1].response, EVENTS * 2 - 1)
 
 
+def test_a_cancellation_shows_no_answer_to_a_key_that_reads_no_data(world):
+    client = world.user("blind")
+    done = world.end(ask(client, "words").id, client)
+    assert done.output
+    blind = world.user("blind", scopes=("inference",))
+    answer = blind.post(f"/responses/{done.id}/cancel", cast_to=httpx.Response).json()
+    assert answer == {"id": done.id, "object": "response", "status": "completed", "background": True}
+
+
 def test_a_cancelled_response_stops_the_model_and_stays_cancelled(world):
     with world.shut():
         queued = ask(world.clients[0], "m")
