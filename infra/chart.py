@@ -14,6 +14,7 @@ from infra.cluster_config import Image, Pool
 from infra.config import StackConfig
 from infra.config_loader import DATABASE_PASSWORD
 from infra.mistakes import Mistake
+from infra.scheduling import weights
 from infra.targets.provisioned_cluster import ProvisionedCluster
 from infra.targets.secrets import API_KEY, key_secret_name, secret_reference
 from infra.volumes import CONTROL_STATE
@@ -100,7 +101,7 @@ def values(
         "catalog": kserve.with_urls(application.catalog(config).model_dump(mode="json", exclude_none=True), urls),
         "knowledge": knowledge_values(config, checkout),
         "secrets": _secret_values(config, secret),
-        "pools": {pool.name: _pool_values(pool) for pool in config.pools},
+        "pools": {pool.name: _pool_values(config, pool) for pool in config.pools},
         "head": {"gcs": {"rocksdb": {"size": CONTROL_STATE, "storageClass": config.kubernetes.storage_class}}},
         "autoscaling": {"enabled": any(pool.max_replicas for pool in config.pools)},
         "persistence": {
@@ -188,15 +189,19 @@ def _backup_values(config: StackConfig) -> Values:
     }
 
 
-def _pool_values(pool: Pool) -> Values:
+def _pool_values(config: StackConfig, pool: Pool) -> Values:
     limits = {"cpu": f"{pool.cpus:g}", "memory": pool.memory}
     requests = limits | {"cpu": f"{pool.reserved_cpus or pool.cpus:g}"}
+    storage = weights.temporary_storage(config, pool)
+    if storage:  # requested, so that the pod is placed where the disk has it
+        requests["ephemeral-storage"] = storage
     bounds = {"minReplicas": pool.min_replicas, "maxReplicas": pool.max_replicas}
     return {
         "replicas": pool.replicas,
         **{k: v for k, v in bounds.items() if v is not None},
         "gpus": pool.gpus,
         "resources": {"requests": requests, "limits": limits},
+        **({"temporaryStorage": storage} if storage else {}),
         "nodeSelector": pool.selector,
         "tolerations": [t.model_dump(exclude_defaults=True) | {"operator": t.operator} for t in pool.tolerations],
         **({"image": _image_values(pool.image)} if pool.image else {}),

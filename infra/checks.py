@@ -11,6 +11,7 @@ from infra.cluster_config import MOUNTED_SECRETS, Existing
 from infra.gpu import cost, fit, placement
 from infra.gpu.machines import CLOUDS
 from infra.mistakes import Mistake
+from infra.scheduling import checks as scheduling
 from serving.config import (
     TOOLS,
     KServeModel,
@@ -338,6 +339,10 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"ports"}), _ports),
     (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pools),
     (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pool_sizes),
+    (
+        frozenset({"target", "cluster", *CLOUDS, "node_pools", "pools", "gateway", "retrieval", "models", "database"}),
+        scheduling.mistakes,
+    ),
     (frozenset({"target", "models"}), _kserve),
     (frozenset({"target", "cluster", "onprem", *CLOUDS, "node_pools", "pools"}), placement.mistakes),
     (frozenset({"target", "cluster", *CLOUDS}), _authorized_ranges),

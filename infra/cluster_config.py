@@ -89,6 +89,10 @@ class Pool(Strict):
     )
     memory: Quantity = Field(default="4Gi", description="memory of each pod")
     gpus: int = Field(default=0, ge=0, le=16, description="GPUs of each pod")
+    temporary_storage: Quantity | None = Field(
+        default=None,
+        description="size of each pod's /tmp, where weights from hf:// are stored; empty: 4Gi and what they need",
+    )
     accelerator: str = Field(default="", description="GPU product, as in the node label nvidia.com/gpu.product")
     image: Image | None = Field(default=None, description="replaces headrace:image, for example with vLLM")
     node_pool: Label | None = Field(

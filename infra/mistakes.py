@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -77,6 +78,12 @@ def _mistake(details: ErrorDetails, model: type[BaseModel], values: Mapping[str,
             tags = context.get("expected_tags", "'llamacpp', 'remote'")
             tag = str(context.get("discriminator", "engine")).strip("'")
             return Mistake(f"{key}.{tag}", f"is not a known {tag}", f"use one of {tags}")
+        case "string_type" if isinstance(details["input"], int | float) and not isinstance(details["input"], bool):
+            secret = hidden or _SECRETS & set(details["loc"])
+            shown = "" if secret else f"{details['input']} "
+            return Mistake(key, f"{shown}is a number, not text", "write it in quotes")
+        case "ip_v4_network" | "ip_any_network" if network := _network(details["input"]):
+            return Mistake(key, _rejected_value(details, hidden, "a network"), f"did you mean '{network}'?")
         case "string_pattern_mismatch":
             return Mistake(key, _rejected_value(details, hidden, "well formed"), f"it must match {context['pattern']}")
     text = re.sub(r"^(Value error,|Input|Tuple|List|String) ", "", details["msg"])
@@ -89,6 +96,14 @@ def _rejected_value(details: ErrorDetails, hidden: bool, what: str) -> str:
         return f"is not {what}"
     text = _PASSWORD.sub(r"\1…@", str(value))
     return f"'{text[:MAX_VALUE_CHARACTERS]}{'…' if len(text) > MAX_VALUE_CHARACTERS else ''}' is not {what}"
+
+
+def _network(value: Any) -> IPv4Network | None:
+    """Returns the network of an address with a prefix, such as 203.0.113.7/24; None if it is none."""
+    try:
+        return IPv4Network(value, strict=False)
+    except (ValueError, TypeError):
+        return None
 
 
 def _location(loc: tuple[int | str, ...], values: Mapping[str, Any]) -> list[int | str]:
@@ -131,7 +146,9 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _choice(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
+    same = [other for other in known if other.lower() == name.lower()]
+    # No number is a misspelling of another: '1.40' was not meant to be '1.34'.
+    close = same or ([] if re.fullmatch(r"v?[\d.]+", name) else difflib.get_close_matches(name, known, 1))
     if close:
         return f"did you mean '{close[0]}'?"
     return f"use one of {', '.join(sorted(set(known)))}" if known else "define it first"

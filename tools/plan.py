@@ -15,6 +15,7 @@ from infra.config import NAMESPACE, PROVISIONED_TARGETS
 from infra.config_loader import load
 from infra.gpu import cost
 from infra.mistakes import report
+from infra.scheduling import checks as scheduling
 from infra.targets.layout import CHECKOUT
 from tools.report import ToolError, say
 
@@ -60,7 +61,7 @@ def plan(stack: str) -> str:
         raise ToolError(report(loaded.mistakes))
     if loaded.config.target not in PROVISIONED_TARGETS:
         raise ToolError(f"target {loaded.config.target} creates no nodes, so there is nothing to plan")
-    return cost.table(loaded.config)
+    return "\n".join([cost.table(loaded.config), *scheduling.lines(loaded.config)])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

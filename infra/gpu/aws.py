@@ -76,6 +76,11 @@ def advertises(settings: Aws, pool: NodePool) -> bool:
     return bool(pool.gpus) and (settings.mode == "auto" or settings.image == "bottlerocket")
 
 
+def scales(settings: Aws) -> bool:
+    """Returns whether a pool grows by itself: for node groups, the stack installs nothing that does so."""
+    return settings.mode == "auto"
+
+
 def is_capacity_block(pool: NodePool) -> bool:
     """Returns whether the pool's reservation is a Capacity Block."""
     return pool.reservation.startswith(CAPACITY_BLOCK_PREFIX)

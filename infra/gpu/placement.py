@@ -41,13 +41,15 @@ class NodePoolRules:
     pools: Callable[[StackConfig], tuple[NodePool, ...]] = attrgetter("node_pools")
     taints: Callable[[NodePool], Sequence[Taint]] = attrgetter("node_taints")
     """Taints of a pool's nodes, including those that the cloud adds."""
+    scales: Callable[..., bool] = lambda _: True
+    """Whether pools grow from `min_nodes` to `max_nodes` by themselves, by the target's settings."""
 
 
 def _rules_of(cloud: machines.Cloud) -> NodePoolRules:
-    """Returns the rules of a cloud: its module has `mistakes`, `advertises` and, where the cloud adds any, `taints`."""
+    """Returns the rules of a cloud: `mistakes` and `advertises` of its module, and its `taints` and `scales` if any."""
     module = importlib.import_module(f"infra.gpu.{cloud}")
-    taints = getattr(module, "taints", attrgetter("node_taints"))
-    return NodePoolRules(module.mistakes, module.advertises, cloud, taints=taints)
+    own = {name: getattr(module, name) for name in ("taints", "scales") if hasattr(module, name)}
+    return NodePoolRules(module.mistakes, module.advertises, cloud, **own)
 
 
 NODE_POOL_RULES: dict[str, NodePoolRules] = {

@@ -136,7 +136,7 @@ template:
             subPathExpr: $(HEADRACE_CLUSTER)
           {{- end }}
     volumes:
-      {{- include "headrace.rayVolumes" . | nindent 6 }}
+      {{- include "headrace.rayVolumes" (dict "root" .) | nindent 6 }}
       - name: serve
         configMap:
           name: {{ include "headrace.fullname" . }}-serve

@@ -168,17 +168,17 @@ args: ['ulimit -n 65536; eval "exec python -m serving.ray_node ${KUBERAY_GEN_RAY
 {{- end }}
 {{- end -}}
 
-{{/* Volumes of every Ray pod. */}}
+{{/* Volumes of every Ray pod; dict root, temporaryStorage (of its pool; empty: the release's). */}}
 {{- define "headrace.rayVolumes" -}}
 - name: tmp
   emptyDir:
-    sizeLimit: {{ .Values.temporaryStorage }}
+    sizeLimit: {{ default .root.Values.temporaryStorage .temporaryStorage }}
 - name: metrics
   emptyDir:
     sizeLimit: 256Mi
 - name: ray-token
   secret:
-    secretName: {{ include "headrace.secretName" . }}
+    secretName: {{ include "headrace.secretName" .root }}
     defaultMode: 0440
     items:
       - key: ray-token

@@ -139,7 +139,7 @@ template:
           {{- toYaml . | nindent 10 }}
           {{- end }}
     volumes:
-      {{- include "headrace.rayVolumes" $root | nindent 6 }}
+      {{- include "headrace.rayVolumes" (dict "root" $root "temporaryStorage" $pool.temporaryStorage) | nindent 6 }}
       {{- include "headrace.secretsVolume" (dict "root" $root) | nindent 6 }}
       - name: scripts
         configMap:

@@ -47,7 +47,7 @@ MADE_ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     },
     "docs/how-to/know-what-answers-cost.md": {
         **settings("kubeconfig"),
-        "pools": [{"name": "serving", "gpus": 1, "cpus": 8}],
+        "pools": [{"name": "serving", "gpus": 2, "cpus": 8, "temporary_storage": "40Gi"}],
     },
     "docs/how-to/tenants.md": {
         "tools": [{"kind": "http", "name": "archive", "description": "Old.", "allow": ["https://a.example.com/"]}]

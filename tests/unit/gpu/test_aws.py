@@ -107,6 +107,7 @@ RESERVED = {**H100, "capacity": "reserved", "reservation": "cr-01234567", "zones
         ({**L4, "machine_type": "m7i.xlarge"}, "machine_type", "no GPUs"),
         ({**L4, "machine_type": "p5.48xlarge"}, "machine_type", "8 h100-80gb"),
         ({**H100, "accelerator": "h100-80g"}, "accelerator", "did you mean 'h100-80gb'?"),
+        ({**H100, "accelerator": "H100-80GB"}, "accelerator", "did you mean 'h100-80gb'?"),
         ({**L4, "accelerator": "a10"}, "accelerator", "no machine on AWS"),
         ({**H100, "gpus": 3}, "gpus", "use 1 or"),
         ({**L4, "capacity": "queued"}, "capacity", "capacity-block:cr-"),

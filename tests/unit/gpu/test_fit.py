@@ -91,7 +91,8 @@ def test_a_window_bounds_what_its_layers_keep() -> None:
 
 
 def model(**settings: Any) -> VllmModel:
-    return VllmModel(**{"name": "llama", "source": "hf://meta-llama/Llama-3.1-8B-Instruct", **settings})
+    source = "hf://meta-llama/Llama-3.1-8B-Instruct"
+    return VllmModel(**{"name": "llama", "source": source, "max_surge_percent": 0, **settings})
 
 
 def test_the_arithmetic_is_shown() -> None:

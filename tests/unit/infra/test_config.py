@@ -60,6 +60,14 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
             {"ports": {"api": 80}},
             "headrace:ports.api: '80' is not allowed; it should be greater than or equal to 1024",
         ),
+        (
+            {"aws": {"account": 123456789012}},
+            "headrace:aws.account: 123456789012 is a number, not text; write it in quotes",
+        ),
+        (
+            {"cluster": {"authorized_ranges": ["203.0.113.7/24"]}},
+            "headrace:cluster.authorized_ranges[0]: '203.0.113.7/24' is not a network; did you mean '203.0.113.0/24'?",
+        ),
         ({"ports": {"apj": 8080}}, "headrace:ports.apj: is not a known setting; did you mean 'api'?"),
         (
             {"ports": {"api": 9090}},

@@ -1,0 +1,63 @@
+"""Whether the replicas of Ray Serve find room in the pods of their pools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from infra.mistakes import Mistake
+from infra.scheduling import scheduler
+from infra.scheduling.resources import Resources
+from infra.scheduling.scheduler import Group, PodRequest
+from serving.config import RayServeModel
+
+if TYPE_CHECKING:
+    from infra.cluster_config import Pool
+    from infra.config import StackConfig
+
+
+def _replicas(key: str, name: str, number: int, cpus: float, gpus: int = 0) -> list[PodRequest]:
+    requests = Resources(cpu=round(cpus * 1000), gpus=gpus)
+    return [PodRequest(f"replica {i + 1} of {name}", requests, key=key) for i in range(number)]
+
+
+def _applications(config: StackConfig, pool: Pool) -> Iterator[tuple[list[PodRequest], list[PodRequest]]]:
+    """Yields the replicas of each application in a pool, and those that an update adds."""
+    parts = [("gateway", config.gateway), ("retrieval", config.retrieval)]
+    here = [pod for key, at in parts if at.pool == pool.name for pod in _replicas(key, key, at.replicas, at.cpus)]
+    if here:
+        yield here, here
+    for i, model in enumerate(config.models):
+        if isinstance(model, RayServeModel) and model.pool == pool.name:
+            key, surge = f"models[{i}]", model.surge(model.replicas)
+            yield (
+                _replicas(key, f"'{model.name}'", model.replicas, model.cpus, model.gpus),
+                _replicas(key, f"'{model.name}'", surge, model.cpus, model.gpus),
+            )
+
+
+def mistakes(config: StackConfig) -> list[Mistake]:
+    """Reports replicas for which no pod of their pool has room, when all start or while one application is updated."""
+    if config.target == "local":
+        return []
+    found = []
+    for pool in config.pools:
+        most = pool.max_replicas or pool.replicas
+        pods = Group(pool.name, Resources(cpu=round(pool.cpus * 1000), gpus=pool.gpus), most, most)
+        applications = list(_applications(config, pool))
+        running = [pod for replicas, _ in applications for pod in replicas]
+        if pending := scheduler.place_in_any_order(running, [pods], "pod").pending:
+            pod, reason = pending[0]
+            found.append(Mistake(pod.key, f"{pod.name} finds no room: {reason}", "raise replicas or size of the pool"))
+            continue
+        for _, added in applications:
+            if pending := scheduler.place([*running, *added], [pods], "pod").pending:
+                pod, reason = pending[0]
+                fix = "raise replicas of the pool"
+                if pod.key.startswith("models") and pod.requests.gpus:
+                    fix += ", or set max_surge_percent: 0, which updates without a further replica"
+                found.append(
+                    Mistake(pod.key, f"an update starts a further replica, which finds no room: {reason}", fix)
+                )
+                break
+    return found

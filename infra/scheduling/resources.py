@@ -1,0 +1,86 @@
+"""Amounts of what nodes offer and pods request."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
+
+MIB = 1024**2
+GIB = 1024**3
+
+_FACTORS = {"m": Decimal("0.001"), "": Decimal(1)}
+_FACTORS |= {unit: Decimal(1000) ** power for power, unit in enumerate("kMGT", 1)}
+_FACTORS |= {f"{unit.upper()}i": Decimal(1024) ** power for power, unit in enumerate("kMGT", 1)}
+
+
+def parse_quantity(text: str) -> Decimal:
+    """Returns an amount in Kubernetes' notation, such as 500m or 4Gi, as a number.
+
+    The package `kubernetes` can do so too, but takes a second to import. Raises `ValueError` for another notation.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([A-Za-z]*)", text)
+    if found is None or found[2] not in _FACTORS:
+        raise ValueError(f"'{text}' is not a quantity")
+    return Decimal(found[1]) * _FACTORS[found[2]]
+
+
+def _round_up(amount: Decimal) -> int:
+    return int(amount.to_integral_value(ROUND_CEILING))
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a node offers, or what a pod requests."""
+
+    cpu: int = 0
+    """Thousandths of a processor."""
+    memory: int = 0
+    """Bytes."""
+    storage: int = 0
+    """Bytes of the node's disk (`ephemeral-storage`)."""
+    gpus: int = 0
+
+    @classmethod
+    def parse(cls, cpu: str = "0", memory: str = "0", storage: str = "0", gpus: int = 0) -> Resources:
+        """Returns amounts in Kubernetes' notation; fractions of a thousandth or a byte are rounded up."""
+        return cls(
+            _round_up(parse_quantity(cpu) * 1000),
+            _round_up(parse_quantity(memory)),
+            _round_up(parse_quantity(storage)),
+            gpus,
+        )
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(
+            self.cpu + other.cpu, self.memory + other.memory, self.storage + other.storage, self.gpus + other.gpus
+        )
+
+    def __sub__(self, other: Resources) -> Resources:
+        return Resources(
+            self.cpu - other.cpu, self.memory - other.memory, self.storage - other.storage, self.gpus - other.gpus
+        )
+
+    def lacking(self, wanted: Resources) -> list[str]:
+        """Returns what is missing for `wanted`, as text; empty if it fits."""
+        found = []
+        if wanted.cpu > self.cpu:
+            found.append(f"{wanted.cpu / 1000:g} CPUs where {max(self.cpu, 0) / 1000:g} are free")
+        for name, needed, free in (
+            ("memory", wanted.memory, self.memory),
+            ("disk", wanted.storage, self.storage),
+        ):
+            if needed > free:
+                found.append(f"{needed / GIB:.1f} GiB of {name} where {max(free, 0) / GIB:.1f} GiB are free")
+        if wanted.gpus > self.gpus:
+            found.append(f"{wanted.gpus} GPU{'s' * (wanted.gpus > 1)} where {max(self.gpus, 0)} are free")
+        return found
+
+    def holds(self, wanted: Resources) -> bool:
+        """Returns whether `wanted` fits."""
+        return (
+            wanted.cpu <= self.cpu
+            and wanted.memory <= self.memory
+            and wanted.storage <= self.storage
+            and wanted.gpus <= self.gpus
+        )

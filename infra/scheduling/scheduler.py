@@ -1,0 +1,146 @@
+"""Places pods on nodes one after the other, as kube-scheduler and a cluster autoscaler do.
+
+A pod takes, of the nodes that its selector and tolerations allow and that have room, the one with the largest part of
+its processors and memory free (kube-scheduler's default, NodeResourcesFit with LeastAllocated). Where none has room, a
+node is added to a pool that may grow. Pods arrive in an order that nobody controls, so several are tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from infra.cluster_config import Toleration
+from infra.gpu.pools import Taint
+from infra.scheduling.resources import Resources
+
+
+@dataclass(frozen=True)
+class Group:
+    """Identical nodes, between `least` and `most` of them. Of a Ray cluster, its pods are the nodes."""
+
+    name: str
+    offers: Resources
+    """What each leaves for pods."""
+    least: int
+    most: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Taint, ...] = ()
+
+
+@dataclass(frozen=True)
+class PodRequest:
+    """What a pod requests and where it may run."""
+
+    name: str
+    requests: Resources
+    selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+    key: str = ""
+    """The setting that makes it what it is; empty: none."""
+
+
+@dataclass
+class Node:
+    """A node and what it runs."""
+
+    group: Group
+    free: Resources
+    pods: list[PodRequest] = field(default_factory=list)
+
+    def take(self, pod: PodRequest) -> None:
+        self.free -= pod.requests
+        self.pods.append(pod)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Nodes with their pods, and the pods that stay Pending, each with the reason."""
+
+    nodes: tuple[Node, ...]
+    pending: tuple[tuple[PodRequest, str], ...]
+
+
+def _tolerates(toleration: Toleration, taint: Taint) -> bool:
+    return (
+        toleration.key == taint.key
+        and toleration.effect in ("", taint.effect)
+        and (toleration.operator == "Exists" or toleration.value == taint.value)
+    )
+
+
+def allowed(pod: PodRequest, group: Group) -> bool:
+    """Returns whether a pod may run on the nodes of a group, whatever room there is."""
+    return all(group.labels.get(key) == value for key, value in pod.selector.items()) and all(
+        taint.effect == "PreferNoSchedule" or any(_tolerates(t, taint) for t in pod.tolerations)
+        for taint in group.taints
+    )
+
+
+def _free_share(node: Node, pod: PodRequest) -> float:
+    left, whole = node.free - pod.requests, node.group.offers
+    return left.cpu / max(whole.cpu, 1) + left.memory / max(whole.memory, 1)
+
+
+def _reason(pod: PodRequest, groups: Sequence[Group], nodes: Sequence[Node], noun: str) -> str:
+    fitting = [group for group in groups if allowed(pod, group)]
+    if not fitting:
+        return f"no {noun} has its labels and lets it run despite the taints"
+    if not any(group.offers.holds(pod.requests) for group in fitting):
+        largest = max(fitting, key=lambda group: (group.offers.gpus, group.offers.memory, group.offers.cpu))
+        return f"it requests {_lacking(largest.offers, pod)} on an empty {noun} of '{largest.name}'"
+    candidates = [node for node in nodes if allowed(pod, node.group)]
+    names = ", ".join(f"'{group.name}'" for group in fitting)
+    if not candidates:
+        return f"{names} may have no {noun}s"
+    best = min(candidates, key=lambda node: len(node.free.lacking(pod.requests)))
+    full = f"the only {noun} of {names} is" if len(candidates) == 1 else f"all {len(candidates)} {noun}s of {names} are"
+    return f"{full} full: it requests {_lacking(best.free, pod)}"
+
+
+def _lacking(free: Resources, pod: PodRequest) -> str:
+    return " and ".join(free.lacking(pod.requests))
+
+
+def place(pods: Sequence[PodRequest], groups: Sequence[Group], noun: str = "node") -> Placement:
+    """Places the pods in their order. `noun` says in reasons what the groups consist of."""
+    nodes = [Node(group, group.offers) for group in groups for _ in range(group.least)]
+    pending = []
+    for pod in pods:
+        fitting = [node for node in nodes if allowed(pod, node.group) and node.free.holds(pod.requests)]
+        if fitting:
+            max(fitting, key=lambda node: _free_share(node, pod)).take(pod)
+            continue
+        growing = [
+            group
+            for group in groups
+            if allowed(pod, group)
+            and group.offers.holds(pod.requests)
+            and sum(node.group is group for node in nodes) < group.most
+        ]
+        if growing:
+            node = Node(growing[0], growing[0].offers)
+            node.take(pod)
+            nodes.append(node)
+        else:
+            pending.append((pod, _reason(pod, groups, nodes, noun)))
+    return Placement(tuple(nodes), tuple(pending))
+
+
+def _size(pod: PodRequest) -> tuple[int, int, int]:
+    return pod.requests.gpus, pod.requests.memory, pod.requests.cpu
+
+
+ORDERS: tuple[Callable[[Sequence[PodRequest]], Sequence[PodRequest]], ...] = (
+    lambda pods: pods,
+    lambda pods: pods[::-1],
+    lambda pods: sorted(pods, key=_size),
+    lambda pods: sorted(pods, key=_size, reverse=True),
+)
+"""Orders in which pods may arrive: as they are created, after a restart, the small ones first, the large ones first."""
+
+
+def place_in_any_order(pods: Sequence[PodRequest], groups: Sequence[Group], noun: str = "node") -> Placement:
+    """Places the pods in each of `ORDERS`, and returns the first placement that leaves one Pending, else the first."""
+    placements = [place(order(pods), groups, noun) for order in ORDERS]
+    return next((placement for placement in placements if placement.pending), placements[0])
