@@ -88,7 +88,7 @@ test-cluster: $(DEV) ## tests on a real Kubernetes that this host runs; needs Li
 	@$(BIN)/python -m tests.prepare cluster
 	$(BIN)/python -m tools.cluster prepare
 	$(BIN)/python -m tools.images prepare
-	$(BIN)/python -m pytest --durations=25 --durations-min=2 $(CLUSTERED) $(ARGS)
+	$(PYTEST)=2 $(CLUSTERED) --dist=loadgroup --no-loadscope-reorder $(ARGS)
 
 cluster: $(DEV) ## bring that Kubernetes up and keep it
 	@$(BIN)/python -m tools.cluster prepare

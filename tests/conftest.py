@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.groups import group_of
 from tests.stack import release
 from tests.stacks import scripted
 from tests.stacks.sign_on import SignOn, running
@@ -46,13 +47,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On a cluster: first what needs it empty, then what asks the stack, and last what its markers say."""
+    """On a cluster: first what has it for itself, then what asks the stack, and last what its markers say.
+
+    Processes of pytest-xdist take the groups in this order: one makes the cluster while another needs none yet, and the
+    stack comes up beside the tests of the cluster.
+    """
     if config.getoption("--target") != "cluster":
         return
 
     def when(item: pytest.Item) -> tuple[bool, ...]:
-        marked = (item.get_closest_marker(name) is not None for name in ("looks_back", "last"))
-        return (*marked, "stack" in getattr(item, "fixturenames", ()))
+        marked = {name: item.get_closest_marker(name) is not None for name in ("looks_back", "last", "alone")}
+        stack, cluster = (name in getattr(item, "fixturenames", ()) for name in ("stack", "cluster"))
+        machines = group_of(item.nodeid) == "machines"
+        return marked["looks_back"], marked["last"], stack, not marked["alone"], machines, cluster
 
     items.sort(key=when)
     for item in items:
@@ -129,33 +136,8 @@ def stack(request: pytest.FixtureRequest, documents: Path, tmp_path_factory: pyt
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Mapping[str, frozenset[str]]]:
-    """The test cluster: one that runs is used and left running, else one is brought up.
+    """The test cluster (see tests/cluster/session.py), and what each machine was before."""
+    from tests.cluster.session import session_cluster
 
-    HEADRACE_TEST_CLUSTER=keep leaves one that this fixture brought up. Yields what each machine was before; nothing of
-    a cluster that ran. At the end its stack is destroyed, which leaves the machines as they were, and then they end.
-    """
-    from tests.cluster.listing import differences, listings
-    from tests.cluster.residue import Residue
-    from tools.cluster import cluster as life
-    from tools.cluster.layout import NODES
-    from tools.machines import host
-
-    host.check()
-    if life.running():
-        life.up()  # makes volumes anew that an earlier run let go
-        yield {}
-        return
-    keep = os.environ.get("HEADRACE_TEST_CLUSTER") == "keep"
-    residue = Residue.now()
-    before: dict[str, frozenset[str]] = {}
-    try:
-        life.up(booted=lambda: before.update(listings(NODES)))
+    with session_cluster() as before:
         yield before
-        if not keep:
-            life.onprem_stack().destroy()
-            assert {node.name: differences(node, before) for node in NODES} == {node.name: ([], []) for node in NODES}
-    finally:
-        if not keep:
-            life.down()
-    if not keep:
-        assert Residue.now() - residue == Residue(), "ending the cluster left something behind"

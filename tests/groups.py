@@ -15,13 +15,26 @@ GROUPS = {
     "tests/stack/test_vllm_replica.py": "another Ray",
     "tests/stack/": "the stack",
     "tests/client/": "the stack",
+    "tests/images/": "machines",
+    "tests/cluster/test_fetching.py": "machines",
+    "tests/cluster/test_machines.py": "machines",
+    "tests/cluster/test_onprem.py": "machines",
+    "tests/cluster/test_cluster.py": "the cluster",
+    "tests/cluster/test_made.py": "the cluster",
+    "tests/cluster/test_preflight.py": "the cluster",
+    "tests/cluster/": "the stack",
 }
 """By how the names of their tests begin, the first that fits; tests of any other file are a group."""
+
+
+def group_of(nodeid: str) -> str:
+    """The group of a test."""
+    fits = (group for beginning, group in GROUPS.items() if nodeid.startswith(beginning))
+    return next(fits, nodeid.partition("::")[0])
 
 
 class Groups(LoadScopeScheduling):
     """The tests of a group run in one process, in their order."""
 
     def _split_scope(self, nodeid: str) -> str:
-        fits = (group for beginning, group in GROUPS.items() if nodeid.startswith(beginning))
-        return next(fits, nodeid.partition("::")[0])
+        return group_of(nodeid)

@@ -34,13 +34,13 @@ def pod(name: str, node: str, **spec: Any) -> dict[str, Any]:
     }
 
 
-def start(kubectl: Kubectl, namespace: str, *objects: dict[str, Any]) -> None:
+def start(kubectl: Kubectl, namespace: str, *objects: dict[str, Any], until: str = "condition=Ready") -> None:
     """Makes the objects and waits for the pods among them."""
     kubectl(
         f"-n={namespace}", "apply", "-f=-", input=json.dumps({"kind": "List", "apiVersion": "v1", "items": objects})
     )
     if pods := [f"pod/{o['metadata']['name']}" for o in objects if o["kind"] == "Pod"]:
-        kubectl(f"-n={namespace}", "wait", "--for=condition=Ready", "--timeout=60s", *pods)
+        kubectl(f"-n={namespace}", "wait", f"--for={until}", "--timeout=60s", *pods)
 
 
 @contextmanager

@@ -22,15 +22,12 @@ from tools.report import ToolError
 def spare() -> Iterator[Machine]:
     """The machine, off; what it leaves behind fails the test."""
     host.check()
-    before = Residue.now()
     machine = Machine("spare", "10.251.0.31")
     yield machine
     machine.wipe()
     if not all_machines():
         network.down()
-    # What works for another machine at this moment ends; keys are shared by all machines.
-    left = last(lambda: Residue.now() - before, lambda left: left == Residue(files=left.files))
-    assert left == Residue(files=left.files)
+    assert last(lambda: Residue.of_machine("spare"), lambda left: left == Residue()) == Residue()
 
 
 def ended(pid: int, seconds: float = 20) -> bool:

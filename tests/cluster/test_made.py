@@ -19,6 +19,8 @@ from tools.cluster import cluster as life
 from tools.cluster.layout import CONTROL_PLANE, LOCAL_VOLUMES, NODES, POOL, WORKERS
 from tools.cluster.onprem import Stack
 
+pytestmark = pytest.mark.alone
+
 PLANE_TAINT = "node-role.kubernetes.io/control-plane"
 ZONE = "topology.kubernetes.io/zone"
 

@@ -29,7 +29,7 @@ NAMESPACE = "headrace-preflight"
 THERE = {"registry": "docker.io", "repository": "headrace/tools", "tag": "1", "pull_policy": "Never"}
 """An image that the cluster has."""
 
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("cluster")]
 
 
 def config(**settings: Any) -> StackConfig:

@@ -22,6 +22,7 @@ from tools.bundle import IMAGES as IMAGES_FILE
 from tools.cluster import bundle, image_loader, onprem, volumes
 from tools.cluster.kubectl import binaries, kubectl
 from tools.cluster.layout import (
+    BEFORE,
     BIN,
     CONTROL_PLANE,
     FOLDER,
@@ -209,7 +210,8 @@ def _wipe() -> None:
         shutil.rmtree(MACHINES, ignore_errors=True)
     for path in (BIN, IMAGES, VOLUMES, STACK):
         shutil.rmtree(path, ignore_errors=True)
-    KUBECONFIG.unlink(missing_ok=True)
+    for file in (KUBECONFIG, BEFORE):
+        file.unlink(missing_ok=True)
 
 
 @contextmanager

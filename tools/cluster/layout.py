@@ -8,6 +8,8 @@ KUBECONFIG = FOLDER / "kubeconfig"
 BIN = FOLDER / "bin"
 IMAGES = FOLDER / "images"
 VOLUMES = FOLDER / "volumes"
+BEFORE = FOLDER / "before.json"
+"""What was there before the cluster, which tests record and compare."""
 STACK = FOLDER / "stack"
 """The Pulumi stack of the machines and their cluster."""
 
