@@ -1,11 +1,14 @@
 """What tests on the cluster, a fixture of all tests, talk to it with; and which of them have it for themselves."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 from tests.cluster.pods import Kubectl, new_namespace
 from tests.cluster.session import TURN
+from tests.cluster.wall import WHERE, Ray, attack, foreign_pods, the_ray
+from tests.door.attack import Report
 from tools.cluster.kubectl import kubectl as run_kubectl
 
 
@@ -37,3 +40,26 @@ def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]
     """A namespace of the test's own."""
     with new_namespace(request.node.name.replace("_", "-").split("[")[0][:60].rstrip("-")) as name:
         yield name
+
+
+@pytest.fixture(scope="session")
+def ray(stack: object, kubectl: Kubectl) -> Ray:
+    """The stack's Ray, before tests that make it another one."""
+    return the_ray(kubectl)
+
+
+@pytest.fixture(scope="session")
+def attackers(kubectl: Kubectl, ray: Ray) -> Iterator[None]:
+    """Foreign pods, beside the stack and elsewhere."""
+    with foreign_pods(kubectl, ray):
+        yield
+
+
+@pytest.fixture(scope="session")
+def kept_out(kubectl: Kubectl, ray: Ray, attackers: None) -> Iterator[dict[str, Future[tuple[Report, set[str]]]]]:
+    """What an attack with Ray's token comes to, by namespace, while policies are closed.
+
+    It waits for connections that nobody takes, and does so beside tests that ask for it.
+    """
+    with ThreadPoolExecutor(len(WHERE)) as pool:
+        yield {where: pool.submit(attack, kubectl, ray, where, ray.token) for where in WHERE}

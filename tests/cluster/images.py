@@ -11,7 +11,7 @@ from tools.binaries.find import obtain
 from tools.cluster import cluster
 from tools.images import build
 from tools.images.layer import Layer
-from tools.images.oci import ImageConfig, write_archive
+from tools.images.oci import ImageConfig, without_layers, write_archive
 
 PROMETHEUS = "docker.io/headrace/prometheus:1"
 
@@ -50,8 +50,12 @@ def load_images() -> Images:
 
 
 def second_version() -> Image:
-    """The serving image with the same content under another digest, loaded."""
-    return _load(build.variant(build.build("serving"), "next").archive)
+    """The serving image with the same content under another digest, loaded; the machines have its layers already."""
+    second = build.variant(build.build("serving"), "next").archive
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / second.name
+        without_layers(second, archive)
+        return _load(archive)
 
 
 def _prometheus() -> Image:

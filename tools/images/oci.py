@@ -169,6 +169,17 @@ def relabel(archive: Path, out: Path, name: str, labels: Mapping[str, str]) -> s
     return str(new["digest"])
 
 
+def without_layers(archive: Path, out: Path) -> None:
+    """Copies an image without its layers, for a store that has them of another image.
+
+    Raises:
+        ArchiveError: the archive does not contain exactly one image.
+    """
+    layers = {layer["digest"].removeprefix("sha256:") for layer in image_manifest(archive)["layers"]}
+    kept = {digest: where for digest, where in _blobs(archive).items() if digest not in layers}
+    _write(out, index_entries(archive), kept)
+
+
 def image_manifest(archive: Path) -> dict[str, Any]:
     """Returns the manifest of the only image in an archive.
 

@@ -19,6 +19,7 @@ from tools.images.oci import (
     index_entries,
     read_blob,
     relabel,
+    without_layers,
     write_archive,
 )
 
@@ -128,6 +129,17 @@ def test_bill_of_materials(packed: Path, tmp_path: Path) -> None:
     assert bill["metadata"]["component"]["hashes"][0]["content"] == index_entries(packed)[0]["digest"].split(":")[1]
     sbom.write(packed, tmp_path / "again.json", NAME)
     assert (tmp_path / "again.json").read_text() == text
+
+
+def test_an_image_without_its_layers_has_the_same_name_and_digest(packed: Path, tmp_path: Path) -> None:
+    thin = tmp_path / "thin.tar"
+    without_layers(packed, thin)
+    assert index_entries(thin) == index_entries(packed)
+    manifest = image_manifest(thin)
+    assert manifest == image_manifest(packed)
+    assert json.loads(read_blob(thin, manifest["config"]["digest"]))["os"] == "linux"
+    with pytest.raises(ArchiveError):
+        read_blob(thin, manifest["layers"][0]["digest"])
 
 
 def test_relabelled_image_has_the_same_layers_and_another_digest(packed: Path, tmp_path: Path) -> None:
