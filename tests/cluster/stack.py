@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,8 +16,9 @@ from tests.cluster.kserve.controller import FILE, kserve
 from tests.cluster.objects import objects
 from tests.cluster.prometheus import kinds, prometheus
 from tests.stacks.stack import Stack, test_settings
-from tests.wait import last
+from tests.wait import eventually, last
 from tools import charts
+from tools.cluster.kubectl import kubectl
 from tools.cluster.layout import KUBECONFIG
 from tools.machines import network
 from tools.report import ToolError
@@ -130,9 +133,30 @@ def _up(stack: ClusterStack, settings: dict[str, object], password: str) -> Iter
         printed = stack.run("up")
         yield replace(stack.outputs(), printed=printed)
     finally:
-        stack.run("purge")
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(end_workers)
+            stack.run("purge")
         stack.file.unlink(missing_ok=True)
     assert last(lambda: _left(before), lambda left: not left) == set(), "purging the stack left objects behind"
+
+
+def end_workers(selector: str = "ray.io/cluster") -> None:
+    """Kills what runs in Ray's workers as soon as all of them are ending.
+
+    Left alone they wait for a head that is gone for a minute and a half (see the chart's drain.sh and its tests), also
+    where the objects of their pods are deleted by force; and agents of Ray keep processors busy asking for it.
+    """
+    get = (f"-n={NAMESPACE}", "get", "pods", f"-l={selector},ray.io/node-type=worker", "-o=json")
+
+    def workers() -> dict[str, bool]:
+        """Whether each is ending."""
+        items = json.loads(kubectl(*get))["items"]
+        return {item["metadata"]["name"]: "deletionTimestamp" in item["metadata"] for item in items}
+
+    eventually(lambda: all(workers().values()), "all workers are ending", 300)
+    for worker in workers():
+        with suppress(ToolError):  # it has ended meanwhile
+            kubectl(f"-n={NAMESPACE}", "exec", worker, "-c=ray-worker", "--", "bash", "-c", "kill -KILL -1")
 
 
 def _left(before: set[str]) -> set[str]:

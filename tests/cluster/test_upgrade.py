@@ -18,7 +18,7 @@ import pytest
 from tests.cluster import around
 from tests.cluster.images import second_version
 from tests.cluster.kserve.controller import GROUP
-from tests.cluster.stack import KSERVED, NAMESPACE, ClusterStack
+from tests.cluster.stack import KSERVED, NAMESPACE, ClusterStack, end_workers
 from tests.stacks import ticker
 from tests.stacks.load import Load, healed, nothing_lost
 from tests.wait import eventually
@@ -139,17 +139,19 @@ POOLS = {"serving": 2, "models": 1}
 
 @pytest.fixture
 def whole(stack: ClusterStack, kubectl: Kubectl) -> None:
-    """Every pod that an earlier test took has drained, another one runs in its place, and service is well.
-
-    The Ray cluster that an upgrade replaced waits eleven minutes for streams; none is left here, so it ends now.
-    """
-    replaced = f"-l=ray.io/cluster,ray.io/cluster!={active(kubectl)}"
-    kubectl(
-        f"-n={NAMESPACE}", "delete", "raycluster", f"--field-selector=metadata.name!={active(kubectl)}", "--wait=false"
-    )
-    kubectl(f"-n={NAMESPACE}", "delete", "pods", replaced, "--force", "--grace-period=0", "--wait=false")
+    """Every pod that an earlier test took has drained, another one runs in its place, and service is well."""
+    _end_replaced(kubectl)
     eventually(lambda: all(_is_whole(kubectl, pool, size) for pool, size in POOLS.items()), "all pools are whole", 420)
     assert healed(stack, HEALED_S)
+
+
+def _end_replaced(kubectl: Kubectl) -> None:
+    """Ends the Ray cluster that an upgrade replaced, which waits eleven minutes for streams: none is left here."""
+    now = active(kubectl)
+    replaced = f"ray.io/cluster,ray.io/cluster!={now}"
+    kubectl(f"-n={NAMESPACE}", "delete", "raycluster", f"--field-selector=metadata.name!={now}", "--wait=false")
+    end_workers(replaced)
+    kubectl(f"-n={NAMESPACE}", "delete", "pods", f"-l={replaced}", "--force", "--grace-period=0", "--wait=false")
 
 
 def _is_whole(kubectl: Kubectl, pool: str, size: int) -> bool:
