@@ -9,12 +9,15 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(true: Callable[[], T], what: str = "it came to pass", seconds: float = 60) -> T:
-    """Asks again and again, and returns what was true; fails, saying `what`, when `seconds` are over first."""
+def eventually(true: Callable[[], T], what: str = "it came to pass", seconds: float = 60, every: float = 0.1) -> T:
+    """Asks again and again, and returns what was true; fails, saying `what`, when `seconds` are over first.
+
+    `every` so many seconds: what asks by a program, as kubectl, takes time from what is waited for.
+    """
     until = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < until, f"not within {seconds:g} s: {what}"
-        time.sleep(0.1)
+        time.sleep(every)
     return found
 
 

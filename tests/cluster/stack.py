@@ -153,7 +153,7 @@ def end_workers(selector: str = "ray.io/cluster") -> None:
         items = json.loads(kubectl(*get))["items"]
         return {item["metadata"]["name"]: "deletionTimestamp" in item["metadata"] for item in items}
 
-    eventually(lambda: all(workers().values()), "all workers are ending", 300)
+    eventually(lambda: all(workers().values()), "all workers are ending", 300, every=2)
     for worker in workers():
         with suppress(ToolError):  # it has ended meanwhile
             kubectl(f"-n={NAMESPACE}", "exec", worker, "-c=ray-worker", "--", "bash", "-c", "kill -KILL -1")

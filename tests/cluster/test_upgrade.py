@@ -30,6 +30,8 @@ Kubectl = Callable[..., str]
 AT_MOST_S = 900
 HEALED_S = 300
 """Most of the time until service is as before a death: Ray's processes are started anew on two busy processors."""
+EVERY_S = 2
+"""Between two questions by kubectl while the processors are wanted for what is asked about."""
 STREAM_S = (0, pytest.param(300, marks=pytest.mark.soak))
 """0: as long as the upgrade takes."""
 
@@ -141,7 +143,9 @@ POOLS = {"serving": 2, "models": 1}
 def whole(stack: ClusterStack, kubectl: Kubectl) -> None:
     """Every pod that an earlier test took has drained, another one runs in its place, and service is well."""
     _end_replaced(kubectl)
-    eventually(lambda: all(_is_whole(kubectl, pool, size) for pool, size in POOLS.items()), "all pools are whole", 420)
+    eventually(
+        lambda: all(_is_whole(kubectl, pool, size) for pool, size in POOLS.items()), "all pools are whole", 420, EVERY_S
+    )
     assert healed(stack, HEALED_S)
 
 
@@ -173,7 +177,7 @@ def test_deaths_under_load_are_healed_and_lose_nothing(
     with Load(stack, gentle=True) as load:
         eventually(lambda: load.complete >= 3, "the load works", 240)
         kubectl(f"-n={NAMESPACE}", "delete", "pod", head, "--force", "--grace-period=0", "--wait=false")
-        eventually(lambda: _head_is_back(kubectl, head), "the head is back", HEALED_S)
+        eventually(lambda: _head_is_back(kubectl, head), "the head is back", HEALED_S, EVERY_S)
         settled = load.complete
         eventually(lambda: load.complete >= settled + 6, "service goes on", 240)
         assert load.incomplete == [], f"{load.complete} complete"
@@ -181,7 +185,7 @@ def test_deaths_under_load_are_healed_and_lose_nothing(
         model, gateway = (pods(kubectl, **{"headrace.io__pool": pool})[0] for pool in ("models", "serving"))
         kubectl(f"-n={NAMESPACE}", "delete", "pod", model, "--force", "--grace-period=0", "--wait=false")
         kubectl(f"-n={NAMESPACE}", "delete", "pod", gateway, "--wait=false")
-        eventually(lambda: _is_replaced(kubectl, model), "another pod has the model", HEALED_S)
+        eventually(lambda: _is_replaced(kubectl, model), "another pod has the model", HEALED_S, EVERY_S)
         assert healed(stack, HEALED_S)
         settled = load.complete
         eventually(lambda: load.complete >= settled + 6, "service is back", 240)
@@ -260,7 +264,7 @@ def test_the_death_of_the_head_restarts_no_replica(
     with Load(stack) as load:
         eventually(lambda: load.complete >= 3, "the load works", 240)
         kubectl(f"-n={NAMESPACE}", "delete", "pod", head, "--force", "--grace-period=0", "--wait=false")
-        eventually(lambda: _head_is_back(kubectl, head), "the head is back", HEALED_S)
+        eventually(lambda: _head_is_back(kubectl, head), "the head is back", HEALED_S, EVERY_S)
         settled = load.complete
         eventually(lambda: load.complete >= settled + 6, "service goes on", 240)
     assert load.problems == []
@@ -278,7 +282,7 @@ def test_another_ray_cluster_takes_over_where_its_state_is_no_good(stack: Cluste
         kept = client.post("/v1/conversations", json={"metadata": {"kept": "yes"}}).json()["id"]
     before = active(kubectl)
     kubectl(f"-n={NAMESPACE}", "delete", "raycluster", "--all", "--wait=false")
-    eventually(lambda: active(kubectl) not in ("", before), "there is another Ray cluster", 300)
+    eventually(lambda: active(kubectl) not in ("", before), "there is another Ray cluster", 300, EVERY_S)
     assert healed(stack, HEALED_S)
     with stack.client() as client:
         assert client.get(f"/v1/conversations/{kept}").json()["metadata"] == {"kept": "yes"}
