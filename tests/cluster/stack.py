@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tests.cluster import around
 from tests.cluster.images import Images, load_images
@@ -134,29 +135,33 @@ def _up(stack: ClusterStack, settings: dict[str, object], password: str) -> Iter
         yield replace(stack.outputs(), printed=printed)
     finally:
         with ThreadPoolExecutor(1) as pool:
-            pool.submit(end_workers)
+            pool.submit(end_ray)
             stack.run("purge")
         stack.file.unlink(missing_ok=True)
     assert last(lambda: _left(before), lambda left: not left) == set(), "purging the stack left objects behind"
 
 
-def end_workers(selector: str = "ray.io/cluster") -> None:
-    """Kills what runs in Ray's workers as soon as all of them are ending.
+def end_ray(selector: str = "ray.io/cluster") -> None:
+    """Kills what runs in Ray's pods as soon as all of them are ending, and waits until they are gone.
 
-    Left alone they wait for a head that is gone for a minute and a half (see the chart's drain.sh and its tests), also
-    where the objects of their pods are deleted by force; and agents of Ray keep processors busy asking for it.
+    Left alone, workers wait for a head that is gone for a minute and a half (see the chart's drain.sh and its tests),
+    also where the objects of their pods are deleted by force, and Ray's agents keep processors busy asking for it.
     """
-    get = (f"-n={NAMESPACE}", "get", "pods", f"-l={selector},ray.io/node-type=worker", "-o=json")
 
-    def workers() -> dict[str, bool]:
-        """Whether each is ending."""
-        items = json.loads(kubectl(*get))["items"]
-        return {item["metadata"]["name"]: "deletionTimestamp" in item["metadata"] for item in items}
+    def pods() -> list[dict[str, Any]]:
+        items = json.loads(kubectl(f"-n={NAMESPACE}", "get", "pods", f"-l={selector}", "-o=json"))["items"]
+        return [dict(item["metadata"]) for item in items]
 
-    eventually(lambda: all(workers().values()), "all workers are ending", 300, every=2)
-    for worker in workers():
-        with suppress(ToolError):  # it has ended meanwhile
-            kubectl(f"-n={NAMESPACE}", "exec", worker, "-c=ray-worker", "--", "bash", "-c", "kill -KILL -1")
+    def gone() -> bool:
+        left = pods()
+        for pod in left:
+            container = f"-c=ray-{pod['labels']['ray.io/node-type']}"
+            with suppress(ToolError):  # it has ended meanwhile
+                kubectl(f"-n={NAMESPACE}", "exec", pod["name"], container, "--", "bash", "-c", "kill -KILL -1")
+        return not left
+
+    eventually(lambda: all("deletionTimestamp" in pod for pod in pods()), "all of Ray's pods are ending", 300, every=2)
+    eventually(gone, "all of Ray's pods are gone", 300, every=2)
 
 
 def _left(before: set[str]) -> set[str]:

@@ -18,7 +18,7 @@ import pytest
 from tests.cluster import around
 from tests.cluster.images import second_version
 from tests.cluster.kserve.controller import GROUP
-from tests.cluster.stack import KSERVED, NAMESPACE, ClusterStack, end_workers
+from tests.cluster.stack import KSERVED, NAMESPACE, ClusterStack, end_ray
 from tests.stacks import ticker
 from tests.stacks.load import Load, healed, nothing_lost
 from tests.wait import eventually
@@ -152,10 +152,8 @@ def whole(stack: ClusterStack, kubectl: Kubectl) -> None:
 def _end_replaced(kubectl: Kubectl) -> None:
     """Ends the Ray cluster that an upgrade replaced, which waits eleven minutes for streams: none is left here."""
     now = active(kubectl)
-    replaced = f"ray.io/cluster,ray.io/cluster!={now}"
     kubectl(f"-n={NAMESPACE}", "delete", "raycluster", f"--field-selector=metadata.name!={now}", "--wait=false")
-    end_workers(replaced)
-    kubectl(f"-n={NAMESPACE}", "delete", "pods", f"-l={replaced}", "--force", "--grace-period=0", "--wait=false")
+    end_ray(f"ray.io/cluster,ray.io/cluster!={now}")
 
 
 def _is_whole(kubectl: Kubectl, pool: str, size: int) -> bool:
