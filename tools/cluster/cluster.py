@@ -203,8 +203,7 @@ def _for_each(nodes: Sequence[Machine], action: Callable[[Machine], object]) -> 
 
 def _wipe() -> None:
     network.remove_routes()
-    for node in NODES:
-        node.wipe()
+    _for_each(NODES, lambda node: node.wipe())
     if not all_machines():
         network.down()
         shutil.rmtree(MACHINES, ignore_errors=True)
