@@ -12,8 +12,8 @@ import yaml
 
 from monitoring.podmonitor import scrape_configs
 from tests.cluster import around
-from tests.cluster.definitions import definitions
 from tests.cluster.images import Image
+from tests.cluster.objects import definitions
 from tests.wait import eventually
 from tools.cluster.kubectl import kubectl
 

@@ -16,8 +16,8 @@ from infra.config import StackConfig
 from infra.mistakes import Mistake
 from infra.targets import cluster_preflight, image_check
 from infra.targets.cluster import ClusterContext, read_kubeconfig
-from tests.cluster.definitions import definitions
 from tests.cluster.images import load_images
+from tests.cluster.objects import definitions
 from tests.rendering.project import Project
 from tests.wait import eventually
 from tools.charts import pack_kuberay
