@@ -142,26 +142,36 @@ def _up(stack: ClusterStack, settings: dict[str, object], password: str) -> Iter
 
 
 def end_ray(selector: str = "ray.io/cluster") -> None:
-    """Kills what runs in Ray's pods as soon as all of them are ending, and waits until they are gone.
+    """Kills what runs in Ray's pods as soon as all of them are ending, and waits until it has ended.
 
     Left alone, workers wait for a head that is gone for a minute and a half (see the chart's drain.sh and its tests),
     also where the objects of their pods are deleted by force, and Ray's agents keep processors busy asking for it.
     """
 
     def pods() -> list[dict[str, Any]]:
-        items = json.loads(kubectl(f"-n={NAMESPACE}", "get", "pods", f"-l={selector}", "-o=json"))["items"]
-        return [dict(item["metadata"]) for item in items]
+        return list(json.loads(kubectl(f"-n={NAMESPACE}", "get", "pods", f"-l={selector}", "-o=json"))["items"])
 
-    def gone() -> bool:
-        left = pods()
-        for pod in left:
-            container = f"-c=ray-{pod['labels']['ray.io/node-type']}"
+    def running() -> list[tuple[str, str]]:
+        """Ray's containers, with their pods."""
+        return [
+            (pod["metadata"]["name"], container["name"])
+            for pod in pods()
+            for container in pod["status"].get("containerStatuses", ())
+            if container["name"].startswith("ray-") and "running" in container["state"]
+        ]
+
+    def ended() -> bool:
+        left = running()
+        for pod, container in left:
             with suppress(ToolError):  # it has ended meanwhile
-                kubectl(f"-n={NAMESPACE}", "exec", pod["name"], container, "--", "bash", "-c", "kill -KILL -1")
+                kubectl(f"-n={NAMESPACE}", "exec", pod, f"-c={container}", "--", "bash", "-c", "kill -KILL -1")
         return not left
 
-    eventually(lambda: all("deletionTimestamp" in pod for pod in pods()), "all of Ray's pods are ending", 300, every=2)
-    eventually(gone, "all of Ray's pods are gone", 300, every=2)
+    def ending() -> bool:
+        return all("deletionTimestamp" in pod["metadata"] for pod in pods())
+
+    eventually(ending, "all of Ray's pods are ending", 300, every=2)
+    eventually(ended, "nothing of Ray runs in them", 300, every=2)
 
 
 def _left(before: set[str]) -> set[str]:
