@@ -20,10 +20,9 @@ DEV := $(VENV)/.develops-$(call digest,$(RUNS) $(DEVELOPS))
 
 # Each tier with a process for each processor; what asks the one stack stays together in one of them.
 # Contract tests wait two fifths of their time for servers, clocks and processes that they start: twice as many.
-# Unit tests need no Schemathesis, whose plugin each process would take a second to import.
 PYTEST := $(BIN)/python -m pytest --durations=15 --durations-min=2 --numprocesses
 TWICE := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
-UNIT := tests/unit -p no:schemathesis
+UNIT := tests/unit
 CONTRACT := tests/contract
 # Signing in is asked of the cluster's stack, whose pods must trust the provider's authority too.
 STACKED := tests/stack tests/client --ignore=tests/client/test_sign_in.py

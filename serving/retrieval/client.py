@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
 
 from serving.config import Assistant, Catalog, KnowledgeAccess
 from serving.core.principal import Principal
@@ -25,6 +23,14 @@ EMBEDDER = "all-minilm-l6-v2"
 
 class RetrievalUnavailable(Exception):
     """No retrieval replica answers now."""
+
+
+def _lost() -> tuple[type[Exception], ...]:
+    """What a call raises that lost its replica. Ray is imported where there is a replica, and for no other process."""
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    return RayError, RayServeException
 
 
 class RetrievalClient:
@@ -120,11 +126,11 @@ class RetrievalClient:
             return await self._handle.call.remote(method, *args)
         except CollectionNotFound:
             raise
-        except (RayError, RayServeException):
+        except _lost():
             pass
         try:
             return await self._handle.call.remote(method, *args)
         except CollectionNotFound:
             raise
-        except (RayError, RayServeException) as e:
+        except _lost() as e:
             raise RetrievalUnavailable("retrieval does not answer") from e

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serving.retrieval.embed import Embedder
 from serving.retrieval.text.sentences import sentence_spans
 from serving.retrieval.types import Hit
+
+if TYPE_CHECKING:
+    from serving.retrieval.embed import Embedder
 
 
 def within(budget: int, hits: Sequence[Hit], question: str, embedder: Embedder) -> list[Hit]:

@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from serving.retrieval.embed import Embedder
 from serving.retrieval.passage import passage
 from serving.retrieval.types import Attribution, Citation, Hit, Position
+
+if TYPE_CHECKING:
+    from serving.retrieval.embed import Embedder  # its libraries are for the replica, and the gateway quotes too
 
 BEST_SHARE = 0.5
 """Of the budget that is left, what a passage may take before the last one: the better it is, the more is quoted."""

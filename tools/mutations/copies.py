@@ -55,13 +55,10 @@ class Copy:
         """Runs tests and returns pytest's report on each; nothing if pytest could not start."""
         report = self.folder / ".mutations.xml"
         report.unlink(missing_ok=True)
-        # No test of an entry uses Schemathesis, whose plugin takes a second to import.
         arguments = [
             "-q",
             "-p",
             "no:cacheprovider",
-            "-p",
-            "no:schemathesis",
             "-o",
             "junit_family=xunit1",
             f"--junitxml={report}",
