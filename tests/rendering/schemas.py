@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import pytest
 import yaml
 
 from tools.charts import go_module_folder
 
 Object = dict[str, Any]
-SchemaOf = Callable[[Object], Object]
+ValidatorOf = Callable[[Object], jsonschema_rs.Draft202012Validator]
 
 KUBERNETES = ("k8s.io/kubernetes@v1.34.4", "k8s.io/kubernetes@v1.37.2")
 """The oldest that the chart takes, and the one that the cluster tests run."""
@@ -34,12 +34,11 @@ CRDS = {
 }
 
 
-def mistakes(given: Iterable[Object], schema_of: SchemaOf) -> Iterator[str]:
+def mistakes(given: Iterable[Object], validator_of: ValidatorOf) -> Iterator[str]:
     """What Kubernetes would refuse."""
     for one in given:
-        validator = jsonschema.Draft202012Validator(schema_of(one))
-        for error in validator.iter_errors(one):
-            at = "/".join(map(str, error.absolute_path))
+        for error in validator_of(one).iter_errors(one):
+            at = "/".join(map(str, error.instance_path))
             yield f"{one['kind']} {one['metadata']['name']} {at}: {error.message[:300]}"
 
 
@@ -51,39 +50,55 @@ Loader.add_constructor("tag:yaml.org,2002:value", Loader.construct_scalar)
 
 
 @pytest.fixture(scope="session", params=KUBERNETES, ids=lambda module: module.rpartition("@")[2])
-def schema_of(request: pytest.FixtureRequest) -> SchemaOf:
-    """The JSON Schema of an object: Kubernetes' own, or that of its CRD. Unknown fields are mistakes."""
-    crds: dict[tuple[str, str], Object] = {}
-    for name, pattern in CRDS.items():
-        for file in sorted(go_module_folder(name).glob(pattern)):
+def validator_of(request: pytest.FixtureRequest) -> ValidatorOf:
+    """Holds an object against Kubernetes' own schema, or that of its CRD. Unknown fields are mistakes."""
+
+    def find(given: Object) -> jsonschema_rs.Draft202012Validator:
+        kind, (group, _, version) = given["kind"], given["apiVersion"].rpartition("/")
+        return _operators(group, kind).get(version) or _kubernetes(request.param, group, version, kind)
+
+    return find
+
+
+@cache
+def _operators(group: str, kind: str) -> dict[str, jsonschema_rs.Draft202012Validator]:
+    """By version, of a kind that an operator has a CRD for, whose file is named by its group and its plural."""
+    beginning = f"{group}_{kind.lower()[:-1]}"
+    files = (file for module, pattern in CRDS.items() for file in sorted(go_module_folder(module).glob(pattern)))
+    for file in files if "." in group else ():
+        if file.name.startswith(beginning):
             for crd in yaml.load_all(file.read_text(), Loader):
-                for version in crd["spec"]["versions"]:
-                    key = f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"]
-                    crds[key] = version["schema"]["openAPIV3Schema"]
+                if crd["spec"]["names"]["kind"] == kind:
+                    return {version["name"]: _of_crd(version) for version in crd["spec"]["versions"]}
+    return {}
 
-    @cache
-    def built_in(api: str) -> Object:
-        path = f"apis__{api.replace('/', '__')}" if "/" in api else f"api__{api}"
-        file = go_module_folder(request.param) / "api" / "openapi-spec" / "v3" / f"{path}_openapi.json"
-        return dict(json.loads(file.read_text()))
 
-    @cache
-    def find(api: str, kind: str) -> Object:
-        if (api, kind) in crds:
-            schema = _closed(crds[api, kind])
-            # The API server knows what is in metadata, whatever the CRD says.
-            return {**schema, "properties": {**schema["properties"], "metadata": {"type": "object"}}}
-        group, _, version = api.rpartition("/")
-        document = _closed(built_in(api))
-        [name] = [
-            name
-            for name, schema in document["components"]["schemas"].items()
-            for gvk in schema.get("x-kubernetes-group-version-kind", ())
-            if (gvk["group"], gvk["version"], gvk["kind"]) == (group, version, kind)
-        ]
-        return {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+def _of_crd(version: Object) -> jsonschema_rs.Draft202012Validator:
+    schema = _closed(version["schema"]["openAPIV3Schema"])
+    # The API server knows what is in metadata, whatever the CRD says.
+    properties = {**schema["properties"], "metadata": {"type": "object"}}
+    return jsonschema_rs.Draft202012Validator({**schema, "properties": properties})
 
-    return lambda given: find(given["apiVersion"], given["kind"])
+
+@cache
+def _kubernetes(module: str, group: str, version: str, kind: str) -> jsonschema_rs.Draft202012Validator:
+    document = _document(module, group, version)
+    [name] = [
+        name
+        for name, schema in document["components"]["schemas"].items()
+        for gvk in schema.get("x-kubernetes-group-version-kind", ())
+        if (gvk["group"], gvk["version"], gvk["kind"]) == (group, version, kind)
+    ]
+    return jsonschema_rs.Draft202012Validator(
+        {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    )
+
+
+@cache
+def _document(module: str, group: str, version: str) -> Object:
+    path = f"apis__{group}__{version}" if group else f"api__{version}"
+    file = go_module_folder(module) / "api" / "openapi-spec" / "v3" / f"{path}_openapi.json"
+    return dict(_closed(json.loads(file.read_text())))
 
 
 def _closed(node: Any) -> Any:

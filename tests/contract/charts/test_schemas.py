@@ -5,21 +5,21 @@ from __future__ import annotations
 import pytest
 
 from tests.rendering.chart_values import VARIANTS
-from tests.rendering.schemas import mistakes, schema_of
+from tests.rendering.schemas import mistakes, validator_of
 
-__all__ = ["schema_of"]
+__all__ = ["validator_of"]
 
 
-def test_full_values_are_valid(full, schema_of):
-    assert list(mistakes(full, schema_of)) == []
+def test_full_values_are_valid(full, validator_of):
+    assert list(mistakes(full, validator_of)) == []
 
 
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
-def test_every_way_is_valid(values, render, schema_of):
-    assert list(mistakes(render(values), schema_of)) == []
+def test_every_way_is_valid(values, render, validator_of):
+    assert list(mistakes(render(values), validator_of)) == []
 
 
-def test_the_schemas_would_tell(default, schema_of):
+def test_the_schemas_would_tell(default, validator_of):
     """Guards the guard: an unknown field, a wrong type and a missing field are each found."""
     service = default.one("RayService")
     head = service["spec"]["rayClusterConfig"]["headGroupSpec"]
@@ -30,4 +30,4 @@ def test_the_schemas_would_tell(default, schema_of):
         {**default.one("ConfigMap", "scripts"), "dat": {}},
     ]
     for given in broken:
-        assert list(mistakes([given], schema_of)), given
+        assert list(mistakes([given], validator_of)), given

@@ -15,10 +15,10 @@ from infra.addons.kuberay import KUBERAY
 from infra.config import StackConfig
 from infra.versions import KUBERAY_CRDS
 from tests.rendering.chart import helm
-from tests.rendering.schemas import mistakes, schema_of
+from tests.rendering.schemas import mistakes, validator_of
 from tools.charts import pack_kuberay
 
-__all__ = ["helm", "schema_of"]
+__all__ = ["helm", "validator_of"]
 
 Helm = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -39,8 +39,8 @@ def objects(archive: Path, helm: Helm) -> list[dict[str, Any]]:
     return [o for o in yaml.safe_load_all(done.stdout) if o]
 
 
-def test_it_is_what_kubernetes_takes(objects: list[dict[str, Any]], schema_of: Any) -> None:
-    assert list(mistakes(objects, schema_of)) == []
+def test_it_is_what_kubernetes_takes(objects: list[dict[str, Any]], validator_of: Any) -> None:
+    assert list(mistakes(objects, validator_of)) == []
     assert {o["kind"] for o in objects} == {
         "ServiceAccount",
         "ClusterRole",

@@ -11,11 +11,11 @@ import pytest
 
 from tests.rendering.examples import EXAMPLES
 from tests.rendering.project import Object, Project, objects, rendered
-from tests.rendering.schemas import mistakes, schema_of
+from tests.rendering.schemas import ValidatorOf, mistakes, validator_of
 
 pytestmark = pytest.mark.long
 
-__all__ = ["schema_of"]
+__all__ = ["validator_of"]
 
 NO_SCHEMA = {"serving.kserve.io/v1beta1", "serving.kserve.io/v1alpha1"}
 """KServe's CRDs are in no registry; its objects are made of its own types, and checked field by field elsewhere."""
@@ -56,9 +56,9 @@ def manifests(request: pytest.FixtureRequest, render: Callable[[Path], Rendering
     return render(request.param)[1]
 
 
-def test_manifests_are_valid(manifests: list[Object], schema_of: Callable[[Object], Object]) -> None:
+def test_manifests_are_valid(manifests: list[Object], validator_of: ValidatorOf) -> None:
     checked = [o for o in manifests if o["apiVersion"] not in NO_SCHEMA]
-    assert list(mistakes(checked, schema_of)) == []
+    assert list(mistakes(checked, validator_of)) == []
 
 
 def test_manifests_are_whole(manifests: list[Object]) -> None:
