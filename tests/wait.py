@@ -12,12 +12,14 @@ T = TypeVar("T")
 def eventually(true: Callable[[], T], what: str = "it came to pass", seconds: float = 60, every: float = 0.1) -> T:
     """Asks again and again, and returns what was true; fails, saying `what`, when `seconds` are over first.
 
-    `every` so many seconds: what asks by a program, as kubectl, takes time from what is waited for.
+    Most of what tests wait for is there after some milliseconds: it asks often at first, and then `every` so many
+    seconds. What asks by a program, as kubectl, takes time from what is waited for.
     """
-    until = time.monotonic() + seconds
+    until, pause_s = time.monotonic() + seconds, 0.005 if every <= 0.1 else every
     while not (found := true()):
         assert time.monotonic() < until, f"not within {seconds:g} s: {what}"
-        time.sleep(every)
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, every)
     return found
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import time
 import zipfile
 
 import httpx
 import pytest
+
+from tests.wait import eventually
 
 BOUND_S = 60
 
@@ -242,12 +243,11 @@ def test_broken_documents_fail_their_ingestion_and_nothing_else(client):
 
 
 def settled(client, store, file_id):
-    for _ in range(300):
+    def ended():
         state = client.get(f"/v1/vector_stores/{store}/files/{file_id}").json()
-        if state["status"] != "in_progress":
-            return state
-        time.sleep(0.2)
-    raise AssertionError("the ingestion did not end")
+        return state if state["status"] != "in_progress" else None
+
+    return eventually(ended, "the ingestion ends")
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ def ingested(name: str, data: bytes) -> Send:
     return send
 
 
+# A text to embed takes the tokenizer long and is few tokens: the model would read 200,000 for 100 s, beside the loop.
 ITEM = {"type": "message", "role": "user", "content": of("[a](")}
 SENT: dict[str, Send] = {
     "a chat": said("ticker", of("not ")),
@@ -89,7 +90,7 @@ SENT: dict[str, Send] = {
     "a response": put("/v1/responses", model="ticker", input=of("e.g. "), max_output_tokens=16),
     "a completion": put("/v1/completions", model="ticker", prompt=of("```"), max_tokens=1),
     "a conversation": put("/v1/conversations", items=[ITEM]),
-    "a text to embed": put("/v1/embeddings", model="all-minilm-l6-v2", input=of("a\u2003", 400_000)),
+    "a text to embed": put("/v1/embeddings", model="all-minilm-l6-v2", input="a" + "\u2003" * 1_000_000),
     "a search": searched(of("n't ", 8192)),
     "a memory": put("/v1/memories", assistant="friend", text=of("1,", 500)),
     "an upload of comments": uploaded("a.txt", b"<!---->" * 23 + b"x"),

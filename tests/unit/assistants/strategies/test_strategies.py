@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.assistants.sandbox.pool import SandboxUnavailable
+from serving.assistants.sandbox.pool import SandboxLimits, SandboxUnavailable, open_sandbox
 from serving.assistants.strategies.model import ModelCompletion, PromptTooLong
 from serving.assistants.strategies.run import run
 from serving.assistants.strategies.work import MAX_TEXT, Work
@@ -167,7 +167,6 @@ async def test_a_program_that_fails_is_repaired(sandbox):
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ("while True: pass", "Error: time"),
         ("return 'x' * 10**9", "Error: memory"),
         ("return solution()", "Error: recursion"),
         ("return (", "Error: syntax"),
@@ -183,6 +182,19 @@ async def test_whatever_a_program_does_is_told_and_repaired(sandbox, body, told)
     assert answer.value == "18"
     assert work.steps[1].text.startswith(told)
     assert len(model.asked[1]["messages"][-1]["content"]) < 1000
+
+
+async def test_a_program_without_an_end_is_told_and_repaired():
+    async with open_sandbox(SandboxLimits(time_s=0.5, workers=1)) as box:
+
+        async def sandbox():
+            return box
+
+        # Its time is the wall's, of which a busy host may take a good program's too: there are more of them.
+        model = Script("```python\ndef solution():\n    while True: pass\n```", *[PROGRAM] * 3)
+        answer, work = await solve(ProgramAided(repairs=3), model, sandbox=sandbox)
+    assert answer.value == "18"
+    assert work.steps[1].text.startswith("Error: time")
 
 
 async def test_output_without_a_program_is_asked_for_again(sandbox):
