@@ -131,7 +131,7 @@ class Selection:
                 parts[node.name] = node
                 if node.name.startswith("pytest_") or "autouse=True" in _decorators(node):
                     common.append(node)
-            else:
+            elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
                 common.append(node)
 
         def of(nodes: Iterable[ast.stmt]) -> tuple[set[str], set[str]]:

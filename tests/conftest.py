@@ -10,16 +10,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.groups import group_of
-from tests.stack import release
-from tests.stacks import scripted
-from tests.stacks.sign_on import SignOn, running
-from tests.stacks.stack import Stack, knowledge, own_stack, ticking, write_documents
-from tools import fixture
+
+if TYPE_CHECKING:  # a fixture imports what it needs: most tests need no stack, whose modules take a second to import
+    from tests.stacks.sign_on import SignOn
+    from tests.stacks.stack import Stack
 
 CLUSTER_TIMEOUT_S = 1500
 
@@ -76,6 +76,8 @@ def wanted(request: pytest.FixtureRequest, fixture: str) -> bool:
 @pytest.fixture(scope="session")
 def documents(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of documents that tests may edit."""
+    from tests.stacks.stack import write_documents
+
     return write_documents(tmp_path_factory.mktemp("knowledge"), whole=wanted(request, "documentation"))
 
 
@@ -88,6 +90,8 @@ def documentation(documents: Path) -> Path:
 @pytest.fixture(scope="session")
 def sign_on(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SignOn]:
     """The identity provider of the session's stack."""
+    from tests.stacks.sign_on import running
+
     with running(
         tmp_path_factory.mktemp("sign-on"), on_cluster=request.config.getoption("--target") == "cluster"
     ) as on:
@@ -96,6 +100,9 @@ def sign_on(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def _knowledge(documents: Path) -> dict[str, object]:
     """The collections of the last release, which have further documents, beside those of every test's stack."""
+    from tests.stack import release
+    from tests.stacks.stack import knowledge
+
     paths = {one["name"]: one["paths"] for one in knowledge(documents)}
     for name, released in release.collections().items():
         paths[name] = [*released, *paths.get(name, [])]
@@ -108,6 +115,11 @@ def stack(request: pytest.FixtureRequest, documents: Path, tmp_path_factory: pyt
 
     From nothing a stack of this host comes up in the soak, one on a cluster here.
     """
+    from tests.stack import release
+    from tests.stacks import scripted
+    from tests.stacks.stack import Stack, own_stack, ticking
+    from tools import fixture
+
     name = os.environ.get("HEADRACE_TEST_STACK")
     if request.config.getoption("--target") == "cluster":
         request.getfixturevalue("cluster")

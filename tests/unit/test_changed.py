@@ -30,7 +30,9 @@ FILES = {
     "pyproject.toml": "",
     "notes.bin": "",
     "tests/conftest.py": (
-        "import pytest\nfrom shop import window\n\n\n@pytest.fixture\ndef dressed():\n    return window.DRESSED\n"
+        "from typing import TYPE_CHECKING\n\nimport pytest\n\n"
+        "if TYPE_CHECKING:\n    from shop.window import Window\n\n\n"
+        "@pytest.fixture\ndef dressed():\n    from shop import window\n    return window.DRESSED\n"
     ),
     "tests/helper.py": "from shop.till import price\n",
     "tests/unit/conftest.py": (
