@@ -39,10 +39,8 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway without models. Modules whose tests ask some have an `up` of their own."""
-    loop = Loop()
-    with gateway(loop, tmp_path_factory.mktemp("gateway"), Catalog()) as made:
+    with Loop() as loop, gateway(loop, tmp_path_factory.mktemp("gateway"), Catalog()) as made:
         yield made
-    loop.stop()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -25,6 +25,9 @@ from serving.security.keys import new_key
 from tests.store import migrated
 from tests.wait import eventually
 
+if TYPE_CHECKING:
+    import openai
+
 
 def request_lines(caplog: pytest.LogCaptureFixture) -> list[Any]:
     """The log's lines of requests, among all that was logged."""
@@ -32,12 +35,18 @@ def request_lines(caplog: pytest.LogCaptureFixture) -> list[Any]:
 
 
 class Loop(threading.Thread):
-    """An event loop in a thread, for servers."""
+    """An event loop in a thread, for servers; it ends with its `with`, or by `stop`."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.loop = asyncio.new_event_loop()
         self.start()
+
+    def __enter__(self) -> Loop:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def run(self) -> None:
         self.loop.run_forever()
@@ -91,6 +100,17 @@ class Gateway:
     key: str
     services: Services
     loop: Loop
+
+    def client(self, path: str = "") -> httpx.Client:
+        """Asks with the gateway's first key."""
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return httpx.Client(base_url=self.url + path, headers=headers, timeout=60, trust_env=False)
+
+    def sdk(self) -> openai.OpenAI:
+        """OpenAI's SDK with that key, which asks once."""
+        import openai  # not for those who ask by HTTP alone
+
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.key, max_retries=0)
 
 
 @contextmanager

@@ -20,10 +20,8 @@ from tests.contract.running import Gateway, Loop, gateway
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory):
-    loop = Loop()
-    with gateway(loop, tmp_path_factory.mktemp("audit"), Catalog()) as made:
+    with Loop() as loop, gateway(loop, tmp_path_factory.mktemp("audit"), Catalog()) as made:
         yield made
-    loop.stop()
 
 
 @pytest.fixture

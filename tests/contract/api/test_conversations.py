@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import httpx
 import openai
 import pytest
 
@@ -17,21 +16,22 @@ IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "deta
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory):
-    loop = Loop()
-    with gateway(loop, tmp_path_factory.mktemp("gateway"), Catalog(), limits=Limits(characters=2000)) as up:
+    with (
+        Loop() as loop,
+        gateway(loop, tmp_path_factory.mktemp("gateway"), Catalog(), limits=Limits(characters=2000)) as up,
+    ):
         yield up
-    loop.stop()
 
 
 @pytest.fixture(scope="module")
 def sdk(up):
-    with openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0) as client:
+    with up.sdk() as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def http(up):
-    with httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=60) as client:
+    with up.client() as client:
         yield client
 
 

@@ -338,12 +338,10 @@ def url_and_key(tmp_path_factory):
 
     app = web.Application(client_max_size=10_000_000)
     app.router.add_post("/v1/chat/completions", chat)
-    loop = Loop()
-    with engine(loop, app) as port:
+    with Loop() as loop, engine(loop, app) as port:
         catalog = Catalog(models=(RemoteModel(name="m", url=f"http://127.0.0.1:{port}/v1", retries=0),))
         with gateway(loop, tmp_path_factory.mktemp("caps"), catalog, limits=LIMITS) as g:
             yield g.url, g.key
-    loop.stop()
 
 
 fields = st.sampled_from(

@@ -81,10 +81,9 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def http(tmp_path, clock):
-    loop = Loop()
     app = web.Application()
     app.router.add_post("/v1/chat/completions", answer)
-    with engine(loop, app) as port:
+    with Loop() as loop, engine(loop, app) as port:
         catalog = Catalog(
             models=(RemoteModel(name="m", url=f"http://127.0.0.1:{port}/v1", price=PRICE),),
             assistants=(
@@ -92,11 +91,8 @@ def http(tmp_path, clock):
                 Assistant(name="strict", model="m", guardrails=(InjectionGuardrail(),)),
             ),
         )
-        with gateway(loop, tmp_path, catalog) as served:
-            headers = {"Authorization": f"Bearer {served.key}"}
-            with httpx.Client(base_url=f"{served.url}/v1", headers=headers, trust_env=False, timeout=60) as client:
-                yield client
-    loop.stop()
+        with gateway(loop, tmp_path, catalog) as served, served.client("/v1") as client:
+            yield client
 
 
 def limit(http: httpx.Client, *quotas: dict[str, object]) -> list[dict[str, object]]:

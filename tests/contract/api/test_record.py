@@ -26,10 +26,9 @@ Caller = Callable[..., httpx.Client]
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway with a model, which nobody asks."""
-    loop, model = Loop(), RemoteModel(name="m", url="http://127.0.0.1:9/v1")
-    with gateway(loop, tmp_path_factory.mktemp("gateway"), Catalog(models=(model,))) as made:
+    model = RemoteModel(name="m", url="http://127.0.0.1:9/v1")
+    with Loop() as loop, gateway(loop, tmp_path_factory.mktemp("gateway"), Catalog(models=(model,))) as made:
         yield made
-    loop.stop()
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +109,7 @@ class Stack:
 
     def __init__(self, up: Gateway, ada: httpx.Client, boss: httpx.Client) -> None:
         self.up = up
-        self.own = httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=60)
+        self.own = up.client()
         self.boss = boss
         self.file, self.store = file(boss), store(boss)
         self.other = file(boss)

@@ -23,8 +23,7 @@ def running(tmp_path_factory):
 
     app = web.Application()
     app.router.add_post("/v1/chat/completions", chat)
-    loop = Loop()
-    with engine(loop, app) as port:
+    with Loop() as loop, engine(loop, app) as port:
         catalog = Catalog(models=(RemoteModel(name="m", url=f"http://127.0.0.1:{port}/v1"),))
         with (
             gateway(loop, tmp_path_factory.mktemp("headers"), catalog) as g,
@@ -32,7 +31,6 @@ def running(tmp_path_factory):
         ):
             client.headers["authorization"] = f"Bearer {g.key}"
             yield client
-    loop.stop()
 
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}

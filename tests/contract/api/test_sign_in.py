@@ -418,8 +418,7 @@ def test_a_confidential_client_and_a_person_who_may_not_come_in(
 
 
 def test_a_provider_that_is_down(identity_provider: IdentityProvider, tmp_path: Path) -> None:
-    loop = Loop()
-    with gateway(loop, tmp_path, Catalog(), oidc=oidc(identity_provider)) as up:
+    with Loop() as loop, gateway(loop, tmp_path, Catalog(), oidc=oidc(identity_provider)) as up:
         identity_provider.kill()
         try:
             assert error(sent("GET", f"{up.url}/auth/login"), 503) == "unavailable"
@@ -429,26 +428,21 @@ def test_a_provider_that_is_down(identity_provider: IdentityProvider, tmp_path: 
             assert sent("GET", f"{up.url}/v1/models", headers=headers).status_code == 200
         finally:
             identity_provider.restart()
-    loop.stop()
 
 
 def test_over_https_cookies_are_of_this_host_alone(identity_provider: IdentityProvider, tmp_path: Path) -> None:
-    loop = Loop()
     configured = oidc(identity_provider).model_copy(update={"url": "https://chat.example.com"})
-    with gateway(loop, tmp_path, Catalog(), oidc=configured) as up:
+    with Loop() as loop, gateway(loop, tmp_path, Catalog(), oidc=configured) as up:
         answer = sent("GET", f"{up.url}/auth/login", headers={"host": "evil.example"})
         [cookie] = answer.headers.get_list("set-cookie")
         assert cookie.startswith("__Host-headrace-sign-in=")
         assert {"Secure", "HttpOnly", "Path=/", "SameSite=lax"} <= set(cookie.split("; "))
         assert httpx.URL(answer.headers["location"]).params["redirect_uri"] == "https://chat.example.com/auth/callback"
-    loop.stop()
 
 
 def test_a_stack_without_it(tmp_path: Path) -> None:
-    loop = Loop()
-    with gateway(loop, tmp_path, Catalog()) as up:
+    with Loop() as loop, gateway(loop, tmp_path, Catalog()) as up:
         for method, path in (("GET", "login"), ("GET", "callback"), ("GET", "session"), ("POST", "logout")):
             assert error(sent(method, f"{up.url}/auth/{path}"), 404) == "not_found"
         headers = {"origin": FRIEND, "access-control-request-method": "POST"}
         assert error(sent("OPTIONS", f"{up.url}/v1/models", headers=headers), 405)
-    loop.stop()

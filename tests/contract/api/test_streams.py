@@ -261,7 +261,7 @@ def test_a_gateway_that_ends_waits_for_streams_whose_caller_is_away_and_closes(w
         left.append((message["type"], world.engine.open))
 
     with gateway(world.loop, world.folder, catalog, limits=LIMITS) as up, world.shut():
-        with httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=60) as client:
+        with up.client() as client:
             begin(client)
         ending = asyncio.run_coroutine_threadsafe(Api(up.services)({"type": "lifespan"}, receive, send), up.loop.loop)
         up.loop.do(asyncio.sleep(0))

@@ -161,10 +161,10 @@ def test_a_long_conversation_never_meets_the_end_of_the_context(llama, tmp_path,
         api_key=SecretRef(ref="env:SMALL_KEY"),
     )
     assistants = (Assistant(name="a", model="small", prompt="Be brief.", memory=BufferMemory(turns=100)),)
-    loop = Loop()
     with (
+        Loop() as loop,
         gateway(loop, tmp_path, Catalog(models=(model,), assistants=assistants)) as up,
-        openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0) as sdk,
+        up.sdk() as sdk,
     ):
         id = sdk.conversations.create().id
         prompts = []
@@ -189,7 +189,6 @@ def test_a_long_conversation_never_meets_the_end_of_the_context(llama, tmp_path,
                 extra_body={"conversation": id},
             )
         assert error.value.code == "context_length_exceeded"
-    loop.stop()
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
@@ -197,10 +196,10 @@ def test_llama_cpp_is_paid_for_every_choice(llama, tmp_path, monkeypatch, stream
     """It reports of several choices the tokens of one, or of each by itself."""
     monkeypatch.setenv("SMALL_KEY", "k")
     model = RemoteModel(name="small", url=llama.url, tokenizer="llamacpp", api_key=SecretRef(ref="env:SMALL_KEY"))
-    loop = Loop()
     with (
+        Loop() as loop,
         gateway(loop, tmp_path, Catalog(models=(model,))) as up,
-        openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0) as sdk,
+        up.sdk() as sdk,
     ):
         told = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
         answer = sdk.chat.completions.create(
@@ -208,4 +207,3 @@ def test_llama_cpp_is_paid_for_every_choice(llama, tmp_path, monkeypatch, stream
         )
         usage = list(answer)[-1].usage if stream else answer.usage
         assert (usage.completion_tokens, 20 < usage.prompt_tokens < 60) == (8, True)
-    loop.stop()

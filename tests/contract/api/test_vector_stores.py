@@ -30,15 +30,13 @@ FOUND = Found()
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory):
-    loop = Loop()
-    with gateway(loop, tmp_path_factory.mktemp("gateway"), Catalog(), retrieval=FOUND) as up:
+    with Loop() as loop, gateway(loop, tmp_path_factory.mktemp("gateway"), Catalog(), retrieval=FOUND) as up:
         yield up
-    loop.stop()
 
 
 @pytest.fixture(scope="module")
 def http(up):
-    with httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=60) as http:
+    with up.client() as http:
         yield http
 
 

@@ -50,8 +50,8 @@ class World:
     def __init__(self, receiver, loop, up, port):
         self.receiver, self.loop, self.up = receiver, loop, up
         self.url = f"http://127.0.0.1:{port}/hook"
-        self.admin = httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=60)
-        self.sdk = openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0)
+        self.admin = up.client()
+        self.sdk = up.sdk()
 
     def hook(self, events=EVENTS):
         made = self.admin.post("/v1/admin/webhooks", json={"url": self.url, "events": [*events], "private": True})
@@ -74,16 +74,15 @@ class World:
 
 @pytest.fixture
 def world(tmp_path):
-    receiver, loop = Receiver(), Loop()
+    receiver = Receiver()
     app = web.Application()
     app.router.add_post("/hook", receiver.take)
     app.router.add_post("/v1/chat/completions", receiver.chat)
-    with engine(loop, app) as port:
+    with Loop() as loop, engine(loop, app) as port:
         url = f"http://127.0.0.1:{port}/v1"
         catalog = Catalog(models=tuple(RemoteModel(name=name, url=url) for name in ("m", "fails")))
         with gateway(loop, tmp_path, catalog) as up:
             yield World(receiver, loop, up, port)
-    loop.stop()
 
 
 def test_events_are_signed_and_the_secret_is_shown_once_and_rotated(world):

@@ -40,10 +40,8 @@ def served():
 
     app = web.Application()
     app.router.add_post("/v1/chat/completions", chat)
-    loop = Loop()
-    with engine(loop, app) as port:
+    with Loop() as loop, engine(loop, app) as port:
         yield lambda model: Endpoint(f"http://127.0.0.1:{port}/v1", model, {})
-    loop.stop()
 
 
 async def test_the_table_is_what_was_answered(served):

@@ -157,12 +157,11 @@ def fill(path: Path) -> None:
 
 
 def test_a_full_disk_loses_nothing_and_is_survived(disk: Path, database: str) -> None:
-    loop = Loop()
-    with engine(loop, Engine().app()) as port:
+    with Loop() as loop, engine(loop, Engine().app()) as port:
         catalog = Catalog(models=(RemoteModel(name="m", url=f"http://127.0.0.1:{port}/v1", tokenizer="vllm"),))
         with (
             gateway(loop, disk, catalog, database=database) as up,
-            httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=60) as http,
+            up.client() as http,
         ):
             world = World(http)
             for action in world.actions:
@@ -178,7 +177,6 @@ def test_a_full_disk_loses_nothing_and_is_survived(disk: Path, database: str) ->
             (disk / "filler").unlink()
             for action in world.actions:
                 assert action() is None, "there is room again, and it does not go on"
-    loop.stop()
     assert violations(world.told, asyncio.run(held(database))) == []
 
 

@@ -148,9 +148,9 @@ def test_what_was_acknowledged_is_there_exactly_once(server: Postgres | None, ki
     key = new_key()
     (tmp_path / "hash").write_text("h" * 40)
     (tmp_path / "key").write_text(key)
-    clock, loop = Clock(), Loop()
+    clock = Clock()
     scripted = Engine(clock.on_frame)
-    with exporting(tmp_path / "metrics") as scrape:
+    with Loop() as loop, exporting(tmp_path / "metrics") as scrape:
         with (
             engine(loop, scripted.app()) as engine_port,
             held_port() as one,
@@ -161,7 +161,6 @@ def test_what_was_acknowledged_is_there_exactly_once(server: Postgres | None, ki
             counted_exactly(callers, scripted, loop, scrape)
             deaths = killed_under_load(callers, replicas, server, kills, clock, scrape)
         counters = scrape()
-    loop.stop()
     told, found = callers.told, asyncio.run(held(url))
     turns, ratings = len(told.turns), len(told.ratings)
     print(f"{kills} kills; acknowledged: {turns} of {len(told.tried)} turns and {ratings} ratings")

@@ -203,8 +203,8 @@ class Recorder:
 
 @pytest.fixture
 def recorder() -> Iterator[tuple[Recorder, Run]]:
-    made, loop = Recorder(), Loop()
-    with engine(loop, made.app()) as port:
+    made = Recorder()
+    with Loop() as loop, engine(loop, made.app()) as port:
         environment = {"HEADRACE_URL": f"http://127.0.0.1:{port}", "HEADRACE_API_KEY": "k"}
 
         def run(*arguments: str, status: int = 0) -> Result:
@@ -213,7 +213,6 @@ def recorder() -> Iterator[tuple[Recorder, Run]]:
             return result
 
         yield made, run
-    loop.stop()
 
 
 def test_what_another_version_of_the_stack_does_not_have(recorder: tuple[Recorder, Run]) -> None:

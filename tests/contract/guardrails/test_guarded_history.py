@@ -93,12 +93,10 @@ def model():
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory, model):
-    loop = Loop()
-    with engine(loop, model.app()) as port:
+    with Loop() as loop, engine(loop, model.app()) as port:
         model.url = f"http://127.0.0.1:{port}/v1"
         with gateway(loop, tmp_path_factory.mktemp("stack"), catalog(model.url), retrieval=Retrieval()) as running:
             yield running
-    loop.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -129,14 +129,12 @@ def model():
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory, model):
-    loop = Loop()
-    with engine(loop, model.app()) as port:
+    with Loop() as loop, engine(loop, model.app()) as port:
         url = f"http://127.0.0.1:{port}/v1"
         models = (RemoteModel(name="m", url=url), RemoteModel(name="guard", url=url))
         catalog = Catalog(models=models, assistants=assistants(), guardrails=(SecretsGuardrail(),))
         with gateway(loop, tmp_path_factory.mktemp("stack"), catalog, retrieval=Retrieval()) as running:
             yield running
-    loop.stop()
 
 
 @pytest.fixture(autouse=True)

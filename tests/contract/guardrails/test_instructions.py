@@ -34,8 +34,7 @@ def model() -> Engine:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, model: Engine) -> Iterator[Gateway]:
-    loop = Loop()
-    with engine(loop, model.app()) as port:
+    with Loop() as loop, engine(loop, model.app()) as port:
         url = f"http://127.0.0.1:{port}/v1"
         strict = (InjectionGuardrail(), PiiGuardrail())
         catalog = Catalog(
@@ -50,7 +49,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory, model: Engine) -> Iterator[G
         )
         with gateway(loop, tmp_path_factory.mktemp("stack"), catalog, retrieval=Retrieval()) as running:
             yield running
-    loop.stop()
 
 
 def client(stack: Gateway, user: str, scopes: frozenset[str]) -> Iterator[httpx.Client]:

@@ -9,7 +9,6 @@ import json
 import logging
 import threading
 
-import httpx
 import pytest
 from aiohttp import web
 from prometheus_client import REGISTRY
@@ -85,11 +84,9 @@ def world(tmp_path_factory):
                 Assistant(name="checked", model="m", guardrails=(ClassifierGuardrail(model="slow", on=("output",)),)),
             ),
         )
-        with gateway(loop, tmp_path_factory.mktemp("accounting"), catalog, retrieval=Away()) as up:
-            headers = {"Authorization": f"Bearer {up.key}"}
-            with httpx.Client(base_url=up.url, headers=headers, timeout=60, trust_env=False) as http:
-                world.http, world.up = http, up
-                yield world
+        with gateway(loop, tmp_path_factory.mktemp("accounting"), catalog, retrieval=Away()) as up, up.client() as http:
+            world.http, world.up = http, up
+            yield world
     loop.stop()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import openai
 import pytest
 from sqlalchemy import select
@@ -62,8 +61,8 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    scripted, loop = Engine(), Loop()
-    with engine(loop, scripted.app()) as port:
+    scripted = Engine()
+    with Loop() as loop, engine(loop, scripted.app()) as port:
         url = f"http://127.0.0.1:{port}/v1"
         models = tuple(RemoteModel(name=name, url=url) for name in KINDS)
         assistants = (
@@ -73,14 +72,12 @@ def world(tmp_path_factory):
         catalog = Catalog(
             models=models, aliases=(Alias(name="stable", targets=(Target(model="echo"),)),), assistants=assistants
         )
-        with gateway(loop, tmp_path_factory.mktemp("gateway"), catalog, retrieval=Retrieval()) as up:
-            headers = {"Authorization": f"Bearer {up.key}"}
-            with (
-                openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0) as sdk,
-                httpx.Client(base_url=up.url, headers=headers, timeout=60) as http,
-            ):
-                yield World(up, scripted, sdk, http)
-    loop.stop()
+        with (
+            gateway(loop, tmp_path_factory.mktemp("gateway"), catalog, retrieval=Retrieval()) as up,
+            up.sdk() as sdk,
+            up.client() as http,
+        ):
+            yield World(up, scripted, sdk, http)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import openai
 import pytest
 from aiohttp import web
@@ -152,8 +151,8 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    scripted, loop = Engine(), Loop()
-    with engine(loop, scripted.app()) as port:
+    scripted = Engine()
+    with Loop() as loop, engine(loop, scripted.app()) as port:
         url = f"http://127.0.0.1:{port}/v1"
         models = [RemoteModel(name=name, url=url) for name in MODELS if name != "counted"]
         models.append(RemoteModel(name="counted", url=url, tokenizer="vllm"))
@@ -164,14 +163,12 @@ def world(tmp_path_factory):
         ]
         assistants.append(Assistant(name="reads", model="echo", knowledge=("sea",), refusal="I do not know."))
         catalog = Catalog(models=tuple(models), assistants=tuple(assistants))
-        with gateway(loop, tmp_path_factory.mktemp("gateway"), catalog, retrieval=Retrieval()) as up:
-            headers = {"Authorization": f"Bearer {up.key}"}
-            with (
-                openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0) as sdk,
-                httpx.Client(base_url=up.url, headers=headers, timeout=60) as http,
-            ):
-                yield World(up, scripted, sdk, http)
-    loop.stop()
+        with (
+            gateway(loop, tmp_path_factory.mktemp("gateway"), catalog, retrieval=Retrieval()) as up,
+            up.sdk() as sdk,
+            up.client() as http,
+        ):
+            yield World(up, scripted, sdk, http)
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 
-import httpx
-import openai
 import pytest
 from aiohttp import web
 from hypothesis import given
@@ -180,13 +178,8 @@ def world(tmp_path_factory):
             ),
         )
         folder = tmp_path_factory.mktemp("cost")
-        with gateway(loop, folder, catalog, retrieval=Retrieval()) as up:
-            headers = {"Authorization": f"Bearer {up.key}"}
-            with (
-                openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0) as sdk,
-                httpx.Client(base_url=up.url, headers=headers, timeout=60) as http,
-            ):
-                yield World(up, thinking, sdk, http)
+        with gateway(loop, folder, catalog, retrieval=Retrieval()) as up, up.sdk() as sdk, up.client() as http:
+            yield World(up, thinking, sdk, http)
     loop.stop()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import httpx
 import pytest
 from aiohttp import web
 
@@ -89,7 +88,7 @@ class _Lease:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    replicas, loop = Replicas(), Loop()
+    replicas = Replicas()
     app = web.Application()
     app.router.add_post("/{kind}/chat/completions", replicas.answer)
 
@@ -110,15 +109,14 @@ def world(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("gateway")
     with (
+        Loop() as loop,
         held_port() as closed,
         engine(loop, app) as port,
         gateway(loop, folder, catalog(closed, port), handle_of=lambda name: replicas) as up,
     ):
         replicas.url, replicas.closed = (f"http://127.0.0.1:{each}" for each in (port, closed))
-        headers = {"Authorization": f"Bearer {up.key}"}
-        with httpx.Client(base_url=up.url, headers=headers, timeout=60) as client:
+        with up.client() as client:
             yield client, replicas
-    loop.stop()
 
 
 def ask(world, route, stream, *replicas, **more):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 
-import httpx
 import pytest
 
 from serving.config import Assistant, Catalog, McpTool, React, RemoteModel
@@ -47,10 +46,8 @@ def world(tmp_path_factory):
             ),
             tools=(server, gone),
         )
-        with gateway(loop, tmp_path_factory.mktemp("mcp"), catalog) as up:
-            headers = {"Authorization": f"Bearer {up.key}"}
-            with httpx.Client(base_url=up.url, headers=headers, timeout=60) as http:
-                yield World(model, http, process, up, catalog)
+        with gateway(loop, tmp_path_factory.mktemp("mcp"), catalog) as up, up.client() as http:
+            yield World(model, http, process, up, catalog)
 
 
 def test_a_tool_is_called_in_text(world):

@@ -7,7 +7,6 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
-import httpx
 import pytest
 from aiohttp import web
 
@@ -102,22 +101,19 @@ ASKED = {"model": "hangs", "messages": [{"role": "user", "content": "Hello"}], "
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    loop, scripted = Loop(), Engine()
+    scripted = Engine()
     app = web.Application()
     for path in (CHAT, "/v1/completions"):
         app.router.add_post(path, scripted.answer)
     app.router.add_post("/tokenize", scripted.tokenize)
-    with engine(loop, app, cancels=True) as port:
+    with Loop() as loop, engine(loop, app, cancels=True) as port:
         kinds = {"hangs": None, "llamacpp": "llamacpp", "vllm": "vllm", "one": None}
         url = f"http://127.0.0.1:{port}/v1"
         models = tuple(RemoteModel(name=n, url=url, tokenizer=t, price=PRICE) for n, t in kinds.items())
         assistants = (Assistant(name="learns", model="vllm", memory=FactsMemory(), guardrails=()),)
         catalog = Catalog(models=models, assistants=assistants)
-        with gateway(loop, tmp_path_factory.mktemp("metering"), catalog) as up:
-            headers = {"Authorization": f"Bearer {up.key}"}
-            with httpx.Client(base_url=f"{up.url}/v1", headers=headers, trust_env=False, timeout=60) as http:
-                yield World(up, scripted, http)
-    loop.stop()
+        with gateway(loop, tmp_path_factory.mktemp("metering"), catalog) as up, up.client("/v1") as http:
+            yield World(up, scripted, http)
 
 
 def test_who_hangs_up_is_counted_once(world):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 
-import httpx
 import pytest
 from aiohttp import web
 
@@ -91,10 +90,10 @@ KINDS += [f"status-{code}" for code in (400, 401, 404, 429, 500, 503)]
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gateway")
     (folder / "upstream").write_text(PLANTED)
-    upstream, loop = Upstream(), Loop()
+    upstream = Upstream()
     app = web.Application()
     app.router.add_post("/v1/chat/completions", upstream.chat)
-    with held_port() as closed, engine(loop, app) as port:
+    with Loop() as loop, held_port() as closed, engine(loop, app) as port:
         models = tuple(
             RemoteModel(
                 name=kind,
@@ -110,11 +109,8 @@ def world(tmp_path_factory):
             aliases=(Alias(name="stable", targets=(Target(model="good"),)),),
             assistants=(Assistant(name="brief", model="stable", prompt="Be brief.", max_tokens=7),),
         )
-        with gateway(loop, folder, catalog, limits=Limits(in_flight=4, queue=0)) as up:
-            headers = {"Authorization": f"Bearer {up.key}"}
-            with httpx.Client(base_url=up.url, headers=headers, timeout=60) as client:
-                yield client, upstream, up.services
-    loop.stop()
+        with gateway(loop, folder, catalog, limits=Limits(in_flight=4, queue=0)) as up, up.client() as client:
+            yield client, upstream, up.services
 
 
 def ask(client, model, **options):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import httpx
 import openai
 import pytest
 from openai.types.responses import Response
@@ -78,17 +77,15 @@ def thoughts(response):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    loop, scripted = Loop(), Engine()
-    with engine(loop, scripted.app()) as port:
+    scripted = Engine()
+    with Loop() as loop, engine(loop, scripted.app()) as port:
         models = catalog(f"http://127.0.0.1:{port}/v1")
-        with gateway(loop, tmp_path_factory.mktemp("responses"), models, retrieval=Retrieval()) as up:
-            headers = {"Authorization": f"Bearer {up.key}"}
-            with (
-                openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0) as sdk,
-                httpx.Client(base_url=up.url, headers=headers, timeout=60) as http,
-            ):
-                yield World(up, scripted, sdk, http)
-    loop.stop()
+        with (
+            gateway(loop, tmp_path_factory.mktemp("responses"), models, retrieval=Retrieval()) as up,
+            up.sdk() as sdk,
+            up.client() as http,
+        ):
+            yield World(up, scripted, sdk, http)
 
 
 both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

@@ -6,9 +6,7 @@ import asyncio
 import json
 import threading
 
-import httpx
 import numpy as np
-import openai
 import pytest
 from aiohttp import web
 
@@ -152,16 +150,12 @@ def catalog(url):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    loop, scripted = Loop(), Engine()
-    with engine(loop, scripted.app()) as port:
+    scripted = Engine()
+    with Loop() as loop, engine(loop, scripted.app()) as port:
         models = catalog(f"http://127.0.0.1:{port}/v1")
-        with gateway(loop, tmp_path_factory.mktemp("strategies"), models, retrieval=Retrieval()) as up:
-            headers = {"Authorization": f"Bearer {up.key}"}
-            sdk = openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0)
-            with httpx.Client(base_url=up.url, headers=headers, timeout=60) as http:
-                yield World(up, scripted, sdk, http)
-            sdk.close()
-    loop.stop()
+        folder = tmp_path_factory.mktemp("strategies")
+        with gateway(loop, folder, models, retrieval=Retrieval()) as up, up.sdk() as sdk, up.client() as http:
+            yield World(up, scripted, sdk, http)
 
 
 def test_a_request_chooses_its_strategy(world):

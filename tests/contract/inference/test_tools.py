@@ -9,7 +9,6 @@ import time
 from dataclasses import replace
 from functools import partial
 
-import httpx
 import pytest
 from aiohttp import web
 
@@ -121,8 +120,8 @@ def world(patient, tmp_path_factory):
     with sqlite3.connect(folder / "rivers.db") as connection:
         connection.executescript("CREATE TABLE rivers (name TEXT); INSERT INTO rivers VALUES ('Aare')")
     connection.close()
-    loop, outside = Loop(), Outside()
-    with engine(loop, outside.app()) as port:
+    outside = Outside()
+    with Loop() as loop, engine(loop, outside.app()) as port:
         url = f"http://127.0.0.1:{port}/tickets"
         http = HttpTool(
             name="tickets",
@@ -155,11 +154,8 @@ def world(patient, tmp_path_factory):
             assistants=assistants,
             tools=(http, careful, free, sql, lost),
         )
-        with gateway(loop, folder, catalog, retrieval=Retrieval()) as up:
-            headers = {"Authorization": f"Bearer {up.key}"}
-            with httpx.Client(base_url=up.url, headers=headers, timeout=60) as client:
-                yield World(up, outside, client, url, catalog, folder)
-    loop.stop()
+        with gateway(loop, folder, catalog, retrieval=Retrieval()) as up, up.client() as client:
+            yield World(up, outside, client, url, catalog, folder)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
-import httpx
 import pytest
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -68,8 +67,7 @@ class World(Model):
 @contextmanager
 def asking(folder, world, **tracing):
     """Yields a client of a gateway whose spans have all been sent, or lost, once it has ended."""
-    loop = Loop()
-    with engine(loop, world.app()) as port:
+    with Loop() as loop, engine(loop, world.app()) as port:
         url = f"http://127.0.0.1:{port}/v1"
         catalog = Catalog(
             models=(RemoteModel(name="clever", url=url), RemoteModel(name="gone", url="http://127.0.0.1:9/v1")),
@@ -81,11 +79,8 @@ def asking(folder, world, **tracing):
             ),
         )
         settings = Tracing(**{"endpoint": f"{url}/traces"} | tracing)
-        with gateway(loop, folder, catalog, retrieval=Retrieval(), tracing=settings) as up:
-            headers = {"Authorization": f"Bearer {up.key}"}
-            with httpx.Client(base_url=f"{up.url}/v1", headers=headers, timeout=60, trust_env=False) as http:
-                yield http
-    loop.stop()
+        with gateway(loop, folder, catalog, retrieval=Retrieval(), tracing=settings) as up, up.client("/v1") as http:
+            yield http
 
 
 def ask(http, model="clever", headers=None, **more):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import httpx
 import pytest
 from aiohttp import web
 
@@ -100,10 +99,11 @@ def world(tmp_path_factory):
                 Assistant(name="curt", model="bare", knowledge=("docs",), small_talk="", refusal="I do not know."),
             ),
         )
-        with gateway(loop, tmp_path_factory.mktemp("unsupported"), catalog, retrieval=retrieval) as up:
-            headers = {"Authorization": f"Bearer {up.key}"}
-            with httpx.Client(base_url=up.url, headers=headers, timeout=60) as http:
-                yield World(up, scripted, retrieval, http)
+        with (
+            gateway(loop, tmp_path_factory.mktemp("unsupported"), catalog, retrieval=retrieval) as up,
+            up.client() as http,
+        ):
+            yield World(up, scripted, retrieval, http)
     loop.stop()
 
 

@@ -72,14 +72,12 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gateway]:
     """The API in this process, over a real store and before a scripted engine."""
     postgres: Postgres | None = request.getfixturevalue("postgres") if request.param == "postgresql" else None
     database = postgres.database() if postgres is not None else None
-    loop = Loop()
-    with engine(loop, Engine().app()) as port:
+    with Loop() as loop, engine(loop, Engine().app()) as port:
         model = RemoteModel(name="m", url=f"http://127.0.0.1:{port}/v1", tokenizer="vllm")
         assistant = Assistant(name="knows", model="m", memory=FactsMemory())
         catalog = Catalog(models=(model,), assistants=(assistant,))
         with gateway(loop, tmp_path, catalog, retrieval=Retrieval(), database=database) as up:
             yield up
-    loop.stop()
 
 
 def aimed(case: Any) -> None:

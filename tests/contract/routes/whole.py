@@ -109,11 +109,12 @@ def catalog(ticker: str) -> Catalog:
 @contextmanager
 def serving(folder: Path, provider: str, *, prompt_cache: PromptCache = "tenant") -> Iterator[Gateway]:
     """Serves all routes, single sign-on included, whose identity provider is at that URL."""
-    loop, retrieval = Loop(), Retrieval()
+    retrieval = Retrieval()
     small = Leases(LlamaCppReplica(SMALL, "127.0.0.1"))
     issuer = Issuer(name="main", issuer=provider, client_id="public", tenant="default")
     oidc = Oidc(url="http://127.0.0.1", issuers=(issuer,))
     with (
+        Loop() as loop,
         ticking() as ticker,
         gateway(
             loop,
@@ -130,7 +131,6 @@ def serving(folder: Path, provider: str, *, prompt_cache: PromptCache = "tenant"
         know(up)
         yield up
         loop.do(retrieval.replica._database.close())
-    loop.stop()
 
 
 def know(up: Gateway) -> None:

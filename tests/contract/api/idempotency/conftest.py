@@ -13,9 +13,9 @@ from tests.contract.running import Loop, engine, gateway
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    scripted, loop = Engine(), Loop()
+    scripted = Engine()
     folder = tmp_path_factory.mktemp("gateway")
-    with engine(loop, scripted.app()) as port:
+    with Loop() as loop, engine(loop, scripted.app()) as port:
         url = f"http://127.0.0.1:{port}/v1"
         assistants = (
             Assistant(name="reads", model="echo", knowledge=("sea",), refusal="I do not know."),
@@ -31,4 +31,3 @@ def world(tmp_path_factory):
             httpx.Client(headers={"Authorization": f"Bearer {other.key}"}, timeout=60) as http,
         ):
             yield World(up, other, scripted, http)
-    loop.stop()

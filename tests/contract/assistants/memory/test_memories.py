@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import httpx
 import pytest
 from aiohttp import web
 
@@ -71,8 +70,8 @@ class World:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    scripted, loop = Engine(), Loop()
-    with engine(loop, scripted.app()) as port:
+    scripted = Engine()
+    with Loop() as loop, engine(loop, scripted.app()) as port:
         model = RemoteModel(name="m", url=f"http://127.0.0.1:{port}/v1", tokenizer="vllm")
         assistants = (
             Assistant(name="knows", model="m", prompt="Be brief.", memory=FactsMemory(tokens=60, limit=5, turns=1)),
@@ -82,10 +81,9 @@ def served(tmp_path_factory):
         catalog = Catalog(models=(model,), assistants=assistants)
         with (
             gateway(loop, tmp_path_factory.mktemp("gateway"), catalog) as up,
-            httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=60) as http,
+            up.client() as http,
         ):
             yield World(up, scripted, http)
-    loop.stop()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import httpx
 import pytest
 from aiohttp import web
 from ray.exceptions import RayError
@@ -93,7 +92,7 @@ def world(tmp_path_factory):
         catalog = Catalog(models=(model,), assistants=tuple(assistants))
         with (
             gateway(loop, tmp_path_factory.mktemp("gateway"), catalog, retrieval=retrieval) as up,
-            httpx.Client(base_url=up.url, headers={"Authorization": f"Bearer {up.key}"}, timeout=60) as http,
+            up.client() as http,
         ):
             up.services.jobs._backoff_s = 0.01
             yield World(up, scripted, retrieval, http)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 
-import httpx
-import openai
 import pytest
 from aiohttp import web
 from sqlalchemy import select
@@ -85,8 +83,8 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    scripted, loop = Engine(), Loop()
-    with engine(loop, scripted.app()) as port:
+    scripted = Engine()
+    with Loop() as loop, engine(loop, scripted.app()) as port:
         model = RemoteModel(name="m", url=f"http://127.0.0.1:{port}/v1", tokenizer="vllm")
         kinds = {"tells": SummaryMemory(summary_tokens=64), "window": SummaryWindowMemory(tokens=60, summary_tokens=64)}
         assistants = [
@@ -95,13 +93,8 @@ def world(tmp_path_factory):
         catalog = Catalog(models=(model,), assistants=tuple(assistants))
         with gateway(loop, tmp_path_factory.mktemp("gateway"), catalog) as up:
             up.services.jobs._backoff_s = 0.01
-            headers = {"Authorization": f"Bearer {up.key}"}
-            with (
-                openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0) as sdk,
-                httpx.Client(base_url=up.url, headers=headers, timeout=60) as http,
-            ):
+            with up.sdk() as sdk, up.client() as http:
                 yield World(up, scripted, sdk, http)
-    loop.stop()
 
 
 @pytest.fixture

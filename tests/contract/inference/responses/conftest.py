@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import httpx
-import openai
 import pytest
 
 from serving.config import Assistant, BufferMemory, Catalog, Limits, NoMemory, RemoteModel
@@ -13,8 +11,8 @@ from tests.contract.running import Loop, engine, gateway
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    scripted, loop = Engine(), Loop()
-    with engine(loop, scripted.app()) as port:
+    scripted = Engine()
+    with Loop() as loop, engine(loop, scripted.app()) as port:
         url = f"http://127.0.0.1:{port}/v1"
         models = [RemoteModel(name=name, url=url, prompt_cache="own") for name in MODELS]
         models.append(RemoteModel(name="counts", url=url, model="echo", tokenizer="vllm"))
@@ -29,11 +27,9 @@ def world(tmp_path_factory):
         catalog = Catalog(models=tuple(models), assistants=tuple(assistants))
         limits = Limits(messages=30, characters=10_000)
         folder = tmp_path_factory.mktemp("gateway")
-        with gateway(loop, folder, catalog, limits=limits, retrieval=Retrieval()) as up:
-            headers = {"Authorization": f"Bearer {up.key}"}
-            with (
-                openai.OpenAI(base_url=f"{up.url}/v1", api_key=up.key, max_retries=0) as sdk,
-                httpx.Client(base_url=up.url, headers=headers, timeout=60) as http,
-            ):
-                yield World(up, scripted, sdk, http)
-    loop.stop()
+        with (
+            gateway(loop, folder, catalog, limits=limits, retrieval=Retrieval()) as up,
+            up.sdk() as sdk,
+            up.client() as http,
+        ):
+            yield World(up, scripted, sdk, http)
