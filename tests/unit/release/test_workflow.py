@@ -1,4 +1,4 @@
-"""The workflow of a release: what it takes is pinned, each job may do what it must, and what it calls is there."""
+"""The workflows: actions are pinned, jobs have the least permissions, and a release publishes only what was tested."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import yaml
 from tools.images.build import RECIPES
 
 ROOT = Path(__file__).parents[3]
-TEXT = (ROOT / ".github/workflows/release.yml").read_text()
+WORKFLOWS = {path.name: path.read_text() for path in (ROOT / ".github/workflows").glob("*.yml")}
+TEXT = WORKFLOWS["release.yml"]
 WORKFLOW = yaml.safe_load(TEXT)
 JOBS = WORKFLOW["jobs"]
-STEPS = [(name, step) for name, job in JOBS.items() for step in job["steps"]]
 PUBLISHES = {"contents": "read", "packages": "write", "id-token": "write", "attestations": "write"}
 
 
-def test_only_tags_of_versions_start_it():
+def test_only_version_tags_start_a_release():
     assert WORKFLOW[True] == {"push": {"tags": ["v*"]}}  # YAML 1.1 reads `on` as true
 
 
-def test_each_job_may_do_what_it_must_and_no_more():
+def test_jobs_have_the_least_permissions():
     assert WORKFLOW["permissions"] == {}
     assert {name: job["permissions"] for name, job in JOBS.items()} == {
         "check": {"contents": "read"},
@@ -39,35 +39,50 @@ def test_nothing_is_published_before_the_tests_have_passed():
     assert {"image", "chart"} < set(JOBS["release"]["needs"])
 
 
-def test_actions_are_pinned_by_their_commits():
-    used = re.findall(r"uses: (.+)", TEXT)
+@pytest.mark.parametrize("text", WORKFLOWS.values(), ids=WORKFLOWS)
+def test_actions_are_pinned_to_commits(text):
+    used = re.findall(r"uses: (.+)", text)
     assert used
     assert [each for each in used if not re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each)] == []
+
+
+def test_an_action_has_the_same_version_in_all_workflows():
+    used = set(re.findall(r"uses: (.+)@(.+)", "\n".join(WORKFLOWS.values())))
+    assert len(used) == len({action for action, _ in used})
+
+
+def test_a_release_uses_no_cache():
     assert "actions/cache" not in TEXT
+    assert "cache: true" not in TEXT
 
 
-def test_checkouts_keep_no_token():
-    checkouts = [step for _, step in STEPS if step.get("uses", "").startswith("actions/checkout@")]
-    assert len(checkouts) == len(JOBS)
+@pytest.mark.parametrize("text", WORKFLOWS.values(), ids=WORKFLOWS)
+def test_checkouts_do_not_persist_the_token(text):
+    jobs = yaml.safe_load(text)["jobs"]
+    steps = [step for job in jobs.values() for step in job["steps"]]
+    checkouts = [step for step in steps if step.get("uses", "").startswith("actions/checkout@")]
+    assert len(checkouts) == len(jobs)
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
 
 
-def test_scripts_are_given_what_is_not_theirs_by_the_environment():
-    """What GitHub writes into a script is code there."""
-    assert [step["run"] for _, step in STEPS if "${{" in step.get("run", "")] == []
+@pytest.mark.parametrize("text", WORKFLOWS.values(), ids=WORKFLOWS)
+def test_scripts_contain_no_expressions(text):
+    """GitHub pastes the value of an expression into a script, where it would run as code; the environment is safe."""
+    steps = [step for job in yaml.safe_load(text)["jobs"].values() for step in job["steps"]]
+    assert [step["run"] for step in steps if "${{" in step.get("run", "")] == []
 
 
-def test_all_images_that_are_built_without_a_registry_are_published():
+def test_every_image_is_published():
     assert sorted(JOBS["image"]["strategy"]["matrix"]["image"]) == sorted(RECIPES)
 
 
-def test_the_tests_are_those_of_ci():
+def test_a_release_runs_the_tests_of_ci():
     ci = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
     assert JOBS["test"]["steps"][-1] == ci["jobs"]["whole"]["steps"][-1]
 
 
 @pytest.mark.parametrize("job", ["image", "chart"])
-def test_what_is_pushed_is_signed_by_its_digest_and_has_its_provenance(job):
+def test_pushed_artifacts_are_signed_and_attested_by_digest(job):
     steps = JOBS[job]["steps"]
     (push,) = (i for i, step in enumerate(steps) if step.get("id") == "push")
     (sign,) = (i for i, step in enumerate(steps) if "sign --yes" in step.get("run", ""))
