@@ -28,7 +28,7 @@ OBJECTIVES = re.compile(r"Budget(Slow)?Burn$")  # their pages are test_objective
 PAGES = {p.stem: p.read_text() for p in sorted(RUNBOOKS.glob("*.md")) if not OBJECTIVES.search(p.stem)}
 DAY = (ROOT / "docs" / "how-to" / "operate.md").read_text()
 """The page that goes through a day with a stack, which leads to runbooks."""
-SECTIONS = ["What it means", "Likely causes", "Commands", "What to do", "How to see that it is over"]
+SECTIONS = ["What it means", "Likely causes", "Commands", "What to do", "How to verify recovery"]
 NAMES = {dashboard.name for dashboard in DASHBOARDS}
 KUBECTL = {
     *("apply", "cordon", "create", "debug", "delete", "describe", "drain", "exec", "get", "logs", "patch", "top"),
