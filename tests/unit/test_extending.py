@@ -417,3 +417,11 @@ def test_the_page_names_files_that_exist_and_what_is_in_them() -> None:
 def test_a_change_touches_few_files() -> None:
     files = {thing: set(re.findall(r"`([\w.-]+/[\w./<>-]*)`", " ".join(cells))) for thing, *cells in rows()}
     assert {thing: len(found) for thing, found in files.items() if not 1 <= len(found) <= 5} == {}
+
+
+def test_the_page_names_every_module_that_answers_429_for_load() -> None:
+    named = set(re.findall(r"`(serving/[\w./]+)`", " ".join(cell for row in rows() for cell in row)))
+    modules = [
+        path for path in (ROOT / "serving").rglob("*.py") if re.search(r"(raise|return) too_many\(", path.read_text())
+    ]
+    assert {str(path.relative_to(ROOT)) for path in modules} <= named
