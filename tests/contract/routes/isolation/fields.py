@@ -1,0 +1,184 @@
+"""What a random request to each route says, and which ids it names."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from serving.api.operations import Operation
+from tests.contract.routes.isolation.world import EVERYBODYS, MAKES, User
+
+
+class Draw(random.Random):
+    def flip(self) -> bool:
+        return self.random() < 0.5
+
+
+def says(word: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": f"I say {word}"}]
+
+
+def attaches(file: str, word: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": [{"type": "file", "file": {"file_id": file}}, {"type": "text", "text": word}]}]
+
+
+Fields = Callable[[dict[str, str]], dict[str, Any]]
+
+
+def fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], Fields]:
+    """Returns the kinds of ids that a request names in its body or query, by place, and what it says with them."""
+    kinds, fields = _fields_of(op, user, draw)
+    place = {"/v1/memories": "assistant"}.get(op.path, "model")
+    if op.method != "POST" or op.path not in NAMING or draw.flip():
+        return kinds, fields
+    # Anything that is called by a name, whoever may call it.
+    own = op.path in ASKING and draw.flip()
+    return kinds | {
+        place: "own assistant" if own else "model"
+    }, lambda ids: fields({k: v for k, v in ids.items() if k != place}) | {place: ids[place]}
+
+
+NAMING = {
+    f"/v1/{name}"
+    for name in ("chat/completions", "responses", "responses/input_tokens", "completions", "embeddings", "memories")
+}
+"""Routes whose bodies name a model or an assistant."""
+
+ASKING = {f"/v1/{name}" for name in ("chat/completions", "responses", "responses/input_tokens")}
+"""Those of them that an assistant answers."""
+
+
+def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], Fields]:
+    own, shared = user.own, user.shared
+    route = f"{op.method} {op.path}"
+    stream = draw.flip()
+    if route == "POST /v1/chat/completions":
+        base = {
+            "model": draw.choice(EVERYBODYS),
+            "messages": says(own),
+            "store": True,
+            "stream": stream,
+            "metadata": {"w": own},
+        }
+        place = draw.choice(["", "conversation", "knowledge", "file"])
+        if place == "knowledge":
+            return {place: "vector store"}, lambda ids: base | {place: {"vector_store_ids": [ids[place]]}}
+        if place == "file":
+            return {place: "file"}, lambda ids: base | {"messages": attaches(ids[place], own)}
+        return ({place: "conversation"} if place else {}), lambda ids: base | ids
+    if route in ("POST /v1/responses", "POST /v1/responses/input_tokens"):
+        base = {"model": draw.choice(EVERYBODYS), "input": f"I say {own}", "metadata": {"w": own}}
+        if op.path == "/v1/responses":
+            base |= {"stream": stream, "background": draw.flip()}
+        else:
+            del base["metadata"]
+        place = draw.choice(["", "previous_response_id", "conversation", "tools"])
+        if not place:
+            return {}, lambda ids: base
+        if place == "tools":
+            search = {"type": "file_search"}
+            return (
+                {place: "vector store"},
+                lambda ids: (
+                    base
+                    | {place: [search | {"vector_store_ids": [ids[place]]}], "include": ["file_search_call.results"]}
+                ),
+            )
+        return {
+            place: "response" if place.startswith("previous") else "conversation"
+        }, lambda ids: base | {place: ids[place]}
+    if route == "POST /v1/batches":
+        base = {"endpoint": "/v1/chat/completions", "completion_window": "24h", "metadata": {"w": own}}
+        return {"input_file_id": "file"}, lambda ids: base | ids
+    if route == "POST /v1/assistants":
+        name = f"a{draw.randrange(10**9)}"
+        base = {"name": name, "model": "m", "instructions": shared}
+        if draw.flip():
+            base["access"] = {"groups": ["g"]}
+        if draw.flip():
+            return {"store": "vector store"}, lambda ids: base | {"vector_store_ids": [ids["store"]]}
+        return {}, lambda ids: base
+    if route == "POST /v1/feedback":
+        said = {"comment": own, "tags": [own], "thumb": "up"}
+        type, kind = draw.choice([("response", "completion"), ("message", "item"), ("session", "conversation")])
+        if kind == "completion" and draw.flip():
+            return (
+                {"target": kind, "rejected": kind},
+                lambda ids: (
+                    said
+                    | {
+                        "target": {"type": type, "id": ids["target"]},
+                        "rejected": ids["rejected"],
+                    }
+                ),
+            )
+        return {"target": kind}, lambda ids: said | {"target": {"type": type, "id": ids["target"]}}
+    if route == "POST /v1/files":
+        form = {"purpose": draw.choice(["assistants", "batch"]), "text": shared}
+        if draw.flip():
+            return {}, lambda ids: form | {"access": '{"groups": ["g"]}'}
+        return {}, lambda ids: form if stream else {"purpose": "assistants", "text": own, "access": "{}"}
+    if route == "POST /v1/vector_stores":
+        accesses: list[tuple[str, dict[str, Any]]] = [
+            (own, {"access": {}}),
+            (shared, {}),
+            (shared, {"access": {"groups": ["g"]}}),
+        ]
+        word, access = draw.choice(accesses)
+        base = {"name": word, "metadata": {"w": word}} | access
+        return ({"file": "file"}, lambda ids: base | {"file_ids": [ids["file"]]}) if stream else ({}, lambda ids: base)
+    if route == "POST /v1/vector_stores/{store_id}/files":
+        return {"file": "file"}, lambda ids: {"file_id": ids["file"], "attributes": {"w": shared}}
+    if route in ("POST /v1/admin/users", "POST /v1/admin/tenants"):
+        name = f"made{draw.randint(0, 10**6)}{user.tenant}"
+        return {}, lambda ids: {"id": name} | ({"groups": [shared]} if op.path.endswith("users") else {"name": shared})
+    if route == "DELETE /v1/admin/quotas":
+        return {"quota_id": "quota"}, lambda ids: {"quota_id": ids["quota_id"]}
+    if op.method == "GET":
+        names = {parameter.name for parameter in op.query}
+        kinds = {}
+        if "after" in names and op.path != "/v1/admin/audit" and draw.flip():
+            kinds["after"] = KIND_OF_LIST.get(op.path, "item")
+        if "target" in names and draw.flip():
+            kinds["target"] = draw.choice(["completion", "conversation", "item"])
+        if "model" in names and draw.flip():
+            kinds["model"] = "model"
+        return kinds, lambda ids: {name: ids[name] for name in kinds}
+    said = SAID.get(route)
+    assert said is not None or op.body is None, f"say in SAID what a request to {route} can be"
+    made = said(own, shared) if said is not None else {}
+    return {}, lambda ids: made
+
+
+KIND_OF_LIST = {path: kind for path, kind in MAKES.items() if kind != "item"}
+
+SAID: dict[str, Callable[[str, str], dict[str, Any]]] = {
+    "POST /v1/chat/completions/{completion_id}": lambda own, shared: {"metadata": {"w": own}},
+    "POST /v1/completions": lambda own, shared: {"model": "m", "prompt": own},
+    "POST /v1/embeddings": lambda own, shared: {"model": "all-minilm-l6-v2", "input": own},
+    "POST /v1/vector_stores/{store_id}": lambda own, shared: {"name": shared, "metadata": {"w": shared}},
+    "POST /v1/vector_stores/{store_id}/files/{file_id}": lambda own, shared: {"attributes": {"w": shared}},
+    "POST /v1/vector_stores/{store_id}/search": lambda own, shared: {"query": own},
+    "POST /v1/conversations": lambda own, shared: {"metadata": {"w": own}, "items": says(own)},
+    "POST /v1/conversations/{conversation_id}": lambda own, shared: {"metadata": {"w": own}},
+    "POST /v1/conversations/{conversation_id}/items": lambda own, shared: {"items": says(own)},
+    "POST /v1/assistants/{assistant_id}": lambda own, shared: {"version": 1},
+    "POST /v1/assistants/{assistant_id}/versions": lambda own, shared: {"model": "m", "instructions": shared},
+    "POST /v1/memories": lambda own, shared: {"assistant": "facts", "text": own},
+    "POST /v1/memories/{memory_id}": lambda own, shared: {"text": f"{own} still"},
+    "POST /v1/admin/tenants/{tenant_id}": lambda own, shared: {"name": shared},
+    "POST /v1/admin/users/{user_id}": lambda own, shared: {"groups": [shared]},
+    "POST /v1/admin/keys": lambda own, shared: {"user": "u0", "name": shared},
+    "POST /v1/admin/webhooks": lambda own, shared: {
+        "url": f"https://{shared}.example/",
+        "events": ["response.completed"],
+    },
+    "POST /v1/admin/webhooks/{webhook_id}/rotate": lambda own, shared: {"overlap_s": 0},
+    "POST /v1/admin/keys/{key_id}/rotate": lambda own, shared: {"overlap_s": 0},
+    "PUT /v1/admin/quotas": lambda own, shared: {
+        "quotas": [{"subject": "user", "id": "u0", "window": "day", "measure": "requests", "limit": 10**9}]
+    },
+    "POST /v1/admin/erasures": lambda own, shared: {"user": "u0", "dry_run": True},
+}
+"""What is said to other routes, with the word of the user's own and that of its tenant."""
