@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     strategies.arguments(commands.add_parser("strategies", help="accuracy, time and cost of reasoning strategies"))
     sandbox.arguments(commands.add_parser("sandbox", help="time and memory of programs in the sandbox"))
     recall.arguments(commands.add_parser("recall", help="cost of a conversation's memory as it grows"))
-    batch.arguments(commands.add_parser("batch", help="a batch, and requests that are asked while it runs"))
+    batch.arguments(commands.add_parser("batch", help="effect of a batch on interactive requests"))
     commands.add_parser("start", help="time and memory of `make up`, first and second time")
     names = sorted(p.stem for p in RETRIEVAL.glob("*.py") if not p.stem.startswith("_"))
     retrieval = commands.add_parser("retrieval", help=f"quality and speed of search: {', '.join(names)}")

@@ -1,8 +1,8 @@
-"""`python -m bench batch [--lines N] [--requests N]`: a batch, and requests whose callers wait while it runs.
+"""`python -m bench batch [--lines N] [--requests N]`: effect of a batch on other requests, and its throughput.
 
-Over the model `smollm2` of the bench stack: the time to the first token of streamed requests alone and beside a batch,
-and the lines per second of a batch alone beside requests per second of as many clients, which have the engine to
-themselves.
+With the model `smollm2` of the bench stack, it measures the time to first token of streamed requests with and without a
+batch in the background, and compares a batch's lines per second with the requests per second of as many clients that
+have the engine to themselves.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from bench.stack import Stack, ensure_up
 MODEL = "smollm2"
 TOKENS = 32
 PLACES = 8
-"""Lines that a gateway works on at once, by default; the clients that are compared are as many."""
+"""Default number of batch lines that a gateway processes at once, and the number of clients in the comparison."""
 
 RATIO = 1.2
 SHARE = 0.9
 
 
 def document(n: int) -> dict[str, object]:
-    """Returns a request, which no other one is like: nothing of it was read before."""
+    """Returns a request unlike any other, so that no prompt cache contains it."""
     return {"messages": [{"role": "user", "content": f"Say {n} words about locks."}], "max_tokens": TOKENS}
 
 
 def begin(client: openai.OpenAI, lines: int) -> str:
-    """Begins a batch, and returns its id once lines are being answered."""
+    """Starts a batch, and returns its id once the first line is answered."""
     url: Literal["/v1/chat/completions"] = "/v1/chat/completions"
-    asked = [
+    requests = [
         {"custom_id": str(n), "method": "POST", "url": url, "body": {"model": MODEL} | document(n)}
         for n in range(lines)
     ]
-    text = "\n".join(json.dumps(line) for line in asked).encode()
+    text = "\n".join(json.dumps(line) for line in requests).encode()
     file = client.files.create(file=("bench.jsonl", text), purpose="batch")
     id = client.batches.create(input_file_id=file.id, endpoint=url, completion_window="24h").id
     while (batch := client.batches.retrieve(id)).request_counts is None or not batch.request_counts.completed:
@@ -51,13 +51,13 @@ def begin(client: openai.OpenAI, lines: int) -> str:
 
 
 def completed(client: openai.OpenAI, id: str) -> int:
-    """Returns how many lines of a batch were answered."""
+    """Returns the number of answered lines of a batch."""
     counts = client.batches.retrieve(id).request_counts
     return counts.completed if counts is not None else 0
 
 
 def measure(stack: Stack, lines: int, requests: int) -> None:
-    """Measures both, and writes the results."""
+    """Measures latency and throughput, and writes the results."""
     facts = machine.facts()
     target = stack.target(MODEL)
     client = openai.OpenAI(base_url=f"{stack.url}/v1", api_key=stack.key)
@@ -66,7 +66,7 @@ def measure(stack: Stack, lines: int, requests: int) -> None:
         documents = [document(first + n) for n in range(requests)]
         return asyncio.run(load.run(target, documents, clients=clients, requests=requests))
 
-    ask(1, 1_000_000)  # the engine is warm
+    ask(1, 1_000_000)  # warm up the engine
     alone = ask(1, 2_000_000)
     engine = ask(PLACES, 3_000_000)
     id = begin(client, lines)
@@ -75,7 +75,7 @@ def measure(stack: Stack, lines: int, requests: int) -> None:
     rate = (completed(client, id) - before) / (time.perf_counter() - began)
     beside = ask(1, 4_000_000)
     if client.batches.retrieve(id).status != "in_progress":
-        raise BenchError("the batch ended before the requests: give more --lines")
+        raise BenchError("the batch ended before the requests; increase --lines")
     client.batches.cancel(id)
     times = [load.quantile(sorted(s.first_token for s in each.streams), 0.95) for each in (alone, beside)]
     ratio, share = times[1] / times[0], rate / engine.streams_per_second
@@ -101,6 +101,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Measures on the bench stack."""
+    """Runs the benchmark on the bench stack."""
     with ensure_up() as stack:
         measure(stack, options.lines, options.requests)

@@ -2,10 +2,10 @@
 
     python -m bench retrieval answers [--half tuning|held-out] [--show]
 
-The assistant `docs` of Pulumi.local.yaml reads README.md and docs/ through the library's own parser, chunker, embedder
-and index, and quotes them. questions.jsonl has the questions; each belongs to a half, by the page that answers it.
-Settings are chosen on the tuning half alone. Of the held-out half nothing but the figures is printed, so that nobody
-comes to know its questions one by one.
+The assistant `docs` of Pulumi.local.yaml answers with quotes from README.md and docs/, which are indexed by the
+product's own parser, chunker, embedder and index. The questions are in questions.jsonl; the page that answers a
+question decides to which half it belongs. Settings are tuned on the half `tuning` only. For the half `held-out` only
+the figures are printed, so that nobody tunes settings to its questions.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SMALL_TALK, UNANSWERABLE = "small talk", "unanswerable"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, asked after those `before` it; `pages` answer it, and a right answer holds one of `answers`."""
+    """A question that follows those in `before`. `pages` answer it; a correct answer contains one of `answers`."""
 
     kind: str
     half: str
@@ -62,7 +62,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the assistant says; `found` are the best passages of the search, however bad."""
+    """The assistant's answer; `found` are the best passages of the search, even if their scores are low."""
 
     question: Question
     text: str
@@ -123,7 +123,7 @@ class Documentation:
 
 
 def plain(text: str) -> str:
-    """Returns a text without what Markdown marks code and stress with, and with single spaces."""
+    """Returns a text without Markdown's marks for code and emphasis, and with single spaces."""
     return " ".join(text.replace("`", "").replace("**", "").split())
 
 
@@ -140,7 +140,7 @@ def default_assistant() -> Assistant:
 
 
 def unsupported(answer: Answer, texts: dict[str, str]) -> int:
-    """Returns how many quotes of an answer stand on no page word for word."""
+    """Returns how many quotes of an answer are not literally on their page."""
     return sum(plain(c.quote) not in texts[c.file_name] for c in answer.attribution.citations)
 
 
@@ -148,7 +148,7 @@ def report(answers: Sequence[Answer]) -> str:
     """Returns the figures as tables in Markdown."""
     embedded = {name: plain(parse((CHECKOUT / name).read_bytes(), name).text) for name in pages()}
     lines = [
-        "| kind | questions | page first | page in three | answer first | answer in three | answered rightly "
+        "| kind | questions | page first | page in three | answer first | answer in three | answered correctly "
         "| refused by mistake |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
@@ -168,17 +168,17 @@ def report(answers: Sequence[Answer]) -> str:
     off = [a for a in answers if a.question.kind == UNANSWERABLE]
     lines += [
         "",
-        f"- small talk answered kindly: {sum(a.courteous for a in talk)} of {len(talk)}",
-        f"- questions taken for small talk: {sum(a.courteous for a in [*asked, *off])} of {len(asked) + len(off)}",
+        f"- small talk recognised: {sum(a.courteous for a in talk)} of {len(talk)}",
+        f"- questions mistaken for small talk: {sum(a.courteous for a in [*asked, *off])} of {len(asked) + len(off)}",
         f"- unanswerable questions answered: {sum(not a.refused and not a.courteous for a in off)} of {len(off)}",
-        f"- quotes that stand on no page: {sum(unsupported(a, embedded) for a in answers)} of "
+        f"- quotes that are not on their page: {sum(unsupported(a, embedded) for a in answers)} of "
         f"{sum(len(a.attribution.citations) for a in answers)}",
     ]
     return "\n".join(lines)
 
 
 def answer_text(answer: Answer) -> str:
-    """Returns a question with its answer, for people."""
+    """Returns a question with its answer as readable text."""
     good = answer.courteous if answer.question.kind == SMALL_TALK else answer.right
     if answer.question.kind == UNANSWERABLE:
         good = answer.refused
@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="also print every answer of the tuning half")
     arguments = parser.parse_args()
     if arguments.show and arguments.half != "tuning":
-        parser.error("answers of the held-out half are not shown: nothing may be chosen by them")
+        parser.error("answers of the held-out half are not shown, since settings must not be tuned to them")
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         documentation = Documentation(folder, default_assistant())
@@ -202,8 +202,8 @@ def main() -> None:
         answered = time.perf_counter()
     for answer in answers if arguments.show else ():
         print(answer_text(answer))
-    print(f"{len(answers)} questions of the {arguments.half} half, {answered - indexed:.0f} s after")
-    print(f"{indexed - began:.0f} s of indexing\n")
+    print(f"{len(answers)} questions of the {arguments.half} half: {indexed - began:.0f} s to index the pages,")
+    print(f"{answered - indexed:.0f} s to answer\n")
     print(report(answers))
 
 

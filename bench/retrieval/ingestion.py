@@ -1,10 +1,10 @@
-"""Ingestion beside the bare embedder: chunks per second of both, over the same documents, in turns on one host.
+"""Chunks per second of ingestion, and of the embedder alone, over the same documents in alternating rounds.
 
     python -m bench.retrieval.ingestion [--files N] [--rounds N] [FOLDER]
 
-A retrieval replica without Ray takes the documents of a folder (by default docs/) from its store, over SQLite, as it
-does in a stack; the embedder alone is given the chunks of the same documents, all at once, by one thread as in a
-replica. Rounds alternate, so that what else runs on the host weighs on both.
+A retrieval replica without Ray ingests the documents of a folder (by default docs/) from its store in SQLite, as in a
+stack. The embedder alone gets the chunks of the same documents at once, in one thread as in a replica. Rounds
+alternate, so that other load on the host affects both.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BENCH = Principal("bench", "bench", "bench")
 
 @asynccontextmanager
 async def running_replica(folder: Path) -> AsyncIterator[RetrievalReplica]:
-    """A replica that has begun to work on jobs, over a database and files in a folder."""
+    """A replica that processes jobs, with its database and files in a folder."""
     (folder / "secret").write_text("s" * 40)
     secret = SecretRef(ref=f"file:{folder / 'secret'}")
     store = Store(database=f"sqlite:///{folder / 'h.db'}", data=str(folder))
@@ -51,7 +51,7 @@ async def running_replica(folder: Path) -> AsyncIterator[RetrievalReplica]:
 
 
 async def ingest(files: Sequence[tuple[str, bytes]]) -> float:
-    """Returns the seconds from the first attachment to the last file that can be found."""
+    """Returns the seconds from the first attachment until the last file can be found."""
     with tempfile.TemporaryDirectory() as folder:
         async with running_replica(Path(folder)) as replica:
             ids = []
@@ -81,7 +81,7 @@ async def _stream(data: bytes) -> AsyncIterator[bytes]:
 
 
 def documents(folder: Path, count: int) -> list[tuple[str, bytes]]:
-    """The documents of a folder; more are copies with another beginning, since equal chunks may not repeat."""
+    """Returns `count` documents of a folder (0: all); further ones are copies whose names, and so chunks, differ."""
     found = [
         (path.name, path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file() and is_document(path)
     ]
@@ -92,7 +92,9 @@ def documents(folder: Path, count: int) -> list[tuple[str, bytes]]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.retrieval.ingestion")
     parser.add_argument("folder", nargs="?", type=Path, default=CHECKOUT / "docs")
-    parser.add_argument("--files", type=int, default=0, help="how many documents, repeated or cut off; 0: all, once")
+    parser.add_argument(
+        "--files", type=int, default=0, help="number of documents, repeated if necessary; 0: each of them once"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     files = documents(given.folder, given.files)

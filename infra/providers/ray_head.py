@@ -19,42 +19,44 @@ from infra.providers.resource import Found, Resource, Task, Values, fingerprint
 from infra.providers.session import Session
 
 NODE = "127.0.0.2"
-"""The node's address. Ray replaces 127.0.0.1 by an address that other hosts reach, and binds to it; every other
-loopback address it leaves alone."""
+"""The node's address. Ray would replace 127.0.0.1 by an address that other hosts can reach; it keeps any other loopback
+address."""
 
 LONGEST_STREAM_S = 7200
-"""HAProxy lets the streams of a replaced configuration live for this long."""
+"""How long HAProxy keeps the streams of a replaced configuration alive."""
 
 READY_S = 300
-"""A host that is busy with other work, or has read nothing from its disk yet, takes more than a minute to import Ray's
-dashboard. By default Ray gives it one, and then goes on without: nothing can be deployed to such a Ray."""
+"""How long Ray's dashboard may take to start. Importing it takes over a minute on a busy host or with a cold disk
+cache. After its default of one minute, Ray would start without the dashboard, and nothing could be deployed."""
 
 STARTS = 3
-"""Ray gives its node 30 s to register, which no setting changes: too few on a host that is very busy.
-(`serving.ray_node` extends what it gives to the node's agents, which take most of the time.)"""
+"""How often Ray is started before giving up. Its node must register within 30 s, a limit that no setting changes and
+that a very busy host may miss. (`serving.ray_node` extends the limit for the node's agents, which take most of the
+time.)"""
 
 HEADERS_S = 10
-"""For all of a request's headers, from when a connection is made: nobody holds one open by sending them slowly."""
+"""Time limit for a request's headers after connecting, so that slow senders cannot hold connections open."""
 
 STALLED_S = 60
-"""A caller that neither sends what it announced nor reads what it is sent is hung up on. How long an engine takes does
-not count."""
+"""After this long, HAProxy disconnects a caller that neither sends the rest of its request nor reads the response. Time
+spent waiting for an engine does not count."""
 
 CHECK_S = 10
-"""A gateway may take so long to answer HAProxy's health check. Without it a check has the time between two, 1 s, within
-which a busy one does not; and after two such checks HAProxy sent its requests to the head, whose loss then took them
-with it. Who refuses the connection is seen at once all the same."""
+"""Timeout of HAProxy's health checks of gateways. By default it is the interval between checks, 1 s, which a busy
+gateway exceeds; after two failures HAProxy would send requests to the head, and they would be lost with it. A gateway
+that refuses connections is still detected at once."""
 
 PROXY_CHECK_S = 30
-"""Ray Serve's controller ends a HAProxy, and its streams, after three checks that took longer. By default that is 5 s,
-10 s once it is up: too few where the head has just come back to a busy host."""
+"""Timeout of Ray Serve's checks of HAProxy: after three that took longer, its controller kills HAProxy with all
+streams. The defaults, 5 s at the start and 10 s later, are too short when the head has just restarted on a busy
+host."""
 
 RETRY_ON = f"conn-failure\n    timeout http-request {HEADERS_S}s\n    timeout check {CHECK_S}s\n    option forwardfor"
-"""Serve has no setting for three lines of HAProxy's defaults. This one it writes there as it stands, so it brings them:
-what stands after its own default. `forwardfor` says from where a request came, which nobody can feign after it."""
+"""Value of Serve's `retry-on` setting, with three more lines for HAProxy's defaults, for which Serve has no settings:
+Serve writes the value verbatim. `forwardfor` adds the caller's address, which callers therefore cannot forge."""
 
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
-"""What Ray gets of our environment: no secret of the user's ends up in its processes."""
+"""Environment variables that Ray inherits, and no others, so that the user's secrets do not reach its processes."""
 
 STARTED_WITH = ("ray", "version", "cpus", "object_store_bytes", "temp", "token_path", "ports", "inner_base", "env")
 
@@ -85,7 +87,7 @@ class RayHead(Resource):
                 except Ended:
                     if start == STARTS:
                         raise
-                task.say("Ray ended while it started: it is started again")
+                task.say("Ray exited during its start; starting it again")
                 self._end(session, new["temp"])
                 self._start(session, new, digest)
         except Interrupted:
@@ -131,7 +133,7 @@ class RayHead(Resource):
         )
 
     def _end(self, session: Session, temp: str) -> None:
-        """Ray keeps its shared memory in files that are already unlinked: it goes with the processes."""
+        """Ends all processes. Ray's shared memory is in unlinked files, which disappear with them."""
         session.end(patience_s=5)
         shutil.rmtree(temp, ignore_errors=True)
 
@@ -144,7 +146,7 @@ def _arguments(new: Values, inner: RayPorts, temp: Path) -> list[str]:
         "--head",
         "--block",
         f"--node-ip-address={NODE}",
-        # Ray opens its temporary folder to everybody: it lies inside one that is closed.
+        # Ray makes its temporary folder accessible to all users, so it is inside one that is not.
         f"--temp-dir={temp / 'ray'}",
         f"--num-cpus={new['cpus']}",
         f"--object-store-memory={new['object_store_bytes']}",
@@ -168,7 +170,7 @@ def _arguments(new: Values, inner: RayPorts, temp: Path) -> list[str]:
 
 
 def _environment(new: Values, inner: RayPorts, temp: Path) -> dict[str, str]:
-    # HAProxy takes 97 bytes for a socket's path, and Serve adds a folder of 57 to this one.
+    # HAProxy limits a socket's path to 97 bytes, and Serve appends 57 to this folder.
     haproxy = temp / "ha"
     http, grpc = inner.replicas_http, inner.replicas_grpc
     settings: dict[str, object] = {
@@ -178,17 +180,17 @@ def _environment(new: Values, inner: RayPorts, temp: Path) -> dict[str, str]:
         "AUTOSCALER_METRIC_PORT": inner.autoscaler_metrics,
         "DASHBOARD_METRIC_PORT": inner.dashboard_metrics,
         "RAY_DASHBOARD_STARTUP_TIMEOUT_S": READY_S,
-        # So long a part of the dashboard may take to import what it needs.
+        # Time limit for each part of the dashboard to import its modules.
         "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": READY_S,
-        # So long the node may try to reach an agent of its own, once `serving.ray_node` said where it will listen.
+        # Time limit for the node to reach its own agents, once `serving.ray_node` has told it their ports.
         "RAY_agent_register_timeout_ms": READY_S * 1000,
         # No workers waiting for tasks: Serve has actors only.
         "RAY_enable_worker_prestart": 0,
-        # Nor does an idle worker stay: by default as many do as there are logical CPUs.
+        # No idle workers are kept; by default, Ray keeps one per logical CPU.
         "RAY_num_workers_soft_limit": 0,
-        # Replicas serve people: by default Ray runs every worker at nice 15, behind its own dashboards.
+        # Replicas serve users: by default, Ray runs workers at nice 15, with less priority than its own dashboard.
         "RAY_worker_niceness": 0,
-        # Ray's processes in C++ log as Serve's replicas do: a line is a JSON object.
+        # Ray's C++ processes write JSON lines, as Serve's replicas do.
         "RAY_BACKEND_LOG_JSON": 1,
         "RAY_SERVE_ENABLE_HA_PROXY": 1,
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": 1,
@@ -224,11 +226,11 @@ def _wait(session: Session, new: Values, task: Task) -> None:
 
 
 def _wait_serve_api(session: Session, new: Values, task: Task) -> None:
-    """Ray's dashboard answers before the part of it that deploys applications is there.
+    """Waits for the part of Ray's dashboard that deploys applications, which starts after the dashboard answers.
 
     Raises:
-        Ended: Ray ended before, as it does where its node registers too late.
-        Problem: it does not answer in time.
+        Ended: Ray exited, as it does when its node registers too late.
+        Problem: It does not answer in time.
     """
     url = f"http://127.0.0.1:{new['dashboard_port']}/api/serve/applications/"
     headers = {"Authorization": f"Bearer {Path(new['token_path']).read_text()}"}
@@ -243,10 +245,10 @@ def _wait_serve_api(session: Session, new: Values, task: Task) -> None:
         except httpx.HTTPError as error:
             last = f"{type(error).__name__} {error}"
         if not session.alive:
-            raise Ended(f"Ray ended while it started; its log {log} says:{tail(log)}")
+            raise Ended(f"Ray exited during its start; its log {log} says:{tail(log)}")
         if time.monotonic() > deadline:
             raise Problem(
-                f"Ray's Serve API at {url} is not ready after {READY_S} s; it said last: {last}\n"
+                f"Ray's Serve API at {url} is not ready after {READY_S} s; its last answer: {last}\n"
                 f"Its log {log} says:{tail(log)}"
             )
         task.pause(0.2)

@@ -10,7 +10,7 @@ SERIES = program(
     "cert-manager",
     gauges={
         CERTIFICATE: (
-            ("certmanager_certificate_expiration_timestamp_seconds", "When a certificate ends, in Unix time."),
+            ("certmanager_certificate_expiration_timestamp_seconds", "When a certificate expires, in Unix time."),
             (
                 "certmanager_certificate_renewal_timestamp_seconds",
                 "When a certificate should be renewed, in Unix time.",

@@ -20,7 +20,7 @@ SERIES = program(
     "dcgm",
     counters={
         DCGM: (
-            ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "Energy since the start, in mJ."),
+            ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "Energy used since the driver started, in mJ."),
             ("DCGM_FI_DEV_PCIE_REPLAY_COUNTER", "Retries on the PCIe bus."),
             (
                 "DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS",
@@ -34,12 +34,12 @@ SERIES = program(
             ("DCGM_FI_DEV_MEM_COPY_UTIL", "Time that the memory was busy, 0 to 100."),
             ("DCGM_FI_DEV_GPU_TEMP", "Temperature of the GPU."),
             ("DCGM_FI_DEV_MEMORY_TEMP", "Temperature of the memory."),
-            ("DCGM_FI_DEV_POWER_USAGE", "Power that the GPU draws."),
+            ("DCGM_FI_DEV_POWER_USAGE", "Power draw of the GPU."),
             ("DCGM_FI_DEV_SM_CLOCK", "Clock of the multiprocessors."),
             ("DCGM_FI_DEV_FB_USED", "Memory in use, in MiB."),
             ("DCGM_FI_DEV_FB_FREE", "Memory free, in MiB."),
             ("DCGM_FI_DEV_XID_ERRORS", "The last XID error."),
-            ("DCGM_FI_DEV_ROW_REMAP_FAILURE", "1 when remapping of rows has failed."),
+            ("DCGM_FI_DEV_ROW_REMAP_FAILURE", "1 if the remapping of a row has failed."),
             ("DCGM_FI_PROF_GR_ENGINE_ACTIVE", "Time that the graphics engine was busy, 0 to 1."),
             ("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", "Cycles that the tensor pipe was busy, 0 to 1."),
             ("DCGM_FI_PROF_DRAM_ACTIVE", "Cycles that the memory moved data, 0 to 1."),

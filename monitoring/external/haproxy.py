@@ -8,13 +8,13 @@ SERIES = program(
     "haproxy",
     counters={
         ("proxy",): (
-            ("haproxy_frontend_http_requests_total", "Requests that a frontend took."),
-            ("haproxy_backend_connection_errors_total", "Connections to a server that failed."),
-            ("haproxy_backend_response_errors_total", "Answers of servers that were invalid."),
+            ("haproxy_frontend_http_requests_total", "Requests received by a frontend."),
+            ("haproxy_backend_connection_errors_total", "Failed connections to a server."),
+            ("haproxy_backend_response_errors_total", "Invalid responses of servers."),
         ),
         ("proxy", "code"): (
-            ("haproxy_frontend_http_responses_total", "Answers of a frontend, by class of status."),
-            ("haproxy_backend_http_responses_total", "Answers of a backend, by class of status."),
+            ("haproxy_frontend_http_responses_total", "Responses of a frontend, by status class."),
+            ("haproxy_backend_http_responses_total", "Responses of a backend, by status class."),
         ),
     },
     gauges={
@@ -24,11 +24,11 @@ SERIES = program(
             ("haproxy_backend_current_queue", "Requests that wait for a server."),
             ("haproxy_backend_active_servers", "Servers of a backend that are up."),
         ),
-        ("proxy", "state"): (("haproxy_backend_status", "1 for the state that a backend is in."),),
-        ("proxy", "server", "state"): (("haproxy_server_status", "1 for the state that a server is in."),),
+        ("proxy", "state"): (("haproxy_backend_status", "1 for the current state of a backend."),),
+        ("proxy", "server", "state"): (("haproxy_server_status", "1 for the current state of a server."),),
         (): (
             ("haproxy_process_current_connections", "Connections of HAProxy."),
-            ("haproxy_process_max_connections", "Connections that HAProxy takes at most."),
+            ("haproxy_process_max_connections", "Maximum number of connections of HAProxy."),
             ("haproxy_process_uptime_seconds", "Time since HAProxy started."),
         ),
     },

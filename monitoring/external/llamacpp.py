@@ -12,7 +12,7 @@ SERIES = program(
     counters={
         LABELS: (
             ("llamacpp:prompt_tokens_total", "Prompt tokens read, without cached ones."),
-            ("llamacpp:prompt_tokens_cached_total", "Prompt tokens that the cache held."),
+            ("llamacpp:prompt_tokens_cached_total", "Prompt tokens found in the cache."),
             ("llamacpp:prompt_seconds_total", "Time spent on prompts."),
             ("llamacpp:tokens_predicted_total", "Tokens written."),
             ("llamacpp:tokens_predicted_seconds_total", "Time spent on writing tokens."),

@@ -11,14 +11,14 @@ SERIES = program(
     counters={("cpu", "mode"): (("node_cpu_seconds_total", "Time that a CPU spent in a mode."),)},
     gauges={
         FILESYSTEM: (
-            ("node_filesystem_avail_bytes", "Space free on a filesystem."),
-            ("node_filesystem_size_bytes", "Space of a filesystem."),
+            ("node_filesystem_avail_bytes", "Free space on a filesystem."),
+            ("node_filesystem_size_bytes", "Size of a filesystem."),
             ("node_filesystem_readonly", "1 for a filesystem that is read-only."),
         ),
         (): (
-            ("node_memory_MemAvailable_bytes", "Memory that is available."),
-            ("node_memory_MemTotal_bytes", "Memory of the node."),
-            ("node_load1", "Load over one minute."),
+            ("node_memory_MemAvailable_bytes", "Available memory."),
+            ("node_memory_MemTotal_bytes", "Total memory of the node."),
+            ("node_load1", "Load average over one minute."),
         ),
     },
 )

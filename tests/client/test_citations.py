@@ -14,7 +14,7 @@ import pytest
 
 QUESTIONS = Path(__file__).with_name("questions.jsonl")
 RIGHT = 0.9
-"""Least share of the questions that are answered rightly: 55 of 56 are."""
+"""Least share of the questions that are answered correctly: 55 of 56 are."""
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     pushing = commands.add_parser(
         "push", help="push an image's archive into a registry and print its reference by digest"
     )
-    pushing.add_argument("archive", type=Path, metavar="FILE", help="what build --output wrote")
+    pushing.add_argument("archive", type=Path, metavar="FILE", help="the archive that `build --output` wrote")
     pushing.add_argument("name", metavar="REF", help="the image's name in the registry, with a tag")
     return parser
 

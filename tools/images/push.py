@@ -1,4 +1,4 @@
-"""Pushes an image's archive into a registry, by Debian's skopeo."""
+"""Pushes an image's archive to a registry, using Debian's skopeo."""
 
 import shutil
 import subprocess
@@ -11,15 +11,15 @@ from tools.report import ToolError
 def push(archive: Path, name: str) -> str:
     """Pushes the image of an OCI archive as `name`, which ends with a tag; returns its reference by digest.
 
-    The registry gets the bytes that the archive has, so that the digest is the one that the build said.
+    The bytes are not changed, so that the digest is the one that the build printed.
 
     Raises:
-        ArchiveError: the file is no OCI archive.
-        ToolError: skopeo is not there, or cannot push it.
+        ArchiveError: the file is not an OCI archive.
+        ToolError: skopeo is not installed, or cannot push the image.
     """
     repository, colon, tag = name.rpartition(":")
     if not colon or "/" in tag:
-        raise ToolError(f"{name} ends with no tag")
+        raise ToolError(f"{name} does not end with a tag")
     (entry,) = oci.index_entries(archive)
     skopeo = shutil.which("skopeo")
     if skopeo is None:

@@ -1,1 +1,1 @@
-"""What a release is checked for, says and publishes."""
+"""Steps of a release: checks of its version, its notes, and the chart."""

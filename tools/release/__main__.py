@@ -1,4 +1,4 @@
-"""`python -m tools.release`: the steps of a release that are no step of another program."""
+"""`python -m tools.release`: checks the version of a release, prints its notes, and packs or pushes the chart."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "notes":
                 print(versions.section(ROOT, options.version)[1])
             case "chart":
-                # Packages that the other commands, which run before any is installed, do without.
+                # The other commands run before any package is installed, and this import needs some.
                 from tools.release import chart
 
                 archive = chart.pack(ROOT, options.output)
@@ -37,13 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.release", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
-    checking = commands.add_parser("check", help="hold a tag to pyproject.toml, the chart and the changelog")
-    checking.add_argument("tag", help="such as v0.1.0; the version is printed")
+    checking = commands.add_parser("check", help="check a tag against pyproject.toml, the chart and the changelog")
+    checking.add_argument("tag", help="for example v0.1.0; its version is printed")
     notes = commands.add_parser("notes", help="print the changelog's section of a version")
-    notes.add_argument("version", help="such as 0.1.0")
-    charting = commands.add_parser("chart", help="pack the chart and print its file, or its reference once pushed")
-    charting.add_argument("--output", type=Path, default=Path(), metavar="FOLDER", help="where its archive is written")
-    charting.add_argument("--to", metavar="FOLDER", help="push it there, such as ghcr.io/owner/charts")
+    notes.add_argument("version", help="for example 0.1.0")
+    charting = commands.add_parser(
+        "chart", help="pack the chart; print the archive's path, or its reference after a push"
+    )
+    charting.add_argument("--output", type=Path, default=Path(), metavar="FOLDER", help="folder for the archive")
+    charting.add_argument("--to", metavar="FOLDER", help="registry folder to push to, for example ghcr.io/owner/charts")
     return parser
 
 

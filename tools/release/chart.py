@@ -19,11 +19,11 @@ def pack(root: Path, folder: Path) -> Path:
     """Writes the chart's archive into a folder and returns it.
 
     Raises:
-        ToolError: Helm cannot be had or does not pack it.
+        ToolError: Helm cannot be obtained, or fails.
     """
-    said = _helm("package", str(root / "charts" / NAME), "--destination", str(folder))
-    if (saved := _SAVED.search(said)) is None:
-        raise ToolError(f"helm package does not say what it wrote: {said.strip()}")
+    output = _helm("package", str(root / "charts" / NAME), "--destination", str(folder))
+    if (saved := _SAVED.search(output)) is None:
+        raise ToolError(f"the output of helm package names no archive: {output.strip()}")
     return Path(saved[1])
 
 
@@ -31,16 +31,16 @@ def push(archive: Path, folder: str) -> str:
     """Pushes a chart's archive into a folder of a registry; returns its reference, which ends with its digest.
 
     Raises:
-        ToolError: Helm cannot push it, or does not say its digest.
+        ToolError: Helm fails, or does not print the digest.
     """
-    said = _helm("push", str(archive), f"oci://{folder}")
-    if (digest := _DIGEST.search(said)) is None:
-        raise ToolError(f"helm push does not say the chart's digest: {said.strip()}")
+    output = _helm("push", str(archive), f"oci://{folder}")
+    if (digest := _DIGEST.search(output)) is None:
+        raise ToolError(f"the output of helm push contains no digest: {output.strip()}")
     return f"{folder}/{NAME}@{digest[1]}"
 
 
 def _helm(*arguments: str) -> str:
-    """Returns what Helm prints; a digest goes to one stream or the other, as its version has it."""
+    """Returns Helm's output on both streams; versions differ in where they print the digest."""
     command = [str(find.ensure(["helm"])["helm"]), *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:

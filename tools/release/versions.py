@@ -1,4 +1,4 @@
-"""The version of a release: a tag, pyproject.toml, the chart and the changelog say the same."""
+"""The version of a release, on which the tag, pyproject.toml, the chart and the changelog must agree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def check(root: Path, tag: str) -> str:
     """Returns the version that `tag` releases.
 
     Raises:
-        ToolError: something of the checkout says another version, or the changelog has no dated section of it.
+        ToolError: a file has another version, or the changelog has no dated section for it.
     """
     version = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     mistakes = [] if tag == f"v{version}" else [f"the tag {tag} is not v{version}, the version in pyproject.toml"]
@@ -30,23 +30,25 @@ def check(root: Path, tag: str) -> str:
         mistakes.append(str(e))
     else:
         if not _DATE.fullmatch(date):
-            mistakes.append(f"CHANGELOG.md says of {version} {date!r}, which is no date such as 2026-01-31")
+            mistakes.append(
+                f"the heading of {version} in CHANGELOG.md ends in {date!r}, which is not a date such as 2026-01-31"
+            )
     if mistakes:
         raise ToolError("; ".join(mistakes))
     return str(version)
 
 
 def section(root: Path, version: str) -> tuple[str, str]:
-    """Returns the date that the changelog gives a version, and what it says of it.
+    """Returns the date and the text of a version's section in the changelog.
 
     Raises:
-        ToolError: it has no such section, or an empty one.
+        ToolError: the section is missing or empty.
     """
     text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
     headings = list(_SECTION.finditer(text))
     for heading, following in zip(headings, [*headings[1:], None], strict=True):
         if heading["version"] == version:
-            if said := text[heading.end() : following.start() if following else None].strip():
-                return heading["date"], said
+            if body := text[heading.end() : following.start() if following else None].strip():
+                return heading["date"], body
             raise ToolError(f"CHANGELOG.md has nothing under {version}")
     raise ToolError(f"CHANGELOG.md has no section {version}")

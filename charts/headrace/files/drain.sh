@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs before a worker pod ends: Serve moves the pod's replicas to other nodes, and what has begun may finish.
-# First argument: seconds to wait at most.
+# Runs before a worker pod ends: Serve moves the pod's replicas to other nodes, and running requests may finish.
+# First argument: maximum number of seconds to wait.
 limit=$1
 SECONDS=0
 

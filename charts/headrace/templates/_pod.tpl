@@ -7,7 +7,7 @@ runAsNonRoot: true
 runAsUser: 10001
 runAsGroup: 10001
 fsGroup: 10001
-# A large data volume is not walked through at every start.
+# Do not change the ownership of all files on a large volume at every start.
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   type: RuntimeDefault
@@ -57,7 +57,7 @@ affinity:
 {{- end }}
 {{- end -}}
 
-{{/* Ten minutes to start, during which nothing else is asked: a busy node's Ray must not be ended for being slow. */}}
+{{/* Ten minutes to start, without any other probe: Ray on a busy node must not be killed for being slow. */}}
 {{- define "headrace.rayStarts" -}}
 periodSeconds: 5
 timeoutSeconds: 10
@@ -65,8 +65,8 @@ failureThreshold: 120
 {{- end -}}
 
 {{/*
-Ray's agents listen on ports that are known, so that `serving.ray_node` can name them to a raylet that waits. The two that
-are ours to choose are below those that the kernel gives to connections.
+Fixed ports of Ray's agents, which `serving.ray_node` tells a waiting raylet. The two that Headrace chooses are below the
+kernel's ephemeral range.
 */}}
 {{- define "headrace.agentPorts" -}}
 dashboard-agent-listen-port: "52365"
@@ -75,8 +75,8 @@ runtime-env-agent-port: "6381"
 {{- end -}}
 
 {{/*
-Of a Ray pod, with those of its values: KubeRay leaves its command alone, and puts its `ray start ...` into a variable.
-Values do not override this one.
+Annotations of a Ray pod. One of them, which values cannot override, makes KubeRay keep the pod's command and put its own
+`ray start ...` into a variable.
 */}}
 {{- define "headrace.rayAnnotations" -}}
 {{- toYaml (merge (dict "ray.io/overwrite-container-cmd" "true") .) -}}
@@ -100,23 +100,23 @@ args: ['ulimit -n 65536; eval "exec python -m serving.ray_node ${KUBERAY_GEN_RAY
   value: /etc/headrace/ray/token
 - name: RAY_USAGE_STATS_ENABLED
   value: "0"
-# Ray's own 60 s are too few on a busy node, whose head would then end and start anew.
+# Ray's default of 60 s is too short on a busy node, where the head would be restarted.
 - name: RAY_DASHBOARD_STARTUP_TIMEOUT_S
   value: "300"
 - name: RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT
   value: "300"
-# So long a node may try to reach an agent of its own, once `serving.ray_node` said where it will listen.
+# Time limit for a node to reach its own agents, once `serving.ray_node` has told it their ports.
 - name: RAY_agent_register_timeout_ms
   value: "300000"
-# No workers waiting for tasks: Serve has actors only. Nor does an idle one stay.
+# No workers are started or kept for tasks: Serve has actors only.
 - name: RAY_enable_worker_prestart
   value: "0"
 - name: RAY_num_workers_soft_limit
   value: "0"
-# Replicas serve people: by default Ray runs every worker at nice 15.
+# Replicas serve users; by default, Ray runs workers at nice 15.
 - name: RAY_worker_niceness
   value: "0"
-# Ray's processes in C++ log as Serve's replicas do: a line is a JSON object.
+# Ray's C++ processes write JSON lines, as Serve's replicas do.
 - name: RAY_BACKEND_LOG_JSON
   value: "1"
 - name: RAY_SERVE_ENABLE_HA_PROXY
@@ -146,14 +146,14 @@ args: ['ulimit -n 65536; eval "exec python -m serving.ray_node ${KUBERAY_GEN_RAY
   value: {{ .Values.streams.hardStopSeconds | int64 | quote }}
 - name: RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER
   value: 1s
-# Who neither sends nor reads is hung up on. How long an engine takes does not count.
+# Disconnect callers that neither send nor read. Time spent waiting for an engine does not count.
 - name: RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S
   value: "60"
-# Serve writes it into HAProxy's defaults as it stands: three lines more, for which it has no setting. A gateway that is
-# too busy to answer a check within a second is not gone.
+# Serve writes this value verbatim into HAProxy's defaults, so it adds three lines for which Serve has no setting. A
+# gateway may be too busy to answer a check within a second.
 - name: RAY_SERVE_HAPROXY_RETRY_ON
   value: "conn-failure\n    timeout http-request 10s\n    timeout check 10s\n    option forwardfor"
-# Nor is a HAProxy that answers Serve's controller late, which would end it with its streams.
+# A busy HAProxy may answer late, too; Serve's controller would kill it with all its streams.
 - name: RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S
   value: "30"
 - name: RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S

@@ -69,7 +69,7 @@ def test_a_chart_of_another_version_is_refused(checkout):
 
 @pytest.mark.parametrize(
     ("version", "told"),
-    [("0.1.0", "'Unreleased', which is no date"), ("0.3.0", "no section 0.3.0"), ("0.0.1", "nothing under 0.0.1")],
+    [("0.1.0", "'Unreleased', which is not a date"), ("0.3.0", "no section 0.3.0"), ("0.0.1", "nothing under 0.0.1")],
 )
 def test_a_version_that_the_changelog_does_not_release_is_refused(checkout, version, told):
     of_version(checkout, version)
@@ -114,7 +114,7 @@ def test_a_pushed_chart_is_named_by_its_digest(tmp_path, monkeypatch, stream):
 
 
 @pytest.mark.parametrize(
-    ("script", "told"), [("echo denied >&2; exit 1", "helm push failed: denied"), ("echo ok", "does not say")]
+    ("script", "told"), [("echo denied >&2; exit 1", "helm push failed: denied"), ("echo ok", "contains no digest")]
 )
 def test_a_chart_that_cannot_be_pushed(tmp_path, monkeypatch, script, told):
     helm = program(tmp_path / "helm", script)
@@ -140,7 +140,7 @@ def test_a_pushed_image_has_the_digest_of_its_archive(image, tmp_path, monkeypat
 
 @pytest.mark.parametrize("name", ["ghcr.io/owner/serving", "localhost:5000/serving"])
 def test_an_image_without_a_tag_is_not_pushed(image, name):
-    with pytest.raises(ToolError, match="ends with no tag"):
+    with pytest.raises(ToolError, match="does not end with a tag"):
         push(image, name)
 
 

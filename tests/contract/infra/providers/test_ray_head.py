@@ -72,7 +72,7 @@ def test_it_is_started_again(tmp_path: Path, when: dict[str, int]) -> None:
     try:
         assert starts(tmp_path) == 3
         assert Session(Path(id)).alive
-        assert "Ray ended while it started: it is started again" in said
+        assert "Ray exited during its start; starting it again" in said
     finally:
         head.delete(id, given, Task(said.append))
 
@@ -81,7 +81,7 @@ def test_it_is_started_again(tmp_path: Path, when: dict[str, int]) -> None:
 def test_and_not_for_ever(tmp_path: Path, when: dict[str, int]) -> None:
     given = inputs(tmp_path, **when)
     words = "timed out during startup" if "ends" in when else ""
-    with pytest.raises(Ended, match=f"(?s)Ray ended while it started; its log .*{words}"):
+    with pytest.raises(Ended, match=f"(?s)Ray exited during its start; its log .*{words}"):
         RayHead().create(given, Task(lambda words: None))
     assert starts(tmp_path) == 3
     assert not Session(Path(given["record"])).alive
@@ -90,7 +90,7 @@ def test_and_not_for_ever(tmp_path: Path, when: dict[str, int]) -> None:
 def test_what_the_api_of_serve_said_last_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_head, "READY_S", 3)
     given = inputs(tmp_path, status=500)
-    with pytest.raises(Problem, match="is not ready after 3 s; it said last: 500 what Serve says"):
+    with pytest.raises(Problem, match="is not ready after 3 s; its last answer: 500 what Serve says"):
         RayHead().create(given, Task(lambda words: None))
     assert starts(tmp_path) == 1
     assert not Session(Path(given["record"])).alive
