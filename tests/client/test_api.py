@@ -173,14 +173,14 @@ def test_a_file_is_uploaded_searched_and_cited(sdk, stack):
         sdk.files.retrieve(file.id)
 
 
-def test_an_assistant_says_when_its_documents_do_not_help(sdk):
+def test_an_assistant_refuses_when_its_documents_do_not_answer(sdk):
     message = ask(sdk, "reader", "Who won the 1998 football world cup?").choices[0].message
     assert message.content.startswith("I found nothing")
     assert message.annotations == []
 
 
 @pytest.mark.parametrize("stream", [pytest.param(False, marks=pytest.mark.soak), True])
-def test_a_conversation_goes_on(sdk, stream):
+def test_a_conversation_continues_across_requests(sdk, stream):
     """Each turn is stored when its answer ends, and the model is shown it with the next."""
     id = sdk.conversations.create(metadata={"topic": "herons"}).id
     for turn, text in enumerate(("My name is Ada.", "What is my name?")):

@@ -64,7 +64,7 @@ def test_some_questions_are_answered_rightly(ask):
     assert all(c["support"] == 1 for a in asked for c in a.citations)
 
 
-def test_what_no_document_holds_is_refused(ask):
+def test_unanswerable_questions_are_refused(ask):
     for question in questions(on_topic=False)[:2]:
         asked = ask(question)
         assert asked.answer.startswith("I found nothing"), asked
@@ -81,7 +81,7 @@ def test_questions_are_answered_rightly(ask):
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("documentation")
-def test_what_the_documents_do_not_hold_is_refused(ask):
+def test_unanswerable_questions_are_refused_over_http(ask):
     for question in questions(on_topic=False):
         asked = ask(question)
         assert asked.answer.startswith("I found nothing"), asked

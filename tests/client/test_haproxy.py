@@ -57,7 +57,7 @@ HAPROXY = {
 
 
 @pytest.mark.parametrize("name", HAPROXY)
-def test_what_haproxy_answers_by_itself(stack, name):
+def test_haproxys_own_error_responses(stack, name):
     try:
         answer = raw(stack, HAPROXY[name])
     except ConnectionError:  # it closed before it had read all, which may overtake its answer
@@ -83,7 +83,7 @@ def test_smuggling_is_not_possible(stack):
     assert raw(stack, data).count(b"HTTP/1.1 200") == 0
 
 
-def test_a_slow_body_does_not_hold_a_place(stack, client):
+def test_a_slow_body_occupies_no_admission_slot(stack, client):
     """Twenty clients that never finish their bodies; a normal request is served meanwhile."""
     parts = urlsplit(stack.url)
     head = (

@@ -118,7 +118,7 @@ def test_tokens_and_engine_are_seen(requests, query):
     eventually(lambda: total(query, "sum(headrace_engine_leases)") == 0, "the end of every lease")
 
 
-def test_what_engines_count_themselves_is_seen(stack, requests, query):
+def test_engine_metrics_reach_prometheus(stack, requests, query):
     own = 'sum(llamacpp:tokens_predicted_total{model="smollm2"})'
     before = eventually(lambda: total(query, own), "the engines' own count")
     with stack.client() as client:
@@ -126,7 +126,7 @@ def test_what_engines_count_themselves_is_seen(stack, requests, query):
     eventually(lambda: total(query, own) > before, "it grows with what is written")
 
 
-def test_nothing_is_emitted_that_the_catalogue_does_not_know(requests, query):
+def test_every_emitted_metric_is_in_the_catalogue(requests, query):
     known = {m.name for m in CATALOGUE}
     known |= {f"{m.name}{s}" for m in CATALOGUE for s in ("_bucket", "_sum", "_count", "_created", "_total")}
     emitted = {dict(k)["__name__"] for k in query('{__name__=~"headrace_.+"}')}

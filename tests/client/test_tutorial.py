@@ -51,16 +51,16 @@ def _exported(stack, folder):
     return [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
 
 
-def test_it_remembers(tour):
+def test_the_assistant_remembers_earlier_turns(tour):
     assert "turns shown again: 1" in tour.lines
 
 
-def test_it_computes(tour):
+def test_the_assistant_computes_with_tools(tour):
     assert "miller: 8760" in tour.lines
     assert "result 8760" in tour.lines
 
 
-def test_a_rating_that_is_sent_twice_is_there_once(tour):
+def test_a_rating_sent_twice_is_stored_once(tour):
     assert "ratings: ['tutorial-1', 'tutorial-2']" in tour.lines
 
 
@@ -70,7 +70,7 @@ def test_the_export_has_a_row_for_each(tour, request):
     assert sorted(row["messages"][-1]["content"] for row in tour.rows) == ["8760", "Your name is Ada."]
 
 
-def test_the_conversation_goes_with_all_of_it(tour, stack):
+def test_deleting_the_conversation_deletes_everything_in_it(tour, stack):
     with stack.client() as client:
         assert client.get(f"/v1/conversations/{tour.conversation}").status_code == 404
         assert client.get(f"/v1/chat/completions/{tour.completion}").status_code == 404

@@ -107,7 +107,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 
 
 @pytest.mark.parametrize("target", [APPLICATIONS, f"{APPLICATIONS}?api_type=declarative", "/api/gcs_healthz"])
-async def test_reads_are_passed_on_with_the_token_and_nothing_of_the_caller(place: Place, target: str) -> None:
+async def test_reads_are_forwarded_with_the_token_only(place: Place, target: str) -> None:
     status, answer = await place.ask(
         "GET", target, b"", "Authorization: Bearer mine", "Cookie: a=b", "X-HTTP-Method-Override: DELETE"
     )
@@ -157,7 +157,7 @@ async def test_no_other_request_reaches_ray(place: Place, request_line: str) -> 
     assert place.ray.seen == []
 
 
-async def test_a_second_request_in_the_same_bytes_goes_nowhere(place: Place) -> None:
+async def test_smuggled_requests_are_not_forwarded(place: Place) -> None:
     both = b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n" + f"GET {APPLICATIONS} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
     status, _ = await place.send(both)
     assert status == 403
@@ -168,7 +168,7 @@ async def test_a_second_request_in_the_same_bytes_goes_nowhere(place: Place) -> 
 
 
 @pytest.mark.parametrize("body", [MOUNTED, AS_GO])
-async def test_the_mounted_document_is_deployed_as_it_is_mounted(place: Place, body: bytes) -> None:
+async def test_the_mounted_document_is_deployed_verbatim(place: Place, body: bytes) -> None:
     assert await place.put(body) == (200, "")
     [(method, path, headers, sent)] = place.ray.seen
     assert (method, path, sent) == ("PUT", APPLICATIONS, MOUNTED)
@@ -228,7 +228,7 @@ async def test_a_deeply_nested_document_is_compared(place: Place) -> None:
     assert (await place.put(json.dumps(nested).encode()))[0] == 200
 
 
-async def test_what_was_refused_is_applied_once_it_is_mounted(place: Place) -> None:
+async def test_a_rejected_document_is_deployed_once_mounted(place: Place) -> None:
     new = changed(proxy_location="HeadOnly")
     async with door.aiohttp.ClientSession() as session:
         it = door.Door(place.settings, session)
@@ -268,7 +268,7 @@ async def test_rays_own_errors_are_passed_on(place: Place) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_a_refused_token_is_said_and_not_passed_off_as_the_callers_fault(place: Place, status: int) -> None:
+async def test_a_rejected_token_is_a_server_error(place: Place, status: int) -> None:
     async def refuse(_: web.BaseRequest) -> web.StreamResponse:
         return web.Response(status=status, text=TOKEN)
 
@@ -335,7 +335,7 @@ async def test_something_else_on_rays_port_is_a_502(place: Place, tmp_path: Path
     assert e.value.status == 502
 
 
-async def test_no_token_and_no_document_are_503_and_another_token_is_taken_up(place: Place) -> None:
+async def test_missing_files_are_503_and_new_tokens_are_used(place: Place) -> None:
     place.settings.token_file.unlink()
     status, answer = await place.ask("GET", APPLICATIONS)
     assert (status, answer["error"]["code"]) == (503, "no_token")
@@ -347,9 +347,7 @@ async def test_no_token_and_no_document_are_503_and_another_token_is_taken_up(pl
     assert (await place.ask("GET", "/healthz"))[0] == 200
 
 
-async def test_a_caller_who_hangs_up_does_not_stop_the_deployment_and_it_is_made_once(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_disconnect_does_not_abort_the_deployment(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     reached, go, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
     asked, apply = [], door.Door._apply
 
@@ -381,15 +379,13 @@ async def test_a_caller_who_hangs_up_does_not_stop_the_deployment_and_it_is_made
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nX: ", f"PUT {APPLICATIONS} HTTP/1.1\r\n".encode()])
-async def test_a_request_that_does_not_come_is_not_waited_for(
-    place: Place, monkeypatch: pytest.MonkeyPatch, begun: bytes
-) -> None:
+async def test_silent_connections_time_out(place: Place, monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
     monkeypatch.setattr(door, "REQUEST_S", 0.2)
     assert await asyncio.wait_for(place.send(begun), 10) == (0, b"")
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_a_body_that_does_not_come_is_a_408(place: Place) -> None:
+async def test_a_missing_body_is_a_408(place: Place) -> None:
     head = f"PUT {APPLICATIONS} HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n".encode()
     assert (await place.send(head + b"{"))[0] == 408
 
@@ -417,7 +413,7 @@ async def test_refusals_are_logged_on_one_line_without_secrets(place: Place, cap
     assert all("403" in line and "\n" not in line and "planted" not in line and len(line) < 500 for line in lines)
 
 
-def test_a_busy_port_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_busy_port_is_reported_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         s.listen()
@@ -467,7 +463,7 @@ async def test_the_first_document_waits_for_the_workers(waiting: tuple[Place, do
 
 
 @pytest.mark.parametrize("found", [nodes("ALIVE"), {}, [], {"data": None}, {"data": {"result": {"result": [1]}}}])
-async def test_it_does_not_wait_for_ever(
+async def test_upstream_requests_time_out(
     waiting: tuple[Place, door.Door], found: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, it = waiting
@@ -477,7 +473,7 @@ async def test_it_does_not_wait_for_ever(
     assert puts(place) == 1
 
 
-async def test_what_serves_already_waits_for_nobody(waiting: tuple[Place, door.Door]) -> None:
+async def test_an_unchanged_document_is_answered_at_once(waiting: tuple[Place, door.Door]) -> None:
     """A new head of an old cluster, whose workers come back one by one."""
     place, it = waiting
     place.ray.answer = listing(nodes(), {"headrace": {}})
@@ -494,7 +490,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stranded, "GRACE_S", 0.01)
 
 
-async def test_actors_on_dead_nodes_are_ended_without_being_asked(hasty: None, place: Place) -> None:
+async def test_actors_on_dead_nodes_are_ended_automatically(hasty: None, place: Place) -> None:
     actor = {"actor_id": "1f", "name": "a", "ray_namespace": "serve", "state": "ALIVE", "node_id": "2f"}
     lists = {"/api/v0/nodes": [{"node_id": "2f", "state": "DEAD"}], "/api/v0/actors": [actor]}
     asked = asyncio.Event()

@@ -180,7 +180,7 @@ def test_a_collection_follows_its_documents(stack: Stack, folder: Path, capsys: 
     found(stack, {"heron.md", "otter.md"})
 
 
-def test_failures_are_named_and_the_others_ingested(stack: Stack, folder: Path) -> None:
+def test_failed_documents_are_named_and_others_ingested(stack: Stack, folder: Path) -> None:
     (folder / "broken.pdf").write_bytes(b"%PDF-1.7 and then nothing that a reader could use")
     (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     with pytest.raises(IngestError) as e:
@@ -205,7 +205,9 @@ def test_failures_are_named_and_the_others_ingested(stack: Stack, folder: Path) 
     run(stack, folder)
 
 
-def test_an_api_that_comes_later_and_goes_away(stack: Stack, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ingestion_waits_for_the_api_and_survives_outages(
+    stack: Stack, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
     monkeypatch.setattr(program._Console, "say", lambda _, line: said.append(line))
     stack.stop()
@@ -235,7 +237,7 @@ def test_wrong_key_and_no_api_end_with_the_reason(stack: Stack, folder: Path, tm
         ingest("http://127.0.0.1:1", stack.key, "birds", folder, every_kind=True, wait_s=0)
 
 
-def test_two_jobs_at_once_make_one_collection_in_the_end(stack: Stack, folder: Path) -> None:
+def test_concurrent_jobs_create_one_collection(stack: Stack, folder: Path) -> None:
     threads = [threading.Thread(target=run, args=(stack, folder)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -265,7 +267,7 @@ def as_user(stack: Stack, user: str | None = None) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_a_user_takes_no_collection_over_by_its_name(stack: Stack, folder: Path) -> None:
+def test_users_cannot_take_over_collections_by_name(stack: Stack, folder: Path) -> None:
     with as_user(stack) as ours, as_user(stack, MALLORY) as hers:
         named = {"name": "birds", "metadata": {"managed_by": "headrace"}}
         trap = hers.post("/v1/vector_stores", json=named).raise_for_status().json()["id"]
@@ -285,7 +287,7 @@ def test_a_user_takes_no_collection_over_by_its_name(stack: Stack, folder: Path)
         assert hers.post(f"/v1/vector_stores/{made[0]['id']}", json={"name": "b"}).status_code == 403
 
 
-def test_a_restricted_collection_is_nobody_elses_and_follows_the_setting(stack: Stack, folder: Path) -> None:
+def test_restricted_collections_follow_the_setting(stack: Stack, folder: Path) -> None:
     with as_user(stack) as ours, as_user(stack, MALLORY) as hers:
 
         def seen(client: httpx.Client) -> tuple[int, int]:

@@ -23,7 +23,7 @@ def commands(folder: Path, nobody: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("prefix", [(), ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")], ids=["plain", "background"])
 @pytest.mark.parametrize("module", ["serving.store", "serving.ingest"])
-def test_a_program_that_waits_ends_when_it_is_told_to(
+def test_waiting_programs_stop_on_sigterm(
     module: str, prefix: tuple[str, ...], tmp_path: Path, closed_port: int
 ) -> None:
     """Also where Ctrl-C is ignored, as a shell does it for jobs in its background."""

@@ -114,11 +114,11 @@ def chosen(root: Path, *changed: str) -> list[str]:
         ([], []),
     ],
 )
-def test_what_a_change_reaches(checkout: Path, changed: Sequence[str], reached: Sequence[str]) -> None:
+def test_tests_reached_by_a_change(checkout: Path, changed: Sequence[str], reached: Sequence[str]) -> None:
     assert chosen(checkout, *changed) == sorted(reached)
 
 
-def test_a_module_that_is_gone_reaches_who_names_it(checkout: Path) -> None:
+def test_deleted_modules_reach_their_users(checkout: Path) -> None:
     (checkout / "shop/till.py").unlink()
     assert chosen(checkout, "shop/till.py") == ["unit/test_helped.py", "unit/test_program.py"]
 
@@ -128,7 +128,7 @@ def test_a_module_that_cannot_be_parsed_is_no_hindrance(checkout: Path) -> None:
     assert "unit/test_helped.py" in chosen(checkout, "shop/stock.py")
 
 
-def test_what_is_changed(checkout: Path) -> None:
+def test_changed_files_are_found(checkout: Path) -> None:
     assert changed_since(checkout)[1] == set()
     git(checkout, "checkout", "--quiet", "-b", "topic")
     git(checkout, "mv", "shop/stock.py", "shop/store.py")
@@ -162,7 +162,7 @@ def run(checkout: Path) -> Callable[..., tuple[int, str]]:
     return run
 
 
-def test_pytest_runs_what_was_chosen(checkout: Path, run: Callable[..., tuple[int, str]]) -> None:
+def test_pytest_runs_the_selected_tests(checkout: Path, run: Callable[..., tuple[int, str]]) -> None:
     status, said = run("tests", "--changed")
     assert status == pytest.ExitCode.NO_TESTS_COLLECTED, said
     (checkout / "shop/till.py").write_text("def price():\n    return 0\n")

@@ -193,7 +193,7 @@ def environment(file: str) -> list[str]:
     return [*RUNS, *BROUGHT] if file in running() else [*RUNS, *DEVELOPS]
 
 
-def test_what_a_stack_runs_is_found():
+def test_modules_run_by_a_stack_are_found():
     assert {
         "tools/stack/verbs.py",
         "tools/plan.py",
@@ -214,7 +214,7 @@ def test_modules_are_of_the_distributions_that_bring_them():
 
 
 @pytest.mark.parametrize("room", OURS)
-def test_what_is_imported_is_declared_where_it_runs(room):
+def test_imports_are_declared_in_their_group(room):
     lacking = {
         f"{file} imports {name}: {owner(name)} is in none of the groups {', '.join(environment(file))}"
         for file, names in files().items()
@@ -226,17 +226,17 @@ def test_what_is_imported_is_declared_where_it_runs(room):
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_what_is_declared_is_imported(group):
+def test_declared_packages_are_imported(group):
     users = USERS.get(group, ())
     used = {owner(name) for file, names in files().items() if file.startswith(users) for name in names}
     assert named(group) - used - set(UNIMPORTED) == set(), "declared and not imported: drop it, or say why it stays"
 
 
-def test_what_is_said_not_to_be_imported_is_declared_and_not_imported():
+def test_listed_exceptions_are_declared_but_not_imported():
     used = {owner(name) for names in files().values() for name in names}
     assert set(UNIMPORTED) <= set().union(*map(named, GROUPS))
     assert set(UNIMPORTED) & used == set()
 
 
-def test_what_develops_declares_nothing_that_runs_anyway():
+def test_development_groups_repeat_no_runtime_packages():
     assert named("dev") & declared(RUNS) == set()

@@ -122,7 +122,7 @@ ADDED = [
 
 
 @pytest.mark.parametrize(("data", "name"), [each[:2] for each in ADDED])
-def test_a_format_that_is_not_there_is_refused(data: bytes, name: str) -> None:
+def test_unknown_formats_are_rejected(data: bytes, name: str) -> None:
     with pytest.raises(UnreadableDocument, match="file type not supported"):
         detect(data, name, BOUNDS)
 
@@ -147,7 +147,7 @@ def test_a_document_format_is_recognised_and_read(data: bytes, name: str, kind: 
         (b"<!doctype html><p>Canal", "film.srt", "html"),
     ],
 )
-def test_what_is_called_as_another_format_is_refused(data: bytes, name: str, content: str) -> None:
+def test_mislabelled_documents_are_rejected(data: bytes, name: str, content: str) -> None:
     with pytest.raises(UnreadableDocument, match=f"but the content is {content}$"):
         detect(data, name, BOUNDS)
 
@@ -160,7 +160,7 @@ def test_a_document_format_is_among_those_that_are_offered() -> None:
 
 
 @pytest.mark.usefixtures("formats")
-def test_a_document_format_is_taken_out_of_a_folder(tmp_path: Path) -> None:
+def test_new_document_formats_are_found_in_folders(tmp_path: Path) -> None:
     for name in ("a.md", "b.srt", "c.sub", "d.key", "e.exe"):
         (tmp_path / name).write_text(name)
     said: list[str] = []
@@ -224,7 +224,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-async def test_a_kind_of_tool_is_made_and_called(made: list[str]) -> None:
+async def test_a_new_kind_of_tool_can_be_called(made: list[str]) -> None:
     tools = catalogue.CatalogTools(McpServers(), [DICE, ORACLE])
     toolbox = Toolbox(await tools.get(["dice", "oracle", "time"], "acme"), 9, 5)
     assert list(toolbox.tools) == ["dice", "oracle"]
@@ -235,7 +235,7 @@ async def test_a_kind_of_tool_is_made_and_called(made: list[str]) -> None:
     assert (tools.told_by_others(["dice", "time"]), tools.told_by_others(["dice", "oracle"])) == (False, True)
 
 
-def test_a_kind_of_tool_is_offered_to_whom_it_is_there_for() -> None:
+def test_a_new_kind_of_tool_respects_access() -> None:
     catalog = Catalog(models=(SMALL,)).model_copy(update={"assistants": (PLAYER,), "tools": (DICE, ORACLE)})
     route = ModelRouter(catalog).resolve("player", CALLER)
     assert route is not None
@@ -245,7 +245,7 @@ def test_a_kind_of_tool_is_offered_to_whom_it_is_there_for() -> None:
     assert other.tools == ("time",)
 
 
-def test_pods_may_reach_what_a_kind_of_tool_reaches() -> None:
+def test_pods_may_reach_a_new_tools_hosts() -> None:
     config = StackConfig(target="kubeconfig").model_copy(update={"tools": (DICE,)})
     [rule] = network.policy_values(config, kuberay.KUBERAY, monitoring.MONITORING)["models"]
     assert rule == {"to": [network.ANYWHERE], "ports": [{"protocol": "TCP", "port": 8443}]}
@@ -401,7 +401,7 @@ def rows() -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
 
 
-def test_the_page_names_files_that_exist_and_what_is_in_them() -> None:
+def test_the_page_names_existing_files_and_symbols() -> None:
     found = rows()
     assert len(found) >= 15
     for _, new, *existing in found:

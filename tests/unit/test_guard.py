@@ -46,17 +46,17 @@ def database() -> None:
 
 
 @pytest.mark.parametrize("reach", [bind, connect, connect_by_6, datagram, listen, database])
-def test_what_is_refused(reach: Callable[[], None]) -> None:
+def test_forbidden_operations_are_blocked(reach: Callable[[], None]) -> None:
     with pytest.raises(Reached, match="tests/contract"), GUARD.watching(), pytest.raises(Reached):
         reach()
 
 
-def test_a_refusal_that_was_caught_is_one() -> None:
+def test_caught_violations_still_fail_the_test() -> None:
     with pytest.raises(Reached, match=r"bind \('127.0.0.1', 0\)"), GUARD.watching(), suppress(AssertionError):
         bind()
 
 
-def test_what_is_left(tmp_path: Path) -> None:
+def test_permitted_operations_work(tmp_path: Path) -> None:
     """An event loop, a socket of this host's files, and a process."""
 
     async def nothing() -> None:

@@ -228,7 +228,7 @@ def test_the_contract_is_light(module):
     assert loaded(module, "ray", "torch", "lancedb", "numpy") == "[]"
 
 
-def test_the_gateway_is_light():
+def test_the_gateway_imports_no_heavy_package():
     """MCP's SDK is imported with the first server, Ray where there is a replica, the others by replicas alone."""
     heavy = ("mcp", "mcp_types", "httpx2", "ray", "lancedb", "onnxruntime", "tokenizers")
     assert loaded("serving.api.app", *heavy) == "[]"

@@ -84,7 +84,7 @@ def definitions(package: str) -> list[tuple[str, ast.FunctionDef | ast.AsyncFunc
 
 
 @pytest.mark.parametrize("package", EXCEPTIONS)
-def test_names_tell_what_they_name(package: str) -> None:
+def test_names_are_descriptive(package: str) -> None:
     forbidden = FORBIDDEN - EXCEPTIONS[package]
     names = {(path, node.name) for path, node in definitions(package)}
     names |= {(str(path.relative_to(ROOT)), path.stem) for path in files(package)}
@@ -105,7 +105,7 @@ def test_no_two_classes_of_a_package_share_a_name(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", ["bench", "monitoring", "tools"])
-def test_every_module_says_what_it_is(package: str) -> None:
+def test_every_module_has_a_docstring(package: str) -> None:
     silent = [
         str(path.relative_to(ROOT)) for path in files(package) if not ast.get_docstring(ast.parse(path.read_text()))
     ]

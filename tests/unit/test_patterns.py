@@ -84,7 +84,7 @@ def users(folder: Path) -> Iterator[str]:
                 break
 
 
-def test_every_module_with_patterns_says_why_they_are_not_slow() -> None:
+def test_slow_patterns_are_excluded_with_a_reason() -> None:
     found = set(users(ROOT))
     assert found - set(REASONS) == set(), "say here why no text can make these modules slow, or do without patterns"
     assert set(REASONS) - found == set(), "these need no reason any more"

@@ -40,7 +40,7 @@ def test_every_program_of_a_test_is_prepared() -> None:
     assert wanted <= built
 
 
-def test_what_fails_is_said_and_the_rest_is_brought(monkeypatch, capsys) -> None:
+def test_failures_are_reported_and_the_rest_prepared(monkeypatch, capsys) -> None:
     brought = []
 
     def fails() -> None:

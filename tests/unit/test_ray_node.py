@@ -35,7 +35,7 @@ def test_missing_ports_are_written(tmp_path):
         assert _raylet.wait_for_persisted_port(str(tmp_path), NODE_ID, name, timeout_ms=0) == port
 
 
-def test_what_an_agent_has_written_stays(tmp_path):
+def test_ports_written_by_agents_are_kept(tmp_path):
     _raylet.persist_port(str(tmp_path), NODE_ID, "dashboard_agent_listen_port", -1)
     ports = {"dashboard_agent_listen_port": 52365, "runtime_env_agent_port": 6381}
     assert ray_node.write_missing_ports({"session_dir": str(tmp_path), "node_id": NODE_ID, **ports}) == [

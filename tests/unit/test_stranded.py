@@ -86,7 +86,7 @@ def job(*actors: Actor) -> list[str]:
     return [sys.executable, "-m", "serving.stranded", *(actor.id for actor in actors)]
 
 
-async def test_what_stays_stranded_is_ended_by_one_job() -> None:
+async def test_stranded_actors_are_ended_by_one_job() -> None:
     ray, clock = Ray(listed(CONTROLLER, GONE), listed(REPLICA, GONE)), Clock()
     watch = Watch(ray.ask, clock)
     await watch.look()
@@ -109,7 +109,7 @@ async def test_a_moment_is_not_acted_on() -> None:
 
 
 @pytest.mark.parametrize("takes_jobs", [True, False])
-async def test_what_a_job_does_not_end_is_tried_again_ever_more_slowly(takes_jobs: bool) -> None:
+async def test_failed_jobs_are_retried_with_back_off(takes_jobs: bool) -> None:
     ray, clock = Ray(listed(CONTROLLER, GONE)), Clock()
     ray.takes_jobs = takes_jobs
     watch = Watch(ray.ask, clock)

@@ -153,7 +153,7 @@ def names(client: httpx.Client) -> set[str]:
     return {model["id"] for model in client.get("/v1/models").json()["data"]}
 
 
-def test_a_list_has_what_one_may_call(world: World) -> None:
+def test_lists_contain_only_permitted_models(world: World) -> None:
     everybodys = {"open", "mixed", "composed", "shared", "stuck", "toolless", world.up.services.retrieval.embedder}
     assert names(world.people["rival"]) == everybodys
     assert names(world.people["ada"]) == everybodys | {*RESTRICTED, "gone"}
@@ -191,7 +191,7 @@ def asked(name: str) -> list[tuple[str, str, dict[str, Any] | None]]:
 
 @pytest.mark.parametrize("name", RESTRICTED)
 @pytest.mark.parametrize("route", range(len(asked(""))))
-def test_what_one_may_not_call_is_answered_as_what_is_not_there(world: World, name: str, route: int) -> None:
+def test_forbidden_models_look_like_unknown_ones(world: World, name: str, route: int) -> None:
     world.engine.asked = []
     told = []
     for each in (name, "nothing-at-all"):
@@ -205,7 +205,7 @@ def test_what_one_may_not_call_is_answered_as_what_is_not_there(world: World, na
     assert b"model_not_found" not in theirs.content or (name, path) == (name, "/v1/embeddings")
 
 
-def test_an_alias_does_not_lead_to_what_its_caller_may_not_call(world: World) -> None:
+def test_an_alias_does_not_bypass_the_access_of_its_targets(world: World) -> None:
     for _ in range(5):
         assert world.chat("rival", "mixed").status_code == 200
         assert world.engine.asked[0]["model"] == "open"
@@ -213,7 +213,7 @@ def test_an_alias_does_not_lead_to_what_its_caller_may_not_call(world: World) ->
     assert world.engine.asked[0]["model"] == "private"
 
 
-def test_an_assistants_own_access_is_what_counts(world: World) -> None:
+def test_an_assistants_own_access_decides(world: World) -> None:
     """Its model is the operator's choice."""
     assert world.chat("rival", "composed").status_code == 200
     assert world.engine.asked[0]["model"] == "private"
@@ -251,7 +251,7 @@ def test_another_teams_assistant_does_not_act_for_a_rival(world: World) -> None:
     assert world.engine.tickets == []
 
 
-def test_an_assistant_none_of_whose_tools_is_there_has_none(world: World) -> None:
+def test_an_assistant_without_permitted_tools_has_none(world: World) -> None:
     answer = world.chat("rival", "toolless")
     assert (answer.status_code, answer.json()["error"]["message"]) == (
         400,
@@ -259,7 +259,7 @@ def test_an_assistant_none_of_whose_tools_is_there_has_none(world: World) -> Non
     )
 
 
-def test_an_error_names_what_was_asked_for(world: World) -> None:
+def test_errors_name_the_requested_model(world: World) -> None:
     error = world.chat("rival", "stuck").json()["error"]
     assert (error["code"], error["message"]) == ("unavailable", "What answers for stuck cannot be asked now.")
     assert "gone" in world.chat("ada", "gone").json()["error"]["message"]

@@ -74,7 +74,7 @@ def test_each_route_that_knows_its_caller_names_a_scope() -> None:
         assert not op.path.startswith("/v1/admin/") or op.scope in ("operate", "admin", "platform"), name
 
 
-def test_whoever_administers_is_on_record() -> None:
+def test_admin_actions_record_their_actor() -> None:
     changes = [op for op in OPERATIONS if op.scope in ("admin", "platform") and op.method != "GET"]
     assert len(changes) >= 10
     for op in changes:
@@ -83,7 +83,7 @@ def test_whoever_administers_is_on_record() -> None:
 
 
 @pytest.mark.parametrize("scope", [scope for scope in SCOPES if scope != "platform"])
-def test_a_key_opens_the_routes_of_its_scopes_alone(boss: httpx.Client, caller: Caller, scope: str) -> None:
+def test_keys_permit_only_the_routes_of_their_scopes(boss: httpx.Client, caller: Caller, scope: str) -> None:
     with caller("acme", "boss", scopes=[scope]) as client:
         good = {scope, "data:read"} if scope == "data" else {scope}
         assert _ok(client.get("/v1/me"))["scopes"] == sorted(good)
@@ -99,7 +99,7 @@ def test_a_key_opens_the_routes_of_its_scopes_alone(boss: httpx.Client, caller: 
                 assert op.scope in response.json()["error"]["message"]
 
 
-def test_who_am_i(stack: httpx.Client, boss: httpx.Client, up: Gateway) -> None:
+def test_the_caller_can_look_up_themselves(stack: httpx.Client, boss: httpx.Client, up: Gateway) -> None:
     me = _ok(stack.get("/v1/me"))
     assert (me["tenant"], me["id"], me["role"], me["scopes"]) == ("default", "admin", "admin", sorted(SCOPES))
     me = _ok(boss.get("/v1/me"))
@@ -107,7 +107,7 @@ def test_who_am_i(stack: httpx.Client, boss: httpx.Client, up: Gateway) -> None:
     assert httpx.get(f"{up.url}/v1/me", timeout=60).status_code == 401
 
 
-def test_a_tenant_sees_nothing_of_another(stack: httpx.Client, boss: httpx.Client, caller: Caller) -> None:
+def test_tenants_are_isolated_in_admin_routes(stack: httpx.Client, boss: httpx.Client, caller: Caller) -> None:
     other = caller("evil", "boss")
     _user(boss, "secret")
     key = _ok(boss.post("/v1/admin/keys", json={"user": "secret"}))
@@ -154,7 +154,7 @@ def test_a_tenant_sees_nothing_of_another(stack: httpx.Client, boss: httpx.Clien
     assert stack.get("/v1/admin/users/secret").status_code == 404  # its own tenant is another
 
 
-def test_what_an_admin_does_is_on_record_without_names(stack: httpx.Client, boss: httpx.Client) -> None:
+def test_admin_actions_are_audited_with_pseudonyms(stack: httpx.Client, boss: httpx.Client) -> None:
     def newest(client: httpx.Client, count: int, **params: str) -> list[dict]:
         found = _ok(client.get("/v1/admin/audit", params={"limit": count + 1, **params}))["data"]
         return [event for event in found if event["action"] != "audit.read"][:count]
@@ -176,7 +176,7 @@ def test_what_an_admin_does_is_on_record_without_names(stack: httpx.Client, boss
     assert newest(stack, 4, **by_platform) == found
 
 
-def test_nobody_gives_more_than_they_have(boss: httpx.Client, caller: Caller) -> None:
+def test_admins_cannot_grant_more_than_their_own_rights(boss: httpx.Client, caller: Caller) -> None:
     _user(boss, "worker")
     for scopes in (["admin"], ["inference", "operate"], ["platform"]):
         assert _code(boss.post("/v1/admin/keys", json={"user": "worker", "scopes": scopes}))[1] == "invalid_value"
@@ -233,7 +233,7 @@ def test_keys_end(boss: httpx.Client, stack: httpx.Client, up: Gateway) -> None:
         assert _code(call) == (409, "conflict", None)
 
 
-def test_who_is_disabled_is_nobody(stack: httpx.Client, boss: httpx.Client, up: Gateway) -> None:
+def test_disabled_users_cannot_authenticate(stack: httpx.Client, boss: httpx.Client, up: Gateway) -> None:
     _user(boss, "gone")
     keys = [_ok(boss.post("/v1/admin/keys", json={"user": "gone"}))["key"] for _ in range(2)]
     assert _ok(boss.post("/v1/admin/users/gone", json={"disabled": True}))["disabled"]
@@ -277,7 +277,7 @@ def test_a_tenant_keeps_its_last_admin(boss: httpx.Client, stack: httpx.Client) 
         ("/v1/admin/keys/key_x/rotate", {"overlap_s": 10**9}, "overlap_s"),
     ],
 )
-def test_what_is_out_of_bounds(stack: httpx.Client, path: str, body: dict, param: str) -> None:
+def test_invalid_admin_requests_are_rejected(stack: httpx.Client, path: str, body: dict, param: str) -> None:
     assert _code(stack.post(path, json=body))[::2] == (400, param)
 
 

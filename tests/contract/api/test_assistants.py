@@ -133,7 +133,7 @@ def test_versions_stay_and_one_of_them_answers(world: World) -> None:
     assert {ask(world.ann, model).status_code for model in ("speaker", id)} == {404}
 
 
-def test_what_is_anothers_is_not_there(world: World) -> None:
+def test_another_tenants_assistants_look_unknown(world: World) -> None:
     shared, private = world.make("shared"), world.make("private", access={})
     for who, id, read, change in (
         (world.other, shared, 404, 404),
@@ -170,7 +170,7 @@ def test_names_of_the_stack_are_never_shadowed(world: World) -> None:
     assert blocked.json()["error"]["code"] == "content_filter"
 
 
-def test_what_an_assistant_may_not_have(world: World) -> None:
+def test_invalid_assistant_settings_are_rejected(world: World) -> None:
     theirs = world.other.post("/v1/vector_stores", json={"name": "theirs"}).json()["id"]
     cases: list[tuple[dict[str, Any], int, str | None]] = [
         ({"model": "hidden"}, 404, "model"),

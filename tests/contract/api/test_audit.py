@@ -78,7 +78,7 @@ def counted(details: list[dict]) -> dict[str, int]:
     return found
 
 
-def test_what_is_refused_is_counted(served: Gateway, client: httpx.Client):
+def test_rejected_requests_are_counted(served: Gateway, client: httpx.Client):
     for _ in range(3):
         assert client.delete("/v1/files/file-none").status_code == 404
         assert (
@@ -99,7 +99,7 @@ def test_bad_questions_are_refused(client: httpx.Client, query: str):
 
 
 @pytest.mark.parametrize("path", ["/v1/admin/audit", "/v1/admin/audit/verify"])
-def test_another_tenants_log_is_the_platforms_alone(served: Gateway, client: httpx.Client, path: str):
+def test_only_the_platform_reads_another_tenants_log(served: Gateway, client: httpx.Client, path: str):
     key = served.loop.do(key_of(served.services, Principal("acme", "boss", ""), role="admin"))
     for tenant, status in (("acme", 200), ("", 200), ("nowhere", 404)):
         assert client.get(path, params={"tenant": tenant}).status_code == status
@@ -124,7 +124,7 @@ def test_erasures_begin_and_are_looked_up(client: httpx.Client):
     assert "bob" not in str(found)
 
 
-def test_a_dry_run_gives_nobody_a_pseudonym(served: Gateway, client: httpx.Client):
+def test_a_dry_run_creates_no_pseudonym(served: Gateway, client: httpx.Client):
     for _ in range(2):
         counted = client.post("/v1/admin/erasures", json={"user": "carol", "dry_run": True}).json()
         assert (counted["user"], counted["subject"]) == ("carol", None)
@@ -162,7 +162,7 @@ def test_a_lone_surrogate_names_no_user(client: httpx.Client):
 
 
 @pytest.mark.parametrize("steps", range(6))
-def test_what_a_caller_who_hangs_up_has_done_is_on_record(served: Gateway, client: httpx.Client, steps: int):
+def test_actions_of_disconnected_callers_are_audited(served: Gateway, client: httpx.Client, steps: int):
     """Whenever the server cancels the request: a store that is there has an event."""
     name = f"hung up {steps}"
 
@@ -200,7 +200,7 @@ def test_what_a_caller_who_hangs_up_has_done_is_on_record(served: Gateway, clien
     assert made[0] in recorded
 
 
-def test_what_a_key_is_not_good_for_is_counted(served: Gateway, client: httpx.Client):
+def test_unauthorised_requests_are_counted(served: Gateway, client: httpx.Client):
     key = served.loop.do(key_of(served.services, Principal("default", "weak", ""), scopes=["inference"]))
     weak = {"authorization": f"Bearer {key}"}
     assert httpx.get(f"{served.url}/v1/admin/audit", headers=weak, timeout=60).status_code == 403

@@ -127,7 +127,7 @@ def ask(client, model="words", **more):
     return client.responses.create(model=model, input="hi", background=True, **more)
 
 
-def test_an_answer_comes_in_the_background(world):
+def test_a_background_response_completes(world):
     with world.shut():
         queued = ask(world.clients[0], "m", metadata={"a": "b"})
         assert (queued.status, queued.background, queued.output) == ("queued", True, [])
@@ -190,7 +190,7 @@ def test_a_cancelled_response_stops_the_model_and_stays_cancelled(world):
 
 
 @pytest.mark.parametrize("ends", ["deleted", "erased"])
-def test_what_is_deleted_is_not_answered(world, ends):
+def test_a_deleted_background_response_is_not_generated(world, ends):
     name = f"gone-{ends}"
     client = world.user(name)
     with world.shut():
@@ -211,7 +211,7 @@ def test_what_is_deleted_is_not_answered(world, ends):
 @pytest.mark.parametrize(
     ("model", "code"), [("breaks", "server_error"), ("refuses", "server_error")], ids=["breaks off", "refuses"]
 )
-def test_a_failure_is_told(world, model, code):
+def test_a_failed_background_response_reports_its_error(world, model, code):
     events = list(ask(world.clients[0], model, stream=True))
     assert events[-1].type == "response.failed"
     failed = world.end(events[-1].response.id)
@@ -219,7 +219,7 @@ def test_a_failure_is_told(world, model, code):
     assert failed == events[-1].response
 
 
-def test_a_key_that_is_revoked_ends_what_waits(world):
+def test_revoking_a_key_cancels_its_queued_responses(world):
     client = world.user("revoked")
     with world.shut():
         taken = [ask(world.clients[0], "m") for _ in range(16)]  # all places of both gateways
@@ -236,7 +236,7 @@ def test_a_key_that_is_revoked_ends_what_waits(world):
         assert world.end(one.id).status == "completed"
 
 
-def test_a_request_is_charged_once_and_refused_when_it_is_asked(world):
+def test_quotas_are_checked_at_submission_and_charged_once(world):
     client = world.user("thrifty")
     put = {"quotas": [{"subject": "user", "id": "thrifty", "window": "day", "measure": "requests", "limit": 2}]}
     http = httpx.Client(base_url=world.up.url, headers={"Authorization": f"Bearer {world.up.key}"})
@@ -256,7 +256,7 @@ def test_a_request_is_charged_once_and_refused_when_it_is_asked(world):
     assert row["requests"] == 2
 
 
-def test_a_request_with_a_key_is_queued_once(world):
+def test_a_request_with_an_idempotency_key_is_queued_once(world):
     headers = {"Idempotency-Key": "once"}
     first, again = (ask(client, extra_headers=headers) for client in world.clients)
     assert first == again

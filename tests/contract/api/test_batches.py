@@ -193,7 +193,7 @@ def test_a_file_that_is_wrong_fails_the_batch_with_each_line(world):
     assert [(e.code, e.line) for e in done.errors.data] == [("duplicate_custom_id", 2), ("invalid_method", 3)]
 
 
-def test_a_batch_is_refused_whose_file_is_none(world):
+def test_a_batch_with_an_invalid_file_is_rejected(world):
     create = world.clients[0].batches.create
     with pytest.raises(openai.NotFoundError) as missing:
         create(input_file_id="file-none", endpoint=CHAT, completion_window="24h")
@@ -204,7 +204,7 @@ def test_a_batch_is_refused_whose_file_is_none(world):
     assert wrong.value.param == "input_file_id"
 
 
-def test_a_batch_reads_a_file_and_so_needs_the_right_to_read(world):
+def test_creating_a_batch_requires_data_read(world):
     asks = world.loop.do(key_of(world.up.services, Principal("default", "admin", ""), scopes=("inference",)))
     file = world.clients[0].files.create(file=("in.jsonl", b"{}"), purpose="batch")
     with pytest.raises(openai.PermissionDeniedError) as refused:
@@ -212,7 +212,7 @@ def test_a_batch_reads_a_file_and_so_needs_the_right_to_read(world):
     assert (refused.value.code, refused.value.param) == ("insufficient_scope", "input_file_id")
 
 
-def test_a_cancelled_batch_keeps_what_was_answered(world):
+def test_a_cancelled_batch_keeps_its_results(world):
     with world.shut(free=5):
         batch = world.begin([line(f"cut-{n}") for n in range(40)])
         counted = lambda: world.clients[0].batches.retrieve(batch.id).request_counts.completed  # noqa: E731
@@ -228,7 +228,7 @@ def test_a_cancelled_batch_keeps_what_was_answered(world):
     assert world.clients[0].batches.cancel(batch.id).status == "cancelled"
 
 
-def test_who_is_not_allowed_any_more_gets_no_more_answers(world):
+def test_revoking_permissions_ends_a_running_batch(world):
     client = world.user("leaver")
     with world.shut(free=1):
         batch = world.begin([line(f"left-{n}") for n in range(20)], client)
@@ -244,7 +244,7 @@ def test_who_is_not_allowed_any_more_gets_no_more_answers(world):
     assert row["output_file_id"]
 
 
-def test_a_batch_whose_user_is_erased_ends(world):
+def test_erasing_the_user_ends_their_batch(world):
     client = world.user("erased")
     with world.shut(free=1):
         batch = world.begin([line(f"erased-{n}") for n in range(20)], client)
@@ -277,7 +277,7 @@ def test_a_turn_that_is_over_lets_lines_end_and_begins_no_more(world, monkeypatc
     assert all(world.engine.asked[f"slow-{n}"] == 1 for n in range(20)), "none was broken off and asked again"
 
 
-def test_a_batch_fails_whose_answers_are_too_large_for_a_file(world, monkeypatch):
+def test_a_batch_with_too_large_results_fails(world, monkeypatch):
     monkeypatch.setattr(running, "MAX_OUTPUT", 1000)
     done, told, errors = world.end(world.begin([line("large", "x" * 1000), line("nobody", model="nobody")]))
     assert (done.status, [error.code for error in done.errors.data], told) == ("failed", ["output_too_large"], [])
@@ -285,7 +285,7 @@ def test_a_batch_fails_whose_answers_are_too_large_for_a_file(world, monkeypatch
     assert (done.request_counts.completed, done.request_counts.failed) == (1, 1)
 
 
-def test_a_window_that_is_over_ends_a_batch(world, monkeypatch):
+def test_a_batch_expires_after_its_completion_window(world, monkeypatch):
     monkeypatch.setattr(running, "now", lambda: 2e10)
     done, told, errors = world.end(world.begin([line(f"late-{n}") for n in range(3)]))
     assert done.status in ("expired", "completed")

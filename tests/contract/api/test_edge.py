@@ -58,7 +58,7 @@ def asking(up: Gateway, address: str, key: str) -> httpx.Response:
     return httpx.get(f"{up.url}/v1/me", headers=headers, trust_env=False, timeout=30)
 
 
-def test_who_guesses_keys_is_told_to_wait_and_others_are_not(up: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_guessing_is_throttled_per_address(up: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.security.lockout.monotonic", lambda: 1000.0)  # however long the requests take
     answers = [asking(up, "192.0.2.66", new_key()) for _ in range(FREE + 5)]
     assert [a.status_code for a in answers] == [401] * FREE + [429] * 5

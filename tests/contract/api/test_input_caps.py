@@ -139,7 +139,7 @@ async def refused(document: Any, model: Any = ChatRequest, limits: Limits = LIMI
 
 
 @pytest.mark.parametrize("name", GOOD)
-async def test_a_schema_within_bounds_is_taken_as_it_is(name):
+async def test_schemas_within_the_limits_are_accepted_unchanged(name):
     body = await read_json(request(CHAT | {"response_format": answer_format(GOOD[name])}), ChatRequest, LIMITS)
     assert body.response_format.json_schema.schema_ == GOOD[name]
 
@@ -186,7 +186,7 @@ async def test_the_schemas_of_all_tools_are_bounded_together_and_walked_once_up_
         assert Counting.steps == json_schema_limits.MAX_PARTS_OF_TOOLS + 1
 
 
-def test_a_reference_is_looked_up_once(monkeypatch):
+def test_each_reference_is_resolved_once(monkeypatch):
     looked: list[str] = []
     target = json_schema_limits._target
 
@@ -242,7 +242,7 @@ async def test_a_field_over_its_bound_is_named(model, change, param):
         "",
     ],
 )
-async def test_nothing_is_fetched_by_its_url(address):
+async def test_urls_in_requests_are_not_fetched(address):
     error = await refused(CHAT | user({"type": "image_url", "image_url": {"url": address}}))
     assert (status_of(error), error.param) == (400, "messages[0].content[0].image_url.url")
     for part in ({"type": "input_image", "image_url": address}, {"type": "input_file", "file_url": address}):
@@ -311,7 +311,7 @@ class Counting(json_schema_limits._Walk):
 
 
 @given(json_schemas)
-def test_any_schema_is_taken_or_refused_in_bounded_steps(schema):
+def test_validating_any_schema_takes_bounded_steps(schema):
     Counting.steps = 0
     with pytest.MonkeyPatch.context() as patch, suppress(ValueError):
         patch.setattr(json_schema_limits, "_Walk", Counting)
@@ -402,7 +402,7 @@ def test_a_body_over_its_bound_is_a_413(url_and_key):
         ({"n": 9}, "n", "invalid_value"),
     ],
 )  # fmt: skip
-def test_what_the_stack_bounds_is_named_with_its_limit(url_and_key, change, param, code):
+def test_errors_name_the_exceeded_limit(url_and_key, change, param, code):
     url, key = url_and_key
     answer = httpx.post(
         f"{url}/v1/chat/completions", json=CHAT | change, headers={"Authorization": f"Bearer {key}"}, timeout=60

@@ -90,7 +90,7 @@ def test_the_role_without_the_scope_is_no_right(ada: httpx.Client, narrow: httpx
     assert boss.post(f"/v1/vector_stores/{open_}", json={"name": "theirs"}).status_code == 200
 
 
-def test_who_opens_what_is_private_is_on_record(ada: httpx.Client, boss: httpx.Client) -> None:
+def test_access_to_private_data_is_audited(ada: httpx.Client, boss: httpx.Client) -> None:
     shut = store(ada, access={})
     assert boss.post(f"/v1/vector_stores/{shut}", json={"access": None}).status_code == 200
     mine = file(boss)
@@ -207,7 +207,7 @@ def test_every_action_is_tried() -> None:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_what_cannot_be_recorded_is_not_done(stack: Stack, monkeypatch: pytest.MonkeyPatch, action: str) -> None:
+def test_actions_fail_if_they_cannot_be_audited(stack: Stack, monkeypatch: pytest.MonkeyPatch, action: str) -> None:
     async def full(self: AuditRows, entries: object) -> None:
         raise StoreUnavailable("the disk is full")
 

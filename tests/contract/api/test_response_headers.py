@@ -53,7 +53,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_every_answer_has_them_once(running, name):
+def test_every_response_has_each_security_header_once(running, name):
     method, path, more, status = ANSWERS[name]
     answer = running.request(method, path, **more)
     assert answer.status_code == status
@@ -79,7 +79,7 @@ def test_an_uploaded_page_is_a_download_and_never_a_page(running):
         assert answer.headers.get_list(header.decode()) == [value.decode()]
 
 
-def test_what_a_browser_must_not_do():
+def test_security_headers_restrict_browsers():
     assert dict(completed([], tls=True)) == {
         b"x-content-type-options": b"nosniff",
         b"referrer-policy": b"no-referrer",

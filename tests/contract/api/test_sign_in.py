@@ -110,7 +110,7 @@ def test_a_browser_signs_in_works_and_signs_out(world: World) -> None:
     assert error(sent("GET", f"{world.up.url}/v1/models", cookies=cookies), 401) == "invalid_api_key"
 
 
-def test_the_cookie_is_for_the_server_alone(world: World) -> None:
+def test_the_session_cookie_is_http_only(world: World) -> None:
     with world.browser() as browser:
         answer = browser.get(world.coming_back(browser))
         session, flow = answer.headers.get_list("set-cookie")
@@ -132,7 +132,7 @@ def test_roles_come_from_groups(world: World) -> None:
         assert "platform" not in session["scopes"]
 
 
-def test_who_is_demoted_or_disabled_is_so_at_once(world: World) -> None:
+def test_demoted_or_disabled_users_lose_rights_at_once(world: World) -> None:
     users = world.up.services.users
     with world.signed_in("root") as browser:
         root = Principal("acme", world.session(browser)["user"], "")
@@ -198,7 +198,7 @@ def test_a_session_that_cannot_be_recorded_neither_begins_nor_ends(
         assert world.session(browser)["user"] == "alice"
 
 
-def test_a_session_that_was_there_before_is_not_taken_over(world: World) -> None:
+def test_sign_in_replaces_an_existing_session(world: World) -> None:
     with world.signed_in("alice") as browser:
         before = browser.cookies["headrace"]
         back = world.coming_back(browser, "alice")
@@ -214,7 +214,7 @@ def test_a_session_that_was_there_before_is_not_taken_over(world: World) -> None
         assert victim.cookies.get("headrace", domain="127.0.0.1") != "A" * 43
 
 
-def test_an_answer_is_for_the_browser_that_asked(world: World) -> None:
+def test_a_callback_requires_the_browser_that_started_the_sign_in(world: World) -> None:
     with world.browser() as attacker, world.browser() as victim:
         theirs = world.coming_back(attacker)
         assert error(victim.get(theirs), 400) == "sign_in_failed"  # no sign-in under way
@@ -224,7 +224,7 @@ def test_an_answer_is_for_the_browser_that_asked(world: World) -> None:
         assert victim.get(own).status_code == 303
 
 
-def test_a_code_is_good_once(world: World) -> None:
+def test_an_authorization_code_works_once(world: World) -> None:
     with world.browser() as browser:
         back = world.coming_back(browser)
         kept = ours(browser)
@@ -260,7 +260,7 @@ def test_answers_that_are_wrong(world: World, change: dict[str, str | None]) -> 
         assert "headrace" not in browser.cookies
 
 
-def test_without_its_verifier_a_code_is_worth_nothing(world: World) -> None:
+def test_a_code_requires_its_pkce_verifier(world: World) -> None:
     with world.browser() as browser:
         code = httpx.URL(world.coming_back(browser)).params["code"]
         form = {"grant_type": "authorization_code", "code": code, "client_id": "public"}
@@ -270,7 +270,7 @@ def test_without_its_verifier_a_code_is_worth_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("next", ["//evil.example", "https://evil.example", "/\\evil.example", "/a b", ""])
-def test_nobody_is_sent_elsewhere(world: World, next: str) -> None:
+def test_redirects_stay_on_this_site(world: World, next: str) -> None:
     answer = sent("GET", f"{world.up.url}/auth/login", params={"next": next})
     assert error(answer, 400) == "invalid_value"
     assert answer.json()["error"]["param"] == "next"
@@ -370,7 +370,7 @@ def test_a_token_instead_of_a_key(world: World) -> None:
     assert error(ask("a.b"), 401) == "invalid_api_key"
 
 
-def test_pages_of_others(world: World) -> None:
+def test_cross_site_requests_are_rejected(world: World) -> None:
     wanted = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,x-stainless-os"}
     url = f"{world.up.url}/v1/chat/completions"
     allowed = sent("OPTIONS", url, headers={"origin": FRIEND, **wanted})
@@ -430,7 +430,7 @@ def test_a_provider_that_is_down(identity_provider: IdentityProvider, tmp_path: 
             identity_provider.restart()
 
 
-def test_over_https_cookies_are_of_this_host_alone(identity_provider: IdentityProvider, tmp_path: Path) -> None:
+def test_cookies_have_the_host_prefix_over_https(identity_provider: IdentityProvider, tmp_path: Path) -> None:
     configured = oidc(identity_provider).model_copy(update={"url": "https://chat.example.com"})
     with Loop() as loop, gateway(loop, tmp_path, Catalog(), oidc=configured) as up:
         answer = sent("GET", f"{up.url}/auth/login", headers={"host": "evil.example"})

@@ -23,7 +23,7 @@ def loop() -> Iterator[Loop]:
     loop.stop()
 
 
-def test_sessions_go_on_through_the_three_steps(
+def test_sessions_survive_a_rotation_of_the_key_secret(
     loop: Loop, identity_provider: IdentityProvider, tmp_path: Path
 ) -> None:
     """Gateways of two steps run side by side, and each request may come to either of them."""
@@ -67,9 +67,7 @@ def test_sessions_go_on_through_the_three_steps(
         assert asked(stolen, "GET", "/auth/session", late).status_code == 401
 
 
-def test_who_signs_out_at_either_gateway_is_out_at_both(
-    loop: Loop, identity_provider: IdentityProvider, tmp_path: Path
-) -> None:
+def test_signing_out_applies_to_all_gateways(loop: Loop, identity_provider: IdentityProvider, tmp_path: Path) -> None:
     configured, port = oidc(identity_provider), int(identity_provider.home.rpartition(":")[2])
     with (
         gateway(loop, tmp_path, Catalog(), oidc=configured, port=port, key_secret=OLD, previous=NEW) as first,

@@ -162,7 +162,7 @@ def code(response):
 
 
 @routes
-def test_a_resumable_stream_says_what_a_plain_one_says(world, route):
+def test_resumable_and_plain_streams_are_identical(world, route):
     with ask(world.one, route=route, headers={"headrace-resumable": "false"}) as plain:
         assert "headrace-stream" not in plain.headers
         expected = plain.read()
@@ -199,7 +199,7 @@ def test_reconnects_anywhere_give_exactly_the_rest(world, ended, route, cuts, fi
 
 
 @routes
-def test_after_the_last_event_there_is_nothing_more(world, ended, route):
+def test_resuming_after_the_last_event_returns_nothing(world, ended, route):
     id, expected = ended[route]
     for client in (world.one, world.other):
         answer = follow(client, id, len(expected))
@@ -224,7 +224,7 @@ def test_a_hang_up_does_not_end_a_resumable_stream(world, route, elsewhere):
     assert follow(client, id).content == seen + rest
 
 
-def test_a_stream_that_is_left_alone_ends_and_is_captured(world):
+def test_an_abandoned_stream_completes_and_is_captured(world):
     with world.shut():
         id, seen = begin(world.one)
         completion = re.search(rb'"id":"(chatcmpl-[^"]*)"', seen)[1].decode()
@@ -250,7 +250,7 @@ def test_a_plain_stream_and_one_that_has_not_begun_still_end_with_their_caller(w
         at_rest(world)
 
 
-def test_a_gateway_that_ends_waits_for_streams_whose_caller_is_away_and_closes(world):
+def test_a_stopping_gateway_waits_for_abandoned_streams(world):
     left = []
     catalog = Catalog(models=(RemoteModel(name="gated", url=world.url, max_in_flight=64),))
 
@@ -275,7 +275,7 @@ def test_a_gateway_that_ends_waits_for_streams_whose_caller_is_away_and_closes(w
 
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "elsewhere"])
-def test_a_stream_is_stopped_as_a_hang_up_stops_others(world, elsewhere):
+def test_deleting_a_stream_stops_its_generation(world, elsewhere):
     client = world.other if elsewhere else world.one
     with world.shut():
         id, seen = begin(world.one)
@@ -289,7 +289,7 @@ def test_a_stream_is_stopped_as_a_hang_up_stops_others(world, elsewhere):
         assert code(again) == (410, "stream_lost")
 
 
-def test_the_caller_of_another_user_or_tenant_is_told_of_no_stream(world, ended):
+def test_streams_of_other_users_look_unknown(world, ended):
     id, _ = ended[ROUTES[0]]
     for stranger in (Principal("default", "eve", ""), Principal("other", "admin", "")):
         key = world.loop.do(key_of(world.services[0], stranger))
@@ -301,7 +301,7 @@ def test_the_caller_of_another_user_or_tenant_is_told_of_no_stream(world, ended)
     assert follow(world.one, id).status_code == 200
 
 
-def test_a_forged_id_is_refused_before_anything_is_asked(world, ended):
+def test_forged_stream_ids_are_rejected_without_lookup(world, ended):
     id, _ = ended[ROUTES[0]]
     listener = world.services[0].peers
     forged = StreamIds("f" * 40).new(listener.address, Principal("default", "admin", ""))
@@ -320,7 +320,7 @@ def test_the_inner_listener_wants_the_streams_own_ticket(world, ended):
             )
 
 
-def test_who_follows_is_not_told_more_than_there_is_room_for(world):
+def test_slow_followers_are_limited_by_the_buffer(world):
     with world.shut():
         id, _ = begin(world.one, "flood")
         buffers = world.services[0].peers._buffers
@@ -361,7 +361,7 @@ def test_many_streams_at_once(world):
     assert len({id for id, _ in begun}) == 32
 
 
-def test_a_whole_answer_and_a_refusal_are_what_they_are(world):
+def test_non_streamed_answers_and_errors_are_unchanged(world):
     asked = {**body(ROUTES[0], "words"), "stream_options": {"include_usage": 3}}
     refused = world.one.post(ROUTES[0], json=asked, headers=RESUMABLE)
     assert code(refused) == (400, "invalid_value")
@@ -383,7 +383,7 @@ with gateway(Loop(), pathlib.Path(sys.argv[1]), catalog) as up:
 """
 
 
-def test_the_owners_death_is_an_error_that_says_so(world):
+def test_the_death_of_the_owning_gateway_is_reported(world):
     command = [sys.executable, "-c", PROCESS, str(world.folder), world.url]
     with world.shut(), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -79,14 +79,14 @@ def tokens_of(endpoint, messages, tools=None):
         ],
     ],
 )
-def test_the_count_is_what_the_engine_reads(llama, messages, tools):
+def test_token_counts_match_the_engine(llama, messages, tools):
     counted, read, bound = tokens_of(llama, messages, tools)
     assert counted == read <= bound
 
 
 @settings(max_examples=50)
 @given(PROMPTS)
-def test_the_bound_is_one(llama, messages):
+def test_estimates_are_upper_bounds(llama, messages):
     async def count():
         client = EngineClient()
         tokens = TokenCounter(client, llama)
@@ -105,7 +105,7 @@ def test_a_picture_is_counted_by_number_and_not_by_size():
     assert OTHER_PART < tokens.bound([message]) < OTHER_PART + OVERHEAD + 200
 
 
-async def test_an_engine_is_asked_for_its_window_once_in_a_while(monkeypatch):
+async def test_the_context_window_is_cached(monkeypatch):
     asked = []
 
     async def tokenize(request):

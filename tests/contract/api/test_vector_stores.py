@@ -57,7 +57,7 @@ def error(response):
     return response.json()["error"]["message"], response.json()["error"]["param"]
 
 
-def test_a_file_that_is_not_there_is_the_bodys_mistake(http, file, store):
+def test_an_unknown_file_in_the_body_is_a_400(http, file, store):
     path = f"/v1/vector_stores/{store}/files"
     assert error(http.post(path, json={"file_id": "file_0"})) == ("There is no such file.", "file_id")
     assert error(http.post(path, json={"file_id": "\0"})) == ("There is no such file.", "file_id")
@@ -66,7 +66,7 @@ def test_a_file_that_is_not_there_is_the_bodys_mistake(http, file, store):
     assert http.post(path, json={"file_id": file}).status_code == 200
 
 
-def test_a_store_of_a_file_that_is_not_there_is_not_made(http, file, store):
+def test_a_store_with_an_unknown_file_is_not_created(http, file, store):
     made = http.post("/v1/vector_stores", json={"name": "n", "file_ids": [file, "file_0"]})
     assert error(made) == ("There is no such file.", "file_ids[1]")
     assert [s["id"] for s in http.get("/v1/vector_stores").json()["data"]] == [store]
@@ -85,7 +85,7 @@ def upload(http, access):
     return http.post("/v1/files", data=data, files={"file": ("a.txt", b"A river.")})
 
 
-def test_a_list_is_given_shown_changed_and_taken_away(http, colleague):
+def test_access_lists_can_be_set_read_changed_and_removed(http, colleague):
     file = upload(http, '{"users": ["anna"]}').json()
     assert file["headrace"]["access"] == {"users": ["admin", "anna"], "groups": []}
     body = {"name": "s", "access": {"groups": ["legal"]}, "file_ids": [file["id"]]}
@@ -112,7 +112,7 @@ def test_a_list_is_given_shown_changed_and_taken_away(http, colleague):
     http.delete(path)
 
 
-def test_whoever_may_only_read_is_told_so(http, colleague, file, store):
+def test_readers_cannot_change_a_store(http, colleague, file, store):
     path = f"/v1/vector_stores/{store}"
     http.post(f"{path}/files", json={"file_id": file})
     for refused in (
@@ -127,7 +127,7 @@ def test_whoever_may_only_read_is_told_so(http, colleague, file, store):
 
 
 @pytest.mark.parametrize("bad", ["", "x", "[]", '{"users": "anna"}', '{"groups": [1]}', '{"users": [""]}', '"\\ud800"'])
-def test_a_list_that_is_none_is_refused(http, bad):
+def test_invalid_access_lists_are_rejected(http, bad):
     refused = upload(http, bad)
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "access")
 
@@ -135,7 +135,7 @@ def test_a_list_that_is_none_is_refused(http, bad):
 @pytest.mark.parametrize(
     "bad", [[], "x", {"users": "a"}, {"users": ["a"] * 101}, {"groups": ["x" * 257]}, {"users": ["\0"]}]
 )
-def test_a_list_of_a_store_that_is_none_is_refused(http, store, bad):
+def test_invalid_store_access_lists_are_rejected(http, store, bad):
     for path in ("/v1/vector_stores", f"/v1/vector_stores/{store}"):
         refused = http.post(path, json={"name": "s", "access": bad})
         assert refused.status_code == 400
@@ -182,12 +182,12 @@ EXPIRY = {"anchor": "last_active_at", "days": 7}
         ("/files", "attributes", {"file_id": "file_0", "attributes": {"a": "x" * 513}}),
     ],
 )
-def test_what_is_not_acted_upon_is_refused_by_name(http, store, path, field, body):
+def test_unsupported_fields_are_rejected_by_name(http, store, path, field, body):
     refused = http.post(f"/v1/vector_stores/{store}{path}", json={"query": "river"} | body)
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, field)
 
 
-def test_files_of_a_new_store_are_cut_as_asked(http, file):
+def test_a_new_store_uses_the_requested_chunking(http, file):
     chunking = {"type": "static", "static": {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 0}}
     body = {"name": "s", "file_ids": [file], "chunking_strategy": chunking}
     store = http.post("/v1/vector_stores", json=body).json()["id"]

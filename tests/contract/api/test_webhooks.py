@@ -85,7 +85,7 @@ def world(tmp_path):
             yield World(receiver, loop, up, port)
 
 
-def test_events_are_signed_and_the_secret_is_shown_once_and_rotated(world):
+def test_events_are_signed_and_secrets_rotate(world):
     hook = world.hook()
     secret = hook["secret"]
     read = world.admin.get(f"/v1/admin/webhooks/{hook['id']}").json()
@@ -113,7 +113,7 @@ def test_events_are_signed_and_the_secret_is_shown_once_and_rotated(world):
     assert world.admin.get(f"/v1/admin/webhooks/{hook['id']}").status_code == 404
 
 
-def test_a_delivery_is_tried_until_it_is_taken_and_only_to_those_who_want_it(world):
+def test_deliveries_are_retried_and_filtered_by_event(world):
     world.receiver.status = 307  # which is not followed
     secret = world.hook(events=["response.completed"])["secret"]
     of_batches = world.hook(events=["batch.failed"])["secret"]
@@ -134,7 +134,7 @@ def test_a_delivery_is_tried_until_it_is_taken_and_only_to_those_who_want_it(wor
     assert (event.type, event.data.id) == ("batch.failed", batch.id)
 
 
-def test_private_addresses_are_the_platforms_alone(world, monkeypatch):
+def test_only_the_platform_may_use_private_addresses(world, monkeypatch):
     who = Principal("acme", "root", "")
     key = world.loop.do(key_of(world.up.services, who, role="admin"))
     tenant = httpx.Client(base_url=world.up.url, headers={"Authorization": f"Bearer {key}"}, timeout=60)

@@ -158,7 +158,7 @@ async def test_a_secret_that_the_server_repeats_is_not_shown(server, tmp_path):
     assert said == "HTTP 200 text/plain\n[secret]; [secret]"
 
 
-async def test_a_secret_that_is_not_there_is_no_request(server):
+async def test_a_missing_secret_sends_no_request(server):
     with pytest.raises(ToolError, match=r"^a secret of this tool cannot be read$"):
         await server.get("/a", headers={"X": SecretRef(ref="env:NOT_THERE_AT_ALL")})
     assert server.asked == []
@@ -185,7 +185,7 @@ async def test_a_secret_that_is_not_there_is_no_request(server):
         "",
     ],
 )
-async def test_what_is_not_allowed_is_not_asked(server, target):
+async def test_addresses_off_the_allow_list_are_not_requested(server, target):
     tool = server.tool(allow=[f"http://127.0.0.1:{server.port}/public"])
     with pytest.raises(ToolError):
         await tool.call({"url": target.format(port=server.port)})
@@ -226,7 +226,7 @@ async def test_loopback_must_be_allowed(server, host):
     assert server.asked == []
 
 
-async def test_a_name_that_leads_elsewhere_the_second_time_is_refused(server):
+async def test_dns_rebinding_is_rejected(server):
     server.answers["/a"] = "hello"
     resolver = Resolver(["127.0.0.1"], ["169.254.169.254"], ["169.254.169.254", "127.0.0.1"])
     base = f"http://a.example:{server.port}/"
@@ -260,7 +260,7 @@ def leads_to(target, status=302):
         "http://127.0.0.1:{port}@evil.example/public/b",
     ],
 )
-async def test_a_redirect_to_what_is_not_allowed_is_not_followed(server, target):
+async def test_redirects_off_the_allow_list_are_not_followed(server, target):
     async def answer(request):
         where = target.format(port=server.port)
         return web.Response(status=302, headers={"Location": where})
@@ -292,7 +292,7 @@ async def test_a_post_is_not_sent_on(server):
     assert len(server.asked) == 1
 
 
-async def test_a_server_that_says_nothing(server):
+async def test_a_silent_server_times_out(server):
     async def hang(request):
         await asyncio.Event().wait()
 
@@ -370,13 +370,13 @@ async def test_a_server_that_does_not_keep_to_http(server, data):
 
 
 @pytest.mark.parametrize("kind", ["image/png", "application/octet-stream", "application/pdf", "", "text", "video/mp4"])
-async def test_what_is_no_text_is_refused(server, kind):
+async def test_binary_responses_are_rejected(server, kind):
     server.answers["/a"] = (kind, b"hello")
     with pytest.raises(ToolError, match="not text"):
         await server.get("/a")
 
 
-async def test_what_says_that_it_is_text_and_is_not(server):
+async def test_mislabelled_binary_responses_are_rejected(server):
     server.answers["/a"] = ("text/plain", b"\x7fELF" + bytes(1000))
     with pytest.raises(ToolError, match="is not"):
         await server.get("/a")
@@ -398,13 +398,13 @@ async def test_charsets(server, charset, body, text):
     assert await server.get("/a") == f"HTTP 200 text/plain\n{text}"
 
 
-async def test_a_page_that_is_none_is_an_error(server):
+async def test_a_missing_page_is_an_error(server):
     server.answers["/a"] = ("text/html", "%PDF-1.4 " + "x" * 100)
     with pytest.raises(ToolError, match="the page cannot be read"):
         await server.get("/a")
 
 
-async def test_nobody_is_there(server):
+async def test_an_unreachable_server_is_an_error(server):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         base = f"http://127.0.0.1:{unused.getsockname()[1]}/"
@@ -412,7 +412,7 @@ async def test_nobody_is_there(server):
             await server.tool(allow=[base]).call({"url": base})
 
 
-async def test_an_error_of_the_server_is_told(server):
+async def test_server_errors_are_reported_to_the_model(server):
     async def no(request):
         return web.json_response({"error": "no such thing"}, status=404)
 

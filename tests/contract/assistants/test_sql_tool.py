@@ -139,7 +139,7 @@ async def test_nothing_is_written_to_postgresql(postgres, database, angler, tric
 @pytest.mark.parametrize(
     "sql", [ENDLESS, "SELECT pg_sleep(1000)", "SELECT set_config('statement_timeout', '0', false), pg_sleep(1000)"]
 )
-async def test_a_query_of_postgresql_without_end_is_ended(postgres, angler, sql):
+async def test_endless_postgresql_queries_are_cancelled(postgres, angler, sql):
     assert (
         await ask(angler.model_copy(update={"timeout_s": 1, "tables": ()}), sql)
         == "Error: the query took longer than 1 s."
@@ -150,7 +150,7 @@ async def test_a_query_of_postgresql_without_end_is_ended(postgres, angler, sql)
             await asyncio.sleep(0.01)
 
 
-async def test_what_postgresql_shows_has_a_bound(angler):
+async def test_postgresql_results_are_bounded(angler):
     head, _, rows = read(await ask(angler, "SELECT * FROM generate_series(1, 100000)"))
     assert (head, len(rows)) == ("the first 50 rows; there are more:", 50)
     said = await ask(angler, "SELECT repeat('x', 5000000) FROM generate_series(1, 30)")
@@ -199,6 +199,6 @@ async def test_the_stacks_own_database_under_another_name_is_refused(postgres, d
     assert said == "Error: this is the stack's own database, which no tool reads."
 
 
-async def test_tables_that_postgresql_does_not_have_are_not_told_of(angler):
+async def test_unknown_postgresql_tables_are_not_described(angler):
     found = await columns(angler.model_copy(update={"tables": ("rivers", "lakes", "public.rivers")}))
     assert found.keys() == {"rivers", "public.rivers"}

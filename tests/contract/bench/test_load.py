@@ -75,7 +75,7 @@ DONE = b"data: [DONE]\n\n"
         (CONTENT + b"data: {\n\n" + FINISH + DONE, "a frame is not JSON"),
     ],
 )
-def test_what_is_not_whole(body: bytes, why: str) -> None:
+def test_incomplete_streams_are_errors(body: bytes, why: str) -> None:
     with pytest.raises(load.StreamError, match=why.replace("[", r"\[").replace("]", r"\]")):
         load.validate_stream(body, "a")
 

@@ -44,7 +44,7 @@ def served():
         yield lambda model: Endpoint(f"http://127.0.0.1:{port}/v1", model, {})
 
 
-async def test_the_table_is_what_was_answered(served):
+async def test_the_table_matches_the_answers(served):
     strategies = [Direct(), ChainOfThought(), SelfConsistency(samples=4), ProgramAided()]
     rows, rounds = await measure(strategies, TASKS, served("m"), Prices(1, 10), 50)
     assert [r["strategy"] for r in rows] == ["direct", "cot", "self_consistency", "pal"]
@@ -58,7 +58,7 @@ async def test_the_table_is_what_was_answered(served):
     assert [r["steps"] for r in rounds if r["strategy"] == "pal"] == [("program", "result")] * 3
 
 
-async def test_no_answer_and_an_error_are_told_apart_from_a_wrong_answer(served):
+async def test_missing_failed_and_wrong_answers_are_distinguished(served):
     (mute,), _ = await measure([ChainOfThought()], TASKS, served("mute"), Prices(), 50)
     assert (mute["right"], mute["no answer"], mute["errors"]) == (0, 3, 0)
     (failing,), rounds = await measure([ChainOfThought()], TASKS, served("fail"), Prices(), 50)
@@ -87,14 +87,14 @@ def test_tasks_are_read(tmp_path):
     "text",
     ["", "\n", "not json", "[]", "3", '{"question": "", "answer": "1"}', '{"question": "q", "answer": 1}', "\xff"],
 )
-def test_what_is_no_task_is_an_error(tmp_path, text):
+def test_invalid_tasks_are_errors(tmp_path, text):
     file = tmp_path / "t.jsonl"
     file.write_bytes(text.encode("latin-1"))
     with pytest.raises(BenchError, match=r"t\.jsonl"):
         tasks.load(file)
 
 
-def test_a_file_that_is_not_there_is_an_error(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(BenchError, match="none"):
         tasks.load(tmp_path / "none")
 

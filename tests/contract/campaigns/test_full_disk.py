@@ -156,7 +156,7 @@ def fill(path: Path) -> None:
                 continue
 
 
-def test_a_full_disk_loses_nothing_and_is_survived(disk: Path, database: str) -> None:
+def test_a_full_disk_loses_no_acknowledged_data(disk: Path, database: str) -> None:
     with Loop() as loop, engine(loop, Engine().app()) as port:
         catalog = Catalog(models=(RemoteModel(name="m", url=f"http://127.0.0.1:{port}/v1", tokenizer="vllm"),))
         with (

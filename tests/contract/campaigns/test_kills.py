@@ -142,7 +142,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Postgres | None]:
     ],
     indirect=["server"],
 )
-def test_what_was_acknowledged_is_there_exactly_once(server: Postgres | None, kills: int, tmp_path: Path) -> None:
+def test_acknowledged_writes_survive_kills_exactly_once(server: Postgres | None, kills: int, tmp_path: Path) -> None:
     print(f"HEADRACE_KILL_SEED={SEED}")
     url = server.database() if server is not None else f"sqlite:///{tmp_path}/h.db"
     key = new_key()

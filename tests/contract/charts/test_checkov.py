@@ -95,7 +95,7 @@ def test_the_chart_with_a_digest(render: Callable[..., Rendered], scan: Scan) ->
     assert scan(render({"image": {"digest": DIGEST}})) == []
 
 
-def test_what_pulumi_applies(tmp_path: Path, scan: Scan) -> None:
+def test_manifests_applied_by_pulumi_pass_checkov(tmp_path: Path, scan: Scan) -> None:
     rendered(EXAMPLES[0], tmp_path)
     assert scan(objects(tmp_path / "manifests")) == []
 
@@ -111,7 +111,7 @@ def test_the_operators_chart(helm: Callable[..., Any], tmp_path: Path, scan: Sca
     assert SKIPS.keys() == {f.check for f in found}, "a skip that nothing needs"
 
 
-def test_it_looks_into_the_pods_of_a_rayservice(full: Rendered, scan: Scan) -> None:
+def test_checkov_inspects_pods_of_a_rayservice(full: Rendered, scan: Scan) -> None:
     """Guards the guard: checkov does not know a RayService."""
     [service] = full.of("RayService")
     container = service["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]

@@ -70,7 +70,7 @@ def test_from_one_key_to_a_team(run: Run) -> None:
     run("tenants", "enable", "birds")
 
 
-def test_what_the_stack_refuses_is_one_line(run: Run) -> None:
+def test_api_errors_are_printed_in_one_line(run: Run) -> None:
     for arguments, said in (
         (("tenants", "get", "nowhere"), "There is no such tenant. (404)"),
         (("users", "list", "--tenant", "nowhere"), "There is no such tenant. (404, tenant)"),
@@ -84,7 +84,7 @@ def test_what_the_stack_refuses_is_one_line(run: Run) -> None:
     assert "not valid (401)" in run("whoami", key="hr_wrong", status=1).stderr
 
 
-def test_what_destroys_asks_first(run: Run) -> None:
+def test_destructive_commands_ask_for_confirmation(run: Run) -> None:
     run("tenants", "create", "asked")
     run("tenants", "disable", "asked", input="n\n", status=1)
     assert not json.loads(run("tenants", "get", "asked", "--json").stdout)["disabled"]
@@ -115,7 +115,7 @@ def test_quotas_are_set_shown_and_removed(run: Run) -> None:
     assert "(400" in run("quotas", "set", "user", "ada", "month", "money", "1", status=1).stderr  # of no currency
 
 
-def test_usage_is_shown_by_day_and_to_whoever_may_ask(run: Run) -> None:
+def test_usage_is_shown_by_day_with_permission(run: Run) -> None:
     for arguments in ((), ("--mine",), ("--by", "user"), ("--mine", "--by", "model"), ("--user", "ada")):
         assert run("usage", *arguments).stdout.split()[:3] == ["ID", "REQUESTS", "PROMPT_TOKENS"]
     run("usage", "--start", "2026-01-01", "--end", "2026-01-31")
@@ -215,7 +215,7 @@ def recorder() -> Iterator[tuple[Recorder, Run]]:
         yield made, run
 
 
-def test_what_another_version_of_the_stack_does_not_have(recorder: tuple[Recorder, Run]) -> None:
+def test_routes_missing_in_another_version_are_reported(recorder: tuple[Recorder, Run]) -> None:
     made, run = recorder
     made.answers = [(404, {"error": {"message": "There is no such route.", "code": "not_found", "param": None}})]
     said = run("quotas", "list", status=1).stderr
@@ -223,7 +223,7 @@ def test_what_another_version_of_the_stack_does_not_have(recorder: tuple[Recorde
 
 
 @pytest.mark.parametrize("id", ["a/b", "a?b", "a b", "%2e", "ä"])
-def test_an_id_is_one_segment_of_a_path(recorder: tuple[Recorder, Run], id: str) -> None:
+def test_ids_are_escaped_in_paths(recorder: tuple[Recorder, Run], id: str) -> None:
     made, run = recorder
     made.answers = [(200, {"id": id})]
     run("forget", "status", id)
@@ -250,7 +250,9 @@ def test_an_audit_log_that_was_changed_is_a_failure(recorder: tuple[Recorder, Ru
         (400, {"error": {"message": "a\nb\x1b[2J" + "x" * 10_000, "param": "p\n"}}, "a b [2J"),
     ],
 )
-def test_answers_of_what_is_no_stack(recorder: tuple[Recorder, Run], status: int, answer: Any, said: str) -> None:
+def test_answers_of_other_servers_are_reported(
+    recorder: tuple[Recorder, Run], status: int, answer: Any, said: str
+) -> None:
     made, run = recorder
     made.answers = [(status, answer)]
     result = run("whoami", status=1)
@@ -283,7 +285,7 @@ VALUES = st.none() | st.booleans() | st.text() | st.integers() | st.floats() | s
 
 
 @given(name=st.sampled_from(["id", "created_at"]), value=VALUES)
-def test_a_cell_is_one_line_whatever_it_holds(name: str, value: Any) -> None:
+def test_table_cells_are_single_lines(name: str, value: Any) -> None:
     text = cell(name, value)
     assert text
     assert text.isprintable()

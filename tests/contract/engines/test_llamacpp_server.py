@@ -75,7 +75,7 @@ async def test_the_gateway_asks_it_as_a_model_of_kserve(url: str, tmp_path: Path
     assert all({*sample.labels} == {"model", "pid"} for sample in passed)
 
 
-def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
+def test_missing_weights_are_named(tmp_path: Path) -> None:
     done = subprocess.run([*PROGRAM, f"--model={tmp_path}/no.gguf", "--name=m"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, f"llamacpp_server: there is no file {tmp_path}/no.gguf\n")
 

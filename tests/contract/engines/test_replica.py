@@ -98,7 +98,7 @@ async def test_slots_are_busy_while_they_are_leased(engine: Engine) -> None:
     assert value("engine_leases", model="slots") == 0
 
 
-async def test_an_engine_that_is_gone_is_counted_once_after_three_checks_and_has_no_slots(engine: Engine) -> None:
+async def test_a_dead_engine_is_counted_once_and_has_no_slots(engine: Engine) -> None:
     made = replica(engine, "gone")
     await made.check_health()
     engine.shutdown()
@@ -113,7 +113,7 @@ async def test_an_engine_that_is_gone_is_counted_once_after_three_checks_and_has
     assert value("engine_available_seconds_total", model="gone") == available
 
 
-async def test_an_engine_that_comes_back_is_no_restart(engine: Engine) -> None:
+async def test_a_recovered_engine_is_not_counted_as_a_restart(engine: Engine) -> None:
     made = replica(engine, "back")
     for _ in range(2):
         engine.nonsense = True
@@ -180,7 +180,7 @@ def shown(folder: Path) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
     return found
 
 
-async def test_what_an_engine_counts_is_passed_on(engine: Engine, folder: Path) -> None:
+async def test_engine_metrics_are_exported(engine: Engine, folder: Path) -> None:
     engine.counts = COUNTS
     await replica(engine, "m").check_health()
     assert engine.asked == "Bearer k"
@@ -210,7 +210,7 @@ async def test_replicas_of_one_node_share_each_metric_and_no_series(engine: Engi
     assert [file.name for file in folder.glob(f"*{holders.ENGINE}")] == [f"{PID}{holders.ENGINE}"]
 
 
-async def test_what_is_old_or_of_an_engine_that_fails_is_not_passed_on(engine: Engine, folder: Path) -> None:
+async def test_stale_or_failing_engine_metrics_are_not_exported(engine: Engine, folder: Path) -> None:
     engine.counts = COUNTS
     made = replica(engine, "m")
     await made.check_health()
@@ -283,14 +283,14 @@ async def test_all_that_rules_and_dashboards_want_of_vllm_is_passed_on(engine: E
             assert {name for name, _ in labels} == {*series.labels, "model", "pid"}, series.name
 
 
-async def test_what_has_our_labels_keeps_its_own_by_another_name(engine: Engine, folder: Path) -> None:
+async def test_conflicting_labels_are_renamed(engine: Engine, folder: Path) -> None:
     engine.counts = b'# TYPE it:a gauge\nit:a{model="x",pid="1"} 1\nit:a{model="y",pid="1"} NaN\n'
     await replica(engine, "m").check_health()
     own = {"exported_pid": "1", "model": "m", "pid": PID}
     assert [dict(labels) for labels in shown(folder)["it:a"]] == [own | {"exported_model": n} for n in ("x", "y")]
 
 
-async def test_a_carriage_return_in_a_label_ends_no_line(engine: Engine, folder: Path) -> None:
+async def test_carriage_returns_in_labels_are_escaped(engine: Engine, folder: Path) -> None:
     engine.counts = b'# TYPE it:a gauge\nit:a{b="c\rd"} 1\n'
     await replica(engine, "m").check_health()
     assert [dict(labels)["b"] for labels in shown(folder)["it:a"]] == ["c\rd"]
@@ -298,7 +298,7 @@ async def test_a_carriage_return_in_a_label_ends_no_line(engine: Engine, folder:
 
 
 @pytest.mark.parametrize("said", [b"nonsense", b"\xff", b"# HELP it:a A.", b"# HELP it:a A.\n# TYPE it:a gauge", b""])
-async def test_a_file_that_is_broken_takes_nothing_of_others_with_it(engine: Engine, folder: Path, said: bytes) -> None:
+async def test_a_broken_metrics_file_does_not_affect_others(engine: Engine, folder: Path, said: bytes) -> None:
     engine.counts = COUNTS
     await replica(engine, "m").check_health()
     whole = shown(folder)
@@ -306,7 +306,7 @@ async def test_a_file_that_is_broken_takes_nothing_of_others_with_it(engine: Eng
     assert shown(folder) == whole
 
 
-async def test_a_process_that_holds_the_lock_keeps_its_file_and_an_heir_of_its_id_does_not(folder: Path) -> None:
+async def test_metrics_files_belong_to_their_process_not_its_pid(folder: Path) -> None:
     file, begun = folder / f"{PID}{holders.ENGINE}", folder / f"{PID}{holders.ENGINE}.new"
     said = "# HELP it:a A.\n# TYPE it:a gauge\nit:a 1.0\n"
     file.write_text(said)
@@ -320,7 +320,7 @@ async def test_a_process_that_holds_the_lock_keeps_its_file_and_an_heir_of_its_i
     assert list(folder.iterdir()) == []
 
 
-def test_a_proxy_of_the_environment_is_not_asked_for_an_engine(engine: Engine) -> None:
+def test_engines_are_requested_without_a_proxy(engine: Engine) -> None:
     code = "import sys\nfrom serving.engines.replica import OPENER\nOPENER.open(sys.argv[1], timeout=60).close()"
     env = {**os.environ, "http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
     asked = [sys.executable, "-c", code, f"http://127.0.0.1:{engine.server_port}/health"]

@@ -89,7 +89,7 @@ async def granted(replica: vllm.VllmReplica) -> dict[str, str]:
 # The command line
 
 
-def test_every_setting_stands_on_the_command_line(tmp_path: Path) -> None:
+def test_every_setting_is_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "adapter").mkdir()
     config = VllmModel(
         name="llama",
@@ -140,7 +140,7 @@ def test_every_setting_stands_on_the_command_line(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_not_set_is_left_to_vllm(tmp_path: Path) -> None:
+def test_unset_options_are_left_to_vllm(tmp_path: Path) -> None:
     plain = vllm.command(VllmModel(name="m", source=f"file://{tmp_path}"), "10.0.0.7", 1)
     assert plain[2] == str(tmp_path)
     names = {a.partition("=")[0] for a in plain}
@@ -181,13 +181,13 @@ def test_vllm_knows_every_flag_that_is_ours() -> None:
 
 
 @pytest.mark.parametrize("argument", ["--port=1", "--api-k=x", "--no-enable-lora", "--tensor-par=2", "--model=x"])
-def test_arguments_cannot_take_over_what_the_replica_decides(argument: str) -> None:
+def test_arguments_cannot_override_the_replicas_own(argument: str) -> None:
     with pytest.raises(ValidationError, match="setting of its own or is set by the replica"):
         model(arguments=(argument,))
 
 
 @pytest.mark.parametrize("name", ["CUDA_VISIBLE_DEVICES", "RAY_ADDRESS", "VLLM_API_KEY"])
-def test_environment_cannot_take_over_what_the_replica_decides(name: str) -> None:
+def test_environment_cannot_override_the_replicas_own(name: str) -> None:
     with pytest.raises(ValidationError, match=f"{name} is set by the replica"):
         model(environment={name: "x"})
 
@@ -210,7 +210,7 @@ def test_environment_has_the_gpus_that_ray_assigned_and_nothing_of_ray(
 # Its life
 
 
-async def test_it_is_warm_and_answers_who_has_the_key(replica: vllm.VllmReplica) -> None:
+async def test_vllm_is_warmed_up_and_requires_the_key(replica: vllm.VllmReplica) -> None:
     lease = await granted(replica)
     headers = {"Authorization": f"Bearer {lease['key']}"}
     body = {"model": "twin", "prompt": "The capital of France is", "max_tokens": 8, "temperature": 0}
@@ -234,7 +234,7 @@ async def metric(client: httpx.AsyncClient, lease: dict[str, str], name: str) ->
     return float(line.split()[1])
 
 
-async def test_a_caller_who_hangs_up_ends_the_generation(replica: vllm.VllmReplica) -> None:
+async def test_a_disconnect_aborts_the_generation(replica: vllm.VllmReplica) -> None:
     lease = await granted(replica)
     headers = {"Authorization": f"Bearer {lease['key']}"}
     all_tokens = 4000
@@ -255,7 +255,7 @@ async def test_a_caller_who_hangs_up_ends_the_generation(replica: vllm.VllmRepli
         assert await metric(client, lease, "tokens_predicted_total") - before < all_tokens
 
 
-async def test_its_death_is_noticed_with_what_it_said_last(replica: vllm.VllmReplica) -> None:
+async def test_a_dead_vllm_is_reported_with_its_last_output(replica: vllm.VllmReplica) -> None:
     await replica.check_health()
     before = metrics.engine_restarts.labels("twin")._value.get()
     os.kill(server(replica), signal.SIGKILL)
@@ -328,7 +328,7 @@ def _session(keeper: int) -> list[str]:
         ({"TWIN_SAYS": "killed by the kernel", "TWIN_STATUS": "137"}, "by signal 9.*\nkilled by the kernel"),
     ],
 )
-def test_a_start_that_fails_says_why(twin: Path, environment: dict[str, str], said: str) -> None:
+def test_a_failed_start_is_explained(twin: Path, environment: dict[str, str], said: str) -> None:
     with pytest.raises(vllm.StartFailed, match=f"vLLM of twin ended {said}"):
         vllm.VllmReplica(model(environment=environment), host="127.0.0.1")
 
@@ -338,13 +338,13 @@ def test_an_argument_that_vllm_refuses_is_shown(twin: Path) -> None:
         vllm.VllmReplica(model(arguments=("--no-such-flag",)), host="127.0.0.1")
 
 
-def test_a_node_without_vllm_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_vllm_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(vllm.StartFailed, match="vllm cannot be started: No such file or directory"):
         vllm.VllmReplica(model(), host="127.0.0.1")
 
 
-def test_one_that_does_not_get_ready_is_given_up(twin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_times_out(twin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Heard(vllm.VllmProgram):
         """Its time begins with its first line."""
 
@@ -358,7 +358,7 @@ def test_one_that_does_not_get_ready_is_given_up(twin: Path, monkeypatch: pytest
         vllm.VllmReplica(model(start_timeout_s=1), host="127.0.0.1")
 
 
-def test_a_port_that_another_took_is_given_up(twin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_taken_port_is_abandoned(twin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = vllm._free_port
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

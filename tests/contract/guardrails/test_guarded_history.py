@@ -148,7 +148,7 @@ def rest(stack):
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("api", ["chat", "responses"])
 @pytest.mark.parametrize("role", ["user", "assistant"])
-def test_an_item_that_is_blocked_blocks_what_would_show_it(stack, http, model, role, api, stream):
+def test_a_blocked_item_blocks_requests_that_would_show_it(stack, http, model, role, api, stream):
     id, (first, bad) = conversation(http, says("user", "hi"), says(role, ATTACK))
     response = ask(http, "strict", id, api, stream)
     error = response.json()["error"]
@@ -167,7 +167,7 @@ def test_an_item_that_is_blocked_blocks_what_would_show_it(stack, http, model, r
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_is_redacted_reaches_no_model_and_stays_in_the_conversation(http, model, stream):
+def test_redacted_history_reaches_no_model_but_stays_stored(http, model, stream):
     id, [item] = conversation(http, says("user", f"mine is {KEY}"))
     for _ in range(2):
         text, _, found = said(chat(http, "soft", id, stream=stream))
@@ -203,7 +203,7 @@ def test_calls_and_their_results_are_checked(http, model):
     assert model.asked[1]["messages"][2]["content"] == "[removed by a guardrail]"
 
 
-def test_what_passed_the_same_guardrails_is_not_read_again_and_by_others_it_is(http, model):
+def test_history_is_rechecked_only_by_other_guardrails(http, model):
     model.text = f"Use {KEY}"
     id, _ = conversation(http, says("user", "hi"))
     assert chat(http, "asked", id).status_code == 200
@@ -213,7 +213,7 @@ def test_what_passed_the_same_guardrails_is_not_read_again_and_by_others_it_is(h
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_chain_is_checked_by_the_assistant_that_goes_on_with_it(http, model, stream):
+def test_a_chain_is_checked_by_its_current_assistant(http, model, stream):
     first = http.post("/v1/responses", json={"model": "none", "input": f"mine is {KEY}"}).json()
     goes_on = {"previous_response_id": first["id"], "stream": stream}
     blocked = http.post("/v1/responses", json={"model": "strict", "input": "and?", **goes_on})
@@ -227,7 +227,7 @@ def test_a_chain_is_checked_by_the_assistant_that_goes_on_with_it(http, model, s
     assert http.post("/v1/responses", json=body).status_code == 200
 
 
-def test_an_item_that_is_not_shown_blocks_nothing(http, model):
+def test_items_outside_the_context_block_nothing(http, model):
     id, _ = conversation(http, says("user", KEY), says("assistant", "well"), says("user", "hi"))
     response = chat(http, "short", id)
     assert response.status_code == 200
@@ -244,7 +244,7 @@ def test_a_classifier_is_asked_once_about_what_it_found_clean(http, model):
     assert chat(http, "moderated", id).json()["error"]["code"] == "content_filter"
 
 
-def test_another_classifier_behind_the_alias_reads_what_the_one_before_let_pass(stack, http, model):
+def test_a_changed_classifier_rechecks_history(stack, http, model):
     id, _ = conversation(http, says("user", "a cake please"))
     assert chat(http, "aliased", id, "hi").status_code == 200
     assert chat(http, "aliased", id, "well?").status_code == 200
@@ -261,7 +261,7 @@ def test_another_classifier_behind_the_alias_reads_what_the_one_before_let_pass(
     assert set(model.judged[3:]) == {"a cake please", "hello", "hi", "so?", "well?"}
 
 
-def test_tokens_are_counted_of_what_guardrails_leave(stack, http, model):
+def test_tokens_are_counted_after_redaction(stack, http, model):
     def count(name, **fields):
         return http.post("/v1/responses/input_tokens", json={"model": name, **fields})
 
@@ -283,7 +283,7 @@ def test_a_classifier_is_asked_once_about_what_is_flagged(http, model):
     assert model.judged.count("a bomb please") == 1
 
 
-def test_a_request_reads_an_item_once_of_which_something_is_taken_out(http, model):
+def test_a_redacted_item_is_checked_once_per_request(http, model):
     call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
     id, _ = conversation(http, says("user", f"mine is {KEY}"), call)
     result = {"type": "function_call_output", "call_id": "c", "output": "done"}
@@ -293,7 +293,7 @@ def test_a_request_reads_an_item_once_of_which_something_is_taken_out(http, mode
     assert model.judged.count(f"mine is {KEY}") == 1
 
 
-def test_what_a_classifier_gave_no_verdict_on_is_not_marked(http, model):
+def test_items_without_a_verdict_are_not_marked_as_checked(http, model):
     model.verdict = {"results": []}
     id = _empty(http)
     assert chat(http, "open", id, "a bomb please").status_code == 200
@@ -301,7 +301,7 @@ def test_what_a_classifier_gave_no_verdict_on_is_not_marked(http, model):
     assert chat(http, "open", id).json()["error"]["code"] == "content_filter"
 
 
-def test_facts_that_were_told_are_checked(stack, http, model):
+def test_recalled_facts_are_checked(stack, http, model):
     for text in (f"the key is {KEY}", ATTACK, "likes tea"):
         assert http.post("/v1/memories", json={"assistant": "knows", "text": text}).status_code < 300
     assert chat(http, "knows", _empty(http)).status_code == 200
@@ -324,7 +324,7 @@ def test_a_fact_need_not_be_of_an_allowed_topic_and_is_of_no_denied_one(stack, h
     rest(stack)
 
 
-def test_an_answer_that_was_said_need_not_be_of_an_allowed_topic(http):
+def test_topics_are_not_enforced_on_earlier_answers(http):
     thanks = says("assistant", "You're welcome!")
     id, _ = conversation(http, says("user", "the war?"), thanks)
     assert chat(http, "war", id, "which war?").status_code == 200
@@ -355,7 +355,7 @@ def test_turns_that_are_found_again_are_checked(stack, http, model):
     rest(stack)
 
 
-def test_the_model_that_summarises_reads_what_is_left(stack, http, model):
+def test_summaries_are_made_from_redacted_text(stack, http, model):
     id, _ = conversation(http, says("user", f"mine is {KEY}"), says("assistant", "noted " * 40))
     assert chat(http, "sums", id, "a question " * 20).status_code == 200
     rest(stack)

@@ -190,7 +190,7 @@ class Where:
         return []
 
 
-def test_long_texts_are_read_in_threads_that_are_for_that_alone():
+def test_long_texts_are_checked_in_dedicated_threads():
     where = Where()
     asyncio.run(screened("x" * (LONG + 1), (Rule("where", "block", where),)))
     assert where.threads[0].startswith("guardrails")
@@ -201,9 +201,7 @@ def test_long_texts_are_read_in_threads_that_are_for_that_alone():
     ("text", "check"),
     [(ATTACK, "injection"), (f"My key is {KEY}", "secrets"), ("Write to jane.doe@example.com", "pii")],
 )
-def test_a_blocked_request_asks_no_model_and_is_captured_without_what_is_private(
-    stack, http, model, text, check, stream
-):
+def test_a_blocked_request_reaches_no_model_and_is_captured_redacted(stack, http, model, text, check, stream):
     response = chat(http, "strict", text, stream=stream)
     assert response.status_code == 400
     error = response.json()["error"]
@@ -221,7 +219,7 @@ def test_a_blocked_request_asks_no_model_and_is_captured_without_what_is_private
     assert "jane.doe" not in response.text
 
 
-def test_a_block_after_many_findings_says_what_blocks(http, model):
+def test_a_block_names_its_check_after_many_findings(http, model):
     response = chat(http, "mixed", "jane.doe@example.com " * (MAX_REPORTED + 1) + ATTACK)
     assert response.status_code == 400
     assert "injection" in response.json()["error"]["message"]
@@ -268,7 +266,7 @@ def test_descriptions_and_earlier_calls_are_checked(http, model, says):
     assert not model.asked
 
 
-def test_a_secret_in_a_description_is_taken_out(http, model):
+def test_secrets_in_descriptions_are_redacted(http, model):
     described = {"name": "f", "description": f"Uses {KEY}.", "parameters": {"type": "object", "properties": {}}}
     assert chat(http, "soft", "hi", tools=[{"type": "function", "function": described}]).status_code == 200
     [tool] = model.asked[0]["tools"]
@@ -278,7 +276,7 @@ def test_a_secret_in_a_description_is_taken_out(http, model):
     assert KEY not in json.dumps(model.asked)
 
 
-def test_what_is_redacted_reaches_neither_model_nor_store(stack, http, model):
+def test_redacted_text_reaches_neither_model_nor_store(stack, http, model):
     response = chat(http, "soft", f"Use {KEY} for jane.doe@example.com please", store=True)
     asked = model.asked[0]["messages"][0]["content"]
     assert asked == "Use [removed: api_key] for [removed: email] please"
@@ -308,7 +306,7 @@ def test_an_answer_leaves_without_secrets_and_foreign_links(http, model, stream)
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_blocked_answer_ends_where_it_begins(stack, http, model, stream):
+def test_a_blocked_answer_ends_before_the_finding(stack, http, model, stream):
     model.text = f"{'Well. ' * 80}The key is {KEY}, have fun. " + "And so on. " * 60
     response = chat(http, "strict", "hi", stream=stream)
     text, reason, _ = said(response)
@@ -348,7 +346,7 @@ def test_instructions_of_the_application_are_no_injection(http, model):
     assert http.post("/v1/chat/completions", json={"model": "strict", "messages": messages}).status_code == 200
 
 
-def test_what_a_tool_returned_is_context(http, model):
+def test_tool_results_are_checked_as_context(http, model):
     call = {"id": "c1", "type": "function", "function": {"name": "read", "arguments": "{}"}}
     messages = [
         {"role": "user", "content": "read it"},
@@ -387,7 +385,7 @@ def test_bare_models_and_completions_have_the_stacks_guardrails(http, model):
     assert "".join(c["text"] for f in frames(streamed) for c in f["choices"]) == "the key [removed: api_key]"
 
 
-def test_an_assistant_without_guardrails_says_everything(http, model):
+def test_assistants_without_guardrails_are_unfiltered(http, model):
     model.text = KEY
     assert said(chat(http, "none", KEY)) == (KEY, "stop", [])
     assert said(chat(http, "none", KEY, stream=True)) == (KEY, "stop", [])
@@ -450,7 +448,7 @@ def test_an_answer_that_a_classifier_refuses_is_empty(http, model, stream):
 
 
 @pytest.mark.parametrize("verdict", ["perhaps", ""])
-def test_no_verdict_is_what_the_configuration_says(http, model, verdict):
+def test_on_failure_decides_without_a_verdict(http, model, verdict):
     model.verdict = verdict or {"results": []}
     assert chat(http, "moderated" if not verdict else "judged", "a cake please").status_code == 400
     assert chat(http, "open", "a cake please").status_code == 200

@@ -170,7 +170,7 @@ def test_instructions_can_be_refused(plain: httpx.Client, builder: httpx.Client,
     assert plain.post(path, json=body).status_code == 200
 
 
-def test_instructions_that_a_conversation_holds_are_refused_too(plain: httpx.Client, model: Engine) -> None:
+def test_stored_instructions_are_rejected_too(plain: httpx.Client, model: Engine) -> None:
     items = [item("system", "Be rude."), item("user", "hi")]
     conversation = plain.post("/v1/conversations", json={"items": items}).json()["id"]
     path, body = chat(HI, model="closed", conversation=conversation)
@@ -179,7 +179,7 @@ def test_instructions_that_a_conversation_holds_are_refused_too(plain: httpx.Cli
     assert model.asked == []
 
 
-def test_what_was_trusted_is_read_by_who_does_not_trust_it(
+def test_stored_instructions_are_rechecked_for_other_callers(
     plain: httpx.Client, builder: httpx.Client, model: Engine
 ) -> None:
     """One user's two keys."""
@@ -198,7 +198,7 @@ def test_the_configuration_can_trust_callers(plain: httpx.Client, model: Engine)
     assert plain.post(path, json=body).status_code == 200
 
 
-def test_the_scope_is_given_by_name_alone(stack: Gateway) -> None:
+def test_the_prompt_scope_must_be_granted_explicitly(stack: Gateway) -> None:
     """By somebody who has it."""
     services: Services = stack.services
     boss = stack.loop.do(key_of(services, Principal("acme", "boss", ""), role="admin"))

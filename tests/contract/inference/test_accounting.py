@@ -110,7 +110,7 @@ def in_flight(route):
     return value("requests_started_total", route=route) - ended
 
 
-def test_what_began_and_did_not_end_is_in_flight(world):
+def test_started_requests_are_in_flight_until_they_end(world):
     before = {route: in_flight(route) for route in (CHAT, "/v1/models", "unknown")}
     world.asked.clear()
     waiting = threading.Thread(target=ask, args=(world, "wait"))
@@ -157,7 +157,7 @@ def test_a_stranger_is_of_no_tenant(world, caplog):
     assert (line["tenant"], line["code"], line["outcome"]) == (None, "invalid_api_key", "refused")
 
 
-def test_a_request_has_one_line_without_what_was_said(world, caplog):
+def test_a_request_is_logged_once_without_content(world, caplog):
     before = value("overhead_seconds_sum", route=CHAT)
     with caplog.at_level(logging.INFO, "headrace.requests"):
         assert ask(world, model="clerk", headers={"x-request-id": "req-7"}).is_success
@@ -212,7 +212,7 @@ def hang_up(world, **more):
     ],
     ids=["stream", "whole", "strategy", "broken off", "away", "slow"],
 )
-def test_what_a_request_waited_for_when_it_failed_is_no_overhead(world, caplog, request_, outcome, stages):
+def test_waiting_before_a_failure_is_not_overhead(world, caplog, request_, outcome, stages):
     world.loop.loop.call_soon_threadsafe(world.may.clear)
     with caplog.at_level(logging.INFO, "headrace.requests"):
         request_(world)
@@ -234,7 +234,7 @@ def test_what_a_request_waited_for_when_it_failed_is_no_overhead(world, caplog, 
     ],
     ids=["guard", "guard of a response", "retrieval", "embedding", "body"],
 )
-def test_what_others_failed_at_is_no_overhead(world, caplog, path, body, stages):
+def test_failures_of_dependencies_are_not_overhead(world, caplog, path, body, stages):
     if path == CHAT:
         body = {"messages": [{"role": "user", "content": SECRET}], **body}
     with caplog.at_level(logging.INFO, "headrace.requests"):

@@ -149,7 +149,7 @@ def test_outcomes(world, model, outcome, stream):
         ("no-choices", False, None),
     ],
 )
-def test_what_breaks_off_is_captured_and_is_no_turn(world, conversation, model, stream, so_far):
+def test_broken_answers_are_captured_but_add_no_turn(world, conversation, model, stream, so_far):
     response = world.post(model=model, messages=QUESTION, stream=stream, conversation=conversation)
     assert '"engine_error"' in response.text
     [found, *_] = world.rows()
@@ -341,7 +341,7 @@ def test_feedback_lives(world, conversation):
     assert world.http.delete("/v1/feedback/mine-1").status_code == 404
 
 
-def test_a_rating_of_what_is_not_listed(world):
+def test_unlisted_completions_can_be_rated(world):
     """Every capture can be rated, stored for the API or not."""
     id = world.ask()
     assert world.post("/v1/feedback", target={"type": "response", "id": id}, thumb="up").status_code == 200
@@ -385,7 +385,7 @@ def test_another_tenants_answer_cannot_be_rated(world):
     assert (response.status_code, response.json()["error"]["param"]) == (404, "rejected")
 
 
-def test_a_rating_sent_many_times_at_once_is_there_once(world):
+def test_concurrent_identical_ratings_are_stored_once(world):
     id = world.ask()
     body = {"id": "many", "target": {"type": "response", "id": id}, "thumb": "up"}
     with ThreadPoolExecutor(8) as pool:
@@ -405,7 +405,7 @@ def respond(world, model="echo", stream=False, **more):
 
 @both
 @pytest.mark.parametrize("store", [None, True, False, "null"], ids=str)
-def test_a_response_is_captured_and_only_who_says_so_agrees_to_exports(world, store, stream):
+def test_only_store_true_consents_to_exports(world, store, stream):
     said = {} if store is None else {"store": None if store == "null" else store}
     made = respond(world, stream=stream, metadata={"a": "b"}, **said)
     [found, *_] = world.rows()
@@ -430,7 +430,7 @@ UNTOLD = "zqxunstored"
 
 @both
 @pytest.mark.parametrize("route", ["/v1/chat/completions", "/v1/responses"])
-def test_of_what_is_not_to_be_stored_only_who_asked_whom_when_is_kept(world, route, stream):
+def test_store_false_captures_metadata_only(world, route, stream):
     asked = {"input": UNTOLD} if "responses" in route else {"messages": [{"role": "user", "content": UNTOLD}]}
     response = world.post(route, model="echo", stream=stream, store=False, metadata={"about": UNTOLD}, **asked)
     assert UNTOLD in response.text
@@ -444,7 +444,7 @@ def test_of_what_is_not_to_be_stored_only_who_asked_whom_when_is_kept(world, rou
 
 
 @both
-def test_nothing_of_it_is_kept_where_that_is_configured(world, stream, monkeypatch):
+def test_store_false_can_be_configured_to_capture_nothing(world, stream, monkeypatch):
     monkeypatch.setattr(world.up.services.pipeline._recorder, "_store_false", "none")
     before = len(world.rows())
     assert world.post(model="echo", messages=QUESTION, stream=stream, store=False).is_success
@@ -460,7 +460,7 @@ def test_a_turn_of_a_conversation_is_not_to_be_unstored(world, conversation):
 
 
 @both
-def test_responses_that_go_on_with_each_other_are_one_session(world, conversation, stream):
+def test_chained_responses_share_a_session(world, conversation, stream):
     first = respond(world, stream=stream)["id"]
     second = respond(world, stream=stream, previous_response_id=first)["id"]
     world.http.delete(f"/v1/responses/{first}")
@@ -475,7 +475,7 @@ def test_responses_that_go_on_with_each_other_are_one_session(world, conversatio
 
 
 @both
-def test_a_response_is_rated_and_its_rating_goes_with_it(world, conversation, stream):
+def test_deleting_a_response_deletes_its_rating(world, conversation, stream):
     made = respond(world, stream=stream, conversation=conversation)
     targets = {"response": made["id"], "message": made["output"][-1]["id"]}
     for kind, id in targets.items():
@@ -487,7 +487,7 @@ def test_a_response_is_rated_and_its_rating_goes_with_it(world, conversation, st
 
 
 @pytest.mark.parametrize(("model", "stream"), [("cut", True), ("status-500", True), ("status-500", False)])
-def test_a_response_that_broke_off_is_captured_and_not_kept(world, conversation, model, stream):
+def test_a_broken_response_is_captured_but_not_stored(world, conversation, model, stream):
     world.post("/v1/responses", model=model, input="hi", stream=stream, conversation=conversation, store=True)
     [found, *_] = world.rows()
     assert (found.outcome, found.conversation_id, found.item_id) == ("error", conversation, None)
@@ -496,7 +496,7 @@ def test_a_response_that_broke_off_is_captured_and_not_kept(world, conversation,
 
 
 @both
-def test_a_response_of_an_assistant_that_captures_nothing_is_kept(world, stream):
+def test_responses_are_stored_without_capture(world, stream):
     before = len(world.rows())
     made = respond(world, "silent", stream, store=True)
     assert len(world.rows()) == before

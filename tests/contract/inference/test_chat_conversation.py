@@ -180,7 +180,7 @@ both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
 
 @both
-def test_what_was_said_comes_before_what_is_said(world, conversation, stream):
+def test_earlier_turns_precede_the_request(world, conversation, stream):
     assert world.ask(conversation, "one", stream=stream) == (
         "echo one",
         "stop",
@@ -217,7 +217,7 @@ def test_instructions_stay_first_and_are_not_stored(world, conversation):
     ("model", "turns"), [("forgets", 0), ("two", 2), ("echo", 4)], ids=["none", "buffer", "token_window"]
 )
 @both
-def test_memory_is_what_the_assistant_says(world, conversation, model, turns, stream):
+def test_memory_follows_the_assistants_setting(world, conversation, model, turns, stream):
     for n in range(4):
         world.ask(conversation, str(n))
     _, _, extra = world.ask(conversation, "now", model=model, stream=stream)
@@ -238,7 +238,7 @@ def test_tokens_bound_memory(world, conversation, model):
     assert [m["content"][0] for m in prompt if m["role"] == "user"] == [*(str(n) for n in range(6 - kept, 6)), "n"]
 
 
-def test_an_engine_that_counts_is_asked(world, conversation):
+def test_token_counts_come_from_the_engine(world, conversation):
     for n in range(8):
         world.ask(conversation, " ".join([str(n)] * 5))  # 5 words and 6 of the answer: 11 tokens a turn
     _, _, extra = world.ask(conversation, "now", model="counted", max_tokens=20)
@@ -248,7 +248,7 @@ def test_an_engine_that_counts_is_asked(world, conversation):
 
 
 @both
-def test_calls_and_what_they_returned_are_one_turn(world, conversation, stream):
+def test_calls_and_results_form_one_turn(world, conversation, stream):
     world.ask(conversation, "look", model="calls", stream=stream)
     _, call = world.items(conversation)
     assert (call.type, call.call_id, call.name) == ("function_call", "call_1", "look")
@@ -284,7 +284,7 @@ def test_an_answer_that_ran_out_of_tokens_is_incomplete(world, conversation, str
     ("model", "stream"),
     [("cut", True), ("status-500", True), ("status-500", False), ("no-choices", False), ("odd", False)],
 )
-def test_a_failed_answer_keeps_nothing(world, conversation, model, stream):
+def test_a_failed_answer_stores_nothing(world, conversation, model, stream):
     body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "conversation": conversation}
     response = world.http.post("/v1/chat/completions", json=body | {"stream": stream})
     assert '"engine_error"' in response.text
@@ -294,7 +294,7 @@ def test_a_failed_answer_keeps_nothing(world, conversation, model, stream):
     assert world.texts(conversation) == ["again", "echo again"]
 
 
-def test_a_hang_up_keeps_nothing(world, conversation):
+def test_a_disconnect_stores_nothing(world, conversation):
     world.engine.release.clear()
     seen = len(world.engine.prompts)
     body = {"model": "slow", "messages": [{"role": "user", "content": "hi"}], "conversation": conversation}
@@ -356,7 +356,7 @@ def test_a_store_that_fails_ends_the_answer_with_an_error(world, conversation, s
 
 
 @both
-def test_requests_at_once_are_stored_one_after_the_other(world, conversation, stream):
+def test_concurrent_requests_are_stored_in_order(world, conversation, stream):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: world.ask(conversation, f"question {n}", stream=stream), range(16)))
     texts = world.texts(conversation)
@@ -364,7 +364,7 @@ def test_requests_at_once_are_stored_one_after_the_other(world, conversation, st
     assert texts[1::2] == [f"echo {text}" for text in texts[::2]]
 
 
-def test_a_conversation_deleted_meanwhile(world, conversation):
+def test_deleting_the_conversation_meanwhile_is_an_error(world, conversation):
     world.engine.release.clear()
     body = {"model": "slow", "messages": [{"role": "user", "content": "hi"}], "conversation": conversation}
     seen = len(world.engine.prompts)
@@ -463,7 +463,7 @@ def test_a_picture_is_part_of_the_history(world, conversation):
 
 
 @pytest.mark.parametrize(("part", "taken"), [("text", True), ("image_url", False)])
-def test_a_model_that_takes_text_only_refuses_a_picture_of_the_history(world, conversation, part, taken):
+def test_text_only_models_reject_images_in_history(world, conversation, part, taken):
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
     second = picture if part == "image_url" else {"type": "text", "text": "two"}
     world.ask(conversation, [{"role": "user", "content": [{"type": "text", "text": "one"}, second]}])

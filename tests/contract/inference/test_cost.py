@@ -53,7 +53,7 @@ def test_a_cost_is_exact_and_parts_add_up(read, cached, written, of_read, of_cac
         {"prompt_tokens": 10**13, "completion_tokens": 1},
     ],
 )
-def test_what_an_engine_does_not_say_has_no_cost(usage):
+def test_unreported_usage_has_no_cost(usage):
     assert cost_of(usage, PRICE) is None
 
 
@@ -64,14 +64,14 @@ def test_odd_details_are_no_cache(details):
     assert cost_of(usage, None) is None
 
 
-def test_a_cache_without_a_price_of_its_own_and_a_model_that_is_free():
+def test_unpriced_caches_and_free_models():
     usage = {"prompt_tokens": 4, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}
     assert cost_of(usage, EURO).document == {"amount": "0.000009", "currency": "EUR"}
     assert cost_of(usage, Price(input=0, output=0)).document["amount"] == "0"
 
 
 @pytest.mark.parametrize("given", ["0.15", 0.15, 1e-7, 3])
-def test_a_price_is_what_was_written(given):
+def test_prices_are_exact_decimals(given):
     """Also through the documents in which it travels."""
     price = TypeAdapter(Price).validate_python({"input": given, "output": 0})
     assert price.input == Decimal(str(given))
@@ -191,7 +191,7 @@ DIRECT = {"amount": "0.0000027", "currency": "USD"}
 
 @both
 @pytest.mark.parametrize("model", ["echo", "stable", "clerk", "long"])
-def test_an_answer_says_what_it_cost(world, stream, model):
+def test_answers_report_their_cost(world, stream, model):
     id, beside = world.chat(model, stream)
     assert beside["cost"] == DIRECT
     response = world.respond(model, stream)
@@ -201,7 +201,7 @@ def test_an_answer_says_what_it_cost(world, stream, model):
 
 
 @both
-def test_without_a_price_nothing_is_said(world, stream):
+def test_unpriced_models_report_no_cost(world, stream):
     id, beside = world.chat("unpriced", stream)
     assert "cost" not in beside
     response = world.respond("unpriced", stream)
@@ -229,7 +229,7 @@ def test_a_stored_completion_shows_it(world):
     assert stored.choices[0].message.model_extra["headrace"]["cost"] == DIRECT
 
 
-def test_what_breaks_off_costs_what_was_used(world):
+def test_broken_answers_cost_what_was_used(world):
     world.thinking.says = ["#### 1", "#### 2", "fail"]
     id, _ = world.chat("voter", stream=True)
     captured = world.captured(id)
@@ -238,7 +238,7 @@ def test_what_breaks_off_costs_what_was_used(world):
     assert (world.captured(id)["outcome"], world.captured(id)["cost"], beside) == ("error", None, {})
 
 
-def test_an_engine_that_says_no_tokens_has_no_cost(world):
+def test_engines_without_usage_have_no_cost(world):
     answer = {"choices": [{"index": 0, "message": {"content": "#### 1"}, "finish_reason": "stop"}]}
     world.thinking.says = [answer] * 3
     id, beside = world.chat("voter")
@@ -248,7 +248,7 @@ def test_an_engine_that_says_no_tokens_has_no_cost(world):
 
 
 @both
-def test_what_no_model_said_has_no_cost(world, stream):
+def test_answers_without_a_model_have_no_cost(world, stream):
     id, beside = world.chat("reads", stream)
     assert "cost" not in beside
     assert world.captured(id)["cost"] is None
@@ -292,7 +292,7 @@ def test_costs_are_the_tenants_and_the_assistants(world):
 
 
 @pytest.mark.parametrize("message", [None, "ho", []])
-def test_a_message_that_is_none_has_nothing_beside_it(world, message):
+def test_cost_is_not_added_to_invalid_messages(world, message):
     usage = {"prompt_tokens": 1, "completion_tokens": 1}
     world.thinking.says = [{"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}]
     response = world.http.post(
@@ -302,7 +302,7 @@ def test_a_message_that_is_none_has_nothing_beside_it(world, message):
     assert "headrace" not in (response.json()["choices"][0]["message"] or {})
 
 
-def test_the_usage_of_a_stream_is_null_where_the_engine_says_none(world):
+def test_streamed_usage_is_null_if_unreported(world):
     answer = {"choices": [{"index": 0, "message": {"content": "#### 1"}, "finish_reason": "stop"}]}
     world.thinking.says = [answer] * 3
     *_, last = world.sdk.chat.completions.create(

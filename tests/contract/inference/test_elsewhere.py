@@ -160,20 +160,20 @@ def test_another_replica_answers(world, route, stream, gone, caplog):
 
 
 @both
-def test_a_replica_that_was_lost_is_not_asked_again(world, stream):
+def test_lost_replicas_are_not_retried(world, stream):
     assert ask(world, "/v1/chat/completions", stream, "dies", "dies", "good").status_code == 200
     assert world[1].asked == ["dies"] * 2 + ["good"]  # twice: the kept connection could have been stale
 
 
 @both
-def test_a_strategy_begins_anew_elsewhere(world, stream):
+def test_a_strategy_restarts_on_another_replica(world, stream):
     answer = ask(world, "/v1/chat/completions", stream, "dies", "good", strategy="cot")
     assert answer.status_code == 200
     assert "hello" in answer.text
 
 
 @both
-def test_it_ends_somewhere(world, stream):
+def test_failover_attempts_are_bounded(world, stream):
     lost = [f"closed-{n}" for n in range(ELSEWHERE + 1)]
     answer = ask(world, "/v1/chat/completions", stream, *lost, "good")
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "engine_error")
@@ -189,14 +189,14 @@ def test_it_ends_somewhere(world, stream):
 
 @both
 @pytest.mark.parametrize("gone", ["dies", "head"])
-def test_what_may_have_killed_two_is_not_given_to_a_third(world, stream, gone):
+def test_a_request_that_killed_two_replicas_is_not_retried(world, stream, gone):
     answer = ask(world, "/v1/chat/completions", stream, gone, f"{gone}-too", "good")
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "engine_error")
     assert world[1].next == ["good"]
 
 
 @both
-def test_a_strategy_goes_elsewhere_before_its_first_step_only(world, stream):
+def test_strategies_fail_over_before_their_first_step_only(world, stream):
     said = {"strategy": "react"}
     answer = ask(world, "/v1/chat/completions", stream, "closed", "acts", **said)
     assert answer.status_code == (200 if stream else 502)  # `acts` dies when it is asked again
@@ -207,7 +207,7 @@ def test_a_strategy_goes_elsewhere_before_its_first_step_only(world, stream):
 
 @routes
 @both
-def test_after_the_first_byte_nobody_else_is_asked(world, route, stream):
+def test_no_failover_after_the_first_byte(world, route, stream):
     answer = ask(world, route, stream, "half", "good")
     assert world[1].next == ["good"]
     assert world[1].asked == ["half"]
@@ -216,7 +216,7 @@ def test_after_the_first_byte_nobody_else_is_asked(world, route, stream):
 
 
 @both
-def test_an_engine_that_says_no_has_answered(world, stream):
+def test_engine_rejections_are_not_retried(world, stream):
     assert ask(world, "/v1/chat/completions", stream, "says-no", "good").status_code == 502
     assert world[1].asked == ["says-no"]
 

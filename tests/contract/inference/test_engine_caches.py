@@ -181,9 +181,7 @@ UNKNOWN = (
 
 
 @pytest.mark.parametrize("path", ["/chat/completions", "/completions", "/responses"])
-def test_no_caller_says_more_to_an_engine_than_the_api_has(
-    loop: Loop, asked: tuple[Engine, str], tmp_path: Path, path: str
-) -> None:
+def test_unknown_fields_do_not_reach_engines(loop: Loop, asked: tuple[Engine, str], tmp_path: Path, path: str) -> None:
     scripted, url = asked
     planted: dict[str, object] = {name: {"planted": True} for name in UNKNOWN}
     with serving(loop, tmp_path, url, "tenant") as up, asking(up, "evil", "eve") as http:
@@ -213,7 +211,7 @@ TOLD: list[tuple[PromptCache, str, bool]] = [
 
 
 @pytest.mark.parametrize("prompt_cache", ["tenant", "user", "off"])
-def test_counts_are_told_where_the_cache_is_the_callers_own(
+def test_cached_token_counts_are_reported_for_private_caches_only(
     loop: Loop, asked: tuple[Engine, str], tmp_path: Path, prompt_cache: PromptCache
 ) -> None:
     _, url = asked
@@ -228,9 +226,7 @@ def test_counts_are_told_where_the_cache_is_the_callers_own(
             assert [str(CACHED) in answer for answer in answers] == [told] * len(answers), (model, answers)
 
 
-def test_an_engine_of_llamacpp_that_is_reached_by_many_gateways_is_asked_to_reuse_nothing(
-    loop: Loop, asked: tuple[Engine, str], tmp_path: Path
-) -> None:
+def test_shared_llamacpp_engines_reuse_no_cache(loop: Loop, asked: tuple[Engine, str], tmp_path: Path) -> None:
     scripted, url = asked
     with serving(loop, tmp_path, url, "tenant") as up, asking(up, "acme", "ann") as http:
         for model in ("off", "kserve-llamacpp"):

@@ -67,7 +67,7 @@ def test_a_tool_is_called_by_an_engine_that_can(world):
     assert shown["t_add"]["parameters"]["properties"]["a"] == {"type": "integer"}
 
 
-def test_what_is_not_vouched_for_waits_for_approval(world):
+def test_tools_without_trusted_hints_need_approval(world):
     # Before any tool was called: the server's descriptions alone could have talked the model into it.
     before = steps(world.answer(act("t_add", a=1), FINAL))
     message = world.answer(act("t_lies"))
@@ -79,7 +79,7 @@ def test_what_is_not_vouched_for_waits_for_approval(world):
     assert before[-1] == ("observation", "1")
 
 
-def test_wrong_arguments_are_told_to_the_model(world):
+def test_invalid_arguments_are_reported_to_the_model(world):
     message = world.answer(act("t_add", a="one"), act("t_add", a=1), FINAL)
     assert [text for kind, text in steps(message) if kind == "observation"] == [
         "Error: the arguments are wrong: $.a: 'one' is not of type 'integer'.",
@@ -111,7 +111,7 @@ def test_a_new_catalogue_leaves_servers_that_it_does_not_name(world):
     assert ("observation", "1") in steps(world.answer(act("t_add", a=1), FINAL))
 
 
-def test_names_that_could_be_taken_for_a_servers_tools_are_refused():
+def test_ambiguous_tool_names_are_rejected():
     servers = [{"kind": "mcp", "name": name, "url": "https://tools.example.com/mcp"} for name in ("a", "a_b")]
     with pytest.raises(ValueError, match="'a_b' could be a tool of the MCP server 'a'"):
         Catalog.model_validate({"tools": servers})

@@ -116,7 +116,7 @@ def world(tmp_path_factory):
             yield World(up, scripted, http)
 
 
-def test_who_hangs_up_is_counted_once(world):
+def test_a_disconnect_is_counted_once(world):
     before = world.requests()
     for _ in range(3):
         world.up.loop.do(world.hang_up())
@@ -162,7 +162,7 @@ def test_all_choices_are_reserved_shown_and_settled(world, model, stream):
     assert used == 87 <= most
 
 
-def test_choices_of_llama_cpp_that_ended_by_themselves_are_counted_by_it(world):
+def test_llamacpp_usage_counts_all_choices(world):
     asked = {"model": "llamacpp", "messages": ASKED["messages"], "n": 3, "stop": ["early"]}
     usage, _, used = settled(world, **asked)
     assert used - 7 == usage["completion_tokens"] == 20 + 2 * len("abc\n")  # of the first as it is reported
@@ -174,7 +174,7 @@ def test_all_prompts_are_settled(world):
     assert used == 7 + len("three\n") + 80 <= most
 
 
-def test_who_hangs_up_on_several_choices_is_not_known_by_one_of_them():
+def test_a_disconnect_charges_all_choices():
     report = {"prompt_tokens": 7, "completion_tokens": 20}
     assert choices_usage.usage_of_reports([report], {"n": 4}, [], whole=False) == {}
 
@@ -186,7 +186,7 @@ def of_background(world):
     return next((each for each in found if each["id"] == "background"), {"requests": 0, "completion_tokens": 0})
 
 
-def test_what_memory_asks_for_is_charged_to_whose_conversation_it_is(world):
+def test_memory_jobs_are_charged_to_the_conversations_owner(world):
     before = of_background(world)
     conversation = world.http.post("/conversations", json={}).json()["id"]
     asked = {"model": "learns", "messages": ASKED["messages"], "max_tokens": 20, "conversation": conversation}
@@ -265,7 +265,7 @@ def refused(answer):
 SPENT = (429, "insufficient_quota", "false")
 
 
-def test_uploads_are_held_to_quotas(world, limited):
+def test_uploads_count_towards_quotas(world, limited):
     used = limited("files", 10**6).json()["data"][0]["used"]
     limited("files", used + 2)
     assert [upload(world).status_code for _ in range(2)] == [200, 200]
@@ -301,7 +301,7 @@ def test_a_file_that_is_still_to_be_read_counts_in_each_vector_store(world, limi
     assert refused(world.http.post(f"/vector_stores/{stores[2]}/files", json={"file_id": file}))[0] == SPENT
 
 
-def test_of_two_uploads_at_once_that_fit_alone_one_is_stored(world, limited, monkeypatch):
+def test_concurrent_uploads_cannot_exceed_a_quota(world, limited, monkeypatch):
     used = limited("stored_bytes", 10**9, "total").json()["data"][0]["used"]
     limited("stored_bytes", used + 30, "total")
     blobs, sent = world.up.services.blobs, []
@@ -320,7 +320,7 @@ def test_of_two_uploads_at_once_that_fit_alone_one_is_stored(world, limited, mon
     assert of(world, "stored_bytes")["used"] == used + 25
 
 
-def test_attachments_are_held_to_quotas_and_few_are_taken_at_once(world, limited):
+def test_attachments_count_towards_quotas_and_are_bounded(world, limited):
     id = upload(world).json()["id"]
     most = world.up.services.limits.attached_files
     many = world.http.post("/vector_stores", json={"name": "s", "file_ids": [id] * (most + 1)})
@@ -339,7 +339,7 @@ def test_attachments_are_held_to_quotas_and_few_are_taken_at_once(world, limited
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}], ids=["once", "by key"])
-def test_items_of_conversations_are_held_to_quotas(world, limited, headers):
+def test_conversation_items_count_towards_quotas(world, limited, headers):
     used = limited("items", 10**6).json()["data"][0]["used"]
     limited("items", used + 4)
     item = {"type": "message", "role": "user", "content": "hi"}
@@ -355,7 +355,7 @@ def test_items_of_conversations_are_held_to_quotas(world, limited, headers):
     assert refused(world.http.post(path, json={"items": [item]}, headers=dict.fromkeys(headers, "2")))[0] == SPENT
 
 
-def test_what_is_stored_is_of_no_model_and_bytes_are_of_no_key(limited):
+def test_storage_quotas_reject_models_and_keys(limited):
     for more in ({"subject": "model", "id": "m"}, {"window": "total"}, {"window": "concurrent"}):
         assert limited("files", 1, **more).status_code == 400
     for more in ({"subject": "key", "id": "k", "window": "total"}, {"window": "day"}):

@@ -134,7 +134,7 @@ def test_a_whole_answer_and_a_stream(world):
     assert upstream.calls[-1][1] == f"Bearer {PLANTED}"
 
 
-def test_what_comes_with_the_end_mark_leaves_in_one_piece_with_the_tail(world):
+def test_the_final_frames_are_sent_together(world):
     body = {"model": "good", "messages": [{"role": "user", "content": "hi"}], "stream": True}
     with world[0].stream("POST", "/v1/chat/completions", json=body) as response:
         *_, last = response.iter_raw()  # a piece is an HTTP chunk, which is what one send becomes
@@ -151,7 +151,7 @@ def test_an_assistant_adds_its_prompt_and_defaults(world):
     assert (sent["max_tokens"], sent["temperature"]) == (7, 0.5)
 
 
-def test_it_tries_again_before_the_first_byte(world):
+def test_requests_are_retried_before_the_first_byte(world):
     client, upstream, _ = world
     before = len(upstream.calls)
     assert ask(client, "flaky").status_code == 200

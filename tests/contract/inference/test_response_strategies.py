@@ -141,7 +141,7 @@ def test_the_stream_and_the_whole_say_the_same_of_an_answer_without_steps(world,
     assert response.usage.output_tokens_details.reasoning_tokens == 0
 
 
-def test_steps_come_while_it_works_and_a_hang_up_ends_the_work(world):
+def test_steps_are_streamed_and_a_disconnect_stops_the_strategy(world):
     world.engine.gone.clear()
     world.says("#### 1", "hang")
     conversation = world.sdk.conversations.create().id
@@ -193,7 +193,7 @@ def test_a_store_that_fails_ends_the_answer_with_an_error(world, stream, monkeyp
 
 
 @both
-def test_what_was_said_goes_on_without_the_steps(world, stream):
+def test_history_excludes_strategy_steps(world, stream):
     first = world.ask("Six sevens.\n#### 42", stream=stream, strategy="cot")
     second = world.ask("#### 43", stream=stream, strategy="cot", previous_response_id=first.id, input="And one more?")
     assert second.model_extra["headrace"]["memory"] == {"turns": 1, "left_out": 0}
@@ -211,7 +211,7 @@ def test_what_was_said_goes_on_without_the_steps(world, stream):
 
 
 @both
-def test_a_conversation_keeps_what_was_said_once(world, stream):
+def test_a_conversation_stores_each_message_once(world, stream):
     conversation = world.sdk.conversations.create().id
     first = world.ask("Six sevens.\n#### 42", stream=stream, strategy="cot", conversation=conversation)
     again = [
@@ -246,7 +246,7 @@ def test_citations(world, stream):
 
 
 @both
-def test_without_anything_found_nothing_is_thought(world, stream):
+def test_no_strategy_runs_without_search_results(world, stream):
     response = world.ask(model="reader", strategy="cot", stream=stream, input="How high is the sky?")
     assert response.output_text.startswith("I found nothing")
     assert [item.type for item in response.output] == ["message"]
@@ -277,14 +277,14 @@ JSON = {"format": {"type": "json_object"}}
         ({"strategy": "cot", "model": "small", "input": "word " * 500}, "input"),
     ],
 )
-def test_what_does_not_go_together_is_refused(world, body, param):
+def test_conflicting_options_are_rejected(world, body, param):
     world.says()
     response = world.http.post("/v1/responses", json={"model": "bare", "input": "hi", "stream": True, **body})
     assert (response.status_code, response.json()["error"]["param"]) == (400, param)
     assert world.engine.asked == []
 
 
-def test_truncation_disabled_holds_for_a_strategy(world):
+def test_truncation_disabled_applies_to_strategies(world):
     first = world.ask("x" * 1200, input="y" * 1200)
     more = {"model": "small", "strategy": "cot", "previous_response_id": first.id, "max_output_tokens": 64}
     assert world.ask("#### 1", **more).model_extra["headrace"]["memory"] == {"turns": 0, "left_out": 1}
@@ -293,7 +293,7 @@ def test_truncation_disabled_holds_for_a_strategy(world):
     assert error.value.code == "context_length_exceeded"
 
 
-def test_direct_is_as_it_was_and_tokens_are_counted_of_it_alone(world):
+def test_the_direct_strategy_is_unchanged(world):
     response = world.ask("42", model="voter", strategy="direct")
     assert [item.type for item in response.output] == ["message"]
     counted = world.http.post("/v1/responses/input_tokens", json={"model": "voter", "input": "hi"})

@@ -194,7 +194,7 @@ def test_an_assistant_has_its_strategy_and_usage_is_the_sum(world):
     assert asked[0]["messages"][0] == {"role": "system", "content": "Be brief."}
 
 
-def test_an_engine_that_takes_no_n_is_asked_one_by_one(world):
+def test_samples_are_requested_singly_without_n_support(world):
     message, _ = world.answer("refuse", "#### 1", "#### 2", "#### 2", model="voter")
     assert message["content"] == "2"
     assert [a.get("n") for a in world.engine.asked] == [3, None, None, None]
@@ -251,7 +251,7 @@ def test_a_stream_brings_steps_then_the_answer(world):
     assert {c.model for c in chunks} == {"voter"}
 
 
-def test_steps_come_while_it_works(world):
+def test_steps_are_streamed(world):
     world.engine.gone.clear()
     world.engine.says = ["#### 1", "hang"]
     body = {"model": "voter", "messages": [{"role": "user", "content": "?"}], "stream": True}
@@ -262,7 +262,7 @@ def test_steps_come_while_it_works(world):
     assert world.engine.gone.wait(60)  # hanging up ended the engine's work
 
 
-def test_hanging_up_before_the_first_step_ends_the_work(world):
+def test_an_early_disconnect_stops_the_strategy(world):
     world.engine.gone.clear()
     world.engine.says, world.engine.asked = ["hang"], []
     body = {"model": "bare", "messages": [{"role": "user", "content": "?"}], "strategy": "react"}
@@ -314,14 +314,14 @@ def test_an_engine_that_does_not_speak_the_protocol_is_an_error(world, said):
         ({"strategy": "cot", "messages": [{"role": "system", "content": "x"}]}, "messages"),
     ],
 )
-def test_what_does_not_go_together_is_refused(world, body, param):
+def test_conflicting_options_are_rejected(world, body, param):
     response = world.ask(**body)
     assert response.status_code == 400
     assert response.json()["error"]["param"] == param
     assert world.engine.asked == []
 
 
-def test_what_an_assistant_allows_can_be_chosen(world):
+def test_requests_can_choose_allowed_strategies(world):
     message, _ = world.answer("#### 1", model="strict", strategy="cot")
     assert message["content"] == "1"
     assert world.ask("hi", model="strict", strategy="direct").status_code == 200  # its own
@@ -341,7 +341,7 @@ def test_a_dialogue_that_fills_the_context_ends(world):
     assert message["headrace"]["steps"][-1]["text"] == "the model's context is full"
 
 
-def test_an_endless_loop_is_cut_and_says_so(world):
+def test_endless_programs_are_stopped_and_reported(world):
     message, document = world.answer(*["Thought: again\nAction: time"] * 7, strategy="react")
     assert (message["content"], document["choices"][0]["finish_reason"]) == ("", "length")
     assert message["headrace"]["steps"][-1] == {
@@ -364,13 +364,13 @@ def test_citations_stand_beside_the_steps(world):
     assert CHUNK.text in world.engine.asked[0]["messages"][0]["content"]
 
 
-def test_without_anything_found_nothing_is_thought(world):
+def test_no_strategy_runs_without_search_results(world):
     message, _ = world.answer(model="reader", strategy="cot", content="How high is the sky?")
     assert message["content"].startswith("I found nothing")
     assert world.engine.asked == []
 
 
-def test_the_model_searches_by_itself(world):
+def test_the_model_can_call_the_search_tool(world):
     search = "Thought: look\nAction: retrieval\nAction Input: {}"
     says = (search.format("sky"), search.format("sea"), "Final Answer: 42 m")
     message, _ = world.answer(*says, model="searcher", content="How deep is it?")
@@ -389,14 +389,14 @@ def test_samples_that_vote_have_the_excerpts_before_them(world):
     assert message["headrace"]["retrieved"] == 1
 
 
-def test_what_is_the_strategys_to_say_is_not_passed_on(world):
+def test_parameters_owned_by_the_strategy_are_not_forwarded(world):
     world.answer("#### 1", strategy="cot", tool_choice="none", response_format={"type": "text"}, top_p=0.5)
     (asked,) = world.engine.asked
     assert asked["top_p"] == 0.5
     assert not {"tool_choice", "response_format", "tools"} & set(asked)
 
 
-def test_a_conversation_keeps_the_answer_and_shows_it_again(world):
+def test_a_conversation_stores_and_shows_the_answer(world):
     conversation = world.sdk.conversations.create().id
     message, _ = world.answer("Six sevens.\n#### 42", strategy="cot", conversation=conversation)
     assert message["headrace"]["memory"] == {"turns": 0, "left_out": 0}

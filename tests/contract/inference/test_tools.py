@@ -163,18 +163,18 @@ def _no_tickets(world):
     world.outside.tickets.clear()
 
 
-def test_a_database_is_asked(world):
+def test_the_sql_tool_queries_a_database(world):
     message = world.answer(act("rivers", sql="SELECT name FROM rivers"), FINAL)
     assert message["headrace"]["steps"][2]["text"] == '1 row:\n["name"]\n["Aare"]'
     assert "rivers(name TEXT)" in world.outside.asked[0]["messages"][0]["content"]
 
 
-def test_a_database_that_is_not_there_is_an_observation(world):
+def test_an_unreachable_database_is_an_observation(world):
     message = world.answer(act("lost", sql="SELECT 1"), FINAL, model="lost")
     assert message["headrace"]["steps"][2]["text"] == "Error: unable to open database file."
 
 
-def test_what_the_caller_wants_is_done_at_once(world):
+def test_calls_within_the_callers_request_need_no_approval(world):
     message = world.answer(world.post(), FINAL)
     assert message["content"] == "done"
     assert world.outside.tickets == [(TOKEN, "a")]
@@ -206,7 +206,7 @@ def test_an_approval_is_for_these_arguments(world):
     assert world.outside.tickets == []
 
 
-def test_what_was_done_before_an_approval_is_not_done_again_unasked(world):
+def test_approved_turns_do_not_repeat_earlier_calls(world):
     turn = [world.post("first"), world.read(), world.post("second")]
     (offer,) = world.answer(*turn)["headrace"]["approvals"]
     assert world.outside.tickets == [(TOKEN, "first")]
@@ -215,7 +215,7 @@ def test_what_was_done_before_an_approval_is_not_done_again_unasked(world):
     assert world.outside.tickets == [(TOKEN, "first")]
 
 
-def test_a_repetition_changes_nothing_a_second_time(world):
+def test_repeating_a_request_does_not_repeat_changes(world):
     """The engine fails after the ticket was opened: the key is taken, though there is no answer to keep."""
     world.outside.says = [world.post("once")]
     body = {"model": "clerk", "messages": [{"role": "user", "content": "Open a ticket."}]}
@@ -229,7 +229,7 @@ def test_a_repetition_changes_nothing_a_second_time(world):
     assert world.outside.tickets == [(TOKEN, "once")]
 
 
-def test_an_answer_that_changed_something_is_kept(world):
+def test_answers_with_side_effects_are_kept_for_replay(world):
     world.outside.says = [world.post("once"), FINAL]
     body = {"model": "clerk", "messages": [{"role": "user", "content": "Open a ticket."}]}
     headers = {"Idempotency-Key": secrets.token_hex(8)}
@@ -247,7 +247,7 @@ def test_a_stream_offers_approvals_too(world):
     assert text.endswith("data: [DONE]\n\n")
 
 
-def test_of_calls_that_come_together_none_is_made_when_one_waits(world):
+def test_no_parallel_call_runs_while_one_needs_approval(world):
     def call(i, **arguments):
         return {"id": f"c{i}", "type": "function", "function": {"name": "tickets", "arguments": json.dumps(arguments)}}
 
@@ -263,7 +263,7 @@ def test_of_calls_that_come_together_none_is_made_when_one_waits(world):
     assert sorted(body for _, body in world.outside.tickets) == ["0", "1"]
 
 
-def test_an_approval_that_is_given_twice_allows_one_call(world):
+def test_an_approval_works_once(world):
     (offer,) = world.answer(world.read(), world.post())["headrace"]["approvals"]
     message = world.answer(world.read(), world.post(), world.post(), approvals=[offer["id"]] * 2)
     assert [each["tool"] for each in message["headrace"]["approvals"]] == ["tickets"]
@@ -286,7 +286,7 @@ def test_an_approval_allows_one_call_across_gateways(world):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_of_two_requests_at_once_one_is_approved(world, monkeypatch, stream):
+def test_one_of_two_concurrent_approvals_is_used(world, monkeypatch, stream):
     async def none(ids):  # as the first to ask sees it
         return set()
 
@@ -341,7 +341,7 @@ def test_a_tool_can_always_or_never_ask(world):
         ],
     ],
 )
-def test_what_was_read_before_taints(world, messages):
+def test_earlier_untrusted_content_taints_the_turn(world, messages):
     asked = [{"role": "user", "content": "Read."}, *messages, {"role": "user", "content": "And now?"}]
     assert world.answer(world.post(), messages=asked)["headrace"]["approvals"]
     assert world.outside.tickets == []
@@ -361,7 +361,7 @@ TYPED = {"type": "text", "text": "Do as it says."}
     ],
     ids=lambda part: part["type"],
 )
-def test_what_is_attached_taints(world, role, part):
+def test_attachments_taint_the_turn(world, role, part):
     asked = [{"role": role, "content": [TYPED, part]}, {"role": "user", "content": "Go on."}]
     message = world.answer(world.post(), messages=asked)
     assert message["headrace"]["approvals"]
@@ -376,7 +376,7 @@ def test_what_is_attached_taints(world, role, part):
     ],
     ids=lambda part: part["type"],
 )
-def test_what_is_attached_to_a_response_taints(world, part):
+def test_attachments_of_a_response_taint_the_turn(world, part):
     content = [{"type": "input_text", "text": "Do as it says."}, part]
     world.outside.says = [world.post()]
     body = {"model": "clerk", "input": [{"role": "user", "content": content}]}
@@ -390,13 +390,13 @@ def test_what_is_attached_to_a_response_taints(world, part):
     assert world.outside.tickets == []
 
 
-def test_text_that_is_typed_in_parts_taints_nothing(world):
+def test_multipart_user_text_does_not_taint(world):
     asked = [{"role": "user", "content": [TYPED, TYPED]}]
     assert world.answer(world.post(), FINAL, messages=asked)["content"] == "done"
     assert len(world.outside.tickets) == 1
 
 
-def test_what_a_conversation_remembers_taints(world):
+def test_recalled_untrusted_content_taints_the_turn(world):
     conversation = world.http.post("/v1/conversations", json={}).json()["id"]
     assert world.answer(world.post("first"), FINAL, conversation=conversation)["content"] == "done"
     second = world.answer(world.post("second"), conversation=conversation)
@@ -408,7 +408,7 @@ def test_what_a_conversation_remembers_taints(world):
     assert "waits for approval" in json.dumps(items)
 
 
-def test_a_summary_taints_whose_turns_are_deleted_meanwhile(world, monkeypatch):
+def test_summaries_of_tainted_turns_taint(world, monkeypatch):
     said = {"type": "message", "role": "assistant", "content": "I have read the tickets."}
     conversation = world.http.post("/v1/conversations", json={"items": [said]}).json()["id"]
     loop, caller, conversations = world.up.loop, world.caller, world.up.services.conversations
@@ -468,7 +468,7 @@ def offered(world, *, secret="h" * 40, caller=None, assistant="clerk", clock=tim
         ("invalid_value", lambda w: 5),
     ],
 )
-def test_an_approval_that_is_not_valid_is_refused_and_said_which(world, code, given):
+def test_invalid_approvals_are_rejected_by_id(world, code, given):
     response = world.ask(approvals=[offered(world), given(world)])
     assert response.status_code == 400
     error = response.json()["error"]

@@ -137,7 +137,7 @@ def test_a_request_is_a_trace_with_its_stages_and_its_engine(tmp_path):
 
 
 @pytest.mark.parametrize("content", [False, True])
-def test_steps_tools_and_retrieval_are_spans_whose_content_is_told_only_where_it_may_be(tmp_path, content):
+def test_spans_contain_content_only_if_configured(tmp_path, content):
     world = World()
     world.says = [act("calculator", expression="40+2"), act("calculator", expression="1/0"), FINAL, "hi"]
     with asking(tmp_path, world, content=content) as http:
@@ -172,7 +172,7 @@ def test_steps_tools_and_retrieval_are_spans_whose_content_is_told_only_where_it
         assert SECRET in attributes(world.named("chat clever"))["gen_ai.input.messages"]
 
 
-def test_what_fails_says_why(tmp_path):
+def test_failed_spans_record_the_error(tmp_path):
     world = World()
     with asking(tmp_path, world) as http:
         assert ask(http, "gone").status_code == 502
@@ -210,7 +210,7 @@ def test_only_a_share_of_the_traces_is_sent_and_a_caller_decides_about_its_own(t
 
 
 @pytest.mark.parametrize("kept", ["00", "01"])
-def test_what_a_callers_other_tools_say_of_a_trace_is_passed_on(tmp_path, kept):
+def test_tracestate_is_propagated(tmp_path, kept):
     world = World()
     world.says = ["hi"]
     headers = {"traceparent": f"{PARENT[:-2]}{kept}", "tracestate": "theirs=1"}
@@ -220,7 +220,7 @@ def test_what_a_callers_other_tools_say_of_a_trace_is_passed_on(tmp_path, kept):
     assert [t.split("-")[1::2] for t in world.traceparents] == [[PARENT.split("-")[1], kept]]
 
 
-def test_only_so_many_traces_begin_in_a_second_and_lines_name_the_others_too(tmp_path, caplog):
+def test_traces_are_rate_limited(tmp_path, caplog):
     world = World()
     world.says = ["hi"] * 4
     with asking(tmp_path, world, per_second=0.0001) as http, caplog.at_level(logging.INFO, "headrace.requests"):
@@ -248,7 +248,7 @@ def test_an_allowance(per_second, moments, kept):
     assert sum(allowance.take(at) for at in moments) == kept
 
 
-def test_a_receiver_that_is_down_loses_spans_alone(tmp_path):
+def test_a_dead_receiver_loses_only_spans(tmp_path):
     world = World()
     world.says = ["hi"] * 50
     with socket.socket() as free:
@@ -258,7 +258,7 @@ def test_a_receiver_that_is_down_loses_spans_alone(tmp_path):
     assert not world.spans
 
 
-def test_without_an_endpoint_nothing_is_traced_or_imported(tmp_path):
+def test_tracing_is_off_without_an_endpoint(tmp_path):
     world = World()
     world.says = ["hi"]
     with asking(tmp_path, world, endpoint=None) as http:

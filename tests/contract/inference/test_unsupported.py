@@ -161,14 +161,14 @@ def test_a_strategy_answers_by_the_policy_too(world, stream, model, shown):
     [{"n": 2}, {"logprobs": True}, {"response_format": {"type": "json_object"}}],
     ids=lambda more: next(iter(more)),
 )
-def test_what_cannot_be_held_back_is_refused(world, model, more):
+def test_options_that_require_unbuffered_output_are_rejected(world, model, more):
     body = {"model": model, "messages": [{"role": "user", "content": "How deep is the sea?"}], **more}
     error = world.http.post("/v1/chat/completions", json=body)
     assert error.status_code == 400
     assert error.json()["error"]["param"] == next(iter(more))
 
 
-def test_what_is_quoted_passes_the_output_checks(world):
+def test_quotes_pass_the_output_guardrails(world):
     message, _ = world.ask("guarded")
     assert "evil.example.com" not in message["content"]
     assert message["headrace"]["guardrails"][0]["check"] == "links"
@@ -184,7 +184,7 @@ def test_quotes_are_no_longer_than_the_caller_wants(world):
 
 @both
 @pytest.mark.parametrize("model", ["quote", "mark"])
-def test_small_talk_is_answered_kindly(world, stream, model):
+def test_small_talk_is_answered_without_a_search(world, stream, model):
     message, usage = world.ask(model, content="Thanks a lot!", stream=stream)
     assert message["content"].startswith("Happy to help!")
     assert message["headrace"]["citations"] == message["headrace"]["unsupported"] == message["annotations"] == []
@@ -208,7 +208,7 @@ def test_a_follow_up_is_searched_with_the_question_before(world):
     assert message["content"] == QUOTE
 
 
-def test_the_question_before_stands_in_the_conversation(world):
+def test_follow_ups_use_the_previous_question(world):
     conversation = world.http.post("/v1/conversations", json={}).json()["id"]
     for content in ("How deep is the sea?", "Thanks!"):
         world.ask("quote", content=content, conversation=conversation)

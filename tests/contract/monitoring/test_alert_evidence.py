@@ -90,7 +90,7 @@ def test_recorded_expositions_with_the_fault_in_them_fire(tmp_path):
 
 
 @pytest.mark.parametrize("fault", alert_evidence.INJECTED)
-def test_what_is_said_to_be_injected_is_asked_for_by_a_test_of_the_local_stack(fault):
+def test_every_injected_fault_has_a_stack_test(fault):
     names = alert_evidence.INJECTED[fault]
     assert set(names) <= ALERTS.keys()
     assert list(names) == sorted(set(names))
@@ -103,7 +103,7 @@ def test_each_class_of_faults_is_injected():
     assert told <= ALERTS.keys() & injected
 
 
-def test_the_reference_says_how_each_alert_is_shown():
+def test_the_reference_lists_the_evidence_of_each_alert():
     page = (docs.FOLDER / "alerts.md").read_text()
     for alert in ALERTS.values():
         [row] = [line for line in page.splitlines() if line.startswith(f"| `{alert.name}` |")]

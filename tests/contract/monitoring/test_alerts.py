@@ -53,7 +53,7 @@ def test_names_are_used_once():
     assert len({group.name for group in GROUPS}) == len(GROUPS)
 
 
-def test_prometheus_takes_the_rules_and_the_queries_of_the_runbooks(tmp_path):
+def test_rules_and_runbook_queries_are_valid(tmp_path):
     queries = [line for text in PAGES.values() for block in blocks(text, "promql") for line in block.splitlines()]
     assert len(queries) > len(PAGES)
     asked = [{"record": f"runbook:query:{i}", "expr": query} for i, query in enumerate(queries)]
@@ -101,7 +101,7 @@ def test_samples_are_a_minute_apart():
 
 
 @pytest.mark.parametrize("alert", ALERTS.values(), ids=ALERTS)
-def test_an_alert_names_who_acts_and_what_shows_it(alert):
+def test_alerts_have_an_owner_and_a_dashboard(alert):
     assert re.fullmatch(r"([A-Z][a-zA-Z]+)", alert.name)
     assert alert.dashboard in NAMES
     assert "\n" not in alert.summary
@@ -110,7 +110,7 @@ def test_an_alert_names_who_acts_and_what_shows_it(alert):
     assert any(re.search(r"[1-9]", sample.values) for sample in alert.silent.samples)
 
 
-def test_a_silent_case_has_the_metrics_that_the_alert_looks_at():
+def test_silent_cases_contain_the_alerts_metrics():
     """A case without them would be silent for another reason than its values."""
     for alert in ALERTS.values():
         names = {sample.series.partition("{")[0] for sample in alert.silent.samples}
@@ -134,7 +134,7 @@ def test_a_runbook_has_its_sections(name):
     assert blocks(commands, "sh") or blocks(commands, "promql")
 
 
-def test_a_day_goes_from_a_deployment_to_what_is_written_down():
+def test_the_operations_guide_is_valid():
     wanted = ["Deploy", "Watch", "Be paged", "Find", "Fix", "Write it down"]
     assert [title for title in re.findall(r"^## (.+)$", DAY, re.MULTILINE) if title in wanted] == wanted
     named = set(re.findall(r"`([A-Z][a-z]+[A-Z][A-Za-z]+)`", DAY))
@@ -193,7 +193,7 @@ def parsed(words):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_the_links_of_a_runbook_lead_somewhere(name):
+def test_runbook_links_are_valid(name):
     for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[name]):
         target, _, anchor = link.partition("#")
         file = (RUNBOOKS / target).resolve()

@@ -42,7 +42,7 @@ def test_only_the_end_of_a_bucket_is_a_threshold():
         bucket_selector(c.ERRORS, 1)
 
 
-def test_a_gauge_counts_nothing():
+def test_gauges_are_rejected():
     with pytest.raises(ValueError, match="is a gauge"):
         counter_selector(c.IN_FLIGHT)
 
@@ -80,7 +80,7 @@ def test_every_alert_has_its_runbook():
         assert spoken <= {rule.name for rule in RECORDED}
 
 
-def test_queries_of_runbooks_are_valid_and_ask_for_what_there_is(tmp_path):
+def test_runbook_queries_use_existing_series(tmp_path):
     pages = [(ROOT / "monitoring" / "runbooks" / f"{alert.name}.md").read_text() for alert in ALERTS]
     blocks = [block for page in pages for block in re.findall(r"```promql\n(.*?)```", page, re.DOTALL)]
     queries = [line for block in blocks for line in block.splitlines()]
@@ -91,14 +91,14 @@ def test_queries_of_runbooks_are_valid_and_ask_for_what_there_is(tmp_path):
     promtool.check(tmp_path, [Group("runbooks", rules)])
 
 
-def test_the_page_has_every_objective_as_it_is():
+def test_the_page_documents_every_objective():
     page = (ROOT / "docs" / "explanation" / "objectives.md").read_text()
     for o in OBJECTIVES:
         whose = ", ".join(o.labels) or "stack"
         assert f"| `{o.name}` | {o.help} | {100 * o.objective:g} % | {whose} | {o.owner} |" in page
 
 
-def test_durations_are_scaled_down_to_what_a_rate_can_be_read_over():
+def test_durations_are_scaled_down_to_a_minimum():
     assert [Clock()(window) for window in WINDOWS] == list(WINDOWS)
     assert [Clock(60)(window) for window in WINDOWS] == ["20s", "30s", "1m", "2m", "6m", "24m", "72m"]
     assert Clock(60)("2m", 0) == "2s"
@@ -150,7 +150,7 @@ def test_each_burn_is_seen_over_both_of_its_windows(tmp_path, objective, one):
     promtool.judge(tmp_path, rules, tests, f"{TICK}s")
 
 
-def test_without_requests_nobody_is_told(tmp_path):
+def test_no_alert_fires_without_requests(tmp_path):
     objective = named("time_to_first_token")
     rules = groups(objective)
     idle = [Sample(objective.example.good, "5x240"), Sample(objective.example.all, "900x240")]
@@ -163,7 +163,7 @@ def test_without_requests_nobody_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(("bad", "fires"), [(burn_rate.FEW - 2, 0), (3 * burn_rate.FEW, 1)])
-def test_a_few_bad_requests_tell_nobody(tmp_path, bad, fires):
+def test_no_alert_fires_for_a_few_bad_requests(tmp_path, bad, fires):
     objective = named("time_to_first_token")
     seen = [Sample(objective.example.good, "0x240"), Sample(objective.example.all, f"0x9 1+1x{bad - 1} {bad}x240")]
     after = f"{(14 + bad) * 30}s"
@@ -181,7 +181,7 @@ def test_before_the_first_good_request_all_are_bad(tmp_path):
 
 
 @shapes
-def test_the_budget_that_is_left_is_what_was_not_used(tmp_path, objective):
+def test_the_remaining_budget_is_computed(tmp_path, objective):
     asked = {
         "expr": f"round({objective.budget_left}, 0.001)",
         "eval_time": "15m",

@@ -30,7 +30,7 @@ def test_every_rule_and_every_panel_finds_something(prometheus):
     assert [rule["lastError"] for rule in prometheus.rules() if rule.get("health") == "err"] == []
 
 
-def test_it_is_asked_as_a_running_stack_is(prometheus):
+def test_prometheus_scrapes_a_running_stack(prometheus):
     """`$model` stands for all, a given variable for itself; an answer over time has a value for each step."""
     url = str(prometheus.http.base_url).removesuffix("/api/v1/")
     name = 'headrace_engine_up{model=~"$model",job=~"$job"}'

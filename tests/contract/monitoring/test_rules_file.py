@@ -35,7 +35,7 @@ def write(folder, group):
     (folder / "test.yaml").write_text(yaml.safe_dump(promtest([group])))
 
 
-def test_an_alert_has_what_a_pager_needs():
+def test_alerts_have_the_annotations_that_pagers_need():
     [recording, alert] = document([GROUP], "https://runbooks.example.com")["groups"][0]["rules"]
     assert recording == {"record": "model:up:sum", "expr": RECORDING.expression, "labels": {"source": "test"}}
     assert alert["labels"] == {"severity": "page", "owner": "models", "area": "engines"}
@@ -50,7 +50,7 @@ def test_every_rule_passes_promtool(tmp_path):
     promtool.check(tmp_path, GROUPS)
 
 
-def test_an_alert_that_does_as_it_says_passes(tmp_path):
+def test_a_correct_alert_passes_promtool(tmp_path):
     write(tmp_path, GROUP)
     promtool.content(tmp_path, "test", "rules", "test.yaml")
 

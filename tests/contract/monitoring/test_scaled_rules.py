@@ -65,7 +65,7 @@ def test_waits_and_intervals_are_shorter():
     assert {group.interval for group in FAST} == {"2s", "5s"}
 
 
-def test_at_its_own_pace_nothing_changes():
+def test_scale_one_changes_nothing():
     for before, after in zip(GROUPS, scaled_rules.scaled_groups(1), strict=True):
         for rule, same in zip(before.rules, after.rules, strict=True):
             assert seconds(same.expression) == seconds(rule.expression)
@@ -89,6 +89,6 @@ def test_a_window_with_an_offset_is_scaled_once():
         ("rate(x[5m]", 60, "unclosed|expected|unexpected"),
     ],
 )
-def test_what_has_no_faster_clock_is_refused(asked, scale, why):
+def test_unscalable_expressions_are_rejected(asked, scale, why):
     with pytest.raises(ValueError, match=why):
         scaled_rules.scale_expression(asked, scale)

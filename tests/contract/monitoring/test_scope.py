@@ -113,7 +113,7 @@ def test_every_selector_of_a_rule_is_of_one_stack():
             assert made == (None if shared(rule) else "one"), rule.name
 
 
-def test_what_is_of_no_stack_is_about_nodes_gpus_and_certificates():
+def test_unscoped_rules_concern_shared_resources_only():
     found = [rule for group in GROUPS for rule in group.rules if shared(rule)]
     assert found
     read = [KNOWN[selector.name] for rule in found for selector in selectors(rule.expression)]
@@ -135,10 +135,10 @@ def test_what_is_of_no_stack_is_about_nodes_gpus_and_certificates():
         ("certmanager_certificate_ready_status", "certmanager_certificate_ready_status"),
     ],
 )
-def test_a_selector_is_held(expression, expected):
+def test_selectors_get_the_namespace_matcher(expression, expected):
     assert restrict(expression, Scope.for_namespace("a")) == expected
 
 
-def test_a_series_that_nobody_knows_is_not_passed_over():
+def test_unknown_series_are_errors():
     with pytest.raises(KeyError, match="unheard"):
         restrict("sum(unheard)", Scope.for_namespace("a"))

@@ -100,7 +100,7 @@ def test_points_stand_on_one_grid(status, range):
     assert {len(one["values"]) for one in drawn["series"]} <= {len(times)}
 
 
-def test_variables_offer_what_there_is_and_narrow_each_other(status):
+def test_variables_offer_existing_values_and_narrow_each_other(status):
     def offered(**chosen):
         return certain(status, "models", **chosen)["variables"]
 
@@ -109,7 +109,7 @@ def test_variables_offer_what_there_is_and_narrow_each_other(status):
     assert offered(**{"var-job": "ray"})["model"] == []
 
 
-def test_what_is_chosen_is_what_is_shown(status):
+def test_selections_filter_the_panels(status):
     def shown(**chosen):
         return certain(status, "overview/requests-by-outcome", **chosen)["series"]
 
@@ -129,7 +129,7 @@ def test_a_label_value_is_only_a_value(prometheus, values, count):
     assert len(prometheus.values(asked)) == count
 
 
-def test_nothing_chosen_is_everything_and_times_are_those_of_the_range():
+def test_no_selection_shows_everything_in_the_range():
     asked = fill_variables("rate(x[$__rate_interval])+$__range+$__interval", MODELS, {}, WINDOWS["24h"])
     assert asked == "rate(x[315s])+86400s+300s"
     assert fill_variables(UP, MODELS, {}, WINDOWS["1h"]) == 'up{job=~".+",instance=~".+",model=~".*"}'
@@ -159,7 +159,7 @@ def test_variables_stand_in_quotes_behind_a_regular_expression_and_nowhere_else(
         ("overview/requests/more", 404, "this page does not exist"),
     ],
 )
-def test_what_there_is_not_is_said_in_one_line(status, path, code, message):
+def test_missing_data_is_reported_in_one_line(status, path, code, message):
     answer = status.get(f"/status/api/{path}")
     assert answer.status_code == code
     assert message in error(answer)
@@ -177,7 +177,7 @@ def test_alerts_that_fire_lead_to_their_runbooks(status):
     assert status.get("/status/alerts/nope").status_code == 404
 
 
-def test_a_crowd_of_firing_alerts_is_counted(prometheus, status):
+def test_many_firing_alerts_are_counted(prometheus, status):
     many = MOST_SERIES + 1
     rows = prometheus.world.families["ALERTS"].rows
     labels = {"alertname": "Crowd", "alertstate": "firing", "severity": "ticket"}
@@ -197,7 +197,7 @@ def test_a_crowd_of_firing_alerts_is_counted(prometheus, status):
         eventually(lambda: counted() == [], "the crowd is gone")
 
 
-async def test_a_query_that_prometheus_refuses_is_said(prometheus):
+async def test_rejected_queries_are_reported(prometheus):
     broken = Panel("Broken", "It is broken.", "1", (Target("sum(", "x"),))
     asked = Prometheus(prometheus.url)
     with pytest.raises(Problem, match=r"Prometheus rejected the query: .*parse error") as raised:
@@ -206,7 +206,7 @@ async def test_a_query_that_prometheus_refuses_is_said(prometheus):
     assert raised.value.status == 502
 
 
-def test_a_prometheus_that_is_gone_is_said_and_the_page_stays(closed_port):
+def test_an_unreachable_prometheus_is_reported(closed_port):
     url = f"{HOME}:{closed_port}"
     with without(url) as client:
         for path in ("overview/requests", "overview/firing-alerts", "overview", "alerts"):
@@ -217,7 +217,7 @@ def test_a_prometheus_that_is_gone_is_said_and_the_page_stays(closed_port):
         assert client.get("/status/healthz").status_code == 200
 
 
-def test_a_prometheus_that_hangs_is_waited_for_so_long():
+def test_a_hanging_prometheus_times_out():
     with socket.create_server(("127.0.0.1", 0)) as silent, without(f"{HOME}:{silent.getsockname()[1]}", 0.1) as client:
         answer = client.get("/status/api/overview/requests")
     assert answer.status_code == 504
@@ -227,7 +227,7 @@ def test_a_prometheus_that_hangs_is_waited_for_so_long():
 @pytest.mark.parametrize(
     "body", ["<html>", '{"alive": true}', "[]", '{"status": "success"}', '{"status": "success", "data": {}}']
 )
-def test_another_program_is_not_taken_for_prometheus(body):
+def test_other_servers_are_not_mistaken_for_prometheus(body):
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             self.rfile.read(int(self.headers["content-length"]))
@@ -276,7 +276,7 @@ def test_pages_keep_to_their_policy_and_have_their_panels(status, name):
     assert len(titles) == (len(shown.panels) if name else 16)
 
 
-def test_every_panel_has_an_address_of_its_own():
+def test_every_panel_has_its_own_url():
     for dashboard in DASHBOARDS:
         assert len(page.panels(dashboard)) == len(dashboard.panels)
     assert not page.BY_NAME.keys() & {"alerts", "api", "static", "healthz"}
@@ -313,7 +313,7 @@ SAID = [
 ]
 
 
-def test_numbers_are_said_in_the_panels_unit():
+def test_numbers_have_the_panels_unit():
     asked = f"console.log(JSON.stringify({json.dumps(SAID)}.map(([unit, value]) => said(unit, value))))"
     done = subprocess.run(
         [node.program("node"), "--input-type=module"],
@@ -354,7 +354,7 @@ def test_a_series_has_a_name_in_any_case(template, labels, name):
         ([], "required: --prometheus"),
     ],
 )
-def test_arguments_that_do_not_do_are_said(capsys, arguments, said):
+def test_invalid_arguments_are_reported(capsys, arguments, said):
     with pytest.raises(SystemExit):
         command.main(arguments)
     last = capsys.readouterr().err.splitlines()[-1]
@@ -362,14 +362,14 @@ def test_arguments_that_do_not_do_are_said(capsys, arguments, said):
     assert "secret" not in last
 
 
-def test_a_port_that_is_taken_is_said(capsys):
+def test_a_taken_port_is_reported(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert command.main(["--prometheus", HOME, "--port", port]) == 1
     assert capsys.readouterr().err == f"status: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
 
 
-def test_the_process_says_where_it_is_and_ends_when_told():
+def test_the_process_prints_its_url_and_stops_on_sigterm():
     argv = [sys.executable, "-m", "monitoring.status", "--prometheus", HOME, "--port", "0"]
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
         try:

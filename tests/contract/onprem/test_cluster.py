@@ -11,7 +11,7 @@ from infra.providers.problem import Problem
 from infra.providers.resource import Task
 
 
-def test_no_cluster_is_known_to_be_there_only_when_all_were_asked(server: Any, closed_port: int) -> None:
+def test_absence_of_a_cluster_requires_all_hosts_to_answer(server: Any, closed_port: int) -> None:
     """A second cluster must not be made beside one whose control planes do not answer."""
     here = server.address
     with connect_control_plane([here], Task(server.said.append)) as found:

@@ -35,7 +35,7 @@ def test_a_run_reads_its_configuration_from_a_file_that_goes(host: Any, server: 
     assert "hunter2" not in "".join(server.commands)
 
 
-def test_a_run_that_fails_says_the_end_of_its_log_and_makes_no_node(host: Any, tmp_path: Any) -> None:
+def test_a_failed_run_reports_its_log_and_creates_no_node(host: Any, tmp_path: Any) -> None:
     with pytest.raises(CommandFailed, match=r"kubeadm fail failed with status 1\n\s+fail --x"):
         kubeadm.run(host, "fail", "--x", configuration="a: 1\n", member=True)
     assert not (tmp_path / "run/headrace/kubeadm.yaml").exists()

@@ -26,7 +26,7 @@ def test_a_script_gets_arguments_and_input_as_they_are(server: Any) -> None:
         assert not host.succeeds("exit 3")
 
 
-def test_a_script_that_fails_says_what_it_said(server: Any) -> None:
+def test_a_failed_script_reports_its_output(server: Any) -> None:
     with server.remote() as host:
         with pytest.raises(CommandFailed, match=r"h1: `ls \"\$1\"` failed with status 2\n.*cannot access '/absent'"):
             host.run('ls "$1"', "/absent")
@@ -69,12 +69,12 @@ def test_a_key_that_the_host_does_not_accept(server: Any) -> None:
         server.remote(key_file=str(server.folder / "stranger")).connect()
 
 
-def test_a_key_file_that_is_not_there(server: Any) -> None:
+def test_a_missing_key_file_is_reported(server: Any) -> None:
     with pytest.raises(AccessRefused, match="absent"):
         server.remote(key_file=str(server.folder / "absent")).connect()
 
 
-def test_nobody_answers(server: Any, closed_port: int) -> None:
+def test_an_unreachable_host_is_reported(server: Any, closed_port: int) -> None:
     with pytest.raises(HostUnreachable, match=r"h1: cannot reach root@127\.0\.0\.1:\d+: .*; is it on"):
         server.remote(port=closed_port).connect()
 
@@ -84,7 +84,7 @@ def test_a_user_without_sudo(server: Any) -> None:
         server.remote(user="ann").connect()
 
 
-def test_a_lost_connection_is_made_again_where_that_is_safe(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_connection_is_restored_if_safe(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with server.remote() as host:
         server.cut = 1
         assert host.output("echo done") == "done"
@@ -99,7 +99,7 @@ def test_a_lost_connection_is_made_again_where_that_is_safe(server: Any, monkeyp
             host.run("true")
 
 
-def test_a_command_without_an_end_is_given_up(server: Any) -> None:
+def test_endless_commands_time_out(server: Any) -> None:
     with server.remote() as host, pytest.raises(ConnectionLost, match=r"timed out after 0\.5 s"):
         host.run("sleep 60", timeout_s=0.5, again=False)
 
@@ -118,7 +118,7 @@ class Late:
         raise concurrent.futures.TimeoutError
 
 
-def test_what_comes_at_the_last_moment_counts(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_at_the_last_moment_is_read(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = asyncio.run_coroutine_threadsafe
     monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", lambda work, loop: Late(begin(work, loop)))
     with server.remote() as host:

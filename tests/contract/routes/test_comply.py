@@ -44,7 +44,7 @@ def test_every_exception_is_documented():
 
 @pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.parametrize("model", EXCEPTIONS)
-def test_what_applies_passes(whole, model, suite, subtests):
+def test_applicable_llm_comply_suites_pass(whole, model, suite, subtests):
     program = environment.locked_environment("comply") / "bin" / "llm-comply"
     done = subprocess.run(
         [program, "--json", "--format", suite, "--base-url", f"{whole.url}/v1", "--model", model],

@@ -71,7 +71,7 @@ def test_a_right_guess_looks_like_a_wrong_one(by_user: Gateway, samples: int) ->
     assert again > (told[0] or 0) + 20, "which is used"
 
 
-def test_choices_leave_the_slots_of_other_callers_alone(by_user: Gateway) -> None:
+def test_parallel_choices_do_not_evict_other_callers_slots(by_user: Gateway) -> None:
     """llama.cpp would put each of several choices into a slot of its own choosing, whoever has it."""
     with contextlib.ExitStack() as open_:
         others = [open_.enter_context(asking(by_user, f"tenant{number}", "other")) for number in range(3)]
@@ -84,7 +84,7 @@ def test_choices_leave_the_slots_of_other_callers_alone(by_user: Gateway) -> Non
     assert min(again) > 20, again
 
 
-def test_what_a_tenant_shares_is_not_counted(whole: Gateway) -> None:
+def test_shared_cache_hits_are_not_reported(whole: Gateway) -> None:
     """By default colleagues share a cache: its counts would tell each what the others asked."""
     stream = {"stream": True, "stream_options": {"include_usage": True}}
     with asking(whole, "clinic", "colleague") as http:

@@ -138,7 +138,7 @@ def longest_gap(whole: Gateway, work: Callable[[], object]) -> float:
 
 
 @pytest.mark.parametrize("name", SENT)
-def test_no_text_holds_the_loop(whole: Gateway, client: httpx.Client, allowed: float, name: str) -> None:
+def test_no_text_blocks_the_event_loop(whole: Gateway, client: httpx.Client, allowed: float, name: str) -> None:
     gaps: list[float] = []
     answers: list[httpx.Response] = []
     while len(gaps) < TRIES and not any(gap < allowed for gap in gaps):
@@ -147,7 +147,7 @@ def test_no_text_holds_the_loop(whole: Gateway, client: httpx.Client, allowed: f
     assert min(gaps) < allowed, f"the loop stood still for {min(gaps):.2f} s of processor time, each time"
 
 
-def test_a_loop_that_is_held_is_seen(whole: Gateway, allowed: float) -> None:
+def test_a_blocked_event_loop_is_detected(whole: Gateway, allowed: float) -> None:
     async def hold() -> None:
         until = time.thread_time() + 1.2 * allowed
         while time.thread_time() < until:

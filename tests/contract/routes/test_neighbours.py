@@ -304,7 +304,7 @@ def trying(hostile: Hostile, times: int) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("rounds", "size", "times"), [(3, 0.02, 1), pytest.param(200, 1, 4, marks=pytest.mark.soak)], ids=["short", "full"]
 )
-def test_a_neighbour_notices_nothing(whole: Gateway, rounds: int, size: float, times: int) -> None:
+def test_a_hostile_tenant_does_not_affect_its_neighbour(whole: Gateway, rounds: int, size: float, times: int) -> None:
     print(f"HEADRACE_NEIGHBOUR_SEED={SEED}")
     neighbour, rival = f"neighbour{rounds}", f"hostile{rounds}"
     with (

@@ -67,7 +67,7 @@ def test_each_answer_is_a_valid_call(whole: Gateway, requests: int) -> None:
         jsonschema.validate(orjson.loads(call.arguments), FUNCTIONS[call.name]["parameters"])
 
 
-def test_a_choice_of_what_is_no_tool_is_refused(whole: Gateway) -> None:
+def test_a_tool_choice_without_a_tool_is_rejected(whole: Gateway) -> None:
     sdk: Any = openai.OpenAI(base_url=f"{whole.url}/v1", api_key=whole.key, max_retries=0)
     chat = {"model": "smollm2", "messages": [{"role": "user", "content": "x"}]}
     named = {"type": "function", "function": {"name": "other"}}

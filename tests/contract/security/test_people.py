@@ -49,7 +49,7 @@ async def everybody(users: Users, tenant: str = "acme") -> list[str]:
     return [user.user for user in (await users.list(Principal(tenant, "", ""), order="asc")).items]
 
 
-async def test_who_is_new_becomes_a_user(people: KnownPeople, users: Users) -> None:
+async def test_a_first_sign_in_creates_a_user(people: KnownPeople, users: Users) -> None:
     found = await people.admit(ALICE)
     assert found == Principal("acme", "alice", ALICE.id, SCOPES_OF["operator"], "operator", ALICE.groups)
     assert await people.admit(ALICE) == found
@@ -58,7 +58,7 @@ async def test_who_is_new_becomes_a_user(people: KnownPeople, users: Users) -> N
     assert await everybody(users) == ["alice"]
 
 
-async def test_role_and_groups_are_what_the_provider_last_said(people: KnownPeople, users: Users) -> None:
+async def test_role_and_groups_follow_the_provider(people: KnownPeople, users: Users) -> None:
     await people.admit(replace(ALICE, role="admin"), fresh=True)
     # The tenant's last admin too: what the provider takes away is gone.
     found = await people.admit(replace(ALICE, role="user", groups=frozenset()), fresh=True)
@@ -66,7 +66,7 @@ async def test_role_and_groups_are_what_the_provider_last_said(people: KnownPeop
     assert (await users.get(ADMIN, "alice")).role == "user"
 
 
-async def test_a_token_gives_its_rights_to_its_own_requests_alone(people: KnownPeople, users: Users) -> None:
+async def test_token_rights_apply_to_its_requests_only(people: KnownPeople, users: Users) -> None:
     left = replace(ALICE, role="user", groups=frozenset())
     await people.admit(left, fresh=True)
     # From before the sign-in, and not expired.
@@ -81,14 +81,14 @@ async def test_a_token_gives_its_rights_to_its_own_requests_alone(people: KnownP
         assert (await users.get(ADMIN, "alice")).role == role
 
 
-async def test_a_token_takes_a_name_and_leaves_its_rights(people: KnownPeople, users: Users) -> None:
+async def test_tokens_create_users_without_storing_rights(people: KnownPeople, users: Users) -> None:
     await users.create(ADMIN, "alice", role="user", groups=["old"])
     assert (await people.admit(replace(ALICE, role="admin"))).role == "admin"
     stored = await users.get(ADMIN, "alice")
     assert (stored.role, stored.groups, stored.subject) == ("user", ["old"], ALICE.subject)
 
 
-async def test_the_provider_alone_says_role_and_groups(people: KnownPeople, users: Users) -> None:
+async def test_admins_cannot_change_provider_managed_roles(people: KnownPeople, users: Users) -> None:
     await people.admit(ALICE)
     for change in ({"role": "admin"}, {"groups": ["x"]}, {"role": "user", "disabled": True}):
         with pytest.raises(Conflict, match="identity provider"):
@@ -97,7 +97,7 @@ async def test_the_provider_alone_says_role_and_groups(people: KnownPeople, user
     assert (stored.role, stored.groups, stored.disabled_at) == ("operator", ["eu", "staff"], None)
 
 
-async def test_a_persons_keys_are_good_for_what_the_provider_last_said(people: KnownPeople, database: Database) -> None:
+async def test_keys_follow_the_providers_role(people: KnownPeople, database: Database) -> None:
     keys, caller = Keys(database), await people.admit(ALICE)
     await keys.add(caller, "a" * 64, scopes=["operate"])
     await people.admit(replace(ALICE, role="user"), fresh=True)
@@ -115,7 +115,7 @@ async def test_a_changed_name_is_the_same_user(people: KnownPeople, users: Users
     assert await everybody(users) == ["alice"]
 
 
-async def test_a_name_is_whose_it_was_first(people: KnownPeople, users: Users) -> None:
+async def test_user_names_belong_to_their_first_subject(people: KnownPeople, users: Users) -> None:
     await people.admit(ALICE)
     for other in (replace(ALICE, subject="s-2"), replace(ALICE, issuer="https://other.example.com")):
         with pytest.raises(TokenError, match="somebody else has that name"):
@@ -132,7 +132,7 @@ async def test_a_subject_stays_in_its_tenant(people: KnownPeople, users: Users) 
     assert await everybody(users, "evil") == []
 
 
-async def test_whom_an_admin_made_is_theirs_who_first_sign_in(people: KnownPeople, users: Users) -> None:
+async def test_precreated_users_bind_to_the_first_sign_in(people: KnownPeople, users: Users) -> None:
     await users.create(ADMIN, "alice", role="admin", groups=["old"])
     found = await people.admit(ALICE)
     assert (found.role, found.groups) == ("operator", ALICE.groups)
@@ -140,14 +140,14 @@ async def test_whom_an_admin_made_is_theirs_who_first_sign_in(people: KnownPeopl
         await people.admit(replace(ALICE, subject="s-2"))
 
 
-async def test_nobody_becomes_the_stacks_own_user(people: KnownPeople, users: Users) -> None:
+async def test_nobody_can_sign_in_as_the_stacks_own_user(people: KnownPeople, users: Users) -> None:
     with pytest.raises(TokenError, match="somebody else has that name"):
         await people.admit(replace(ALICE, tenant="default", user="admin", role="admin"))
     own = await users.get(Principal("default", "", ""), "admin")
     assert (own.role, own.subject) == ("admin", None)
 
 
-async def test_who_is_disabled_stays_so(people: KnownPeople, users: Users) -> None:
+async def test_sign_in_does_not_enable_disabled_users(people: KnownPeople, users: Users) -> None:
     await people.admit(ALICE)
     await users.update(ADMIN, "alice", disabled=True)
     for said in (ALICE, replace(ALICE, role="admin"), replace(ALICE, user="again")):
@@ -163,7 +163,9 @@ async def test_who_is_disabled_stays_so(people: KnownPeople, users: Users) -> No
     assert (await people.admit(ALICE)).user == "alice"
 
 
-async def test_a_tenant_that_is_closed_or_not_there(people: KnownPeople, users: Users, database: Database) -> None:
+async def test_disabled_or_unknown_tenants_reject_sign_in(
+    people: KnownPeople, users: Users, database: Database
+) -> None:
     await people.admit(ALICE)
     await Tenants(database).update("acme", disabled=True)
     for said in (ALICE, replace(ALICE, role="admin"), replace(ALICE, subject="s-2", user="new")):
@@ -175,7 +177,7 @@ async def test_a_tenant_that_is_closed_or_not_there(people: KnownPeople, users: 
 
 
 @pytest.mark.parametrize("name", ["a b", "a/b", ".", "é", "a" * 129, "a\n"])
-async def test_names_that_nobody_can_have(people: KnownPeople, users: Users, name: str) -> None:
+async def test_reserved_names_are_rejected(people: KnownPeople, users: Users, name: str) -> None:
     with pytest.raises(TokenError, match="nobody here can have that name"):
         await people.admit(replace(ALICE, user=name))
     assert await everybody(users) == []
@@ -193,14 +195,14 @@ async def test_groups_have_bounds(people: KnownPeople) -> None:
         await people.admit(replace(ALICE, groups=groups | {"more"}))
 
 
-async def test_many_first_sign_ins_of_one_person_are_one_user(people: KnownPeople, users: Users) -> None:
+async def test_concurrent_first_sign_ins_create_one_user(people: KnownPeople, users: Users) -> None:
     # Under one name, and under as many as there are.
     found = await asyncio.gather(*(people.admit(replace(ALICE, user=f"name{n // 2}")) for n in range(16)))
     assert len({each.user for each in found}) == 1
     assert await everybody(users) == [found[0].user]
 
 
-async def test_many_people_of_one_name_are_one_and_refusals(people: KnownPeople, users: Users) -> None:
+async def test_concurrent_sign_ins_under_one_name_create_one_user(people: KnownPeople, users: Users) -> None:
     def sign_in(n: int) -> asyncio.Future[Principal]:
         return asyncio.ensure_future(people.admit(replace(ALICE, subject=f"s-{n}")))
 
@@ -210,7 +212,7 @@ async def test_many_people_of_one_name_are_one_and_refusals(people: KnownPeople,
     assert await everybody(users) == ["alice"]
 
 
-async def test_an_admin_who_makes_the_user_at_that_moment(people: KnownPeople, users: Users) -> None:
+async def test_sign_in_races_with_admin_creation(people: KnownPeople, users: Users) -> None:
     for n in range(8):
         said = replace(ALICE, subject=f"s-{n}", user=f"u{n}")
         made, seen = await asyncio.gather(users.create(ADMIN, said.user), people.admit(said), return_exceptions=True)
@@ -220,7 +222,7 @@ async def test_an_admin_who_makes_the_user_at_that_moment(people: KnownPeople, u
         assert (await users.get(ADMIN, said.user)).user == said.user
 
 
-async def test_what_was_found_out_is_remembered_for_one_person(users: Users) -> None:
+async def test_lookups_are_cached_per_person(users: Users) -> None:
     people = KnownPeople(users, ttl_s=3600)
     found = await people.admit(ALICE)
     await users.update(ADMIN, "alice", disabled=True)

@@ -118,7 +118,7 @@ async def test_a_provider_that_misbehaves(playing: Playing, monkeypatch: pytest.
         {"jwks_uri": None},
     ],
 )
-async def test_a_provider_that_says_what_cannot_be(playing: Playing, says: dict[str, Any]) -> None:
+async def test_invalid_provider_metadata_is_rejected(playing: Playing, says: dict[str, Any]) -> None:
     playing.says = says
     async with tokens(playing.url) as verifier:
         with pytest.raises(ProviderUnavailable):
@@ -147,7 +147,7 @@ SMALL = rsa.generate_private_key(65537, 1024)
         ([published(SMALL)], {"kid": "k1", "key": SMALL}, False),
     ],
 )
-async def test_keys_are_used_for_what_they_are(
+async def test_signing_keys_are_used_for_signatures_only(
     playing: Playing, keys: list[Any], token: dict[str, Any], taken: bool
 ) -> None:
     playing.keys = lambda request: web.json_response({"keys": keys})
@@ -173,7 +173,7 @@ async def test_stale_keys_are_renewed_beside_the_requests(playing: Playing) -> N
         await known.close()
 
 
-async def test_whoever_hangs_up_ends_no_others_wait(playing: Playing) -> None:
+async def test_a_disconnect_does_not_cancel_others_waiting(playing: Playing) -> None:
     reached, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(request: web.Request) -> web.Response:

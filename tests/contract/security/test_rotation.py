@@ -92,7 +92,7 @@ def test_the_key_secret_changes_in_three_steps_without_a_refusal(loop: Loop, tmp
         assert status(stolen.url, used) == 401
 
 
-async def test_replicas_hash_a_key_anew_at_once(keys: Keys) -> None:
+async def test_replicas_rehash_keys_with_the_new_secret(keys: Keys) -> None:
     row, key = await Authenticator(keys, OLD).issue(ADMIN)
     replicas = [Authenticator(keys, NEW, previous=OLD) for _ in range(8)]
     found = await asyncio.gather(*(replica.verify(key) for replica in replicas))
@@ -101,7 +101,7 @@ async def test_replicas_hash_a_key_anew_at_once(keys: Keys) -> None:
     assert await Authenticator(keys, OLD).verify(key) is None
 
 
-async def test_what_was_refused_stays_refused(keys: Keys) -> None:
+async def test_revoked_keys_stay_revoked_after_a_rotation(keys: Keys) -> None:
     row, revoked = await Authenticator(keys, OLD).issue(ADMIN)
     await keys.revoke(ADMIN, row.id)
     _, expired = await Authenticator(keys, OLD).issue(ADMIN, expires_at=1.0)
@@ -109,7 +109,7 @@ async def test_what_was_refused_stays_refused(keys: Keys) -> None:
     assert [await both.verify(key) for key in (revoked, expired, new_key())] == [None] * 3
 
 
-async def test_the_first_key_is_not_made_twice(keys: Keys) -> None:
+async def test_the_bootstrap_key_is_created_once(keys: Keys) -> None:
     key = new_key()
     await Authenticator(keys, OLD).ensure_bootstrap(key)
     await Authenticator(keys, NEW, previous=OLD).ensure_bootstrap(key)
@@ -117,7 +117,7 @@ async def test_the_first_key_is_not_made_twice(keys: Keys) -> None:
     assert row.revoked_at is None
 
 
-async def test_a_rotation_that_left_out_a_step_says_the_way_out(keys: Keys, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_incomplete_rotation_explains_the_fix(keys: Keys, caplog: pytest.LogCaptureFixture) -> None:
     key = new_key()
     for secret in (OLD, NEW):
         await Authenticator(keys, secret).ensure_bootstrap(key)

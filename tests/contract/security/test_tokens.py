@@ -38,7 +38,7 @@ def part(document: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(document).encode()).rstrip(b"=").decode()
 
 
-async def test_a_program_comes_in_by_its_token(identity_provider: IdentityProvider) -> None:
+async def test_programs_authenticate_with_tokens(identity_provider: IdentityProvider) -> None:
     token = identity_provider.machine_token()
     roles = {"roles": {"robots": "operator"}, "tenant": None, "tenant_claim": "company", "tenants": {"acme": "a1"}}
     async with tokens(identity_provider.url, **roles) as verifier:
@@ -50,7 +50,7 @@ async def test_a_program_comes_in_by_its_token(identity_provider: IdentityProvid
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
-async def test_what_the_provider_signs_is_believed(identity_provider: IdentityProvider, algorithm: str) -> None:
+async def test_validly_signed_tokens_are_accepted(identity_provider: IdentityProvider, algorithm: str) -> None:
     async with tokens(identity_provider.url) as verifier:
         caller = await verifier.principal(identity_provider.token(algorithm))
         assert caller == Principal(
@@ -189,7 +189,7 @@ async def test_an_id_token_is_for_its_sign_in(identity_provider: IdentityProvide
         await known.close()
 
 
-async def test_new_keys_are_found_but_not_asked_for_by_everyone(identity_provider: IdentityProvider) -> None:
+async def test_new_signing_keys_are_fetched_with_a_rate_limit(identity_provider: IdentityProvider) -> None:
     clock = Clock()
     async with tokens(identity_provider.url, clock) as verifier:
         old = identity_provider.token()
@@ -235,7 +235,7 @@ NAMES = st.sampled_from(["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "group
 
 
 @given(st.dictionaries(NAMES, JSON), st.dictionaries(st.sampled_from(["alg", "kid", "typ", "crit", "b64"]), JSON))
-def test_whatever_a_token_holds_it_is_only_refused(claims: dict[str, Any], headers: dict[str, Any]) -> None:
+def test_malformed_tokens_never_cause_errors(claims: dict[str, Any], headers: dict[str, Any]) -> None:
     known = Provider(issuer("http://127.0.0.1:1"))
     known._known = module._Known(PLAYED, module.usable([published()], ["RS256"]), time.monotonic())
     at = int(time.time())
@@ -269,7 +269,7 @@ PLAYED = module.Metadata(
 
 
 @given(st.text(alphabet="ey.-_AJz09+/= \0é", max_size=60))
-def test_what_is_no_token(text: str) -> None:
+def test_invalid_tokens_are_rejected(text: str) -> None:
     async def ask() -> None:
         with pytest.raises(TokenError):
             await TokenVerifier([], Anybody()).principal(text)
@@ -287,7 +287,7 @@ async def test_tokens_are_bounded(identity_provider: IdentityProvider) -> None:
         await refused(verifier, f"{part({'alg': 'RS256'})}.{part({'exp': 1})}.AAAA")
 
 
-async def test_a_provider_whose_authority_is_the_companys_own(tmp_path: Path) -> None:
+async def test_private_certificate_authorities_are_supported(tmp_path: Path) -> None:
     made = certificate(tmp_path, "127.0.0.1")
     provider = IdentityProvider("http://127.0.0.1:1", certificate=made)
     try:

@@ -27,9 +27,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 
 @given(st.frozensets(NAMES, max_size=5), st.frozensets(NAMES, max_size=5), NAMES)
-def test_a_list_is_shown_as_it_was_given_with_its_owner(
-    users: frozenset[str], groups: frozenset[str], owner: str
-) -> None:
+def test_access_lists_are_returned_with_their_owner(users: frozenset[str], groups: frozenset[str], owner: str) -> None:
     names = listed(Access(list(users), list(groups)), owner)
     assert access_document(names) == {"users": sorted(users | {owner}), "groups": sorted(groups)}
     assert listed(None, owner) is None
@@ -88,7 +86,7 @@ async def allowed(ask: Callable[[Principal], Awaitable[object]], people: dict[st
     return found
 
 
-async def test_whoever_is_on_the_list_reads(
+async def test_listed_users_can_read(
     files: Files, vector_stores: VectorStores, people: dict[str, Principal], upload: Callable[..., Awaitable[str]]
 ) -> None:
     alice, listed = people["alice"], {"alice", "bob", "carol"}
@@ -161,7 +159,7 @@ async def test_only_the_owner_and_admins_change(
     await vector_stores.delete(alice, store.id)
 
 
-async def test_a_files_list_goes_with_it_and_its_owner_gives_another(
+async def test_a_files_access_list_follows_it_and_can_be_replaced(
     vector_stores: VectorStores, jobs: Jobs, people: dict[str, Principal], upload: Callable[..., Awaitable[str]]
 ) -> None:
     alice, bob, dave = people["alice"], people["bob"], people["dave"]
@@ -185,9 +183,7 @@ async def test_a_files_list_goes_with_it_and_its_owner_gives_another(
 
 
 @uninterrupted
-async def test_a_name_leads_to_its_owners_store_and_to_an_ownerless_one_until_it_is_claimed(
-    database: Database, vector_stores: VectorStores
-) -> None:
+async def test_store_names_resolve_to_the_owners_store(database: Database, vector_stores: VectorStores) -> None:
     ours, mallory = (
         Principal(STACK, ADMIN, "k", scopes=SCOPES_OF["admin"], role="admin"),
         Principal(STACK, "mallory", "k", scopes=SCOPES_OF["admin"], role="admin"),
@@ -207,7 +203,7 @@ async def test_a_name_leads_to_its_owners_store_and_to_an_ownerless_one_until_it
     assert await vector_stores.named("acme", ADMIN, "docs") is None
 
 
-async def test_what_went_is_withheld_from_everybody_until_the_index_forgot_it(
+async def test_deleted_files_are_hidden_until_unindexed(
     files: Files, vector_stores: VectorStores, jobs: Jobs, people: dict[str, Principal], upload
 ) -> None:
     alice, dave = people["alice"], people["dave"]
@@ -231,7 +227,7 @@ async def test_what_went_is_withheld_from_everybody_until_the_index_forgot_it(
 
 
 @uninterrupted
-async def test_what_is_older_than_owners_and_lists_is_everybodys_of_the_tenant(
+async def test_stores_without_owner_or_list_are_open_to_the_tenant(
     database: Database, files: Files, vector_stores: VectorStores, people: dict[str, Principal], upload
 ) -> None:
     alice, dave = people["alice"], people["dave"]

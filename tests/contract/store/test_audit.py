@@ -45,7 +45,7 @@ async def change(database: Database, statement: str, table: Table = table) -> No
     await run()
 
 
-async def test_events_hold_no_name(log: AuditLog, alice: Principal, mallory: Principal):
+async def test_events_contain_no_names(log: AuditLog, alice: Principal, mallory: Principal):
     await log.record(alice, "key.create", "key_1", subject="bob", detail={"scopes": 3}, request_id="r1")
     await log.record(mallory, "file.delete", "file-1", outcome="denied")
     [event] = (await log.page("acme")).items
@@ -133,7 +133,7 @@ async def test_the_table_only_grows(database: Database, log: AuditLog, alice: Pr
         "DELETE FROM audit",
     ],
 )
-async def test_what_an_owner_of_the_database_does_is_found(
+async def test_tampering_by_the_database_owner_is_detected(
     database: Database, log: AuditLog, alice: Principal, statement: str
 ):
     for n in range(3):
@@ -158,7 +158,7 @@ async def test_time_removes_a_beginning(database: Database, log: AuditLog, alice
     assert (await log.verify("acme", anchors)).problems == []
 
 
-async def test_what_strangers_do_is_counted(log: AuditLog):
+async def test_unauthenticated_requests_are_counted(log: AuditLog):
     for _ in range(3):
         log.count("authentication", "unknown")
     for n in range(2000):
@@ -186,7 +186,7 @@ async def test_chains_are_locked_in_one_order(database: Database, log: AuditLog)
     assert [e["detail"]["n"] async for e in log.events("a")] == [1, 3]
 
 
-async def test_the_event_loop_goes_on_while_a_chain_is_verified(
+async def test_verification_does_not_block_the_event_loop(
     log: AuditLog, alice: Principal, monkeypatch: pytest.MonkeyPatch
 ):
     """Between any two events that are hashed, the loop has a turn: it would have none if it hashed itself."""
@@ -205,7 +205,7 @@ async def test_the_event_loop_goes_on_while_a_chain_is_verified(
     assert turns == [True, True, True]
 
 
-async def test_what_is_counted_outlives_a_store_that_is_away(tmp_path: Path):
+async def test_counts_survive_a_database_outage(tmp_path: Path):
     database = Database(f"sqlite:///{tmp_path}/gone/a.db")
     log = AuditLog(database, SECRET)
     log.count("authentication", "unknown")
@@ -230,13 +230,13 @@ async def test_what_is_counted_outlives_a_store_that_is_away(tmp_path: Path):
         {"detail": {str(n): n for n in range(MAX_DETAILS + 1)}},
     ],
 )
-async def test_what_is_out_of_bounds_is_refused(database: Database, log: AuditLog, entry: dict):
+async def test_invalid_event_queries_are_rejected(database: Database, log: AuditLog, entry: dict):
     with pytest.raises(InvalidValue):
         await log._rows.append([Entry("acme", **{"action": "x", **entry})])
     assert await log.anchors() == []
 
 
-async def test_pages_go_back(log: AuditLog, alice: Principal):
+async def test_pages_are_ordered_newest_first(log: AuditLog, alice: Principal):
     for n in range(5):
         await log.record(alice, f"x{n % 2}")
     page = await log.page("acme", limit=2)

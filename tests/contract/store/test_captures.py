@@ -45,7 +45,7 @@ async def test_life(captures: Captures, alice: Principal, mallory: Principal, da
     assert await rows(database) == 0
 
 
-async def test_what_is_not_stored_is_captured_and_not_shown(captures: Captures, alice: Principal, database) -> None:
+async def test_unlisted_captures_are_not_shown(captures: Captures, alice: Principal, database) -> None:
     made = capture(alice, stored=False, consent=False)
     await captures.record(alice, made)
     for call in (
@@ -117,7 +117,7 @@ async def test_only_old_captures_are_pruned(captures: Captures, alice: Principal
     assert (await captures.list(alice)).items == [new]
 
 
-async def test_what_follows_a_turn_shares_its_fate(
+async def test_dependent_writes_share_the_turns_transaction(
     captures: Captures, conversations: Conversations, jobs: Jobs, alice: Principal, database: Database
 ) -> None:
     id = (await conversations.create(alice)).id

@@ -76,7 +76,7 @@ async def test_an_item_of_another_conversation_is_not_found(conversations: Conve
         await conversations.list_items(alice, two.id, after=item.id)
 
 
-async def test_items_come_in_pages(conversations: Conversations, alice: Principal) -> None:
+async def test_items_are_paginated(conversations: Conversations, alice: Principal) -> None:
     made = await conversations.create(alice)
     for start in range(0, 45, 15):  # those of one call have one time, so that only their numbers order them
         await conversations.add(alice, made.id, [says("user", str(n)) for n in range(start, start + 15)])
@@ -110,13 +110,13 @@ async def test_turns_begin_with_the_user(conversations: Conversations, alice: Pr
     assert await conversations.count_turns(alice, made.id) == 3
 
 
-async def test_any_text_comes_back(conversations: Conversations, alice: Principal) -> None:
+async def test_any_text_round_trips(conversations: Conversations, alice: Principal) -> None:
     odd = ["\0", "a\0b", "\ufffe\uffff", "\u202e", "日本 \U0001f511", '"\\', "é" * 100_000]
     made = await conversations.create(alice, items=[says("user", text) for text in odd])
     assert texts((await conversations.list_items(alice, made.id, order="asc")).items) == odd
 
 
-async def test_nothing_is_stored_of_a_wrong_request(conversations: Conversations, alice: Principal, database) -> None:
+async def test_invalid_requests_store_nothing(conversations: Conversations, alice: Principal, database) -> None:
     with pytest.raises(InvalidValue, match="metadata"):
         await conversations.create(alice, metadata={"a": "x" * 513}, items=[says("user", "x")])
     with pytest.raises(KeyError):
@@ -124,7 +124,7 @@ async def test_nothing_is_stored_of_a_wrong_request(conversations: Conversations
     assert await rows(database) == 0
 
 
-async def test_those_who_add_at_once_get_one_order(url: str, alice: Principal) -> None:
+async def test_concurrent_additions_are_ordered(url: str, alice: Principal) -> None:
     """Several clients of two replicas: every batch is whole, nothing is lost, no number is given twice."""
     async with Database(url) as one, Database(url) as two:
         stores = [Conversations(one), Conversations(two)]
@@ -149,7 +149,7 @@ async def test_those_who_add_at_once_get_one_order(url: str, alice: Principal) -
         assert [p for p, _ in pairs if p.startswith(f"{name}/")] == [f"{name}/{n}" for n in range(10)]
 
 
-async def test_adding_and_deleting_at_once_leaves_no_items(url: str, alice: Principal) -> None:
+async def test_concurrent_deletion_leaves_no_items(url: str, alice: Principal) -> None:
     async with Database(url) as one, Database(url) as two:
         adds, deletes = Conversations(one), Conversations(two)
 

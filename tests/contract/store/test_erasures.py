@@ -102,7 +102,7 @@ def holding(folder: Path, marker: bytes) -> list[str]:
     return [path.name for path in folder.rglob("*") if path.is_file() and marker in path.read_bytes()]
 
 
-async def test_what_a_user_left_to_be_done_goes_on_in_the_lane_of_erasures(made: Working) -> None:
+async def test_pending_jobs_of_an_erased_user_move_to_the_erasure_lane(made: Working) -> None:
     """In the other one it would wait behind all documents of the tenant, and the erasure with it."""
 
     async def done(context: JobContext) -> None:
@@ -124,9 +124,7 @@ async def test_erasures_that_wait_share_a_compaction(made: Working, rewrites: li
         assert len(rewrites) == 2
 
 
-async def test_one_that_comes_while_the_database_is_written_anew_gets_another_time(
-    made: Working, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_erasure_during_a_compaction_gets_another_one(made: Working, monkeypatch: pytest.MonkeyPatch) -> None:
     began, go_on, rewrite, ends = asyncio.Event(), asyncio.Event(), made.database.rewrite, []
 
     async def slow() -> None:
@@ -149,7 +147,7 @@ async def test_one_that_comes_while_the_database_is_written_anew_gets_another_ti
 
 
 @pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
-async def test_one_that_fails_holds_up_nobody(made: Working) -> None:
+async def test_a_failing_erasure_does_not_block_others(made: Working) -> None:
     await Tenants(made.database).create("acme")
     users = Users(made.database)
     for name in ("root", "second"):
@@ -163,7 +161,7 @@ async def test_one_that_fails_holds_up_nobody(made: Working) -> None:
 
 @pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(("failures", "place"), [(1, True), (BRIEF_FAILURES + 1, False)], ids=["briefly", "for long"])
-async def test_one_that_finds_no_database_keeps_its_place_for_a_while(
+async def test_an_erasure_survives_a_short_database_outage(
     made: Working, monkeypatch: pytest.MonkeyPatch, failures: int, place: bool
 ) -> None:
     remove, kept, failed = made.erasures._removal.remove, [], []
@@ -188,7 +186,7 @@ async def group_of(database: Database, job: Job) -> str | None:
         return (await connection.execute(select(jobs_table.c.group_key).where(jobs_table.c.id == job.id))).scalar_one()
 
 
-async def test_there_is_a_bound(made: Working, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_pending_erasures_is_bounded(made: Working, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(erasure, "MAX_WAITING", 2)
     first = await made.request("a")
     await made.request("b")
@@ -283,7 +281,7 @@ asyncio.run(run(*sys.argv[1:]))
 
 @pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("step", ["written", "published"])
-async def test_an_export_whose_writer_was_killed_keeps_nobody(
+async def test_an_abandoned_export_does_not_block_erasures(
     made: Working, captures: Captures, alice: Principal, url: str, tmp_path: Path, step: str
 ) -> None:
     await captures.record(alice, capture(alice, "alice said so"))
@@ -390,7 +388,7 @@ async def test_an_export_that_could_not_be_dropped_is_dropped_by_the_next_look(
 
 
 @pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
-async def test_taking_over_keeps_the_loop_free(
+async def test_taking_over_jobs_does_not_block_the_event_loop(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rmtree, flock, threads = shutil.rmtree, fcntl.flock, []

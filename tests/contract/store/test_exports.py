@@ -53,7 +53,7 @@ def rows(folder: Path) -> list[Any]:
     return [json.loads(line) for name in folder.glob("*[!e].jsonl") for line in name.read_bytes().splitlines()]
 
 
-async def test_completions_come_newest_first_over_pages(
+async def test_completions_are_paginated_newest_first(
     database: Database, captures: Captures, alice: Principal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source, "PAGE", 3)
@@ -86,7 +86,7 @@ async def test_a_page_is_read_in_the_order_of_an_index(database: Database) -> No
     assert "Sort" not in found
 
 
-async def test_the_prompt_is_what_the_model_got_and_the_session_what_the_caller_began(
+async def test_exported_prompts_and_sessions_match_the_request(
     database: Database, captures: Captures, conversations: Conversations, alice: Principal
 ) -> None:
     first = {"role": "user", "content": "hi"}
@@ -143,7 +143,7 @@ async def test_ratings_of_a_response_a_message_and_both_sides_of_a_choice(
     assert (other.id, other.preferred, other.thumb, other.rival) == ("choice", False, None, None)
 
 
-async def test_what_may_not_be_exported_is_counted_and_never_read(
+async def test_completions_without_consent_are_counted_but_not_read(
     database: Database, captures: Captures, alice: Principal
 ) -> None:
     for agreed in ({}, {"consent": False}, {"stored": False}, {"consent": False, "stored": False}):
@@ -196,7 +196,7 @@ async def test_only_the_newest_ratings_of_a_completion_are_read(
         (None, {"prompt": "x"}),
     ],
 )
-async def test_what_is_not_text_alone_is_none(
+async def test_non_text_completions_are_not_exported(
     database: Database, captures: Captures, alice: Principal, answer: Any, prompt: dict[str, Any]
 ) -> None:
     changes = {"prompt": prompt} if answer is None else {"answer": answer}
@@ -225,7 +225,7 @@ async def test_filters_choose_by_time_model_and_assistant(
     assert await read(database, assistant="docs", model="m2") == []
 
 
-async def test_the_command_writes_what_both_agreed_to(
+async def test_the_command_exports_completions_with_consent(
     command: Command, captures: Captures, ratings: Ratings, alice: Principal, tmp_path: Path, capsys: Any
 ) -> None:
     for word, kept, said in (("a", True, True), ("b", True, False), ("c", False, True)):
@@ -276,7 +276,7 @@ async def test_texts_are_redacted(
     assert manifest.redaction.replaced == {"EMAIL_ADDRESS": 2}
 
 
-async def test_without_what_redacts_nothing_is_exported(
+async def test_exports_require_the_redaction_packages(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.delitem(sys.modules, "serving.exports.redaction", raising=False)

@@ -90,7 +90,7 @@ async def test_tenants_choose_ids_for_themselves(
     assert ((await ratings.get(alice, "x")).thumb, (await ratings.get(mallory, "x")).thumb) == ("up", "down")
 
 
-async def test_those_who_send_it_at_once_get_one(url: str, targets: dict[Kind, str], alice: Principal) -> None:
+async def test_concurrent_identical_ratings_create_one(url: str, targets: dict[Kind, str], alice: Principal) -> None:
     target: tuple[Kind, str] = ("response", targets["response"])
     async with Database(url) as one, Database(url) as two:
         stores = [Ratings(one), Ratings(two)]
@@ -101,7 +101,7 @@ async def test_those_who_send_it_at_once_get_one(url: str, targets: dict[Kind, s
 
 
 @pytest.mark.parametrize("kind", ["response", "message", "session"])
-async def test_what_is_not_there_cannot_be_rated(
+async def test_unknown_targets_cannot_be_rated(
     ratings: Ratings, targets: dict[Kind, str], alice: Principal, mallory: Principal, kind: Kind
 ) -> None:
     wrong: Kind = "session" if kind != "session" else "response"
@@ -117,7 +117,7 @@ async def test_what_is_not_there_cannot_be_rated(
     assert (await ratings.list(alice)).items == []
 
 
-async def test_ratings_go_with_their_target(
+async def test_ratings_are_deleted_with_their_target(
     ratings: Ratings,
     captures: Captures,
     conversations: Conversations,

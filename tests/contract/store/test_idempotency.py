@@ -42,7 +42,7 @@ async def count(database: Database, table: Any = tables.idempotency_keys) -> int
         return len((await connection.execute(select(table))).all())
 
 
-async def test_one_takes_a_key_and_others_see_it(keys: IdempotencyKeys, alice: Principal) -> None:
+async def test_one_request_claims_a_key_and_others_see_it(keys: IdempotencyKeys, alice: Principal) -> None:
     first, second = claim_of(alice, "k", "f"), claim_of(alice, "k", "g")
     assert first.id == second.id
     assert await keys.claim(first) is None
@@ -71,7 +71,7 @@ async def test_a_released_key_is_free(keys: IdempotencyKeys, alice: Principal) -
     assert await keys.claim(second) is None
 
 
-async def test_a_lease_that_is_over_is_taken_over(database: Database, keys: IdempotencyKeys, alice: Principal) -> None:
+async def test_an_expired_lease_is_taken_over(database: Database, keys: IdempotencyKeys, alice: Principal) -> None:
     dead, next_one = claim_of(alice, "k", "f"), claim_of(alice, "k", "g")
     await keys.claim(dead)
     await change(database, lease_until=1.0)
@@ -84,7 +84,7 @@ async def test_a_lease_that_is_over_is_taken_over(database: Database, keys: Idem
     assert (await keys.claim(dead)) == Earlier("g", False, "x", ANSWER)
 
 
-async def test_a_lease_that_is_over_but_nobodys_is_still_its_own(
+async def test_an_expired_unclaimed_lease_can_be_renewed(
     database: Database, keys: IdempotencyKeys, alice: Principal
 ) -> None:
     slow = claim_of(alice, "k", "f")
@@ -94,7 +94,7 @@ async def test_a_lease_that_is_over_but_nobodys_is_still_its_own(
     assert await keys.claim(claim_of(alice, "k", "f")) == Earlier("f", False, "x", ANSWER)
 
 
-async def test_keys_go_when_they_are_over(database: Database, keys: IdempotencyKeys, alice: Principal) -> None:
+async def test_expired_keys_are_deleted(database: Database, keys: IdempotencyKeys, alice: Principal) -> None:
     kept, _running, _dead = claims = [claim_of(alice, str(n), "f") for n in range(3)]
     for claim in claims:
         await keys.claim(claim)
@@ -112,7 +112,7 @@ async def test_keys_go_when_they_are_over(database: Database, keys: IdempotencyK
     assert await keys.claim(claim_of(alice, "0", "g")) is None  # also before they are pruned
 
 
-async def test_pruning_takes_them_all(
+async def test_pruning_deletes_all_expired_keys(
     database: Database, keys: IdempotencyKeys, alice: Principal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(idempotency, "PRUNED_TOGETHER", 3)
@@ -131,7 +131,7 @@ async def test_answers_are_bounded(keys: IdempotencyKeys, alice: Principal, size
     assert await keys.claim(claim) == Earlier("f", False, "x", answer if is_kept else None)
 
 
-async def test_an_answer_goes_with_what_it_tells_of(
+async def test_stored_answers_are_deleted_with_their_capture(
     database: Database, keys: IdempotencyKeys, conversations: Conversations, alice: Principal
 ) -> None:
     told_of = (await conversations.create(alice, items=TURN)).id
@@ -146,7 +146,7 @@ async def test_an_answer_goes_with_what_it_tells_of(
         assert await keys.claim(claim) == Earlier("f", False, told_of, None)
 
 
-async def test_of_fifty_at_once_one_takes_the_key(new_url: Callable[[], str], alice: Principal) -> None:
+async def test_one_of_fifty_concurrent_requests_claims_the_key(new_url: Callable[[], str], alice: Principal) -> None:
     url = new_url()
     async with Database(url) as one, Database(url) as other:
         stores = [IdempotencyKeys(one), IdempotencyKeys(other)]
@@ -158,7 +158,7 @@ async def test_of_fifty_at_once_one_takes_the_key(new_url: Callable[[], str], al
             await stores[0].keep(claims[found.index(None)], ANSWER, "x", {})
 
 
-async def test_of_those_who_give_it_back_each_has_it_once(keys: IdempotencyKeys, alice: Principal) -> None:
+async def test_a_released_key_is_claimed_by_one_request_at_a_time(keys: IdempotencyKeys, alice: Principal) -> None:
     """Never two at a time, whatever the order of claims and releases."""
     holding = 0
 
@@ -193,7 +193,7 @@ asyncio.run(main())
 """
 
 
-def test_of_two_processes_one_takes_each_key(url: str, spawn: Callable[..., Any]) -> None:
+def test_two_processes_never_claim_the_same_key(url: str, spawn: Callable[..., Any]) -> None:
     processes = [spawn(RACE, url) for _ in range(2)]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
@@ -226,7 +226,7 @@ async def test_calls_inside_are_one_transaction(
     assert (await conversations.get(alice, id)).last_seq == 4
 
 
-async def test_what_fails_inside_is_undone_alone(
+async def test_nested_failures_roll_back_alone(
     database: Database, conversations: Conversations, alice: Principal
 ) -> None:
     id = (await conversations.create(alice)).id
@@ -328,14 +328,14 @@ async def test_repetitions_wait_for_the_transaction_of_the_first(new_url: Callab
         assert await count(one, tables.conversations) == 1
 
 
-async def test_a_database_that_is_gone_is_said(alice: Principal) -> None:
+async def test_a_lost_database_is_reported(alice: Principal) -> None:
     gone = Database("postgresql://nobody@127.0.0.1:9/none")
     with pytest.raises(StoreUnavailable):
         await gone.atomically(lambda: IdempotencyKeys(gone).claim(claim_of(alice, "k", "f")))
     await gone.close()
 
 
-async def test_keeping_is_undone_with_what_it_is_kept_with(
+async def test_stored_answers_roll_back_with_their_transaction(
     database: Database, keys: IdempotencyKeys, conversations: Conversations, alice: Principal
 ) -> None:
     id, claim = (await conversations.create(alice)).id, claim_of(alice, "k", "f")

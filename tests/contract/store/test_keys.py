@@ -32,7 +32,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return time
 
 
-async def test_a_key_is_for_a_user_that_is_there(keys: Keys) -> None:
+async def test_keys_require_an_existing_user(keys: Keys) -> None:
     for user in ("bob", "mallory", "\0"):
         with pytest.raises((NotFound, InvalidValue)):
             await keys.add(ALICE, "a" * 64, user=user)
@@ -43,7 +43,7 @@ async def test_a_key_is_for_a_user_that_is_there(keys: Keys) -> None:
     assert made.scopes == ["data", "inference"]
 
 
-async def test_a_key_is_found_with_what_its_user_is_now(keys: Keys, database: Database) -> None:
+async def test_keys_have_the_users_current_role(keys: Keys, database: Database) -> None:
     await keys.add(ALICE, "a" * 64)
     users, tenants = Users(database), Tenants(database)
 
@@ -91,7 +91,7 @@ async def test_rotation_overlaps(keys: Keys, clock: list[float]) -> None:
     assert (await keys.get(ALICE, new.id)).expires_at == 6000
 
 
-async def test_rotation_of_what_cannot_be_rotated(keys: Keys, clock: list[float]) -> None:
+async def test_invalid_rotations_are_rejected(keys: Keys, clock: list[float]) -> None:
     ended = await keys.add(ALICE, "a" * 64, expires_at=clock[0])
     revoked = await keys.add(ALICE, "b" * 64)
     await keys.revoke(ALICE, revoked.id)
@@ -110,7 +110,7 @@ async def test_rotation_of_what_cannot_be_rotated(keys: Keys, clock: list[float]
     assert not (await keys.get(ALICE, good.id)).valid(clock[0])
 
 
-async def test_of_two_rotations_one_is_late(keys: Keys) -> None:
+async def test_one_of_two_concurrent_rotations_fails(keys: Keys) -> None:
     old = await keys.add(ALICE, "a" * 64)
     ends = await asyncio.gather(
         *(keys.rotate(ALICE, old.id, str(n) * 64, overlap_s=1) for n in range(3)), return_exceptions=True
@@ -129,7 +129,7 @@ async def test_the_stacks_own_key_is_the_stacks(keys: Keys) -> None:
     assert (await keys.get(stack, own.id)).valid(1e12)
 
 
-async def test_use_is_noted_once_a_minute(keys: Keys) -> None:
+async def test_last_use_is_recorded_once_a_minute(keys: Keys) -> None:
     one, two = await keys.add(ALICE, "a" * 64), await keys.add(ALICE, "b" * 64)
 
     async def noted() -> list[float | None]:

@@ -55,7 +55,7 @@ async def test_wrong_texts(memories, alice, text) -> None:
     assert await texts(memories, alice) == ["fine"]
 
 
-async def test_each_is_there_once(memories, alice) -> None:
+async def test_duplicate_facts_are_stored_once(memories, alice) -> None:
     assert await memories.add_found(alice, "a", ["Likes tea.", "likes  TEA", "Is tall."], "conv_1", most=10) == 2
     assert await memories.add_found(alice, "a", ["LIKES TEA!"], "conv_2", most=10) == 0
     mine = await memories.add(alice, "a", "Likes Tea")  # the user's from now on
@@ -66,7 +66,7 @@ async def test_each_is_there_once(memories, alice) -> None:
     assert (await memories.update(alice, mine.id, "LIKES TEA")).text == "LIKES TEA"
 
 
-async def test_the_oldest_that_a_program_found_goes_first_and_the_users_never(memories, alice, monkeypatch) -> None:
+async def test_the_oldest_model_found_facts_are_evicted_first(memories, alice, monkeypatch) -> None:
     await memories.add(alice, "a", "mine")
     for n in range(6):
         await memories.add_found(alice, "a", [f"found {n}"], "conv_1", most=4)
@@ -81,7 +81,7 @@ async def test_the_oldest_that_a_program_found_goes_first_and_the_users_never(me
     await memories.add(alice, "b", "another assistant's are counted apart")
 
 
-async def test_those_who_find_the_same_at_once_store_it_once(url: str, alice: Principal) -> None:
+async def test_concurrent_duplicates_are_stored_once(url: str, alice: Principal) -> None:
     async with Database(url) as one, Database(url) as two:
         stores = [Memories(one), Memories(two)]
         said = [f"fact {n}" for n in range(5)]

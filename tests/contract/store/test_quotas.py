@@ -65,7 +65,7 @@ async def standing(database: Database) -> list[tuple[int, int]]:
         return [(row.taken, row.used) for row in rows]
 
 
-async def test_many_clients_of_three_gateways_stay_within_a_budget_and_all_comes_back(url, clock):
+async def test_three_gateways_stay_within_a_budget(url, clock):
     budgets = sorted((limited(20_000), limited("0.5", measure="money", currency="EUR")), key=lambda each: each.id)
     random.seed(7)
     used = dict.fromkeys((each.id for each in budgets), 0)
@@ -114,7 +114,7 @@ async def test_the_last_unit_can_be_had_from_any_gateway(url, clock):
         await first.reserve([(budget, 10)])
 
 
-async def test_nothing_is_reserved_where_one_quota_refuses_and_hang_ups_give_back(database, clock):
+async def test_a_rejection_reserves_nothing_and_disconnects_release(database, clock):
     gateway = keeper(database, clock)
     both = sorted((limited(10), limited(5, "month")), key=lambda each: each.id)
     with pytest.raises(QuotaExceeded):
@@ -128,7 +128,7 @@ async def test_nothing_is_reserved_where_one_quota_refuses_and_hang_ups_give_bac
     assert len(await gateway.reserve([(each, 5) for each in both])) == 2
 
 
-async def test_a_reservation_that_ends_in_the_next_window_counts_in_its_own(database, clock):
+async def test_reservations_count_in_their_own_window(database, clock):
     gateway, budget = keeper(database, clock), limited(10)
     [held] = await gateway.reserve([(budget, 10)])
     clock.time += SECONDS
@@ -138,7 +138,7 @@ async def test_a_reservation_that_ends_in_the_next_window_counts_in_its_own(data
     assert sorted(await standing(database)) == [(4, 4), (10, 0)]
 
 
-async def test_one_of_many_requests_asks_for_what_all_lack(database, clock, monkeypatch):
+async def test_concurrent_requests_share_one_refill(database, clock, monkeypatch):
     gateway, budget = keeper(database, clock), limited(10_000)
     asked, take = [], QuotaStore.take
 
@@ -156,7 +156,7 @@ async def test_one_of_many_requests_asks_for_what_all_lack(database, clock, monk
     assert await standing(database) == [(64, 64)]
 
 
-async def test_a_store_that_is_long_in_failing_is_asked_once(database, clock, monkeypatch):
+async def test_a_slow_failing_store_is_queried_once(database, clock, monkeypatch):
     gateway, minute = keeper(database, clock), limited(100, "minute")
     asked = []
 
@@ -172,7 +172,7 @@ async def test_a_store_that_is_long_in_failing_is_asked_once(database, clock, mo
     assert len(asked) == 1
 
 
-async def test_what_is_used_after_a_share_was_forgotten_counts_too(database, clock):
+async def test_usage_after_a_released_share_counts(database, clock):
     gateway, budget = keeper(database, clock), limited(10)
     for used in (4, 3):
         [held] = await gateway.reserve([(budget, used)])
@@ -238,7 +238,7 @@ async def test_without_the_store_a_minute_is_local_and_a_budget_fails_closed(dat
     await gateway.reserve([(budget, 1)])
 
 
-async def test_what_could_not_be_told_is_told_later(database, clock, monkeypatch):
+async def test_unreported_usage_is_retried(database, clock, monkeypatch):
     gateway, budget = keeper(database, clock), limited(100)
     [held] = await gateway.reserve([(budget, 60)])
     gateway.settle(held, 40)
@@ -256,7 +256,7 @@ async def test_what_could_not_be_told_is_told_later(database, clock, monkeypatch
     assert await standing(database) == [(40, 40)]
 
 
-async def test_usage_is_counted_once_when_its_telling_is_cancelled(database, clock, monkeypatch):
+async def test_cancelled_reports_count_usage_once(database, clock, monkeypatch):
     gateway = keeper(database, clock)
     whose, add = Whose("acme", "2026-01-31", "alice", "key_a", "m", ""), gateway._usage.add
 
@@ -275,7 +275,7 @@ async def test_usage_is_counted_once_when_its_telling_is_cancelled(database, clo
     assert (found.requests, found.prompt_tokens) == (1, 10)
 
 
-async def test_a_change_holds_on_every_gateway_at_its_next_look(url, clock):
+async def test_changed_limits_reach_every_gateway(url, clock):
     alice = Principal("acme", "alice", "key_a", frozenset({"platform"}))
     async with gateways(url, clock) as (first, second, _):
         assert first.quotas_for(alice, "m") == ()

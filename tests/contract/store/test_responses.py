@@ -99,7 +99,7 @@ async def test_a_chain_is_a_row_each_and_is_read_in_part(
 
 
 @pytest.mark.parametrize(("deleted", "left"), [(0, "bcd"), (1, "acd"), (2, "abd"), (3, "")])
-async def test_those_that_followed_a_deleted_one_go_on(
+async def test_followers_of_a_deleted_response_remain(
     responses: Responses, alice: Principal, deleted: int, left: str
 ) -> None:
     ids = await grow(responses, alice, "abcd")
@@ -137,7 +137,7 @@ async def test_a_response_of_a_conversation(
     assert await rows(database, conversation_items) == 0
 
 
-async def test_input_comes_in_pages(responses: Responses, alice: Principal) -> None:
+async def test_input_items_are_paginated(responses: Responses, alice: Principal) -> None:
     asked = [says("user", str(n)) for n in range(45)]
     body = made()
     await keep(responses, alice, body, asked)
@@ -152,7 +152,7 @@ async def test_input_comes_in_pages(responses: Responses, alice: Principal) -> N
             await responses.list_input(alice, str(body["id"]), **bad)
 
 
-async def test_following_and_deleting_at_once(url: str, alice: Principal) -> None:
+async def test_concurrent_continuation_and_deletion(url: str, alice: Principal) -> None:
     """Whoever comes first, what follows a deleted response is refused or goes on with what was before it."""
     async with Database(url) as one, Database(url) as two:
         adds, deletes = Responses(one, Conversations(one)), Responses(two, Conversations(two))
@@ -172,7 +172,7 @@ async def test_following_and_deleting_at_once(url: str, alice: Principal) -> Non
                     assert isinstance(result, NotFound)
 
 
-def test_turns_begin_with_what_a_user_or_a_program_says() -> None:
+def test_turns_begin_with_user_or_tool_messages() -> None:
     user, program, assistant = says("user", "u"), says("developer", "d"), says("assistant", "a")
     result = {"type": "function_call_output", "call_id": "c", "output": ""}
     assert split([]) == [[]]
@@ -181,7 +181,7 @@ def test_turns_begin_with_what_a_user_or_a_program_says() -> None:
     assert split([result, assistant, user]) == [[result, assistant], [user]]
 
 
-async def test_a_response_its_items_and_its_capture_are_there_together_or_not_at_all(
+async def test_responses_items_and_captures_are_stored_atomically(
     responses: Responses, conversations: Conversations, database: Database, alice: Principal
 ) -> None:
     captures = Captures(database)

@@ -47,7 +47,7 @@ def hash(n: int) -> str:
     return f"{n:064x}"
 
 
-async def test_a_session_is_who_signed_in(sessions: Sessions) -> None:
+async def test_a_session_identifies_its_user(sessions: Sessions) -> None:
     made = await sessions.start(ALICE, "main", hash(1))
     assert await sessions.get(hash(1)) == made
     assert made.principal == replace(ALICE, key_id=made.id, account=ALICE.key_id)
@@ -55,7 +55,7 @@ async def test_a_session_is_who_signed_in(sessions: Sessions) -> None:
     assert hash(1) not in repr(made)
 
 
-async def test_it_is_good_for_what_its_user_is_now(sessions: Sessions, database: Database) -> None:
+async def test_sessions_have_the_users_current_role(sessions: Sessions, database: Database) -> None:
     made = await sessions.start(ALICE, "main", hash(1))
     users, tenants = Users(database), Tenants(database)
     await users.update(ALICE, "alice", role="user", groups=["eu"])
@@ -72,12 +72,12 @@ async def test_it_is_good_for_what_its_user_is_now(sessions: Sessions, database:
     assert await sessions.get(hash(1)) is None
 
 
-async def test_who_is_no_user_has_none(sessions: Sessions) -> None:
+async def test_unknown_users_have_no_session(sessions: Sessions) -> None:
     await sessions.start(replace(ALICE, user="nobody"), "main", hash(1))
     assert await sessions.get(hash(1)) is None
 
 
-async def test_it_ends_at_its_time_and_when_it_is_idle(sessions: Sessions, clock: Clock) -> None:
+async def test_sessions_expire_by_lifetime_and_idleness(sessions: Sessions, clock: Clock) -> None:
     await sessions.start(ALICE, "main", hash(1))
     for _ in range(5):
         clock.at += 599
@@ -102,14 +102,14 @@ async def test_its_use_is_not_written_each_time(sessions: Sessions, clock: Clock
     assert (await sessions.get(hash(1))) == replace(made, used_at=clock.at)
 
 
-async def test_ended_is_ended(sessions: Sessions) -> None:
+async def test_ended_sessions_stay_ended(sessions: Sessions) -> None:
     await sessions.start(ALICE, "main", hash(1))
     await sessions.end(hash(1))
     await sessions.end(hash(1))
     assert await sessions.get(hash(1)) is None
 
 
-async def test_a_new_one_takes_the_place_of_the_one_before(sessions: Sessions) -> None:
+async def test_a_new_session_replaces_the_previous_one(sessions: Sessions) -> None:
     await sessions.start(ALICE, "main", hash(1))
     await sessions.start(replace(ALICE, user="bob"), "main", hash(2), instead_of=[hash(1)])
     assert await sessions.get(hash(1)) is None
@@ -126,7 +126,7 @@ async def test_a_user_has_a_few(sessions: Sessions, clock: Clock) -> None:
     assert await sessions.get(hash(99)) is not None
 
 
-async def test_what_is_over_is_removed(sessions: Sessions, clock: Clock, database: Database) -> None:
+async def test_expired_sessions_are_deleted(sessions: Sessions, clock: Clock, database: Database) -> None:
     await sessions.start(ALICE, "main", hash(1))
     clock.at += 600
     await sessions.start(replace(ALICE, user="bob"), "main", hash(2))
@@ -135,7 +135,7 @@ async def test_what_is_over_is_removed(sessions: Sessions, clock: Clock, databas
     assert await sessions.get(hash(1)) is None
 
 
-async def test_many_at_once_are_still_few(sessions: Sessions) -> None:
+async def test_concurrent_sign_ins_stay_within_the_limit(sessions: Sessions) -> None:
     await asyncio.gather(*(sessions.start(ALICE, "main", hash(n)) for n in range(PER_USER * 2)))
     found = [n for n in range(PER_USER * 2) if await sessions.get(hash(n)) is not None]
     assert len(found) == PER_USER

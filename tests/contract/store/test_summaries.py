@@ -42,7 +42,7 @@ async def test_life(conversations, summaries, alice, mallory) -> None:
     assert await summaries.put(alice, None, items, "late") is None
 
 
-async def test_what_was_made_from_an_older_summary_is_not_stored(conversations, summaries, alice) -> None:
+async def test_summaries_based_on_outdated_ones_are_not_stored(conversations, summaries, alice) -> None:
     id, items = await talk(conversations, alice)
     first = await summaries.put(alice, None, items[:1], "first")
     later = await summaries.put(alice, first, items[1:3], "later")
@@ -51,7 +51,7 @@ async def test_what_was_made_from_an_older_summary_is_not_stored(conversations, 
     assert await summaries.get(alice, id) == later
 
 
-async def test_a_deleted_item_takes_the_summary_that_tells_of_it(conversations, summaries, alice) -> None:
+async def test_deleting_an_item_deletes_the_summary_covering_it(conversations, summaries, alice) -> None:
     id, items = await talk(conversations, alice)
     first = await summaries.put(alice, None, items[:2], "two")
     await conversations.delete_item(alice, id, items[3].id)
@@ -65,7 +65,7 @@ async def test_a_deleted_item_takes_the_summary_that_tells_of_it(conversations, 
     assert (await summaries.put(alice, None, left, "anew")).last_seq == 3
 
 
-async def test_of_two_at_once_one_is_stored(url: str, alice: Principal) -> None:
+async def test_one_of_two_concurrent_summaries_is_stored(url: str, alice: Principal) -> None:
     async with Database(url) as one, Database(url) as two:
         id, items = await talk(Conversations(one), alice, 10)
         old = None

@@ -31,7 +31,7 @@ def users(database: Database, tenants: Tenants) -> Users:
     return Users(database)
 
 
-async def test_the_stacks_own_are_always_there(tenants: Tenants, users: Users) -> None:
+async def test_the_stacks_own_tenant_and_user_always_exist(tenants: Tenants, users: Users) -> None:
     assert (await tenants.get("default")).disabled_at is None
     assert (await users.get(STACK, "admin")).role == "admin"
     with pytest.raises(Conflict, match="own key"):
@@ -43,7 +43,7 @@ async def test_the_stacks_own_are_always_there(tenants: Tenants, users: Users) -
     assert (await users.get(STACK, "admin")).disabled_at is None
 
 
-async def test_a_tenant_is_made_once_and_changed(tenants: Tenants) -> None:
+async def test_tenants_can_be_created_once_and_changed(tenants: Tenants) -> None:
     made = await tenants.create("birds", name="Birds \U0001f426")
     assert await tenants.get("birds") == made
     with pytest.raises(Conflict):
@@ -58,7 +58,7 @@ async def test_a_tenant_is_made_once_and_changed(tenants: Tenants) -> None:
 
 
 @pytest.mark.parametrize("id", ["", "A", "1a", "-a", "a_b", "a" * 64, "a\n", "ä", "a/b", "a\0", "\ud800"])
-async def test_what_is_no_tenants_id(tenants: Tenants, id: str) -> None:
+async def test_invalid_tenant_ids_are_rejected(tenants: Tenants, id: str) -> None:
     with pytest.raises(InvalidValue):
         await tenants.create(id)
     with pytest.raises(NotFound):
@@ -104,7 +104,7 @@ async def test_a_user_is_of_one_tenant(users: Users) -> None:
 
 
 @pytest.mark.parametrize("user", ["", ".", "..", "a/b", "a b", "a" * 129, "ä", "a\n", "a\0", "\ud800", "-a"])
-async def test_what_is_no_users_id(users: Users, user: str) -> None:
+async def test_invalid_user_ids_are_rejected(users: Users, user: str) -> None:
     with pytest.raises(InvalidValue):
         await users.create(ACME, user)
     with pytest.raises(NotFound):

@@ -59,7 +59,7 @@ async def test_life(conversations, vectors, alice, mallory) -> None:
     assert await vectors.put(alice, id, "a", "e", {WaitingTurn(1, 2, 2): VECTOR}, keep=100) == 0
 
 
-async def test_what_a_user_said_to_an_assistant_is_found_in_every_conversation(conversations, vectors, alice) -> None:
+async def test_vectors_of_a_user_and_assistant_span_conversations(conversations, vectors, alice) -> None:
     ids = [await talk(conversations, alice, 2) for _ in range(2)]
     for id in ids:
         await embed(vectors, alice, id)
@@ -85,7 +85,7 @@ async def test_a_turn_that_grew_or_lost_an_item_or_is_of_another_embedder_waits(
     assert [w.turn for w in await vectors.waiting(alice, id, "other", keep=100, limit=9)] == [1, 2, 3]
 
 
-async def test_only_the_newest_are_kept(conversations, vectors, alice) -> None:
+async def test_only_the_newest_vectors_are_kept(conversations, vectors, alice) -> None:
     id = await talk(conversations, alice, 5)
     await embed(vectors, alice, id, keep=3)
     assert [v.turn for v in await vectors.of_conversation(alice, id, "e", limit=9)] == [5, 4, 3]

@@ -32,7 +32,7 @@ async def served(jobs: Jobs, times: int) -> str:
     return order
 
 
-async def test_who_came_first_with_many_has_a_turn_as_everybody_has(jobs: Jobs) -> None:
+async def test_tenants_with_many_jobs_take_turns(jobs: Jobs) -> None:
     await fill(jobs, *[HOSTILE] * 5, OTHER, OTHER, THIRD)
     assert await served(jobs, 4) == "amza"
     await fill(jobs, *[HOSTILE] * 3, THIRD)
@@ -45,7 +45,7 @@ async def test_a_tenants_own_jobs_keep_their_order(jobs: Jobs) -> None:
     assert [job.payload["n"] for job in found if job.tenant == HOSTILE.tenant] == [0, 2, 3]
 
 
-async def test_one_tenant_fills_one_worker_while_others_wait(jobs: Jobs) -> None:
+async def test_a_tenant_occupies_one_worker_while_others_wait(jobs: Jobs) -> None:
     await fill(jobs, *[HOSTILE] * 9, OTHER, THIRD, OTHER)
     running = [await claimed(jobs) for _ in range(4)]
     assert "".join(sorted(job.tenant[0] for job in running[:3])) == "amz"
@@ -56,7 +56,7 @@ async def test_one_tenant_fills_one_worker_while_others_wait(jobs: Jobs) -> None
     assert (await claimed(jobs)).tenant == THIRD.tenant
 
 
-async def test_who_fails_or_waits_again_and_again_has_no_more_turns(jobs: Jobs) -> None:
+async def test_retried_jobs_get_no_extra_turns(jobs: Jobs) -> None:
     await fill(jobs, HOSTILE, OTHER, OTHER, OTHER)
     order = ""
     for _ in range(6):
@@ -80,7 +80,7 @@ async def test_erasures_wait_for_no_documents(jobs: Jobs, kind: str) -> None:
     assert await jobs.claim([kind, "work"], "w", 60, lane=ERASURE) is None
 
 
-async def test_what_follows_from_an_erasure_is_in_its_lane_and_nobody_else_is(jobs: Jobs) -> None:
+async def test_only_erasure_jobs_use_the_erasure_lane(jobs: Jobs) -> None:
     erasure = await jobs.enqueue(OTHER, ERASE, {})
     pretends = Principal(tenant=HOSTILE.tenant, user=erasure.id, key_id="k")
     colleague = Principal(tenant=OTHER.tenant, user=erasure.id, key_id="key_1")

@@ -10,7 +10,7 @@ from serving.store.relational.database import Database
 from serving.store.used_approvals import KEPT_S, UsedApprovals
 
 
-async def test_each_is_used_once_however_many_ask_for_it(database: Database, alice: Principal) -> None:
+async def test_concurrent_uses_of_an_approval_succeed_once(database: Database, alice: Principal) -> None:
     used, expires_at = UsedApprovals(database), now() + 600
     assert await used.among(["a", "b"]) == set()
     assert sorted(await asyncio.gather(*(used.use(alice, "a", expires_at) for _ in range(4)))) == [False] * 3 + [True]
@@ -18,7 +18,7 @@ async def test_each_is_used_once_however_many_ask_for_it(database: Database, ali
     assert await used.use(alice, "b", expires_at)
 
 
-async def test_what_has_long_expired_is_forgotten(database: Database, alice: Principal) -> None:
+async def test_expired_approvals_are_deleted(database: Database, alice: Principal) -> None:
     used = UsedApprovals(database)
     await used.use(alice, "old", now() - KEPT_S - 1)
     await used.use(alice, "late", now() - 1)  # another gateway's clock may say that it still holds

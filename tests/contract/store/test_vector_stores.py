@@ -167,7 +167,7 @@ async def test_same_file_in_two_stores_pages_apart(vector_stores: VectorStores, 
     assert found.has_more
 
 
-async def test_attributes_are_grouped_and_told_again_only_once_they_change(
+async def test_attributes_are_reindexed_only_after_changes(
     vector_stores: VectorStores, alice: Principal, mallory: Principal, add_file
 ) -> None:
     store, files = await vector_stores.create(alice), [await add_file(alice) for _ in range(3)]

@@ -63,7 +63,7 @@ sys.stdout.buffer.write(Exporter(Path(sys.argv[1])).render())
 """
 
 
-def test_a_live_process_of_another_container_is_left_alone(tmp_path):
+def test_live_processes_of_other_containers_are_not_folded(tmp_path):
     env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     # Only processes that the exporter does not see: those of another container have other ids, or none, in its own.
     alone = ["unshare", "--pid", "--fork", "--mount-proc"] if os.geteuid() == 0 else None
@@ -81,7 +81,7 @@ def test_a_live_process_of_another_container_is_left_alone(tmp_path):
     assert not list(tmp_path.glob("*.lock"))
 
 
-def test_a_new_process_with_a_dead_ones_id_waits_for_the_fold(tmp_path):
+def test_reused_process_ids_wait_for_the_fold(tmp_path):
     pid = str(os.getpid())
     os.close(holders.hold(tmp_path))
     held = []
@@ -99,20 +99,20 @@ def test_a_new_process_with_a_dead_ones_id_waits_for_the_fold(tmp_path):
         assert gone == {pid}
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path, capfd):
+def test_an_uncreatable_folder_is_reported(tmp_path, capfd):
     (tmp_path / "file").touch()
     assert main(["--dir", str(tmp_path / "file" / "folder"), "--port", "0"]) == 1
     assert f"cannot use {tmp_path}/file" in capfd.readouterr().err
 
 
-def test_it_serves_on_ipv6_from_a_folder_that_it_makes(tmp_path):
+def test_the_exporter_listens_on_ipv6_and_creates_its_folder(tmp_path):
     server = serve(tmp_path / "not" / "yet", "::1", 0)
     server.server_close()
     assert (tmp_path / "not" / "yet").is_dir()
 
 
 @pytest.mark.parametrize("crash_at", ["rename", "unlink"])
-def test_a_crash_while_folding_loses_and_doubles_nothing(tmp_path, crash_at, monkeypatch):
+def test_a_crash_while_folding_neither_loses_nor_doubles_samples(tmp_path, crash_at, monkeypatch):
     for i in range(3):
         emit(tmp_path, 10 + i)
     exporter = Exporter(tmp_path)
@@ -135,7 +135,7 @@ def test_a_crash_while_folding_loses_and_doubles_nothing(tmp_path, crash_at, mon
     assert value(Exporter(tmp_path).render(), "headrace_prompt_tokens_total") == 33
 
 
-def test_it_serves_and_says_when_its_port_is_taken(tmp_path, capfd):
+def test_a_taken_port_is_reported(tmp_path, capfd):
     server = serve(tmp_path, "127.0.0.1", 0)
     thread = Thread(target=server.serve_forever)
     thread.start()

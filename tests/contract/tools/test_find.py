@@ -21,7 +21,7 @@ def run(file: Path) -> str:
     return done.stdout + done.stderr
 
 
-def test_path_comes_first(vendor: Any, put: Callable[..., Path]) -> None:
+def test_programs_on_path_are_preferred(vendor: Any, put: Callable[..., Path]) -> None:
     expected = {name: put(name, "1.4.0") for name in ("alpha", "alpha-helper")}
     found = find.obtain(vendor.kit())
     assert (found.version, found.source, found.files) == ("1.4.0", "path", expected)
@@ -49,7 +49,7 @@ def test_a_kit_on_path_is_passed_over_unless_whole(vendor: Any, put: Callable[..
     assert {run(file) for file in found.files.values()} == {"alpha version 1.2.3\n"}
 
 
-def test_the_vendors_helpers_are_found_beside_the_binary_that_a_link_leads_to(
+def test_helpers_are_found_beside_the_target_of_a_link(
     vendor: Any, put: Callable[..., Path], tmp_path: Path, path_dir: Path
 ) -> None:
     home = tmp_path / "opt"
@@ -58,14 +58,14 @@ def test_the_vendors_helpers_are_found_beside_the_binary_that_a_link_leads_to(
     assert find.obtain(vendor.kit()).files == {"alpha": path_dir / "alpha", "alpha-helper": helper}
 
 
-def test_a_download_is_made_once_and_then_found_in_the_cache(vendor: Any, path_dir: Path) -> None:
+def test_downloads_are_cached(vendor: Any, path_dir: Path) -> None:
     first, second = find.obtain(vendor.kit()), find.obtain(vendor.kit())
     assert (first.source, second.source) == ("download", "cache (download)")
     assert first.files == second.files
     assert vendor.requests == 1
 
 
-def test_runs_at_the_same_time_obtain_once(vendor: Any, path_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_concurrent_runs_obtain_a_kit_once(vendor: Any, path_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     vendor.answering.clear()
     with ThreadPoolExecutor(4) as pool:
         runs = [pool.submit(find.obtain, vendor.kit()) for _ in range(4)]
@@ -79,7 +79,7 @@ def test_runs_at_the_same_time_obtain_once(vendor: Any, path_dir: Path, capsys: 
     assert vendor.requests == 1
 
 
-def test_a_damaged_entry_is_made_again(vendor: Any, path_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_cache_entries_are_replaced(vendor: Any, path_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = find.obtain(vendor.kit()).files["alpha"]
     file.write_text("#!/bin/sh\necho evil\n")
     assert find.find(vendor.kit()) is None
@@ -96,7 +96,7 @@ def test_a_new_checksum_is_a_new_entry(vendor: Any, path_dir: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("go") is None, reason="Go is not installed")
-def test_go_builds_what_cannot_be_downloaded(
+def test_go_builds_kits_that_cannot_be_downloaded(
     vendor: Any, go_module: GoModule, capsys: pytest.CaptureFixture[str]
 ) -> None:
     vendor.status = 403
@@ -108,7 +108,7 @@ def test_go_builds_what_cannot_be_downloaded(
     assert find.obtain(kit).source == "cache (go build)"
 
 
-def test_what_cannot_be_had_is_one_line_that_says_what_to_install(
+def test_unobtainable_tools_are_reported_with_an_install_hint(
     vendor: Any, go_module: GoModule, path_dir: Path, cache_root: Path
 ) -> None:
     vendor.status = 404

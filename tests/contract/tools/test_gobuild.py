@@ -25,7 +25,7 @@ def test_the_binaries_are_built_stamped_and_run(vendor: Any, go_module: GoModule
 
 
 @needs_go
-def test_a_build_that_fails_says_what_the_compiler_said(vendor: Any, go_module: GoModule, tmp_path: Path) -> None:
+def test_failed_builds_report_the_compilers_output(vendor: Any, go_module: GoModule, tmp_path: Path) -> None:
     (tmp_path / "go" / "alpha" / "alpha" / "main.go").write_text("package main\n\nfunc main() { absent() }\n")
     with pytest.raises(ToolError, match=r"go build failed: .*main\.go:3:15: undefined: absent"):
         GoBuild(vendor.kit(), go_module).make(tmp_path)
@@ -69,7 +69,7 @@ def test_a_source_embeds_a_file_that_another_module_carries(
     assert not (source / "alpha/text").exists()
 
 
-def test_without_go_it_says_so(vendor: Any, go_module: GoModule, path_dir: Path) -> None:
+def test_a_missing_go_is_reported(vendor: Any, go_module: GoModule, path_dir: Path) -> None:
     with pytest.raises(ToolError, match="Go is not installed"):
         GoBuild(vendor.kit(), go_module).make(path_dir)
 
@@ -89,7 +89,7 @@ def test_the_key_follows_sources_and_flags(vendor: Any, go_module: GoModule, tmp
 
 
 @needs_go
-def test_a_module_file_of_its_own_stands_in(vendor: Any, go_module: GoModule, tmp_path: Path) -> None:
+def test_an_alternative_module_file_is_used(vendor: Any, go_module: GoModule, tmp_path: Path) -> None:
     kit, source = vendor.kit(), tmp_path / "go" / "alpha"
     other = replace(go_module, modfile="before.mod")
     (source / "before.mod").write_text((source / "go.mod").read_text())
@@ -129,7 +129,7 @@ REQUIRED = {
 
 
 @pytest.mark.parametrize("kit", [*KITS, *CLUSTER_KITS, KUBERNETES_BEFORE], ids=lambda kit: kit.name)
-def test_the_committed_modules_pin_what_versions_says(kit: Kit) -> None:
+def test_committed_modules_match_the_pinned_versions(kit: Kit) -> None:
     """go.mod and versions.py say the same, and no module is replaced by a local folder."""
     assert kit.go
     modfile = SOURCES / kit.go.source / kit.go.modfile

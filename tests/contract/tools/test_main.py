@@ -8,7 +8,9 @@ import pytest
 from tools.__main__ import main
 
 
-def test_the_table_says_what_is_missing_and_why(put: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_lists_missing_tools_with_reasons(
+    put: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     put("prometheus", "2.42.0")
     assert main([]) == 0
     out = capsys.readouterr().out.splitlines()

@@ -18,7 +18,7 @@ kill -INT $server && wait $server
 """
 
 
-def test_answers_whoever_has_the_password(postgres: Image) -> None:
+def test_postgres_accepts_the_password(postgres: Image) -> None:
     said = layers("postgres").run(local_name("postgres"), ["sh", "-euc", ASK])
     assert said.splitlines() == ["42|headrace", "password authentication failed"]
 

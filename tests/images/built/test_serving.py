@@ -27,7 +27,7 @@ def content(serving: Image):  # type: ignore[no-untyped-def]
         yield found
 
 
-def test_runs_as_nobody_in_particular(serving: Image) -> None:
+def test_the_image_runs_as_any_user(serving: Image) -> None:
     assert config(serving)["User"] == "10001:10001"
     assert config(serving)["Entrypoint"] == ["ray"]
     assert not [e for e in config(serving)["Env"] if "proxy" in e.lower() or "pip" in e.lower()]  # type: ignore[attr-defined]
@@ -51,7 +51,7 @@ def test_no_tools_of_an_attacker(content: ImageContent) -> None:
     assert not headers
 
 
-def test_nothing_can_be_changed_by_its_user(content: ImageContent) -> None:
+def test_files_are_read_only_for_the_user(content: ImageContent) -> None:
     writable = [
         path
         for path, file in content.files.items()
@@ -61,7 +61,7 @@ def test_nothing_can_be_changed_by_its_user(content: ImageContent) -> None:
     assert [path for path in writable if path not in shared and not path.startswith("dev/")] == []
 
 
-def test_nothing_of_the_host_is_in_it(content: ImageContent, tmp_path: Path) -> None:
+def test_the_image_contains_nothing_of_the_host(content: ImageContent, tmp_path: Path) -> None:
     assert not [path for path in content.files if path.startswith("run/build/") and content.files[path].info.size]
     for path in ("etc/pip.conf", "root/.config/pip/pip.conf", "etc/hostname", "etc/machine-id"):
         assert path not in content.files or not content.files[path].info.size
@@ -73,7 +73,7 @@ def test_nothing_of_the_host_is_in_it(content: ImageContent, tmp_path: Path) -> 
     assert {file.info.mtime for file in content.files.values()} == {EPOCH_S}
 
 
-def test_code_is_there_as_it_is_here(content: ImageContent) -> None:
+def test_the_image_contains_this_checkouts_code(content: ImageContent) -> None:
     here = {str(f.relative_to(ROOT)): f for f in (ROOT / "serving").rglob("*.py")}
     there = {path.removeprefix("opt/headrace/") for path in content.files if path.startswith("opt/headrace/")}
     assert set(here) <= there
@@ -82,7 +82,7 @@ def test_code_is_there_as_it_is_here(content: ImageContent) -> None:
         assert content.read_file(f"opt/headrace/{name}") == file.read_bytes()
 
 
-def test_bill_lists_what_is_installed(serving: Image, content: ImageContent) -> None:
+def test_the_bill_of_materials_lists_installed_packages(serving: Image, content: ImageContent) -> None:
     listed = {each["purl"].split("?")[0] for each in json.loads(serving.bill.read_text())["components"]}
     locked = [line.split(" ")[0] for line in (ROOT / "requirements/serving.txt").open() if "==" in line]
     assert (
@@ -101,7 +101,7 @@ def test_engines_load_and_ray_runs(serving: Image, content: ImageContent) -> Non
     assert run(local_name("serving"), ["python", "-c", loads]).strip() == "loaded"
 
 
-def test_next_version_differs_in_its_digest_alone(serving: Image) -> None:
+def test_the_next_version_differs_only_in_its_digest(serving: Image) -> None:
     second = variant(serving, "v2")
     assert second.digest != serving.digest
     assert second.name == f"{serving.name}-v2"

@@ -43,13 +43,13 @@ def test_lines_are_numbered_as_they_stand_in_the_file():
         (b"[" * 4097, "line_too_large", None),
     ],
 )
-def test_a_wrong_line_is_told_with_its_number_and_field(text, code, param):
+def test_invalid_lines_are_reported_with_number_and_field(text, code, param):
     _, [error] = read_lines(json.dumps(GOOD).encode() + b"\n" + text, URL, LIMITS)
     assert (error["line"], error["code"], error["param"]) == (2, code, param)
     assert error["message"]
 
 
-def test_files_without_requests_or_with_too_many_are_told_so(monkeypatch):
+def test_empty_and_too_long_files_are_rejected(monkeypatch):
     monkeypatch.setattr(batch_input, "MAX_LINES", 2)
     content = b"\n".join(json.dumps(GOOD | {"custom_id": str(n)}).encode() for n in range(3))
     assert [e["code"] for e in read_lines(content, URL, LIMITS)[1]] == ["too_many_lines"]

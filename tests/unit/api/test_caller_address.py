@@ -19,7 +19,7 @@ from serving.api.client_address import address_of
         ([" , ", ""], 0, "10.0.0.9"),
     ],
 )
-def test_what_the_caller_may_have_written_is_not_believed(forwarded: list[str], proxies: int, address: str) -> None:
+def test_forged_forwarded_addresses_are_ignored(forwarded: list[str], proxies: int, address: str) -> None:
     headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
     scope = {"type": "http", "client": ("10.0.0.9", 1), "headers": [(b"host", b"x"), *headers]}
     assert address_of(scope, proxies) == address

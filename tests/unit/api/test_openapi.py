@@ -31,7 +31,7 @@ UNDESCRIBED = {
 @pytest.mark.parametrize(
     ("source", "status", "link"), LINKS, ids=[f"{s} {link['operationId']}" for s, _, link in LINKS]
 )
-def test_links_bring_what_their_target_takes(source, status, link):
+def test_links_provide_the_targets_parameters(source, status, link):
     target = OPERATIONS[link["operationId"]]
     assert status == "200"
     required = {p["name"] for p in target["parameters"] if p.get("required")}

@@ -47,13 +47,13 @@ def sampler(database, tmp_path):
     return made
 
 
-async def test_a_queue_in_which_nothing_waits_is_seen_as_empty(sampler):
+async def test_empty_queues_are_reported_as_zero(sampler):
     await sampler.look()
     assert {value("jobs_waiting", kind=kind) for kind in KINDS} == {0}
     assert {value("job_oldest_seconds", kind=kind) for kind in KINDS} == {0}
 
 
-async def test_what_waits_and_what_is_left(sampler, database, tmp_path):
+async def test_waiting_jobs_and_free_space_are_reported(sampler, database, tmp_path):
     jobs = Jobs(database)
     await jobs.enqueue(ALICE, "sampled", {})
     await Condition(database).note_backup()
@@ -126,7 +126,7 @@ def test_engines_are_expected_as_they_are_configured(sampler):
     assert value("engine_price", model="small", currency="USD") == 4
 
 
-async def test_a_store_that_is_away_is_told_once_and_hides_nothing_else(sampler, database, monkeypatch, caplog):
+async def test_an_unreachable_store_is_logged_once(sampler, database, monkeypatch, caplog):
     async def away():
         raise StoreUnavailable("it is away")
 

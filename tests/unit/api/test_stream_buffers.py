@@ -29,7 +29,7 @@ def piece_wise(data, cuts):
     cuts=st.lists(st.integers(1, 30), max_size=20),
     stops=st.lists(st.integers(0, 12), max_size=5),
 )
-def test_whatever_is_cut_the_frames_are_those_of_the_uninterrupted_stream(texts, cuts, stops):
+def test_resumed_streams_equal_uninterrupted_ones(texts, cuts, stops):
     async def run():
         buffers = Buffers(Limits())
         stream = buffers.begin("s")
@@ -69,7 +69,7 @@ def test_whatever_is_cut_the_frames_are_those_of_the_uninterrupted_stream(texts,
     asyncio.run(run())
 
 
-async def test_the_oldest_frames_go_and_what_a_reader_needs_stays():
+async def test_the_oldest_unneeded_frames_are_dropped():
     buffers = Buffers(Limits(stream_buffer_bytes=OVERHEAD + 200))
     stream = buffers.begin("s")
     for n in range(50):
@@ -88,7 +88,7 @@ async def test_the_oldest_frames_go_and_what_a_reader_needs_stays():
         assert numbers("s", found) == list(range(51, 101))
 
 
-async def test_a_reader_that_goes_lets_the_writer_on():
+async def test_a_departed_reader_does_not_block_the_writer():
     stream = Buffers(Limits(stream_buffer_bytes=OVERHEAD + 100)).begin("s")
     with stream.reader(0):
         writing = asyncio.create_task(stream.add(b"data: x\n\n" * 50))
@@ -97,7 +97,7 @@ async def test_a_reader_that_goes_lets_the_writer_on():
     await writing
 
 
-async def test_a_connection_that_is_dead_without_knowing_it_does_not_hold_up_the_one_after_it():
+async def test_a_dead_reader_does_not_block_its_successor():
     stream = Buffers(Limits(stream_buffer_bytes=OVERHEAD + 200)).begin("s")
     with stream.reader(0) as dead, stream.reader(0) as alive:
         writing = asyncio.create_task(stream.add(b"data: x\n\n" * 50))
@@ -111,7 +111,7 @@ async def test_a_connection_that_is_dead_without_knowing_it_does_not_hold_up_the
         assert lost.value.code == "stream_lost"
 
 
-async def test_over_the_bound_of_all_the_one_that_ended_first_goes_first():
+async def test_over_the_total_limit_the_oldest_ended_stream_is_dropped():
     buffers = Buffers(Limits(stream_buffers_bytes=3 * (OVERHEAD + 100)))
     for name in "abc":
         stream = buffers.begin(name)
@@ -131,7 +131,7 @@ async def test_over_the_bound_of_all_the_one_that_ended_first_goes_first():
             buffers.get(name)
 
 
-async def test_what_is_read_is_counted_until_it_goes():
+async def test_read_frames_count_until_dropped():
     buffers = Buffers(Limits(stream_buffers_bytes=3 * (OVERHEAD + 100), stream_keep_s=0.01))
     stream = buffers.begin("a")
     await stream.add(b"data: x\n\n" * 2)

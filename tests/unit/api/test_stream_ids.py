@@ -14,7 +14,7 @@ from serving.protocol.errors import ApiError
 ME = Principal("t", "u", "k")
 
 
-def test_what_was_signed_under_the_previous_secret_opens():
+def test_ids_signed_with_the_previous_secret_are_valid():
     before, now = StreamIds("o" * 40), StreamIds("n" * 40, previous="o" * 40)
     id = before.new("10.0.0.7:4711", ME)
     assert now.owner(id, ME) == "10.0.0.7:4711"
@@ -24,7 +24,7 @@ def test_what_was_signed_under_the_previous_secret_opens():
 
 
 @given(st.data())
-def test_an_id_opens_for_its_caller_alone_and_cannot_be_changed(data):
+def test_ids_are_bound_to_their_caller_and_tamper_proof(data):
     ids = StreamIds("s" * 32)
     id = ids.new("10.0.0.7:4711", ME)
     assert ids.owner(id, ME) == "10.0.0.7:4711"
@@ -42,7 +42,7 @@ def test_an_id_opens_for_its_caller_alone_and_cannot_be_changed(data):
 
 
 @pytest.mark.parametrize("given", ["7", "id.", "id.-1", "id.1.2", "other.1", "id.1e3", f"id.{10**9}", "id.٣"])
-def test_a_last_event_id_of_another_stream_or_none_is_refused(given):
+def test_foreign_or_invalid_last_event_ids_are_rejected(given):
     with pytest.raises(ApiError) as refused:
         last_event("id", given)
     assert (status_of(refused.value), refused.value.param) == (400, "last-event-id")

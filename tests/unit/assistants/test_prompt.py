@@ -36,7 +36,7 @@ def test_the_callers_system_message_follows_the_assistants():
     assert messages(DOCS, (), [theirs, user("Hello?")])[:2] == [SYSTEM, theirs]
 
 
-def test_the_question_stands_between_the_excerpts_and_the_request():
+def test_the_prompt_order_is_excerpts_question_request():
     said = messages(DOCS, [hit("The gate is red.")], [user("Which colour is the gate?")])
     assert [m["role"] for m in said] == ["system", "user"]
     excerpt, question, request = said[1]["content"].partition("Question: Which colour is the gate?\n")
@@ -45,7 +45,7 @@ def test_the_question_stands_between_the_excerpts_and_the_request():
     assert request.startswith("Answer ")
 
 
-def test_the_best_excerpt_stands_next_to_the_question():
+def test_the_best_excerpt_is_next_to_the_question():
     text = messages(DOCS, [hit("Best."), hit("Second.")], [user("Why?")])[1]["content"]
     assert text.startswith("Second.\n\nBest.\n\nQuestion: Why?")
 
@@ -59,7 +59,7 @@ def test_excerpts_go_to_the_last_question_only():
     assert "The gate is red." in said[3]["content"]
 
 
-def test_parts_stay_what_they_are_and_read_like_a_string():
+def test_message_parts_are_preserved():
     image = {"type": "image_url", "image_url": {"url": "data:,"}}
     text = {"type": "text", "text": "Which colour?"}
     whole = messages(DOCS, [hit("The gate is red.")], [user("Which colour?")])[1]["content"]
@@ -87,7 +87,7 @@ def test_a_conversation_without_a_user_message_gets_no_excerpts():
     assert messages(DOCS, [hit("Because.")], conversation) == [SYSTEM, *conversation]
 
 
-def test_a_version_follows_what_stands_before_a_model():
+def test_the_version_changes_with_the_models_surroundings():
     same = DOCS.model_copy(update={"name": "other", "description": "x", "temperature": 1.0, "refusal": "No."})
     assert version(DOCS) == version(same)
     changes = ({"prompt": "Be long."}, {"knowledge": ("a",)}, {"memory": NoMemory()}, {"top_k": 9})

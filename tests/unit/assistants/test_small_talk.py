@@ -42,7 +42,7 @@ def test_courtesies_are_small_talk(message: str) -> None:
 
 
 @pytest.mark.parametrize("message", QUESTIONS)
-def test_what_asks_something_is_none(message: str) -> None:
+def test_questions_are_not_small_talk(message: str) -> None:
     assert not is_small_talk(message)
 
 

@@ -123,7 +123,7 @@ def test_a_sound_ledger_passes() -> None:
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-def test_what_is_lost_or_doubled_is_seen(spoil: Callable[[Told, Found], object]) -> None:
+def test_lost_and_doubled_writes_are_detected(spoil: Callable[[Told, Found], object]) -> None:
     told, found = sound()
     spoil(told, found)
     assert violations(told, found)

@@ -53,7 +53,7 @@ def told(*, broken: int = 0, silent: int = 0) -> Tally:
     return tally
 
 
-def test_nothing_is_found_where_all_is_well():
+def test_a_healthy_run_has_no_findings():
     assert miscounted(told(), exposed()) == []
     # One died with its caller's answer half sent, another answer was sent and not counted any more.
     after = exposed(started=4, finished=2, tenant=2, prompt=9, completion=8, cost=1.5)
@@ -103,7 +103,7 @@ def test_a_kill_excuses_no_more_than_it_can_cut(changed: dict[str, float], found
         (200, b'data: {"error":{"code":"unavailable"}}\n\n', "error"),
     ],
 )
-def test_an_answer_says_how_it_ended(status: int, body: bytes, outcome: str):
+def test_answers_are_classified_by_their_end(status: int, body: bytes, outcome: str):
     tally = Tally()
     tally.book(ROUTE, "t", status, body, whole=True)
     assert tally.answered == {(ROUTE, "t", outcome): 1}

@@ -29,7 +29,7 @@ AT = re.compile(r'message="was at (\S+:\d+\+\d+)"$')
 
 
 @pytest.mark.parametrize("files", [[], ["--values", str(FULL)]], ids=["default", "full"])
-def test_it_lints(files, helm):
+def test_helm_lint_passes(files, helm):
     result = helm("lint", "--strict", str(CHART), *files)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "[WARNING]" not in result.stdout
@@ -52,7 +52,7 @@ def test_an_older_kubernetes_is_refused(helm):
     assert "1.34.0" in result.stderr
 
 
-def test_the_package_holds_what_is_needed(helm, tmp_path):
+def test_the_package_contains_required_files_only(helm, tmp_path):
     result = helm("package", str(CHART), "--destination", str(tmp_path))
     assert result.returncode == 0, result.stderr
     [archive] = tmp_path.iterdir()
@@ -69,12 +69,12 @@ def test_the_package_holds_what_is_needed(helm, tmp_path):
     assert packed == folder != ""
 
 
-def test_rendering_twice_gives_the_same(render):
+def test_rendering_is_deterministic(render):
     values = {"secrets": {"existingSecret": "mine"}}
     assert render(values, full=True) == render(values, full=True)
 
 
-def test_another_version_of_the_chart_alone_rolls_no_pod(helm, render, tmp_path):
+def test_a_new_chart_version_alone_restarts_no_pod(helm, render, tmp_path):
     values = {"secrets": {"existingSecret": "mine"}, "image": {"tag": "1"}}
     copy = shutil.copytree(CHART, tmp_path / "headrace")
     (copy / "Chart.yaml").write_text(
@@ -108,7 +108,7 @@ def test_other_work_is_another_job(render):
 
 
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
-def test_notes_name_what_is_there(values, helm):
+def test_notes_refer_to_existing_objects(values, helm):
     arguments = ("install", "headrace", str(CHART), "-n", "headrace", "--dry-run=client", "--values", "-")
     result = helm(*arguments, stdin=json.dumps(values))
     assert result.returncode == 0, result.stderr
@@ -150,7 +150,7 @@ def test_rules_and_dashboards_have_their_places(helm, tmp_path):
 
 
 @pytest.mark.parametrize(("api", "there"), [("monitoring.coreos.com/v1/PodMonitor", True), ("other/v1/Kind", False)])
-def test_what_the_cluster_does_not_know_is_left_out(api, there, render):
+def test_objects_of_unknown_kinds_are_omitted(api, there, render):
     assert bool(render({}, "--api-versions", api).of("PodMonitor")) is there
 
 

@@ -118,7 +118,7 @@ def test_mounts_and_ports_belong_together(rendered):
             assert len(set(ports)) == len(ports), (name, container["name"])
 
 
-def test_what_is_referred_to_is_there(rendered):
+def test_referenced_objects_exist(rendered):
     """ConfigMaps, Secrets and claims that pods mount are the chart's, or were named by values."""
     for name, pod in rendered.pods():
         for volume in pod["spec"]["volumes"]:
@@ -176,7 +176,7 @@ def test_every_pod_is_denied_by_default(rendered):
         assert _selects(deny["podSelector"], pod["metadata"]["labels"]), name
 
 
-def test_what_uses_the_bucket_reaches_where_its_identity_comes_from(render):
+def test_pods_using_the_bucket_reach_the_identity_endpoint(render):
     variant = VARIANTS["container in Azure"]
     policy = render(variant).one("NetworkPolicy", "state")["spec"]
     assert policy["egress"][-1] == variant["networkPolicy"]["identity"][0]
@@ -216,7 +216,7 @@ def test_secrets_travel_as_files(rendered):
     ("data", "variable"),
     [("s3://bucket/prefix", "AWS_SHARED_CREDENTIALS_FILE"), ("gs://bucket", "GOOGLE_APPLICATION_CREDENTIALS")],
 )
-def test_what_works_on_a_bucket_has_its_keys_as_a_file(render, data, variable):
+def test_bucket_credentials_are_mounted_as_a_file(render, data, variable):
     file = {"secret": {"name": "bucket-keys", "items": [{"key": "file", "path": "bucket-credentials"}]}}
     variable = {"name": variable, "value": "/etc/headrace/secrets/bucket-credentials"}
     having = set()
@@ -231,7 +231,7 @@ def test_what_works_on_a_bucket_has_its_keys_as_a_file(render, data, variable):
     assert having == {"wait", "ray-worker", "migrate", "backup"}
 
 
-def test_archives_are_sealed_where_there_is_a_key(render, full):
+def test_archives_are_encrypted_if_a_key_is_set(render, full):
     def backup(rendered):
         spec = rendered.one("CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         [container] = spec["containers"]

@@ -25,7 +25,7 @@ def monitor(full):
     return full.one("PodMonitor")
 
 
-def test_prometheus_takes_it(monitor, tmp_path):
+def test_the_rules_are_valid_for_prometheus(monitor, tmp_path):
     file = tmp_path / "prometheus.yml"
     file.write_text(yaml.safe_dump({"scrape_configs": scrape_configs(monitor)}))
     result = subprocess.run([ensure(["promtool"])["promtool"], "check", "config", file], capture_output=True, text=True)
@@ -86,7 +86,7 @@ def test_each_pod_is_scraped_once_for_each_kind_of_sample(full, monitor):
 
 
 @pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
-def test_ended_pods_are_left_alone(full, monitor, phase):
+def test_ended_pods_are_not_scraped(full, monitor, phase):
     [config, *_] = scrape_configs(monitor)
     ended = [{**found, "__meta_kubernetes_pod_phase": phase} for found in discovered(full.pods())]
     assert not any(relabelled(found, config["relabel_configs"]) for found in ended)
@@ -135,7 +135,7 @@ def test_selectors_select_as_in_kubernetes(expression, labels, kept, monitor):
         (("spec", "selector", "other"), "spec.selector.other is not supported"),
     ],
 )
-def test_what_is_not_translated_is_said(path, message, monitor):
+def test_untranslatable_fields_are_reported(path, message, monitor):
     monitor = copy.deepcopy(monitor)
     node = monitor
     for key in path[:-1]:
@@ -145,7 +145,7 @@ def test_what_is_not_translated_is_said(path, message, monitor):
         scrape_configs(monitor)
 
 
-def test_every_dashboard_and_every_group_of_rules_is_there(full):
+def test_all_dashboards_and_rules_are_rendered(full):
     dashboards = {
         o["metadata"]["name"]: o["data"] for o in full.of("ConfigMap") if "-dashboard-" in o["metadata"]["name"]
     }
@@ -166,7 +166,7 @@ def test_grafana_finds_them(full):
     assert len(set(uids)) == len(found)
 
 
-def test_they_are_made_where_they_are_asked_for(render):
+def test_monitoring_objects_are_rendered_on_request(render):
     nothing = {"rules": {"enabled": False}, "dashboards": {"enabled": False}}
     assert not render({"monitoring": nothing}).of("PrometheusRule")
     rendered = render({"monitoring": {"rules": {"enabled": True}, "dashboards": {"enabled": True}}})

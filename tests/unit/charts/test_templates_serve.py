@@ -213,7 +213,7 @@ def test_no_log_monitor_runs_where_no_driver_has_a_terminal(full):
     assert [group["rayStartParams"]["include-log-monitor"] for group in groups] == ["no"] * len(groups)
 
 
-def test_haproxy_is_told_the_same_as_without_kubernetes(full, tmp_path):
+def test_haproxy_settings_match_the_local_target(full, tmp_path):
     given = {"token_path": str(tmp_path), "env": {}}
     without = _environment(given, RayPorts(11_000), tmp_path)
     same = [f"RAY_SERVE_HAPROXY_{name}" for name in ("RETRY_ON", "TIMEOUT_CLIENT_S", "HEALTH_CHECK_INTER")]

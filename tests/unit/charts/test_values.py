@@ -46,7 +46,7 @@ def test_generated_files_are_up_to_date():
     assert stale == [], "run `make docs`"
 
 
-def test_the_schema_is_one():
+def test_the_schema_is_valid():
     jsonschema.Draft202012Validator.check_schema(json.loads((CHART / "values.schema.json").read_text()))
 
 
@@ -91,6 +91,6 @@ def _set(node: Any, at: tuple[str, ...]) -> bool:
 
 
 @pytest.mark.parametrize(("values", "message"), REFUSED.values(), ids=REFUSED)
-def test_a_wrong_value_is_told_in_words(values, message, render):
+def test_invalid_values_are_explained(values, message, render):
     with pytest.raises(Refused, match=message):
         render(values)

@@ -29,7 +29,7 @@ ALL = dict(commands(headrace))
 
 
 @pytest.mark.parametrize("path", [path for path in ALL if path != ("export",)], ids=" ".join)
-def test_help_stands_alone(path: tuple[str, ...]) -> None:
+def test_help_needs_no_stack(path: tuple[str, ...]) -> None:
     result = CliRunner().invoke(headrace, [*path, "--help"], prog_name="headrace")
     assert result.exit_code == 0
     assert result.output.startswith(f"Usage: {' '.join(('headrace', *path))} ")
@@ -42,7 +42,7 @@ def test_help_stands_alone(path: tuple[str, ...]) -> None:
             assert option.help, option.name
 
 
-def test_every_command_that_asks_says_so() -> None:
+def test_commands_that_confirm_have_a_yes_option() -> None:
     """Whatever destroys has --yes."""
     asking = {path for path, command in ALL.items() for option in command.params if "--yes" in option.opts}
     assert asking == {
@@ -66,7 +66,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_a_stack_that_is_not_there_is_one_line() -> None:
+def test_an_unreachable_stack_is_reported_in_one_line() -> None:
     key = new_key()
     ended = run("whoami", HEADRACE_URL="http://127.0.0.1:1", HEADRACE_API_KEY=key)
     assert (ended.returncode, ended.stdout) == (1, "")

@@ -45,6 +45,6 @@ def test_a_component_is_found_by_its_whole_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "Upper", "a_b", "-a", "a-", "1a", "sixteen-letters-", "../up"])
-def test_what_is_no_name_for_a_link_is_none_for_a_machine(name: str) -> None:
+def test_machine_names_are_valid_link_names(name: str) -> None:
     with pytest.raises(ToolError, match="not a valid machine name"):
         Machine(name, "10.251.0.40")

@@ -63,7 +63,7 @@ def deployments(made: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("on_pools", [True, False])
-def test_serve_takes_it_and_means_the_same(on_pools: bool) -> None:
+def test_serve_accepts_the_document_unchanged(on_pools: bool) -> None:
     from ray.serve.schema import ServeDeploySchema  # takes seconds
 
     made = document(on_pools=on_pools, proxy_location="EveryNode", env={"A": "1"})
@@ -95,7 +95,7 @@ def test_a_deployment_has_a_number_or_bounds_and_never_both() -> None:
         assert ("num_replicas" in deployment) is not ("autoscaling_config" in deployment), name
 
 
-def test_replicas_go_to_their_pools_and_take_what_they_need() -> None:
+def test_replicas_are_placed_on_their_pools_with_their_resources() -> None:
     options = {name: d["ray_actor_options"] for name, d in deployments(document()).items()}
     assert options == {
         "headrace/Gateway": {"num_cpus": 0.5, "label_selector": {POOL_LABEL: "front"}},
@@ -140,7 +140,7 @@ def test_another_place_or_size_is_no_other_program() -> None:
         assert one["deployments"] != other["deployments"]
 
 
-def test_what_only_the_fit_check_needs_restarts_nothing() -> None:
+def test_settings_of_the_fit_check_restart_nothing() -> None:
     update = {
         "full_context_requests": 7,
         "max_surge_percent": 100,
@@ -166,7 +166,7 @@ def test_another_price_restarts_nothing_and_reaches_the_gateway() -> None:
     assert models == [[None], [None]]
 
 
-def test_models_elsewhere_are_known_to_the_gateway_alone() -> None:
+def test_remote_models_are_known_to_the_gateway_only() -> None:
     made = document()
     known = {m["name"] for m in deployments(made)["headrace/Gateway"]["user_config"]["models"]}
     assert known == {"small", "large", "far", "kept"}

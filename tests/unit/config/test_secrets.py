@@ -36,14 +36,14 @@ def test_a_replica_waits_for_the_changed_secret(mounted: Path) -> None:
     assert read == ["new"]
 
 
-def test_one_that_never_comes_is_an_error_without_the_secret(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_secret_times_out_without_leaking(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "REVISION_WAIT_S", 0)
     with pytest.raises(LookupError, match="are of revision 1, not yet of 2") as raised:
         reference(mounted).read()
     assert "old" not in str(raised.value)
 
 
-def test_what_was_current_once_is_read_at_once(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_revisions_are_read_at_once(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A replica that runs is not held up by the next change."""
     (mounted / "revision").write_text("2\n")
     assert reference(mounted).read() == "old"

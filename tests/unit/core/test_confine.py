@@ -214,7 +214,7 @@ def test_without_the_wall_the_same_attempt_works(free, name):
 
 
 @pytest.mark.parametrize("name", PRIVILEGED)
-def test_what_needs_rights_is_stopped_before_they_are_asked_for(confined, name):
+def test_privileged_calls_are_blocked_early(confined, name):
     ended, errors = confined
     assert ended[name] in (errno.EPERM, errno.ENOSYS), errors
 
@@ -289,7 +289,7 @@ except OSError as e:
     assert done.stdout.split() == ["None", *[str(errno.EPERM)] * 3], done.stderr
 
 
-def test_a_program_that_is_not_there():
+def test_a_missing_program_is_reported():
     code = "try: become(Path('/nowhere'), [], ProcessLimits(10**9, 20), READABLE)\nexcept Unconfined as e: print(e)"
     assert "/nowhere cannot be run" in python(CONFINED + code).stdout
 
@@ -304,7 +304,7 @@ def test_two_threads_are_refused():
     ("forbidden", "missing"),
     [("prctl", "no_new_privs"), ("seccomp", "seccomp"), ("prlimit64", "a resource limit"), (446, "Landlock")],
 )
-def test_without_a_wall_the_process_does_not_go_on(forbidden, missing):
+def test_processes_stop_without_isolation(forbidden, missing):
     if missing == "Landlock" and not landlock_abi():
         pytest.skip("this kernel has no Landlock")
     code = f"""
@@ -356,7 +356,7 @@ def machine(request, monkeypatch):
     return request.param
 
 
-def test_no_number_but_those_of_the_list_goes_through(machine):
+def test_only_listed_system_calls_are_allowed(machine):
     program = confine._filter(confine._rules())
     column = list(MACHINES).index(machine)
     harmless = {numbers[column] for numbers in confine._HARMLESS.values()} - {-1}
@@ -366,7 +366,7 @@ def test_no_number_but_those_of_the_list_goes_through(machine):
     assert verdict(program, numbers["clone3"], arch=MACHINES[machine]) == 0x00050000 | errno.ENOSYS
 
 
-def test_other_calling_conventions_do_not_go_through(machine):
+def test_other_calling_conventions_are_blocked(machine):
     program = confine._filter(confine._rules())
     for number in range(600):
         assert verdict(program, number | 0x40000000, arch=MACHINES[machine]) != ALLOW  # x32

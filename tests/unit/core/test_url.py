@@ -110,7 +110,7 @@ def test_a_url_has_one_spelling(text, spelled):
     ],
     ids=ascii,
 )
-def test_what_can_be_read_in_two_ways_is_refused(text):
+def test_ambiguous_urls_are_rejected(text):
     with pytest.raises(BadUrl):
         parse(text)
 
@@ -149,7 +149,7 @@ def test_a_prefix_with_a_slash_at_its_end_is_a_folder():
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-def test_whatever_a_host_or_path_is_the_spelling_is_stable_and_stays_below(host, path):
+def test_normalised_urls_are_stable(host, path):
     for text in (f"https://{host}/{path}", f"https://a.example/b/{path}", f"https://a.example/b{path}"):
         try:
             url = parse(text)

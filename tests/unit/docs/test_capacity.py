@@ -18,7 +18,7 @@ FIGURE = re.compile(r"\b\d{1,3}(?:,\d{3})*\.\d+\b|\b\d{1,3}(?:,\d{3})+\b")
 """A number with a fraction, or one of thousands."""
 
 
-def test_figures_that_are_said_to_be_measured_stand_in_the_benchmarks() -> None:
+def test_figures_match_the_benchmarks() -> None:
     lines = [line for line in PAGE.splitlines() if "benchmarks.md#" in line or "`python -m bench " in line]
     figures = [figure for line in lines for figure in FIGURE.findall(line)]
     assert len(figures) > 12
@@ -31,12 +31,12 @@ def test_benchmarks_that_it_names_are_on_their_page() -> None:
     assert [command for command in named if command not in BENCHMARKS] == []
 
 
-def test_the_plan_that_is_shown_is_what_make_plan_prints() -> None:
+def test_the_shown_plan_matches_make_plan() -> None:
     shown = next(block for block in re.findall(r"^```text\n(.*?)^```", PAGE, re.M | re.S) if block.startswith("Model"))
     assert plan("gcp").endswith(shown.rstrip("\n"))
 
 
-def test_the_target_that_it_counts_with_is_what_the_command_prints() -> None:
+def test_the_autoscaling_target_matches_the_command() -> None:
     given = re.search(r"--slots (\d+) --service-seconds ([\d.]+) --unloaded-seconds ([\d.]+)", PAGE)
     assert given
     slots, service, unloaded = given.groups()
@@ -46,7 +46,7 @@ def test_the_target_that_it_counts_with_is_what_the_command_prints() -> None:
     assert f"target_ongoing_requests: {target:.2g}" in PAGE
 
 
-def test_metrics_and_alerts_to_watch_are_there() -> None:
+def test_named_metrics_and_alerts_exist() -> None:
     rows = [line for line in PAGE.partition("## 10.")[2].splitlines() if line.startswith("| ")][1:]
     cells = [line.split("|") for line in rows if not line.startswith("| ---")]
     metrics = {metric for row in cells for metric in re.findall(r"`([a-z_:0-9]+)", row[2])}

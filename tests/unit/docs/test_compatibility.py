@@ -55,7 +55,7 @@ BEYOND_OPENAIS = {
 """What else these take: the input of a response is counted from the response's whole request."""
 
 
-def test_each_field_of_openais_stands_in_the_table_once() -> None:
+def test_each_openai_field_is_listed_once() -> None:
     found = dict(compatibility.routes())
     assert set(found) == set(OPENAIS)
     for route, params in OPENAIS.items():
@@ -67,7 +67,7 @@ def test_each_field_of_openais_stands_in_the_table_once() -> None:
         assert beyond == set(), f"{route}: these are no fields of OpenAI's"
 
 
-def test_the_table_names_routes_that_are_there() -> None:
+def test_listed_routes_exist() -> None:
     assert set(NOT_ACTED_UPON) <= {f"{op.method} {op.path}" for op in OPERATIONS}
 
 
@@ -86,7 +86,7 @@ def _subclasses(model: type[Body]) -> set[type[Body]]:
 
 
 @pytest.mark.parametrize(("model", "field"), _marked(), ids=lambda value: getattr(value, "__name__", value))
-def test_what_is_refused_says_why_and_null_is_taken(model: type[Body], field: str) -> None:
+def test_rejected_fields_are_explained_and_null_is_accepted(model: type[Body], field: str) -> None:
     (mark,) = (mark for mark in model.model_fields[field].metadata if isinstance(mark, Refused))
     with pytest.raises(ApiError, match=re.escape(mark.why)) as refused:
         validate(_alone(model, field), {field: {"any": "thing"}})
@@ -100,7 +100,7 @@ def _alone(model: type[Body], field: str) -> type[Body]:
     return type("Alone", (Body,), {"__annotations__": {field: info.rebuild_annotation()}, field: None})
 
 
-def test_what_is_ignored_is_taken_whatever_it_is() -> None:
+def test_ignored_fields_accept_any_value() -> None:
     chat = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
     (op,) = (op for op in OPERATIONS if op.method == "POST" and op.path == "/v1/chat/completions")
     ignored = [name for name, mark in compatibility.fields(op).items() if isinstance(mark, Ignored)]

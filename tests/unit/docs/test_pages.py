@@ -153,7 +153,7 @@ def test_the_concepts_are_terms_of_the_glossary():
 _SETTING = re.compile(r"`headrace:([a-z_]+)((?:\.[a-z_]+)*)")
 
 
-def test_every_setting_that_a_page_names_is_there():
+def test_settings_named_in_pages_exist():
     schema = StackConfig.model_json_schema()
     unknown = {}
     for page in PAGES:
@@ -182,7 +182,7 @@ _SNIPPET = re.compile(r"^```(python|sh|json)\n(.*?)^```", re.MULTILINE | re.DOTA
 _NAMED = re.compile(r"""^\s*(?:- )?name: ["']?([\w.-]+)""", re.MULTILINE)
 
 
-def test_snippets_ask_models_that_are_there():
+def test_models_in_snippets_exist():
     """Those of the default stack, or of a stack whose settings the same page shows."""
     local = _NAMED.findall((ROOT / "Pulumi.local.yaml").read_text())
     assert {"docs", "smollm2"} <= {*local}

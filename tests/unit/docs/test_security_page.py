@@ -32,7 +32,7 @@ def rows(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def test_every_test_that_is_named_is_there():
+def test_named_tests_exist():
     named = sorted(set(TEST.findall(PAGE)))
     assert named
     assert [each for each in named if not (ROOT / each).is_file()] == []
@@ -56,5 +56,5 @@ def test_every_item_of_owasps_list_has_a_control_and_a_test():
         assert TEST.search(test)
 
 
-def test_it_says_what_is_not_defended():
+def test_the_page_lists_what_is_not_defended():
     assert PAGE.partition("## What is not defended")[2].count("\n- ") > 5

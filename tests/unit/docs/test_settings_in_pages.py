@@ -123,7 +123,7 @@ def stacks(page: str, blocks: list[Snippet]) -> Iterator[tuple[Snippet, dict[str
         yield snippet, state
 
 
-def test_there_are_many() -> None:
+def test_many_pages_contain_settings() -> None:
     assert len(BLOCKS) > 60
 
 
@@ -153,7 +153,7 @@ def test_values_of_the_chart_fit_their_schema(snippet: Snippet) -> None:
     jsonschema.validate(merged(defaults, values), schema)
 
 
-def test_what_is_listed_is_there() -> None:
+def test_listed_exceptions_exist() -> None:
     found = {first_key(one) for one in BLOCKS}
     assert {*OTHERS, *CHART} <= found
     assert {*BASE, *MADE_ELSEWHERE} <= {one.page for one in BLOCKS}

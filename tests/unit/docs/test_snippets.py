@@ -16,7 +16,7 @@ ALL = [one for page in snippets.pages() for one in snippets.of(page)]
 OF = {language: [one for one in ALL if one.language == language] for language in {one.language for one in ALL}}
 
 
-def test_every_snippet_says_its_language() -> None:
+def test_every_snippet_declares_its_language() -> None:
     known = {*snippets.RUNNABLE, *snippets.SHOWN}
     assert [str(one) for one in ALL if one.language not in known] == []
     fences = sum((snippets.ROOT / page).read_text().count("```") for page in snippets.pages())
@@ -33,7 +33,7 @@ def test_code_is_fenced() -> None:
         assert indented.findall(text) == [], page
 
 
-def test_what_is_listed_is_there() -> None:
+def test_listed_exceptions_exist() -> None:
     """A snippet that was changed or moved is listed anew, or run from then on."""
     for page, listed in snippets.NOT_RUN.items():
         runnable = [one for one in snippets.of(page) if one.language in snippets.RUNNABLE]
@@ -42,14 +42,14 @@ def test_what_is_listed_is_there() -> None:
             assert sum(one.text.startswith(beginning) for one in runnable) == 1, (page, beginning)
 
 
-def test_what_is_run_is_shell_or_python() -> None:
+def test_executed_snippets_are_shell_or_python() -> None:
     """Of the other languages that readers run, each snippet is listed."""
     run = [one for page in snippets.pages() for one in snippets.run_of(page)]
     assert len(run) > 40
     assert [str(one) for one in run if one.language not in ("sh", "python")] == []
 
 
-def test_what_cannot_work_as_it_stands_is_not_run() -> None:
+def test_incomplete_snippets_are_not_executed() -> None:
     """An ellipsis stands for what a reader puts in its place, unless the test of the page knows what."""
     from tests.stack.docs.reader import PUT
 
@@ -82,7 +82,7 @@ _METRIC = re.compile(r"\b(?:headrace|ray|vllm|llamacpp|haproxy)[_:][a-z_:0-9]+|\
 
 
 @pytest.mark.parametrize("snippet", OF["promql"], ids=str)
-def test_queries_name_metrics_that_are_there(snippet: Snippet) -> None:
+def test_queries_use_existing_metrics(snippet: Snippet) -> None:
     named = _METRIC.findall(snippet.text)
     assert named
     assert [name for name in named if name not in KNOWN] == []

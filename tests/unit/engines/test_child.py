@@ -51,14 +51,14 @@ def test_status_of_the_program_is_passed_on() -> None:
     assert start("sh", "-c", "kill -9 $$").wait() == 128 + signal.SIGKILL
 
 
-def test_a_program_that_is_not_there_is_named() -> None:
+def test_a_missing_program_is_named() -> None:
     process = start("no-such-program")
     assert process.wait() == 127
     assert process.stderr is not None
     assert process.stderr.read() == "no-such-program cannot be started: No such file or directory\n"
 
 
-def test_what_a_program_leaves_behind_is_ended() -> None:
+def test_leftover_children_are_ended() -> None:
     process = start("sh", "-c", "sleep 300 & echo $!")
     [left] = pids(process)
     assert process.wait() == 0
@@ -73,7 +73,7 @@ def test_sigterm_ends_the_program_and_its_children() -> None:
     assert not any(map(alive, both))
 
 
-def test_closing_its_input_ends_even_what_ignores_sigterm() -> None:
+def test_closing_stdin_ends_programs_that_ignore_sigterm() -> None:
     process = start(sys.executable, "-c", STUBBORN, child=[sys.executable, "-c", HURRIED])
     both = pids(process)
     assert process.stdin is not None
@@ -82,7 +82,7 @@ def test_closing_its_input_ends_even_what_ignores_sigterm() -> None:
     assert not any(map(alive, both))
 
 
-def test_a_replica_that_is_killed_takes_the_program_with_it() -> None:
+def test_killing_the_replica_ends_the_program() -> None:
     replica = subprocess.Popen(
         [
             sys.executable,
@@ -102,7 +102,7 @@ def test_a_replica_that_is_killed_takes_the_program_with_it() -> None:
     eventually(lambda: not any(map(alive, both)), "both end", 30)
 
 
-def test_it_wants_a_group_of_its_own() -> None:
+def test_the_program_requires_its_own_process_group() -> None:
     process = subprocess.run([*CHILD, "true"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert process.returncode == 1
     assert "process group of my own" in process.stderr

@@ -72,18 +72,18 @@ async def read(engine: Engine) -> list[bytes]:
     return found
 
 
-async def test_the_sum_is_told() -> None:
+async def test_usage_is_summed() -> None:
     answer = await ask(Engine(whole("x"), whole("y")))
     assert [(c["index"], c["text"]) for c in answer["choices"]] == [(0, "x"), (1, "y")]
     assert answer["usage"] == {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9}
 
 
-async def test_what_one_request_does_not_tell_is_not_known() -> None:
+async def test_missing_usage_makes_the_sum_unknown() -> None:
     assert (await ask(Engine(whole("x"), whole("y", usage=None))))["usage"] is None
 
 
 @pytest.mark.parametrize(("seed", "asked"), [(7, [7, 8]), (-1, [-1, -1]), (2**31, [2**31] * 2)])
-async def test_a_seed_that_means_chance_is_left_as_it_is(seed: int, asked: list[int]) -> None:
+async def test_random_seeds_are_kept(seed: int, asked: list[int]) -> None:
     engine = Engine(whole("x"), whole("y"))
     await ask(engine, seed=seed)
     assert [each["seed"] for each in engine.asked] == asked

@@ -42,7 +42,7 @@ def test_where_its_api_begins(settings: dict[str, object], base: str) -> None:
     assert remote.url == URL + base
 
 
-def test_what_it_is_asked_with() -> None:
+def test_requests_to_kserve() -> None:
     remote = kserve.remote(model(url=URL, first_byte_timeout_s=7, idle_timeout_s=8, max_in_flight=9))
     assert remote == RemoteModel(
         name="llama",
@@ -54,7 +54,7 @@ def test_what_it_is_asked_with() -> None:
     )
 
 
-async def test_until_its_address_is_known_it_is_unavailable() -> None:
+async def test_models_without_an_address_are_unavailable() -> None:
     pool = engines(model())
     with pytest.raises(EngineUnavailable, match="the address of the model llama is not known yet"):
         async with pool.endpoint("llama", CALLER):
@@ -73,7 +73,7 @@ async def test_a_key_is_read_at_each_request(tmp_path: Path) -> None:
             assert endpoint.headers == {"Authorization": f"Bearer {value}"}
 
 
-async def test_it_is_bounded() -> None:
+async def test_concurrent_requests_are_bounded() -> None:
     pool = engines(model(url=URL, max_in_flight=1))
     async with pool.endpoint("llama", CALLER):
         with pytest.raises(EngineBusy):

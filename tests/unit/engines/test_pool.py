@@ -51,7 +51,7 @@ class Replicas:
         self.held -= 1
 
 
-async def test_an_adapter_is_asked_for_at_its_models_replica() -> None:
+async def test_adapters_are_served_by_their_models_replicas() -> None:
     applications: dict[str, Replicas] = {}
 
     def handle(name: str) -> Any:
@@ -69,7 +69,7 @@ async def test_an_adapter_is_asked_for_at_its_models_replica() -> None:
         assert small.text_only
 
 
-async def test_a_lost_replica_is_passed_over_and_its_lease_held_meanwhile() -> None:
+async def test_lost_replicas_are_skipped() -> None:
     replicas = Replicas("a", "a", "b")
     engines = Engines(lambda name: replicas, 1, OWNERS)
     engines.configure(Catalog(models=(LLAMA,)))
@@ -78,7 +78,7 @@ async def test_a_lost_replica_is_passed_over_and_its_lease_held_meanwhile() -> N
     assert replicas.held == 0
 
 
-async def test_a_lease_that_fails_is_asked_for_again() -> None:
+async def test_failed_leases_are_retried() -> None:
     replicas = Replicas(RuntimeError("the replica died"), "b")
     engines = Engines(lambda name: replicas, 1, OWNERS)
     engines.configure(Catalog(models=(LLAMA,)))
@@ -90,7 +90,7 @@ async def test_a_lease_that_fails_is_asked_for_again() -> None:
 @pytest.mark.parametrize(
     "script", [["a"] * LEASES, [RuntimeError("died")] * LEASES, ["a", RuntimeError("died"), *["a"] * (LEASES - 2)]]
 )
-async def test_where_no_other_replica_is_there_nothing_stays_held(script: list[str | Exception]) -> None:
+async def test_no_lease_leaks_without_another_replica(script: list[str | Exception]) -> None:
     replicas = Replicas(*script)
     engines = Engines(lambda name: replicas, 1, OWNERS)
     engines.configure(Catalog(models=(LLAMA,)))
@@ -113,7 +113,7 @@ def test_an_adapter_is_a_name_like_a_models() -> None:
     assert [x.id for x in resolver.listed] == ["lawyer", "chat", "llama", "llama-law"]
 
 
-def test_an_adapters_name_is_given_once() -> None:
+def test_adapter_names_are_unique() -> None:
     other = SMALL.model_copy(update={"name": "llama-law"})
     with pytest.raises(ValidationError, match="'llama-law' is used twice"):
         Catalog(models=(LLAMA, other))

@@ -40,7 +40,7 @@ HERE = Endpoint("http://x/v1", "m", {}, tokenizer="llamacpp")
         (Endpoint("http://x/v1", "m", {}), {}, False),
     ],
 )
-def test_llamacpp_alone_is_held_to_a_call(endpoint: Endpoint, change: dict[str, Any], expected: bool) -> None:
+def test_only_llamacpp_is_constrained_to_a_call(endpoint: Endpoint, change: dict[str, Any], expected: bool) -> None:
     assert required_calls.needed(endpoint, "/chat/completions", ASKED | change) is expected
 
 
@@ -52,7 +52,7 @@ def alternatives(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_the_answer_is_held_to_the_functions_that_may_be_called() -> None:
+def test_answers_are_constrained_to_allowed_functions() -> None:
     called = alternatives(ASKED)
     assert set(called) == {"look", "wait"}
     assert called["look"]["properties"]["at"] == {"$ref": "#/$defs/f0/$defs/place"}
@@ -60,7 +60,7 @@ def test_the_answer_is_held_to_the_functions_that_may_be_called() -> None:
     assert set(alternatives(ASKED | {"tool_choice": NAMED})) == {"wait"}
 
 
-def test_functions_are_told_in_the_first_instructions() -> None:
+def test_functions_are_described_in_the_first_instructions() -> None:
     sent = required_calls.as_schema_request(
         ASKED | {"temperature": 0, "response_format": {"type": "text"}, "logprobs": True}
     )
@@ -130,7 +130,7 @@ async def test_an_answer_becomes_the_call_that_it_is(
             assert found == expected
 
 
-async def test_what_broke_off_or_failed_is_no_call() -> None:
+async def test_broken_answers_are_no_calls() -> None:
     cut = b'data: {"choices": [{"index": 0, "delta": {"content": "{"}}]}\n\n'
     assert await read(cut, stream=True) == b""
     error = b'{"error": {"message": "no"}}'

@@ -15,7 +15,7 @@ STABLE = Alias(name="stable", targets=(Target(model="tuned"),))
 ADA, RIVAL = Principal("acme", "ada", "k"), Principal("globex", "ada", "k")
 
 
-def test_a_route_says_what_every_name_led_to():
+def test_a_route_records_every_resolved_name():
     resolver = ModelRouter(Catalog(models=(BASE, PLAIN), aliases=(STABLE,), assistants=(DOCS,)))
     assert resolver.resolve("docs", ADA) == Route("docs", DOCS, "stable", "tuned", adapts="base", tools=DOCS.tools)
     assert resolver.resolve("tuned", ADA) == Route("tuned", None, "tuned", "tuned", adapts="base", tools=BARE_TOOLS)
@@ -39,7 +39,7 @@ def test_an_adapter_has_an_audience_of_its_own_or_its_models():
     assert resolver.resolve("tuned", RIVAL) is resolver.resolve("theirs", ADA) is None
 
 
-def test_what_the_configuration_composes_is_not_asked_for_anybody():
+def test_composed_targets_need_no_access_check():
     acme = CallAccess(tenants=("acme",))
     model, alias = PLAIN.model_copy(update={"access": acme}), Alias(name="a", targets=(Target(model="plain"),))
     assistant = Assistant(name="helper", model="a", access=acme)
@@ -52,7 +52,7 @@ def test_what_the_configuration_composes_is_not_asked_for_anybody():
     assert resolver.composed("none") is None
 
 
-def test_what_nobody_can_have_called_is_refused():
+def test_unreachable_targets_are_rejected():
     acme, globex = CallAccess(tenants=("acme",)), CallAccess(tenants=("globex",))
     alias = Alias(name="a", targets=(Target(model="plain"),), access=globex)
     with pytest.raises(ValueError, match=r"aliases\[0\].targets\[0\].model: access of 'plain' leaves out"):
@@ -72,7 +72,7 @@ def test_what_nobody_can_have_called_is_refused():
         ({"tenants": ["acme"], "teams": ["a"]}, ("teams",), "not permitted"),
     ],
 )
-def test_an_audience_that_contradicts_itself_is_refused(given, place, problem):
+def test_contradictory_audiences_are_rejected(given, place, problem):
     model = {"engine": "remote", "name": "m", "url": "http://127.0.0.1:1/v1", "access": given}
     with pytest.raises(ValueError, match="access") as refused:
         Catalog.model_validate({"models": [model]})

@@ -48,7 +48,7 @@ async def waits(task: asyncio.Task[int]) -> bool:
     return not task.done()
 
 
-async def test_a_user_gets_the_same_slot_again_and_nothing_is_cleared() -> None:
+async def test_returning_users_reuse_their_slot() -> None:
     held = Held(2)
     first = await held.once("acme", "ann")
     assert await held.once("acme", "ben") != first
@@ -56,7 +56,7 @@ async def test_a_user_gets_the_same_slot_again_and_nothing_is_cleared() -> None:
     assert held.cleared == []
 
 
-async def test_what_another_left_is_cleared_before_a_slot_is_given() -> None:
+async def test_slots_are_cleared_between_users() -> None:
     held = Held(1)
     for owner in ("acme", "evil", "evil", "acme"):
         await held.once(owner)
@@ -92,7 +92,7 @@ async def test_owners_never_share_a_slot_and_wait_in_order() -> None:
     assert held.cleared == [0, 0]
 
 
-async def test_who_gives_up_waiting_holds_nothing() -> None:
+async def test_abandoned_waits_hold_no_slot() -> None:
     held = Held(1)
     await held.take("a", "acme")
     gone = asyncio.create_task(held.take("b", "evil"))
@@ -109,7 +109,7 @@ async def test_who_gives_up_waiting_holds_nothing() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=40))
 @settings(deadline=None, max_examples=60)
-def test_nobody_finds_what_another_left(steps: list[tuple[int, bool]]) -> None:
+def test_slots_leak_nothing_between_users(steps: list[tuple[int, bool]]) -> None:
     """Whatever comes and goes: what a slot holds when it is given is its owner's, or nobody's."""
     asyncio.run(_come_and_go(steps))
 

@@ -9,7 +9,7 @@ from serving.store.errors import StoreUnavailable
 
 
 @given(st.lists(st.binary(max_size=2)))
-def test_a_digest_is_new_once(digests: list[bytes]) -> None:
+def test_duplicates_are_detected(digests: list[bytes]) -> None:
     known: set[bytes] = set()
     with DigestSet() as seen:
         for digest in digests:
@@ -17,7 +17,7 @@ def test_a_digest_is_new_once(digests: list[bytes]) -> None:
             known.add(digest)
 
 
-def test_no_room_is_said() -> None:
+def test_a_full_disk_is_reported() -> None:
     with DigestSet() as seen:
         seen._connection.execute("PRAGMA max_page_count = 4")
         with pytest.raises(StoreUnavailable, match="temporary"):

@@ -40,7 +40,7 @@ def lines(tmp_path: Path, name: str) -> list[Any]:
     return [json.loads(line) for line in (tmp_path / "out" / name).read_bytes().splitlines()]
 
 
-async def test_the_manifest_says_what_the_files_are(tmp_path: Path) -> None:
+async def test_the_manifest_describes_the_files(tmp_path: Path) -> None:
     made = rated(UP, adapter="a", prompt_version="v1"), rated(UP, question="And now?")
     returned = await written(tmp_path, *made, licences={"m": "Apache-2.0"})
     manifest = ExportManifest.model_validate_json((tmp_path / "out" / "manifest.json").read_bytes())
@@ -57,7 +57,7 @@ async def test_the_manifest_says_what_the_files_are(tmp_path: Path) -> None:
     }
 
 
-async def test_a_row_is_traced_to_what_it_comes_from(tmp_path: Path) -> None:
+async def test_rows_are_traceable_to_their_source(tmp_path: Path) -> None:
     one, other = rated(UP), rated(UP, question="And now?")
     await written(tmp_path, one, other)
     assert lines(tmp_path, "train.lineage.jsonl") == [
@@ -66,7 +66,7 @@ async def test_a_row_is_traced_to_what_it_comes_from(tmp_path: Path) -> None:
     ]
 
 
-async def test_whatever_is_left_out_is_counted(tmp_path: Path) -> None:
+async def test_omitted_rows_are_counted(tmp_path: Path) -> None:
     manifest = await written(
         tmp_path,
         rated(UP),
@@ -120,7 +120,7 @@ async def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
         await written(tmp_path, rated(UP), format="csv")
 
 
-async def test_a_source_that_fails_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_failing_source_leaves_nothing(tmp_path: Path) -> None:
     async def broken() -> AsyncIterator[Completion]:
         yield rated(UP)
         raise OSError("gone")
@@ -143,7 +143,7 @@ completions = st.builds(
 
 @settings(max_examples=40)
 @given(st.lists(completions, max_size=30), st.sampled_from(sorted(FORMATS)), st.integers(0, 3))
-async def test_sessions_stay_together_and_rows_come_once(tmp_path_factory, given, format, seed) -> None:
+async def test_sessions_stay_in_one_split(tmp_path_factory, given, format, seed) -> None:
     tmp_path = tmp_path_factory.mktemp("export")
     try:
         manifest = await written(tmp_path, *given, format=format, seed=seed, split="train=0.5,test=0.5")
@@ -162,7 +162,7 @@ async def test_sessions_stay_together_and_rows_come_once(tmp_path_factory, given
     assert len(texts) == len(set(texts)) == manifest.counts.rows
 
 
-async def test_the_same_order_gives_the_same_bytes(tmp_path: Path) -> None:
+async def test_exports_are_reproducible(tmp_path: Path) -> None:
     given = [rated(UP, question=f"Question {i}?") for i in range(50)]
     first = await written(tmp_path / "1", *given, split="train=0.5,test=0.5")
     second = await written(tmp_path / "2", *given, split="train=0.5,test=0.5")

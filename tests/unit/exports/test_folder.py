@@ -9,7 +9,7 @@ import pytest
 from serving.exports.folder import BeingWritten, ExportFolder, Occupied, abandoned
 
 
-def test_it_appears_whole_with_its_parents(tmp_path: Path) -> None:
+def test_folders_appear_atomically(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b"
     with ExportFolder(target) as folder:
         folder.add("train.jsonl", b"1\n")
@@ -26,27 +26,27 @@ def test_it_appears_whole_with_its_parents(tmp_path: Path) -> None:
     assert target.stat().st_mode & 0o777 == 0o700
 
 
-def test_an_empty_folder_may_be_there(tmp_path: Path) -> None:
+def test_existing_empty_folders_are_accepted(tmp_path: Path) -> None:
     with ExportFolder(tmp_path) as folder:
         folder.publish("manifest.json", b"{}")
     assert (tmp_path / "manifest.json").is_file()
 
 
-def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_failures_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), ExportFolder(tmp_path / "out") as folder:
         folder.add("train.jsonl", b"1\n")
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_fails_after_it_appeared_leaves_nothing(tmp_path: Path) -> None:
+def test_late_failures_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), ExportFolder(tmp_path / "out") as folder:
         folder.publish("manifest.json", b"{}")
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_what_has_no_writer_is_taken_over(tmp_path: Path) -> None:
+def test_only_abandoned_folders_are_taken_over(tmp_path: Path) -> None:
     with ExportFolder(tmp_path / "out") as folder:
         folder.add("train.jsonl", b"1\n")
         with pytest.raises(BeingWritten, match="wait"), abandoned(folder.target, folder.id):
@@ -73,7 +73,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "full", "link"])
-def test_what_is_there_is_never_touched(tmp_path: Path, kind: str) -> None:
+def test_existing_folders_are_never_changed(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "out"
     match kind:
         case "file":
@@ -88,7 +88,7 @@ def test_what_is_there_is_never_touched(tmp_path: Path, kind: str) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_what_came_meanwhile_is_never_touched(tmp_path: Path) -> None:
+def test_folders_created_meanwhile_are_never_changed(tmp_path: Path) -> None:
     target = tmp_path / "out"
     with ExportFolder(target) as folder:
         target.mkdir()

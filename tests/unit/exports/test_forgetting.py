@@ -54,7 +54,7 @@ def check(folder: Path) -> list[str]:
 
 
 @given(st.lists(st.tuples(st.sampled_from(USERS), st.sampled_from(USERS)), min_size=1, max_size=12), st.booleans())
-async def test_whoever_is_forgotten_is_in_no_row(
+async def test_erased_users_are_in_no_row(
     tmp_path_factory: pytest.TempPathFactory, askers: list[tuple[str, str]], halves: bool
 ):
     folder = tmp_path_factory.mktemp("export") / "out"
@@ -70,7 +70,7 @@ async def test_whoever_is_forgotten_is_in_no_row(
     assert b"alice" not in b"".join(path.read_bytes() for path in folder.iterdir())
 
 
-async def test_the_one_whose_answer_was_rejected_is_forgotten_too(tmp_path: Path):
+async def test_users_of_rejected_answers_are_erased_too(tmp_path: Path):
     rival = Rival("r", "It is green.", True, "bob")
     choice = rated(CapturedRating("fb", at=1, preferred=True, rival=rival, user="carol"), user="alice")
     for user in USERS:
@@ -82,12 +82,12 @@ async def test_the_one_whose_answer_was_rejected_is_forgotten_too(tmp_path: Path
         assert forget(folder, "acme", user) == 1
 
 
-async def test_two_exports_name_nobody_alike(tmp_path: Path):
+async def test_pseudonyms_differ_between_exports(tmp_path: Path):
     made = [await written(tmp_path / name, ("alice", "alice")) for name in ("a", "b")]
     assert people(tmp_path / "a", made[0]).isdisjoint(people(tmp_path / "b", made[1]))
 
 
-async def test_what_is_no_whole_export_is_refused(tmp_path: Path):
+async def test_incomplete_exports_are_rejected(tmp_path: Path):
     with pytest.raises(CannotForget, match="no whole export"):
         forget(tmp_path, "acme", "alice")
     folder = tmp_path / "out"

@@ -47,7 +47,7 @@ def rows(format: str, one: Completion, min_score: float = 0.5) -> list[dict[str,
         ("trl-prompt-only", completion(), {"prompt": PROMPT}),
     ],
 )
-def test_each_format_is_as_its_guide_says(format: str, one: Completion, expected: dict[str, object]) -> None:
+def test_formats_follow_their_specifications(format: str, one: Completion, expected: dict[str, object]) -> None:
     assert rows(format, one) == [expected]
 
 
@@ -67,11 +67,11 @@ def test_each_format_is_as_its_guide_says(format: str, one: Completion, expected
         ("trl-unpaired-preference", completion()),
     ],
 )
-def test_what_says_nothing_gives_no_row(format: str, one: Completion) -> None:
+def test_empty_completions_yield_no_row(format: str, one: Completion) -> None:
     assert rows(format, one) == []
 
 
-def test_a_correction_without_a_verdict_says_that_the_answer_was_bad() -> None:
+def test_corrections_imply_a_bad_answer() -> None:
     labels = {row["completion"][0]["content"]: row["label"] for row in rows("trl-unpaired-preference", rated(FIX))}
     assert labels == {"It is green.": True, "It is blue.": False}
 

@@ -45,7 +45,7 @@ def redactor() -> Redactor:
         (f"see {KEY} there", "see <SECRET> there"),
     ],
 )
-def test_what_is_personal_or_secret_goes(redactor: Redactor, text: str, expected: str) -> None:
+def test_personal_data_and_secrets_are_redacted(redactor: Redactor, text: str, expected: str) -> None:
     assert redactor.text(text) == expected
 
 
@@ -84,7 +84,7 @@ def test_every_text_of_a_completion_is_redacted_and_counted() -> None:
     assert redactor.redact(completion(messages=None, answer=None)).answer is None
 
 
-def test_nothing_is_asked_of_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redaction_uses_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a connection")
 
@@ -95,7 +95,7 @@ def test_nothing_is_asked_of_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @settings(max_examples=50)
 @given(before=st.text(max_size=20), after=st.text(max_size=20))
-def test_a_key_of_ours_goes_wherever_it_stands(redactor: Redactor, before: str, after: str) -> None:
+def test_headrace_keys_are_redacted_everywhere(redactor: Redactor, before: str, after: str) -> None:
     key = new_key()
     assert key not in redactor.text(f"{before}{key}{after}")
 

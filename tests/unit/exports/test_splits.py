@@ -19,7 +19,7 @@ def test_shares_are_scaled_to_one() -> None:
     ["", "train", "train=", "train=0", "train=-1,test=2", "train=nan", "train=inf", "train=1,train=1", "=1", "Train=1",
      "../x=1", "train=1,", "manifest.json=1", ",".join(f"s{i}=1" for i in range(9))],
 )  # fmt: skip
-def test_what_is_no_split_is_refused(text: str) -> None:
+def test_invalid_splits_are_rejected(text: str) -> None:
     with pytest.raises(InvalidValue, match="split"):
         parse(text)
 
@@ -43,7 +43,7 @@ def test_another_seed_splits_otherwise() -> None:
     assert [split_of(s, shares, 0) for s in sessions] != [split_of(s, shares, 1) for s in sessions]
 
 
-def test_a_larger_share_takes_sessions_and_gives_none_back() -> None:
+def test_growing_a_split_only_adds_sessions() -> None:
     small, large = parse("train=0.5,test=0.5"), parse("train=0.7,test=0.3")
     for i in range(1000):
         if split_of(f"session-{i}", small, 0) == "train":

@@ -9,7 +9,7 @@ import pytest
 from infra.gpu.accelerators import ACCELERATORS, GIB, MIB, Accelerator, accelerator_by_key, accelerator_by_product
 
 
-def test_keys_and_gke_names_stand_once() -> None:
+def test_keys_and_gke_names_are_unique() -> None:
     keys = [a.key for a in ACCELERATORS]
     gke = [a.gke for a in ACCELERATORS if a.gke]
     assert (len(set(keys)), len(set(gke))) == (len(keys), len(gke))
@@ -64,6 +64,6 @@ def test_a_slice_has_the_memory_of_its_profile(product: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("product", ["", "NVIDIA-L4-SHARED", "AMD-MI300X", "NVIDIA-A100-SXM4-80GB-MIG-mixed"])
-def test_what_is_not_known_is_not_guessed(product: str) -> None:
+def test_unknown_products_are_not_guessed(product: str) -> None:
     assert accelerator_by_product(product) is None
     assert accelerator_by_key(product) is None

@@ -33,7 +33,7 @@ def mistakes_by_key(
     return {m.key: f"{m.problem}; {m.fix}" for m in every}
 
 
-def test_what_aws_can_do_has_no_mistakes() -> None:
+def test_supported_settings_have_no_mistakes() -> None:
     zone = {"zones": ["eu-central-1c"]}
     assert mistakes_by_key(CPU, L4, H100) == {}
     assert mistakes_by_key(CPU, {**L4, "capacity": "spot", "min_nodes": 1, "max_nodes": 4}) == {}
@@ -149,7 +149,7 @@ def test_labels_of_other_domains_are_yours() -> None:
         ({**L4, "driver": "operator"}, "driver", "remove it"),
     ],
 )
-def test_what_auto_mode_cannot_do(pool: dict[str, Any], key: str, said: str) -> None:
+def test_auto_mode_limits_are_reported(pool: dict[str, Any], key: str, said: str) -> None:
     mistakes = mistakes_by_key({"name": "system", "min_nodes": 0}, pool, settings={"mode": "auto"})
     assert list(mistakes) == [f"node_pools[1].{key}"]
     assert said in mistakes[f"node_pools[1].{key}"]
@@ -164,14 +164,14 @@ def test_what_auto_mode_cannot_do(pool: dict[str, Any], key: str, said: str) -> 
         (L4, "1g.5gb", "sharing", "does not support MIG on l4"),
     ],
 )
-def test_bottlerocket_slices_what_it_knows(pool: dict[str, Any], profile: str, key: str, said: str) -> None:
+def test_bottlerocket_supports_known_profiles_only(pool: dict[str, Any], profile: str, key: str, said: str) -> None:
     sliced = {**pool, "sharing": {"kind": "mig", "profile": profile}}
     mistakes = mistakes_by_key(CPU, sliced, settings={"image": "bottlerocket"})
     assert list(mistakes) == ([f"node_pools[1].{key}"] if key else [])
     assert said in "".join(mistakes.values())
 
 
-def test_what_is_sliced_stands_in_the_catalogue() -> None:
+def test_sliceable_gpus_are_in_the_catalogue() -> None:
     assert all((gpu := accelerator_by_key(key)) and gpu.mig for key in aws.BOTTLEROCKET_GPUS)
 
 
@@ -209,7 +209,7 @@ def test_the_machine_of_a_pool() -> None:
     assert NodePool(**CPU, machine_type="m99.huge").machine("aws") is None
 
 
-def test_nothing_would_scale_a_node_group_from_nothing() -> None:
+def test_node_groups_cannot_scale_from_zero() -> None:
     said = mistakes_by_key(CPU, {**L4, "min_nodes": 0})
     assert list(said) == ["node_pools[1].min_nodes"]
     assert "set aws.mode to auto" in said["node_pools[1].min_nodes"]

@@ -72,7 +72,7 @@ def mistakes_by_key(
         plain(name="more", labels={"node.kubernetes.io/tier": "a"}, taints=(Taint(key="team"),), disk_gib=2048),
     ],
 )
-def test_what_aks_can_do_has_no_mistake(pool: NodePool) -> None:
+def test_supported_settings_have_no_mistakes(pool: NodePool) -> None:
     assert mistakes_by_key(pool) == {}
 
 
@@ -113,7 +113,7 @@ def test_the_system_pool_is_aks_own() -> None:
         (plain(taints=(Taint(key="kubernetes.azure.com/mine"),)), "taints[0].key", "is reserved for AKS"),
     ],
 )
-def test_what_aks_cannot_do_is_a_mistake(pool: NodePool, key: str, words: str) -> None:
+def test_unsupported_settings_are_mistakes(pool: NodePool, key: str, words: str) -> None:
     told = mistakes_by_key(pool)
     assert set(told) == {f"node_pools[1].{key}"}
     assert words in told[f"node_pools[1].{key}"]
@@ -135,7 +135,7 @@ def test_aks_has_one_size_of_slice_for_each_number_of_units(profile: str, name: 
 @pytest.mark.parametrize(
     "pools", [[], [gpu()], [plain(capacity="spot")], [plain(taints=(Taint(key="team"),))]], ids=len
 )
-def test_pods_that_tolerate_nothing_need_nodes(pools: list[NodePool]) -> None:
+def test_pods_without_tolerations_need_nodes(pools: list[NodePool]) -> None:
     assert "pods without tolerations" in mistakes_by_key(*pools, beside=())["node_pools"]
 
 

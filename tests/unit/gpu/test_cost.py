@@ -51,7 +51,7 @@ def test_spot_has_its_own_price(prices: Path) -> None:
     assert table(prices, {**L4, "capacity": "spot"})[2].endswith("0.50")
 
 
-def test_a_price_that_is_not_known_is_said(prices: Path) -> None:
+def test_unknown_prices_are_reported(prices: Path) -> None:
     lines = table(prices, {"name": "big", "accelerator": "h100-80gb", "gpus": 8})
     assert lines[2].endswith("?")
     assert "Total: 0.25 USD" in lines[3]
@@ -83,7 +83,7 @@ def test_prices_of_yours_that_cannot_be_read(content: str, tmp_path: Path) -> No
     assert "infra/gpu/prices.yaml" in mistake.fix
 
 
-def test_prices_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_price_files_are_reported(tmp_path: Path) -> None:
     [mistake] = cost.mistakes(priced(config(), tmp_path / "none.yaml"))
     assert "none.yaml" in mistake.problem
 

@@ -111,7 +111,7 @@ def test_the_arithmetic_is_shown() -> None:
     assert found.available == int(23_034 * MIB * 0.9)
 
 
-def test_a_context_that_is_not_known_counts_as_nothing() -> None:
+def test_unknown_contexts_count_as_zero() -> None:
     gpu = accelerator_by_product("NVIDIA-L4")
     assert gpu
     geometry = LLAMA_8B.model_copy(update={"context": None})
@@ -173,11 +173,11 @@ def test_heads_must_be_shared_evenly() -> None:
     )
 
 
-def test_a_gpu_that_is_not_known_is_not_judged() -> None:
+def test_unknown_gpus_are_not_judged() -> None:
     assert mistakes({"accelerator": ""}, geometry=LLAMA_405B, context=8192) == []
 
 
-def test_weights_on_this_host_say_themselves_what_they_need(tmp_path: Path) -> None:
+def test_local_weights_provide_their_geometry(tmp_path: Path) -> None:
     from tests.unit.gpu.test_geometry import LLAMA, folder
 
     size = 30 * GIB

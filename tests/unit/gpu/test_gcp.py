@@ -51,7 +51,7 @@ def mistakes_by_key(
         {"name": "more", "min_nodes": 1, "max_nodes": 4},
     ],
 )
-def test_nothing_is_said_about_pools_that_gke_can_make(pool: dict[str, Any]) -> None:
+def test_supported_pools_have_no_mistakes(pool: dict[str, Any]) -> None:
     assert mistakes_by_key(CPU, pool) == {}
 
 
@@ -108,7 +108,7 @@ def test_nothing_is_said_about_pools_that_gke_can_make(pool: dict[str, Any]) -> 
         ({**L4, "taints": [{"key": "node.gke.io/x"}]}, "taints[0].key", "is reserved for GKE"),
     ],
 )
-def test_what_gke_cannot_make_of_a_pool_is_told(pool: dict[str, Any], key: str, words: str) -> None:
+def test_unsupported_pools_are_mistakes(pool: dict[str, Any], key: str, words: str) -> None:
     said = mistakes_by_key(CPU, pool)
     assert list(said) == [f"node_pools[1].{key}"]
     assert words in said[f"node_pools[1].{key}"]
@@ -151,7 +151,7 @@ def test_the_account_is_named() -> None:
         ({**CLUSTER, "tags": {gcp.STACK_LABEL: "x"}}, f"cluster.tags.{gcp.STACK_LABEL}"),
     ],
 )
-def test_what_gke_cannot_make_of_a_cluster_is_told(cluster: dict[str, Any], key: str) -> None:
+def test_unsupported_clusters_are_mistakes(cluster: dict[str, Any], key: str) -> None:
     assert list(mistakes_by_key(CPU, cluster=cluster)) == [key]
 
 
@@ -163,7 +163,7 @@ def test_what_gke_cannot_make_of_a_cluster_is_told(cluster: dict[str, Any], key:
         {**CLUSTER, "tags": {"team": "search", "cost-centre": ""}},
     ],
 )
-def test_nothing_is_said_about_clusters_that_gke_can_make(cluster: dict[str, Any]) -> None:
+def test_supported_clusters_have_no_mistakes(cluster: dict[str, Any]) -> None:
     assert mistakes_by_key(CPU, cluster=cluster) == {}
 
 

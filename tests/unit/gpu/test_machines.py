@@ -10,7 +10,7 @@ from infra.gpu.accelerators import accelerator_by_key
 from infra.gpu.machines import DEFAULT_MACHINE_TYPES, MACHINES, Cloud, MachineType, machine_type, smallest_machine_type
 
 
-def test_names_stand_once() -> None:
+def test_machine_names_are_unique() -> None:
     names = [(m.cloud, m.name) for m in MACHINES]
     assert len(set(names)) == len(names)
 
@@ -55,7 +55,7 @@ def test_the_smallest_with_these_gpus(cloud: Cloud, accelerator: str, gpus: int,
 @pytest.mark.parametrize(
     ("cloud", "accelerator", "gpus"), [("aws", "l4", 2), ("gcp", "t4", 3), ("gcp", "t4", 8), ("azure", "l4", 1)]
 )
-def test_what_no_machine_has_is_none(cloud: Cloud, accelerator: str, gpus: int) -> None:
+def test_unknown_machines_are_none(cloud: Cloud, accelerator: str, gpus: int) -> None:
     assert smallest_machine_type(cloud, accelerator, gpus) is None
 
 

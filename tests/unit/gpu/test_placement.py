@@ -103,13 +103,13 @@ def test_pods_are_placed_on_their_nodes() -> None:
     ]
 
 
-def test_pods_tolerate_what_the_cloud_adds() -> None:
+def test_pods_tolerate_the_clouds_taints() -> None:
     spot = {"name": "spot", "capacity": "spot"}
     lowered = placement.place(config(spot, target="azure", pods=[{"name": "batch", "node_pool": "spot"}]))
     assert [t.key for t in lowered.pools[1].tolerations] == ["kubernetes.azure.com/scalesetpriority"]
 
 
-def test_the_device_plugin_is_told_how_a_pool_shares() -> None:
+def test_the_device_plugin_gets_the_sharing_configuration() -> None:
     shared = {**L4, "sharing": {"kind": "time_slicing", "replicas": 4}}
     pods = [{"name": "gpu", "gpus": 1, "node_pool": "l4"}]
     lowered = placement.place(config(shared, pods=pods))
@@ -127,7 +127,7 @@ def test_the_device_plugin_advertises_slices() -> None:
         assert ADDON.values(lowered, ADDON.images(lowered)).get("migStrategy") == expected
 
 
-def test_the_operator_is_told_how_a_pool_is_sliced() -> None:
+def test_the_operator_gets_the_mig_configuration() -> None:
     sliced = {
         "name": "a100",
         "accelerator": "a100-40gb",
@@ -143,7 +143,7 @@ def test_the_operator_is_told_how_a_pool_is_sliced() -> None:
     ("sharing", "units", "share"),
     [({}, 8, 1), ({"kind": "mps", "replicas": 4}, 32, 1 / 4), ({"kind": "time_slicing", "replicas": 2}, 16, None)],
 )
-def test_what_a_node_offers(sharing: dict[str, Any], units: int, share: float | None) -> None:
+def test_allocatable_gpus_of_a_node(sharing: dict[str, Any], units: int, share: float | None) -> None:
     nodes = {"name": "h", "accelerator": "h100-80gb", "gpus": 8, "sharing": sharing}
     settings = config(nodes, pods=[{"name": "gpu", "gpus": 1, "node_pool": "h"}])
     assert placement.gpus_per_node(settings.node_pools[1]) == units

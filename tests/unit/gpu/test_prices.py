@@ -28,7 +28,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_ours_are_of_machines_that_are_known() -> None:
+def test_built_in_prices_are_of_known_machines() -> None:
     prices = load(None)
     assert [p for p in prices.prices if not machine_type(p.cloud, p.machine)] == []
     assert all(p.spot is None or 0 < p.spot < p.on_demand for p in prices.prices)
@@ -48,7 +48,7 @@ def test_more_of_a_family_costs_more() -> None:
                 assert more > price, f"{other.name} and {m.name}"
 
 
-def test_what_is_not_in_the_table_is_not_known(tmp_path: Path) -> None:
+def test_unlisted_prices_are_unknown(tmp_path: Path) -> None:
     prices = load(written(tmp_path, YOURS))
     assert prices.hourly("aws", "g6.xlarge", "on_demand") == 0.9
     assert prices.hourly("aws", "g6.xlarge", "spot") == 0.4
@@ -59,7 +59,7 @@ def test_what_is_not_in_the_table_is_not_known(tmp_path: Path) -> None:
     assert prices.hourly("gcp", "g6.xlarge", "on_demand") is None
 
 
-def test_they_say_when_and_where_they_held(tmp_path: Path) -> None:
+def test_prices_have_a_date_and_a_region(tmp_path: Path) -> None:
     assert load(written(tmp_path, YOURS)).provenance("aws") == "list prices as of 2026-11-01"
     ours = load(None)
     assert ours.as_of > date(2025, 6, 5)  # when AWS made P4 and P5 cheaper

@@ -74,12 +74,12 @@ def test_kv_cache(figure: dict[str, Any]) -> None:
 
 
 @those("gpu", known_gpu=True)
-def test_what_ran_is_not_refused(figure: dict[str, Any]) -> None:
+def test_published_working_setups_are_accepted(figure: dict[str, Any]) -> None:
     assert fits(figure)
 
 
 @those("refused")
-def test_what_vllm_refused_is_refused(figure: dict[str, Any]) -> None:
+def test_published_failing_setups_are_rejected(figure: dict[str, Any]) -> None:
     assert not fits(figure, context=figure["refused"])
 
 

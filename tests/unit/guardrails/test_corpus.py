@@ -43,7 +43,7 @@ def test_precision_and_recall(name):
     assert figures in PAGE.read_text(encoding="utf-8")
 
 
-def test_the_corpus_is_large_and_says_nothing_twice():
+def test_the_corpus_is_large_without_duplicates():
     bad, good = CASES["injection"][1:3]
     assert len(set(bad)) == len(bad) >= 150
     assert len(set(good)) == len(good) >= 150

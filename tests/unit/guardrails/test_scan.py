@@ -17,7 +17,7 @@ PIECES = ("a", "b", "c ", "abc", " ", "@", "x.de", "sk-", "A" * 30, "eyJ" + "a" 
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_parts_find_what_the_whole_holds(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+def test_scanning_in_parts_finds_the_same(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     monkeypatch.setattr(scanning, "PART", 64)
     monkeypatch.setattr(scanning, "REACH", 512)
     monkeypatch.setattr(scanning, "LOOK", 16)
@@ -28,7 +28,7 @@ def test_parts_find_what_the_whole_holds(monkeypatch: pytest.MonkeyPatch, form: 
         assert [m.span() for m in scan(pattern, text)] == [m.span() for m in pattern.finditer(text)]
 
 
-def test_what_is_longer_than_a_part_is_found_whole() -> None:
+def test_findings_longer_than_a_part_are_found() -> None:
     text = "a" * 30_000 + " " + "b" * 30_000
     assert [m.span() for m in scan(re.compile(r"\w{1,100000}"), text)] == [(0, 30_000), (30_001, 60_001)]
 

@@ -47,13 +47,13 @@ def test_overlapping_findings_leave_one_note():
     assert screen("0123456789", rules).text == "01[removed: x]89"
 
 
-def test_what_blocks_ends_the_text_where_it_begins():
+def test_blocking_findings_truncate_the_text():
     rules = (Rule("a", "redact", Spans((2, 4), (7, 8))), Rule("b", "block", Spans((5, 6))))
     result = screen("0123456789", rules)
     assert (result.text, result.blocked) == ("01[removed: x]4", True)
 
 
-def test_of_a_text_full_of_findings_all_is_taken_out():
+def test_all_findings_are_redacted():
     n = MAX_FOUND + 50
     spans = [(i, i + 1) for i in range(0, 2 * n, 2)]
     result = screen("ab" * n, (Rule("a", "redact", Spans(*reversed(spans))),))
@@ -67,7 +67,7 @@ def test_of_a_text_full_of_findings_all_is_taken_out():
     spans=st.lists(st.tuples(st.integers(0, 30), st.integers(1, 10)).map(lambda s: (s[0], min(s[0] + s[1], 30)))),
     text=st.text("abc", min_size=31, max_size=31),
 )
-def test_every_character_is_either_kept_or_taken_out(spans, text):
+def test_every_character_is_kept_or_redacted(spans, text):
     spans = [s for s in spans if s[0] < s[1]]
     taken = {i for a, b in spans for i in range(a, b)}
     kept = "".join(c for i, c in enumerate(text) if i not in taken)
@@ -100,7 +100,7 @@ def test_arguments_are_clean_and_json_stays_json(arguments):
 @pytest.mark.parametrize(
     "check", [Injection(), Secrets(), Links((), 100), PersonalInformation(("email", "iban", "card", "phone", "ip"))]
 )
-def test_a_check_takes_no_more_than_linear_time(check, unit):
+def test_checks_take_linear_time(check, unit):
     """Two hundred thousand characters take less than a second; what is quadratic in them would take hours."""
     check.find(unit * (200_000 // len(unit)))
 

@@ -89,7 +89,7 @@ cuts = st.lists(st.integers(1, 300), max_size=40)
 @example(
     text="x" * 200 + "<img " + "y" * 300 + " src=https://evil.example/a>" + "z" * 400, cuts=[70] * 12, action="redact"
 )
-def test_any_cut_gives_what_the_whole_text_gives(text, cuts, action):
+def test_streamed_and_whole_texts_give_the_same_result(text, cuts, action):
     whole = screen(text, rules(action))
     out, found, blocked = streamed(text, cuts, rules(action))
     assert out == whole.text
@@ -101,7 +101,7 @@ def test_any_cut_gives_what_the_whole_text_gives(text, cuts, action):
 
 @settings(max_examples=40)
 @given(before=st.lists(filler, max_size=4).map("".join), name=st.sampled_from(sorted(PLANTED)), cuts=cuts)
-def test_nothing_of_what_is_taken_out_leaves(before, name, cuts):
+def test_redacted_text_is_never_emitted(before, name, cuts):
     secret = PLANTED[name]
     text = f"{before} , {FORMS.get(name, '{}').format(secret)} , the end. " + "and so on " * 60
     out, _, _ = streamed(text, cuts, rules())
@@ -125,7 +125,7 @@ def test_a_window_keeps_little_of_a_long_text():
     assert len(window._text) < 2 * HOLD
 
 
-def test_nothing_leaves_after_what_blocks():
+def test_nothing_is_emitted_after_a_block():
     window = Window(rules("block"))
     said = window.feed("So: " + KEY + " x" * 200).text
     assert said == "So: "

@@ -42,7 +42,7 @@ async def test_the_queue_is_bounded_and_in_order():
     assert a._active == 0
 
 
-async def test_what_is_in_the_background_has_some_places_and_waits_for_everybody_else():
+async def test_background_requests_have_limited_slots_and_lowest_priority():
     a, entered, release = admission(in_flight=4), [], asyncio.Event()
     gates = [asyncio.Event() for _ in range(3)]
 

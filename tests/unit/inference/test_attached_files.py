@@ -61,7 +61,7 @@ async def test_a_file_is_read_once_for_a_tenant(attached: AttachedFiles, store: 
     assert store.read_by == ["acme", "other", "acme"]
 
 
-async def test_requests_that_wait_for_their_turn_hold_no_content(attached: AttachedFiles, store: Store) -> None:
+async def test_queued_requests_hold_no_file_content(attached: AttachedFiles, store: Store) -> None:
     await asyncio.gather(*(attached.text(ANN, None, {"file_id": f"file_{n}"}, "input") for n in range(8)))
     assert (len(store.read_by), store.most) == (8, AT_ONCE)
 
@@ -95,7 +95,7 @@ async def test_a_file_in_the_request_is_hashed_in_a_thread(
     assert threading.main_thread() not in threads
 
 
-async def test_another_prompt_of_a_request_has_the_budget_anew(attached: AttachedFiles, store: Store) -> None:
+async def test_each_prompt_of_a_request_has_its_own_budget(attached: AttachedFiles, store: Store) -> None:
     file = {"file_id": "file_1"}
     attached.characters = len(await attached.text(ANN, None, file, "input"))
     again = FilesShownAgain(attached, ANN, None)

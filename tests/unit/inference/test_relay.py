@@ -57,7 +57,7 @@ hostile = st.lists(st.text(max_size=5) | marks, max_size=4).map("".join)
 
 @settings(max_examples=200)
 @given(words=st.lists(hostile, max_size=8), cuts=st.lists(st.integers(1, 60), max_size=40), compact=st.booleans())
-def test_any_cut_of_the_stream_gives_the_same_answer(words, cuts, compact):
+def test_any_chunking_of_the_stream_gives_the_same_answer(words, cuts, compact):
     data = stream(words, compact)
     relay = Relay(OURS, want_usage=True)
     out, position = b"", 0
@@ -142,7 +142,7 @@ def test_a_frame_that_differs_from_the_template_is_decoded():
     assert relay.texts() == {0: "abd", 1: "c"}
 
 
-def test_what_follows_the_end_mark_is_dropped():
+def test_data_after_done_is_dropped():
     relay = Relay(OURS, want_usage=False)
     relay.feed(stream(["a"]))
     assert relay.feed(chunk("late")) == b""

@@ -33,7 +33,7 @@ def test_auto_installs_what_the_stack_needs() -> None:
         ({"models": [{"name": "m", "engine": "kserve", "existing": "a/m"}], "assistants": []}, "kserve"),
     ],
 )
-def test_what_brings_an_addon(settings: dict[str, Any], name: str) -> None:
+def test_settings_that_require_an_addon(settings: dict[str, Any], name: str) -> None:
     assert name in installed(**settings)
     assert name not in installed()
 
@@ -45,7 +45,7 @@ def test_certificates_come_with_a_kserve_that_is_made() -> None:
     assert "certificates" not in installed(**kserve, addons={"kserve": {"existing": "k"}})
 
 
-def test_what_is_said_is_done() -> None:
+def test_explicit_choices_are_respected() -> None:
     said = {"kuberay": {"existing": "k", "namespace": "ray"}, "monitoring": False, "gpu": "install"}
     assert installed(addons=said) == {"gpu", "postgres"}
     assert BY_NAME["kuberay"].choice(config(addons=said)) == "existing"
@@ -56,7 +56,7 @@ def test_a_database_by_url_needs_no_operator() -> None:
     assert "postgres" not in installed(database={"kind": "url", "url": "postgresql://u@h/d"})
 
 
-def test_what_comes_before_is_an_addon_that_stands_before() -> None:
+def test_dependencies_are_installed_first() -> None:
     names = [a.name for a in ADDONS]
     for addon in ADDONS:
         assert all(names.index(other) < names.index(addon.name) for other in addon.after)
@@ -71,7 +71,7 @@ def test_one_owner_of_the_driver() -> None:
 
 
 @pytest.mark.parametrize("addon", ADDONS, ids=lambda a: a.name)
-def test_every_image_of_a_chart_is_said_to_it(addon: Any) -> None:
+def test_every_image_is_set_in_the_charts_values(addon: Any) -> None:
     """Else a mirror would not be asked for it."""
     settings = config(pools=[{"name": "serving", "gpus": 1}], mirror={"images": {"docker.io": "m/d"}})
     images = addon.images(settings)
@@ -89,7 +89,7 @@ def test_the_longest_prefix_wins() -> None:
     assert mirror.image("docker.io/a:1") == "m/d/a:1"
 
 
-def test_where_a_chart_comes_from(tmp_path: Path) -> None:
+def test_chart_sources(tmp_path: Path) -> None:
     assert chart_source(KUBERAY, Mirror()).repository == KUBERAY.location
     assert chart_source(CERTIFICATES, Mirror()).chart.startswith("oci://quay.io/")
     assert chart_source(KUBERAY, Mirror(charts="oci://m/c/")).chart == "oci://m/c/kuberay-operator"
@@ -99,7 +99,7 @@ def test_where_a_chart_comes_from(tmp_path: Path) -> None:
     assert Path(chart_source(folder, Mirror()).chart).is_dir()
 
 
-def test_crds_come_from_the_mirror_too(tmp_path: Path) -> None:
+def test_crds_are_taken_from_the_mirror(tmp_path: Path) -> None:
     assert manifest_paths(KUBERAY_CRDS, Mirror())[0].startswith("https://")
     assert manifest_paths(KUBERAY_CRDS, Mirror(charts=str(tmp_path)))[0].startswith(str(tmp_path))
     assert BY_NAME["kuberay"].crds_step(config(mirror={"charts": "oci://m/c"})) is None

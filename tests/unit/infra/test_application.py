@@ -34,7 +34,7 @@ def test_a_tool_never_reads_the_stacks_own_database(database: str, refused: bool
         ({"issuers": [ISSUER], "url": "https://chat.example.com"}, "https://chat.example.com"),
     ],
 )
-def test_browsers_come_back_to_where_the_stack_is(oidc: dict[str, object], url: str) -> None:
+def test_browsers_are_redirected_to_the_stacks_url(oidc: dict[str, object], url: str) -> None:
     secret = SecretRef(ref="file:/s")
     told = serving_config(
         StackConfig.model_validate({"oidc": oidc}),
@@ -47,7 +47,7 @@ def test_browsers_come_back_to_where_the_stack_is(oidc: dict[str, object], url: 
     assert told.oidc.url == url
 
 
-def test_the_build_follows_the_program_and_nothing_else(tmp_path: Path) -> None:
+def test_the_build_digest_depends_on_the_program_only(tmp_path: Path) -> None:
     for name in ("serving/app.py", "serving/api/app.py", "serving/api/static/page.js", "requirements/serving.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
@@ -62,7 +62,7 @@ def test_the_build_follows_the_program_and_nothing_else(tmp_path: Path) -> None:
     assert len({before, edited, restyled, build_digest(tmp_path, "serving")}) == 4
 
 
-def test_the_catalogue_says_who_may_be_told_of_which_collection() -> None:
+def test_the_catalogue_contains_collection_access() -> None:
     knowledge = [{"name": "handbook", "paths": ["README.md"]}]
     assert catalog(StackConfig.model_validate({"knowledge": knowledge})).collections is None
     knowledge.append({"name": "law", "paths": ["README.md"], "access": {"tenants": ["acme"], "groups": ["legal"]}})
@@ -71,6 +71,6 @@ def test_the_catalogue_says_who_may_be_told_of_which_collection() -> None:
 
 
 @pytest.mark.parametrize("bad", [{"tenants": [""]}, {"users": ["x" * 257]}, {"groups": ["a"] * 257}, {"tenant": ["a"]}])
-def test_an_access_that_is_none_is_a_mistake(bad: dict[str, list[str]]) -> None:
+def test_invalid_access_is_a_mistake(bad: dict[str, list[str]]) -> None:
     with pytest.raises(ValidationError):
         StackConfig.model_validate({"knowledge": [{"name": "law", "paths": ["README.md"], "access": bad}]})

@@ -26,7 +26,7 @@ def test_a_digest_wins_over_a_tag() -> None:
     assert chart.image_reference(config(image={"tag": "1"}).image) == "headrace/serving:1"
 
 
-def test_no_secret_stands_in_values(tmp_path: Path) -> None:
+def test_values_contain_no_secrets(tmp_path: Path) -> None:
     secrets = {"existingSecret": "s", "bucketCredentials": {"secret": ""}, "revision": "1"}
     assert values(tmp_path)["secrets"] == secrets
     data = {"uri": "s3://bucket/prefix", "credentials": "keys"}

@@ -105,7 +105,7 @@ TLS = {"secret": "t"}
         ({"target": "local", "image": {}, "models": [VLLM]}, "vllm needs GPUs, which target local does not have"),
     ],
 )
-def test_a_mistake_is_said(raw: dict[str, Any], expected: str) -> None:
+def test_mistakes_are_reported(raw: dict[str, Any], expected: str) -> None:
     found = mistakes(raw)
     assert any(expected in m for m in found), found
     assert "planted" not in repr(found)

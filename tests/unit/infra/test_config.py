@@ -26,7 +26,7 @@ MCP = {"kind": "mcp", "name": "wiki", "url": "https://wiki.example.com/mcp"}
 WEB = {"kind": "http", "name": "web", "description": "x", "allow": ["https://a.b/"]}
 
 
-def test_secrets_of_tenants_are_taken_out() -> None:
+def test_tenants_secrets_are_extracted() -> None:
     """The default's file is another than that of a tenant called default."""
     secret = {"tenants": {"acme": "one", "default": "two"}, "default": "three"}
     raw = {"tools": json.dumps([{**WEB, "headers": {"X-Key": secret}}])}
@@ -366,7 +366,7 @@ def test_a_provider_that_cannot_be_trusted(issuer: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_providers_share_nobody(other: dict[str, Any], twice: str) -> None:
+def test_identity_providers_share_no_tenants(other: dict[str, Any], twice: str) -> None:
     assert f"two issuers have the {twice}" in str(mistakes({"oidc": {"issuers": [ISSUER, {**ISSUER, **other}]}}))
 
 
@@ -402,7 +402,7 @@ def test_tools_that_are_none(tools: Any) -> None:
     ],
     ids=str,
 )
-def test_a_secret_of_a_tool_that_is_none_is_not_repeated(tool: Any) -> None:
+def test_secrets_of_invalid_tools_are_not_quoted(tool: Any) -> None:
     found = mistakes({"tools": [tool]})
     assert any("headrace:tools[0]." in mistake for mistake in found)
     assert "48151623" not in str(found)

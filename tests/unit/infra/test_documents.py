@@ -25,7 +25,7 @@ def test_each_has_the_checksum_of_its_content(root: Path) -> None:
     assert documents(root, ["README.md"]) == {"README.md": hashlib.sha256(b"README.md").hexdigest()}
 
 
-def test_what_finds_nothing_is_a_mistake(root: Path) -> None:
+def test_paths_without_documents_are_mistakes(root: Path) -> None:
     found = mistakes(root, [Knowledge(name="docs", paths=("docs", "manual"))])
     assert [m.key for m in found] == ["knowledge[0].paths[1]"]
     assert "'manual' matches no document" in str(found[0])

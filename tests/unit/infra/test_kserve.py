@@ -150,7 +150,7 @@ def test_the_inference_service_of_a_model_on_gpus() -> None:
     }
 
 
-def test_a_canary_has_a_name_and_nothing_that_scales_it() -> None:
+def test_canaries_have_a_name_and_do_not_scale() -> None:
     """What KServe's webhook refuses: `validateCanarySpecs` in inference_service_validation.go."""
     spec = service(LARGE.model_copy(update={"canary": KServeCanary(storage="hf://a/b", percent=10)}), POOL)["spec"]
     [canary] = spec["canary"]

@@ -14,7 +14,7 @@ def peers(**settings: Any) -> dict[str, Any]:
     return network.policy_values(config, KUBERAY, MONITORING)
 
 
-def test_nobody_but_the_stack_by_default() -> None:
+def test_only_the_stack_may_connect_by_default() -> None:
     found = peers()
     assert found["api"] == {"from": [{"podSelector": {}}]}
     assert found["operator"] == {"from": [network.namespace_peer("kuberay-system")]}
@@ -59,7 +59,7 @@ def test_two_models_of_one_host_are_one_rule() -> None:
     assert len(peers(models=models, assistants=[])["models"]) == 1
 
 
-def test_what_tools_reach() -> None:
+def test_egress_of_tools() -> None:
     shared = {"description": "x"}
     tools = [
         {**shared, "kind": "http", "name": "a", "allow": ["https://a.example.com/v1", "http://shop.web.svc:8080/"]},
@@ -93,7 +93,7 @@ def test_rays_autoscaler_asks_the_api_server() -> None:
     assert peers(pools=pools)["apiServer"] == {"to": [network.ANYWHERE]}
 
 
-def test_pods_get_their_identity_where_the_cloud_gives_it() -> None:
+def test_pods_reach_the_clouds_identity_endpoint() -> None:
     config = StackConfig.model_validate({"target": "kubeconfig", "image": {"tag": "1"}})
     found = network.policy_values(config, KUBERAY, MONITORING, [IdentityEndpoint("169.254.170.23/32", 80)])
     assert found["identity"] == [

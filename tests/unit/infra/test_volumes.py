@@ -39,7 +39,7 @@ def test_the_defaults_fit() -> None:
         ),
     ],
 )
-def test_what_no_volume_is(storage: dict[str, Any], more: dict[str, Any], expected: str) -> None:
+def test_unsatisfiable_claims_are_mistakes(storage: dict[str, Any], more: dict[str, Any], expected: str) -> None:
     [only] = mistake_messages(storage, **more)
     assert only.startswith(expected)
 

@@ -57,7 +57,7 @@ def test_more_patience_allows_more_requests_and_never_more_than_slots():
     assert autoscaling_target(END_TO_END, slots=4, service_s=0.1, unloaded_s=0.1) == 4
 
 
-def test_what_no_number_of_replicas_helps_is_said(capsys):
+def test_unreachable_objectives_are_errors(capsys):
     common = ["--slots", "4", "--service-seconds", "6", "--unloaded-seconds"]
     assert main(["time_to_first_token", *common, "3"]) == 1
     assert "a faster engine does" in capsys.readouterr().err

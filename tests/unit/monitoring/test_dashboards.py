@@ -25,7 +25,7 @@ LABEL = re.compile(r"\{\{(\w+)\}\}")
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.name)
-def test_the_linter_finds_nothing(dashboard):
+def test_dashboards_pass_the_linter(dashboard):
     found = lint.findings(grafana.document(dashboard, {}))
     assert [f for f in found if (f.rule, f.dashboard, f.panel) not in EXEMPT] == []
 
@@ -39,7 +39,7 @@ def test_every_exception_is_needed():
     assert found == EXEMPT
 
 
-def test_queries_name_what_there_is():
+def test_queries_use_existing_series():
     assert [(query, found) for query in queries() if (found := mistakes(without_variables(query.expression)))] == []
 
 

@@ -60,7 +60,7 @@ def test_a_mistake_is_named(expression, mistake):
         "avg_over_time(llm:slots:sum[1h]) / 2 > 1",
     ],
 )
-def test_what_is_right_is_let_through(expression):
+def test_valid_expressions_have_no_mistakes(expression):
     assert mistakes(expression) == []
 
 
@@ -101,5 +101,5 @@ def test_a_renamed_metric_or_label_is_noticed(expression):
         ("count(up == bool 0) > 3", ["count(up == bool 0)"]),
     ],
 )
-def test_operands_are_what_is_compared(expression, compared):
+def test_operands_of_comparisons_are_extracted(expression, compared):
     assert operands(expression) == compared

@@ -32,7 +32,7 @@ def test_a_sample_has_help_and_type_for_each_metric(file):
     assert not [f.name for f in found if f.type == "unknown" or not f.documentation or not f.samples]
 
 
-def test_units_are_told_where_names_do_not_tell_them():
+def test_units_are_given_where_names_lack_them():
     assert EXTERNAL["DCGM_FI_DEV_GPU_UTIL"].unit == "percent"
     assert EXTERNAL["vllm:kv_cache_usage_perc"].unit == "ratio"
     assert EXTERNAL["ray_serve_deployment_processing_latency_ms_sum"].unit == "milliseconds"

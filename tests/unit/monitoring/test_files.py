@@ -26,7 +26,7 @@ def run(*arguments, seed="0"):
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
 
 
-def test_the_chart_holds_what_the_code_makes():
+def test_the_charts_files_are_up_to_date():
     """Otherwise run `python -m monitoring --chart`."""
     assert output_files.stored_chart_files() == output_files.chart_files()
 
@@ -89,7 +89,7 @@ def test_exceptions_lie_beside_the_dashboards():
     assert all(rule["reason"] for rule in exclusions.values())
 
 
-def test_the_chart_loses_what_is_no_longer_made(tmp_path, monkeypatch):
+def test_obsolete_files_are_removed_from_the_chart(tmp_path, monkeypatch):
     monkeypatch.setattr(output_files, "CHART", tmp_path)
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "old.yaml").touch()

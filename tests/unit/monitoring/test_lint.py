@@ -118,7 +118,7 @@ def test_a_clean_dashboard_has_no_findings():
 
 
 @pytest.mark.parametrize(("rule", "dashboard"), BREAKS)
-def test_what_breaks_a_rule_is_found_by_it_alone(rule, dashboard):
+def test_each_violation_is_found_by_its_rule_only(rule, dashboard):
     assert {found.rule for found in lint.findings(dashboard)} == {rule}
 
 
@@ -147,7 +147,7 @@ def test_every_rule_is_tried():
         on_loki('sum(count_over_time({app="a", pod=~`b.*`} |= "}" [$__auto]))'),
     ],
 )
-def test_what_the_rules_allow(dashboard):
+def test_compliant_dashboards_have_no_findings(dashboard):
     assert lint.findings(dashboard) == []
 
 

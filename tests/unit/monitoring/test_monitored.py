@@ -36,7 +36,7 @@ def test_every_reason_is_somebodys(kind):
 
 
 @pytest.mark.parametrize("kind", LACKING)
-def test_what_every_stack_emits(kind):
+def test_series_of_every_stack(kind):
     seen = {"headrace_requests_in_flight", "ray_serve_application_status", "haproxy_process_uptime_seconds", "up"}
     assert seen <= emitted_by(kind)
     assert "DCGM_FI_DEV_GPU_TEMP" not in emitted_by(kind)
@@ -57,7 +57,7 @@ def test_what_every_stack_emits(kind):
         ('sum(headrace_jobs_total{kind="a",outcome="done"})', ""),
     ],
 )
-def test_what_cannot_be_answered_has_a_reason(expression, why):
+def test_unanswerable_queries_have_a_reason(expression, why):
     found = lacking(expression, "cluster")
     assert why in found
     assert bool(why) == bool(found)
@@ -88,5 +88,5 @@ def test_a_panel_has_values_that_its_unit_has(asker, unit, values, odd):
     assert implausible(Question(asker, "x", unit), [Sample({}, values)]) == odd
 
 
-def test_every_panel_is_held_to_its_unit():
+def test_panel_values_match_their_unit():
     assert all(question.unit for question in panels())

@@ -25,18 +25,18 @@ def dashboard(request):
     return request.param
 
 
-def test_it_follows_the_schemas(dashboard):
+def test_perses_dashboards_match_the_schemas(dashboard):
     assert mistakes(perses.document(dashboard, {panel.title: LINKS for panel in dashboard.panels})) == []
 
 
-def test_it_says_what_grafanas_says(dashboard):
+def test_perses_and_grafana_dashboards_agree(dashboard):
     panels = perses.document(dashboard, {})["spec"]["panels"].values()
     assert [p["spec"]["display"]["name"] for p in panels] == [p.title for p in dashboard.panels]
     queries = [[query["spec"]["plugin"]["spec"]["query"] for query in panel["spec"]["queries"]] for panel in panels]
     assert queries == [[target.expression for target in panel.targets] for panel in dashboard.panels]
 
 
-def test_every_panel_has_a_place_of_its_own(dashboard):
+def test_panels_do_not_overlap(dashboard):
     spec = perses.document(dashboard, {})["spec"]
     placed = []
     for layout in spec["layouts"]:

@@ -29,7 +29,7 @@ def made(tmp_path: Path) -> Path:
     return tmp_path / "made"
 
 
-def test_it_holds_what_it_was_made_of(made: Path) -> None:
+def test_a_bundle_contains_its_inputs(made: Path) -> None:
     bundle = OfflineBundle.open(str(made))
     assert bundle.mistakes("1.37.2") == []
     assert bundle.binaries == {"kubeadm": "bin/kube", "kubelet": "bin/kube", "kubectl": "bin/kubectl"}
@@ -48,7 +48,7 @@ def test_damage_is_seen(made: Path) -> None:
     assert "images.tar is damaged" in said
 
 
-def test_another_version_and_missing_binaries_are_said(made: Path) -> None:
+def test_version_mismatches_and_missing_binaries_are_reported(made: Path) -> None:
     manifest = json.loads((made / "bundle.json").read_text())
     del manifest["binaries"]["kubectl"]
     (made / "bundle.json").write_text(json.dumps(manifest))
@@ -58,14 +58,14 @@ def test_another_version_and_missing_binaries_are_said(made: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "{}", "no json"])
-def test_what_is_no_bundle(tmp_path: Path, content: str | None) -> None:
+def test_invalid_bundles_are_rejected(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "bundle.json").write_text(content)
     with pytest.raises(Problem, match="is not a bundle"):
         OfflineBundle.open(str(tmp_path))
 
 
-def test_what_cannot_be_made(made: Path, tmp_path: Path) -> None:
+def test_uncreatable_bundles_are_errors(made: Path, tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="exists; remove it"):
         tool.make(made, "1.37.2", {}, [])
     with pytest.raises(ToolError, match="does not exist, or is not a file"):

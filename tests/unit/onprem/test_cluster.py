@@ -66,7 +66,7 @@ class Stopped(Exception):
         ({"conditions": [{"type": "Ready", "status": "True"}]}, "deployment/coredns: exceeded its progress deadline"),
     ],
 )
-def test_who_waits_for_a_workload_is_told_why(status: dict[str, Any], words: str) -> None:
+def test_waiting_for_a_workload_reports_the_reason(status: dict[str, Any], words: str) -> None:
     class Waits(Fake):
         def output(self, script: str, *arguments: str, input: str | None = None, **options: Any) -> str:
             if arguments[0] == "rollout":
@@ -91,7 +91,7 @@ def test_who_waits_for_a_workload_is_told_why(status: dict[str, Any], words: str
     assert str(stopped.value) == words
 
 
-def test_a_node_is_forgotten_once_the_cluster_answers_again() -> None:
+def test_node_removal_is_retried() -> None:
     class Moves(Fake):
         resets = 2
 
@@ -141,7 +141,7 @@ def test_members_of_etcd_are_found_by_name_and_those_that_never_started_by_addre
     assert fake.asked[count:] == [("list",)]
 
 
-def test_one_that_lets_nobody_in_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejected_logins_are_not_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(host: RemoteHost, patience_s: float = 0) -> None:
         raise AccessRefused("cp1: another key")
 
@@ -154,7 +154,7 @@ def test_one_that_lets_nobody_in_is_not_waited_for(monkeypatch: pytest.MonkeyPat
         pass
 
 
-def test_waiting_says_what_for_and_ends() -> None:
+def test_waiting_reports_progress_and_times_out() -> None:
     said: list[str] = []
     words = iter(["one", "one", "two", ""])
     wait_until_done(Task(said.append), lambda: next(words), "it", 10)
@@ -177,7 +177,7 @@ def test_a_pod_with_a_volume_stays_on_its_node() -> None:
     assert first["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
 
 
-def test_what_is_the_clusters_is_no_change_of_a_node() -> None:
+def test_cluster_settings_do_not_change_nodes() -> None:
     old = {"name": "w1", "labels": {}, "configuration": {"v": 1}, "control_planes": [1], "pod_range": "a", "role": "w"}
     same = KubernetesNodeProvider().diff(old, {**old, "configuration": {"v": 2}, "pod_range": "b"})
     assert same.changed == ()

@@ -72,7 +72,7 @@ def test_settings_that_work() -> None:
         ({"bundle": "", "checksums": {"kubeadmin": SUM}}, "onprem.checksums.kubeadmin", "no binary 'kubeadmin'"),
     ],
 )
-def test_what_is_refused(given: dict[str, Any], key: str, problem: str) -> None:
+def test_invalid_settings_are_rejected(given: dict[str, Any], key: str, problem: str) -> None:
     found = mistakes(OnPrem.model_validate({"hosts": ONE, "bundle": "bundle", **given}))
     [mistake] = [m for m in found if m.key == key]
     assert problem in mistake.problem

@@ -37,7 +37,7 @@ def listing(folder: Path) -> dict[str, tuple[str, int]]:
     }
 
 
-def test_a_file_is_written_once(sh: Sh, tmp_path: Path) -> None:
+def test_unchanged_files_are_not_rewritten(sh: Sh, tmp_path: Path) -> None:
     file = tmp_path / "etc/it.conf"
     assert write(sh, file, "one\n")
     before = file.stat().st_mtime_ns
@@ -49,7 +49,7 @@ def test_a_file_is_written_once(sh: Sh, tmp_path: Path) -> None:
     assert file.read_text() == "two\n"
 
 
-def test_what_was_there_comes_back(sh: Sh, tmp_path: Path) -> None:
+def test_originals_are_restored(sh: Sh, tmp_path: Path) -> None:
     etc = tmp_path / "etc"
     (etc / "sub").mkdir(parents=True)
     (etc / "there 100%.conf").write_text("theirs\n")

@@ -75,7 +75,7 @@ def test_a_good_host_has_no_problems() -> None:
         ("apt=\nno_program=runc", "lacks runc; install"),
     ],
 )
-def test_what_is_wrong_is_said(said: str, problem: str) -> None:
+def test_problems_are_reported(said: str, problem: str) -> None:
     [words] = problem_messages(said)
     assert problem in words
 
@@ -93,7 +93,7 @@ def test_packages_come_from_the_bundle_or_from_apt() -> None:
     assert "no dpkg" in problem_messages("no_program=runc\ndpkg=", settings=offline, packages=("runc",))[0]
 
 
-def test_what_a_host_lacks_is_named_by_packages() -> None:
+def test_missing_programs_are_named_by_package() -> None:
     facts = parse("no_program=ctr\nno_program=containerd\nno_program=ip\n")
     assert missing_packages(facts, keepalived=True) == [
         "containerd",
@@ -116,12 +116,12 @@ def test_gpus_need_their_driver_unless_the_operator_brings_it() -> None:
 @pytest.mark.parametrize(
     ("clock", "skew"), [(1000.5, 0), (1012, 10), (990, -9), (1002, 0)], ids=("inside", "ahead", "behind", "edge")
 )
-def test_only_what_no_delay_explains_is_skew(clock: float, skew: float) -> None:
+def test_network_delay_is_not_clock_skew(clock: float, skew: float) -> None:
     facts = parse(f"clock={clock}", before=999, after=1002)
     assert facts.skew_s == pytest.approx(skew)
 
 
-def test_a_clock_that_is_wrong_is_said() -> None:
+def test_clock_skew_is_reported() -> None:
     ahead = HostFacts(parse(GOOD).values, {}, skew_s=61)
     behind = HostFacts(parse(GOOD).values, {}, skew_s=-61)
     [(problem, _)] = host_problems(PLANE, SETTINGS, ahead, "s")

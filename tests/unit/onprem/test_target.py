@@ -96,7 +96,7 @@ def test_the_kubeconfig_is_secret(plan: Callable[..., Planned]) -> None:
     assert isinstance(provisioned.kubeconfig, pulumi.Output)
 
 
-def test_nodes_get_what_their_hosts_say(plan: Callable[..., Planned]) -> None:
+def test_nodes_have_their_hosts_settings(plan: Callable[..., Planned]) -> None:
     made, _ = plan()
     gpu, worker, plane = (made[f"node-{name}"]["inputs"] for name in ("g1", "w1", "cp2"))
     assert gpu["taints"] == [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
@@ -108,7 +108,7 @@ def test_nodes_get_what_their_hosts_say(plan: Callable[..., Planned]) -> None:
     assert [p["name"] for p in worker["control_planes"]] == ["cp1", "cp2", "cp3"]
 
 
-def test_the_virtual_ip_is_of_control_planes_alone(plan: Callable[..., Planned]) -> None:
+def test_only_control_planes_share_the_virtual_ip(plan: Callable[..., Planned]) -> None:
     made, _ = plan()
     assert made["machine-cp1"]["inputs"]["virtual_ip"] == "192.168.7.10"
     assert made["machine-w1"]["inputs"]["virtual_ip"] == ""

@@ -19,14 +19,14 @@ def test_control_planes_go_first_and_the_first_of_them_changes_the_cluster() -> 
     ]
 
 
-def test_one_that_was_cut_goes_on() -> None:
+def test_interrupted_upgrades_continue() -> None:
     """The cluster is at the new version as soon as the first control plane is, whatever its kubelet is."""
     cut = {**OLD, "cp1": "v1.37.2"}
     assert plan(cut, "1.37.2", ["cp1", "cp2"], "v1.37.2") == [UpgradeStep(n, "node") for n in ("cp2", "w1", "w2")]
     assert plan(OLD, "1.37.2", ["cp1", "cp2"], "v1.37.2")[0] == UpgradeStep("cp1", "node")
 
 
-def test_nothing_to_do() -> None:
+def test_no_steps_for_an_upgraded_cluster() -> None:
     assert plan(dict.fromkeys(OLD, "v1.36.4"), "1.36.4", ["cp1", "cp2"], "v1.36.4") == []
 
 
@@ -38,7 +38,7 @@ def test_a_node_that_was_replaced_is_not_waited_for() -> None:
     ("target", "words"),
     [("1.38.0", "upgrade to 1.37 first"), ("1.36.3", "is a downgrade"), ("2", "not a Kubernetes version")],
 )
-def test_what_is_not_supported(target: str, words: str) -> None:
+def test_unsupported_upgrades_are_rejected(target: str, words: str) -> None:
     with pytest.raises(Problem, match=words):
         plan(OLD, target, ["cp1", "cp2"], "v1.36.4")
 

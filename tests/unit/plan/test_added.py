@@ -99,7 +99,7 @@ def test_a_cloud_is_planned_with_the_stack_on_it(plan: Planner) -> None:
 
 
 @pytest.mark.usefixtures("nimbus")
-def test_what_a_cloud_cannot_do_is_said_before_any_resource(plan: Planner) -> None:
+def test_cloud_limits_are_checked_before_any_resource(plan: Planner) -> None:
     with pytest.raises(pulumi.RunError, match=r"headrace:nimbus\.zone: is missing; name one"):
         plan(CLOUDY | {"nimbus": {}}, stack="example")
 

@@ -32,7 +32,7 @@ def of_cloud(planned: Any, cloud: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_what_is_made_in_the_cloud(cloud: str, plan: Planner) -> None:
+def test_planned_cloud_resources(cloud: str, plan: Planner) -> None:
     check(f"{cloud}.yaml", golden(of_cloud(plan(settings(cloud), stack="example"), cloud)))
 
 
@@ -106,14 +106,16 @@ def test_mistakes_come_before_any_resource(cloud: str, plan: Planner) -> None:
     assert "headrace:node_pools[1].gpus" in str(raised.value)
 
 
-def test_an_sdk_that_is_not_there_is_said(plan: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_sdk_is_reported(plan: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.targets.aws.SDK", "no_such_package")
     with pytest.raises(pulumi.RunError, match="the Python package no_such_package is not installed; run `make up`"):
         plan(settings("aws"), stack="example")
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_the_table_and_what_is_left_are_shown(cloud: str, plan: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cost_table_and_remaining_resources_are_shown(
+    cloud: str, plan: Planner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown: list[str] = []
     monkeypatch.setattr(pulumi.log, "info", lambda text, *_, **__: shown.append(text))
     plan(settings(cloud), stack="example", preview=True)
@@ -122,7 +124,7 @@ def test_the_table_and_what_is_left_are_shown(cloud: str, plan: Planner, monkeyp
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_the_folder_of_a_cloud_says_what_its_stacks_need(cloud: str) -> None:
+def test_cloud_packages_declare_their_sdk(cloud: str) -> None:
     """And loads it only when a cluster is planned."""
     code = f"import sys, infra.targets.{cloud} as c; print(c.SDK, callable(c.provision), c.SDK in sys.modules)"
     said = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=CHECKOUT).split()

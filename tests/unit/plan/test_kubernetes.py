@@ -99,7 +99,7 @@ def test_every_stack_file_of_the_repository_is_an_example() -> None:
     assert [e.name for e in EXAMPLES if e.name not in page] == []
 
 
-def test_secrets_stand_in_the_secret_alone(plan: Planner, kubeconfig: Path) -> None:
+def test_secrets_are_only_in_the_secret(plan: Planner, kubeconfig: Path) -> None:
     config = settings(CHECKOUT / "examples" / "Pulumi.existing-add-ons.yaml", kubeconfig)
     config["database"] |= {"password": "planted"}
     config["models"] = [{"name": "r", "engine": "remote", "url": "https://m.example.com/v1", "api_key": "planted"}]
@@ -148,13 +148,13 @@ def test_with_a_store_the_stack_makes_no_secret(plan: Planner, kubeconfig: Path)
     assert "planted" not in str(raised.value)
 
 
-def test_what_comes_before_what(plan: Planner, kubeconfig: Path) -> None:
+def test_resources_are_created_in_order(plan: Planner, kubeconfig: Path) -> None:
     planned = plan(settings(CHECKOUT / "Pulumi.kubeconfig.yaml", kubeconfig), stack="example")
     assert {"namespace", "headrace-secrets", "headrace-db"} <= set(planned["headrace"].dependencies)
     assert {"kuberay", "postgres"} <= set(planned["namespace"].dependencies)
 
 
-def test_an_addon_that_is_there_is_left_alone(plan: Planner, kubeconfig: Path) -> None:
+def test_existing_addons_are_not_installed(plan: Planner, kubeconfig: Path) -> None:
     planned = plan(settings(CHECKOUT / "examples" / "Pulumi.existing-add-ons.yaml", kubeconfig), stack="example")
     assert [r for r in planned.resources.values() if r.token == "headrace:kubernetes:Addon"] == []
     assert "kubernetes:helm.sh/v3:Release" not in {r.token for r in planned.resources.values()}

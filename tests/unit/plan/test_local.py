@@ -116,7 +116,7 @@ def test_mistakes_end_the_program_with_one_block(plan: Planner) -> None:
     assert str(raised.value).splitlines()[0] == "the configuration has 2 mistakes:"
 
 
-def test_what_this_host_lacks_is_said_with_its_key(plan: Planner) -> None:
+def test_problems_of_the_host_are_reported_with_their_setting(plan: Planner) -> None:
     model = {"name": "m", "engine": "llamacpp", "source": "file:///none.gguf"}
     with pytest.raises(pulumi.RunError) as raised:
         plan({"models": [model], "assistants": [], "knowledge": [{"name": "docs", "paths": ["nothing-here"]}]})

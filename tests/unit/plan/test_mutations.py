@@ -222,14 +222,14 @@ def test_the_examples_themselves_are_right(cloud: str) -> None:
     assert mistakes(settings(cloud)) == []
 
 
-def test_what_is_wrong_is_refused() -> None:
+def test_invalid_configurations_are_rejected() -> None:
     tried = [(cloud, *mutation) for cloud in TARGETS for mutation in mutations(cloud)]
     assert len(tried) >= WANTED
     assert [f"{cloud}: {what}" for cloud, what, config in tried if not mistakes(config)] == []
 
 
 @pytest.mark.parametrize("cloud", TARGETS)
-def test_each_refusal_says_where_and_what_to_do(cloud: str) -> None:
+def test_mistakes_name_setting_and_fix(cloud: str) -> None:
     for what, config in mutations(cloud):
         for mistake in mistakes(config):
             assert mistake.setting in config or mistake.setting in settings(cloud), (what, mistake)

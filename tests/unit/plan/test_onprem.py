@@ -22,7 +22,7 @@ def planned(plan: Planner, tmp_path: Any) -> Any:
     return plan(settings(EXAMPLE, tmp_path), stack="example")
 
 
-def test_what_is_made_of_the_machines(planned: Any) -> None:
+def test_planned_on_premises_resources(planned: Any) -> None:
     """But for the files that the provider writes, which have tests of their own."""
     made = [r for r in planned.resources.values() if "headrace:onprem:Cluster" in r.urn]
     check("onprem.yaml", golden(made, left_out={"manifests", "revision"}))
@@ -61,7 +61,7 @@ def test_volumes_are_of_the_clusters_own_class(planned: Any) -> None:
     assert values["persistence"]["data"]["storageClass"] == values["head"]["gcs"]["rocksdb"]["storageClass"]
 
 
-def test_hosts_are_asked_once_the_configuration_is_right(plan: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hosts_are_contacted_with_a_valid_configuration_only(plan: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
     from infra.mistakes import Mistake
     from infra.onprem import preflight
 

@@ -21,7 +21,7 @@ def test_manifests_without_fault_pass(tmp_path: Path, capsys: pytest.CaptureFixt
     assert f"{len(whole())} objects: 0 violations" in capsys.readouterr().err
 
 
-def test_a_fault_is_told_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_violations_are_reported_with_a_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "m.yaml"
     file.write_text(yaml.safe_dump_all(changed("deployment", "spec/template/spec/hostNetwork", True)))
     assert main([str(file)]) == 1
@@ -38,7 +38,7 @@ def test_an_advisory_rule_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(("text", "problem"), [("a: [", "is not valid YAML"), ("a: b", "not a Kubernetes object")])
-def test_what_is_no_manifest_is_told(
+def test_invalid_manifests_are_reported(
     text: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "m.yaml"
@@ -47,6 +47,6 @@ def test_what_is_no_manifest_is_told(
     assert problem in capsys.readouterr().err
 
 
-def test_what_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_files_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == main([str(tmp_path / "none.yaml")]) == 1
     assert "no YAML files" in capsys.readouterr().err

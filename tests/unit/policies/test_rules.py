@@ -28,7 +28,7 @@ PASSING = [c for c in CASES if not c.finding]
 FAILING = [c for c in CASES if c.finding]
 
 
-def test_there_are_enough_rules() -> None:
+def test_the_pack_has_enough_rules() -> None:
     assert len(RULES) >= 20
 
 
@@ -37,12 +37,12 @@ def test_the_stack_without_fault_breaks_no_rule() -> None:
 
 
 @pytest.mark.parametrize("case", PASSING, ids=str)
-def test_it_lets_pass(case: Case) -> None:
+def test_rules_accept_valid_objects(case: Case) -> None:
     assert [str(v) for v in violations(RULES[case.rule], case.resources)] == []
 
 
 @pytest.mark.parametrize("case", FAILING, ids=str)
-def test_it_finds(case: Case) -> None:
+def test_rules_find_violations(case: Case) -> None:
     found = evaluate(case.resources)
     assert case.finding in " ".join(str(v) for v in found if v.rule.name == case.rule)
     assert {v.rule.name for v in found} == {case.rule, *case.also}, [str(v) for v in found]
@@ -59,7 +59,7 @@ def test_every_rule_has_both_cases_a_remediation_and_documentation(name: str) ->
     assert f"### {name}\n" in (CHECKOUT / "docs" / "reference" / "policies.md").read_text(encoding="utf-8")
 
 
-def test_the_rule_about_limits_reads_what_the_application_is_told() -> None:
+def test_the_limits_rule_reads_the_serve_document() -> None:
     config = ServingConfig.model_fields
     assert {path[0] for path in REQUIRED_SETTINGS} <= config.keys()
     assert {path[1] for path in REQUIRED_SETTINGS if path[0] == "limits"} <= Limits.model_fields.keys()
@@ -98,7 +98,7 @@ def with_one(index: int, props: Any, **more: Any) -> list[PlannedResource]:
 
 
 @pytest.mark.parametrize("index", range(len(whole())), ids=lambda i: whole()[i]["kind"])
-def test_what_is_not_known_yet_breaks_no_rule(index: int) -> None:
+def test_unknown_values_violate_no_rule(index: int) -> None:
     serve_document = whole()[index]
     for path in places(serve_document):
         found = evaluate(with_one(index, replaced(serve_document, path, UNKNOWN)))
@@ -106,7 +106,7 @@ def test_what_is_not_known_yet_breaks_no_rule(index: int) -> None:
 
 
 @pytest.mark.parametrize("case", FAILING, ids=str)
-def test_what_is_known_is_still_judged_beside_what_is_not(case: Case) -> None:
+def test_known_values_are_checked_beside_unknown_ones(case: Case) -> None:
     """One unknown label of every object changes no finding."""
     resources = [
         PlannedResource(r.token, r.name, {**r.props, "unrelated": UNKNOWN}, r.urn, r.provider, r.marks_secrets)

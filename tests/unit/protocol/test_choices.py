@@ -12,7 +12,7 @@ ALWAYS = {"logprobs": None, "message": {"refusal": None, "annotations": []}}
 
 
 @given(message=some, beside=st.dictionaries(st.sampled_from(["index", "finish_reason", "logprobs", "x"]), st.text()))
-def test_what_the_engine_said_stays_and_what_it_did_not_say_is_there(message, beside):
+def test_engine_choices_are_completed_not_changed(message, beside):
     choice = complete_choice({**beside, "message": message})
     assert choice == {"logprobs": None, **beside, "message": {"refusal": None, "annotations": [], **message}}
     assert choice["message"].keys() >= ALWAYS["message"].keys()

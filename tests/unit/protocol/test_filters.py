@@ -98,7 +98,7 @@ def listed(values: int) -> dict[str, Any]:
         (nested(50_000), "filters", "levels deep"),
     ],
 )
-def test_what_is_no_filter_is_refused_by_the_name_of_its_field(filters: Any, param: str, words: str) -> None:
+def test_invalid_filters_are_rejected_by_field(filters: Any, param: str, words: str) -> None:
     with pytest.raises(ApiError, match=words) as refused:
         asked(filters)
     assert refused.value.param == param

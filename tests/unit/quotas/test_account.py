@@ -49,7 +49,7 @@ async def test_one_of_them_can_have_less(database: Database):
     assert [len(rules.quotas_for(caller, "m")) for caller in callers if caller is not None] == [0, 1]
 
 
-async def test_who_signs_in_again_has_no_new_budget(database: Database):
+async def test_signing_in_again_gives_no_new_budget(database: Database):
     sessions = Sessions(database, lifetime_s=3600, idle_s=600)
     person = Principal("default", "admin", "person_1")
     rules = Rules(Quotas(key=(LIMIT,)))

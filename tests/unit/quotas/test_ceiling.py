@@ -19,7 +19,7 @@ def limits(*given):
     return {(each.subject, each.set_by): each.limit for each in Rules(DEFAULTS, given).quotas_for(ME, "m")}
 
 
-def test_a_tenants_own_limit_takes_no_place_of_the_configurations():
+def test_tenant_limits_do_not_replace_configured_ones():
     assert limits(quota("acme", "tenant", "acme", MORE, "tenant")) == {
         ("tenant", "configuration"): 10,
         ("tenant", "tenant"): 1_000_000,
@@ -40,7 +40,7 @@ def test_of_a_user_either_does(set_by):
     assert ("user", "configuration") not in limits(quota("acme", "user", "ada", MORE, set_by))
 
 
-def test_what_was_used_of_the_configurations_is_used_of_the_platforms():
+def test_usage_carries_over_to_platform_limits():
     [before] = [each for each in Rules(DEFAULTS).quotas_for(ME, "m") if each.subject == "tenant"]
     assert before.id == quota("acme", "tenant", "acme", MORE).id
 
@@ -53,7 +53,7 @@ def test_above_a_tenants_is_the_platforms_or_the_configurations(given):
     assert ceiling.limit == (1 if given else 10)
 
 
-def test_above_a_users_is_only_what_the_platform_set_of_it():
+def test_user_limits_are_capped_by_the_platforms_only():
     own = quota("acme", "user", "ada", MORE, "tenant")
     assert Rules(DEFAULTS, [own]).ceiling(own) is None
     assert Rules(DEFAULTS, [own, quota("acme", "user", "ada", LESS)]).ceiling(own) is not None

@@ -108,7 +108,7 @@ def test_without_the_store_no_more_than_the_limit_is_lent(limit, needs):
     assert share.post(all=True) is None
 
 
-def test_what_was_used_above_its_reservation_is_owed():
+def test_usage_above_the_reservation_is_owed():
     share = Share(budget(), 0, 1e9)
     share.receive(10, share.reserve(10), Standing(10, 0))
     share.settle(10, 25)
@@ -119,7 +119,7 @@ def test_what_was_used_above_its_reservation_is_owed():
     assert (posting.used, posting.back) == (25, -15)
 
 
-def test_what_is_needed_soon_is_kept_and_the_rest_goes_back():
+def test_unneeded_shares_are_returned():
     share = Share(budget(), 0, 1e9)
     share.receive(100, share.reserve(20), Standing(100, 0))
     share.settle(20, 5)
@@ -135,7 +135,7 @@ def test_what_is_needed_soon_is_kept_and_the_rest_goes_back():
     assert share.is_idle(1e9)
 
 
-def test_little_is_kept_by_nobody():
+def test_small_shares_are_returned():
     share = Share(budget(100), 0, 1e9)
     share.receive(100, share.reserve(20), Standing(100, 0))
     share.settle(20, 5)

@@ -38,7 +38,7 @@ def test_windows_are_the_calendars(window, at, start, end):
     assert bounds(window, seconds(at)) == (seconds(start), seconds(end))
 
 
-def test_what_goes_on_at_once_has_no_end():
+def test_concurrent_windows_have_no_end():
     assert bounds("concurrent", 5) == (0, math.inf)
     assert day(86_399.9) == "1970-01-01"
     assert day(86_400) == "1970-01-02"

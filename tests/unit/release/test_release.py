@@ -77,7 +77,7 @@ def test_a_version_that_the_changelog_does_not_release_is_refused(checkout, vers
         versions.check(checkout, f"v{version}")
 
 
-def test_the_notes_are_the_section_alone(checkout):
+def test_notes_contain_only_the_versions_section(checkout):
     assert versions.section(checkout, "0.2.0") == ("2026-01-31", "### Added\n\n- Two.")
     assert versions.section(checkout, "0.1.0") == ("Unreleased", "- One.")
 
@@ -88,7 +88,7 @@ def test_this_checkout_has_notes_of_its_version(capsys):
     assert capsys.readouterr().out.startswith("### ")
 
 
-def test_what_is_wrong_is_one_line(capsys):
+def test_errors_are_one_line(capsys):
     assert release.main(["check", "v99.0.0"]) == 1
     out, err = capsys.readouterr()
     assert out == ""

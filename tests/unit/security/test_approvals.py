@@ -34,7 +34,7 @@ def test_any_replica_reads_it():
     assert said(Approvals(SECRET, lambda: 1599.9), id, other_key) == ("post", DIGEST, expires_at)
 
 
-def test_it_is_told_from_all_others_in_every_spelling():
+def test_approvals_distinguish_all_arguments():
     approvals = Approvals(SECRET)
     (id, _), (other, _) = (approvals.offer(ALICE, "docs", "posts", DIGEST) for _ in range(2))
     known = approvals.read(id, ALICE, "docs")
@@ -45,7 +45,7 @@ def test_it_is_told_from_all_others_in_every_spelling():
         assert approvals.read(spelled, ALICE, "docs") == known
 
 
-def test_it_expires():
+def test_approvals_expire():
     id, _ = Approvals(SECRET, lambda: 1000).offer(ALICE, "docs", "post", DIGEST)
     assert code(Approvals(SECRET, lambda: 1600), id) == "expired_approval"
 
@@ -54,13 +54,13 @@ def test_it_expires():
     ("caller", "assistant"),
     [(replace(ALICE, tenant="evil"), "docs"), (replace(ALICE, user="bob"), "docs"), (ALICE, "other"), (ALICE, "")],
 )
-def test_it_is_for_one_caller_and_assistant(caller, assistant):
+def test_approvals_are_bound_to_caller_and_assistant(caller, assistant):
     approvals = Approvals(SECRET)
     id, _ = approvals.offer(ALICE, "docs", "post", DIGEST)
     assert code(approvals, id, caller, assistant) == ("foreign_approval" if caller == ALICE else "invalid_approval")
 
 
-def test_another_secret_or_the_secret_itself_signs_nothing():
+def test_approvals_require_the_derived_key():
     id, _ = Approvals("t" * 40).offer(ALICE, "docs", "post", DIGEST)
     assert code(Approvals(SECRET), id) == "invalid_approval"
     assert "s" * 40 not in repr(Approvals(SECRET))
@@ -69,7 +69,7 @@ def test_another_secret_or_the_secret_itself_signs_nothing():
 @pytest.mark.parametrize(
     "id", ["", "apr_", "apr_AAAA", "x", "apr_" + "A" * 100, "apr_é", "apr_" + "A" * MAX_ID, "apr_!", "\ud800"]
 )
-def test_what_is_none(id):
+def test_invalid_approvals_are_rejected(id):
     assert code(Approvals(SECRET), id) == "invalid_approval"
 
 
@@ -85,7 +85,7 @@ def test_a_changed_character_is_noticed(data):
 
 
 @given(*[st.text(max_size=20)] * 4)
-def test_whatever_the_names_are(tenant, user, assistant, tool):
+def test_any_names_can_be_approved(tenant, user, assistant, tool):
     caller = Principal(tenant=tenant, user=user, key_id="k")
     approvals = Approvals(SECRET)
     id, _ = approvals.offer(caller, assistant, tool, DIGEST)
@@ -93,7 +93,7 @@ def test_whatever_the_names_are(tenant, user, assistant, tool):
     assert id.isascii()
 
 
-def test_what_was_offered_under_the_previous_secret_is_good() -> None:
+def test_approvals_survive_a_secret_rotation() -> None:
     id, _ = Approvals("o" * 40).offer(ALICE, "docs", "post", DIGEST)
     assert said(Approvals(SECRET, previous="o" * 40), id)[:2] == ("post", DIGEST)
     new, _ = Approvals(SECRET, previous="o" * 40).offer(ALICE, "docs", "post", DIGEST)

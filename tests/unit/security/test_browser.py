@@ -65,7 +65,7 @@ def test_another_origin_uses_sessions_when_it_may(cors: dict[str, Any], code: st
 
 
 @pytest.mark.parametrize("url", ["", HOME])
-async def test_without_an_address_nobody_signs_in(url: str, tmp_path: Path) -> None:
+async def test_sign_in_requires_a_public_url(url: str, tmp_path: Path) -> None:
     asked = browser(tmp_path, url=url)
     assert bool(asked.providers) is bool(url)
     if not url:

@@ -25,7 +25,7 @@ def test_any_gateway_knows_it_again() -> None:
     assert flow.verifier not in base64.urlsafe_b64decode(cookie + "==").decode(errors="replace")
 
 
-def test_what_is_not_known_again() -> None:
+def test_invalid_states_are_rejected() -> None:
     flows = Flows(SECRET, lambda: 1000)
     flow, cookie = flows.begin("main", "/")
     other, others = flows.begin("main", "/")
@@ -46,7 +46,7 @@ def test_what_is_not_known_again() -> None:
     assert SECRET not in repr(flows)
 
 
-def test_one_that_began_under_the_previous_secret_goes_on() -> None:
+def test_sign_ins_survive_a_secret_rotation() -> None:
     flow, cookie = Flows("o" * 40, lambda: 1000).begin("main", "/")
     assert Flows(SECRET, lambda: 1000, previous="o" * 40).read(cookie, flow.state) == flow
     with pytest.raises(FlowError):
@@ -54,7 +54,7 @@ def test_one_that_began_under_the_previous_secret_goes_on() -> None:
 
 
 @given(st.data())
-def test_no_changed_cookie_is_known(data: st.DataObject) -> None:
+def test_modified_cookies_are_rejected(data: st.DataObject) -> None:
     flows = Flows(SECRET, lambda: 1000)
     flow, cookie = flows.begin("main", "/")
     raw = bytearray(base64.urlsafe_b64decode(cookie + "=" * (-len(cookie) % 4)))
@@ -65,7 +65,7 @@ def test_no_changed_cookie_is_known(data: st.DataObject) -> None:
 
 
 @given(st.text(max_size=80), st.text(max_size=20))
-def test_no_invented_cookie_is_known(cookie: str, state: str) -> None:
+def test_forged_cookies_are_rejected(cookie: str, state: str) -> None:
     with pytest.raises(FlowError):
         Flows(SECRET).read(cookie, state)
 

@@ -94,7 +94,7 @@ async def test_issue_and_verify(keys: Counted) -> None:
         "Bearer " + "x" * 1_000_000,
     ],
 )
-async def test_what_is_no_key(keys: Counted, header: str | None) -> None:
+async def test_invalid_keys_are_rejected(keys: Counted, header: str | None) -> None:
     authenticator = Authenticator(keys, SECRET)
     _, key = await authenticator.issue(ADMIN)
     sent = header.format(key=key, other=new_key()) if header else header
@@ -217,7 +217,7 @@ def test_a_key_is_good_for_no_more_than_its_user(role: Role, named: list[str]) -
     assert allowed(good, role) == good
 
 
-async def test_what_a_key_is_good_for_follows_its_user(keys: Counted, database: Database, clock: list[float]) -> None:
+async def test_key_rights_follow_the_user(keys: Counted, database: Database, clock: list[float]) -> None:
     authenticator, users = Authenticator(keys, SECRET, ttl_s=10), Users(database)
     _, key = await authenticator.issue(ADMIN, user="robot", scopes=SCOPES)
 
@@ -295,7 +295,7 @@ async def test_wrong_keys_of_an_address_cost_a_bounded_number_of_look_ups(keys: 
     assert answers[-1] == 1
 
 
-async def test_who_shares_an_address_with_a_guesser_is_served(keys: Counted, clock: list[float]) -> None:
+async def test_valid_keys_work_beside_a_guesser(keys: Counted, clock: list[float]) -> None:
     """Where their key was good here before: by day, that is everybody."""
     authenticator = Authenticator(keys, SECRET)
     _, key = await authenticator.issue(ADMIN)
@@ -315,7 +315,7 @@ async def test_who_shares_an_address_with_a_guesser_is_served(keys: Counted, clo
     assert await authenticator.verify(other, "192.0.2.1")  # and is known from now on
 
 
-async def test_one_wrong_key_that_comes_again_and_again_locks_nobody_out(keys: Counted, clock: list[float]) -> None:
+async def test_repeating_one_wrong_key_locks_nobody_out(keys: Counted, clock: list[float]) -> None:
     """A program with an old key goes on with it; whoever guesses does not."""
     authenticator = Authenticator(keys, SECRET)
     old = new_key()

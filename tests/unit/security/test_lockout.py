@@ -42,7 +42,7 @@ async def test_each_further_wrong_key_costs_twice_the_time(clock: list[float]) -
     assert await wait(lockout, "192.0.2.2") == 0
 
 
-async def test_an_address_that_tried_nothing_for_long_starts_anew(clock: list[float]) -> None:
+async def test_idle_addresses_are_reset(clock: list[float]) -> None:
     lockout = Lockout()
     await wrong(lockout, "192.0.2.1", FREE)
     clock[0] += FORGOTTEN_S + 1
@@ -50,7 +50,7 @@ async def test_an_address_that_tried_nothing_for_long_starts_anew(clock: list[fl
     assert await wait(lockout, "192.0.2.1") == 0
 
 
-async def test_a_good_key_does_not_make_up_for_wrong_ones(clock: list[float]) -> None:
+async def test_valid_keys_do_not_reset_failures(clock: list[float]) -> None:
     """Who has one could try others between."""
     lockout = Lockout()
     for _ in range(FREE - 1):
@@ -60,7 +60,7 @@ async def test_a_good_key_does_not_make_up_for_wrong_ones(clock: list[float]) ->
     assert await wait(lockout, "192.0.2.1") > 0
 
 
-async def test_many_at_once_are_looked_up_only_as_far_as_one_after_the_other(clock: list[float]) -> None:
+async def test_concurrent_guesses_are_limited_like_sequential_ones(clock: list[float]) -> None:
     lockout = Lockout()
     looked_up = 0
 
@@ -101,5 +101,5 @@ async def test_memory_is_bounded(clock: list[float]) -> None:
         (":", "unknown"),
     ],
 )
-def test_an_address_is_whoever_has_it(address: str, name: str) -> None:
+def test_addresses_are_grouped_by_network(address: str, name: str) -> None:
     assert network(address) == name

@@ -19,7 +19,7 @@ EVE = Principal("evil", "ann", "key_3")
     ("shared_by", "with_colleague", "with_itself"),
     [("tenant", True, True), ("user", False, True), ("off", False, False)],
 )
-def test_a_cache_is_shared_as_far_as_is_said(shared_by: PromptCache, with_colleague: bool, with_itself: bool) -> None:
+def test_cache_sharing_follows_the_setting(shared_by: PromptCache, with_colleague: bool, with_itself: bool) -> None:
     owners = CacheOwners(shared_by, SECRET)
     ann = owners.owner(ANN)
     assert (owners.owner(BEN).name == ann.name) is with_colleague
@@ -27,11 +27,11 @@ def test_a_cache_is_shared_as_far_as_is_said(shared_by: PromptCache, with_collea
     assert owners.owner(EVE).name != ann.name
 
 
-def test_counts_are_told_where_nobody_shares_the_cache() -> None:
+def test_counts_are_reported_for_unshared_caches() -> None:
     assert [CacheOwners(by, SECRET).counted for by in ("tenant", "user", "off")] == [False, True, True]
 
 
-def test_names_are_the_keys_and_cannot_be_made_without_it() -> None:
+def test_cache_salts_require_the_key() -> None:
     owner = CacheOwners("tenant", SECRET).owner(ANN)
     assert CacheOwners("tenant", SECRET).owner(ANN) == owner
     assert CacheOwners("tenant", "t" * 40).owner(ANN).name != owner.name

@@ -135,7 +135,7 @@ def test_events_of_another_chain_and_with_more_fields_are_found():
     assert verifier.end()
 
 
-def test_a_beginning_may_be_missing_only_where_an_event_says_so():
+def test_chains_may_start_late_only_after_a_prune_event():
     blank = {**dict.fromkeys(FIELDS), "at": 1, "detail": {}}
     whole = linked([blank] * 4)
     pruned = blank | {"action": PRUNED, "detail": {"through": 2, "hash": whole[1]["hash"]}}

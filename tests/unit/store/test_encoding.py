@@ -17,7 +17,7 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(T
 
 
 @given(VALUES)
-def test_values_come_back(value: object) -> None:
+def test_values_round_trip(value: object) -> None:
     stored = encoding.dumps(value)
     stored.encode()  # a driver can send it
     assert json.loads(stored) == value
@@ -41,17 +41,17 @@ def _has_large_integers(value: object) -> bool:
     return isinstance(value, int) and not -(2**63) <= value < 2**64
 
 
-def test_what_only_python_calls_json_is_read() -> None:
+def test_non_standard_json_is_read() -> None:
     assert math.isnan(encoding.loads("NaN"))
     assert encoding.loads('"\\ud800"') == "\ud800"
 
 
 @pytest.mark.parametrize("text", ["", "{", "'a'", b"\xff"])
-def test_what_is_no_json_is_said(text: str | bytes) -> None:
+def test_invalid_json_is_an_error(text: str | bytes) -> None:
     with pytest.raises(ValueError):
         encoding.loads(text)
 
 
-def test_what_json_cannot_hold_is_refused() -> None:
+def test_unserialisable_values_are_rejected() -> None:
     with pytest.raises(TypeError):
         encoding.dumps({"a": {1, 2}})

@@ -26,7 +26,7 @@ def test_pages_are_the_whole_list(count, limit, order):
     ("param", "bad"),
     [("limit", {"limit": 0}), ("limit", {"limit": 11}), ("order", {"order": "up"}), ("after", {"after": "none"})],
 )
-def test_bad_pages_are_said(param, bad):
+def test_invalid_pages_are_rejected(param, bad):
     with pytest.raises(InvalidValue) as e:
         part([{"id": "a"}], **{"after": None, "limit": 1, "max_limit": 10, "order": "asc"} | bad)
     assert e.value.param == param

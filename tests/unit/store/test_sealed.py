@@ -45,7 +45,7 @@ contents = st.binary(max_size=5 * CHUNK) | st.integers(0, 5).map(lambda n: b"a" 
 
 
 @given(st.lists(contents, max_size=4))
-def test_what_is_sealed_comes_back(parts: list[bytes]):
+def test_sealed_data_round_trips(parts: list[bytes]):
     content = seal(*parts)
     assert is_sealed(io.BytesIO(content))
     assert opened(content).read() == b"".join(parts)
@@ -104,7 +104,7 @@ def test_a_file_of_a_key_is_its_owners(tmp_path: Path):
 
 
 @pytest.mark.parametrize("text", ["", "short", "ü" * 43, WRITTEN[:-8], WRITTEN * 2, "\n"])
-def test_what_is_no_key_is_refused_without_repeating_it(text: str):
+def test_invalid_keys_are_rejected_without_quoting_them(text: str):
     with pytest.raises(Unreadable) as e:
         read_key(text)
     assert "short" not in str(e.value)

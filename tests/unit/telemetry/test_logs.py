@@ -74,7 +74,7 @@ def test_a_line_has_the_keys_of_ray_serves(serve):
     assert len(ours["asctime"]) == len(theirs["asctime"])
 
 
-def test_what_failed_is_told_and_each_line_is_written_once(serve):
+def test_failures_are_reported_and_lines_written_once(serve):
     for _ in range(2):
         path = logs.keep("headrace.log", FIELDS)
     try:
@@ -86,7 +86,7 @@ def test_what_failed_is_told_and_each_line_is_written_once(serve):
     assert line["exc_text"].endswith("ValueError: why\nin two lines")
 
 
-def test_what_orjson_refuses_is_written_too(serve):
+def test_values_orjson_rejects_are_written_too(serve):
     path = logs.keep("headrace.log", FIELDS)
     logging.getLogger("headrace.api").warning("half of a pair: %s", "\ud83d")
     logging.getLogger("headrace.api").warning("far", extra={"fields": {"tokens": 2**64}})
@@ -117,7 +117,7 @@ def test_a_file_that_could_not_be_opened_is_opened_later(serve, monkeypatch, cap
     assert [line["message"] for line in lines(path)] == ["again"]
 
 
-def test_a_file_that_could_not_be_closed_is_opened_anew(serve, monkeypatch, capsys):
+def test_unclosable_files_are_reopened(serve, monkeypatch, capsys):
     path = logs.keep("headrace.log", FIELDS)
     [handler] = [each for each in logging.getLogger("headrace").handlers if isinstance(each, logs.LogFile)]
     log = logging.getLogger("headrace.api")
@@ -156,13 +156,13 @@ def raises(error):
     return raising
 
 
-def test_without_ray_serve_nothing_is_changed():
+def test_without_ray_serve_logging_is_unchanged():
     before = list(logging.getLogger("headrace").handlers)
     assert logs.keep("headrace.log", FIELDS) is None
     assert logging.getLogger("headrace").handlers == before
 
 
-def test_what_others_warn_of_has_the_same_shape(serve, capsys):
+def test_third_party_warnings_have_the_same_format(serve, capsys):
     """Once, and Ray's own too, which brings a handler."""
     logging.getLogger(logs.RAY).addHandler(logging.StreamHandler())
     for _ in range(2):

@@ -27,7 +27,7 @@ async def stand_still(seconds: float) -> None:
         await watching
 
 
-def test_a_loop_that_stands_still_is_seen_once_by_how_late_it_was() -> None:
+def test_a_blocked_loop_is_observed_once_with_its_delay() -> None:
     late, looks = seen("sum"), seen("count")
     asyncio.run(stand_still(loop_lag.INTERVAL_S + 0.2))
     assert seen("sum") - late >= 0.2

@@ -18,7 +18,7 @@ LAZY = (metrics.in_flight, metrics.disk_free_bytes, metrics.disk_size_bytes, met
 KINDS = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
 
 
-def test_every_metric_is_made_as_it_is_listed():
+def test_metrics_match_the_catalogue():
     found = [value for value in vars(metrics).values() if isinstance(value, Counter | Gauge | Histogram)]
     made = {each.describe()[0].name: each for each in (*found, *(make() for make in LAZY))}
     assert len(made) == len(CATALOGUE)
@@ -28,7 +28,7 @@ def test_every_metric_is_made_as_it_is_listed():
         assert one._labelnames == metric.labels
 
 
-def test_a_unit_is_what_the_name_says():
+def test_units_match_metric_names():
     units = {m.name: m.unit for m in CATALOGUE}
     assert units["headrace_tenant_cost_total"] == units["headrace_engine_price"] == "currency"
     assert units["headrace_engine_busy_seconds_total"] == "seconds"
@@ -36,7 +36,7 @@ def test_a_unit_is_what_the_name_says():
     assert units["headrace_disk_free_bytes"] == "bytes"
 
 
-def test_overhead_is_what_a_request_did_not_wait_for():
+def test_overhead_excludes_waiting():
     assert set(STAGES) - ELSEWHERE == {"identify", "admit", "prompt", "store", "respond"}
     timeline = Timeline()
     for stage in STAGES:
@@ -63,7 +63,7 @@ for line in sys.stdin:
 
 
 @pytest.mark.parametrize(("program", "there"), [("pass", False), ("metrics.introduce_routes(['/v1/models'])", True)])
-def test_a_gateway_alone_says_from_its_start_that_there_is_one(tmp_path, program, there):
+def test_gateways_report_their_existence_from_the_start(tmp_path, program, there):
     env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     lines = f"from serving.telemetry import metrics; {program}; print(*metrics.in_flight.cache_info())"
     done = subprocess.run([sys.executable, "-c", lines], env=env, capture_output=True, text=True, check=True)

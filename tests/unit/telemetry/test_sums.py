@@ -55,7 +55,7 @@ def expected(folder):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_they_are_what_the_library_says_while_files_come_grow_and_go(tmp_path, seed):
+def test_sums_match_the_library_while_files_change(tmp_path, seed):
     chance, sums = random.Random(seed), Sums()
     keys = [("a", one, two) for one in ODD for two in ODD] + [("b", one) for one in ODD] + [("c",)]
     for _ in range(12):
@@ -73,7 +73,7 @@ def test_they_are_what_the_library_says_while_files_come_grow_and_go(tmp_path, s
         assert said == pytest.approx(expected(tmp_path))
 
 
-def test_a_file_in_the_place_of_another_is_read_anew(tmp_path):
+def test_replaced_files_are_read_again(tmp_path):
     sums, path = Sums(), tmp_path / "counter_1.db"
     write(path, {("a", "x"): 1})
     assert 'a_total{label_0="x"} 1.0' in sums.render([path])
@@ -87,7 +87,7 @@ def test_a_file_in_the_place_of_another_is_read_anew(tmp_path):
     assert 'a_total{label_0="x"} 5.0' in sums.render([path])
 
 
-def test_a_file_without_a_value_says_nothing(tmp_path):
+def test_files_without_values_are_ignored(tmp_path):
     (tmp_path / "counter_1.db").touch()
     MmapedDict(str(tmp_path / "counter_2.db")).close()
     sums, files = Sums(), sorted(tmp_path.iterdir())

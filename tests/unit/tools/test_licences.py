@@ -20,7 +20,7 @@ from tools import licences
         ("License: unknown\nClassifier: License :: OSI Approved :: MIT License", ["MIT License"]),
     ],
 )
-def test_what_a_package_says(metadata, found):
+def test_declared_licences_are_read(metadata, found):
     assert list(licences.declared_licences(Parser().parsestr(metadata))) == found
 
 

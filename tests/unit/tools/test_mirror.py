@@ -13,7 +13,7 @@ def listed(name):
     return list(items(load(settings(example), frozenset(), "/secrets").config))
 
 
-def test_a_stack_takes_its_image_and_what_its_add_ons_pull():
+def test_the_list_contains_all_pulled_images():
     found = listed("kubeconfig")
     assert ("image", "registry.example.com/headrace/serving@sha256:" + "0" * 64, "") in found
     assert ("image", KUBERAY.images["operator"], "") in found
@@ -30,7 +30,7 @@ def test_a_mirrors_names_stand_beside_the_origin():
     )
 
 
-def test_what_the_cluster_has_is_not_listed():
+def test_existing_components_are_not_listed():
     assert not any("kuberay" in origin for _, origin, _ in listed("existing-add-ons"))
 
 

@@ -89,7 +89,7 @@ def results(root: Path, **options: Any) -> dict[str, str]:
     return {verdict.mutation.id: verdict.result for verdict in run(root, read_list(root / LIST), **options)}
 
 
-def test_what_becomes_of_each(project: Callable[..., Path]) -> None:
+def test_verdicts_of_mutants(project: Callable[..., Path]) -> None:
     root = project([CAUGHT, SURVIVES, GONE, FAILS, SKIPPED, IMPORTS])
     found = results(root, jobs=2)
     assert found.pop("limit") == "killed"
@@ -107,7 +107,7 @@ def test_without_the_base_check_a_test_that_never_passes_kills(project: Callable
     assert results(project([FAILS, SKIPPED]), base_check=False) == {"fails": "killed", "skipped": "survived"}
 
 
-def test_the_table_and_what_to_do(project: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_explains_what_to_do(project: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     root = project([CAUGHT, SURVIVES, GONE])
     assert main([], root) == 1
     said = capsys.readouterr()
@@ -166,7 +166,7 @@ def test_a_test_is_found_wherever_it_is(project: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     "text", ["a: b", "- id: a", "- [", yaml.safe_dump([CAUGHT, CAUGHT]), yaml.safe_dump([CAUGHT | {"note": "x"}])]
 )
-def test_what_is_no_list(tmp_path: Path, text: str) -> None:
+def test_invalid_lists_are_rejected(tmp_path: Path, text: str) -> None:
     (tmp_path / "list.yaml").write_text(text)
     with pytest.raises(ToolError):
         read_list(tmp_path / "list.yaml")

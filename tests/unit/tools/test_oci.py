@@ -62,7 +62,7 @@ def test_the_same_content_is_the_same_image(root: Path, tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["1.tar", "2.tar", "3.tar", "root"]
 
 
-def test_an_archive_says_what_its_image_is(root: Path, tmp_path: Path) -> None:
+def test_archives_describe_their_image(root: Path, tmp_path: Path) -> None:
     archive = tmp_path / "app.tar"
     config = ImageConfig(entrypoint=["/bin/run"], env={"A": "b=c"}, user="10001:10001")
     digest = write_archive(archive, NAME, [root, Layer(root / "secret", "/etc/s")], config, {"note": "n"})
@@ -111,7 +111,7 @@ def test_a_name_without_a_tag_is_refused(name: str, root: Path, tmp_path: Path) 
     assert not (tmp_path / "app.tar").exists()
 
 
-def test_what_is_no_archive_is_refused(root: Path, tmp_path: Path) -> None:
+def test_invalid_archives_are_rejected(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="is not an OCI archive"):
         index_entries(root / "secret")
     with pytest.raises(ArchiveError, match="is not an OCI archive"):

@@ -49,7 +49,7 @@ def test_encrypted_settings_stay_so(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "Total:" in plan.plan("mine")
 
 
-def test_words_that_yaml_once_took_for_booleans_are_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_yaml_1_1_booleans_are_strings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example = (CHECKOUT / "Pulumi.aws.yaml").read_text()
     added = "config:\n  headrace:guardrails: [{check: secrets, on: [output]}]\n  headrace:addons: {kserve: off}\n"
     monkeypatch.setattr(plan, "CHECKOUT", tmp_path)
@@ -58,7 +58,7 @@ def test_words_that_yaml_once_took_for_booleans_are_words(tmp_path: Path, monkey
     assert "Total:" in plan.plan("mine")
 
 
-def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert plan.main(["--stack", "no-such"]) == 1
     assert "Pulumi.no-such.yaml does not exist" in capsys.readouterr().err
     assert plan.main(["--stack", "aws"]) == 0

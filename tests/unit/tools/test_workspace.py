@@ -29,7 +29,7 @@ def test_the_provider_of_the_sdks_version_is_obtained(stack: str, name: str, ask
     assert asked == [("plugin", "install", "resource", name, metadata.version(f"pulumi-{name}"))]
 
 
-def test_one_that_is_there_is_used(asked: Asked, tmp_path: Path) -> None:
+def test_an_existing_workspace_is_used(asked: Asked, tmp_path: Path) -> None:
     (tmp_path / f"pulumi-home/plugins/resource-aws-v{metadata.version('pulumi-aws')}").mkdir(parents=True)
     Workspace("aws", {"PATH": str(tmp_path)})._install_cloud_provider()
     on_path = tmp_path / "pulumi-resource-gcp"
@@ -38,7 +38,7 @@ def test_one_that_is_there_is_used(asked: Asked, tmp_path: Path) -> None:
     assert asked == []
 
 
-def test_what_to_do_without_internet_is_said(asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_installation_is_explained(asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> str:
         raise ToolError("warning: retrying\nerror: no such host")
 

@@ -29,7 +29,7 @@ from tests.wait import eventually
         ({"model": "echo", "messages": HI, "conversation": "conv_gone"}, 404),
     ],
 )
-def test_an_error_gives_the_key_back(world, body, status):
+def test_an_error_releases_the_idempotency_key(world, body, status):
     key = world.key()
     for _ in range(2):
         assert world.post(CHAT, body, key).status_code == status
@@ -39,7 +39,7 @@ def test_an_error_gives_the_key_back(world, body, status):
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("path", [CHAT, RESPONSES])
-def test_the_answer_that_is_not_to_be_stored_is_not_kept_for_its_key(world, path, stream):
+def test_answers_with_store_false_are_not_kept_for_replay(world, path, stream):
     body, key = GENERATIONS[path] | {"store": False, "stream": stream}, world.key()
     before = world.kept()
     assert world.post(path, body, key).status_code == 200
@@ -48,7 +48,7 @@ def test_the_answer_that_is_not_to_be_stored_is_not_kept_for_its_key(world, path
     assert world.kept() == before
 
 
-def test_an_error_in_one_transaction_gives_the_key_back(world):
+def test_a_failed_transaction_releases_the_key(world):
     rating = {"target": {"type": "session", "id": "conv_gone"}, "thumb": "up"}
     key, keys = world.key(), world.count(tables.idempotency_keys)
     refused(world.post("/v1/feedback", rating, key), 404, "not_found")
@@ -56,7 +56,7 @@ def test_an_error_in_one_transaction_gives_the_key_back(world):
     assert world.post("/v1/conversations", {}, key).status_code == 200
 
 
-def test_a_stream_that_broke_off_gives_the_key_back(world):
+def test_a_broken_stream_releases_the_key(world):
     body, key = {"model": "cut", "messages": HI, "stream": True}, world.key()
     prompts = len(world.engine.prompts)
     for _ in range(2):
@@ -64,7 +64,7 @@ def test_a_stream_that_broke_off_gives_the_key_back(world):
     assert len(world.engine.prompts) == prompts + 2
 
 
-def test_a_hang_up_gives_the_key_back(world):
+def test_a_disconnect_releases_the_key(world):
     world.engine.release.clear()
     body, key = {"model": "slow", "messages": HI}, world.key()
     with pytest.raises(httpx.ReadTimeout):
@@ -75,7 +75,7 @@ def test_a_hang_up_gives_the_key_back(world):
     eventually(lambda: world.post(CHAT, body, key).status_code == 200, "the key is free")
 
 
-def test_a_gateway_that_died_holds_its_key_for_a_while_only(world, monkeypatch):
+def test_a_dead_gateways_key_expires(world, monkeypatch):
     caller = world.do(world.up.services.authenticate(world.http.headers["authorization"]))
     key, keys = world.key(), world.up.services.idempotency_keys
     body = GENERATIONS[CHAT]
@@ -89,7 +89,7 @@ def test_a_gateway_that_died_holds_its_key_for_a_while_only(world, monkeypatch):
     same(world.post(CHAT, body, over), world.post(CHAT, body, over))
 
 
-def test_a_key_is_held_as_long_as_the_answer_takes(world, monkeypatch):
+def test_a_key_is_held_while_the_answer_is_generated(world, monkeypatch):
     monkeypatch.setattr("serving.inference.idempotency_hold.LEASE_S", 0.03)
     world.engine.release.clear()
     body, key = {"model": "slow", "messages": HI}, world.key()
@@ -111,7 +111,7 @@ def test_a_key_is_held_as_long_as_the_answer_takes(world, monkeypatch):
 
 
 @both
-def test_what_is_answered_and_what_is_kept_do_not_differ(world, stream):
+def test_replayed_and_original_answers_are_identical(world, stream):
     """One whose key was taken over stores nothing: the other's answer is the only one."""
     world.engine.release.clear()
     prompts, conversation = len(world.engine.prompts), world.conversation()
@@ -137,7 +137,7 @@ def test_what_is_answered_and_what_is_kept_do_not_differ(world, stream):
     same(world.post(CHAT, body, key), world.post(CHAT, body, key))
 
 
-def test_an_answer_that_cannot_be_kept_is_not_given(world, monkeypatch):
+def test_an_answer_that_cannot_be_stored_is_not_returned(world, monkeypatch):
     async def fails(*args, **more):
         raise StoreUnavailable("the disk is full")
 
@@ -166,7 +166,7 @@ def chat_in(conversation, text):
 
 
 @pytest.mark.parametrize("what", ["conversation", "its item", "completion", "response", "feedback", "memory", "edit"])
-def test_what_is_deleted_is_not_kept_for_repetition(world, what):
+def test_deleted_answers_are_not_replayed(world, what):
     url, key = world.up.url, world.key()
     text = f"swordfish {key}"
     path, method = "", "DELETE"

@@ -76,7 +76,7 @@ def test_assistants(world, model, said, stream):
 
 
 @both
-def test_a_conversation_has_the_turn_once(world, stream):
+def test_a_repeated_request_adds_its_turn_once(world, stream):
     body = {"model": "echo", "messages": HI, "conversation": world.conversation(), "stream": stream}
     first = world.post(CHAT, body, key := world.key())
     same(first, world.post(CHAT, body, key))
@@ -99,7 +99,7 @@ def test_one_that_is_still_answered_is_a_409_and_then_the_answer(world):
 
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/conversations"], ids=["held", "in one transaction"])
-def test_of_fifty_at_once_one_is_carried_out(world, path):
+def test_one_of_fifty_concurrent_repetitions_is_executed(world, path):
     path, body = world.made(path)
     prompts = len(world.engine.prompts)
     headers = {**world.http.headers, "Idempotency-Key": world.key()}
@@ -120,7 +120,7 @@ def test_of_fifty_at_once_one_is_carried_out(world, path):
         assert len(good) == 50
 
 
-def test_many_files_would_hold_up_everybody(world):
+def test_uploads_reject_idempotency_keys(world):
     body = {"name": "many", "file_ids": [f"file-{n}" for n in range(51)]}
     for key in (world.key(), None):
         error = refused(world.post("/v1/vector_stores", body, key), 400, "invalid_value").json()["error"]
@@ -200,7 +200,7 @@ def test_a_body_with_a_key_has_the_same_bounds(world):
 
 
 @pytest.mark.parametrize("path", KEYED)
-def test_without_a_key_the_store_is_asked_nothing_more(world, path):
+def test_requests_without_a_key_cause_no_extra_queries(world, path):
     path, body = world.made(path)
     asked = []
 
@@ -230,7 +230,7 @@ def test_without_a_key_the_store_is_asked_nothing_more(world, path):
     assert [statement for statement in asked if "idempotency" in statement]
 
 
-def test_openais_sdk_repeats_with_a_key_of_its_own(world):
+def test_openais_sdk_retries_with_the_same_key(world):
     """Its retries carry one key, if it is told the header: one that is early waits for the first."""
     world.engine.release.clear()
     prompts = len(world.engine.prompts)
@@ -260,7 +260,7 @@ def test_openais_sdk_with_its_own_header(world):
             sdk.chat.completions.create(model="status-500", messages=HI)
 
 
-def test_the_document_says_it(world):
+def test_the_openapi_document_describes_idempotency_keys(world):
     document = world.http.get(f"{world.up.url}/openapi.json").json()
     for path, operation in document["paths"].items():
         post = operation.get("post", {"parameters": [], "responses": {}})

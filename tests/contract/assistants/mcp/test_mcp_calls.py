@@ -14,7 +14,7 @@ from serving.assistants.tools.mcp import McpServer
 from tests.contract.assistants.mcp.toolbox import Clock, box, settings
 
 
-async def test_its_tools_are_there(servers, process, caplog):
+async def test_the_servers_tools_are_offered(servers, process, caplog):
     caplog.set_level(logging.INFO, "headrace.tools")
     given = settings(process.url, read_only=("add",), approval="tainted")
     tools = {tool.name: tool for tool in await servers.tools(given)}
@@ -62,7 +62,7 @@ async def test_tools_are_called(servers, process, name, arguments, said):
     assert await (await box(servers, settings(process.url))).call(f"t_{name}", arguments) == said
 
 
-async def test_what_fails_is_said_and_the_next_call_works(servers, process):
+async def test_a_failed_call_is_reported_and_the_next_one_works(servers, process):
     tools = await box(servers, settings(process.url))
     assert (await tools.call("t_raise", "")).startswith("Error: t failed: ")
     assert await tools.call("t_add", '{"a": 1}') == "1"
@@ -97,7 +97,7 @@ async def test_more_calls_than_a_server_may_have_are_refused(servers, process, m
     assert await tools.call("t_add", '{"a": 1}') == "1"
 
 
-async def test_a_tool_that_hangs_holds_nobody_up(servers, modern, legacy):
+async def test_a_hanging_tool_does_not_block_others(servers, modern, legacy):
     async def hangs(process):
         given = settings(process.url, timeout_s=55)
         tools, others = await box(servers, given), await box(servers, settings(process.url))
@@ -116,7 +116,7 @@ async def test_a_tool_that_hangs_holds_nobody_up(servers, modern, legacy):
     await asyncio.gather(hangs(modern), hangs(legacy))
 
 
-async def test_who_is_cancelled_leaves_the_others_alone(servers, process):
+async def test_cancelling_one_call_does_not_affect_others(servers, process):
     tools = await box(servers, settings(process.url))
     hanging = asyncio.create_task(tools.call("t_hang", ""))
     other = asyncio.create_task(tools.call("t_add", '{"a": 1}'))
@@ -132,7 +132,7 @@ async def test_who_is_cancelled_leaves_the_others_alone(servers, process):
     assert await tools.call("t_add", '{"a": 2}') == "2"
 
 
-async def test_who_hangs_up_does_not_stop_the_opening_for_others(servers, process):
+async def test_a_disconnect_does_not_abort_the_shared_session_start(servers, process):
     given = settings(process.url)
     hasty, patient = asyncio.create_task(servers.tools(given)), asyncio.create_task(servers.tools(given))
     await asyncio.sleep(0)
@@ -161,7 +161,7 @@ async def test_a_server_that_starts_again_between_calls_is_not_noticed(servers, 
     assert await tools.call("t_add", '{"a": 2}') == "2"
 
 
-async def test_its_tools_are_asked_for_again_after_a_while(modern):
+async def test_the_tool_list_is_refreshed(modern):
     clock = Clock()
     server = McpServer(settings(modern.url), clock)
     first = await server.tools()
@@ -174,7 +174,7 @@ async def test_its_tools_are_asked_for_again_after_a_while(modern):
     await server.close(at_once=True)
 
 
-async def test_only_tools_that_are_allowed_are_there(servers, modern, caplog):
+async def test_only_allowed_tools_are_offered(servers, modern, caplog):
     tools = await box(servers, settings(modern.url, tools=("add", "nothing")))
     assert list(tools.tools) == ["t_add"]
     assert "MCP server t: it has no tool 'nothing'" in caplog.messages
@@ -194,7 +194,7 @@ async def test_a_server_that_is_not_named_any_more_is_left(servers, modern):
             await asyncio.sleep(0.01)
 
 
-async def test_nothing_is_opened_that_nobody_needs():
+async def test_sessions_are_opened_on_demand():
     server = McpServer(settings("http://127.0.0.1:1/mcp"))
     await server.close(at_once=True)
     assert server._session is None
@@ -225,7 +225,7 @@ async def test_a_turn_calls_tools_of_a_server_that_is_not_named_any_more(servers
     assert await tools.call("t_add", '{"a": 3}') == "Error: t is not used any more."
 
 
-async def test_a_call_under_way_at_a_server_that_is_not_named_any_more_ends_with_the_rest(servers, modern):
+async def test_removing_a_server_ends_its_running_calls(servers, modern):
     tools = await box(servers, settings(modern.url))
     servers.configure([])
     hanging = asyncio.create_task(tools.call("t_hang", ""))
@@ -243,7 +243,7 @@ async def test_a_turn_that_began_with_another_catalogue_leaves_no_session(server
     await left(server)
 
 
-async def test_who_goes_before_a_session_is_there_leaves_none_behind(servers, modern):
+async def test_a_disconnect_during_session_start_leaks_no_session(servers, modern):
     tools = await box(servers, settings(modern.url))
     (server,) = servers._servers.values()
     servers.configure([])
@@ -275,7 +275,7 @@ async def test_authorities_are_not_read_again_for_each_session(servers, modern, 
     assert len(await servers.tools(settings(modern.url))) > 10
 
 
-async def test_a_session_that_breaks_is_not_asked(servers, process):
+async def test_broken_sessions_are_not_reused(servers, process):
     tools = await box(servers, settings(process.url))
     (server,) = servers._servers.values()
     server._session._task.cancel()

@@ -39,7 +39,7 @@ async def test_a_flood_is_cut_off(servers, process):
     assert await tools.call("t_add", '{"a": 1}') == "1"
 
 
-async def test_a_server_that_is_gone_comes_back(process_of_its_own, caplog):
+async def test_a_restarted_server_is_reconnected(process_of_its_own, caplog):
     clock = Clock()
     server = McpServer(settings(process_of_its_own.url), clock)
     process_of_its_own.stop()
@@ -211,7 +211,7 @@ async def silent(request):
     [html, no_rpc, other_type, not_json, deep, broken, cut, endless, endless_events, bomb, silent],
     ids=lambda handler: handler.__name__,
 )
-async def test_what_is_no_mcp_server_breaks_nothing(servers, modern, handler):
+async def test_a_non_mcp_server_breaks_nothing(servers, modern, handler):
     async with pretender(handler) as url:
         (apology,), tools = await asyncio.gather(
             servers.tools(settings(url, timeout_s=2)), servers.tools(settings(modern.url))
@@ -260,7 +260,7 @@ def listed(name, **schema):
     return {"name": name, "inputSchema": {"type": "object", **schema}}
 
 
-async def test_a_tool_that_nobody_can_be_told_of_is_left_out_alone(servers):
+async def test_only_the_invalid_tool_is_left_out(servers):
     tools = [
         listed("huge", minProperties=10**400),
         listed("large", properties={"a": {"enum": [2**64]}}),
@@ -271,7 +271,7 @@ async def test_a_tool_that_nobody_can_be_told_of_is_left_out_alone(servers):
         assert [tool.name for tool in await servers.tools(settings(url))] == ["t_huge", "t_good"]
 
 
-async def test_what_cannot_be_read_breaks_no_turn(servers, modern, monkeypatch, caplog):
+async def test_unreadable_results_break_no_turn(servers, modern, monkeypatch, caplog):
     clock = Clock()
     server = McpServer(settings(modern.url), clock)
 
@@ -340,7 +340,7 @@ async def test_credentials_that_a_server_repeats_are_masked(servers, monkeypatch
     assert "0123456789" not in caplog.text
 
 
-async def test_a_call_may_take_as_long_as_it_is_given(servers, monkeypatch):
+async def test_calls_may_last_until_their_timeout(servers, monkeypatch):
     monkeypatch.setattr(mcp_session, "_QUIET_S", 0.05)
 
     async def call(request):

@@ -131,7 +131,7 @@ def test_the_budget_is_used(llama, stores):  # noqa: F811
         assert (found.counts, len(found.turns)) == (counts, shown)
 
 
-async def test_a_real_model_is_held_to_a_list_of_facts_and_writes_a_summary(llama):  # noqa: F811
+async def test_a_real_model_lists_facts_and_writes_a_summary(llama):  # noqa: F811
     client = EngineClient()
     model = HelperModel(client, llama, TokenCounter(client, llama), CONTEXT, "a", "acme")
     lines = ["User: I live in Bern and my dog is called Rex.", "Assistant: Bern is nice."]

@@ -93,7 +93,7 @@ def world(served):
     return served
 
 
-def test_what_was_said_in_one_conversation_is_known_in_the_next(world):
+def test_facts_carry_over_to_the_next_conversation(world):
     _, report = world.ask("I live in Bern.")
     assert report == {"turns": 0, "left_out": 0, "facts": 0}
     [fact] = world.facts()
@@ -165,7 +165,7 @@ def test_another_users_memories_are_a_404(world):
 
 
 @pytest.mark.parametrize("answer", ["Sure!", '{"a": 1}', "[", '[""]', "[5]"])
-def test_what_is_no_list_of_facts_is_dropped(world, answer):
+def test_answers_without_a_list_of_facts_are_dropped(world, answer):
     world.ask(f"!{answer}")
     assert world.facts() == []
     job = world.up.loop.do(world.up.services.jobs.list(caller_of(world), kind="remember", limit=1)).items[0]
@@ -177,7 +177,7 @@ def caller_of(world):
     return world.up.loop.do(world.up.services.authenticate(world.http.headers["authorization"]))
 
 
-def test_facts_are_told_within_their_budget_the_users_own_first(world):
+def test_facts_are_shown_within_the_budget_user_edited_first(world):
     for n in range(5):
         world.ask(f"I like the number {n} {'very much ' * 5}")
     world.say("I am the first to be told.")

@@ -99,7 +99,7 @@ def world(tmp_path_factory):
     loop.stop()
 
 
-def test_a_past_turn_is_found_by_what_it_is_about(world):
+def test_a_past_turn_is_found_by_similarity(world):
     conversation = world.new()
     for text in SAID:
         world.ask(conversation, text)
@@ -141,7 +141,7 @@ def test_a_chain_of_responses_recalls_conversations_where_the_scope_is_the_user(
     assert not world.up.loop.do(world.up.services.jobs.unfinished())
 
 
-def test_what_is_recalled_has_a_budget_and_stands_in_order(world):
+def test_recalled_turns_are_bounded_and_ordered(world):
     conversation = world.new()
     for text in SAID * 2:
         world.ask(conversation, text, "narrow")
@@ -160,7 +160,7 @@ def test_what_is_recalled_has_a_budget_and_stands_in_order(world):
     assert report["recalled"] == 0
 
 
-def test_what_was_not_embedded_is_made_up_for(world):
+def test_missed_embeddings_are_created_later(world):
     conversation = world.new()
     world.retrieval.down = True
     world.ask(conversation, SAID[0])
@@ -173,7 +173,7 @@ def test_what_was_not_embedded_is_made_up_for(world):
     assert "Rex" in prompt[1]["content"]
 
 
-def test_what_was_deleted_is_not_recalled(world):
+def test_deleted_turns_are_not_recalled(world):
     conversation = world.new()
     for text in SAID[:3]:
         world.ask(conversation, text)

@@ -132,7 +132,7 @@ def test_responses_in_a_conversation_are_summarised_with_its_other_turns(world, 
     world.settle()
 
 
-def test_a_chain_of_responses_has_no_summary_and_is_shown_as_it_was_said(world):
+def test_response_chains_are_shown_without_a_summary(world):
     seen, previous, report = len(world.engine.summarised), None, None
     for n in range(9):
         text = f"turn{n} {'word ' * 60}"
@@ -164,7 +164,7 @@ def captured(world, conversation=None):
 LONG = "word " * (OVERHEAD // 8)
 
 
-def test_a_summary_stands_for_all_but_the_newest_turn(world, conversation):
+def test_a_summary_replaces_all_but_the_newest_turn(world, conversation):
     for n in range(4):
         prompt, report = world.ask(conversation, f"turn{n}", "tells")
         world.settle()
@@ -177,7 +177,7 @@ def test_a_summary_stands_for_all_but_the_newest_turn(world, conversation):
     assert {tokens for tokens, _ in world.engine.summarised} == {64}
 
 
-def test_turns_in_the_window_stay_as_they_were_said(world, conversation):
+def test_turns_in_the_window_are_shown_verbatim(world, conversation):
     for n in range(8):
         prompt, report = world.ask(conversation, f"turn{n} {LONG[:100]}", "window")
         world.settle()
@@ -190,7 +190,7 @@ def test_turns_in_the_window_stay_as_they_were_said(world, conversation):
     assert str(prompt[2]["content"]).split()[0] == f"turn{report['summarized']}"
 
 
-def test_a_summary_that_is_behind_leaves_turns_as_they_were_said(world, conversation):
+def test_unsummarised_turns_are_shown_verbatim(world, conversation):
     world.engine.hold.clear()
     for n in range(3):
         prompt, report = world.ask(conversation, f"turn{n}", "tells")
@@ -262,7 +262,7 @@ def test_a_model_that_does_not_keep_to_its_bound_exceeds_no_window(world, conver
     assert report == {"turns": 1, "left_out": 0, "summarized": 3}
 
 
-def test_a_deleted_item_is_no_longer_told_of(world, conversation):
+def test_deleting_an_item_removes_it_from_the_summary(world, conversation):
     for n in range(3):
         world.ask(conversation, f"turn{n}", "tells")
         world.settle()
@@ -276,7 +276,7 @@ def test_a_deleted_item_is_no_longer_told_of(world, conversation):
     world.settle()
 
 
-def test_a_conversation_that_is_deleted_ends_its_jobs(world, conversation):
+def test_deleting_a_conversation_cancels_its_jobs(world, conversation):
     world.engine.hold.clear()
     for n in range(3):
         world.ask(conversation, f"turn{n}", "tells")

@@ -108,7 +108,7 @@ def test_a_response_that_ran_out_of_tokens_is_incomplete(world, stream):
     assert world.sdk.responses.retrieve(response.id) == response
 
 
-def test_an_incomplete_stream_says_so(world):
+def test_an_incomplete_stream_has_the_status_incomplete(world):
     assert world.events("hi", "long")[-1].type == "response.incomplete"
 
 
@@ -198,7 +198,7 @@ def test_the_event_of_a_citation(world):
 
 
 @both
-def test_an_assistant_says_when_its_documents_do_not_help(world, stream):
+def test_an_assistant_refuses_when_its_documents_do_not_answer(world, stream):
     asked = len(world.engine.asked)
     response = world.ask("What is fire?", "reads-echo", stream)
     assert (response.output_text, response.status) == ("I do not know.", "completed")
@@ -315,7 +315,7 @@ def test_wrong_requests(world, change, status, param):
         {"temperature": None, "text": {"verbosity": "medium"}, "service_tier": "auto", "top_logprobs": 0},
     ],
 )
-def test_what_has_no_effect_is_taken(world, change):
+def test_fields_without_effect_are_accepted(world, change):
     response = world.http.post("/v1/responses", json={"model": "echo", "input": "hi"} | change)
     assert response.status_code == 200
     assert response.json()["store"]

@@ -56,7 +56,7 @@ def test_calls_are_answered(world, stream, model):
     ("model", "turns"), [("forgets", 0), ("two", 2), ("echo", 4)], ids=["none", "buffer", "token_window"]
 )
 @both
-def test_memory_is_what_the_assistant_says(world, model, turns, stream):
+def test_memory_follows_the_assistants_setting(world, model, turns, stream):
     previous = None
     for n in range(4):
         previous = world.ask(str(n), previous_response_id=previous).id
@@ -99,7 +99,7 @@ def test_a_deleted_response_is_out_of_its_chain(world, stream):
 
 
 @pytest.mark.parametrize("deleted", [0, 1], ids=["the call", "its result"])
-def test_a_call_and_its_result_go_together(world, deleted):
+def test_calls_and_results_are_shown_together(world, deleted):
     """Engines refuse a call without its result, and a result without its call."""
     first = world.ask("look", "calls", tools=[TOOL])
     outputs = [{"type": "function_call_output", "call_id": c.call_id, "output": "a boat"} for c in first.output]
@@ -123,14 +123,14 @@ def test_a_result_after_words_is_shown_with_its_call_for_ever(world):
     assert answered == [c["id"] for c in shown[call]["tool_calls"]] == [c.call_id for c in first.output]
 
 
-def test_a_call_that_nobody_answers_is_not_shown_again(world):
+def test_unanswered_calls_are_omitted(world):
     first = world.ask("look", "calls", tools=[TOOL])
     world.ask("never mind", previous_response_id=first.id)
     assert world.shown() == [("user", "look"), ("user", "never mind")]
 
 
 @both
-def test_a_conversation_goes_on(world, stream):
+def test_a_response_continues_a_conversation(world, stream):
     id = world.sdk.conversations.create(items=[{"role": "user", "content": "zero"}]).id
     first = world.ask("one", stream=stream, conversation=id)
     assert first.conversation.id == id
@@ -170,7 +170,7 @@ def test_a_call_of_a_conversation_is_answered(world):
 
 
 @both
-def test_store_false_keeps_no_response(world, stream):
+def test_store_false_stores_no_response(world, stream):
     first = world.ask("one").id
     response = world.ask("two", stream=stream, store=False, previous_response_id=first)
     assert [c for r, c in world.shown() if r == "user"] == ["one", "two"]
@@ -181,7 +181,7 @@ def test_store_false_keeps_no_response(world, stream):
         world.ask("three", previous_response_id=response.id)
 
 
-def test_a_response_is_kept_before_the_caller_learns_of_the_end(world, monkeypatch):
+def test_a_response_is_stored_before_the_final_event(world, monkeypatch):
     store, record = world.up.services.captures, world.up.services.captures.record
     begun, go, seen = threading.Event(), threading.Event(), []
 
@@ -209,7 +209,7 @@ def test_a_response_is_kept_before_the_caller_learns_of_the_end(world, monkeypat
 
 @pytest.mark.parametrize("field", ["previous_response_id", "conversation"])
 @both
-def test_what_it_goes_on_with_is_deleted_meanwhile(world, field, stream):
+def test_deleting_the_previous_response_meanwhile_is_an_error(world, field, stream):
     made = world.sdk.conversations.create() if field == "conversation" else world.ask("first")
     world.engine.release.clear()
     seen = len(world.engine.asked)
@@ -226,7 +226,7 @@ def test_what_it_goes_on_with_is_deleted_meanwhile(world, field, stream):
 
 
 @both
-def test_references_stand_for_the_items_of_kept_responses(world, stream):
+def test_item_references_resolve_to_stored_items(world, stream):
     """As Vercel's client goes on: the user's messages themselves, and the answers by their ids."""
     first = world.ask("one", stream=stream)
     refer = [{"type": "item_reference", "id": item.id} for item in first.output]
@@ -247,7 +247,7 @@ def test_references_stand_for_the_items_of_kept_responses(world, stream):
     assert world.http.post("/v1/responses", json=asked).status_code == 404
 
 
-def test_a_hang_up_keeps_nothing(world):
+def test_a_disconnect_stores_nothing(world):
     world.engine.release.clear()
     conversation = world.sdk.conversations.create().id
     body = {"model": "slow", "input": "hi", "conversation": conversation}
@@ -259,7 +259,7 @@ def test_a_hang_up_keeps_nothing(world):
 
 
 @both
-def test_clients_at_once_lose_nothing(world, stream):
+def test_concurrent_clients_lose_nothing(world, stream):
     """In a conversation they are kept one after the other; after a response they are branches."""
     conversation, root = world.sdk.conversations.create().id, world.ask("root").id
     with ThreadPoolExecutor(8) as pool:
@@ -293,7 +293,7 @@ def test_a_call_that_was_answered_waits_no_more(world):
         world.ask(outputs, "calls", previous_response_id=second.id)
 
 
-def test_routes_of_a_kept_response(world):
+def test_routes_of_a_stored_response(world):
     id = world.ask("hi").id
     with pytest.raises(openai.BadRequestError, match="Cannot cancel a synchronous response"):
         world.sdk.responses.cancel(id)
@@ -325,7 +325,7 @@ def test_another_tenants_response_is_a_404(world):
 
 
 @both
-def test_what_a_tool_returned_is_no_question_for_the_documents(world, stream):
+def test_tool_results_are_not_searched_for(world, stream):
     first = world.ask("Look at the sea.", "reads-calls", stream, tools=[TOOL])
     outputs = [{"type": "function_call_output", "call_id": c.call_id, "output": "a boat"} for c in first.output]
     second = world.ask(outputs, "reads-calls", stream, previous_response_id=first.id)

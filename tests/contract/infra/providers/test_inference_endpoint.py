@@ -115,12 +115,12 @@ def test_from_outside_it_has_another(cluster: Cluster) -> None:
     assert InferenceEndpointProvider().create(wanted(cluster, address="external"), Log())[1]["url"] == URL
 
 
-def test_where_no_inner_address_is_said_the_url_counts(cluster: Cluster) -> None:
+def test_the_url_is_used_without_a_cluster_address(cluster: Cluster) -> None:
     cluster.statuses = [{**READY, "address": None, "url": f"{URL}/"}]
     assert InferenceEndpointProvider().create(wanted(cluster), Log())[1]["url"] == URL
 
 
-def test_it_is_waited_for_and_said_what_for(cluster: Cluster) -> None:
+def test_waiting_reports_the_unmet_conditions(cluster: Cluster) -> None:
     waiting = {
         "conditions": [
             {"type": "Ready", "status": "False"},
@@ -160,7 +160,7 @@ def test_one_that_kserve_gave_up_is_not_waited_for(cluster: Cluster) -> None:
         InferenceEndpointProvider().create(wanted(cluster), Log())
 
 
-def test_one_that_never_gets_ready_ends_with_what_it_waits_for(cluster: Cluster) -> None:
+def test_a_timeout_reports_the_unmet_conditions(cluster: Cluster) -> None:
     cluster.statuses = [{"conditions": [{"type": "PredictorReady", "status": "Unknown"}]}]
     with pytest.raises(
         Problem, match="not ready after 0 s: PredictorReady is Unknown\nfor details, run kubectl describe infer"
@@ -168,7 +168,7 @@ def test_one_that_never_gets_ready_ends_with_what_it_waits_for(cluster: Cluster)
         InferenceEndpointProvider().create(wanted(cluster, timeout_s=0), Log())
 
 
-def test_an_operator_who_interrupts_is_heard(cluster: Cluster) -> None:
+def test_waiting_can_be_interrupted(cluster: Cluster) -> None:
     cluster.statuses = [{}]
     cancelled = threading.Event()
     cancelled.set()
@@ -176,7 +176,7 @@ def test_an_operator_who_interrupts_is_heard(cluster: Cluster) -> None:
         InferenceEndpointProvider().create(wanted(cluster), Task(lambda _: None, cancelled))
 
 
-def test_a_service_that_is_not_there_is_named(cluster: Cluster) -> None:
+def test_a_missing_service_is_named(cluster: Cluster) -> None:
     with pytest.raises(Problem, match="there is no InferenceService models/nobody"):
         InferenceEndpointProvider().create(wanted(cluster, name="nobody"), Log())
 
@@ -195,7 +195,7 @@ def test_refresh_sees_another_address_and_a_service_that_is_gone(cluster: Cluste
     assert InferenceEndpointProvider().read("models/llama", old).id is None
 
 
-def test_refresh_without_a_cluster_keeps_what_is_known(cluster: Cluster) -> None:
+def test_refresh_without_a_cluster_keeps_the_state(cluster: Cluster) -> None:
     old = wanted(cluster, url="http://before")
     cluster.close()
     assert InferenceEndpointProvider().read("models/llama", old).outputs["url"] == "http://before"

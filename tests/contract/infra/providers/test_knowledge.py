@@ -167,7 +167,7 @@ def test_documents_are_ingested_and_an_edit_reingests_one(api: tuple[Api, str], 
     assert KnowledgeProvider().read(id, outputs).outputs["documents"] == news["documents"]
 
 
-def test_up_notes_the_check_of_what_it_left_alone(api: tuple[Api, str], root: Path, said: Any) -> None:
+def test_an_unchanged_collection_records_its_check(api: tuple[Api, str], root: Path, said: Any) -> None:
     server, url = api
     id, _ = KnowledgeProvider().create(inputs(root, url), said.task)
     metadata = server.stores[id]["metadata"]
@@ -234,7 +234,7 @@ def test_a_collection_of_that_name_is_adopted_only_when_it_is_ours(api: tuple[Ap
     assert "POST /v1/files" not in server.calls
 
 
-def test_refresh_notices_what_is_gone(api: tuple[Api, str], root: Path, said: Any) -> None:
+def test_refresh_notices_deleted_files(api: tuple[Api, str], root: Path, said: Any) -> None:
     server, url = api
     id, outputs = KnowledgeProvider().create(inputs(root, url), said.task)
     server.attached.popitem()
@@ -245,7 +245,7 @@ def test_refresh_notices_what_is_gone(api: tuple[Api, str], root: Path, said: An
     assert KnowledgeProvider().read(id, outputs).id is None
 
 
-def test_delete_leaves_nothing_and_works_when_nothing_answers(api: tuple[Api, str], root: Path, said: Any) -> None:
+def test_delete_removes_everything_even_if_the_api_is_down(api: tuple[Api, str], root: Path, said: Any) -> None:
     server, url = api
     id, outputs = KnowledgeProvider().create(inputs(root, url), said.task)
     KnowledgeProvider().delete(id, outputs, said.task)
@@ -254,7 +254,7 @@ def test_delete_leaves_nothing_and_works_when_nothing_answers(api: tuple[Api, st
     assert "was not deleted from the data folder" in said[-1]
 
 
-def test_what_users_attached_stays(api: tuple[Api, str], root: Path, said: Any) -> None:
+def test_files_attached_by_users_stay(api: tuple[Api, str], root: Path, said: Any) -> None:
     server, url = api
     id, outputs = KnowledgeProvider().create(inputs(root, url), said.task)
     server.files["theirs"] = b"by hand"

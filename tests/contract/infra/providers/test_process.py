@@ -36,12 +36,12 @@ def test_create_read_update_delete(web: Web, said: Any) -> None:
     ProcessProvider().delete(id, updated, said.task)
 
 
-def test_create_adopts_what_already_runs(web: Web, said: Any) -> None:
+def test_create_adopts_a_running_process(web: Web, said: Any) -> None:
     first = ProcessProvider().create(web, said.task)
     assert ProcessProvider().create(web, said.task) == first
 
 
-def test_a_dead_process_is_noticed_and_made_again(web: Web, said: Any) -> None:
+def test_a_dead_process_is_restarted(web: Web, said: Any) -> None:
     id, outputs = ProcessProvider().create(web, said.task)
     os.kill(int(outputs["session"].split(":")[0]), signal.SIGKILL)
     while Session(Path(web["record"])).alive:
@@ -55,7 +55,7 @@ def test_an_unchanged_process_has_no_difference(web: Web, said: Any) -> None:
     assert ProcessProvider().diff(outputs, web).changed == ()
 
 
-def test_a_process_that_ends_at_once_shows_the_end_of_its_log(web: Web, said: Any) -> None:
+def test_a_failed_start_shows_the_end_of_the_log(web: Web, said: Any) -> None:
     web["argv"] = [sys.executable, "-c", "print('no licence'); raise SystemExit(1)"]
     with pytest.raises(Problem, match=r"web ended while it started; its log .*says:\n    no licence"):
         ProcessProvider().create(web, said.task)

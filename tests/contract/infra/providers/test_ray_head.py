@@ -64,7 +64,7 @@ def starts(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("when", [{"ends": 2}, {"dies": 2}], ids=["before its dashboard answers", "after that"])
-def test_it_is_started_again(tmp_path: Path, when: dict[str, int]) -> None:
+def test_a_failed_start_of_ray_is_retried(tmp_path: Path, when: dict[str, int]) -> None:
     given = inputs(tmp_path, **when)
     said: list[str] = []
     head = RayHead()
@@ -87,7 +87,7 @@ def test_and_not_for_ever(tmp_path: Path, when: dict[str, int]) -> None:
     assert not Session(Path(given["record"])).alive
 
 
-def test_what_the_api_of_serve_said_last_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timeout_reports_serves_last_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_head, "READY_S", 3)
     given = inputs(tmp_path, status=500)
     with pytest.raises(Problem, match="is not ready after 3 s; its last answer: 500 what Serve says"):

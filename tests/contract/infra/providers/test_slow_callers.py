@@ -157,7 +157,7 @@ def unread(port: int) -> bool:
         return Replica.broken.wait(60)
 
 
-def test_nobody_holds_a_connection_by_being_slow_but_a_model_may_be(port: int) -> None:
+def test_slow_callers_are_disconnected_but_slow_models_are_not(port: int) -> None:
     """All at once: sixty that send headers slowly, one that sends nothing, half a body or reads nothing; and models
     whose first word, or next, takes longer than any of these may."""
     body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf"
@@ -182,7 +182,7 @@ def test_the_replica_learns_where_a_request_came_from(port: int) -> None:
     assert get(port, "/", **{"X-Forwarded-For": "203.0.113.7"}) == (200, b"203.0.113.7,127.0.0.1")
 
 
-def test_a_replica_that_is_busy_is_not_taken_for_one_that_is_gone(port: int) -> None:
+def test_busy_replicas_are_not_considered_dead(port: int) -> None:
     """Two checks in a row that take longer than the time between checks; HAProxy has nobody else to ask here."""
     Replica.busy.set()
     try:

@@ -40,7 +40,7 @@ def test_models_of_every_engine_need_cpus_and_an_update_those_of_its_surge() -> 
     assert needed(replicas=3, max_surge_percent=50) == pytest.approx(gateway + 24 + 16)
 
 
-def test_what_this_host_lacks_is_said_all_at_once(tmp_path: Path, free: Ports, taken: int) -> None:
+def test_all_problems_of_the_host_are_reported_together(tmp_path: Path, free: Ports, taken: int) -> None:
     models = (
         LlamaCppModel(name="a", source=f"file://{tmp_path}/none.gguf", memory_bytes=10**15),
         LlamaCppModel(name="b", source="package://no_such_package/x.gguf"),
@@ -66,6 +66,6 @@ def test_a_host_that_has_everything_is_no_mistake(tmp_path: Path, free: Ports, m
     assert preflight.mistakes(StackConfig(models=(model,), ports=free), Layout(tmp_path), ["sh"]) == []
 
 
-def test_another_model_does_not_change_what_ray_is_told() -> None:
+def test_the_number_of_models_does_not_change_rays_cpus() -> None:
     model = LlamaCppModel(name="a", source="file:///a.gguf", cpus=64, replicas=3)
     assert preflight.logical_cpus(StackConfig(models=(model,))) == preflight.logical_cpus(StackConfig())

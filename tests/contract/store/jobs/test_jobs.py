@@ -117,7 +117,7 @@ async def test_success_after_failure_clears_the_error(jobs: Jobs, alice: Princip
     assert (await jobs.complete(await claimed(jobs))).error_message is None
 
 
-async def test_expired_lease_goes_to_another_and_is_fenced(jobs: Jobs, alice: Principal) -> None:
+async def test_an_expired_lease_is_taken_over_and_fenced(jobs: Jobs, alice: Principal) -> None:
     await jobs.enqueue(alice, "work", {})
     slow = await claimed(jobs, "slow", lease_s=0)
     await jobs.heartbeat(slow, 0)  # nobody took it yet
@@ -181,7 +181,7 @@ async def test_cancelled_job_is_not_retried(jobs: Jobs, alice: Principal) -> Non
     assert (await jobs.get(alice, dead.id)).status == "cancelled"
 
 
-async def test_cancel_that_comes_too_late(jobs: Jobs, alice: Principal) -> None:
+async def test_cancelling_an_ended_job_changes_nothing(jobs: Jobs, alice: Principal) -> None:
     await jobs.enqueue(alice, "work", {})
     running = await claimed(jobs)
     await jobs.cancel(alice, running.id)
@@ -241,7 +241,7 @@ async def test_groups_run_in_order(jobs: Jobs, alice: Principal) -> None:
 
 
 @uninterrupted
-async def test_who_finds_nothing_waits_for_no_writer(database: Database, jobs: Jobs, alice: Principal) -> None:
+async def test_empty_claims_do_not_wait_for_writers(database: Database, jobs: Jobs, alice: Principal) -> None:
     await jobs.enqueue(alice, "later", {}, delay_s=3600)
     await jobs.enqueue(alice, "work", {})
     async with database.write():
@@ -316,7 +316,9 @@ async def statuses(database: Database) -> set[tuple[str, int]]:
         return {(s, n) for s, n in await connection.execute(select(table.c.status, table.c.attempts))}
 
 
-async def test_processes_claim_each_job_once(database: Database, jobs: Jobs, url: str, alice: Principal, spawn) -> None:
+async def test_concurrent_processes_claim_each_job_once(
+    database: Database, jobs: Jobs, url: str, alice: Principal, spawn
+) -> None:
     ids = await enqueue_many(database, jobs, alice, 60)
     processes = [spawn(CLAIM, url, f"worker-{n}") for n in range(3)]
     for process in processes:

@@ -48,7 +48,7 @@ async def test_runs_and_reports(jobs: Jobs, alice: Principal) -> None:
     assert (job.result, job.done, job.total, job.message) == ({"tenant": "acme", "n": 7}, 1, 2, "half")
 
 
-async def test_what_waits_for_others_comes_again_and_loses_no_attempt(jobs: Jobs, alice: Principal) -> None:
+async def test_postponed_jobs_keep_their_attempts(jobs: Jobs, alice: Principal) -> None:
     tries = []
 
     async def handler(context: JobContext) -> None:
@@ -157,7 +157,7 @@ async def test_check_stops_a_cancelled_handler(jobs: Jobs, alice: Principal) -> 
         await until(jobs, alice, made.id, "cancelled")
 
 
-async def test_stop_gives_back(jobs: Jobs, alice: Principal) -> None:
+async def test_stopping_releases_running_jobs(jobs: Jobs, alice: Principal) -> None:
     started = asyncio.Event()
 
     async def handler(context: JobContext) -> None:
@@ -172,7 +172,7 @@ async def test_stop_gives_back(jobs: Jobs, alice: Principal) -> None:
 
 
 @pytest.mark.parametrize("step", ["claim", "complete"])
-async def test_stop_waits_for_what_is_being_written(
+async def test_stopping_waits_for_writes(
     jobs: Jobs, alice: Principal, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Else the job would be nobody's until its lease runs out."""
@@ -206,7 +206,7 @@ async def test_result_that_is_no_json_fails(jobs: Jobs, alice: Principal) -> Non
     assert job.attempts == 1
 
 
-async def test_several_at_once(jobs: Jobs, alice: Principal) -> None:
+async def test_jobs_run_concurrently(jobs: Jobs, alice: Principal) -> None:
     together = asyncio.Barrier(3)
 
     async def handler(context: JobContext) -> None:

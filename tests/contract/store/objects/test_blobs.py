@@ -70,7 +70,7 @@ async def test_names_cannot_climb(blobs: Blobs, alice: Principal, bad: str) -> N
         await blobs.read(Principal(tenant=bad, user="u", key_id="k"), "file-a")
 
 
-async def test_too_large_leaves_nothing(blobs: Blobs, root: Path, alice: Principal) -> None:
+async def test_a_too_large_upload_leaves_nothing(blobs: Blobs, root: Path, alice: Principal) -> None:
     with pytest.raises(InvalidValue, match="at most 10 bytes") as e:
         await blobs.write(alice, "file-a", parts(b"12345", b"123456"), max_bytes=10)
     assert e.value.param == "file"
@@ -149,7 +149,7 @@ asyncio.run(Blobs(Folder(Path(sys.argv[1]))).write(Principal("acme", "alice", "k
 """
 
 
-async def test_sweep_removes_what_crashes_left(
+async def test_sweep_removes_remains_of_crashes(
     blobs: Blobs, root: Path, files: Files, alice: Principal, add_file, spawn
 ) -> None:
     process = spawn(KILLED, str(root))

@@ -115,7 +115,7 @@ async def fails(store: Store, reason: str) -> None:
             await call
 
 
-async def test_bucket_that_is_not_there(object_store: ObjectStore) -> None:
+async def test_a_missing_bucket_is_an_error(object_store: ObjectStore) -> None:
     await fails(object_store.store(data=object_store.missing), "the bucket does not exist")
 
 
@@ -127,7 +127,7 @@ async def test_endpoint_that_is_down(object_store: ObjectStore) -> None:
     await fails(object_store.store(endpoint="http://127.0.0.1:1"), "it cannot be reached")
 
 
-async def test_service_that_comes_back(
+async def test_requests_recover_after_an_outage(
     object_store: ObjectStore, alice: Principal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blobs = Blobs(data.place(object_store.store(), data.FILES))
@@ -187,7 +187,7 @@ def test_options_for_collections(where: str, endpoint: str | None, uri: str, opt
 @pytest.mark.parametrize(
     "where", ["az://container", "az://", "gs:///a", "ftp://a/b", "s3://key@bucket/a", "gs://b?x=1"]
 )
-def test_what_is_no_bucket(where: str) -> None:
+def test_invalid_bucket_uris_are_rejected(where: str) -> None:
     with pytest.raises(ValueError, match="data"):
         Store(database="sqlite:////x", data=where)
 
@@ -202,7 +202,7 @@ def test_what_is_no_bucket(where: str) -> None:
         ('Generic { store: "MicrosoftAzure", source: "in 301.5ms" }', "in 301.5ms"),
     ],
 )
-def test_what_errors_mean(text: str, reason: str) -> None:
+def test_errors_are_translated(text: str, reason: str) -> None:
     assert reason in (bucket.explain(RuntimeError(text)) or "")
 
 

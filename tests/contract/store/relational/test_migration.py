@@ -191,7 +191,7 @@ async def test_a_database_of_the_last_release_is_migrated(url: str, alice: Princ
 
 
 @sqlite_only
-async def test_a_database_that_is_refused_is_left_alone(url: str, opened: Open) -> None:
+async def test_a_rejected_database_is_not_changed(url: str, opened: Open) -> None:
     await of_format(opened, HEAD + 1)
     path = Path(url.removeprefix("sqlite:///"))
     before = path.read_bytes()
@@ -200,7 +200,7 @@ async def test_a_database_that_is_refused_is_left_alone(url: str, opened: Open) 
     assert path.read_bytes() == before
 
 
-async def test_an_empty_database_is_for_others_to_migrate(opened: Open) -> None:
+async def test_gateways_do_not_migrate_an_empty_database(opened: Open) -> None:
     if opened().is_sqlite:
         Path(str(opened().url.database)).parent.mkdir()
     with pytest.raises(OlderDatabase, match=f"format 0 and this Headrace needs {HEAD}"):
@@ -220,7 +220,7 @@ async def test_an_empty_database_is_for_others_to_migrate(opened: Open) -> None:
         (1, UnreleasedDatabase, "format 1 and .* nothing upgrades it"),
     ],
 )
-async def test_a_database_that_no_migration_leads_from_is_refused(
+async def test_an_unknown_schema_version_is_rejected(
     opened: Open, number: int, error: type[Exception], words: str, migrates: bool
 ) -> None:
     await of_format(opened, number)
@@ -230,7 +230,7 @@ async def test_a_database_that_no_migration_leads_from_is_refused(
 
 @pytest.mark.parametrize("command", ["migrate", "wait"])
 @pytest.mark.parametrize("number", [HEAD + 1, FIRST - 1])
-async def test_the_program_does_not_wait_for_what_does_not_change(
+async def test_wait_returns_at_once_for_permanent_errors(
     url: str, opened: Open, capsys: pytest.CaptureFixture[str], command: str, number: int
 ) -> None:
     await of_format(opened, number)

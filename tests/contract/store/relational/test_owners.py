@@ -127,7 +127,7 @@ async def said(asked: Awaitable[object]) -> object:
         return type(e), str(e), getattr(e, "param", None)
 
 
-async def test_anothers_is_an_unknown_one_by_the_same_statements(
+async def test_foreign_rows_are_queried_like_unknown_ones(
     asks: dict[str, dict[str, Ask]],
     made: dict[str, str],
     database: Database,
@@ -179,7 +179,7 @@ async def test_an_id_that_another_chose_is_taken(
     assert (await ratings.create(mallory, ("response", "chatcmpl_m"), up, id=before.id)).tenant == mallory.tenant
 
 
-async def test_a_list_holds_ones_own(
+async def test_lists_contain_only_the_callers_rows(
     database: Database, captures: Captures, made: dict[str, str], alice: Principal, bob: Principal, mallory: Principal
 ) -> None:
     shown = {who.user: [c.id for c in (await captures.list(who)).items] for who in (alice, bob, mallory)}
@@ -192,7 +192,7 @@ async def test_a_list_holds_ones_own(
 
 
 @uninterrupted
-async def test_what_is_older_than_owners_is_the_tenants(
+async def test_rows_without_an_owner_belong_to_the_tenant(
     database: Database,
     conversations: Conversations,
     made: dict[str, str],

@@ -114,7 +114,7 @@ async def test_passwords(postgres: Postgres, url: str, tmp_path: Path) -> None:
     await nameless.close()
 
 
-async def test_places_where_there_is_none(postgres: Postgres, opened: Open) -> None:
+async def test_unreachable_servers_are_errors(postgres: Postgres, opened: Open) -> None:
     await refused(opened(postgres.url("nowhere")), "does not exist.*create it first")
     await refused(
         opened("postgresql://headrace@127.0.0.1:1/x"), "127.0.0.1:1 cannot be used.*check that the server runs"
@@ -123,7 +123,7 @@ async def test_places_where_there_is_none(postgres: Postgres, opened: Open) -> N
     await refused(opened(access=PostgresAccess(tls="require")), "SSL.*check store.tls")
 
 
-async def test_a_server_that_accepts_and_says_nothing(opened: Open) -> None:
+async def test_silent_servers_time_out(opened: Open) -> None:
     async def say_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await ended.wait()
         writer.close()
@@ -171,7 +171,7 @@ async def test_too_many_connections(postgres: Postgres, database: Database, open
         await Keys(two).add_bootstrap("0" * 64)
 
 
-async def test_statement_that_takes_too_long(database: Database, opened: Open) -> None:
+async def test_long_statements_time_out(database: Database, opened: Open) -> None:
     hasty = opened(access=PostgresAccess(statement_timeout_s=2))
     with pytest.raises(StoreUnavailable, match=r"longer than store.statement_timeout_s"):
         await execute(hasty, "SELECT pg_sleep(60)")
@@ -318,7 +318,7 @@ async def test_changes_that_meet_neither_hang_nor_break(url: str, database: Data
         await each.close()
 
 
-async def test_twins_that_meet_are_one(url: str, database: Database, alice: Principal) -> None:
+async def test_concurrent_inserts_of_one_row_create_one(url: str, database: Database, alice: Principal) -> None:
     databases = [Database(url) for _ in range(3)]
     for turn in range(10):
         key = f"k{turn}"
@@ -330,7 +330,7 @@ async def test_twins_that_meet_are_one(url: str, database: Database, alice: Prin
         await each.close()
 
 
-async def test_first_keys_that_meet_are_one(url: str, database: Database) -> None:
+async def test_concurrent_bootstrap_creates_one_key(url: str, database: Database) -> None:
     databases = [Database(url) for _ in range(4)]
     hashes = [f"{n % 2}" * 64 for n in range(8)]
     await asyncio.gather(*(Keys(databases[n % 4]).add_bootstrap(h) for n, h in enumerate(hashes)))

@@ -46,7 +46,7 @@ def in_threads(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[obje
 
 @settings(max_examples=60)
 @given(bodies=st.lists(st.dictionaries(st.text(), JSON, max_size=3), min_size=1, max_size=3), at=st.floats(0, 4e9))
-def test_the_driver_writes_and_reads_what_sqlalchemy_does(bodies: list[dict[str, Any]], at: float) -> None:
+def test_prepared_statements_match_sqlalchemy(bodies: list[dict[str, Any]], at: float) -> None:
     items = [
         {
             "conversation_id": "conv_a",
@@ -107,7 +107,7 @@ async def test_a_long_row_is_read_in_a_thread(
 
 
 @sqlite_only
-async def test_its_connection_writes_nothing_and_is_not_missed_when_it_fails(
+async def test_the_read_only_connection_falls_back(
     database: Database, conversations: Conversations, alice: Principal, in_threads: list[object]
 ) -> None:
     made = await conversations.create(alice)
@@ -121,7 +121,7 @@ async def test_its_connection_writes_nothing_and_is_not_missed_when_it_fails(
 
 
 @sqlite_only
-async def test_an_open_writer_holds_no_query_up(
+async def test_queries_do_not_wait_for_writers(
     database: Database, conversations: Conversations, alice: Principal, in_threads: list[object]
 ) -> None:
     made = await conversations.create(alice, items=[says("user", "hi")])

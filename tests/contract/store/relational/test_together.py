@@ -42,7 +42,7 @@ async def keys(database: Database) -> set[str]:
         return set((await connection.execute(select(meta.c.key))).scalars()) - {"format"}
 
 
-async def test_an_error_is_its_own_writers_alone(database: Database) -> None:
+async def test_an_error_affects_its_own_writer_only(database: Database) -> None:
     error = NotFound("thing", "x")
     writers = [write(database, f"k{n}", error if n % 3 == 0 else None) for n in range(30)]
     found = await asyncio.gather(*writers, write(database, "k1"), return_exceptions=True)
@@ -52,7 +52,7 @@ async def test_an_error_is_its_own_writers_alone(database: Database) -> None:
 
 
 @sqlite_only
-async def test_those_who_wait_share_a_commit(database: Database) -> None:
+async def test_waiting_writers_share_a_commit(database: Database) -> None:
     commits = Counter[str]()
     engine = database._committing
     assert engine is not None
@@ -66,7 +66,7 @@ async def test_those_who_wait_share_a_commit(database: Database) -> None:
     assert len(await keys(database)) == 50
 
 
-async def test_a_writer_that_is_cancelled_is_written_and_holds_nobody_up(database: Database) -> None:
+async def test_cancelled_writers_are_committed_and_block_nobody(database: Database) -> None:
     writers = [asyncio.create_task(write(database, f"k{n}")) for n in range(40)]
     await asyncio.sleep(0)
     for writer in writers[::2]:
@@ -78,7 +78,7 @@ async def test_a_writer_that_is_cancelled_is_written_and_holds_nobody_up(databas
 
 
 @sqlite_only
-async def test_a_full_disk_ends_all_that_was_to_be_one_transaction(database: Database) -> None:
+async def test_a_full_disk_fails_the_whole_group_commit(database: Database) -> None:
     store, ada = Conversations(database), Principal(tenant="t", user="ada", key_id="k", scopes=frozenset())
     with closing(sqlite3.connect(str(database.url.database))) as connection:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
@@ -136,7 +136,7 @@ async def test_a_full_disk_undoes_the_whole_batch(database: Database) -> None:
     assert await write(database, "room") == "room"
 
 
-async def test_a_database_that_is_gone_is_said_to_all(database: Database) -> None:
+async def test_a_lost_database_fails_all_writers(database: Database) -> None:
     if database.is_sqlite:
         await database.close()
         path = Path(str(database.url.database))
@@ -173,7 +173,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("after", [1, 20, 150])
-async def test_what_was_acknowledged_outlives_a_kill(url: str, alice: Principal, spawn, after: int) -> None:
+async def test_acknowledged_writes_survive_a_kill(url: str, alice: Principal, spawn, after: int) -> None:
     async with Database(url) as database:
         conversation = (await Conversations(database).create(alice)).id
         process = spawn(KILLED, url, conversation)

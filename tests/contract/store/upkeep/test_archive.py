@@ -67,7 +67,7 @@ async def test_drill_with_a_bucket(new_state: States, s3, tmp_path: Path) -> Non
     await same(one, three, store_id)
 
 
-async def test_what_is_there_is_kept_without_force(new_state: States, tmp_path: Path) -> None:
+async def test_existing_data_is_kept_without_force(new_state: States, tmp_path: Path) -> None:
     state = new_state()
     await state.fill()
     path = await state.save(tmp_path / "a.tar")

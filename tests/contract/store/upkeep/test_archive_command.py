@@ -61,7 +61,7 @@ async def test_program(new_state: States, tmp_path: Path, capsys: pytest.Capture
     await same(state, new, store_id)
 
 
-def test_program_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reports_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, words in (
         (["migrate"], "serving.json: No such file"),
         (["migrate", "--database", "sqlite:////x"], "belong together"),

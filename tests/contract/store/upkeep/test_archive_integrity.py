@@ -152,9 +152,7 @@ async def test_a_sealed_archive_needs_its_key(state: State, tmp_path: Path):
     await theirs.database.close()
 
 
-async def test_what_waits_on_disk_for_its_size_is_sealed_too(
-    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_temporary_files_are_encrypted_too(state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = bytearray()
 
     class Seen(tempfile.SpooledTemporaryFile[bytes]):

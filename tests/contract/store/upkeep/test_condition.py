@@ -18,7 +18,7 @@ from serving.store.vector_stores import VectorStores
 OWNER = Principal(STACK, ADMIN, "key")
 
 
-async def test_jobs_wait_while_they_are_due_and_nobody_works_on_them(jobs: Jobs, database: Database) -> None:
+async def test_waiting_jobs_are_those_due_and_unclaimed(jobs: Jobs, database: Database) -> None:
     condition = Condition(database)
     assert await condition.waiting() == {}
     await jobs.enqueue(OWNER, "later", {}, delay_s=3600)
@@ -65,9 +65,7 @@ async def test_the_newest_backup_is_noted(database: Database) -> None:
     assert before <= found <= now()
 
 
-async def test_a_batch_that_could_not_be_done_keeps_its_counts_and_none_of_its_lines(
-    jobs: Jobs, database: Database
-) -> None:
+async def test_failed_batches_have_no_waiting_lines(jobs: Jobs, database: Database) -> None:
     batches, condition = Batches(database, jobs), Condition(database)
     asked: dict[str, Any] = {"caller": {}, "endpoint": "/v1/embeddings", "lasts_s": 60, "metadata": None}
     broken, going_on = [await batches.create(OWNER, input_file_id="file-1", **asked) for _ in range(2)]

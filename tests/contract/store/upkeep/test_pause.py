@@ -13,7 +13,7 @@ from serving.store.jobs.pause import paused
 from tests.contract.store.upkeep.archive_state import ME, States
 
 
-async def test_pause_holds_work_and_ends(new_state: States) -> None:
+async def test_a_pause_stops_background_work_and_expires(new_state: States) -> None:
     state = new_state()
     await state.fill()
     await state.jobs.enqueue(ME, "work", {})

@@ -95,7 +95,7 @@ async def test_each_class_has_its_days(
         await files.get(alice, file)
 
 
-async def test_more_goes_than_fits_in_one_transaction(
+async def test_pruning_spans_several_transactions(
     database: Database, captures: Captures, conversations: Conversations, alice: Principal, monkeypatch
 ) -> None:
     monkeypatch.setattr("serving.store.captures.PRUNED_TOGETHER", 3)
@@ -107,7 +107,7 @@ async def test_more_goes_than_fits_in_one_transaction(
     assert await conversations.prune(-1) == 7
 
 
-async def test_responses_of_a_session_go_together_with_their_captures(
+async def test_responses_of_a_session_are_pruned_with_their_captures(
     database: Database, captures: Captures, conversations: Conversations, alice: Principal, monkeypatch
 ) -> None:
     monkeypatch.setattr("serving.store.responses.PRUNED_TOGETHER", 2)

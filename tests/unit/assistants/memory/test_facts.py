@@ -34,7 +34,7 @@ def test_only_a_list_of_short_texts_is_taken(answer, expected):
 
 
 @given(st.text() | JSON.map(json.dumps))
-def test_whatever_a_model_says_is_bounded(answer):
+def test_facts_from_any_model_output_are_bounded(answer):
     found = facts.parse(answer, 20)
     assert found is None or (len(found) <= MOST and all(0 < len(text) <= 20 for text in found))
 
@@ -46,7 +46,7 @@ def test_a_note_ends_once(text, known):
         assert facts.note([*known, odd])["content"].count("</facts>") == 1
 
 
-def test_a_transcript_names_who_speaks_and_what_is_no_text():
+def test_transcripts_name_roles_and_non_text_parts():
     call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
     picture = {"type": "image_url", "image_url": {"url": "data:AAAA"}}
     assert transcript.lines(

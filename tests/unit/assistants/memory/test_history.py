@@ -113,7 +113,7 @@ MESSAGES = st.one_of(
 
 
 @given(st.lists(MESSAGES, max_size=12))
-def test_what_is_paired_is_what_engines_take(shown):
+def test_calls_and_results_are_paired_as_engines_require(shown):
     kept = paired(shown)
     waiting = set()
     for message in [*kept, {"role": "user"}]:

@@ -88,7 +88,7 @@ def test_the_window_is_never_exceeded_turns_stay_whole_and_the_newest_win(memory
 
 
 @given(st.sampled_from([SummaryMemory(), SummaryWindowMemory(tokens=1)]), st.integers(1, 3000))
-def test_turns_that_wait_for_a_summary_are_bounded_where_no_context_is_known(memory, each):
+def test_unsummarised_turns_are_bounded_without_a_context_size(memory, each):
     kept, _ = planned(memory, history([[each]] * 100), [], [], None)
     assert len(kept) == min(UNKNOWN_ROOM // each, 100)
 
@@ -150,7 +150,7 @@ def test_counts_and_reading_are_few():
     ("context", "max_tokens", "expected"),
     [(None, 10, None), (2048, 100, 1948), (2048, None, 2048 - ANSWER), (1000, None, 750), (100, 500, 0)],
 )
-def test_room_is_what_the_answer_leaves(context, max_tokens, expected):
+def test_the_memory_budget_is_what_the_answer_leaves(context, max_tokens, expected):
     assert room(context, max_tokens) == expected
 
 

@@ -107,7 +107,7 @@ async def test_turns_are_at_most_four_rows_each(world, turns, keep):
     assert sum((await world.rows()).values()) == before - 1 + turns  # a job goes seven days after its end
 
 
-async def test_memory_that_does_nothing_behind_makes_no_job(world):
+async def test_memories_without_background_work_enqueue_no_job(world):
     world.catalog = catalog(BufferMemory())
     made = await world.conversations.create(ME)
     await world.turn(made.id, world.catalog.assistants[0], 0)
@@ -115,7 +115,7 @@ async def test_memory_that_does_nothing_behind_makes_no_job(world):
     assert await world.work() is None
 
 
-async def test_turns_that_were_missed_are_made_up_for_by_one_job(world):
+async def test_one_job_processes_all_missed_turns(world):
     world.catalog = catalog(VectorMemory())
     [assistant] = world.catalog.assistants
     made = await world.conversations.create(ME)
@@ -125,7 +125,7 @@ async def test_turns_that_were_missed_are_made_up_for_by_one_job(world):
     assert await world.work() is None
 
 
-async def test_jobs_of_what_is_gone(world):
+async def test_jobs_of_deleted_objects_succeed(world):
     world.catalog = catalog(VectorMemory())
     [assistant] = world.catalog.assistants
     made = await world.conversations.create(ME)
@@ -140,7 +140,7 @@ async def test_jobs_of_what_is_gone(world):
 
 
 @pytest.mark.parametrize("kind", ["summary", "summary_window", "facts"])
-def test_a_catalogue_refuses_a_memory_whose_model_is_not_there(kind):
+def test_a_catalogue_rejects_a_memory_with_an_unknown_model(kind):
     model = RemoteModel(name="m", url="http://127.0.0.1:9/v1")
     aliases = (Alias(name="small", targets=(Target(model="m"),)),)
     for name, right in (("small", True), ("m", True), ("a", False), ("none", False)):

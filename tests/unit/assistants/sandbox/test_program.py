@@ -59,7 +59,7 @@ def test_an_error_inside_solution_is_an_error(run, program):
 
 @given(number=st.integers(-(10**30), 10**30), text=st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
 @settings(max_examples=50)
-def test_a_value_comes_back_as_its_text(run, number, text):
+def test_values_are_returned_as_text(run, number, text):
     assert run(f"x = 'é'; {number}").value == str(number)
     assert run(f"{text!r}").value == text
 

@@ -76,7 +76,7 @@ def test_a_bomb_is_bounded(run_briefly, name):
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_what_looks_dangerous_ends(run_briefly, name):
+def test_dangerous_programs_are_stopped(run_briefly, name):
     assert_bounded(run_briefly(HARMLESS[name]))
     eventually(lambda: answered(run_briefly("6 * 7")))
 
@@ -98,7 +98,7 @@ def test_any_text_has_an_outcome(run_briefly, program):
         ("\n\ndef f(): return f()\nf()", "recursion", 3),
     ],
 )
-def test_an_error_says_what_and_where(run, program, kind, line):
+def test_errors_contain_message_and_line(run, program, kind, line):
     outcome = run(program)
     assert (outcome.kind, outcome.line, outcome.value, outcome.answer) == (kind, line, None, None)
     assert outcome.message
@@ -119,7 +119,7 @@ def test_runs_are_counted(run, run_briefly, program, outcome):
     assert counted() == before | {outcome: before[outcome] + 1}
 
 
-def test_what_was_printed_before_an_error_is_kept(run):
+def test_output_before_an_error_is_kept(run):
     outcome = run("print('first')\n1 / 0")
     assert (outcome.kind, outcome.printed) == ("runtime", "first\n")
 
@@ -195,7 +195,7 @@ async def test_a_worker_that_is_killed_is_replaced():
     assert {p.pid for p in workers()} <= before
 
 
-async def test_a_worker_runs_so_many_programs_and_no_more(monkeypatch):
+async def test_workers_are_replaced_after_a_number_of_programs(monkeypatch):
     monkeypatch.setattr(module, "MAX_CHECKOUTS", 3)
     before = {p.pid for p in workers()}
     seen = set()
@@ -206,7 +206,7 @@ async def test_a_worker_runs_so_many_programs_and_no_more(monkeypatch):
     assert len(seen) >= 3
 
 
-async def test_workers_that_died_while_nothing_ran_are_replaced():
+async def test_idle_workers_that_died_are_replaced():
     before = {p.pid for p in workers()}
     async with open_sandbox(replace(LIMITS, workers=2)) as sandbox:
         dead = [p for p in workers() if p.pid not in before]
@@ -269,7 +269,7 @@ def test_workers_end_with_their_gateway():
     eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids))
 
 
-async def test_a_worker_stands_behind_every_wall(tmp_path):
+async def test_workers_run_inside_every_isolation_layer(tmp_path):
     before = {p.pid for p in workers()}
     async with open_sandbox(replace(LIMITS, workers=1)):
         (worker,) = [p for p in workers() if p.pid not in before]
@@ -291,7 +291,7 @@ async def test_without_the_interpreter_there_is_no_sandbox(monkeypatch):
             pass
 
 
-async def test_without_a_wall_there_is_no_sandbox(monkeypatch):
+async def test_the_sandbox_requires_its_isolation_layers(monkeypatch):
     monkeypatch.setattr(module.shutil, "which", lambda name, path: "/nowhere/monty")
     with pytest.raises(SandboxUnavailable, match="cannot be confined: /nowhere/monty cannot be run"):
         async with open_sandbox():

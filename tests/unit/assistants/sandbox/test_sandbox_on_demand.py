@@ -29,7 +29,7 @@ class Opened:
         self.closed += 1
 
 
-async def test_nothing_is_opened_that_nobody_needs():
+async def test_the_sandbox_is_started_on_demand():
     opened = Opened()
     await SandboxOnDemand(opened).close()
     assert opened.times == 0
@@ -53,7 +53,7 @@ async def test_after_a_failure_it_is_tried_again():
     await demand.close()
 
 
-async def test_who_hangs_up_does_not_stop_it_for_others():
+async def test_a_disconnect_does_not_abort_the_shared_start():
     opened = Opened()
     demand = SandboxOnDemand(opened)
     hasty, patient = asyncio.create_task(demand.get()), asyncio.create_task(demand.get())

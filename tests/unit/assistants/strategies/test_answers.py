@@ -103,12 +103,12 @@ def test_any_text_is_read_and_values_are_bounded(text):
 
 
 @given(st.text(alphabet="0123456789.,-$ =x#", max_size=60))
-def test_whatever_looks_like_numbers_is_read(text):
+def test_any_number_format_is_parsed(text):
     answers.find(f"#### {text}")
     answers.normalise(text)
 
 
-def test_a_tie_goes_to_the_answer_that_came_first():
+def test_ties_are_won_by_the_first_answer():
     assert answers.majority(["7", "3", "7", "3"]) == answers.Vote("7", 2)
     assert answers.majority(["3", "7", "3", "7"]) == answers.Vote("3", 2)
 
@@ -120,7 +120,7 @@ def test_none_abstains():
 
 
 @given(st.lists(st.sampled_from(["1", "2", "3", None]), max_size=12))
-def test_the_majority_is_one(values):
+def test_the_majority_vote_is_correct(values):
     vote = answers.majority(values)
     counts = Counter(v for v in values if v is not None)
     if vote is None:

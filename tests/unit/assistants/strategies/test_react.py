@@ -109,7 +109,7 @@ def observations(work):
     ],
     ids=["arguments", "escaped", "name", "text"],
 )
-async def test_halves_of_surrogate_pairs_go_no_further(says):
+async def test_lone_surrogates_are_removed(says):
     protocol = "tools" if says.calls else "text"
     model = Script(says, ModelCompletion("Final Answer: \ud800"))
     answer, work = await solve(model, React(protocol=protocol), ODD)
@@ -136,7 +136,7 @@ async def test_a_tool_is_called_and_read(sandbox):
     ]
 
 
-async def test_an_observation_that_the_model_made_up_is_not_shown_to_it_again(sandbox):
+async def test_invented_observations_are_discarded(sandbox):
     model = Script(f"{act('calculator', '6 * 7')}\nObservation: 43\nFinal Answer: 43", FINAL)
     answer, work = await solve(model, sandbox=sandbox)
     assert answer.value == "42"
@@ -189,7 +189,7 @@ async def test_a_zone_that_is_none(zone):
         ("nothing_of_the_kind", "x", "Error: nothing_of_the_kind is not a valid tool"),
     ],
 )
-async def test_whatever_a_tool_does_the_model_is_told_and_goes_on(name, arguments, told):
+async def test_tool_errors_are_reported_and_the_loop_continues(name, arguments, told):
     answer, work = await solve(Script(act(name, arguments), FINAL), React(tool_seconds=0.01), ODD)
     assert answer.value == "42"
     (observation,) = observations(work)
@@ -222,7 +222,7 @@ async def test_the_calculator(sandbox, arguments, told):
     assert observations(work)[0].startswith(told)
 
 
-async def test_a_tool_without_a_sandbox_says_so():
+async def test_a_tool_without_a_sandbox_reports_it():
     async def none():
         raise SandboxUnavailable("no Landlock")
 
@@ -266,7 +266,7 @@ async def test_tool_calls_end():
     assert answer.finish_reason == "length"
 
 
-async def test_a_text_without_the_form_is_asked_for_again():
+async def test_malformed_output_is_retried():
     model = Script("The answer might be 42.", FINAL)
     answer, work = await solve(model)
     assert answer.value == "42"
@@ -274,7 +274,7 @@ async def test_a_text_without_the_form_is_asked_for_again():
     assert model.asked[1]["messages"][-1]["content"].startswith("Observation: Error: Write Action")
 
 
-async def test_a_model_that_never_keeps_to_the_form_gives_its_last_text():
+async def test_persistently_malformed_output_becomes_the_answer():
     answer, work = await solve(Endless("It is 42."), React(steps=2))
     assert (answer.text, answer.value, answer.finish_reason) == ("It is 42.", None, "length")
     assert kinds(work)[-1] == "limit"
@@ -304,7 +304,7 @@ async def test_tokens_and_seconds_end_it_too(monkeypatch):
     assert kinds(work) == ["thought", "action", "limit"]
 
 
-async def test_hanging_up_ends_the_tool():
+async def test_a_disconnect_cancels_the_tool():
     begun, ended = asyncio.Event(), asyncio.Event()
 
     async def wait(given):
@@ -322,7 +322,7 @@ async def test_hanging_up_ends_the_tool():
     assert ended.is_set()
 
 
-async def test_an_error_of_the_model_is_one():
+async def test_model_errors_are_propagated():
     with pytest.raises(ConnectionError):
         await solve(Script(act("calculator", "1"), ConnectionError()))
 
@@ -361,12 +361,12 @@ async def test_calls_of_one_message_are_bounded():
     assert len(model.asked[1]["messages"][1]["tool_calls"]) == 16
 
 
-async def test_an_unknown_tool_is_told_too():
+async def test_unknown_tools_are_reported_to_the_model():
     _, work = await solve(Script(calls(("rm", "{}")), "42"), React(protocol="tools"), ODD)
     assert observations(work)[0].startswith("Error: rm is not a valid tool")
 
 
-async def test_react_answers_and_nobody_votes():
+async def test_react_answers_are_not_voted_on():
     model = Script(FINAL)
     answer, work = await solve(model, ReactCotSc(samples=3))
     assert answer.value == "42"
@@ -401,13 +401,13 @@ async def test_when_react_cannot_either_the_samples_stand():
     assert (answer.value, answer.finish_reason) == ("1", "stop")
 
 
-async def test_what_react_babbles_takes_the_place_of_no_vote():
+async def test_unparsable_react_output_is_no_vote():
     model = Script("#### 1", "#### 2", "#### 3", "rubbish", "rubbish", "rubbish")
     answer, _ = await solve(model, ReactCotSc(first="self_consistency", samples=3, tokens=45), ODD)
     assert (answer.value, answer.finish_reason) == ("1", "length")
 
 
-async def test_an_answer_that_was_cut_says_so():
+async def test_truncated_answers_have_finish_reason_length():
     answer, _ = await solve(Script(ModelCompletion("Final Answer: 4", "length")))
     assert (answer.text, answer.finish_reason) == ("4", "length")
     answer, _ = await solve(Script(ModelCompletion("It is", "length")), React(protocol="tools"))
@@ -456,7 +456,7 @@ async def test_observations_stand_in_the_order_of_the_calls():
     ]
 
 
-async def test_what_keeps_a_call_from_being_made_ends_the_answer_and_the_other_calls():
+async def test_a_fatal_call_error_ends_the_answer_and_other_calls():
     begun, ended = asyncio.Event(), asyncio.Event()
 
     async def hang(given):
@@ -479,13 +479,13 @@ async def test_what_keeps_a_call_from_being_made_ends_the_answer_and_the_other_c
     assert asyncio.current_task().cancelling() == 0, "a deadline around it must not take this for a cancellation"
 
 
-async def test_a_call_of_a_tool_that_is_none_uses_up_nothing():
+async def test_unknown_tool_calls_use_no_budget():
     model = Script(calls(*[("rm", "{}")] * 9), calls(("echo", '{"text": "a"}')), "42")
     _, work = await solve(model, React(protocol="tools", tool_calls=1, tool_characters=1000), ODD)
     assert observations(work)[-1] == "a"
 
 
-async def test_a_call_of_a_tool_that_is_none_is_counted():
+async def test_unknown_tool_calls_are_counted():
     def refused():
         return REGISTRY.get_sample_value("headrace_tool_calls_total", {"tool": "other", "outcome": "refused"}) or 0
 

@@ -37,7 +37,7 @@ def test_an_action_is_read(text, wanted):
     assert action(text) == wanted
 
 
-def test_what_the_model_makes_up_after_its_action_is_not_read():
+def test_text_after_the_action_is_ignored():
     said = "Thought: x\nAction: calculator\nAction Input: 6 * 7"
     found = parse(f"{said}\nObservation: 43\nThought: done\nFinal Answer: 43")
     assert found == Action("x", "calculator", "6 * 7", said)
@@ -61,7 +61,7 @@ def test_an_answer_is_read(text, wanted):
     ["", "It is 42.", "Thought: hm", "Final Answer:", "Final Answer:  \n ", "Action:", "Action: ``\n", "Finish[42]",
      "Observation: 42\nFinal Answer: 42", "Action Input: 3", "Action: finish[]", "no Action: here"],
 )  # fmt: skip
-def test_what_does_not_keep_to_the_form_is_none(text):
+def test_malformed_text_is_not_parsed(text):
     assert parse(text) is None
 
 
@@ -70,7 +70,7 @@ PLAIN = st.text(st.characters(codec="utf-8", exclude_characters="\r\x0b\x0c\x1c\
 
 
 @given(NAMES, PLAIN.map(lambda s: s.replace("\n", " ").strip()))
-def test_what_is_written_in_the_form_is_read_back(name, arguments):
+def test_formatted_steps_round_trip(name, arguments):
     found = parse(f"Thought: t\nAction: {name}\nAction Input: {arguments}")
     assert found is not None
     assert (found.thought, found.tool, found.arguments) == ("t", name, arguments)

@@ -44,7 +44,7 @@ async def test_cot_shows_its_thought_and_answers_with_its_end():
     assert work.usage.total == 15
 
 
-async def test_cot_without_an_answer_gives_all_of_its_text():
+async def test_cot_without_an_answer_returns_all_text():
     answer, _ = await solve(ChainOfThought(), Script("I am not sure."))
     assert (answer.text, answer.value) == ("I am not sure.", None)
 
@@ -78,7 +78,7 @@ async def test_a_tie_goes_to_the_first(says, value):
     assert answer.value == value
 
 
-async def test_an_engine_that_gives_one_at_a_time_is_asked_again():
+async def test_engines_without_n_are_called_repeatedly():
     model = Script("#### 1", "#### 2", "#### 2", most=1)
     answer, _ = await solve(SelfConsistency(samples=3), model)
     assert answer.value == "2"
@@ -100,7 +100,7 @@ async def test_when_no_sample_answers_the_first_is_shown():
     assert work.steps[-1].text == "None: 0 of 2"
 
 
-async def test_what_was_sampled_before_the_tokens_end_votes():
+async def test_samples_within_the_token_budget_vote():
     model = Script("#### 1", "#### 2", "#### 2", "#### 2", most=1)
     answer, work = await solve(SelfConsistency(samples=4, tokens=31), model)
     assert (answer.value, answer.finish_reason) == ("1", "length")
@@ -122,7 +122,7 @@ async def test_a_model_that_hangs_is_left():
     assert "0.01 s" in work.steps[0].text
 
 
-async def test_a_time_out_of_the_model_itself_is_an_error():
+async def test_model_timeouts_are_errors():
     with pytest.raises(TimeoutError):
         await solve(ChainOfThought(), Script(TimeoutError("connection")))
 
@@ -176,7 +176,7 @@ async def test_a_program_that_fails_is_repaired(sandbox):
         ("raise ValueError('x' * 100000)", "Error: runtime: ValueError: xxx"),
     ],
 )
-async def test_whatever_a_program_does_is_told_and_repaired(sandbox, body, told):
+async def test_failing_programs_are_repaired(sandbox, body, told):
     model = Script(f"```python\ndef solution():\n    {body}\n```", PROGRAM)
     answer, work = await solve(ProgramAided(), model, sandbox=sandbox)
     assert answer.value == "18"
@@ -184,7 +184,7 @@ async def test_whatever_a_program_does_is_told_and_repaired(sandbox, body, told)
     assert len(model.asked[1]["messages"][-1]["content"]) < 1000
 
 
-async def test_a_program_without_an_end_is_told_and_repaired():
+async def test_a_program_without_an_end_is_retried():
     async with open_sandbox(SandboxLimits(time_s=0.5, workers=1)) as box:
 
         async def sandbox():
@@ -197,7 +197,7 @@ async def test_a_program_without_an_end_is_told_and_repaired():
     assert work.steps[1].text.startswith("Error: time")
 
 
-async def test_output_without_a_program_is_asked_for_again(sandbox):
+async def test_output_without_a_program_is_retried(sandbox):
     model = Script("It is 18.", PROGRAM)
     answer, work = await solve(ProgramAided(), model, sandbox=sandbox)
     assert answer.value == "18"
@@ -230,7 +230,7 @@ async def test_without_a_sandbox_no_program_runs():
         await solve(ProgramAided(), Script(PROGRAM), sandbox=none)
 
 
-async def test_steps_are_told_as_they_are_made():
+async def test_steps_are_reported_as_they_happen():
     told = []
 
     async def on_step(step):

@@ -58,7 +58,7 @@ def test_a_template_has_a_name_and_a_version(wrong):
         ("react", "react_template", templates.REACT),
     ],
 )
-def test_ours_are_what_their_strategies_take(kind, field, text):
+def test_built_in_templates_match_their_strategies(kind, field, text):
     assert getattr(STRATEGY.validate_python({"kind": kind, field: text}), field) == text
 
 
@@ -81,13 +81,13 @@ def test_parts_stay_parts():
     assert asked["content"] == [{"type": "text", "text": "a "}, picture, {"type": "text", "text": " b"}]
 
 
-def test_without_a_question_there_is_nothing_to_ask():
+def test_templates_require_a_question():
     with pytest.raises(ValueError, match="no question"):
         templates.ask(templates.COT, [{"role": "system", "content": "s"}])
 
 
 @given(st.text(max_size=50), st.text(max_size=50), st.text(max_size=50))
-def test_what_users_write_is_never_a_template(before, question, after):
+def test_user_text_is_not_expanded_as_a_template(before, question, after):
     text = f"{before} {{q}} {after}".replace("{", "{{").replace("}", "}}") + "{question}"
     (asked,) = templates.ask(Template(**template(text)), [{"role": "user", "content": question}])
     assert asked["content"] == f"{before} {{q}} {after}{question}"

@@ -91,7 +91,7 @@ def test_never(text):
 
 
 @given(st.ip_addresses(v=4))
-def test_a_wrapped_address_is_what_it_wraps(address: IPv4Address):
+def test_embedded_ipv4_addresses_are_unwrapped(address: IPv4Address):
     wrapped = [
         IPv6Address(0xFFFF << 32 | int(address)),
         IPv6Address(int(IPv6Address("64:ff9b::")) | int(address)),

@@ -69,7 +69,7 @@ def test_values(ask, expression, value):
         "(" * 500 + "1" + ")" * 499,
     ],
 )
-def test_what_is_not_arithmetic_is_refused(ask, expression):
+def test_non_arithmetic_input_is_rejected(ask, expression):
     outcome = ask(expression)
     assert (outcome.kind, outcome.value) == ("syntax", None)
     assert outcome.message
@@ -86,7 +86,7 @@ def test_what_is_not_arithmetic_is_refused(ask, expression):
         ("-" * 900 + "1", "syntax"),
     ],
 )
-def test_what_cannot_be_computed_is_bounded(ask, expression, kind):
+def test_expensive_expressions_are_bounded(ask, expression, kind):
     assert ask(expression).kind == kind
 
 
@@ -96,5 +96,5 @@ expressions = st.recursive(numbers, lambda e: st.tuples(e, st.sampled_from("+-*"
 
 @given(expressions.filter(lambda e: len(e) < MAX_CHARACTERS))
 @settings(max_examples=50)
-def test_it_agrees_with_python(ask, expression):
+def test_results_agree_with_python(ask, expression):
     assert ask(expression).value == str(eval(expression))

@@ -84,7 +84,7 @@ async def test_rows_are_read(lite):
     assert read(said) == ("3 rows:", ["id", "name", "km"], [[2, "Inn", 518.5], [1, "Aare", 288.0], [3, "Rhône", None]])
 
 
-async def test_the_model_is_told_of_tables(lite):
+async def test_the_tool_describes_the_tables(lite):
     tool = sql_tool(lite, await columns(lite))
     assert tool.description == "Rivers. SQLite's SQL, read only. rivers(id INTEGER, name TEXT, km REAL)"
     assert tool.untrusted
@@ -170,12 +170,12 @@ async def test_nothing_is_written_to_sqlite(lite, file, tmp_path, trick):
         "SELECT count(*) FROM odd a, odd b, odd c, odd d, odd e, odd f, odd g, odd h, odd i, odd j, odd k",
     ],
 )
-async def test_a_query_without_end_is_ended(lite, sql):
+async def test_endless_queries_are_cancelled(lite, sql):
     said = await ask(lite.model_copy(update={"timeout_s": 0.2}), sql)
     assert said == "Error: the query took longer than 0.2 s."
 
 
-async def test_a_query_whose_thread_begins_late_waited_for_no_other(lite, monkeypatch):
+async def test_a_late_thread_is_not_reported_as_waiting(lite, monkeypatch):
     times = itertools.count(step=1000)
     monkeypatch.setattr(sql_sqlite, "time", SimpleNamespace(monotonic=lambda: next(times)))
     assert await ask(lite, "SELECT 1") == "Error: the query took longer than 60 s."
@@ -185,7 +185,7 @@ async def test_a_query_whose_thread_begins_late_waited_for_no_other(lite, monkey
     ("seconds", "message"),
     [(1, "the query needs too much time or memory"), (61, "the query took longer than 60 s")],
 )
-async def test_a_child_that_dies_needed_what_it_had_not(lite, monkeypatch, seconds, message):
+async def test_a_killed_child_reports_the_memory_limit(lite, monkeypatch, seconds, message):
     clock = Clock()
 
     def dies(*args, **options):
@@ -202,7 +202,7 @@ async def under_way(count):
         await asyncio.sleep(0.01)
 
 
-async def test_a_query_that_others_kept_waiting_says_so(lite):
+async def test_queued_queries_report_the_wait(lite):
     await under_way(0)
     endless = lite.model_copy(update={"timeout_s": 500})
     others = [asyncio.create_task(ask(endless, ENDLESS)) for _ in range(4)]
@@ -215,7 +215,7 @@ async def test_a_query_that_others_kept_waiting_says_so(lite):
     await asyncio.gather(*others, return_exceptions=True)
 
 
-async def test_a_query_that_nobody_waits_for_is_ended(lite):
+async def test_abandoned_queries_are_cancelled(lite):
     asked = asyncio.create_task(ask(lite.model_copy(update={"timeout_s": 500}), ENDLESS))
     while not any(thread.name.startswith("sql-tool") for thread in threading.enumerate()):
         await asyncio.sleep(0)
@@ -230,7 +230,7 @@ async def test_a_query_that_nobody_waits_for_is_ended(lite):
     await under_way(0)
 
 
-async def test_what_is_shown_has_a_bound(lite):
+async def test_results_are_bounded(lite):
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"  # without end
     head, _, rows = read(await ask(lite, numbers))
     assert head == "the first 50 rows; there are more:"
@@ -265,7 +265,7 @@ SLOW = [
 
 
 @pytest.mark.parametrize("sql", SLOW)
-async def test_a_function_without_end_is_ended_and_holds_nobody_up(lite, sql):
+async def test_endless_functions_are_cancelled_without_blocking(lite, sql):
     await under_way(0)
     hurried = lite.model_copy(update={"timeout_s": 0.3})
     said = await asyncio.gather(*(ask(hurried, sql) for _ in range(4)))
@@ -273,7 +273,7 @@ async def test_a_function_without_end_is_ended_and_holds_nobody_up(lite, sql):
     assert read(await ask(lite, "SELECT 1"))[2] == [[1]]
 
 
-async def test_what_is_sorted_stays_in_memory_that_is_bounded(lite):
+async def test_sorting_uses_bounded_memory(lite):
     sql = (
         "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x, zeroblob(900000) FROM c ORDER BY -x"
     )
@@ -308,7 +308,7 @@ async def test_the_stacks_own_file_under_another_name_is_refused(tmp_path):
         await columns(own)
 
 
-async def test_a_database_that_does_not_tell_of_its_tables_is_asked_again_after_a_while(tmp_path):
+async def test_table_descriptions_are_retried(tmp_path):
     file, clock = tmp_path / "a.db", Clock()
     tools = CatalogTools(McpServers(), [settings(f"sqlite:///{file}", tables=["rivers", "lakes"])], clock)
 
@@ -337,7 +337,7 @@ async def test_a_database_has_seconds_to_tell_of_its_tables(monkeypatch, lite):
         await columns(lite.model_copy(update={"timeout_s": 600}))
 
 
-async def test_a_file_that_is_not_there_is_not_made(tmp_path):
+async def test_missing_database_files_are_not_created(tmp_path):
     missing = settings(f"sqlite:///{tmp_path}/no.db")
     assert await ask(missing, "SELECT 1") == "Error: unable to open database file."
     assert list(tmp_path.iterdir()) == []

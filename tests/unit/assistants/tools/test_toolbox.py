@@ -72,7 +72,7 @@ async def test_calls_are_counted_by_the_name_that_is_configured():
     assert counted("made up", "refused") == 0
 
 
-def test_a_schema_is_shown_as_it_is():
+def test_schemas_are_shown_unchanged():
     tool = Tool("weather", "tells", SCHEMA, Made())
     assert tool.schema["function"]["parameters"] is SCHEMA
     assert tool.line == "weather (Action Input: JSON with city, days): tells"
@@ -105,7 +105,7 @@ def test_arguments_that_a_schema_takes():
     ],
     ids=str,
 )
-def test_a_schema_that_is_none_is_no_crash(schema):
+def test_invalid_schemas_do_not_crash(schema):
     with pytest.raises(ToolError, match="cannot be used"):
         Tool("odd", "is odd", schema, Made()).read('{"a": 1}')
 
@@ -149,7 +149,7 @@ async def test_when_a_call_needs_approval(approval, effects, tainted, needed):
     assert len(made.calls) == (not needed)
 
 
-async def test_what_an_untrusted_tool_says_taints_the_rest_of_the_turn():
+async def test_untrusted_tool_results_taint_the_turn():
     made = Made()
     tools = box(reader(), Tool("post", "posts", Ticket, made, effects=True))
     assert await tools.call("post", "a") != "done"  # two fields: no text
@@ -170,7 +170,7 @@ async def test_an_untrusted_tool_that_fails_taints_too(failing):
     assert tools.tainted
 
 
-async def test_a_tool_that_takes_too_long_taints_too():
+async def test_tools_that_time_out_taint_too():
     async def hang(given):
         await asyncio.Event().wait()
 
@@ -218,7 +218,7 @@ class Screened:
         return text
 
 
-async def test_what_is_approved_of_is_what_a_guardrail_leaves_of_a_call():
+async def test_approvals_cover_the_redacted_call():
     made = Made()
     tool = Tool("post", "posts", Ticket, made, effects=True)
     call = ("post", '{"title": "secret"}')
@@ -239,7 +239,7 @@ async def test_an_approval_of_another_tool_is_none():
     assert "approve" in await tools.call("delete", '{"title": "a"}')
 
 
-async def test_what_tools_say_together_has_a_bound():
+async def test_the_total_size_of_tool_results_is_bounded():
     tools = box(reader("x" * 3000), calls=50, characters=7000)
     said = [await tools.call("read", "") for _ in range(6)]
     assert [len(text) for text in said[:3]] == [3000, 3000, 1000]

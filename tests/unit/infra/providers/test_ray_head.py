@@ -31,7 +31,7 @@ def test_ports_of_a_block_are_distinct_and_inside_it() -> None:
     assert all(INNER.base <= p < INNER.base + SIZE for p in used)
 
 
-def test_a_free_block_is_chosen_and_a_busy_one_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_free_port_block_is_chosen_and_a_busy_one_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     busy = {port for base in BASES[:-1] for port in [base + 7]}
     monkeypatch.setattr(ports, "is_free", lambda port, host="": port not in busy)
     assert choose(0, "seed").base == BASES[-1]

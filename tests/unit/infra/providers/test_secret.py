@@ -28,7 +28,7 @@ def test_a_generated_secret_is_256_bits_that_only_the_owner_can_read(tmp_path: P
     SecretProvider().delete(path, outputs, said.task)
 
 
-def test_a_file_that_is_there_is_adopted(tmp_path: Path, said: Any) -> None:
+def test_existing_files_are_adopted(tmp_path: Path, said: Any) -> None:
     path, outputs = SecretProvider().create(inputs(tmp_path, reveal=True), said.task)
     assert outputs["value"] == Path(path).read_text()
     assert SecretProvider().create(inputs(tmp_path, reveal=True), said.task) == (path, outputs)
@@ -52,7 +52,7 @@ def test_a_given_value_is_written_and_restored_when_it_drifts(tmp_path: Path, sa
     assert Path(path).read_text() == "theirs"
 
 
-def test_a_file_that_others_may_read_is_drift_and_is_mended(tmp_path: Path, said: Any) -> None:
+def test_readable_files_are_drift_and_fixed(tmp_path: Path, said: Any) -> None:
     path, outputs = SecretProvider().create(inputs(tmp_path), said.task)
     Path(path).chmod(0o644)
     found = SecretProvider().read(path, outputs)

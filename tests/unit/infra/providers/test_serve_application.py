@@ -24,7 +24,7 @@ def test_a_proxy_that_is_late_is_waited_for() -> None:
     assert said == ["waiting for Serve's proxy"]
 
 
-def test_what_serve_refuses_is_said_at_once() -> None:
+def test_rejections_by_serve_are_reported_at_once() -> None:
     with pytest.raises(Problem, match="rejected the applications: ValueError: no"):
         _deploy(serve(iter([(400, "ValueError: no")])), {"applications": []}, Task(print))
 
@@ -40,7 +40,7 @@ def test_what_serve_refuses_is_said_at_once() -> None:
         (None, {"a": 1}, False),
     ],
 )
-def test_what_serve_fills_in_is_no_drift(there: object, wanted: object, covered: bool) -> None:
+def test_serves_defaults_are_no_drift(there: object, wanted: object, covered: bool) -> None:
     assert _contains(there, wanted) is covered
 
 

@@ -84,7 +84,7 @@ def test_a_problem_in_check_is_a_failure_and_no_traceback() -> None:
     assert [f.reason for f in checked.failures] == ["too small; make it larger"]
 
 
-def test_what_is_gone_has_no_id() -> None:
+def test_deleted_resources_have_no_id() -> None:
     assert asyncio.run(provider().read(protocol.ReadRequest(URN, "id", {}, {}))).resource_id is None
 
 

@@ -58,7 +58,7 @@ def test_a_reused_process_id_is_left_alone(tmp_path: Path) -> None:
         other.kill()
 
 
-def test_a_record_from_before_a_reboot_names_nothing(sessions: Sessions, tmp_path: Path) -> None:
+def test_records_from_before_a_reboot_are_ignored(sessions: Sessions, tmp_path: Path) -> None:
     session = sessions()
     start(session, "exec sleep 60", tmp_path)
     spec = session.folder / "spec.json"
@@ -69,6 +69,6 @@ def test_a_record_from_before_a_reboot_names_nothing(sessions: Sessions, tmp_pat
     spec.write_text(recorded)
 
 
-def test_a_program_that_is_missing_is_said_plainly(sessions: Sessions, tmp_path: Path) -> None:
+def test_a_missing_program_is_reported(sessions: Sessions, tmp_path: Path) -> None:
     with pytest.raises(Problem, match="no-such-program is not an executable"):
         sessions().start(["no-such-program"], env=ENV, cwd=str(tmp_path), log=tmp_path / "log", fingerprint="")

@@ -187,13 +187,13 @@ COMPONENTS = {
 }
 
 
-def test_what_is_made_has_its_names_for_ever(plan: Planner) -> None:
+def test_resource_names_are_stable(plan: Planner) -> None:
     made = plan().resources
     assert {n: r.token for n, r in made.items() if r.token.startswith("azure-native:")} == TOKENS
     assert {n: (made[n].token, made[n].parent) for n in COMPONENTS} == COMPONENTS
 
 
-def test_all_is_made_by_the_provider_of_the_subscription(plan: Planner) -> None:
+def test_resources_use_the_subscriptions_provider(plan: Planner) -> None:
     planned = plan()
     provider = planned["azure (provider)"]
     assert provider.token == "pulumi:providers:azure-native"
@@ -233,7 +233,7 @@ def test_nodes_leave_by_a_nat_gateway_and_have_no_other_way(plan: Planner) -> No
     assert planned["nat"].inputs["publicIpAddresses"] == [{"id": "nat-address-id"}]
 
 
-def test_a_network_of_yours_is_used_as_it_is(plan: Planner) -> None:
+def test_an_existing_network_is_used_unchanged(plan: Planner) -> None:
     planned = plan(ADOPTED)
     assert not {n for n in planned.resources if TOKENS.get(n, "").startswith("azure-native:network:")}
     subnet = f"{VNET}/subnets/nodes"
@@ -321,7 +321,7 @@ def test_the_count_is_the_clouds_where_it_scales_and_ours_where_not(plan: Planne
     assert planned["pool-cpu"].ignored == []
 
 
-def test_what_is_fixed_in_a_pool_makes_it_anew_under_its_name(plan: Planner) -> None:
+def test_immutable_pool_properties_replace_the_pool(plan: Planner) -> None:
     gpu = plan()["pool-gpu"]
     assert gpu.replaced == list(IMMUTABLE)
     assert {"gpuInstanceProfile", "vmSize"} <= set(gpu.replaced)
@@ -384,7 +384,7 @@ def test_pods_may_use_the_container_and_nothing_else(plan: Planner) -> None:
     ]
 
 
-def test_who_runs_up_may_administer_the_cluster_and_stays_it(plan: Planner) -> None:
+def test_the_first_user_stays_administrator(plan: Planner) -> None:
     admin = plan()["admin"]
     assert admin.inputs["principalId"] == "my-objectId"
     assert admin.inputs["scope"] == "cluster-id"
@@ -406,7 +406,7 @@ KEPT = {"resource-group", "cluster", "bucket", "bucket-container"}
 
 
 @pytest.mark.parametrize("protection", [True, False])
-def test_what_holds_data_is_protected_on_request(plan: Planner, protection: bool) -> None:
+def test_resources_with_data_are_protected_on_request(plan: Planner, protection: bool) -> None:
     planned = plan(OPEN.model_copy(update={"deletion_protection": protection}))
     assert {n for n, r in planned.resources.items() if r.protect} == (KEPT if protection else set())
     assert ("bucket-lock" in planned.resources) is protection
@@ -447,7 +447,7 @@ def test_the_kubeconfig_is_secret_and_holds_no_credential(plan: Planner) -> None
     assert context["context"] == {"cluster": content["clusters"][0]["name"], "user": user["name"]}
 
 
-def test_what_it_hands_on(plan: Planner) -> None:
+def test_outputs_of_the_cluster(plan: Planner) -> None:
     planned = plan()
     [made] = planned.made
     assert planned.outputs["identifier"] == "uid"
@@ -467,7 +467,7 @@ def test_what_it_hands_on(plan: Planner) -> None:
     }
 
 
-def test_a_first_preview_asks_azure_nothing(plan: Planner) -> None:
+def test_a_first_preview_makes_no_azure_calls(plan: Planner) -> None:
     planned = plan(preview=True)
     assert set(TOKENS) <= set(planned.resources)
     assert planned.calls == []

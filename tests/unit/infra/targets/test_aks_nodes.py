@@ -146,7 +146,7 @@ def test_a_pool_becomes_an_agent_pool(settings: dict[str, Any], expected: dict[s
     assert azure_values(made) == expected
 
 
-def test_the_system_pool_takes_nothing_but_aks_own() -> None:
+def test_the_system_pool_runs_only_aks_add_ons() -> None:
     made = azure_values(system_pool(Cluster(), "subnet", {}))
     assert made["node_taints"] == ["CriticalAddonsOnly=true:NoSchedule"]
     assert (made["name"], made["mode"], made["count"], made["os_sku"]) == ("system", "System", 2, "Ubuntu")

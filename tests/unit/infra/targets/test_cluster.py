@@ -66,5 +66,5 @@ def test_one_that_cannot_be_used(content: str, settings: dict[str, str], expecte
     assert expected in mistake_message(Kubernetes(**settings), content)
 
 
-def test_one_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_kubeconfig_is_reported(tmp_path: Path) -> None:
     assert f"there is no file {tmp_path}/none" in mistake_message(Kubernetes(kubeconfig=f"{tmp_path}/none"))

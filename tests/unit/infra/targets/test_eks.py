@@ -268,7 +268,7 @@ def test_the_cluster(plan: Callable[..., Plan]) -> None:
     assert network["subnetIds"] == ["private-eu-central-1a-id", "private-eu-central-1b-id"]
 
 
-def test_the_key_and_the_logs_are_there_before_the_cluster(plan: Callable[..., Plan]) -> None:
+def test_key_and_logs_are_created_before_the_cluster(plan: Callable[..., Plan]) -> None:
     made = plan()
     assert {"logs", "cluster-key", "cluster-AmazonEKSClusterPolicy"} <= made("Cluster", "cluster").after
     assert made("LogGroup", "logs").inputs == {"name": "/aws/eks/headrace-prod/cluster", "retentionInDays": 90}
@@ -366,7 +366,7 @@ def test_nodes_and_control_plane_have_roles_of_their_own(plan: Callable[..., Pla
     assert policy == {"role": "nodes-role", "policyArn": "arn:aws:iam::aws:policy/AmazonEKSWorkerNodePolicy"}
 
 
-def test_serving_pods_get_the_bucket_and_nothing_else(plan: Callable[..., Plan]) -> None:
+def test_serving_pods_may_access_the_bucket_only(plan: Callable[..., Plan]) -> None:
     made = plan()
     for account in ("headrace", "headrace-jobs"):
         assert made("PodIdentityAssociation", f"identity-{account}").inputs == {
@@ -414,7 +414,7 @@ def test_a_bucket_has_a_name_that_s3_takes(stack: str) -> None:
     assert name != bucket_name("123456789013", stack)
 
 
-def test_what_is_handed_on(plan: Callable[..., Plan]) -> None:
+def test_outputs_of_the_cluster(plan: Callable[..., Plan]) -> None:
     outputs = plan().outputs
     made = outputs["made"]
     assert made.storage_class == "headrace-gp3"

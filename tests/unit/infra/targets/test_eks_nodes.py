@@ -43,7 +43,7 @@ def template(pool: NodePool, settings: Aws = AL2023) -> Any:
 
 
 @pytest.mark.parametrize("pool", POOLS, ids=lambda p: p.name)
-def test_what_every_group_has(pool: NodePool) -> None:
+def test_common_settings_of_node_groups(pool: NodePool) -> None:
     made = group(pool)
     assert (made.cluster_name, made.version, made.node_role_arn) == ("headrace-prod", "1.34", "arn:role")
     assert made.subnet_ids == ["subnet-1"]
@@ -174,7 +174,7 @@ def test_bottlerocket_slices() -> None:
     assert told({"kind": "mig", "profile": "1g.18gb"}, "h200")["mig"] == {"profile": {"h200.141gb": "1g.18gb"}}
 
 
-def test_others_are_told_nothing() -> None:
+def test_unshared_pools_have_no_sharing_settings() -> None:
     shared = SPOT.model_copy(update={"sharing": Sharing(kind="mps", replicas=2)})
     assert template(shared).user_data is None, "the stack's device plugin is told"
     assert template(SPOT, BOTTLEROCKET).user_data is None

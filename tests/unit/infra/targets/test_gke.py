@@ -228,7 +228,7 @@ def test_the_cluster_is_regional_and_closed(plan: Callable[..., Planned]) -> Non
     assert cluster["monitoringConfig"]["managedPrometheus"] == {"enabled": False}
 
 
-def test_names_are_asked_of_kube_dns(plan: Callable[..., Planned]) -> None:
+def test_dns_requests_go_to_kube_dns(plan: Callable[..., Planned]) -> None:
     """The chart's network policies let pods reach nothing else at port 53."""
     assert plan(CPU)["cluster"]["addonsConfig"]["dnsCacheConfig"] == {"enabled": False}
 
@@ -270,14 +270,14 @@ def test_gke_may_use_the_key_before_the_cluster_needs_it(plan: Callable[..., Pla
 
 
 @pytest.mark.parametrize("protection", [True, False])
-def test_what_holds_data_is_protected(plan: Callable[..., Planned], protection: bool) -> None:
+def test_resources_with_data_are_protected(plan: Callable[..., Planned], protection: bool) -> None:
     planned = plan(CPU, cluster={**CLUSTER, "deletion_protection": protection})
     assert planned["cluster"]["deletionProtection"] is protection
     assert planned["bucket"]["forceDestroy"] is not protection
     assert {n for n, m in planned.made.items() if m.protected} == ({"cluster", "bucket"} if protection else set())
 
 
-def test_nodes_may_do_what_nodes_must(plan: Callable[..., Planned]) -> None:
+def test_nodes_have_minimal_roles(plan: Callable[..., Planned]) -> None:
     planned = plan(CPU)
     member = "serviceAccount:headrace-prod-nodes@example-project.iam.gserviceaccount.com"
     grants = {name: m.inputs for name, m in planned.made.items() if m.inputs.get("member") == member}
@@ -344,7 +344,7 @@ def test_serving_pods_may_use_the_bucket_and_nothing_else(plan: Callable[..., Pl
     assert planned.of("Key") == []
 
 
-def test_what_is_handed_on(plan: Callable[..., Planned]) -> None:
+def test_outputs_of_the_cluster(plan: Callable[..., Planned]) -> None:
     planned = plan(CPU, L4)
     handed = planned.provisioned
     assert planned.identifier == "cluster-id"
@@ -379,7 +379,7 @@ def test_the_kubeconfig_is_secret_and_holds_no_credential(plan: Callable[..., Pl
     assert cluster["cluster"] == {"server": "https://192.0.2.1", "certificate-authority-data": "Q0E="}
 
 
-def test_autopilot_is_asked_for_nothing_that_it_decides_itself(plan: Callable[..., Planned]) -> None:
+def test_autopilot_gets_no_managed_settings(plan: Callable[..., Planned]) -> None:
     planned = plan(autopilot=True)
     cluster = planned["cluster"]
     assert cluster["enableAutopilot"] is True
@@ -410,7 +410,7 @@ def test_two_stacks_share_a_project(plan: Callable[..., Planned]) -> None:
         assert one[name]["accountId"] != other[name]["accountId"]
 
 
-def test_what_is_left_behind_is_told_with_how_to_see_it() -> None:
+def test_remaining_resources_are_listed_with_commands() -> None:
     words = "\n".join(leftovers(Gcp(project="example-project", region="europe-west4"), "headrace-prod"))
     for what in ("compute disks list", "forwarding-rules list", "network-endpoint-groups list", "firewall-rules list"):
         assert what in words

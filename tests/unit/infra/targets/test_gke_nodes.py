@@ -167,7 +167,7 @@ def test_an_autoscaled_pool_is_counted_in_all(low: int, high: int, zones: list[s
     ("pool", "policy"),
     [(CPU, "BALANCED"), ({**CPU, "capacity": "spot"}, "ANY"), (L4, "ANY"), ({**L4, "capacity": "queued"}, "ANY")],
 )
-def test_what_is_scarce_is_taken_where_it_is(pool: dict[str, Any], policy: str) -> None:
+def test_scarce_capacity_may_come_from_any_zone(pool: dict[str, Any], policy: str) -> None:
     assert args({**pool, "min_nodes": 0, "max_nodes": 3}).autoscaling.location_policy == policy
 
 

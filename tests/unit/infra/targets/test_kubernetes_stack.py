@@ -24,7 +24,7 @@ def told(kind: str) -> dict[str, Any] | None:
     return changed and dict(changed.props)["metadata"]["annotations"]
 
 
-def test_up_ends_when_the_application_answers() -> None:
+def test_up_waits_until_the_application_answers() -> None:
     annotations = told("ray.io/v1:RayService")
     assert annotations
     assert annotations["kept"] == "yes"
@@ -44,7 +44,7 @@ def test_a_claim_that_is_bound_before_anybody_looks_is_no_failure() -> None:
     assert annotations["pulumi.com/skipAwait"] == "true"
 
 
-def test_a_claim_is_given_the_time_that_its_last_pod_may_drain() -> None:
+def test_claims_wait_for_draining_pods() -> None:
     annotations = told("core/v1:PersistentVolumeClaim")
     assert annotations
     streams = yaml.safe_load((CHART / "values.yaml").read_text())["streams"]
@@ -52,5 +52,5 @@ def test_a_claim_is_given_the_time_that_its_last_pod_may_drain() -> None:
 
 
 @pytest.mark.parametrize("kind", ["core/v1:ConfigMap", "networking.k8s.io/v1:NetworkPolicy"])
-def test_of_others_it_is_told_nothing(kind: str) -> None:
+def test_other_resources_get_no_annotations(kind: str) -> None:
     assert told(kind) is None

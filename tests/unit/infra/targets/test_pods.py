@@ -30,7 +30,7 @@ def test_an_init_container_counts() -> None:
     assert pods.pull_error(there) == "cannot pull i:1: gone"
 
 
-def test_a_container_that_ends_again_and_again() -> None:
+def test_crash_loops_are_explained() -> None:
     there = pod(waiting("CrashLoopBackOff", "back-off 10s", lastState={"terminated": {"exitCode": 3}}))
     assert pods.stuck_reason(there) == "container c does not run: back-off 10s; it ended with 3"
     assert pods.images_pulled(there)
