@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import batch, recall, results, sandbox, start
+from bench import batch, compare, recall, results, sandbox, start
 from bench.engine import benchmark as engine
 from bench.processes import BenchError
 from bench.relay import benchmark as relay
@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sandbox.arguments(commands.add_parser("sandbox", help="time and memory of programs in the sandbox"))
     recall.arguments(commands.add_parser("recall", help="cost of a conversation's memory as it grows"))
     batch.arguments(commands.add_parser("batch", help="effect of a batch on interactive requests"))
+    compare.arguments(commands.add_parser("compare", help="processor time here and in another checkout"))
     commands.add_parser("start", help="time and memory of `make up`, first and second time")
     names = sorted(p.stem for p in RETRIEVAL.glob("*.py") if not p.stem.startswith("_"))
     retrieval = commands.add_parser("retrieval", help=f"quality and speed of search: {', '.join(names)}")
@@ -81,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 recall.main(options)
             case "batch":
                 batch.main(options)
+            case "compare":
+                return compare.main(options)
             case "start":
                 start.main()
             case "retrieval":
