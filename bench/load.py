@@ -71,10 +71,6 @@ class Result:
     def streams_per_second(self) -> float:
         return len(self.streams) / self.seconds
 
-    @property
-    def tokens_per_second(self) -> float:
-        return sum(s.tokens for s in self.streams) / self.seconds
-
     def summary(self) -> dict[str, Any]:
         """Returns the figures; times are in milliseconds."""
         figures: dict[str, Any] = {
