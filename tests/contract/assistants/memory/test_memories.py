@@ -9,28 +9,20 @@ from aiohttp import web
 
 from serving.config import Assistant, Catalog, FactsMemory, NoMemory, RemoteModel
 from serving.core.principal import Principal
-from tests.contract.assistants.memory.test_summaries import words
+from tests.contract.assistants.memory.engine import WordCountingEngine, words
 from tests.contract.running import Loop, engine, gateway
 from tests.wait import eventually
 
 WINDOW = 300
 
 
-class Engine:
+class Engine(WordCountingEngine):
     """Finds a fact wherever somebody says `I …`; answers with what it is told to when that begins with `!`."""
+
+    window = WINDOW
 
     def __init__(self):
         self.prompts, self.asked = [], []
-
-    def app(self):
-        app = web.Application(client_max_size=10**8)
-        app.router.add_post("/v1/chat/completions", self.chat)
-        app.router.add_post("/tokenize", self.tokenize)
-        return app
-
-    async def tokenize(self, request):
-        messages = (await request.json()).get("messages", [])
-        return web.json_response({"count": words(messages), "max_model_len": WINDOW, "tokens": []})
 
     async def chat(self, request):
         body = await request.json()

@@ -10,7 +10,7 @@ from ray.exceptions import RayError
 
 from serving.config import Assistant, Catalog, RemoteModel, VectorMemory
 from serving.retrieval.embed import Embedder
-from tests.contract.assistants.memory.test_summaries import words
+from tests.contract.assistants.memory.engine import WordCountingEngine, words
 from tests.contract.running import Loop, engine, gateway
 from tests.wait import eventually
 
@@ -24,21 +24,13 @@ SAID = [
 ]
 
 
-class Engine:
+class Engine(WordCountingEngine):
     """Says `echo`, and counts words."""
+
+    window = WINDOW
 
     def __init__(self):
         self.prompts = []
-
-    def app(self):
-        app = web.Application(client_max_size=10**8)
-        app.router.add_post("/v1/chat/completions", self.chat)
-        app.router.add_post("/tokenize", self.tokenize)
-        return app
-
-    async def tokenize(self, request):
-        messages = (await request.json()).get("messages", [])
-        return web.json_response({"count": words(messages), "max_model_len": WINDOW, "tokens": []})
 
     async def chat(self, request):
         body = await request.json()

@@ -14,31 +14,23 @@ from serving.config import Assistant, Catalog, RemoteModel, SummaryMemory, Summa
 from serving.core.uninterrupted import uninterrupted
 from serving.engines.token_counter import OVERHEAD
 from serving.store.relational.tables import captures
+from tests.contract.assistants.memory.engine import WordCountingEngine, words
 from tests.contract.running import Loop, engine, gateway
 from tests.wait import eventually
 
 WINDOW = 400
 
 
-class Engine:
+class Engine(WordCountingEngine):
     """Says `echo` to callers; to who asks for a summary it lists the first words of what it was given."""
+
+    window = WINDOW
 
     def __init__(self):
         self.prompts, self.summarised = [], []
         self.fails = self.rambles = False
         self.hold = threading.Event()
         self.hold.set()
-
-    def app(self):
-        app = web.Application(client_max_size=10**8)
-        app.router.add_post("/v1/chat/completions", self.chat)
-        app.router.add_post("/tokenize", self.tokenize)
-        return app
-
-    async def tokenize(self, request):
-        body = await request.json()
-        messages = body.get("messages", [])
-        return web.json_response({"count": words(messages), "max_model_len": WINDOW, "tokens": []})
 
     async def chat(self, request):
         body = await request.json()
@@ -58,10 +50,6 @@ class Engine:
             self.prompts.append(messages)
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         return web.json_response({"choices": [choice]})
-
-
-def words(messages):
-    return sum(len(str(m.get("content")).split()) for m in messages)
 
 
 class World:
