@@ -24,7 +24,7 @@ import yaml
 from serving.assistants.small_talk import is_small_talk
 from serving.config import Assistant
 from serving.retrieval.chunk import ChunkSettings, chunk
-from serving.retrieval.embed import Embedder
+from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.fuse import DEPTH, fuse_follow_up
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import CollectionManifest
@@ -89,7 +89,7 @@ class Documentation:
     """An index of the documentation, and the assistant that answers from it."""
 
     def __init__(self, folder: str, assistant: Assistant, root: Path = CHECKOUT) -> None:
-        self.embedder = Embedder()
+        self.embedder = OnnxEmbedder()
         self.assistant = assistant
         settings = ChunkSettings()
         manifest = CollectionManifest(
@@ -119,7 +119,7 @@ class Documentation:
         return Answer(question, said.text, said.attribution, tuple(found))
 
     def _search(self, text: str, count: int) -> list[Hit]:
-        return self._index.search(TENANT, text, self.embedder.embed([text])[0], count)
+        return self._index.search(TENANT, text, self.embedder.embed([text], "query")[0], count)
 
 
 def plain(text: str) -> str:

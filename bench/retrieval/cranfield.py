@@ -21,7 +21,8 @@ from pathlib import Path
 
 from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.chunk import ChunkSettings, chunk
-from serving.retrieval.embed import Embedder, Vectors
+from serving.retrieval.embedders.embedder import Vectors
+from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.fuse import DENSE_WEIGHT, fuse
 from serving.retrieval.index import CollectionIndex, Mode
 from serving.retrieval.manifest import CollectionManifest
@@ -54,7 +55,7 @@ class Cranfield:
         return cls(corpus, {q: t for q, t in queries.items() if q in judgements}, judgements)
 
 
-def build(data: Cranfield, embedder: Embedder, folder: str) -> CollectionIndex:
+def build(data: Cranfield, embedder: OnnxEmbedder, folder: str) -> CollectionIndex:
     """Indexes the collection, one file per document."""
     settings = ChunkSettings()
     manifest = CollectionManifest(
@@ -120,12 +121,12 @@ def main() -> None:
     if not (arguments.data / "cranfield" / "corpus.jsonl").is_file():
         print(f"skipped: there is no Cranfield collection in {arguments.data}; point --data at it")
         return
-    data, embedder = Cranfield.load(arguments.data, arguments.documents), Embedder()
+    data, embedder = Cranfield.load(arguments.data, arguments.documents), OnnxEmbedder()
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         index = build(data, embedder, folder)
         print(f"{index.stats().chunks} chunks of {len(data.documents)} documents: {time.perf_counter() - began:.0f} s")
-        texts = embedder.embed(list(data.queries.values()))
+        texts = embedder.embed(list(data.queries.values()), "query")
         vectors = dict(zip(data.queries, texts, strict=True))
         print(f"{'':14}  nDCG@10: even    odd    all   recall@10")
         for mode in ("bm25", "dense", "hybrid"):

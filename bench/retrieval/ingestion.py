@@ -24,7 +24,7 @@ from serving.core.ids import new_id
 from serving.core.principal import Principal
 from serving.ingest.folder import is_document
 from serving.retrieval.chunk import ChunkSettings
-from serving.retrieval.embed import Embedder
+from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.replica import RetrievalReplica
 from serving.retrieval.sandbox import chunk_isolated
 
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     files = documents(given.folder, given.files)
-    embedder = Embedder()
+    embedder = OnnxEmbedder()
     bodies = [chunk.body for name, data in files for chunk in chunk_isolated(data, name, ChunkSettings())]
     alone, ingested = [], []
     for number in range(1, given.rounds + 1):

@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 from cranfield import DATA, Cranfield
 
-from serving.retrieval.embed import Embedder, Vectors
+from serving.retrieval.embedders.embedder import Vectors
+from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import CollectionManifest
 from serving.retrieval.text.sentences import sentence_spans
@@ -29,7 +30,7 @@ from serving.retrieval.types import Chunk
 PER_FILE = 2_000
 
 
-def synthesise(data: Cranfield, embedder: Embedder, count: int) -> tuple[list[Chunk], Vectors]:
+def synthesise(data: Cranfield, embedder: OnnxEmbedder, count: int) -> tuple[list[Chunk], Vectors]:
     """Returns chunks of about 100 words and their vectors."""
     draw, noise = random.Random(0), np.random.default_rng(0)
     abstracts = embedder.embed([d["text"] for d in data.documents])
@@ -68,10 +69,10 @@ def main() -> None:
     if not (arguments.data / "cranfield" / "corpus.jsonl").is_file():
         print(f"skipped: there is no Cranfield collection in {arguments.data}; point --data at it")
         return
-    data, embedder = Cranfield.load(arguments.data, arguments.documents), Embedder()
+    data, embedder = Cranfield.load(arguments.data, arguments.documents), OnnxEmbedder()
     chunks, vectors = synthesise(data, embedder, arguments.chunks)
     queries = list(data.queries.values())
-    asked = embedder.embed(queries)
+    asked = embedder.embed(queries, "query")
     with tempfile.TemporaryDirectory() as folder:
         manifest = CollectionManifest(embedder.id, embedder.dimensions, 200, 30, "bench")
         index = CollectionIndex.open(folder, "scale", manifest, create=True)
@@ -89,7 +90,7 @@ def main() -> None:
 
         def embed_and_search(i: int) -> object:
             text = queries[i % len(queries)]
-            return index.search("bench", text, embedder.embed([text])[0], 10)
+            return index.search("bench", text, embedder.embed([text], "query")[0], 10)
 
         print("hybrid search          ", percentiles(search, arguments.searches))
         print("with embedding of query", percentiles(embed_and_search, arguments.searches))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from serving.retrieval.batches import EMBED_AT_ONCE, CommitBatches, EmbeddingBatches
 from serving.retrieval.chunk import ChunkSettings
 from serving.retrieval.chunk_table import IndexedFile
-from serving.retrieval.embed import Embedder
+from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.errors import CollectionNotFound, UnreadableDocument
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import CollectionManifest
@@ -56,7 +56,7 @@ class Ingestion:
     def __init__(
         self,
         where: tuple[str, Mapping[str, str]],
-        embedder: Embedder,
+        embedder: OnnxEmbedder,
         files: Files,
         stores: VectorStores,
         blobs: Blobs,

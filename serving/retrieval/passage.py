@@ -12,10 +12,10 @@ from serving.retrieval.text.sentences import sentence_spans
 from serving.retrieval.types import Hit
 
 if TYPE_CHECKING:
-    from serving.retrieval.embed import Embedder
+    from serving.retrieval.embedders.onnx import OnnxEmbedder
 
 
-def within(budget: int, hits: Sequence[Hit], question: str, embedder: Embedder) -> list[Hit]:
+def within(budget: int, hits: Sequence[Hit], question: str, embedder: OnnxEmbedder) -> list[Hit]:
     """Returns the hits that fit `budget` tokens, best first; when not even the best fits, its best passage."""
     chosen: list[Hit] = []
     left = budget
@@ -29,7 +29,7 @@ def within(budget: int, hits: Sequence[Hit], question: str, embedder: Embedder) 
     return chosen
 
 
-def passage(hit: Hit, budget: int, question: str, embedder: Embedder) -> Hit:
+def passage(hit: Hit, budget: int, question: str, embedder: OnnxEmbedder) -> Hit:
     """Returns a hit cut to its sentence nearest to the question and those around it that fit `budget` tokens.
 
     What follows a sentence explains it more often than what precedes it, so the passage grows forwards first.

@@ -14,7 +14,7 @@ from serving.retrieval.passage import passage
 from serving.retrieval.types import Attribution, Citation, Hit, Position
 
 if TYPE_CHECKING:
-    from serving.retrieval.embed import Embedder  # its libraries are for the replica, and the gateway quotes too
+    from serving.retrieval.embedders.onnx import OnnxEmbedder  # its libraries are for the replica, and the gateway quotes too
 
 BEST_SHARE = 0.5
 """Of the budget that is left, what a passage may take before the last one: the better it is, the more is quoted."""
@@ -32,7 +32,7 @@ class Quotation:
     attribution: Attribution
 
 
-def passages(budget: int, hits: Sequence[Hit], question: str, embedder: Embedder) -> list[Hit]:
+def passages(budget: int, hits: Sequence[Hit], question: str, embedder: OnnxEmbedder) -> list[Hit]:
     """Returns what to quote of the hits within `budget` tokens, best first: of each what is nearest to the question.
 
     A passage that stands in another one is left out. There is at least one where there is a hit.

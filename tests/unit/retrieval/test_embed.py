@@ -1,14 +1,19 @@
-"""The embedder's vectors."""
+"""The local embedders' vectors."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from serving.retrieval.embed import Embedder, package_file
+from serving.retrieval.embedders import onnx
+from serving.retrieval.embedders.local_models import DEFAULT, LOCAL_MODELS
+from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.text.tokens import package_file
 
 
-def test_unit_vectors_that_mean_something(embedder: Embedder) -> None:
+def test_unit_vectors_that_mean_something(embedder: OnnxEmbedder) -> None:
     vectors = embedder.embed(["A cat sleeps.", "A kitten is asleep.", "The turbine failed."])
     assert vectors.shape == (3, embedder.dimensions)
     assert vectors.dtype == np.float32
@@ -16,24 +21,24 @@ def test_unit_vectors_that_mean_something(embedder: Embedder) -> None:
     assert vectors[0] @ vectors[1] > 0.6 > 0.3 > vectors[0] @ vectors[2]
 
 
-def test_a_vector_does_not_depend_on_its_batch(embedder: Embedder) -> None:
+def test_a_vector_does_not_depend_on_its_batch(embedder: OnnxEmbedder) -> None:
     texts = ["short", "a longer text " * 40, "middle length of some words", ""]
     together = embedder.embed(texts)
     for text, vector in zip(texts, together, strict=True):
         assert embedder.embed([text])[0] @ vector == pytest.approx(1, abs=1e-4)
 
 
-def test_nothing_gives_nothing(embedder: Embedder) -> None:
+def test_nothing_gives_nothing(embedder: OnnxEmbedder) -> None:
     assert embedder.embed([]).shape == (0, 384)
 
 
-def test_counts_tokens_without_truncation(embedder: Embedder) -> None:
+def test_counts_tokens_without_truncation(embedder: OnnxEmbedder) -> None:
     assert embedder.count_tokens("hello world") == 2
     assert embedder.count_tokens("hello " * 1000) == 1000
 
 
-def test_the_id_names_the_weights(embedder: Embedder) -> None:
-    assert embedder.id == Embedder().id
+def test_the_id_names_the_weights(embedder: OnnxEmbedder) -> None:
+    assert embedder.id == OnnxEmbedder().id
     assert embedder.id.startswith("all-minilm-l6-v2-int8-")
 
 
@@ -42,7 +47,7 @@ def test_a_missing_package_is_named() -> None:
         package_file("no_such_package", "x")
 
 
-def test_a_long_text_is_read_to_its_end(embedder: Embedder) -> None:
+def test_a_long_text_is_read_to_its_end(embedder: OnnxEmbedder) -> None:
     start, ends = "The heron stands in the river. " * 50, ("It eats fish.", "Interest rates were raised again.")
     texts = [start + end * 20 for end in ends]
     assert embedder.count_tokens(start) > embedder.max_tokens
@@ -53,3 +58,26 @@ def test_a_long_text_is_read_to_its_end(embedder: Embedder) -> None:
     assert whole[0] @ whole[1] < 0.97
     assert whole[1] @ whole[5] > whole[0] @ whole[5] + 0.1
     assert np.allclose(whole[2:4], embedder.embed(["short", ""]), atol=1e-6)
+
+
+def test_a_model_is_asked_by_its_own_prefixes_and_pooling(
+    monkeypatch: pytest.MonkeyPatch, embedder: OnnxEmbedder
+) -> None:
+    told = replace(LOCAL_MODELS[DEFAULT], query_prefix="query: ", passage_prefix="passage: ")
+    models = {"told": told, "first": replace(told, pooling="first")}
+    monkeypatch.setattr(onnx, "LOCAL_MODELS", models)
+    asked = OnnxEmbedder("told")
+    assert asked.id.startswith("told-int8-")
+    query, passage = asked.embed(["heron"], "query")[0], asked.embed(["heron"])[0]
+    expected = embedder.embed(["query: heron", "passage: heron"])
+    assert np.allclose([query, passage], expected, atol=1e-6)
+    assert np.allclose(asked.embed_whole(["heron"], "query")[0], query, atol=1e-6)
+    assert OnnxEmbedder("first").embed(["heron"])[0] @ passage < 0.999
+
+
+@pytest.mark.parametrize("name", LOCAL_MODELS)
+def test_a_local_model_has_the_dimensions_and_tokens_of_its_table(name: str) -> None:
+    embedder = OnnxEmbedder(name)
+    vectors = embedder.embed(["A cat sleeps.", "A kitten is asleep.", "The turbine failed."])
+    assert vectors.shape == (3, embedder.dimensions)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]

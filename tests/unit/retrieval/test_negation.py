@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 from serving.retrieval.cite import attribute
-from serving.retrieval.embed import Embedder
+from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.types import Hit
 
 ENGLISH = (
@@ -49,7 +49,7 @@ def hit(text: str) -> Hit:
     return Hit("f:0", "f", "f.md", "", "", text, 0, len(text), None, 0.9, 0.9, 0.0)
 
 
-def test_what_denies_a_sentence_is_no_support_for_it(embedder: Embedder) -> None:
+def test_what_denies_a_sentence_is_no_support_for_it(embedder: OnnxEmbedder) -> None:
     cited = [
         (claim, source)
         for pair in PAIRS
@@ -60,7 +60,7 @@ def test_what_denies_a_sentence_is_no_support_for_it(embedder: Embedder) -> None
     assert cited == []
 
 
-def test_what_says_the_same_is_support(embedder: Embedder) -> None:
+def test_what_says_the_same_is_support(embedder: OnnxEmbedder) -> None:
     said = [sentence for pair in PAIRS[::5] for sentence in pair]
     missing = [text for text in said if not attribute(text, [hit(text)], embedder).citations]
     assert missing == []

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from serving.retrieval.embed import Embedder
+from serving.retrieval.embedders.onnx import OnnxEmbedder
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = ROOT.parent / "shared" / "data"
@@ -29,7 +29,7 @@ def bench() -> ModuleType:
 
 
 @pytest.mark.skipif(not (DATA / "cranfield").is_dir(), reason=f"there is no Cranfield collection in {DATA}")
-def test_each_leg_and_fusion_stay_above_their_floor(bench: ModuleType, embedder: Embedder, tmp_path: Path) -> None:
+def test_each_leg_and_fusion_stay_above_their_floor(bench: ModuleType, embedder: OnnxEmbedder, tmp_path: Path) -> None:
     data = bench.Cranfield.load(DATA, DOCUMENTS)
     index = bench.build(data, embedder, str(tmp_path))
     vectors = dict(zip(data.queries, embedder.embed(list(data.queries.values())), strict=True))

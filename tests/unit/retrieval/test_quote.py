@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from serving.config import Assistant
-from serving.retrieval.embed import Embedder
+from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.quote import passages, quotation
 from serving.retrieval.replica import for_prompt
 from serving.retrieval.types import Hit
@@ -46,7 +46,7 @@ def test_a_passage_of_headings_alone_is_left_out() -> None:
     assert len(said.attribution.citations) == 1
 
 
-def test_passages_fit_the_budget_and_do_not_overlap(embedder: Embedder) -> None:
+def test_passages_fit_the_budget_and_do_not_overlap(embedder: OnnxEmbedder) -> None:
     filler = " ".join(f"Sentence {i} is about the weather in the hills." for i in range(20))
     long = hit(f"{filler} A key begins with hr_ and is secret. {filler}")
     again = replace(long, chunk_id="again")
@@ -58,7 +58,7 @@ def test_passages_fit_the_budget_and_do_not_overlap(embedder: Embedder) -> None:
     assert sum(embedder.count_tokens(h.text) for h in chosen) <= 120
 
 
-def test_an_assistant_that_quotes_is_given_passages(embedder: Embedder) -> None:
+def test_an_assistant_that_quotes_is_given_passages(embedder: OnnxEmbedder) -> None:
     assistant = Assistant(name="docs", model="m", knowledge=("docs",), context_tokens=400)
     hits = [hit("A key begins with hr_."), hit("A key begins with hr_. It is secret.", id="b")]
     question = "What does a key begin with?"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.retrieval.embed import Embedder
+from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.relevance import good_enough
 from serving.retrieval.types import Hit
 
@@ -40,7 +40,7 @@ OFF_TOPIC = (
 )
 
 
-def hits(question: str, embedder: Embedder) -> list[Hit]:
+def hits(question: str, embedder: OnnxEmbedder) -> list[Hit]:
     vector, *vectors = embedder.embed([question, *TEXTS])
     return [
         Hit(f"f:{i}", "f", "f.md", "", "", text, 0, len(text), None, 0.5, float(other @ vector), 0.0)
@@ -49,12 +49,12 @@ def hits(question: str, embedder: Embedder) -> list[Hit]:
 
 
 @pytest.mark.parametrize("question", ON_TOPIC)
-def test_on_topic(embedder: Embedder, question: str) -> None:
+def test_on_topic(embedder: OnnxEmbedder, question: str) -> None:
     assert good_enough(question, hits(question, embedder))
 
 
 @pytest.mark.parametrize("question", OFF_TOPIC)
-def test_off_topic(embedder: Embedder, question: str) -> None:
+def test_off_topic(embedder: OnnxEmbedder, question: str) -> None:
     assert not good_enough(question, hits(question, embedder))
 
 

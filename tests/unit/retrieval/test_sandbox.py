@@ -17,7 +17,7 @@ from serving.core.confine import Unconfined, landlock_abi
 from serving.retrieval import sandbox
 from serving.retrieval.builder import ChunkBounds
 from serving.retrieval.chunk import ChunkSettings, chunk
-from serving.retrieval.embed import Embedder
+from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parse import detect, parse
 from serving.retrieval.sandbox import ParserLimits, chunk_isolated, detect_isolated, parse_isolated
@@ -48,7 +48,7 @@ def test_refuses_what_detection_refuses() -> None:
     ["# Guide\n\n## Ports\n\nThe API has 8080.\n", "no end of words " * 8_000, "Grüße."],
     ids=["sections", "longer than is read together", "not ASCII"],
 )
-def test_gives_the_chunks_that_chunking_gives(embedder: Embedder, text: str) -> None:
+def test_gives_the_chunks_that_chunking_gives(embedder: OnnxEmbedder, text: str) -> None:
     settings = ChunkSettings(max_tokens=100, overlap_tokens=20)
     assert chunk_isolated(text.encode(), "a.md", settings) == chunk(parse(text.encode(), "a.md"), embedder, settings)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from serving.retrieval.embed import Embedder
+from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.types import Chunk
 from serving.retrieval.vectors import chunk_vectors
 
 TEXT = "It is done by hand, once a month, and takes about an hour."
 
 
-def test_a_heading_moves_the_vector_of_its_chunk(embedder: Embedder) -> None:
+def test_a_heading_moves_the_vector_of_its_chunk(embedder: OnnxEmbedder) -> None:
     titled = Chunk(0, "Handbook", "Rotate the API key", TEXT, 0, len(TEXT), None)
     bare = Chunk(1, "", "", TEXT, 0, len(TEXT), None)
     vectors = chunk_vectors([titled, bare], embedder)

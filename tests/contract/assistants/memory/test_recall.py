@@ -9,7 +9,7 @@ from aiohttp import web
 from ray.exceptions import RayError
 
 from serving.config import Assistant, Catalog, RemoteModel, VectorMemory
-from serving.retrieval.embed import Embedder
+from serving.retrieval.embedders.onnx import OnnxEmbedder
 from tests.contract.assistants.memory.engine import WordCountingEngine, words
 from tests.contract.running import Loop, engine, gateway
 from tests.wait import eventually
@@ -45,7 +45,7 @@ class Retrieval:
 
     def __init__(self):
         self.call = self
-        self.embedder = Embedder()
+        self.embedder = OnnxEmbedder()
         self.down = False
 
     async def remote(self, method, *args):

