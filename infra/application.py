@@ -27,6 +27,7 @@ def catalog(config: StackConfig) -> Catalog:
     """Returns the catalogue, which changes without a restart: models, aliases, assistants, tools, collections."""
     restricted = [RestrictedCollection(name=k.name, access=k.access) for k in config.knowledge if k.access is not None]
     return Catalog(
+        search=config.retrieval.search,
         models=config.models,
         aliases=config.aliases,
         assistants=config.assistants,
@@ -80,7 +81,7 @@ def serving_config(
         cors=config.cors,
         tracing=config.tracing,
         gateway=config.gateway,
-        retrieval=config.retrieval,
+        retrieval=config.retrieval.size,
         multiprocess_dir=multiprocess_dir,
     )
 

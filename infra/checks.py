@@ -23,6 +23,7 @@ from serving.config import (
     VllmModel,
     names,
     never_called,
+    wrong_tasks,
 )
 
 if TYPE_CHECKING:
@@ -149,6 +150,12 @@ def _unreachable_tools(config: StackConfig) -> list[Mistake]:
     fix = "name a tenant in the access of both, or remove it"
     found = never_called(config.models, config.aliases, config.assistants, config.tools)
     return [Mistake(at, problem, fix) for at, problem in found]
+
+
+def _tasks(config: StackConfig) -> list[Mistake]:
+    search = config.retrieval.search
+    found = wrong_tasks(config.models, config.aliases, config.assistants, config.guardrails, search)
+    return [Mistake(at, problem, "name a model of the right task, or change its task") for at, problem in found]
 
 
 def _secret_command(key: str) -> str:
@@ -331,6 +338,7 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"models", "aliases"}), _alias_targets),
     (frozenset({"models", "aliases", "assistants"}), _assistant_models),
     (frozenset({"models", "prompt_cache"}), _cached_prices),
+    (frozenset({"models", "aliases", "assistants", "guardrails", "retrieval"}), _tasks),
     (frozenset({"assistants", "knowledge"}), _assistant_knowledge),
     (frozenset({"assistants", "tools"}), _tool_names),
     (frozenset({"models", "aliases", "assistants", "tools"}), _unreachable_tools),

@@ -35,6 +35,7 @@ from serving.config import (
     Quotas,
     Replicas,
     Retention,
+    Retrieval,
     Strict,
     Tracing,
     Unstored,
@@ -138,7 +139,7 @@ class StackConfig(Strict):
     )
     tracing: Tracing = Tracing()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
-    retrieval: Replicas = Replicas(replicas=1, cpus=0.4)
+    retrieval: Retrieval = Retrieval()
     ray: Ray = Ray()
     state: str = Field(default="", description="folder for the stack's state; empty: .headrace/<stack>")
     onprem: OnPrem = OnPrem()

@@ -198,6 +198,8 @@ def _model(model: KServeModel, storage: str) -> Any:
     if model.gpus:
         amounts["nvidia.com/gpu"] = str(model.gpus)
     arguments = [f"--model={MODELS}/{model.file}"] if model.runtime == "llamacpp" else []
+    if model.task != "chat":
+        arguments += {"llamacpp": [f"--task={model.task}"], "vllm": ["--runner=pooling"]}.get(model.runtime, [])
     spec = t.V1beta1ModelSpec(
         model_format=t.V1beta1ModelFormat(name=model.model_format or FORMATS[model.runtime]),
         runtime=runtime_name(model.runtime),

@@ -38,8 +38,12 @@ class Retrieval:
         from serving.retrieval.replica import RetrievalReplica
 
         _keep_log()
-        self._replica = RetrievalReplica(config)
+        self._replica = RetrievalReplica(config, serve.get_app_handle)
         await self._replica.start()
+
+    async def reconfigure(self, catalog: dict[str, Any]) -> None:
+        """Takes in the models, and which of them search, without a restart."""
+        self._replica.configure(Catalog.model_validate(catalog))
 
     async def call(self, method: str, *args: Any) -> Any:
         """Runs one of the replica's public methods."""

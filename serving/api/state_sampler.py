@@ -21,7 +21,7 @@ from serving.store.files import DELETE_BLOB
 from serving.store.jobs.job import COMPACT, ERASE
 from serving.store.upkeep.condition import Condition
 from serving.store.users import ADMIN
-from serving.store.vector_store import DROP_INDEX, INGEST, OPTIMIZE, PURGE_INDEX, UNINDEX
+from serving.store.vector_store import DROP_INDEX, DROP_RETIRED, INGEST, OPTIMIZE, PURGE_INDEX, REINDEX, UNINDEX
 from serving.telemetry import metrics
 
 log = logging.getLogger("headrace.api")
@@ -30,7 +30,8 @@ PERIOD_S = 30.0
 """Each gateway looks so often; what they see is the same."""
 
 KINDS = frozenset(
-    {BATCH, COMPACT, DELETE_BLOB, DELIVER, DROP_INDEX, ERASE, INGEST, OPTIMIZE, PURGE_INDEX, REMEMBER, RESPOND, UNINDEX}
+    {BATCH, COMPACT, DELETE_BLOB, DELIVER, DROP_INDEX, DROP_RETIRED, ERASE, INGEST, OPTIMIZE, PURGE_INDEX}
+    | {REINDEX, REMEMBER, RESPOND, UNINDEX}
 )
 """Of all jobs: none that waits is 0 from the start, or a queue that is always quick would have no series."""
 

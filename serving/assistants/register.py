@@ -53,7 +53,7 @@ class OwnAssistant:
         """Returns what answers a caller by it, None where the caller may not call its model."""
         settings = settings_of(self.settings)
         route = router.resolve(settings.model, caller)
-        if route is None or route.assistant is not None:
+        if route is None or route.assistant is not None or route.task != "chat":
             return None
         # The id, since a name of the tenant's may be one of the stack's for others.
         assistant = Assistant(

@@ -36,6 +36,7 @@ from serving.config.catalog import (
     never_called,
     refuse_own_store,
     same_database,
+    wrong_tasks,
 )
 from serving.config.engines import (
     Amount,
@@ -94,6 +95,7 @@ from serving.config.quotas import (
     Window,
     refuse_measure,
 )
+from serving.config.search import DEFAULT_EMBEDDER, LOCAL_EMBEDDERS, Retrieval, SearchModels
 from serving.config.serving_config import ServingConfig, Tracing
 from serving.config.store import Retention, Store
 from serving.config.strategies import (
@@ -112,6 +114,7 @@ from serving.config.strategies import (
     Template,
     ToolsTemplate,
 )
+from serving.config.tasks import Embedding, Task, Tasked
 from serving.config.tools import (
     OWN_HEADERS,
     TOOLS,
@@ -128,6 +131,8 @@ from serving.config.tools import (
 from serving.config.vllm import OWN_ENVIRONMENT, VLLM_OWN, Geometry, Lora, VllmArgument, VllmModel
 
 __all__ = [
+    "DEFAULT_EMBEDDER",
+    "LOCAL_EMBEDDERS",
     "MONEY_PLACES",
     "MOST_UNITS",
     "NEEDS_TENANTS",
@@ -163,6 +168,7 @@ __all__ = [
     "Cors",
     "Direct",
     "Effort",
+    "Embedding",
     "FactsMemory",
     "Geometry",
     "GuardAction",
@@ -213,6 +219,8 @@ __all__ = [
     "Restrictable",
     "RestrictedCollection",
     "Retention",
+    "Retrieval",
+    "SearchModels",
     "SecretRef",
     "SecretsGuardrail",
     "SelfConsistency",
@@ -227,6 +235,8 @@ __all__ = [
     "SummaryMemory",
     "SummaryWindowMemory",
     "Target",
+    "Task",
+    "Tasked",
     "Template",
     "Tenant",
     "TenantSecrets",
@@ -248,4 +258,5 @@ __all__ = [
     "refuse_own_store",
     "require_secure",
     "same_database",
+    "wrong_tasks",
 ]

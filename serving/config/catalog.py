@@ -11,8 +11,9 @@ from pydantic import Field, model_validator
 
 from serving.config.assistant import Assistant
 from serving.config.base import NEEDS_TENANTS, CallAccess, Name, Strict
-from serving.config.guardrails import ClassifierGuardrail, Guardrails, Instructions
+from serving.config.guardrails import ClassifierGuardrail, Guardrail, Guardrails, Instructions
 from serving.config.models import Alias, Model, names
+from serving.config.search import LOCAL_EMBEDDERS, SearchModels
 from serving.config.store import Store
 from serving.config.tools import TOOLS, CatalogTool, McpTool, SqlTool
 from serving.config.vllm import VllmModel
@@ -80,6 +81,54 @@ def _apart(one: CallAccess | None, other: CallAccess | None) -> bool:
     return one is not None and other is not None and set(one.tenants or ()).isdisjoint(other.tenants or ())
 
 
+def wrong_tasks(
+    models: Sequence[Model],
+    aliases: Sequence[Alias],
+    assistants: Sequence[Assistant],
+    guardrails: Sequence[Guardrail],
+    search: SearchModels,
+) -> list[tuple[str, str]]:
+    """Returns where a model is asked for what it does not do.
+
+    Each by its place in the configuration, with the problem.
+    """
+    tasks = {name: model.task for model in models for name in names(model)}
+    found = [
+        (f"models[{i}].name", f"'{model.name}' is the name of an embedder that retrieval runs itself")
+        for i, model in enumerate(models)
+        if model.name in LOCAL_EMBEDDERS
+    ]
+    chats = [
+        (f"aliases[{i}].targets[{j}].model", target.model)
+        for i, alias in enumerate(aliases)
+        for j, target in enumerate(alias.targets)
+    ]
+    rails = [("guardrails", guardrails)]
+    for i, assistant in enumerate(assistants):
+        at = f"assistants[{i}]"
+        chats += [(f"{at}.model", assistant.model), (f"{at}.memory.model", getattr(assistant.memory, "model", ""))]
+        rails.append((f"{at}.guardrails", assistant.guardrails or ()))
+    chats += [
+        (f"{at}[{i}].model", rail.model)
+        for at, them in rails
+        for i, rail in enumerate(them)
+        if isinstance(rail, ClassifierGuardrail)
+    ]
+    found += [
+        (at, f"the task of the model '{name}' is {tasks[name]}, not chat")
+        for at, name in chats
+        if tasks.get(name, "chat") != "chat"
+    ]
+    own = dict.fromkeys(LOCAL_EMBEDDERS, "embed")
+    for field, asked, task in (("embedder", search.embedder, "embed"), ("reranker", search.reranker, "rerank")):
+        if asked is not None and {**tasks, **own}.get(asked) != task:
+            does_not = f"the task of the model '{asked}' is {tasks[asked]}" if asked in tasks else ""
+            problem = does_not or f"there is no model '{asked}'"
+            there = ", ".join(name for name, does in {**own, **tasks}.items() if does == task)
+            found.append((f"retrieval.{field}", f"{problem}; those whose task is {task}: {there or 'none'}"))
+    return found
+
+
 class Catalog(Strict):
     """What changes often: models, aliases, assistants and their tools. Each name means one thing."""
 
@@ -97,9 +146,12 @@ class Catalog(Strict):
         "refused, or trusted",
     )
 
+    search: SearchModels = SearchModels()
+
     @model_validator(mode="after")
     def _names(self) -> Self:
-        problems = []
+        wrong = wrong_tasks(self.models, self.aliases, self.assistants, self.guardrails, self.search)
+        problems = [f"{at}: {what}" for at, what in wrong]
         models = {name for m in self.models for name in names(m)}
         callable_ = models | {a.name for a in self.aliases}
         seen: set[str] = set()

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from serving.config.base import Name, Restrictable, SecretRef, Strict
+from serving.config.tasks import Tasked
 
 
 class Bounds(Strict):
@@ -89,7 +90,7 @@ Tokenizer = Literal["llamacpp", "vllm"]
 """Whose HTTP routes count the tokens of a prompt."""
 
 
-class RayServeModel(Hosted, Priced, Restrictable):
+class RayServeModel(Hosted, Tasked, Priced, Restrictable):
     """A model that replicas of Ray Serve run; the class of its engine says what Serve and the gateway must know."""
 
     text_only: ClassVar[bool] = False
@@ -150,10 +151,19 @@ class LlamaCppModel(RayServeModel):
     replicas: int = Field(default=1, ge=1, le=64)
     cpus: float = Field(default=0.4, gt=0, le=256, description="CPUs that Ray reserves for a replica")
     memory_bytes: int = Field(default=600_000_000, ge=0, description="expected resident size, for the fit check")
+    pooling: Literal["mean", "cls", "last"] | None = Field(
+        default=None, description="for task embed, what makes one vector of a text's; by default what its file says"
+    )
 
     @property
     def host_memory_bytes(self) -> int:
         return self.memory_bytes
+
+    @model_validator(mode="after")
+    def _pooled(self) -> Self:
+        if self.pooling is not None and self.task != "embed":
+            raise ValueError("pooling is for models whose task is embed")
+        return self
 
     @property
     def concurrency(self) -> int:
@@ -189,7 +199,7 @@ PromptCache = Literal["tenant", "user", "off"]
 """Who shares what engines keep of prompts: the users of a tenant, nobody with another user, or no two requests."""
 
 
-class RemoteModel(Priced, Restrictable):
+class RemoteModel(Tasked, Priced, Restrictable):
     """A model behind any OpenAI-compatible HTTP endpoint."""
 
     engine: Literal["remote"] = "remote"

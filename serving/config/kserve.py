@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from serving.config.base import Name, Restrictable, SecretRef, Strict
 from serving.config.engines import BaseUrl, Bounds, Priced, RemoteCache
+from serving.config.tasks import Tasked
 
 
 class KServeCanary(Strict):
@@ -25,7 +26,7 @@ class KServeScaling(Bounds):
     target: int = Field(default=80, ge=1, le=100, description="percent of the replicas' request to aim at")
 
 
-class KServeModel(Priced, Restrictable):
+class KServeModel(Tasked, Priced, Restrictable):
     """A model that KServe runs as an InferenceService, in its Standard mode; the gateway relays to its address."""
 
     engine: Literal["kserve"] = "kserve"

@@ -30,7 +30,7 @@ POOL_LABEL = "headrace.io/pool"
 PLACEMENT = set(Hosted.model_fields)
 """Where replicas run is Serve's business: in what replicas are told it would only restart them."""
 
-BEFOREHAND = {"geometry", "full_context_requests", "max_surge_percent", "price", "access"}
+BEFOREHAND = {"embedding", "geometry", "full_context_requests", "max_surge_percent", "price", "access"}
 """What a model's replica is never told: it serves the fit check, the roll-out and the gateway."""
 
 UNTOLD: dict[str, Any] = {**dict.fromkeys(PLACEMENT | BEFOREHAND, True), "loras": {"__all__": {"access"}}}
@@ -92,6 +92,9 @@ def _gateway(config: ServingConfig, catalog: Catalog, env: Mapping[str, str], on
                 "max_ongoing_requests": 64,
                 "max_surge_percent": 100,
                 "ray_actor_options": _actor(config.retrieval, on_pools),
+                "user_config": catalog.model_dump(
+                    mode="json", include={"models": True, "search": True}, exclude={"models": {"__all__": {"pool"}}}
+                ),
             },
         ],
     }

@@ -70,6 +70,7 @@ VLLM_OWN = frozenset(
         "--pipeline-parallel-size",
         "--quantization",
         "--revision",
+        "--runner",
         "--tensor-parallel-size",
         # Processes or nodes beyond what Ray assigned to the replica.
         "--data-parallel-size",
@@ -187,6 +188,8 @@ class VllmModel(RayServeModel):
 
     @model_validator(mode="after")
     def _lora_names(self) -> Self:
+        if self.loras and self.task != "chat":
+            raise ValueError("loras are for models whose task is chat")
         names = [self.name, *(lora.name for lora in self.loras)]
         if len(set(names)) < len(names):
             raise ValueError("a LoRA adapter's name must differ from the model's and from other adapters'")

@@ -43,22 +43,21 @@ class EngineResponse(Protocol):
 
 
 class EngineClient:
-    """One HTTP client for all engines, with kept connections."""
+    """One HTTP client for all engines, with kept connections. It is of the event loop that first asks by it."""
 
     def __init__(self) -> None:
-        # Admission bounds the requests; a second bound here would only hide where they wait.
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
-            auto_decompress=True,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent", "Accept-Encoding"),
-            trust_env=False,
-        )
+        self._session: aiohttp.ClientSession | None = None
         self.windows: dict[tuple[str, str], tuple[float, int]] = {}  # kept for `Tokens`
+
+    def _connections(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = _session()
+        return self._session
 
     async def close(self) -> None:
         """Closes every connection."""
-        await self._session.close()
+        if self._session is not None:
+            await self._session.close()
 
     @contextlib.asynccontextmanager
     async def post(self, endpoint: Endpoint, path: str, document: dict[str, Any]) -> AsyncIterator[EngineResponse]:
@@ -91,7 +90,7 @@ class EngineClient:
             last = attempt == endpoint.retries
             try:
                 async with asyncio.timeout(endpoint.first_byte_timeout_s):
-                    response = await self._session.post(
+                    response = await self._connections().post(
                         endpoint.url + path, data=body, headers=headers, timeout=timeout, allow_redirects=False
                     )
             except aiohttp.ClientConnectorError:
@@ -108,6 +107,17 @@ class EngineClient:
                 response.close()
             await asyncio.sleep(0.1 * 2**attempt * (0.5 + random.random()))  # noqa: S311
         raise AssertionError("unreachable")
+
+
+def _session() -> aiohttp.ClientSession:
+    # Admission bounds the requests; a second bound here would only hide where they wait.
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+        auto_decompress=True,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("User-Agent", "Accept-Encoding"),
+        trust_env=False,
+    )
 
 
 @functools.cache  # a pair per model

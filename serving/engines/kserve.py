@@ -26,6 +26,8 @@ def remote(model: KServeModel) -> RemoteModel | None:
         name=model.name,
         url=model.url + (model.path or PATHS.get(model.runtime, "/v1")),
         model=model.model or model.service,
+        task=model.task,
+        embedding=model.embedding,
         context=model.context,
         tokenizer=None if model.existing else TOKENIZERS.get(model.runtime),
         api_key=model.api_key,

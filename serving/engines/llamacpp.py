@@ -12,12 +12,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from serving.config import LlamaCppModel
+from serving.config import LlamaCppModel, Task
 from serving.engines.llamacpp_server import serve
 from serving.engines.replica import OPENER, EngineReplica, node_address
 from serving.engines.slots import Slots
 from serving.engines.source import resolve
 
+FIRST_REQUESTS: dict[Task, tuple[str, dict[str, object], str]] = {
+    "chat": ("completion", {"prompt": "Hello", "n_predict": 1}, "content"),
+    "embed": ("v1/embeddings", {"input": "Hello"}, "data"),
+    "rerank": ("v1/rerank", {"query": "Hello", "documents": ["Hello"]}, "results"),
+}
+"""Path, fields, and a field of the answer, by the task of a model."""
 WARM_UP_S = 600
 """For the first token: a large model reads its weights from the disk for it."""
 CLEAR_S = 60
@@ -40,33 +46,39 @@ class LlamaCppReplica(EngineReplica):
             context=config.context,
             slots=config.slots,
             threads=config.threads,
+            task=config.task,
+            pooling=config.pooling,
         )
         url: str = self._server.listening_address
-        _ask(
-            url, key, WARM_UP_S, prompt="Hello", n_predict=1
-        )  # the first caller does not wait for weights that were never touched
-        self._slots_of = Slots(config.slots, self._clear)
+        # The first caller does not wait for weights that were never touched.
+        path, fields, answered = FIRST_REQUESTS[config.task]
+        _ask(url, key, WARM_UP_S, path, answered, **fields)
+        # Slots keep prompts of chats alone.
+        self._slots_of = Slots(config.slots, self._clear) if config.task == "chat" else None
         super().__init__(
             "llama.cpp", config.name, prefix="llamacpp:", url=url, key=key, slots=config.slots, started=started
         )
 
     @contextlib.asynccontextmanager
     async def _place(self, owner: str, user: str) -> AsyncIterator[dict[str, Any]]:
+        if self._slots_of is None:
+            yield {}
+            return
         async with self._slots_of.hold(owner, user) as slot:
             yield {"slot": slot}
 
     async def _clear(self, slot: int) -> None:
         """Lets a slot read a prompt that is nobody's: llama.cpp keeps the last one alone. Raises `RuntimeError`."""
         nobodys = {"prompt": "Hello", "n_predict": 0, "cache_prompt": False, "id_slot": slot}
-        await asyncio.to_thread(_ask, self._url, self._key, CLEAR_S, **nobodys)
+        await asyncio.to_thread(_ask, self._url, self._key, CLEAR_S, "completion", "content", **nobodys)
 
 
-def _ask(url: str, key: str, timeout_s: float, **fields: object) -> None:
-    """Asks llama.cpp to complete a prompt, by its own API. Raises `RuntimeError`."""
+def _ask(url: str, key: str, timeout_s: float, path: str, answered: str, **fields: object) -> None:
+    """Asks llama.cpp for an answer that has the field `answered`. Raises `RuntimeError`."""
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-    request = urllib.request.Request(f"{url}/completion", json.dumps(fields).encode(), headers)  # noqa: S310
+    request = urllib.request.Request(f"{url}/{path}", json.dumps(fields).encode(), headers)  # noqa: S310
     try:
         with OPENER.open(request, timeout=timeout_s) as response:
-            json.load(response)["content"]
+            json.load(response)[answered]
     except (OSError, ValueError, LookupError) as e:
         raise RuntimeError(f"llama.cpp did not answer a request of its replica: {e!r}") from None

@@ -11,7 +11,9 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from serving.config import Task
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -24,6 +26,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--context", type=_positive, default=8192, help="tokens, shared by all slots")
     parser.add_argument("--slots", type=_positive, default=4, help="requests decoded together")
     parser.add_argument("--threads", type=_positive, default=1)
+    parser.add_argument("--task", choices=get_args(Task), default="chat", help="what the model does")
+    parser.add_argument("--pooling", choices=("mean", "cls", "last"), help="to embed: by default what the file says")
     return parser.parse_args(argv)
 
 
@@ -53,6 +57,8 @@ def start(args: argparse.Namespace, keys: Sequence[str] = ()) -> Any:
         slots=args.slots,
         threads=args.threads,
         reuse=False,
+        task=args.task,
+        pooling=args.pooling,
     )
 
 
@@ -67,12 +73,15 @@ def serve(
     slots: int,
     threads: int,
     reuse: bool = True,
+    task: Task = "chat",
+    pooling: str | None = None,
 ) -> Any:
     """Returns llama.cpp's server with one GGUF file, the model loaded.
 
     `context` counts tokens, shared by all `slots` (requests decoded together). Port 0 is any free one. Without `reuse`
     each prompt is read from its beginning, whatever its slot read before: so it must be where nobody knows whose that
-    was.
+    was. A model whose `task` is not to chat reads each text at once, so that no text has more tokens than a slot; what
+    makes one vector of a text's is `pooling`, by default what the file says.
     """
     import xllamacpp  # loads the native library: only where a model runs
 
@@ -93,6 +102,12 @@ def serve(
     params.endpoint_slots = False
     params.ui = False
     params.verbosity = 1
+    if task != "chat":
+        params.embedding = True
+        params.n_batch = params.n_ubatch = context // slots
+        kinds = xllamacpp.llama_pooling_type
+        kind = "RANK" if task == "rerank" else (pooling or "unspecified").upper()
+        params.pooling_type = kinds[f"LLAMA_POOLING_TYPE_{kind}"]
     return xllamacpp.Server(params)
 
 

@@ -102,7 +102,7 @@ class Engines:
                 context=model.request_context,
                 tokenizer=model.tokenizer,
                 leased=True,
-                beside=_salted(owner) if model.cache_owner == "salt" else {"id_slot": granted["slot"]},
+                beside=_salted(owner) if model.cache_owner == "salt" else _slotted(granted),
                 counted=self._owners.counted,
             )
         finally:
@@ -148,6 +148,10 @@ class Engines:
 def _salted(owner: CacheOwner) -> dict[str, Any]:
     """vLLM hashes it into each block of its prefix cache."""
     return {"cache_salt": owner.name}
+
+
+def _slotted(granted: dict[str, Any]) -> dict[str, Any]:
+    return {"id_slot": granted["slot"]} if "slot" in granted else {}
 
 
 class _Remote:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from serving.config import TOOLS, Alias, Assistant, CallAccess, Catalog, Price, Target, names
+from serving.config import TOOLS, Alias, Assistant, CallAccess, Catalog, Embedding, Price, Target, Task, names
 from serving.core.principal import Principal
 
 BARE_TOOLS: tuple[str, ...] = Assistant.model_fields["tools"].default
@@ -33,6 +33,8 @@ class Route:
     alternatives: tuple[Route, ...] = ()
     stores: tuple[str, ...] = ()
     own: bool = False
+    task: Task = "chat"
+    embedding: Embedding | None = None
 
     @property
     def reads(self) -> bool:
@@ -47,6 +49,7 @@ class ListedModel:
     id: str
     kind: str
     description: str
+    task: Task = "chat"
 
 
 def may_call(access: CallAccess | None, caller: Principal) -> bool:
@@ -64,6 +67,7 @@ class ModelRouter:
     def __init__(self, catalog: Catalog) -> None:
         self._assistants = {a.name: a for a in catalog.assistants}
         self._adapts = {name: m.name for m in catalog.models for name in names(m)[1:]}
+        self._models = {name: m for m in catalog.models for name in names(m)}
         self._prices = {name: m.price for m in catalog.models for name in names(m)}
         models = [(name, m.engine) for m in catalog.models for name in names(m)]
         self._aliases = {name: Alias(name=name, targets=(Target(model=name),)) for name, _ in models}
@@ -77,7 +81,7 @@ class ModelRouter:
         self.listed = tuple(
             [ListedModel(a.name, "assistant", a.description) for a in catalog.assistants]
             + [ListedModel(a.name, "alias", "") for a in catalog.aliases]
-            + [ListedModel(name, "model", engine) for name, engine in models]
+            + [ListedModel(name, "model", engine, self._models[name].task) for name, engine in models]
         )
 
     def listed_for(self, caller: Principal) -> list[ListedModel]:
@@ -124,7 +128,17 @@ class ModelRouter:
         if caller is not None:
             tools = tuple(tool for tool in tools if tool in TOOLS or self._has_tool(tool, caller))
         first, *others = (
-            Route(name, assistant, alias, model, self._adapts.get(model), self._prices[model], tools)
+            Route(
+                name,
+                assistant,
+                alias,
+                model,
+                self._adapts.get(model),
+                self._prices[model],
+                tools,
+                task=self._models[model].task,
+                embedding=self._models[model].embedding,
+            )
             for model in (target.model, *(each.model for each in targets if each is not target))
         )
         return replace(first, alternatives=tuple(others))

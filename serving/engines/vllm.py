@@ -19,13 +19,21 @@ from collections.abc import Sequence
 from http.client import HTTPResponse
 from pathlib import Path
 
-from serving.config import VllmModel
+from serving.config import Task, VllmModel
 from serving.engines.replica import OPENER, EngineReplica, node_address
 
 LAST_LINES = 20
 """Lines of vLLM's log that an error repeats."""
 ATTEMPTS = 3
 """Starts, when another program takes the port between our choice and vLLM's."""
+
+
+FIRST_REQUESTS: dict[Task, tuple[str, dict[str, object], str]] = {
+    "chat": ("completions", {"prompt": "Hello", "max_tokens": 1}, "choices"),
+    "embed": ("embeddings", {"input": "Hello"}, "data"),
+    "rerank": ("rerank", {"query": "Hello", "documents": ["Hello"]}, "results"),
+}
+"""Path, fields, and the answer's list, by the task of a model."""
 
 
 class StartFailed(RuntimeError):
@@ -123,13 +131,14 @@ class VllmProgram:
                 )
             time.sleep(0.25)
 
-    def warm_up(self, model: str, key: str, timeout_s: float) -> None:
-        """Asks for one token, so that the first caller does not pay for what is compiled at first use."""
-        body = json.dumps({"model": model, "prompt": "Hello", "max_tokens": 1}).encode()
+    def warm_up(self, config: VllmModel, key: str, timeout_s: float) -> None:
+        """Asks for the least there is, so that the first caller does not pay for what is compiled at first use."""
+        path, fields, answered = FIRST_REQUESTS[config.task]
+        body = json.dumps({"model": config.name, **fields}).encode()
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
         try:
-            with contextlib.closing(_open(f"{self.url}/v1/completions", body, headers, timeout_s)) as response:
-                json.load(response)["choices"][0]
+            with contextlib.closing(_open(f"{self.url}/v1/{path}", body, headers, timeout_s)) as response:
+                json.load(response)[answered][0]
         except urllib.error.HTTPError as e:
             said = e.read(2000).decode(errors="replace")
             raise StartFailed(f"vLLM of {self._name} refused its first request with {e.code}: {said}") from None
@@ -152,7 +161,7 @@ def _start(config: VllmModel, host: str, key: str) -> VllmProgram:
         program = VllmProgram(config.name, command(config, host, port), _environment(config, key), host, port)
         try:
             program.wait(until - time.monotonic())
-            program.warm_up(config.name, key, max(until - time.monotonic(), 10))
+            program.warm_up(config, key, max(until - time.monotonic(), 10))
         except StartFailed:
             program.close()
             if attempt == ATTEMPTS or not program.port_was_taken:
@@ -193,6 +202,8 @@ def command(config: VllmModel, host: str, port: int) -> list[str]:
     ):
         if value is not None:
             arguments.append(f"{flag}={value}")
+    if config.task != "chat":
+        arguments.append("--runner=pooling")  # vLLM itself would guess by the model's architecture
     if config.enforce_eager:
         arguments.append("--enforce-eager")
     if config.loras:

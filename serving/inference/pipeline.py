@@ -218,6 +218,9 @@ class Pipeline:
         route = view.router.resolve(name, x.caller) or await self._assistants.route(view.router, name, x.caller)
         if route is None:
             raise no_model()
+        if route.task != "chat":
+            path = "/v1/embeddings" if route.task == "embed" else "/v1/rerank"
+            raise invalid(f"This model answers no chats: ask it at {path}.", "model", "model_not_found")
         x.model = route.alias if route.own else route.requested
         x.assistant = route.assistant.name if route.assistant is not None and not route.own else None
         return route

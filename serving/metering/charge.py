@@ -157,9 +157,10 @@ class Charge:
             money += _money(effort, effort, price) if price is not None else 0
         return self._of_each(tokens, money, price.currency if price is not None else "")
 
-    async def reserve_tokens(self, tokens: int) -> None:
-        """Reserves tokens that have no price; raises `ApiError`."""
-        await self._reserve_most(self._of_each(tokens, 0, ""))
+    async def reserve_tokens(self, tokens: int, price: Price | None = None) -> None:
+        """Reserves tokens that are read alone; raises `ApiError`."""
+        currency = price.currency if price is not None else ""
+        await self._reserve_most(self._of_each(tokens, _money(tokens, 0, price), currency))
 
     def _of_each(self, tokens: int, money: int, currency: str) -> list[tuple[Quota, int]]:
         return [

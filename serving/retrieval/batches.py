@@ -7,6 +7,7 @@ be full, and small documents share what a batch costs.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,9 +40,14 @@ class _Chunks:
 
 
 class EmbeddingBatches:
-    """Embeds chunks of many documents together. Tenants have equal parts of a batch while they have chunks waiting."""
+    """Embeds chunks of many documents together. Tenants have equal parts of a batch while they have chunks waiting.
 
-    def __init__(self, embed: Callable[[Sequence[Chunk]], Vectors], at_once: int = EMBED_AT_ONCE) -> None:
+    `embed` runs in a thread of its own, unless it returns what is awaited.
+    """
+
+    def __init__(
+        self, embed: Callable[[Sequence[Chunk]], Vectors | Awaitable[Vectors]], at_once: int = EMBED_AT_ONCE
+    ) -> None:
         self._embed = embed
         self._at_once = at_once
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedding")
@@ -77,7 +83,8 @@ class EmbeddingBatches:
             _fail(asked.done, e)
 
     async def _embedded(self, chunks: Sequence[Chunk]) -> Vectors:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._embed, chunks)
+        found = await asyncio.get_running_loop().run_in_executor(self._thread, self._embed, chunks)
+        return await found if inspect.isawaitable(found) else found
 
     def _batch(self) -> list[tuple[_Chunks, list[Chunk]]]:
         """Takes the chunks of a batch: of each tenant its part, the oldest first; who was served goes to the end."""

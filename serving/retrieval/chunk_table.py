@@ -73,6 +73,31 @@ def chunk_rows(file: IndexedFile, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
+def row_chunks(rows: pa.Table) -> list[Chunk]:
+    """Returns the chunks that rows were made of."""
+    return [
+        Chunk(
+            row["ordinal"],
+            row["title"],
+            row["heading"],
+            row["body"].removeprefix(prefix(row["title"], row["heading"])),
+            row["start"],
+            row["end"],
+            row["page"],
+        )
+        for row in rows.to_pylist()
+    ]
+
+
+def with_vectors(rows: pa.Table, vectors: Vector, schema: pa.Schema) -> pa.Table:
+    """Returns the rows of one table, without vectors, as those of another that has these vectors."""
+    flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
+    columns = {name: rows[name] for name in rows.column_names if name in schema.names}
+    columns.setdefault(ACCESS.name, pa.array([""] * len(rows)))  # a table from before there were lists
+    columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+
+
 def access_digest(name: str) -> str:
     """Returns 128 bits of SHA-256 in hexadecimal, in brackets: no part of one is another's."""
     return f"[{hashlib.sha256(name.encode()).hexdigest()[:32]}]"

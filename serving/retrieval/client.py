@@ -9,16 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.config import Assistant, Catalog, KnowledgeAccess
+from serving.config import DEFAULT_EMBEDDER, LOCAL_EMBEDDERS, Assistant, Catalog, KnowledgeAccess
 from serving.core.principal import Principal
 from serving.protocol.filters import Filter
 from serving.protocol.knowledge import Knowledge
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.types import MAX_QUESTION, Attribution, Hit
 from serving.telemetry import tracing
-
-EMBEDDER = "all-minilm-l6-v2"
-"""The embedder's name in the model list."""
 
 
 class RetrievalUnavailable(Exception):
@@ -36,14 +33,17 @@ def _lost() -> tuple[type[Exception], ...]:
 class RetrievalClient:
     """Calls retrieval through a Serve handle."""
 
-    embedder = EMBEDDER
+    embedder = DEFAULT_EMBEDDER
+    """What `embed` embeds by: vectors that are kept for memory, and topics, have it whatever a stack searches with."""
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
+        self.local: tuple[str, ...] = (DEFAULT_EMBEDDER,)
         self._access: Mapping[str, KnowledgeAccess] = {}
 
     def configure(self, catalog: Catalog) -> None:
-        """Takes in who may be told of which collection."""
+        """Takes in who may be told of which collection, and which embedders of its own retrieval runs."""
+        self.local = tuple(name for name in LOCAL_EMBEDDERS if name in (DEFAULT_EMBEDDER, catalog.search.embedder))
         self._access = {collection.name: collection.access for collection in catalog.collections or ()}
 
     async def context(
@@ -107,9 +107,10 @@ class RetrievalClient:
         vectors, tokens = await self._call("embed", texts)
         return vectors, tokens
 
-    async def embed_whole(self, texts: list[str]) -> tuple[NDArray[np.float32], int]:
-        """As `embed`, of all of each text, however long it is."""
-        vectors, tokens = await self._call("embed", texts, True)
+    async def embed_whole(self, texts: list[str], model: str = DEFAULT_EMBEDDER) -> tuple[NDArray[np.float32], int]:
+        """As `embed`, of all of each text, however long it is, by one of the `local` embedders."""
+        more = (model,) if model != DEFAULT_EMBEDDER else ()
+        vectors, tokens = await self._call("embed", texts, True, *more)
         return vectors, tokens
 
     async def reachable(self) -> bool:

@@ -39,6 +39,7 @@ from serving.retrieval.chunk_table import (
     row_dicts,
     row_hit,
     table_schema,
+    with_vectors,
 )
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.fuse import DEPTH, fuse
@@ -127,10 +128,12 @@ class CollectionIndex:
         *,
         create: bool = False,
         options: Mapping[str, str] | None = None,
+        any_embedder: bool = False,
     ) -> CollectionIndex:
         """Opens (or creates) a collection under `uri`, a folder or an object store that `options` tell how to reach.
 
-        Raises `CollectionNotFound`, or `IncompatibleCollection` when it was built by another manifest. This and
+        Raises `CollectionNotFound`, or `IncompatibleCollection` when it was built by another manifest; with
+        `any_embedder` one that was built by another embedder is taken. This and
         every other method raises `StoreUnavailable` when the object store does not do its part.
         """
         _require_id(collection_id)
@@ -146,7 +149,7 @@ class CollectionIndex:
         if table is None:
             raise CollectionNotFound(f"there is no collection {collection_id}")
         found = CollectionManifest.from_json((table.schema.metadata or {}).get(MANIFEST, b""))
-        found.require(manifest)
+        found.require(manifest.of_embedder(found.embedder, found.dimensions) if any_embedder else manifest)
         return cls(connect, collection_id, table, found)
 
     def upsert_file(
@@ -175,7 +178,29 @@ class CollectionIndex:
                 self._table.add_columns({ACCESS.name: "''"})
         schema = self._table.schema
         rows = pa.concat_tables([chunk_rows(file, schema) for file in files])
-        old = reduce(or_, (_of_file(file.tenant, file.file_id) for file in files))
+        self._replace(rows, [(file.tenant, file.file_id) for file in files])
+
+    @_explained
+    def files(self) -> set[tuple[str, str]]:
+        """Returns the tenants and ids of all files."""
+        found = self._table.search().select(["tenant", "file_id"]).to_arrow().group_by(["tenant", "file_id"])
+        return {(row["tenant"], row["file_id"]) for row in found.aggregate([]).to_pylist()}
+
+    @_explained
+    def rows_of(self, files: Sequence[tuple[str, str]]) -> pa.Table:
+        """Returns the rows of these files, without vectors."""
+        columns = [name for name in self._table.schema.names if name != "vector"]
+        where = reduce(or_, (_of_file(tenant, file_id) for tenant, file_id in files))
+        return self._table.search().where(where).select(columns).to_arrow()
+
+    @_explained
+    def copy(self, rows: pa.Table, vectors: Vector) -> None:
+        """Replaces files by the `rows_of` another index, with vectors of this one's embedder."""
+        files = rows.select(["tenant", "file_id"]).group_by(["tenant", "file_id"]).aggregate([]).to_pylist()
+        self._replace(with_vectors(rows, vectors, self._table.schema), [(f["tenant"], f["file_id"]) for f in files])
+
+    def _replace(self, rows: pa.Table, files: Sequence[tuple[str, str]]) -> None:
+        old = reduce(or_, (_of_file(tenant, file_id) for tenant, file_id in files))
         merge = self._table.merge_insert(["tenant", "chunk_id"])
         merge = merge.when_matched_update_all().when_not_matched_insert_all()
         merge.when_not_matched_by_source_delete(old).execute(rows)
@@ -263,13 +288,12 @@ class CollectionIndex:
     @_explained
     def stats(self) -> Stats:
         rows = self._table.count_rows()
-        files = self._table.search().select(["tenant", "file_id"]).to_arrow()
         names = {index.name for index in self._table.list_indices()}
         words = next((name for name in (_WORDS, _WORDS_BEFORE) if name in names), None)
         indexed = self._table.index_stats(words) if words else None
         return Stats(
             chunks=rows,
-            files=files.group_by(["tenant", "file_id"]).aggregate([]).num_rows,
+            files=len(self.files()),
             unindexed_chunks=indexed.num_unindexed_rows if indexed else rows,
             vector_index=any(name.startswith("vector_") for name in names),
         )

@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +20,13 @@ from numpy.typing import NDArray
 from serving.retrieval.batches import EMBED_AT_ONCE, CommitBatches, EmbeddingBatches
 from serving.retrieval.chunk import ChunkSettings
 from serving.retrieval.chunk_table import IndexedFile
-from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.embedders.embedder import Embedder
 from serving.retrieval.errors import CollectionNotFound, UnreadableDocument
 from serving.retrieval.index import CollectionIndex
-from serving.retrieval.manifest import CollectionManifest
-from serving.retrieval.parse import PARSER_VERSION
+from serving.retrieval.indexes import VectorStoreIndexes
 from serving.retrieval.sandbox import chunk_isolated
+from serving.retrieval.text.tokens import WordPieces
 from serving.retrieval.types import Chunk
-from serving.retrieval.vectors import chunk_vectors
 from serving.store.errors import NotFound
 from serving.store.files import DELETE_BLOB, Files
 from serving.store.jobs.counted import counted
@@ -50,20 +50,25 @@ LARGE = 1_000_000
 """Bytes of a file of which one is on its way at a time: its chunks and vectors may take a hundred times as much."""
 
 
+T = TypeVar("T")
+
+
+class EmbedderGone(RuntimeError):
+    """The embedder of an index is not among the stack's models any more."""
+
+
 class Ingestion:
     """Handlers of every job that changes an index. Each may run twice: what it does bears repeating."""
 
     def __init__(
         self,
-        where: tuple[str, Mapping[str, str]],
-        embedder: OnnxEmbedder,
+        indexes: VectorStoreIndexes,
         files: Files,
         stores: VectorStores,
         blobs: Blobs,
         jobs: Jobs,
     ) -> None:
-        self._uri, self._options = where
-        self._embedder = embedder
+        self._indexes = indexes
         self._files = files
         self._stores = stores
         self._blobs = blobs
@@ -71,15 +76,11 @@ class Ingestion:
         # Threads of its own: those that searches wait for are never taken by documents.
         self._reading = ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="documents")
         self._large = asyncio.Lock()
-        self._batches = EmbeddingBatches(lambda chunks: chunk_vectors(chunks, embedder))
+        self._batches: dict[str, EmbeddingBatches] = {}
         self._commits = CommitBatches[tuple[JobContext, IndexedFile]](lambda item: item[0].check(), self._write)
         self._changing = ThreadPoolExecutor(CHANGED_AT_ONCE, thread_name_prefix="indexes")
         # One thread of a replica at a time changes an index: its versions are made one after the other.
         self._locks = [threading.Lock() for _ in range(64)]
-        settings = ChunkSettings()
-        self._manifest = CollectionManifest(
-            embedder.id, embedder.dimensions, settings.max_tokens, settings.overlap_tokens, PARSER_VERSION
-        )
         self.handlers: Mapping[str, Handler] = {
             INGEST: counted(self._ingest),
             UNINDEX: counted(self._unindex),
@@ -88,10 +89,6 @@ class Ingestion:
             OPTIMIZE: counted(self._optimize),
             DELETE_BLOB: counted(blob_deletion(blobs)),
         }
-
-    def open(self, store_id: str, *, create: bool = False) -> CollectionIndex:
-        """Opens a store's index; raises `CollectionNotFound` or `IncompatibleCollection`."""
-        return CollectionIndex.open(self._uri, store_id, self._manifest, create=create, options=self._options)
 
     async def _ingest(self, context: JobContext) -> dict[str, Any] | None:
         store_id, file_id = _target(context.job)
@@ -103,9 +100,12 @@ class Ingestion:
             async with self._large if file.bytes > LARGE else nullcontext():
                 data = await self._blobs.read(principal, file_id)
                 chunks = await self._chunked(data, file.filename, attachment.chunking)
-                vectors = await self._vectors(context, chunks)
-                indexed = IndexedFile(principal.tenant, file_id, file.filename, chunks, vectors, attachment.access)
-                await self._commits.commit(store_id, (context, indexed))
+                size = 0
+                for name, embedder in await self._targets(store_id):
+                    vectors = await self._vectors(context, chunks, embedder)
+                    indexed = IndexedFile(principal.tenant, file_id, file.filename, chunks, vectors, attachment.access)
+                    await self._commits.commit(name, (context, indexed))
+                    size = size or vectors.nbytes
         except NotFound:
             raise PermanentError("file_not_found", "the file was deleted meanwhile") from None
         except UnreadableDocument as e:
@@ -114,12 +114,22 @@ class Ingestion:
         await self._jobs.enqueue(
             principal, OPTIMIZE, {"vector_store_id": store_id}, group=(store_id, None), dedupe_key=store_id
         )
-        usage = sum(len(c.body.encode()) for c in chunks) + vectors.nbytes
+        usage = sum(len(c.body.encode()) for c in chunks) + size
         return {"usage_bytes": usage, "chunks": len(chunks)}
 
-    async def _write(self, store_id: str, files: Sequence[tuple[JobContext, IndexedFile]]) -> None:
+    async def _targets(self, store_id: str) -> list[tuple[str, Embedder]]:
+        """Returns the indexes of a store that a document goes into, each with its embedder, the searched one first."""
+        names = await self._indexes.names.get(store_id)
+        opened = await self._blocking(lambda: self._indexes.written(names))
+        found = [(each.name, each.embedder) for each in opened if each.embedder is not None]
+        if not found:
+            built_by = opened[0].index.manifest.embedder
+            raise EmbedderGone(f"the index was built by {built_by}, which the stack has no more, and waits for another")
+        return found
+
+    async def _write(self, name: str, files: Sequence[tuple[JobContext, IndexedFile]]) -> None:
         indexed = [file for _, file in files]
-        await self._change(store_id, lambda index: index.upsert_files(indexed), create=True)
+        await self._change([name], lambda index: index.upsert_files(indexed))
 
     async def _chunked(self, data: bytes, name: str, chunking: dict[str, Any]) -> list[Chunk]:
         """Returns the chunks; a job that is cancelled takes its child with it, or cancelled ones would pile up."""
@@ -136,17 +146,20 @@ class Ingestion:
         settings = ChunkSettings()
         if static := chunking.get("static"):
             settings = ChunkSettings.static(
-                static["max_chunk_size_tokens"], static["chunk_overlap_tokens"], self._embedder.max_tokens
+                static["max_chunk_size_tokens"], static["chunk_overlap_tokens"], WordPieces.max_tokens
             )
         return chunk_isolated(data, name, settings, wanted=wanted)
 
-    async def _vectors(self, context: JobContext, chunks: list[Chunk]) -> NDArray[np.float32]:
+    async def _vectors(self, context: JobContext, chunks: list[Chunk], embedder: Embedder) -> NDArray[np.float32]:
         tenant = context.principal.tenant
+        batches = self._batches.get(embedder.id)
+        if batches is None:
+            batches = self._batches[embedder.id] = EmbeddingBatches(embedder.embed_chunks)
         waiting = [
-            asyncio.ensure_future(self._batches.embed(tenant, chunks[i : i + EMBED_AT_ONCE]))
+            asyncio.ensure_future(batches.embed(tenant, chunks[i : i + EMBED_AT_ONCE]))
             for i in range(0, len(chunks), EMBED_AT_ONCE)
         ]
-        parts = [np.zeros((0, self._embedder.dimensions), np.float32)]
+        parts = [np.zeros((0, embedder.dimensions), np.float32)]
         try:
             for number, part in enumerate(waiting, 1):
                 parts.append(await part)
@@ -159,27 +172,33 @@ class Ingestion:
 
     async def _unindex(self, context: JobContext) -> None:
         store_id, file_id = _target(context.job)
-        await self._change(store_id, lambda index: index.delete_file(context.principal.tenant, file_id))
+        names = await self._indexes.names.get(store_id)
+        await self._change(names.all, lambda index: index.delete_file(context.principal.tenant, file_id))
 
     async def _drop(self, context: JobContext) -> None:
-        await self._change(context.job.payload["vector_store_id"], CollectionIndex.drop)
+        payload = context.job.payload
+        await self._change(payload.get("indexes", [payload["vector_store_id"]]), CollectionIndex.drop)
 
     async def _purge(self, context: JobContext) -> None:
-        await self._change(context.job.payload["vector_store_id"], CollectionIndex.purge)
+        names = await self._indexes.names.get(context.job.payload["vector_store_id"])
+        await self._change(names.all, CollectionIndex.purge)
 
     async def _optimize(self, context: JobContext) -> None:
-        await self._change(context.job.payload["vector_store_id"], CollectionIndex.optimize)
+        names = await self._indexes.names.get(context.job.payload["vector_store_id"])
+        await self._change(names.written, CollectionIndex.optimize)
 
-    async def _change(
-        self, store_id: str, change: Callable[[CollectionIndex], object], *, create: bool = False
-    ) -> None:
-        """Changes an index; one that is not there is made or left alone."""
+    async def _change(self, names: Sequence[str], change: Callable[[CollectionIndex], object]) -> None:
+        """Changes indexes; one that is not there is left alone."""
 
-        def changed() -> None:
-            with self._locks[hash(store_id) % len(self._locks)], suppress(CollectionNotFound):
-                change(self.open(store_id, create=create))
+        def changed(name: str) -> None:
+            with self._locks[hash(name) % len(self._locks)], suppress(CollectionNotFound):
+                change(self._indexes.open(name).index)
 
-        await asyncio.get_running_loop().run_in_executor(self._changing, changed)
+        for name in names:
+            await self._blocking(partial(changed, name))
+
+    async def _blocking(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._changing, work)
 
 
 def _target(job: Job) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Self
 
 from serving.retrieval.errors import IncompatibleCollection
@@ -22,6 +22,10 @@ class CollectionManifest:
     overlap_tokens: int
     parser: str
     format: int = FORMAT
+
+    def of_embedder(self, embedder: str, dimensions: int) -> Self:
+        """Returns the manifest of the same chunks with another embedder's vectors."""
+        return replace(self, embedder=embedder, dimensions=dimensions)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

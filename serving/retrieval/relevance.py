@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from serving.retrieval.text.words import read
-from serving.retrieval.types import Hit
+from serving.retrieval.types import Hit, prefix
+from serving.retrieval.vectors import TextEmbedder
 
 THRESHOLD = 0.36
 """Least relevance of a chunk that is about the question.
@@ -21,6 +23,19 @@ COVERAGE_WEIGHT = 0.3
 def good_enough(question: str, hits: Sequence[Hit]) -> bool:
     """Whether any hit is about the question; otherwise the assistant should say that it found nothing."""
     return relevance(question, hits) >= THRESHOLD
+
+
+JUDGED = 4
+"""Hits whose relevance is measured anew, where the embedder that found them has another scale."""
+
+
+def judged(question: str, hits: Sequence[Hit], judge: TextEmbedder) -> list[Hit]:
+    """Returns hits, the best of them with the cosines of `judge`: by those `THRESHOLD` was measured."""
+    best = hits[:JUDGED]
+    vectors = judge.embed([question, *(prefix(hit.title, hit.heading) + hit.text for hit in best)])
+    cosines = vectors[1:] @ vectors[0]
+    again = [replace(hit, dense_score=float(cosine)) for hit, cosine in zip(best, cosines, strict=True)]
+    return [*again, *(replace(hit, dense_score=0.0) for hit in hits[JUDGED:])]
 
 
 def relevance(question: str, hits: Sequence[Hit]) -> float:

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.config import Assistant, ServingConfig
+from serving.config import DEFAULT_EMBEDDER, Assistant, Catalog, ServingConfig
 from serving.core.principal import STACK, Principal
+from serving.engines.client import EngineClient
+from serving.engines.endpoint import EngineUnavailable
+from serving.engines.pool import Engines, Handle
+from serving.protocol.errors import ApiError
 from serving.protocol.filters import Filter
 from serving.protocol.knowledge import Knowledge
 from serving.retrieval.cite import attribute
+from serving.retrieval.embedders.chosen import Embedders
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.filtering import Filtering
 from serving.retrieval.fuse import DEPTH, fuse_follow_up
-from serving.retrieval.index import CollectionIndex
+from serving.retrieval.index import Mode
+from serving.retrieval.indexes import OpenIndex, VectorStoreIndexes
 from serving.retrieval.ingest import FILES_AT_ONCE, Ingestion
 from serving.retrieval.passage import within
+from serving.retrieval.query_vectors import QueryVectors
 from serving.retrieval.quote import passages
-from serving.retrieval.relevance import good_enough
+from serving.retrieval.reindex import Reindexing
+from serving.retrieval.relevance import good_enough, judged
+from serving.retrieval.reranker import Reranker
 from serving.retrieval.types import Attribution, Hit
 from serving.security.erasure import Erasures
+from serving.security.prompt_cache import CacheOwners
 from serving.store.access import names_of
 from serving.store.audit_chain import chain_key
 from serving.store.background.batches import Batches
@@ -43,6 +53,7 @@ from serving.store.objects.blobs import Blobs
 from serving.store.relational.database import Database
 from serving.store.responses import Responses
 from serving.store.upkeep import retention
+from serving.store.upkeep.indexes import Indexes
 from serving.store.used_approvals import UsedApprovals
 from serving.store.users import ADMIN
 from serving.store.vector_stores import VectorStores
@@ -61,10 +72,14 @@ NAMES_TTL_S = 2.0
 """How long the vector store behind a knowledge name is remembered."""
 
 
+def _no_engines(application: str) -> Handle:
+    raise EngineUnavailable(f"{application} does not run here")
+
+
 class RetrievalReplica:
     """One embedder and the open indexes. Public coroutines are called through the Serve deployment."""
 
-    def __init__(self, config: ServingConfig) -> None:
+    def __init__(self, config: ServingConfig, handle_of: Callable[[str], Handle] = _no_engines) -> None:
         self._database = Database.from_config(config.store)
         jobs = Jobs(self._database)
         self._jobs = jobs
@@ -78,22 +93,37 @@ class RetrievalReplica:
         self._batches = Batches(self._database, jobs)
         self._idempotency_keys = IdempotencyKeys(self._database)
         self._used_approvals = UsedApprovals(self._database)
-        self._embedder = OnnxEmbedder()
+        secret = config.key_secret.read()
+        owners = CacheOwners(config.prompt_cache, secret)
+        self._engines = Engines(handle_of, config.limits.lease_timeout_s, owners)
+        self._client = EngineClient()
+        self._embedders = Embedders(self._engines, self._client)
+        self._judge = self._embedders.judge
+        self._reranker = Reranker(self._engines, self._client)
         where = data.collections(config.store)
-        self._ingestion = Ingestion(where, self._embedder, self._files, self._stores, self._blobs, jobs)
+        self._indexes = VectorStoreIndexes(where, Indexes(self._database), self._embedders)
+        self._reindexing = Reindexing(self._indexes, self._embedders, jobs)
+        self._ingestion = Ingestion(self._indexes, self._files, self._stores, self._blobs, jobs)
         self._filtering = Filtering(self._stores)
-        self._indexes: OrderedDict[str, CollectionIndex] = OrderedDict()
         self._names: dict[str, tuple[float, str]] = {}
-        erasures = Erasures(self._database, jobs, self._files, self._stores, chain_key(config.key_secret.read()))
-        handlers = {**self._ingestion.handlers, **erasures.handlers}
+        erasures = Erasures(self._database, jobs, self._files, self._stores, chain_key(secret))
+        handlers = {**self._ingestion.handlers, **self._reindexing.handlers, **erasures.handlers}
         # Documents never keep an erasure waiting, nor an erasure documents.
         self._workers = [
             Worker(jobs, handlers, lane="", concurrency=FILES_AT_ONCE),
             Worker(jobs, handlers, lane=ERASURE),
         ]
+        self._begin_anew = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
         self._housekeeping: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+
+    def configure(self, catalog: Catalog) -> None:
+        """Takes in which models there are, and which of them search."""
+        self._engines.configure(catalog)
+        self._embedders.configure(catalog)
+        self._reranker.configure(catalog)
+        self._begin_anew.set()
 
     async def start(self) -> None:
         """Brings the database up to date and begins to work on jobs."""
@@ -117,6 +147,7 @@ class RetrievalReplica:
         while True:
             for task in (
                 self._end_retention,
+                self._reindexing.begin,
                 lambda: self._jobs.prune(KEEP_JOBS_S),
                 self._idempotency_keys.prune,
                 self._used_approvals.prune,
@@ -128,7 +159,9 @@ class RetrievalReplica:
                     log.warning("housekeeping was put off: %s", e)
                 except Exception:  # what ails one task, as a bucket that is away, keeps no other one from its work
                     log.exception("housekeeping was put off")
-            await asyncio.sleep(HOUSEKEEPING_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._begin_anew.wait(), HOUSEKEEPING_S)
+            self._begin_anew.clear()
 
     async def _end_retention(self) -> None:
         removed = await retention.prune(
@@ -165,51 +198,57 @@ class RetrievalReplica:
         if knowledge is not None:
             own |= dict.fromkeys(knowledge.vector_store_ids, knowledge.filters)
         texts = [question, f"{before[-EARLIER:]}\n{question}"] if before else [question]
-        vectors = await asyncio.to_thread(self._embedder.embed, texts, "query")
-        count = DEPTH if before else assistant.top_k
+        count = DEPTH if before else self._reranker.depth(assistant.top_k)
         searches = []
-        for text, vector in zip(texts, vectors, strict=True):
-            searches += [self._search(stack if told else guest, id, text, vector, count) for id, told in named]
-            searches += [self._search_own(principal, id, text, vector, count, only) for id, only in own.items()]
+        for query in map(QueryVectors, texts):
+            searches += [self._search(stack if told else guest, id, query, count) for id, told in named]
+            searches += [self._search_own(principal, id, query, count, only) for id, only in own.items()]
         found = await asyncio.gather(*searches)
         each = len(named) + len(own)
         least = knowledge.score_threshold if knowledge is not None else 0.0
         alone, joined = (_best(part, least) for part in (found[:each], found[each:]))
         hits = fuse_follow_up(alone, joined) if alone and joined else alone or joined
-        hits = hits[: assistant.top_k]
+        hits = (await self._reranker.order(question, hits))[: assistant.top_k]
         metrics.retrieval_score.observe(max((hit.dense_score for hit in hits), default=0.0))
-        return await asyncio.to_thread(for_prompt, question, hits, assistant, self._embedder)
+        if self._embedders.judged:
+            hits = await asyncio.to_thread(judged, question, hits, self._judge)
+        return await asyncio.to_thread(for_prompt, question, hits, assistant, self._judge)
 
     async def search(
         self, principal: Principal, store_id: str, query: str, count: int, filters: Filter | None = None
     ) -> list[Hit]:
         """Returns the best chunks of one vector store, of those files whose attributes pass the filter."""
-        vector = (await asyncio.to_thread(self._embedder.embed, [query], "query"))[0]
-        return await self._search_own(principal, store_id, query, vector, count, filters)
+        found = await self._search_own(principal, store_id, QueryVectors(query), self._reranker.depth(count), filters)
+        return (await self._reranker.order(query, found))[:count]
 
     async def attribute(self, answer: str, hits: Sequence[Hit]) -> Attribution:
         """Returns which sentences of `answer` the hits support."""
-        return await asyncio.to_thread(attribute, answer, hits, self._embedder)
+        return await asyncio.to_thread(attribute, answer, hits, self._judge)
 
-    async def embed(self, texts: list[str], whole: bool = False) -> tuple[NDArray[np.float32], int]:
-        """Returns unit vectors, float32[n, dimensions], and the number of tokens; `whole`, of all of each text."""
-        return await asyncio.to_thread(self._embed, texts, whole)
+    async def embed(
+        self, texts: list[str], whole: bool = False, model: str = DEFAULT_EMBEDDER
+    ) -> tuple[NDArray[np.float32], int]:
+        """Returns unit vectors by a local model, float32[n, dimensions], and the number of tokens.
 
-    def _embed(self, texts: list[str], whole: bool) -> tuple[NDArray[np.float32], int]:
-        vectors = self._embedder.embed_whole(texts) if whole else self._embedder.embed(texts)
-        return vectors, sum(map(self._embedder.count_tokens, texts))
+        `whole` is of all of each text.
+        """
+        return await asyncio.to_thread(self._embed, texts, whole, model)
+
+    def _embed(self, texts: list[str], whole: bool, model: str) -> tuple[NDArray[np.float32], int]:
+        embedder = self._embedders.local(model)
+        vectors = embedder.embed_whole(texts) if whole else embedder.embed(texts)
+        return vectors, sum(map(embedder.count_tokens, texts))
 
     async def _search_own(
         self,
         principal: Principal,
         store_id: str,
-        query: str,
-        vector: NDArray[np.float32],
+        query: QueryVectors,
         count: int,
         filters: Filter | None,
     ) -> list[Hit]:
         try:
-            return await self._search(principal, store_id, query, vector, count, filters)
+            return await self._search(principal, store_id, query, count, filters)
         except CollectionNotFound:  # nothing was ingested yet
             return []
 
@@ -217,8 +256,7 @@ class RetrievalReplica:
         self,
         principal: Principal,
         store_id: str,
-        query: str,
-        vector: NDArray[np.float32],
+        query: QueryVectors,
         count: int,
         filters: Filter | None = None,
     ) -> list[Hit]:
@@ -230,21 +268,24 @@ class RetrievalReplica:
         if filters is not None:
             passing = await self._filtering.passing(principal, store_id, filters)
         names = names_of(principal)
+        opened = await self._indexes.searched(store_id)
+        mode, vector = await self._vector(opened, query)
         hits = await asyncio.to_thread(
-            lambda: self._index(store_id).search(
-                principal.tenant, query, vector, count, "hybrid", passing, names=names, withheld=withheld
+            lambda: opened.index.search(
+                principal.tenant, query.text, vector, count, mode, passing, names=names, withheld=withheld
             )
         )
-        metrics.retrieval_seconds.labels("hybrid").observe(time.perf_counter() - started)
+        metrics.retrieval_seconds.labels(mode).observe(time.perf_counter() - started)
         return hits
 
-    def _index(self, store_id: str) -> CollectionIndex:
-        index = self._indexes.get(store_id)
-        if index is None:
-            index = self._indexes[store_id] = self._ingestion.open(store_id)
-            if len(self._indexes) > 64:
-                self._indexes.popitem(last=False)
-        return index
+    async def _vector(self, opened: OpenIndex, query: QueryVectors) -> tuple[Mode, NDArray[np.float32]]:
+        """Returns the query's vector for an index; without its embedder the index is searched by words alone."""
+        if opened.embedder is not None:
+            try:
+                return "hybrid", await query.of(opened.embedder)
+            except ApiError as e:
+                log.warning("searches go by words alone: the embedder %s fails: %s", opened.embedder.id, e.message)
+        return "bm25", np.zeros(opened.index.manifest.dimensions, np.float32)
 
     async def _store_named(self, name: str) -> str:
         """Returns the id of the stack's own vector store of that name; the oldest when there are several."""

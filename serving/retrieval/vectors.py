@@ -26,12 +26,25 @@ class TextEmbedder(Protocol):
 
 def chunk_vectors(chunks: Sequence[Chunk], embedder: TextEmbedder) -> NDArray[np.float32]:
     """Returns unit vectors of chunks, float32[n, dimensions]: each of its body, moved towards its title and heading."""
-    above = [prefix(chunk.title, chunk.heading).strip() for chunk in chunks]
-    headings = [heading for heading in dict.fromkeys(above) if heading]
-    vectors = embedder.embed([*(chunk.body for chunk in chunks), *headings])
+    bodies, headings = texts_of(chunks)
+    return mixed(chunks, embedder.embed([*bodies, *headings]), headings)
+
+
+def texts_of(chunks: Sequence[Chunk]) -> tuple[list[str], list[str]]:
+    """Returns what is embedded of chunks: their bodies, and the headings above them, each once."""
+    above = dict.fromkeys(_above(chunk) for chunk in chunks)
+    return [chunk.body for chunk in chunks], [heading for heading in above if heading]
+
+
+def mixed(chunks: Sequence[Chunk], vectors: NDArray[np.float32], headings: Sequence[str]) -> NDArray[np.float32]:
+    """Returns the vectors of chunks from those of the two lists of `texts_of`."""
     bodies, of_heading = vectors[: len(chunks)], dict(zip(headings, vectors[len(chunks) :], strict=True))
-    for row, heading in enumerate(above):
-        if heading:
-            mixed = bodies[row] + HEADING_WEIGHT * of_heading[heading]
-            bodies[row] = mixed / np.linalg.norm(mixed)
+    for row, chunk in enumerate(chunks):
+        if heading := _above(chunk):
+            joined = bodies[row] + HEADING_WEIGHT * of_heading[heading]
+            bodies[row] = joined / np.linalg.norm(joined)
     return bodies
+
+
+def _above(chunk: Chunk) -> str:
+    return prefix(chunk.title, chunk.heading).strip()

@@ -186,6 +186,12 @@ STREAM_RESUMES = Metric(
 )
 STREAM_BUFFER_BYTES = Metric("headrace_stream_buffer_bytes", "gauge", "Bytes that gateways keep of resumable streams.")
 JOBS = Metric("headrace_jobs_total", "counter", "Background jobs that ended, by outcome.", ("kind", "outcome"))
+REINDEXED_CHUNKS = Metric(
+    "headrace_reindexed_chunks_total", "counter", "Chunks that were embedded anew for another embedder's index."
+)
+RERANKS = Metric(
+    "headrace_reranks_total", "counter", "Searches that a reranker ordered anew, or was to, by outcome.", ("outcome",)
+)
 CHUNKS = Metric("headrace_ingested_chunks_total", "counter", "Chunks that were embedded and indexed.")
 MEMORY_DROPPED = Metric(
     "headrace_memory_dropped_total", "counter", "Answers of models that were asked for facts and gave no JSON list."

@@ -119,7 +119,7 @@ files/serving.schema.json, which is made from those classes.
 {{- if has .engine (list "llamacpp" "vllm") -}}
 {{- $vllm := eq .engine "vllm" -}}
 {{- /* Replicas do not need settings for the fit check, rollouts and prices. */ -}}
-{{- $told := omit $model "geometry" "full_context_requests" "max_surge_percent" "price" "access" -}}
+{{- $told := omit $model "geometry" "full_context_requests" "max_surge_percent" "price" "access" "embedding" -}}
 {{- if hasKey $told "loras" -}}
 {{- $loras := list -}}
 {{- range $told.loras -}}{{- $loras = append $loras (omit . "access") -}}{{- end -}}
@@ -156,6 +156,7 @@ files/serving.schema.json, which is made from those classes.
       "name" "Retrieval"
       "max_ongoing_requests" 64
       "max_surge_percent" 100
+      "user_config" (dict "models" $models "search" $catalog.search)
     ) (include "headrace.deployment" (dict "hosted" $serving.retrieval) | fromJson) -}}
 {{- $application := dict
       "name" "headrace"

@@ -228,6 +228,12 @@ _ANSWERS: dict[str, Schema] = {
     "sign_in_logout": _object("session", id=_TEXT, deleted=_YES, provider_url=_MAYBE),
     "completions_create": _object(None, id=_TEXT, model=_TEXT, choices=_CHOICES),
     "embeddings_create": _object("list", model=_TEXT, data=_list(_object("embedding", index=_COUNT, embedding=_ANY))),
+    "rerank_create": _object(
+        None,
+        id=_TEXT,
+        model=_TEXT,
+        results=_list(_object(None, index=_COUNT, relevance_score={"type": "number"})),
+    ),
     "files_create": _FILE,
     "files_list_page": _page(_FILE),
     "files_get": _FILE,

@@ -26,6 +26,7 @@ from serving.api.routes import (
     me,
     memories,
     models,
+    rerank,
     responses,
     sign_in,
     stored_completions,
@@ -37,6 +38,7 @@ from serving.protocol.chat import ChatRequest, CompletionRequest
 from serving.protocol.conversations import ConversationItemsRequest, ConversationRequest, MetadataUpdate
 from serving.protocol.feedback import FeedbackRequest
 from serving.protocol.memories import MemoryRequest, MemoryUpdate
+from serving.protocol.rerank import RerankRequest
 from serving.protocol.responses import ResponseRequest
 from serving.protocol.vector_stores import (
     EmbeddingRequest,
@@ -143,6 +145,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("DELETE", "/v1/streams/{stream_id}", streams.cancel, scope="inference"),
     Operation("POST", "/v1/embeddings", embeddings.create, EmbeddingRequest, scope="inference"),
+    Operation("POST", "/v1/rerank", rerank.create, RerankRequest, scope="inference"),
     Operation(
         "POST",
         "/v1/batches",

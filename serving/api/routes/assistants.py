@@ -21,7 +21,7 @@ from serving.store.access import access_document
 async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Makes an assistant, with its first version."""
     body = await read_json(request, AssistantRequest, s.limits)
-    if body.name == s.retrieval.embedder or s.catalog.current.router.resolve(body.name, x.caller) is not None:
+    if body.name in s.retrieval.local or s.catalog.current.router.resolve(body.name, x.caller) is not None:
         raise conflict("A model, alias or assistant of the stack has this name.")
     if body.name.startswith("asst_"):
         raise invalid("A name does not begin with asst_, as ids of assistants do.", "name")

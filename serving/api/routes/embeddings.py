@@ -1,8 +1,7 @@
-"""`POST /v1/embeddings`: the vectors that retrieval itself uses."""
+"""`POST /v1/embeddings`: vectors by models of the configuration, and by those that retrieval runs itself."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from typing import Any
 
@@ -13,23 +12,19 @@ from starlette.responses import Response
 from serving.api.http import JsonResponse, read_json
 from serving.api.http_error import HttpError
 from serving.api.services import Services
-from serving.inference.charging import charged
+from serving.config import Embedding
+from serving.engines.embedding import Vectors, embed, shortened
+from serving.engines.router import Route
 from serving.inference.exchange import Exchange
-from serving.metering.counters import count_tokens
+from serving.inference.reading import reading, tokens_at_most
 from serving.protocol.errors import invalid, no_model
 from serving.protocol.vector_stores import EmbeddingRequest
-
-MARKS = 2
-"""Tokens that an embedder puts around each text."""
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Embeds one or more texts."""
     body = await read_json(request, EmbeddingRequest, s.limits)
-    if body.model != s.retrieval.embedder:
-        if s.catalog.current.router.resolve(body.model, x.caller) is None:
-            raise no_model()
-        raise HttpError(400, "model_not_found", "This model makes no embeddings.", param="model")
+    route = _route(s, body, x)
     x.model = body.model
     texts = [body.input] if isinstance(body.input, str) else body.input
     if len(texts) > s.limits.embedding_inputs:
@@ -39,26 +34,49 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     if sum(map(len, texts)) > s.limits.characters:
         raise invalid(f"The inputs have more than {s.limits.characters} characters.", "input", "too_long")
     x.timeline.end_of("receive")
-    async with x.cancelled_by_hang_up(), charged(s.keeper, x) as charge, s.admission.admit(background=x.background):
-        x.timeline.end_of("admit")
-        await charge.reserve_tokens(sum(len(text.encode(errors="replace")) + MARKS for text in texts))
-        with x.timeline.during("retrieve"):
-            try:
-                vectors, tokens = await s.retrieval.embed_whole(texts)
-            except asyncio.CancelledError:
-                charge.lose()  # the texts are embedded whether or not somebody waits for them
-                raise
-        charge.book({"prompt_tokens": tokens, "completion_tokens": 0}, None)
+    price = route.price if route is not None else None
+    async with reading(s.keeper, s.admission, x, tokens_at_most(texts), price) as charge:
+        vectors, tokens = await _embed(s, x, route, texts)
+        charge.read(tokens)
     if body.dimensions is not None and body.dimensions != vectors.shape[1]:
-        raise invalid(f"This model has {vectors.shape[1]} dimensions.", "dimensions")
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    x.usage = usage
-    count_tokens(x.model, x.caller.tenant, usage)
+        vectors = _shortened(vectors, body.dimensions, route)
     data = [
         {"object": "embedding", "index": i, "embedding": _encode(vector, body.encoding_format)}
         for i, vector in enumerate(vectors)
     ]
-    return JsonResponse({"object": "list", "model": body.model, "data": data, "usage": usage})
+    return JsonResponse({"object": "list", "model": body.model, "data": data, "usage": charge.usage})
+
+
+def _route(s: Services, body: EmbeddingRequest, x: Exchange) -> Route | None:
+    """Returns the route of an embedding model of the configuration, None for retrieval's own. Raises `ApiError`."""
+    if body.model in s.retrieval.local:
+        return None
+    route = s.catalog.current.router.resolve(body.model, x.caller)
+    if route is None:
+        raise no_model()
+    if route.embedding is None:
+        raise HttpError(400, "model_not_found", "This model makes no embeddings.", param="model")
+    if body.dimensions is not None:
+        _check_dimensions(body.dimensions, route.embedding)
+    return route
+
+
+async def _embed(s: Services, x: Exchange, route: Route | None, texts: list[str]) -> tuple[Vectors, int | None]:
+    if route is None or route.embedding is None:
+        return await s.retrieval.embed_whole(texts, x.model)
+    return await embed(s.engines, s.upstream, route.model, route.embedding, x.caller, texts)
+
+
+def _check_dimensions(asked: int, shape: Embedding) -> None:
+    if asked > shape.dimensions or (asked < shape.dimensions and not shape.matryoshka):
+        why = "at most" if shape.matryoshka else "always"
+        raise invalid(f"This model's vectors have {why} {shape.dimensions} dimensions.", "dimensions")
+
+
+def _shortened(vectors: Vectors, asked: int, route: Route | None) -> Vectors:
+    if route is None:
+        raise invalid(f"This model's vectors have always {vectors.shape[1]} dimensions.", "dimensions")
+    return shortened(vectors, asked)
 
 
 def _encode(vector: np.ndarray[Any, np.dtype[np.float32]], encoding: str) -> Any:

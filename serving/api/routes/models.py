@@ -38,7 +38,7 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
 def _entries(s: Services, x: Exchange) -> list[ListedModel]:
     return [
         *s.catalog.current.router.listed_for(x.caller),
-        ListedModel(s.retrieval.embedder, "embedder", "sentence embeddings"),
+        *(ListedModel(name, "embedder", "sentence embeddings", "embed") for name in s.retrieval.local),
     ]
 
 
@@ -54,7 +54,7 @@ def _own(assistant: OwnAssistant) -> dict[str, Any]:
         "object": "model",
         "created": int(assistant.created_at),
         "owned_by": assistant.tenant,
-        "headrace": {"kind": "assistant", "description": settings_of(assistant.settings).description},
+        "headrace": {"kind": "assistant", "task": "chat", "description": settings_of(assistant.settings).description},
     }
 
 
@@ -64,5 +64,5 @@ def _model(s: Services, entry: ListedModel) -> dict[str, Any]:
         "object": "model",
         "created": s.configured_at,
         "owned_by": "headrace",
-        "headrace": {"kind": entry.kind, "description": entry.description},
+        "headrace": {"kind": entry.kind, "task": entry.task, "description": entry.description},
     }

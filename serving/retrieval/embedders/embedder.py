@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from serving.retrieval.types import Chunk
 
 Vectors = NDArray[np.float32]
 """float32[texts, dimensions]"""
@@ -18,15 +20,17 @@ Role = Literal["query", "passage"]
 class Embedder(Protocol):
     """Texts to unit vectors.
 
-    `id` names the weights: vectors compare with those of the same id alone. Of a text `max_tokens` tokens are read.
+    `id` names the weights and how they are asked: vectors compare with those of the same id alone.
     """
 
     @property
     def id(self) -> str: ...
     @property
     def dimensions(self) -> int: ...
-    @property
-    def max_tokens(self) -> int: ...
-    async def embed(self, texts: Sequence[str], role: Role = "passage") -> Vectors:
+    async def embed(self, texts: Sequence[str], role: Role) -> Vectors:
         """Returns unit vectors, float32[len(texts), dimensions]."""
+        ...
+
+    def embed_chunks(self, chunks: Sequence[Chunk]) -> Vectors | Awaitable[Vectors]:
+        """Returns the vectors of chunks, or what is awaited for them. Called in a thread of documents alone."""
         ...

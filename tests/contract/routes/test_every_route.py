@@ -77,6 +77,8 @@ def models(sdk):
     for model in sdk.models.list():
         assert sdk.models.retrieve(model.id).id == model.id  # `created` is when its gateway took the catalogue in
     assert sdk.embeddings.create(model="all-minilm-l6-v2", input="a heron").data
+    with pytest.raises(openai.NotFoundError):  # the stack has no reranker
+        sdk.post("/rerank", body={"model": "smollm2", "query": "a", "documents": ["b"]}, cast_to=Plain)
     assert sdk.completions.create(model="smollm2", prompt="Herons", max_tokens=2).choices
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from serving.config import DEFAULT_EMBEDDER, LOCAL_EMBEDDERS
 from serving.retrieval.embedders import onnx
-from serving.retrieval.embedders.local_models import DEFAULT, LOCAL_MODELS
+from serving.retrieval.embedders.local_models import LOCAL_MODELS
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.text.tokens import package_file
 
@@ -63,7 +64,7 @@ def test_a_long_text_is_read_to_its_end(embedder: OnnxEmbedder) -> None:
 def test_a_model_is_asked_by_its_own_prefixes_and_pooling(
     monkeypatch: pytest.MonkeyPatch, embedder: OnnxEmbedder
 ) -> None:
-    told = replace(LOCAL_MODELS[DEFAULT], query_prefix="query: ", passage_prefix="passage: ")
+    told = replace(LOCAL_MODELS[DEFAULT_EMBEDDER], query_prefix="query: ", passage_prefix="passage: ")
     models = {"told": told, "first": replace(told, pooling="first")}
     monkeypatch.setattr(onnx, "LOCAL_MODELS", models)
     asked = OnnxEmbedder("told")
@@ -81,3 +82,7 @@ def test_a_local_model_has_the_dimensions_and_tokens_of_its_table(name: str) -> 
     vectors = embedder.embed(["A cat sleeps.", "A kitten is asleep.", "The turbine failed."])
     assert vectors.shape == (3, embedder.dimensions)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]
+
+
+def test_the_configuration_knows_every_local_embedder() -> None:
+    assert set(LOCAL_EMBEDDERS) == set(LOCAL_MODELS)

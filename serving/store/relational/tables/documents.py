@@ -34,6 +34,7 @@ vector_stores = Table(
     Column("access", JSON(none_as_null=True)),  # who may read it: see access.py; none for everybody of the tenant
     Column("created_at", Double, nullable=False),
     Column("last_active_at", Double, nullable=False),
+    Column("indexes", JSON(none_as_null=True)),  # see indexes.py; none while there is one index, of the store's id
     Index("ix_vector_stores_tenant_created_at", "tenant", "created_at", "id"),
     Index("ix_vector_stores_tenant_name", "tenant", "name"),
 )

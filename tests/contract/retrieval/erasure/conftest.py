@@ -9,19 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from serving.config import Store
-from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.embedders.chosen import Embedders
 from tests.contract.retrieval.erasure.stack import Stack, plant
 from tests.servers.postgres import Postgres
 from tests.store import migrated
 
 
 @pytest.fixture(scope="module")
-def embedder() -> OnnxEmbedder:
-    return OnnxEmbedder()
+def embedders() -> Embedders:
+    return Embedders(cast(Any, None), cast(Any, None))
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Planted:
 
 @pytest.fixture(scope="module")
 def planting(
-    request: pytest.FixtureRequest, embedder: OnnxEmbedder, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, embedders: Embedders, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Planted]:
     """Plants once for each kind of database. Whoever wants what is there takes a copy: to plant takes seconds."""
 
@@ -48,7 +49,7 @@ def planting(
             url = migrated.sqlite_at(f"sqlite:///{folder}/headrace.db")
 
         async def run() -> str:
-            made = Stack(Store(database=url, data=str(folder)), embedder)
+            made = Stack(Store(database=url, data=str(folder)), embedders)
             async with made.database:
                 return await plant(made)
 
@@ -66,7 +67,7 @@ def planted(stack: Stack, planting: Callable[[str], Planted]) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def stack(
-    request: pytest.FixtureRequest, tmp_path: Path, embedder: OnnxEmbedder, planting: Callable[[str], Planted]
+    request: pytest.FixtureRequest, tmp_path: Path, embedders: Embedders, planting: Callable[[str], Planted]
 ) -> AsyncIterator[Stack]:
     there = planting(request.param) if "planted" in request.fixturenames else None
     if there is not None:
@@ -78,6 +79,6 @@ async def stack(
         url = f"sqlite:///{tmp_path}/headrace.db"
         if there is None:
             migrated.sqlite_at(url)
-    made = Stack(Store(database=url, data=str(tmp_path)), embedder)
+    made = Stack(Store(database=url, data=str(tmp_path)), embedders)
     async with made.database:
         yield made

@@ -22,7 +22,8 @@ from serving.core.uninterrupted import uninterrupted
 from serving.protocol.assistants import AssistantSettings
 from serving.quotas.quota import quota
 from serving.quotas.share import Want
-from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.embedders.chosen import Embedders
+from serving.retrieval.indexes import VectorStoreIndexes
 from serving.retrieval.ingest import Ingestion
 from serving.security.audit import AuditLog
 from serving.security.erasure import Erasures
@@ -47,6 +48,7 @@ from serving.store.sessions import Sessions
 from serving.store.summaries import Summaries
 from serving.store.tenants import Tenants
 from serving.store.turn_vectors import TurnVectors
+from serving.store.upkeep.indexes import Indexes
 from serving.store.usage import Usage, Used, Whose
 from serving.store.users import Users
 from serving.store.vector_stores import VectorStores
@@ -61,7 +63,7 @@ NAMESAKE = Principal(tenant="other", user="zqxalice", key_id="key_n")
 class Stack:
     """The stores, and the worker of a retrieval replica."""
 
-    def __init__(self, store: Store, embedder: OnnxEmbedder, *, settle_s: float = 0) -> None:
+    def __init__(self, store: Store, embedders: Embedders, *, settle_s: float = 0) -> None:
         self.store = store
         self.database = Database.from_config(store)
         self.jobs = Jobs(self.database, backoff_s=0.01)
@@ -86,7 +88,8 @@ class Stack:
             wait_s=0.2,
         )
         where = data.collections(store)
-        self.ingestion = Ingestion(where, embedder, self.files, self.vector_stores, self.blobs, self.jobs)
+        indexes = VectorStoreIndexes(where, Indexes(self.database), embedders)
+        self.ingestion = Ingestion(indexes, self.files, self.vector_stores, self.blobs, self.jobs)
 
     async def work(self) -> None:
         worker = Worker(self.jobs, {**self.ingestion.handlers, **self.erasures.handlers}, poll_s=0.01)

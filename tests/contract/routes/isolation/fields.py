@@ -41,7 +41,15 @@ def fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], Fi
 
 NAMING = {
     f"/v1/{name}"
-    for name in ("chat/completions", "responses", "responses/input_tokens", "completions", "embeddings", "memories")
+    for name in (
+        "chat/completions",
+        "responses",
+        "responses/input_tokens",
+        "completions",
+        "embeddings",
+        "rerank",
+        "memories",
+    )
 }
 """Routes whose bodies name a model or an assistant."""
 
@@ -157,6 +165,7 @@ SAID: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "POST /v1/chat/completions/{completion_id}": lambda own, shared: {"metadata": {"w": own}},
     "POST /v1/completions": lambda own, shared: {"model": "m", "prompt": own},
     "POST /v1/embeddings": lambda own, shared: {"model": "all-minilm-l6-v2", "input": own},
+    "POST /v1/rerank": lambda own, shared: {"model": "m", "query": own, "documents": [own]},
     "POST /v1/vector_stores/{store_id}": lambda own, shared: {"name": shared, "metadata": {"w": shared}},
     "POST /v1/vector_stores/{store_id}/files/{file_id}": lambda own, shared: {"attributes": {"w": shared}},
     "POST /v1/vector_stores/{store_id}/search": lambda own, shared: {"query": own},

@@ -195,6 +195,11 @@ test("embeddings, which the SDK asks for in base64", async () => {
   for (const [i, x] of plain.data[1].embedding.entries()) assert.ok(Math.abs(x - data[1].embedding[i]) < 1e-6);
 });
 
+test("a model that ranks nothing is asked to rank", async () => {
+  const body = { model: "smollm2", query: "a", documents: ["b"] };
+  await assert.rejects(client.post("/rerank", { body }), { status: 404, code: "model_not_found" });
+});
+
 test("a file is searched in a vector store", async () => {
   const text = "# Ferry\n\nThe ferry of Orrin leaves at a quarter past seven.\n";
   const file = await client.files.create({ file: await toFile(Buffer.from(text), "ferry.md"), purpose: "assistants" });

@@ -1,0 +1,46 @@
+"""Asks a model that generates nothing, and so answers at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serving.core.principal import Principal
+from serving.engines.client import EngineClient, read_answer
+from serving.engines.endpoint import EngineBusy, EngineUnavailable
+from serving.engines.pool import Engines
+from serving.protocol.errors import EngineLost, EngineMissing, too_many
+
+ELSEWHERE = 2
+"""Other replicas that may be asked, where one is gone before its answer: nothing is done twice by it."""
+
+
+async def ask(
+    engines: Engines, client: EngineClient, model: str, caller: Principal, path: str, fields: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns the answer of a model to a request of `caller`. Raises `ApiError`."""
+    lost: list[str] = []
+    while True:
+        another = False
+        try:
+            async with engines.endpoint(model, caller, lost) as endpoint:
+                another = endpoint.leased and len(lost) < ELSEWHERE
+                async with client.post(endpoint, path, {**fields, "model": endpoint.model}) as response:
+                    return await read_answer(response, endpoint)
+        except EngineLost:
+            if not another:
+                raise
+            lost.append(endpoint.url)
+        except EngineBusy as e:
+            raise too_many(f"{e}; try again soon.") from None
+        except EngineUnavailable as e:
+            raise EngineMissing(f"{e}.".capitalize()) from None
+
+
+def tokens_read(answer: dict[str, Any]) -> int | None:
+    """Returns the tokens that an engine says it read, None where it does not say."""
+    usage = answer.get("usage")
+    for field in ("prompt_tokens", "total_tokens"):
+        count = usage.get(field) if isinstance(usage, dict) else None
+        if isinstance(count, int) and not isinstance(count, bool) and count >= 0:
+            return count
+    return None

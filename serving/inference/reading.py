@@ -1,0 +1,70 @@
+"""Charges a request whose model reads and writes nothing: what is embedded, and what is ranked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from serving.config import Price
+from serving.inference.admission import Admission
+from serving.inference.charging import charged
+from serving.inference.exchange import Exchange
+from serving.metering.charge import Charge
+from serving.metering.cost import cost_of
+from serving.metering.counters import count_cost, count_tokens
+from serving.metering.keeper import Keeper
+from serving.protocol.errors import may_have_worked
+
+MARKS = 2
+"""Tokens that a model puts around each text."""
+
+
+def tokens_at_most(texts: Iterable[str]) -> int:
+    """Returns more tokens than texts have for any tokenizer."""
+    return sum(len(text.encode(errors="replace")) + MARKS for text in texts)
+
+
+class Reading:
+    """What a request reads."""
+
+    def __init__(self, x: Exchange, charge: Charge, price: Price | None, most: int) -> None:
+        self._x = x
+        self._charge = charge
+        self._price = price
+        self._most = most
+        self.usage: dict[str, Any] = {}
+
+    def read(self, tokens: int | None) -> None:
+        """Books the tokens that were read; where they are not known, those that were reserved."""
+        x = self._x
+        usage = {"prompt_tokens": self._most if tokens is None else tokens, "completion_tokens": 0}
+        cost = cost_of(usage, self._price)
+        self._charge.book(usage, cost)
+        self.usage = {"prompt_tokens": usage["prompt_tokens"], "total_tokens": usage["prompt_tokens"]}
+        x.usage = self.usage
+        count_tokens(x.model, x.caller.tenant, self.usage)
+        if cost is not None:
+            count_cost(x.model, x.caller.tenant, cost)
+
+
+@contextlib.asynccontextmanager
+async def reading(
+    keeper: Keeper, admission: Admission, x: Exchange, most: int, price: Price | None = None
+) -> AsyncIterator[Reading]:
+    """Charges what is read inside, `most` tokens at most. Raises `ApiError`."""
+    async with x.cancelled_by_hang_up(), charged(keeper, x) as charge, admission.admit(background=x.background):
+        x.timeline.end_of("admit")
+        await charge.reserve_tokens(most, price)
+        try:
+            with x.timeline.during("retrieve"):
+                yield Reading(x, charge, price, most)
+        except asyncio.CancelledError:
+            if not charge.booked:
+                charge.lose()  # what was asked is read whether or not somebody waits for it
+            raise
+        except Exception as e:
+            if not charge.booked and may_have_worked(e):
+                charge.lose()
+            raise

@@ -1,0 +1,33 @@
+"""Requests that put documents in the order of their relevance."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from serving.protocol.parts import Body, EndUser, ModelName, Text
+
+MAX_DOCUMENTS = 1_000
+
+
+class RerankDocument(Body):
+    """A document as an object, as Jina's and Cohere's first version take it."""
+
+    text: Text
+
+
+class RerankRequest(Body):
+    """`POST /v1/rerank`."""
+
+    model: ModelName
+    query: Text
+    documents: Annotated[list[Text | RerankDocument], Field(fail_fast=True, min_length=1, max_length=MAX_DOCUMENTS)]
+    top_n: int | None = Field(default=None, ge=1, description="how many documents are returned; by default all")
+    return_documents: bool = Field(default=False, description="whether each result holds its document")
+    user: EndUser = None
+
+    @property
+    def texts(self) -> list[str]:
+        """The documents' texts."""
+        return [each if isinstance(each, str) else each.text for each in self.documents]

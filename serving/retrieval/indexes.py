@@ -1,0 +1,94 @@
+"""The indexes of vector stores: the one that is searched, and beside it one that another embedder builds."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from serving.retrieval.chunk import ChunkSettings
+from serving.retrieval.embedders.chosen import Embedders
+from serving.retrieval.embedders.embedder import Embedder
+from serving.retrieval.errors import CollectionNotFound
+from serving.retrieval.index import CollectionIndex
+from serving.retrieval.manifest import CollectionManifest
+from serving.retrieval.parse import PARSER_VERSION
+from serving.store.upkeep.indexes import Indexes, StoreIndexes
+
+KNOWN_S = 2.0
+"""How long a search goes on with the index that it knows, after another took its place."""
+
+KNOWN = 64
+"""Indexes that are kept open."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIndex:
+    """An index and the embedder that its vectors are of, None where the stack has that no more."""
+
+    name: str
+    index: CollectionIndex
+    embedder: Embedder | None
+
+
+class VectorStoreIndexes:
+    """Opens indexes under the names that the store's rows have. Safe to share between threads."""
+
+    def __init__(self, where: tuple[str, Mapping[str, str]], names: Indexes, embedders: Embedders) -> None:
+        self._uri, self._options = where
+        self.names = names
+        self._embedders = embedders
+        self._known: OrderedDict[str, tuple[float, OpenIndex]] = OrderedDict()
+
+    async def searched(self, store_id: str) -> OpenIndex:
+        """Returns the index that searches read. Raises `CollectionNotFound` or `IncompatibleCollection`."""
+        known = self._known.get(store_id)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        live = (await self.names.get(store_id)).live
+        found = known[1] if known is not None and known[1].name == live else None
+        if found is None or found.embedder is None:
+            found = await asyncio.to_thread(self.open, live)
+        self._known[store_id] = time.monotonic() + KNOWN_S, found
+        if len(self._known) > KNOWN:
+            self._known.popitem(last=False)
+        return found
+
+    def open(self, name: str, *, create: bool = False) -> OpenIndex:
+        """Opens an index by its name, made by the configured embedder where it is to be made. Blocks."""
+        current = self._embedders.current
+        index = CollectionIndex.open(
+            self._uri,
+            name,
+            manifest(current),
+            create=create,
+            options=self._options,
+            any_embedder=True,
+        )
+        built_by = index.manifest.embedder
+        return OpenIndex(name, index, current if built_by == current.id else self._embedders.by_id(built_by))
+
+    def written(self, names: StoreIndexes) -> list[OpenIndex]:
+        """Opens the indexes that documents are written to; the one that is searched is made where it is not. Blocks."""
+        found = [self.open(names.live, create=True)]
+        if names.next is not None:
+            with suppress(CollectionNotFound):  # its job makes it
+                found.append(self.open(names.next))
+        return found
+
+
+def manifest(embedder: Embedder) -> CollectionManifest:
+    """Returns how an index is built by an embedder."""
+    settings = ChunkSettings()
+    return CollectionManifest(
+        embedder.id, embedder.dimensions, settings.max_tokens, settings.overlap_tokens, PARSER_VERSION
+    )
+
+
+def index_name(store_id: str, *parts: str) -> str:
+    """Returns a name for a further index of a store."""
+    return f"{store_id}-{hashlib.sha256(':'.join(parts).encode()).hexdigest()[:16]}"

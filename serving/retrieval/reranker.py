@@ -1,0 +1,70 @@
+"""Orders what a search found anew, by a model that reads the query with each passage; without it, when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from serving.config import Catalog, SearchModels
+from serving.engines.client import EngineClient
+from serving.engines.pool import Engines
+from serving.engines.reranking import rerank
+from serving.protocol.errors import ApiError
+from serving.retrieval.embedders.engine import RETRIEVAL
+from serving.retrieval.types import MAX_QUESTION, Hit, prefix
+from serving.telemetry import metrics
+
+log = logging.getLogger("headrace.retrieval")
+
+
+class Reranker:
+    """The model that `headrace:retrieval.reranker` names, if it names one."""
+
+    def __init__(self, engines: Engines, client: EngineClient) -> None:
+        self._engines = engines
+        self._client = client
+        self._settings = SearchModels()
+        self._failing = False
+
+    def configure(self, catalog: Catalog) -> None:
+        """Takes in which model orders anew."""
+        self._settings = catalog.search
+        self._failing = False
+
+    def depth(self, count: int) -> int:
+        """Returns how many hits a search for so many has to find."""
+        return count if self._settings.reranker is None else max(count, self._settings.reranked)
+
+    async def order(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
+        """Returns the hits, the best of them in the order of the model; in their own when it fails or is late.
+
+        Scores stay those of the search.
+        """
+        settings = self._settings
+        head, tail = list(hits[: settings.reranked]), list(hits[settings.reranked :])
+        if settings.reranker is None or len(head) < 2:
+            return [*head, *tail]
+        texts = [prefix(hit.title, hit.heading) + hit.text for hit in head]
+        try:
+            async with asyncio.timeout(settings.rerank_timeout_s):
+                query = query[:MAX_QUESTION]
+                scores, _ = await rerank(self._engines, self._client, settings.reranker, RETRIEVAL, query, texts)
+        except TimeoutError:
+            self._without("late", f"no answer within {settings.rerank_timeout_s:g} s")
+            return [*head, *tail]
+        except ApiError as e:
+            self._without("failed", e.message)
+            return [*head, *tail]
+        metrics.reranks.labels("succeeded").inc()
+        if self._failing:
+            log.info("the reranker %s orders searches again", settings.reranker)
+        self._failing = False
+        best = sorted(range(len(head)), key=lambda at: (-scores[at], at))
+        return [*(head[at] for at in best), *tail]
+
+    def _without(self, outcome: str, why: str) -> None:
+        metrics.reranks.labels(outcome).inc()
+        if not self._failing:  # once, until it answers again
+            log.warning("searches do without the reranker %s: %s", self._settings.reranker, why)
+        self._failing = True
