@@ -39,11 +39,14 @@ class Retrieval:
 
         _keep_log()
         self._replica = RetrievalReplica(config, serve.get_app_handle)
-        await self._replica.start()
+        self._started = False
 
     async def reconfigure(self, catalog: dict[str, Any]) -> None:
-        """Takes in the models, and which of them search, without a restart."""
+        """Takes in the models, and which of them search, without a restart; the replica works from the first on."""
         self._replica.configure(Catalog.model_validate(catalog))
+        if not self._started:  # before, it would begin to build every index for the embedder that is the default
+            await self._replica.start()
+            self._started = True
 
     async def call(self, method: str, *args: Any) -> Any:
         """Runs one of the replica's public methods."""

@@ -22,7 +22,7 @@ from serving.retrieval.embedders.chosen import Embedders
 from serving.retrieval.embedders.embedder import Embedder, Vectors
 from serving.retrieval.errors import CollectionNotFound, IncompatibleCollection
 from serving.retrieval.index import CollectionIndex
-from serving.retrieval.indexes import KNOWN_S, OpenIndex, VectorStoreIndexes, index_name
+from serving.retrieval.indexes import OpenIndex, VectorStoreIndexes, index_name
 from serving.retrieval.types import Chunk
 from serving.store.jobs.counted import counted
 from serving.store.jobs.queue import Job, Jobs
@@ -43,12 +43,7 @@ CHUNKS = 64
 """Chunks that are embedded at once."""
 
 DROPPED_AFTER_S = 60.0
-"""When an index that was replaced is removed: searches that began with it have long ended."""
-
-LOOKED_AT = 1_000
-"""Vector stores that are looked at in one round."""
-
-assert DROPPED_AFTER_S > 10 * KNOWN_S
+"""When an index that was replaced is removed: searches that knew it (`KNOWN_S`) have long ended."""
 
 
 class Reindexing:
@@ -68,7 +63,7 @@ class Reindexing:
         """Enqueues jobs for vector stores that need them. Returns how many."""
         wanted = (await asyncio.to_thread(lambda: self._embedders.current)).id
         begun = 0
-        for tenant, store_id in await self._names.of_other_embedders(wanted, LOOKED_AT):
+        for tenant, store_id in await self._names.of_other_embedders(wanted):
             names = await self._names.get(store_id)
             try:
                 live = await asyncio.to_thread(self._indexes.open, names.live)

@@ -69,16 +69,13 @@ class Indexes:
             return changed
 
     @uninterrupted
-    async def of_other_embedders(self, embedder: str, limit: int) -> list[tuple[str, str]]:
-        """Returns the tenants and ids of stores whose index may have been built by another embedder, the oldest."""
+    async def of_other_embedders(self, embedder: str) -> list[tuple[str, str]]:
+        """Returns the tenants and ids of stores whose index may be another embedder's, the oldest first."""
         of = vector_stores.c
         query = select(of.tenant, of.id, of.indexes).order_by(of.created_at, of.id)
-        found: list[tuple[str, str]] = []
         async with self._database.read() as connection:
-            for tenant, id, indexes in await connection.execute(query):
-                if read_indexes(id, indexes).embedder != embedder and len(found) < limit:
-                    found.append((tenant, id))
-        return found
+            rows = (await connection.execute(query)).all()
+        return [(tenant, id) for tenant, id, indexes in rows if read_indexes(id, indexes).embedder != embedder]
 
 
 def read_indexes(store_id: str, stored: dict[str, object] | None) -> StoreIndexes:

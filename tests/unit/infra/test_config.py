@@ -21,6 +21,7 @@ def mistakes(raw: dict[str, Any], secret: frozenset[str] = frozenset()) -> list[
 MODEL = {"name": "m", "engine": "llamacpp", "source": "file:///m.gguf"}
 REMOTE = {"name": "r", "engine": "remote", "url": "http://127.0.0.1:9/v1"}
 
+EMBEDS = {**REMOTE, "name": "e", "task": "embed", "embedding": {"dimensions": 8}}
 SQL = {"kind": "sql", "name": "sales", "description": "x", "database": "postgresql://reader@db/sales"}
 MCP = {"kind": "mcp", "name": "wiki", "url": "https://wiki.example.com/mcp"}
 WEB = {"kind": "http", "name": "web", "description": "x", "allow": ["https://a.b/"]}
@@ -129,6 +130,34 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         (
             {"aliases": [{"name": "chat", "targets": [{"model": "gpt"}]}]},
             "headrace:aliases[0].targets[0].model: there is no model 'gpt'; use one of smollm2",
+        ),
+        (
+            {"models": [{**REMOTE, "task": "embed"}]},
+            "headrace:models[0].remote: is not allowed; it needs embedding, with its dimensions, for task embed",
+        ),
+        (
+            {"models": [{**REMOTE, "embedding": {"dimensions": 8}}]},
+            "headrace:models[0].remote: is not allowed; it embedding is for models whose task is embed",
+        ),
+        (
+            {"models": [EMBEDS], "aliases": [{"name": "a", "targets": [{"model": "e"}]}], "assistants": []},
+            "headrace:aliases[0].targets[0].model: the task of the model 'e' is embed, not chat; name a model of the",
+        ),
+        (
+            {"models": [EMBEDS], "assistants": [{"name": "a", "model": "e"}]},
+            "headrace:assistants[0].model: the task of the model 'e' is embed, not chat; name a model of the right",
+        ),
+        (
+            {"retrieval": {"embedder": "smollm2"}},
+            "headrace:retrieval.embedder: the task of the model 'smollm2' is chat; those whose task is embed: all-mini",
+        ),
+        (
+            {"retrieval": {"reranker": "ranks"}},
+            "headrace:retrieval.reranker: there is no model 'ranks'; those whose task is rerank: none; name a model of",
+        ),
+        (
+            {"models": [{**EMBEDS, "name": "all-minilm-l6-v2"}], "assistants": []},
+            "headrace:models[0].name: 'all-minilm-l6-v2' is the name of an embedder that retrieval runs itself; name a",
         ),
         (
             {"knowledge": [{"name": "docs", "paths": []}]},
