@@ -16,6 +16,7 @@ from serving.store.errors import NotFound
 from serving.store.jobs.job import Job
 from serving.store.relational.rows import build
 from serving.store.relational.tables import vector_store_files, vector_stores
+from serving.store.upkeep.indexes import read_indexes
 from serving.store.values import Attribute
 
 INGEST = "ingest_file"
@@ -121,6 +122,12 @@ async def require(connection: AsyncConnection, principal: Principal, id: str) ->
     """Raises `NotFound` unless the principal may read this store; unlike `get`, counts none of its files."""
     if (await connection.execute(select(vector_stores.c.id).where(shared(principal, id)))).first() is None:
         raise NotFound("vector store", id)
+
+
+async def drop_payload(connection: AsyncConnection, id: str) -> dict[str, Any]:
+    """Returns the payload of the job that drops the indexes of a store, whose row goes before."""
+    stored = (await connection.execute(select(vector_stores.c.indexes).where(vector_stores.c.id == id))).scalar()
+    return {"vector_store_id": id, "indexes": read_indexes(id, stored).all}
 
 
 async def require_change(connection: AsyncConnection, principal: Principal, id: str) -> str | None:

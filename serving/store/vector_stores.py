@@ -25,7 +25,6 @@ from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
 from serving.store.relational.rows import Order, Page, build, page
 from serving.store.relational.tables import UNFINISHED, files, jobs, vector_store_files, vector_stores
-from serving.store.upkeep.indexes import read_indexes
 from serving.store.users import ADMIN
 from serving.store.vector_store import (
     DROP_INDEX,
@@ -176,19 +175,12 @@ class VectorStores:
         async with self._database.write() as connection:
             await lock(connection, "group", id)
             await rows.require_change(connection, principal, id)
-            indexes = select(vector_stores.c.indexes).where(vector_stores.c.id == id)
-            stored = (await connection.execute(indexes)).scalar()
+            payload = await rows.drop_payload(connection, id)
             await self._jobs.cancel_group(principal, id, connection=connection)
             inside = vector_store_files.c.vector_store_id == id
             await connection.execute(vector_store_files.delete().where(inside))
             await connection.execute(vector_stores.delete().where(vector_stores.c.id == id))
-            await self._jobs.enqueue(
-                principal,
-                DROP_INDEX,
-                {"vector_store_id": id, "indexes": read_indexes(id, stored).all},
-                group=(id, None),
-                connection=connection,
-            )
+            await self._jobs.enqueue(principal, DROP_INDEX, payload, group=(id, None), connection=connection)
 
     @uninterrupted
     async def attach(
