@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 # Groups of packages: of what runs, and of what tests, lints, builds and writes.
 RUNS := infra serving weights kserve
 DEVELOPS := dev aws gcp azure redaction ocr
-digest = $(shell cat tools/headrace.sh $(patsubst %,requirements/%.txt,uv $(1)) | sha256sum | cut -c1-16)
+digest = $(shell cat tools/headrace.sh tools/weights.py $(patsubst %,requirements/%.txt,uv $(1)) | sha256sum | cut -c1-16)
 # Each file stands for packages that are installed as the locked files say.
 RUN := $(VENV)/.runs-$(call digest,$(RUNS))
 DEV := $(VENV)/.develops-$(call digest,$(RUNS) $(DEVELOPS))

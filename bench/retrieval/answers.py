@@ -22,7 +22,7 @@ from typing import Self
 import yaml
 
 from serving.assistants.small_talk import is_small_talk
-from serving.config import Assistant
+from serving.config import JUDGE, Assistant
 from serving.retrieval.chunk import ChunkSettings, chunk
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.fuse import DEPTH, fuse_follow_up
@@ -30,6 +30,7 @@ from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import CollectionManifest
 from serving.retrieval.parse import parse
 from serving.retrieval.quote import quotation
+from serving.retrieval.relevance import without_subject
 from serving.retrieval.replica import for_prompt
 from serving.retrieval.types import Attribution, Hit
 from serving.retrieval.vectors import chunk_vectors
@@ -90,12 +91,14 @@ class Documentation:
 
     def __init__(self, folder: str, assistant: Assistant, root: Path = CHECKOUT) -> None:
         self.embedder = OnnxEmbedder()
+        self.judge = OnnxEmbedder(JUDGE)
         self.assistant = assistant
         settings = ChunkSettings()
         manifest = CollectionManifest(
             self.embedder.id, self.embedder.dimensions, settings.max_tokens, settings.overlap_tokens, "bench"
         )
         self._index = CollectionIndex.open(folder, "docs", manifest, create=True)
+        self._index.unrelated = self.embedder.unrelated
         for name in pages(root):
             chunks = chunk(parse((root / name).read_bytes(), name), self.embedder, settings)
             vectors = chunk_vectors(chunks, self.embedder)
@@ -111,8 +114,10 @@ class Documentation:
         """Returns what the gateway would answer."""
         if is_small_talk(question.question):
             return Answer(question, self.assistant.small_talk, Attribution((), ()), (), courteous=True)
-        found = self.search(question.question, question.before[-1] if question.before else "")
-        hits = for_prompt(question.question, found[: self.assistant.top_k], self.assistant, self.embedder)
+        before = question.before[-1] if question.before else ""
+        asked, before = (without_subject(text, self.assistant.description) for text in (question.question, before))
+        found = self.search(asked, before)
+        hits = for_prompt(asked, found[: self.assistant.top_k], self.assistant, self.judge)
         if not hits:
             return Answer(question, self.assistant.refusal, Attribution((), ()), tuple(found))
         said = quotation(hits)

@@ -62,6 +62,7 @@ def build(data: Cranfield, embedder: OnnxEmbedder, folder: str) -> CollectionInd
         embedder.id, embedder.dimensions, settings.max_tokens, settings.overlap_tokens, "bench"
     )
     index = CollectionIndex.open(folder, "cranfield", manifest, create=True)
+    index.unrelated = embedder.unrelated
     for position, document in enumerate(data.documents):
         builder = DocumentBuilder("text", ChunkBounds())
         builder.add(document["text"] or document["title"] or "(empty)")

@@ -76,6 +76,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         manifest = CollectionManifest(embedder.id, embedder.dimensions, 200, 30, "bench")
         index = CollectionIndex.open(folder, "scale", manifest, create=True)
+        index.unrelated = embedder.unrelated
         began = time.perf_counter()
         for at in range(0, len(chunks), PER_FILE):
             part = slice(at, at + PER_FILE)

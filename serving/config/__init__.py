@@ -95,7 +95,7 @@ from serving.config.quotas import (
     Window,
     refuse_measure,
 )
-from serving.config.search import DEFAULT_EMBEDDER, LOCAL_EMBEDDERS, Retrieval, SearchModels
+from serving.config.search import DEFAULT_EMBEDDER, JUDGE, LOCAL_EMBEDDERS, Retrieval, SearchModels
 from serving.config.serving_config import ServingConfig, Tracing
 from serving.config.store import Retention, Store
 from serving.config.strategies import (
@@ -132,6 +132,7 @@ from serving.config.vllm import OWN_ENVIRONMENT, VLLM_OWN, Geometry, Lora, VllmA
 
 __all__ = [
     "DEFAULT_EMBEDDER",
+    "JUDGE",
     "LOCAL_EMBEDDERS",
     "MONEY_PLACES",
     "MOST_UNITS",

@@ -7,10 +7,13 @@ from pydantic import Field
 from serving.config.base import Name, Strict
 from serving.config.limits import Replicas
 
-DEFAULT_EMBEDDER = "all-minilm-l6-v2"
-"""The embedder of a stack that names none. What was measured with it alone, as citations and topics, always uses it."""
+DEFAULT_EMBEDDER = "bge-small-en-v1.5"
+"""The embedder of a stack that names none."""
 
-LOCAL_EMBEDDERS: tuple[str, ...] = (DEFAULT_EMBEDDER,)
+JUDGE = "all-minilm-l6-v2"
+"""What citations, topics and memories are measured with, whatever searches: thresholds there are for its cosines."""
+
+LOCAL_EMBEDDERS: tuple[str, ...] = (DEFAULT_EMBEDDER, JUDGE)
 """Embedders that retrieval runs itself: those of `serving.retrieval.embedders.local_models`."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.config import DEFAULT_EMBEDDER, LOCAL_EMBEDDERS, Assistant, Catalog, KnowledgeAccess
+from serving.config import JUDGE, LOCAL_EMBEDDERS, Assistant, Catalog, KnowledgeAccess
 from serving.core.principal import Principal
 from serving.protocol.filters import Filter
 from serving.protocol.knowledge import Knowledge
@@ -33,17 +33,17 @@ def _lost() -> tuple[type[Exception], ...]:
 class RetrievalClient:
     """Calls retrieval through a Serve handle."""
 
-    embedder = DEFAULT_EMBEDDER
+    embedder = JUDGE
     """What `embed` embeds by: vectors that are kept for memory, and topics, have it whatever a stack searches with."""
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
-        self.local: tuple[str, ...] = (DEFAULT_EMBEDDER,)
+        self.local: tuple[str, ...] = (JUDGE,)
         self._access: Mapping[str, KnowledgeAccess] = {}
 
     def configure(self, catalog: Catalog) -> None:
         """Takes in who may be told of which collection, and which embedders of its own retrieval runs."""
-        self.local = tuple(name for name in LOCAL_EMBEDDERS if name in (DEFAULT_EMBEDDER, catalog.search.embedder))
+        self.local = tuple(name for name in LOCAL_EMBEDDERS if name in (JUDGE, catalog.search.embedder))
         self._access = {collection.name: collection.access for collection in catalog.collections or ()}
 
     async def context(
@@ -107,9 +107,9 @@ class RetrievalClient:
         vectors, tokens = await self._call("embed", texts)
         return vectors, tokens
 
-    async def embed_whole(self, texts: list[str], model: str = DEFAULT_EMBEDDER) -> tuple[NDArray[np.float32], int]:
+    async def embed_whole(self, texts: list[str], model: str = JUDGE) -> tuple[NDArray[np.float32], int]:
         """As `embed`, of all of each text, however long it is, by one of the `local` embedders."""
-        more = (model,) if model != DEFAULT_EMBEDDER else ()
+        more = (model,) if model != JUDGE else ()
         vectors, tokens = await self._call("embed", texts, True, *more)
         return vectors, tokens
 

@@ -115,6 +115,8 @@ class CollectionIndex:
         self._id = collection_id
         self._table = table
         self.manifest = manifest
+        self.unrelated = 0.0
+        """The cosine of texts that have nothing to do with each other, which whoever opens it knows by its embedder."""
         self._lists = False
         self._legs = ThreadPoolExecutor(max_workers=2, thread_name_prefix="search")
 
@@ -250,7 +252,7 @@ class CollectionIndex:
         bm25 = self._bm25(query_text, where, depth) if mode != "dense" else []
         rows = {(row["chunk_id"]): row for row in [*bm25, *(dense.result() if dense else [])]}
         unit = np.asarray(query_vector, np.float32)
-        cosine = {key: float(np.dot(unit, np.asarray(row["vector"], np.float32))) for key, row in rows.items()}
+        cosine = {key: self._similarity(unit, row["vector"]) for key, row in rows.items()}
         lexical = {row["chunk_id"]: float(row["_score"]) for row in bm25}
         scores = fuse(lexical, cosine, {"dense": 1.0, "bm25": 0.0, "hybrid": None}[mode])
         best = sorted(rows, key=lambda key: (-scores[key], -lexical.get(key, 0.0), key))[:top_k]
@@ -298,6 +300,11 @@ class CollectionIndex:
             vector_index=any(name.startswith("vector_") for name in names),
         )
 
+    def _similarity(self, query: Vector, vector: Vector) -> float:
+        """Returns the cosine of unit vectors, stretched so that 0 is that of unrelated texts."""
+        cosine = float(np.dot(query, np.asarray(vector, np.float32)))
+        return stretched(cosine, self.unrelated)
+
     def _has_lists(self) -> bool:
         """Whether the table has the column of access lists, which it keeps once it has it."""
         self._lists = self._lists or ACCESS.name in self._table.schema.names
@@ -340,6 +347,11 @@ class CollectionIndex:
         # A query is an object, never a string: LanceDB would read quotes in it as syntax.
         search = cast(LanceFtsQueryBuilder, self._table.search(query, query_type="fts"))
         return row_dicts(search.where(where, prefilter=True).select([*_RESULT, "_score"]).limit(depth).to_arrow())
+
+
+def stretched(cosine: float, unrelated: float) -> float:
+    """Returns a similarity that is 1 where a cosine is, and 0 where it is that of unrelated texts."""
+    return (cosine - unrelated) / (1 - unrelated)
 
 
 def phrases(text: str) -> list[str]:

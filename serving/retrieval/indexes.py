@@ -70,7 +70,9 @@ class VectorStoreIndexes:
             any_embedder=True,
         )
         built_by = index.manifest.embedder
-        return OpenIndex(name, index, current if built_by == current.id else self._embedders.by_id(built_by))
+        embedder = current if built_by == current.id else self._embedders.by_id(built_by)
+        index.unrelated = embedder.unrelated if embedder is not None else 0.0
+        return OpenIndex(name, index, embedder)
 
     def written(self, names: StoreIndexes) -> list[OpenIndex]:
         """Opens the indexes that documents are written to; the one that is searched is made where it is not. Blocks."""

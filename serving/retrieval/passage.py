@@ -36,8 +36,8 @@ def passage(hit: Hit, budget: int, question: str, embedder: OnnxEmbedder) -> Hit
     One sentence stays, however long.
     """
     spans = list(sentence_spans(hit.text))
-    vectors = embedder.embed([question, *(hit.text[start:end] for start, end in spans)])
-    first = last = int(np.argmax(vectors[1:] @ vectors[0]))
+    sentences = embedder.embed([hit.text[start:end] for start, end in spans])
+    first = last = int(np.argmax(sentences @ embedder.embed([question], "query")[0]))
 
     def fits(first: int, last: int) -> bool:
         inside = first >= 0 and last < len(spans)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.index import stretched
 from serving.retrieval.text.words import read
 from serving.retrieval.types import Hit, prefix
-from serving.retrieval.vectors import TextEmbedder
 
-THRESHOLD = 0.36
+THRESHOLD = 0.27
 """Least relevance of a chunk that is about the question.
 
-Measured with 30 off-topic questions (football, recipes, weather, ...) against 1,400 aerodynamics abstracts and
-against 311 chunks of technical notes: 59 of 60 stay below. Of Cranfield's 225 queries all reach it, of 30
-questions about the notes 27 do. The cosine alone, at the same false accepts, loses 11 of those 30.
+Chosen for the default embedder with the tuning half of bench/retrieval/questions.jsonl; docs/benchmarks.md has figures.
 """
 
 COVERAGE_WEIGHT = 0.3
@@ -29,19 +29,35 @@ JUDGED = 4
 """Hits whose relevance is measured anew, where the embedder that found them has another scale."""
 
 
-def judged(question: str, hits: Sequence[Hit], judge: TextEmbedder) -> list[Hit]:
-    """Returns hits, the best of them with the cosines of `judge`: by those `THRESHOLD` was measured."""
+def judged(question: str, hits: Sequence[Hit], judge: OnnxEmbedder) -> list[Hit]:
+    """Returns hits, the best of them with the similarities of `judge`: by those `THRESHOLD` was measured."""
     best = hits[:JUDGED]
-    vectors = judge.embed([question, *(prefix(hit.title, hit.heading) + hit.text for hit in best)])
-    cosines = vectors[1:] @ vectors[0]
-    again = [replace(hit, dense_score=float(cosine)) for hit, cosine in zip(best, cosines, strict=True)]
+    vectors = judge.embed([prefix(hit.title, hit.heading) + hit.text for hit in best])
+    cosines = vectors @ judge.embed([question], "query")[0]
+    again = [
+        replace(hit, dense_score=stretched(float(cosine), judge.unrelated))
+        for hit, cosine in zip(best, cosines, strict=True)
+    ]
     return [*again, *(replace(hit, dense_score=0.0) for hit in hits[JUDGED:])]
 
 
 def relevance(question: str, hits: Sequence[Hit]) -> float:
-    """The best hit's cosine plus a share (0..0.3) for the question's content words that it holds."""
+    """The best hit's similarity plus a share (0..0.3) for the question's content words that it holds."""
     asked = read(question).content
     return max((_relevance(asked, hit) for hit in hits), default=0.0)
+
+
+def without_subject(question: str, description: str) -> str:
+    """Returns a question without the name that an assistant's description has, if it has one name.
+
+    What all documents are about resembles each of them, and says nothing about what is asked: by its name alone, "Can
+    Headrace order a pizza?" would be about Headrace's documentation. A question of nothing but the name stays whole.
+    """
+    names = {word.text for word in read(description).all if word.name}
+    if len(names) != 1:
+        return question
+    rest = re.sub(rf"\b{re.escape(names.pop())}\b(?:['’]s\b)?", " ", question, flags=re.IGNORECASE)
+    return " ".join(rest.split()) if read(rest).content else question
 
 
 def _relevance(asked: frozenset[str], hit: Hit) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.config import DEFAULT_EMBEDDER, Assistant, Catalog, ServingConfig
+from serving.config import DEFAULT_EMBEDDER, JUDGE, Assistant, Catalog, ServingConfig
 from serving.core.principal import STACK, Principal
 from serving.engines.client import EngineClient
 from serving.engines.endpoint import EngineUnavailable
@@ -32,7 +32,7 @@ from serving.retrieval.passage import within
 from serving.retrieval.query_vectors import QueryVectors
 from serving.retrieval.quote import passages
 from serving.retrieval.reindex import Reindexing
-from serving.retrieval.relevance import good_enough, judged
+from serving.retrieval.relevance import good_enough, judged, without_subject
 from serving.retrieval.reranker import Reranker
 from serving.retrieval.types import Attribution, Hit
 from serving.security.erasure import Erasures
@@ -189,7 +189,8 @@ class RetrievalReplica:
         Collections are the stack's own tenant's. What is in those that are `granted` to the principal is found as the
         stack's own user finds it; in the others, users of other tenants find what has no list. The vector stores with
         the ids `stores`, and those of `knowledge`, are searched as the principal itself searches them. A question
-        with a message `before` it is searched for alone and behind that message.
+        with a message `before` it is searched for alone and behind that message, each without the name of what the
+        assistant's documents are all about.
         """
         named = [(await self._store_named(name), name in granted) for name in assistant.knowledge]
         stack = Principal(STACK, ADMIN, principal.key_id)
@@ -197,6 +198,7 @@ class RetrievalReplica:
         own: dict[str, Filter | None] = dict.fromkeys(stores)
         if knowledge is not None:
             own |= dict.fromkeys(knowledge.vector_store_ids, knowledge.filters)
+        question, before = (without_subject(text, assistant.description) for text in (question, before))
         texts = [question, f"{before[-EARLIER:]}\n{question}"] if before else [question]
         count = DEPTH if before else self._reranker.depth(assistant.top_k)
         searches = []
@@ -211,7 +213,7 @@ class RetrievalReplica:
         hits = (await self._reranker.order(question, hits))[: assistant.top_k]
         metrics.retrieval_score.observe(max((hit.dense_score for hit in hits), default=0.0))
         if self._embedders.judged:
-            hits = await asyncio.to_thread(judged, question, hits, self._judge)
+            hits = await asyncio.to_thread(lambda: judged(question, hits, self._embedders.local(DEFAULT_EMBEDDER)))
         return await asyncio.to_thread(for_prompt, question, hits, assistant, self._judge)
 
     async def search(
@@ -225,9 +227,7 @@ class RetrievalReplica:
         """Returns which sentences of `answer` the hits support."""
         return await asyncio.to_thread(attribute, answer, hits, self._judge)
 
-    async def embed(
-        self, texts: list[str], whole: bool = False, model: str = DEFAULT_EMBEDDER
-    ) -> tuple[NDArray[np.float32], int]:
+    async def embed(self, texts: list[str], whole: bool = False, model: str = JUDGE) -> tuple[NDArray[np.float32], int]:
         """Returns unit vectors by a local model, float32[n, dimensions], and the number of tokens.
 
         `whole` is of all of each text.

@@ -62,8 +62,9 @@ def prefix(title: str, heading: str) -> str:
 class Hit:
     """A chunk that a search found.
 
-    `score` is the fused score (0..1), `dense_score` the cosine (-1..1), `bm25_score` is 0 when the BM25
-    leg did not return the chunk. `start` and `end` are offsets in the document's text.
+    `score` is the fused score (0..1), `dense_score` the similarity of the vectors (at most 1, about 0 of unrelated
+    texts), `bm25_score` is 0 when the BM25 leg did not return the chunk. `start` and `end` are offsets in the
+    document's text.
     """
 
     chunk_id: str

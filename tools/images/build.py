@@ -27,7 +27,9 @@ class Recipe:
 
 
 RECIPES = {
-    "serving": Recipe(packages=("requirements/serving.txt", "requirements/weights.txt"), code=("serving",)),
+    "serving": Recipe(
+        packages=("requirements/serving.txt", "requirements/weights.txt", "tools/weights.py"), code=("serving",)
+    ),
     "postgres": Recipe(packages=("images/postgres/start.sh",)),
 }
 

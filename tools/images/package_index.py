@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tools.images.base import host_sources
 from tools.package_index import pip_options
+from tools.weights import REPOSITORY
 
 CERTIFICATES = "/run/build/ca.crt"
 """Path of the host's certificate authorities in a build."""
@@ -15,9 +16,12 @@ _KEPT = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "de
 
 
 def secrets(folder: Path) -> dict[str, Path]:
-    """Writes `apt`, `pip` and, if the host has certificates, `ca` into a folder; returns the files by secret id."""
+    """Writes `apt`, `pip` and, if the host has them, `maven` and `ca` into a folder; returns the files by secret id."""
     files = {"apt": folder / "debian.sources", "pip": folder / "pip.conf"}
     files["apt"].write_text(host_sources())
+    if repository := os.environ.get(REPOSITORY):
+        files["maven"] = folder / "maven"
+        files["maven"].write_text(repository)
     options = pip_options()
     if certificates := _certificates(options):
         files["ca"] = certificates

