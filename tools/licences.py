@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 
 from tools.environment import CHECKOUT as ROOT
 from tools.environment import GROUPS
+from tools.weights import WEIGHTS
 
 SHARED_GROUPS = ("uv", *GROUPS)
 """Groups of the shared environment."""
@@ -104,5 +105,13 @@ def page(note: str) -> str:
         "| package | licence |",
         "| --- | --- |",
         *(f"| {name} | {', '.join(licences)} |" for name, licences in packages.items()),
+        "",
+        "## Weights that are in no Python package",
+        "",
+        "They come from a Maven repository, by their SHA-256.",
+        "",
+        "| artefact | version | licence of the weights |",
+        "| --- | --- | --- |",
+        *(f"| {each.group}:{each.artefact} | {each.version} | {each.licence} |" for each in WEIGHTS),
     ]
     return "\n".join(lines) + "\n"
