@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from ray.exceptions import RayError
 
-from serving.config import Assistant, Catalog, RemoteModel, VectorMemory
+from serving.config import JUDGE, Assistant, Catalog, RemoteModel, VectorMemory
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from tests.contract.assistants.memory.engine import WordCountingEngine, words
 from tests.contract.running import Loop, engine, gateway
@@ -45,7 +45,7 @@ class Retrieval:
 
     def __init__(self):
         self.call = self
-        self.embedder = OnnxEmbedder()
+        self.embedder = OnnxEmbedder(JUDGE)
         self.down = False
 
     async def remote(self, method, *args):
