@@ -71,6 +71,16 @@ def test_a_hit_carries_everything(index: CollectionIndex) -> None:
     )
 
 
+def test_unrelated_texts_have_no_similarity_whatever_cosine_an_embedder_gives_them(index: CollectionIndex) -> None:
+    chunks = [Chunk(i, "", "", text, 0, 1, None) for i, text in enumerate(("the same", "unrelated"))]
+    away = np.zeros(8, np.float32)
+    away[:2] = 0.6, 0.8
+    index.upsert_file("t", "f", "f.md", chunks, np.stack([EAST, away]))
+    index.unrelated = 0.6
+    similarities = {hit.text: hit.dense_score for hit in search(index, mode="dense")}
+    assert similarities == {"the same": pytest.approx(1), "unrelated": pytest.approx(0, abs=1e-6)}
+
+
 def test_new_rows_are_found_at_once_before_and_after_indexing(index: CollectionIndex) -> None:
     put(index, "a", "the zebra runs")
     assert texts(search(index, "zebra", "bm25")) == {"the zebra runs"}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from serving.retrieval.embedders.onnx import OnnxEmbedder
-from serving.retrieval.relevance import good_enough, without_subject
+from serving.retrieval.relevance import good_enough, judged, without_subject
 from serving.retrieval.types import Hit
 
 TEXTS = (
@@ -57,6 +59,14 @@ def test_on_topic(of_documents: OnnxEmbedder, question: str) -> None:
 @pytest.mark.parametrize("question", OFF_TOPIC)
 def test_off_topic(of_documents: OnnxEmbedder, question: str) -> None:
     assert not good_enough(question, hits(question, of_documents))
+
+
+def test_what_another_embedder_found_is_judged_by_the_default_one(of_documents: OnnxEmbedder) -> None:
+    question = ON_TOPIC[0]
+    found = hits(question, of_documents)
+    other = [replace(hit, dense_score=0.9) for hit in found]
+    again = judged(question, other, of_documents)
+    assert [hit.dense_score for hit in again] == pytest.approx([hit.dense_score for hit in found], abs=1e-3)
 
 
 def test_no_hits_are_not_good_enough() -> None:
