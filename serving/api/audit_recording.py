@@ -11,6 +11,12 @@ from serving.api.operation import Handler, Operation
 from serving.api.services import Services
 from serving.protocol.errors import ApiError
 
+_PARTS = {"file_id": "file", "file_batch_id": "file_batch"}
+"""What the log calls a part of a vector store, by the parameter of the path that names it."""
+
+_ADDED = {"vector_store_file.create": "file_id", "vector_store_file_batch.create": "file_batch_id"}
+"""Which part an action adds to a vector store."""
+
 
 class AuditRecording:
     """The event of one request, which is written once."""
@@ -23,22 +29,22 @@ class AuditRecording:
         self.written = False
 
     async def write(self, target: str | None, added: str | None = None) -> None:
-        """Writes the event, of what has the id `target`, and of the file that was `added` to it.
+        """Writes the event, of what has the id `target`, and of the part that was `added` to it.
 
         Raises `StoreUnavailable`.
         """
         op, request = self._op, self._request
         if op.audited is None:
             raise AssertionError("the audit log has no events of this route")
-        part = request.path_params.get("file_id") if "store_id" in request.path_params else None
-        if part is None:
-            part = added
+        parts = dict(request.path_params) if "store_id" in request.path_params else {}
+        if (kind := _ADDED.get(op.audited)) is not None and added is not None:
+            parts[kind] = added
         await self._audit.record(
             self._x.caller,
             op.audited,
             target if not op.about_user else None,
             subject=target if op.about_user else None,
-            detail={"file": part} if part is not None else None,
+            detail={name: parts[part] for part, name in _PARTS.items() if part in parts} or None,
             request_id=self._x.request_id,
             tenant=request.query_params.get("tenant") if any(each.name == "tenant" for each in op.query) else None,
         )
@@ -59,7 +65,7 @@ async def audited(op: Operation, handler: Handler, s: Services, request: Request
         repeated = response is not None and "idempotency-replayed" in response.headers
         if not recording.written and not repeated:
             whole, made = next(iter(request.path_params.values()), None), made_id(response)
-            await recording.write(whole or made, made if op.audited == "vector_store_file.create" else None)
+            await recording.write(whole or made, made)
         return response
 
     try:

@@ -17,6 +17,7 @@ NOT_ACTED_UPON: Mapping[str, Mapping[str, Refused | Ignored]] = {
     "POST /v1/files": {"expires_after": Refused("Files do not expire one by one: delete them.")},
     "GET /v1/vector_stores": _BEFORE,
     "GET /v1/vector_stores/{store_id}/files": _BEFORE,
+    "GET /v1/vector_stores/{store_id}/file_batches/{file_batch_id}/files": _BEFORE,
     "GET /v1/responses/{response_id}": {
         "include": Ignored("a response is returned with all that there is of it"),
         "include_obfuscation": Ignored("nothing is added to a stream to hide the sizes of its pieces"),

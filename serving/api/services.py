@@ -61,6 +61,7 @@ from serving.security.people import KnownPeople
 from serving.security.prompt_cache import CacheOwners
 from serving.security.provider import Provider
 from serving.security.tokens import TokenVerifier
+from serving.store.attachments.file_batches import FileBatches
 from serving.store.background.batches import Batches
 from serving.store.background.responses import BackgroundResponses
 from serving.store.background.webhooks import Webhooks
@@ -115,6 +116,7 @@ class Services:
         self.blobs = Blobs(data.place(config.store, data.FILES))
         self.jobs = Jobs(self.database)
         self.vector_stores = VectorStores(self.database, self.jobs)
+        self.file_batches = FileBatches(self.database, self.jobs)
         self.files = Files(self.database, self.jobs, self.vector_stores)
         self.conversations = Conversations(self.database)
         self.captures = Captures(self.database)
@@ -183,7 +185,7 @@ class Services:
             self.keeper,
         )
         recorder = AnswerRecorder(self.captures, self.remembering, config)
-        attached = AttachedFiles(self.files, self.blobs, config.limits)
+        self.attached_files = attached = AttachedFiles(self.files, self.blobs, config.limits)
         sources = ContextSources(self.conversations, self.responses, retriever, self.upstream, self.audit, attached)
         self.assistants = AssistantRegister(self.database, config.limits.assistants)
         self.input_check = InputCheck(self.judges, self.admission, recorder, self.audit)

@@ -103,6 +103,12 @@ class AttachedFiles:
         marks = Spotlight("delimit", secrets.token_hex(4), secrets.choice(MARKS))
         return marks.on(text)
 
+    async def document(self, caller: Principal, file: File) -> str:
+        """Returns the text of a stored file that the caller may read; raises `ApiError`."""
+        async with self._reading:
+            data = await self._stored(caller, file.id, "file_id")
+            return await self._parsed(file.filename, data, "file_id")
+
     async def digest(self, file: Mapping[str, Any]) -> str:
         """Returns what tells one file in messages from another, without reading it."""
         if (id := file.get("file_id")) is not None:

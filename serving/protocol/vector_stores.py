@@ -10,6 +10,9 @@ from serving.protocol.filters import Filter
 from serving.protocol.parts import Body, EndUser, FileId, Ignored, Metadata, ModelName, Refused, Text
 from serving.store.access import MAX_NAMES, Access
 
+MAX_BATCHED_FILES = 2000
+"""Files of one file batch, as in OpenAI's API."""
+
 
 class EmbeddingRequest(Body):
     """`POST /v1/embeddings`."""
@@ -109,6 +112,30 @@ class VectorStoreFileRequest(Listed):
     chunking_strategy: ChunkingStrategy | None = None
 
 
+BatchedFileIds = Annotated[list[FileId], Field(min_length=1, max_length=MAX_BATCHED_FILES)]
+
+
+class FileBatchRequest(Listed):
+    """`POST /v1/vector_stores/{id}/file_batches`: `file_ids` that are treated alike, or `files`, each by itself."""
+
+    file_ids: BatchedFileIds | None = None
+    files: Annotated[list[VectorStoreFileRequest], Field(min_length=1, max_length=MAX_BATCHED_FILES)] | None = None
+    attributes: Attributes | None = None
+    chunking_strategy: ChunkingStrategy | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.file_ids is None) == (self.files is None):
+            raise ValueError("name the files in file_ids or in files, and not in both")
+        if self.files is not None:
+            said = {"attributes", "chunking_strategy", "access"} & self.model_fields_set
+            if any(getattr(self, name) is not None for name in said):
+                raise ValueError("attributes, chunking_strategy and access are said of each of files")
+            if len({each.file_id for each in self.files}) < len(self.files):
+                raise ValueError("a file is named twice in files")
+        return self
+
+
 class VectorStoreFileUpdate(Body):
     """`POST /v1/vector_stores/{id}/files/{file_id}`: null takes all attributes away."""
 
@@ -126,10 +153,16 @@ class RankingOptions(Body):
     )
 
 
+Query = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
+
+MAX_QUERIES = 10
+"""Queries of one search, which is charged as one."""
+
+
 class SearchRequest(Body):
     """`POST /v1/vector_stores/{id}/search`."""
 
-    query: Annotated[str, StringConstraints(min_length=1, max_length=8192)]
+    query: Query | Annotated[list[Query], Field(min_length=1, max_length=MAX_QUERIES)]
     max_num_results: int = Field(default=10, ge=1, le=50)
     filters: Filter | None = None
     ranking_options: RankingOptions | None = None

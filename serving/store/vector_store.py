@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from serving.store.access import reachable, readable, require_owner
 from serving.store.errors import NotFound
 from serving.store.jobs.job import Job
 from serving.store.relational.rows import build
-from serving.store.relational.tables import vector_store_files, vector_stores
+from serving.store.relational.tables import file_batch_files, file_batches, vector_store_files, vector_stores
 from serving.store.upkeep.indexes import read_indexes
 from serving.store.values import Attribute
 
@@ -175,6 +176,22 @@ async def get_any_file(connection: AsyncConnection, tenant: str, id: str, file_i
     )
     row = (await connection.execute(query)).mappings().one_or_none()
     return build(VectorStoreFile, row) if row is not None else None
+
+
+async def get_any_files(
+    connection: AsyncConnection, tenant: str, id: str, file_ids: Sequence[str]
+) -> dict[str, VectorStoreFile]:
+    """Returns those of the files that are in a store, by their ids, whoever may read them."""
+    of = vector_store_files.c
+    query = select(vector_store_files).where(of.vector_store_id == id, of.file_id.in_(file_ids), of.tenant == tenant)
+    return {row["file_id"]: build(VectorStoreFile, row) for row in (await connection.execute(query)).mappings()}
+
+
+async def leave_batches(connection: AsyncConnection, id: str, file_id: str) -> None:
+    """Takes a file that leaves a store out of the store's batches."""
+    of = select(file_batches.c.id).where(file_batches.c.vector_store_id == id)
+    member = file_batch_files.c
+    await connection.execute(file_batch_files.delete().where(member.file_id == file_id, member.batch_id.in_(of)))
 
 
 async def set_attributes(

@@ -6,8 +6,8 @@ the attachment's status in the job's own last transaction, however the job ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,14 +17,14 @@ from serving.core.principal import STACK, Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store import values
 from serving.store import vector_store as rows
-from serving.store.access import Access, listed, reachable, readable, require_owner
+from serving.store.access import Access, listed, reachable, readable
+from serving.store.attachments.attaching import MeterOf, NewFile, Unchanged, attach, remove
 from serving.store.errors import NotFound
 from serving.store.jobs.queue import Jobs
-from serving.store.quotas import Meter
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
 from serving.store.relational.rows import Order, Page, build, page
-from serving.store.relational.tables import UNFINISHED, files, jobs, vector_store_files, vector_stores
+from serving.store.relational.tables import UNFINISHED, jobs, vector_store_files, vector_stores
 from serving.store.users import ADMIN
 from serving.store.vector_store import (
     DROP_INDEX,
@@ -50,8 +50,6 @@ __all__ = [
 ]
 
 MAX_PAGE = 100
-
-Unchanged = Literal["unchanged"]
 
 
 class VectorStores:
@@ -192,63 +190,20 @@ class VectorStores:
         attributes: Mapping[str, object] | None = None,
         chunking: dict[str, Any] | None = None,
         access: Access | Unchanged | None = "unchanged",
-        meter: Callable[[int], Meter] | None = None,
+        meter: MeterOf | None = None,
     ) -> VectorStoreFile:
-        """Puts a file into the store and enqueues its ingestion.
+        """Puts one file into the store, as `attach_all` does."""
+        asked = NewFile(file_id, attributes, chunking, access)
+        (found,) = await self.attach_all(principal, id, [asked], meter=meter)
+        return found
 
-        A file that is already there stays as it is, unless it had failed or was cancelled, or its attributes, its
-        chunking or its list change: then it is ingested anew. It begins with the file's own list, and only the file's
-        owner gives it another. `meter` is given the file's bytes. Raises `NotFound` for the store or the file,
-        `NotOwner`, and `QuotaExceeded` where the meter does.
-        """
-        checked = values.attributes("attributes", attributes)
+    @uninterrupted
+    async def attach_all(
+        self, principal: Principal, id: str, asked: Sequence[NewFile], *, meter: MeterOf | None = None
+    ) -> Sequence[VectorStoreFile]:
+        """Puts files into the store, all or none, as `attaching.attach` does."""
         async with self._database.write() as connection:
-            # The file before the store, as when a file is deleted: both wait in the same order.
-            known = select(files.c.user, files.c.access, files.c.bytes)
-            mine = known.where(files.c.id == file_id, readable(files, principal))
-            there = (await connection.execute(mine.with_for_update(read=True, key_share=True))).first()
-            await lock(connection, "group", id)
-            await rows.require_change(connection, principal, id)
-            if there is None:
-                raise NotFound("file", file_id)
-            old = await rows.get_any_file(connection, principal.tenant, id, file_id)
-            if access != "unchanged":
-                require_owner(principal, there.user)
-                names = listed(access, there.user or principal.user)
-            else:
-                names = old.access if old is not None else there.access
-            if old is not None:
-                same = (old.attributes, old.chunking, old.access) == (checked, chunking or {}, names)
-                if same and old.status in ("in_progress", "completed"):
-                    return old
-                await self._remove(connection, principal, old)
-            if meter is not None:
-                await connection.run_sync(meter(there.bytes))
-            job = await self._jobs.enqueue(
-                principal,
-                INGEST,
-                {"vector_store_id": id, "file_id": file_id},
-                group=(id, file_id),
-                connection=connection,
-            )
-            at = now()
-            row = {
-                "vector_store_id": id,
-                "file_id": file_id,
-                "tenant": principal.tenant,
-                "status": "in_progress",
-                "attributes": checked,
-                "chunking": chunking or {},
-                "usage_bytes": 0,
-                "access": names,
-                "error_code": None,
-                "error_message": None,
-                "job_id": job.id,
-                "created_at": old.created_at if old is not None else at,
-            }
-            await connection.execute(vector_store_files.insert().values(row))
-            await rows.touch(connection, id, at)
-        return VectorStoreFile(**row)  # type: ignore[arg-type]
+            return await attach(connection, self._jobs, principal, id, asked, meter)
 
     @uninterrupted
     async def get_file(self, principal: Principal, id: str, file_id: str) -> VectorStoreFile:
@@ -382,18 +337,9 @@ class VectorStores:
         await connection.execute(vector_store_files.update().where(*where).values(changes))
 
     async def _take_out(self, connection: AsyncConnection, principal: Principal, file: VectorStoreFile) -> None:
-        await self._remove(connection, principal, file)
+        await remove(connection, self._jobs, principal, file)
+        await rows.leave_batches(connection, file.vector_store_id, file.file_id)
         target = {"vector_store_id": file.vector_store_id, "file_id": file.file_id}
         group = (file.vector_store_id, file.file_id)
         await self._jobs.enqueue(principal, UNINDEX, target, group=group, connection=connection)
         await rows.touch(connection, file.vector_store_id, now())
-
-    async def _remove(self, connection: AsyncConnection, principal: Principal, file: VectorStoreFile) -> None:
-        if file.status == "in_progress":
-            await self._jobs.cancel(principal, file.job_id, connection=connection)
-        await connection.execute(
-            vector_store_files.delete().where(
-                vector_store_files.c.vector_store_id == file.vector_store_id,
-                vector_store_files.c.file_id == file.file_id,
-            )
-        )

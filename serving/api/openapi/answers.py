@@ -12,6 +12,7 @@ from serving.api.operation import Operation
 from serving.config import Measure, Subject, Window
 from serving.core.principal import ROLES, SCOPES
 from serving.quotas.quota import SetBy
+from serving.store.attachments.file_batches import FileBatchStatus
 from serving.store.background.batches import BatchStatus
 
 Schema = dict[str, Any]
@@ -86,6 +87,17 @@ _STORE_FILE = _object(
     created_at=_COUNT,
     status={"enum": ["in_progress", "completed", "failed", "cancelled"]},
     attributes={"type": "object"},
+)
+_CONTENT = _object(
+    "vector_store.file_content.page", data=_list(_object(None, type=_TEXT, text=_TEXT)), has_more=_ANY, next_page=_ANY
+)
+_FILE_BATCH = _object(
+    "vector_store.files_batch",
+    id=_TEXT,
+    vector_store_id=_TEXT,
+    created_at=_COUNT,
+    status={"enum": list(get_args(FileBatchStatus))},
+    file_counts=_COUNTS,
 )
 _SEARCH = _object(
     "vector_store.search_results.page", search_query=_list(_TEXT), data=_list({"type": "object"}), has_more=_ANY
@@ -248,7 +260,12 @@ _ANSWERS: dict[str, Schema] = {
     "vector_stores_get_file": _STORE_FILE,
     "vector_stores_update_file": _STORE_FILE,
     "vector_stores_detach": _deleted("vector_store.file.deleted"),
+    "vector_stores_content": _CONTENT,
     "vector_stores_search": _SEARCH,
+    "file_batches_create": _FILE_BATCH,
+    "file_batches_get": _FILE_BATCH,
+    "file_batches_cancel": _FILE_BATCH,
+    "file_batches_list_files": _page(_STORE_FILE),
     "assistants_create": _ASSISTANT,
     "assistants_list_page": _page(_ASSISTANT),
     "assistants_get": _ASSISTANT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from serving.api.operation import Operation, Parameter
 from serving.api.operations.admin import ADMIN_OPERATIONS
 from serving.api.operations.assistants import ASSISTANT_OPERATIONS
+from serving.api.operations.vector_stores import VECTOR_STORE_OPERATIONS
 from serving.api.parameters import (
     AFTER,
     FILES,
@@ -31,7 +32,6 @@ from serving.api.routes import (
     sign_in,
     stored_completions,
     streams,
-    vector_stores,
 )
 from serving.protocol.batches import BatchRequest
 from serving.protocol.chat import ChatRequest, CompletionRequest
@@ -40,14 +40,7 @@ from serving.protocol.feedback import FeedbackRequest
 from serving.protocol.memories import MemoryRequest, MemoryUpdate
 from serving.protocol.rerank import RerankRequest
 from serving.protocol.responses import ResponseRequest
-from serving.protocol.vector_stores import (
-    EmbeddingRequest,
-    SearchRequest,
-    VectorStoreFileRequest,
-    VectorStoreFileUpdate,
-    VectorStoreRequest,
-    VectorStoreUpdate,
-)
+from serving.protocol.vector_stores import EmbeddingRequest
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/healthz", health.alive, authenticated=False),
@@ -165,68 +158,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/v1/files/{file_id}", files.get, scope="data:read"),
     Operation("DELETE", "/v1/files/{file_id}", files.delete, scope="data", audited="file.delete"),
     Operation("GET", "/v1/files/{file_id}/content", files.content, scope="data:read"),
-    Operation(
-        "POST",
-        "/v1/vector_stores",
-        vector_stores.create,
-        VectorStoreRequest,
-        once="transaction",
-        scope="data",
-        audited="vector_store.create",
-        own_transaction=True,
-    ),
-    Operation(
-        "GET",
-        "/v1/vector_stores",
-        vector_stores.list_page,
-        query=(*PAGE, Parameter("name", {"type": "string", "maxLength": 256})),
-        scope="data:read",
-    ),
-    Operation("GET", "/v1/vector_stores/{store_id}", vector_stores.get, scope="data:read"),
-    Operation(
-        "POST",
-        "/v1/vector_stores/{store_id}",
-        vector_stores.update,
-        VectorStoreUpdate,
-        scope="data",
-        audited="vector_store.update",
-    ),
-    Operation(
-        "DELETE", "/v1/vector_stores/{store_id}", vector_stores.delete, scope="data", audited="vector_store.delete"
-    ),
-    Operation(
-        "POST",
-        "/v1/vector_stores/{store_id}/files",
-        vector_stores.attach,
-        VectorStoreFileRequest,
-        once="transaction",
-        scope="data",
-        audited="vector_store_file.create",
-    ),
-    Operation(
-        "GET",
-        "/v1/vector_stores/{store_id}/files",
-        vector_stores.list_files,
-        query=(*PAGE, Parameter("filter", {"type": "string", "enum": list(vector_stores.STATUSES)})),
-        scope="data:read",
-    ),
-    Operation("GET", "/v1/vector_stores/{store_id}/files/{file_id}", vector_stores.get_file, scope="data:read"),
-    Operation(
-        "POST",
-        "/v1/vector_stores/{store_id}/files/{file_id}",
-        vector_stores.update_file,
-        VectorStoreFileUpdate,
-        scope="data",
-        audited="vector_store_file.update",
-    ),
-    Operation(
-        "DELETE",
-        "/v1/vector_stores/{store_id}/files/{file_id}",
-        vector_stores.detach,
-        scope="data",
-        audited="vector_store_file.delete",
-    ),
-    Operation("POST", "/v1/vector_stores/{store_id}/search", vector_stores.search, SearchRequest, scope="data:read"),
+    *VECTOR_STORE_OPERATIONS,
     Operation("POST", "/v1/conversations", conversations.create, ConversationRequest, once="transaction", scope="data"),
     Operation("GET", "/v1/conversations/{conversation_id}", conversations.get, scope="data:read"),
     Operation("POST", "/v1/conversations/{conversation_id}", conversations.update, MetadataUpdate, scope="data"),

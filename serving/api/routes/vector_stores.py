@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import asyncio
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -12,58 +13,49 @@ from starlette.responses import Response
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import one_of, page_query, page_response, text_query
 from serving.api.services import Services
+from serving.api.vector_store_files import STATUSES, chunking_of, naming, render_counts, render_file, storage_of
 from serving.inference.charging import charged
 from serving.inference.exchange import Exchange
-from serving.metering.charge import require_storage, storage_meter
-from serving.protocol.errors import invalid, not_found
+from serving.protocol.errors import invalid
 from serving.protocol.vector_stores import (
-    ChunkingStrategy,
     SearchRequest,
     VectorStoreFileRequest,
     VectorStoreFileUpdate,
     VectorStoreRequest,
     VectorStoreUpdate,
 )
+from serving.retrieval.types import Hit
 from serving.store.access import access_document
-from serving.store.errors import NotFound
-from serving.store.quotas import Meter
-from serving.store.vector_stores import VectorStore, VectorStoreFile
-
-FILES_AT_ONCE = 50
-"""With an idempotency key all of a request is one transaction, and SQLite lets nobody else write meanwhile."""
+from serving.store.attachments.attaching import NewFile
+from serving.store.vector_stores import VectorStore
 
 SEARCH = "vector_store.search"
 """What usage and quotas call a search, which asks no model."""
 
-STATUSES = ("in_progress", "completed", "failed", "cancelled")
+CONTENT = "vector_store.content"
+"""What they call the reading of a file's text."""
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Makes a vector store, with files if any are named."""
     body = await read_json(request, VectorStoreRequest, s.limits)
-    if "idempotency-key" in request.headers and len(body.file_ids or ()) > FILES_AT_ONCE:
-        raise invalid(f"With an Idempotency-Key at most {FILES_AT_ONCE} files are taken at once.", "file_ids")
     if len(body.file_ids or ()) > (most := s.limits.attached_files):
-        raise invalid(f"At most {most} files are taken at once: attach the others one by one.", "file_ids")
-    size = 0
-    for place, file_id in enumerate(body.file_ids or ()):
-        with _naming(f"file_ids[{place}]"):
-            # Before anything is made: a wrong id, or a quota that is reached, leaves no store behind.
-            size += (await s.files.get(x.caller, file_id)).bytes
-    if body.file_ids:
-        await require_storage(s.quotas, s.keeper, x.caller, attachments=len(body.file_ids), stored_bytes=size)
+        raise invalid(f"At most {most} files are taken at once: add the others by a file batch.", "file_ids")
     access = body.access.stored if body.access is not None else None
+    chunking = chunking_of(body.chunking_strategy)
+    asked = [NewFile(file_id, chunking=chunking) for file_id in dict.fromkeys(body.file_ids or ())]
+    places = {file_id: place for place, file_id in enumerate(body.file_ids or ())}
 
     async def make() -> VectorStore:
+        # A wrong id, or a quota that is reached, leaves no store behind.
         made = await s.vector_stores.create(x.caller, name=body.name, metadata=body.metadata, access=access)
+        if asked:
+            await s.vector_stores.attach_all(x.caller, made.id, asked, meter=storage_of(s, x))
         await x.record(made.id)
-        return made
+        return await s.vector_stores.get(x.caller, made.id)
 
-    store = await s.database.atomically(make)
-    for file_id in body.file_ids or ():
-        chunking = _chunking(body.chunking_strategy)
-        await s.vector_stores.attach(x.caller, store.id, file_id, chunking=chunking, meter=_meter(s, x))
-    return JsonResponse(_store(await s.vector_stores.get(x.caller, store.id)))
+    with naming(lambda id: f"file_ids[{places[id]}]"):
+        return JsonResponse(_store(await s.database.atomically(make)))
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
@@ -96,17 +88,17 @@ async def delete(s: Services, request: Request, x: Exchange) -> Response:
 async def attach(s: Services, request: Request, x: Exchange) -> Response:
     """Puts a file into a vector store; it is ingested in the background."""
     body = await read_json(request, VectorStoreFileRequest, s.limits)
-    with _naming("file_id"):
+    with naming("file_id"):
         file = await s.vector_stores.attach(
             x.caller,
             request.path_params["store_id"],
             body.file_id,
             attributes=body.attributes,
-            chunking=_chunking(body.chunking_strategy),
+            chunking=chunking_of(body.chunking_strategy),
             access=body.list_given,
-            meter=_meter(s, x),
+            meter=storage_of(s, x),
         )
-    return JsonResponse(_file(file))
+    return JsonResponse(render_file(file))
 
 
 async def list_files(s: Services, request: Request, x: Exchange) -> Response:
@@ -115,13 +107,13 @@ async def list_files(s: Services, request: Request, x: Exchange) -> Response:
     page = await s.vector_stores.list_files(
         x.caller, request.path_params["store_id"], status=status, **page_query(request)
     )
-    return page_response(page, _file)
+    return page_response(page, render_file)
 
 
 async def get_file(s: Services, request: Request, x: Exchange) -> Response:
     """Says how far a file's ingestion is."""
     path = request.path_params
-    return JsonResponse(_file(await s.vector_stores.get_file(x.caller, path["store_id"], path["file_id"])))
+    return JsonResponse(render_file(await s.vector_stores.get_file(x.caller, path["store_id"], path["file_id"])))
 
 
 async def update_file(s: Services, request: Request, x: Exchange) -> Response:
@@ -129,7 +121,7 @@ async def update_file(s: Services, request: Request, x: Exchange) -> Response:
     body = await read_json(request, VectorStoreFileUpdate, s.limits)
     path = request.path_params
     return JsonResponse(
-        _file(await s.vector_stores.update_file(x.caller, path["store_id"], path["file_id"], body.attributes))
+        render_file(await s.vector_stores.update_file(x.caller, path["store_id"], path["file_id"], body.attributes))
     )
 
 
@@ -140,16 +132,37 @@ async def detach(s: Services, request: Request, x: Exchange) -> Response:
     return JsonResponse({"id": path["file_id"], "object": "vector_store.file.deleted", "deleted": True})
 
 
+async def content(s: Services, request: Request, x: Exchange) -> Response:
+    """Returns the text of a file in a vector store, as it is read for the index."""
+    path = request.path_params
+    attached = await s.vector_stores.get_file(x.caller, path["store_id"], path["file_id"])
+    file = await s.files.get_any(x.caller.tenant, attached.file_id)
+    x.timeline.end_of("receive")
+    async with x.cancelled_by_hang_up(), charged(s.keeper, x, model=CONTENT), s.admission.admit():
+        x.timeline.end_of("admit")
+        with x.timeline.during("retrieve"):
+            text = await s.attached_files.document(x.caller, file)
+    return JsonResponse(
+        {
+            "object": "vector_store.file_content.page",
+            "data": [{"type": "text", "text": text}],
+            "has_more": False,
+            "next_page": None,
+        }
+    )
+
+
 async def search(s: Services, request: Request, x: Exchange) -> Response:
     """Searches a vector store by words and by meaning."""
     body = await read_json(request, SearchRequest, s.limits)
     store = await s.vector_stores.get(x.caller, request.path_params["store_id"])
+    queries = [body.query] if isinstance(body.query, str) else body.query
     x.timeline.end_of("receive")
     async with x.cancelled_by_hang_up(), charged(s.keeper, x, model=SEARCH), s.admission.admit():
         x.timeline.end_of("admit")
         with x.timeline.during("retrieve"):
             least = (body.ranking_options.score_threshold if body.ranking_options is not None else None) or 0.0
-            hits = await s.retrieval.search(x.caller, store.id, body.query, body.max_num_results, body.filters, least)
+            hits = await _hits(s, x, store.id, body, queries, least)
             attributes = await s.vector_stores.attributes(x.caller, store.id, [hit.file_id for hit in hits])
     data = [
         {
@@ -170,7 +183,7 @@ async def search(s: Services, request: Request, x: Exchange) -> Response:
     return JsonResponse(
         {
             "object": "vector_store.search_results.page",
-            "search_query": [body.query],
+            "search_query": queries,
             "data": data,
             "has_more": False,
             "next_page": None,
@@ -178,26 +191,24 @@ async def search(s: Services, request: Request, x: Exchange) -> Response:
     )
 
 
-def _chunking(asked: ChunkingStrategy | None) -> dict[str, Any] | None:
-    return asked.model_dump() if asked is not None else None
-
-
-def _meter(s: Services, x: Exchange) -> Callable[[int], Meter]:
-    """Counts an attachment, of whose index as many bytes are expected as the file has."""
-    return lambda size: storage_meter(s.keeper, x.caller, attachments=1, stored_bytes=size)
-
-
-@contextmanager
-def _naming(param: str) -> Iterator[None]:
-    """Says of a file that is not there which field of the body names it: the path is right."""
-    try:
-        yield
-    except NotFound as e:
-        raise not_found(e.kind, param if e.kind == "file" else None) from None
+async def _hits(
+    s: Services, x: Exchange, store_id: str, body: SearchRequest, queries: Sequence[str], least: float
+) -> list[Hit]:
+    """Returns the best hits of all queries together; one that several find has the best of its scores."""
+    ask = [
+        s.retrieval.search(x.caller, store_id, query, body.max_num_results, body.filters, least) for query in queries
+    ]
+    found = await asyncio.gather(*ask)
+    if len(found) == 1:
+        return found[0]
+    best: dict[str, Hit] = {}
+    for hit in itertools.chain.from_iterable(found):
+        if hit.chunk_id not in best or hit.score > best[hit.chunk_id].score:
+            best[hit.chunk_id] = hit
+    return sorted(best.values(), key=lambda hit: hit.score, reverse=True)[: body.max_num_results]
 
 
 def _store(store: VectorStore) -> dict[str, Any]:
-    counts = store.file_counts
     return {
         "id": store.id,
         "object": "vector_store",
@@ -207,28 +218,6 @@ def _store(store: VectorStore) -> dict[str, Any]:
         "status": store.status,
         "metadata": store.metadata,
         "usage_bytes": store.usage_bytes,
-        "file_counts": {
-            "in_progress": counts.in_progress,
-            "completed": counts.completed,
-            "failed": counts.failed,
-            "cancelled": counts.cancelled,
-            "total": counts.total,
-        },
+        "file_counts": render_counts(store.file_counts),
         "headrace": {"owner": store.user, "access": access_document(store.access)},
-    }
-
-
-def _file(file: VectorStoreFile) -> dict[str, Any]:
-    failed = file.error_code is not None
-    return {
-        "id": file.file_id,
-        "object": "vector_store.file",
-        "vector_store_id": file.vector_store_id,
-        "created_at": int(file.created_at),
-        "status": file.status,
-        "usage_bytes": file.usage_bytes,
-        "last_error": {"code": file.error_code, "message": file.error_message} if failed else None,
-        "attributes": file.attributes,
-        "chunking_strategy": file.chunking or {"type": "auto"},
-        "headrace": {"access": access_document(file.access)},
     }

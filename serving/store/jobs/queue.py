@@ -75,6 +75,19 @@ class Jobs:
             await connection.run_sync(_insert, row)
             return await rows.one(connection, jobs.c.id == row["id"])
 
+    async def enqueue_all(
+        self,
+        principal: Principal,
+        kind: str,
+        work: Sequence[tuple[str, Json, tuple[str, str | None]]],
+        connection: AsyncConnection,
+    ) -> None:
+        """Adds many jobs within the caller's transaction: each has its id, its payload and its group, as `enqueue`."""
+        added = [_row(principal, kind, payload, group, None, 5, 0) | {"id": id} for id, payload, group in work]
+        for key in {row["group_key"]: row for row in added}.values():
+            await connection.run_sync(_keep_order, key)
+        await connection.execute(jobs.insert(), added)
+
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> Job:
         """Returns the tenant's job or raises `NotFound`."""

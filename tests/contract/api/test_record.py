@@ -114,6 +114,8 @@ class Stack:
         self.file, self.store = file(boss), store(boss)
         self.other = file(boss)
         boss.post(f"/v1/vector_stores/{self.store}/files", json={"file_id": self.file})
+        batched = boss.post(f"/v1/vector_stores/{self.store}/file_batches", json={"file_ids": [self.file]})
+        self.file_batch = batched.json()["id"]
         made = boss.post("/v1/assistants", json={"name": "clerk", "model": "m"})
         self.assistant = made.json()["id"]
         lines = {"file": ("lines.jsonl", b'{"custom_id": "1"}')}
@@ -146,6 +148,7 @@ class Stack:
             "/v1/batches",
             "/v1/admin/erasures",
             f"/v1/vector_stores/{self.store}/files",
+            f"/v1/vector_stores/{self.store}/file_batches/{self.file_batch}/files",
         ]
         shown = [self.boss.get(path).json()["data"] for path in paths]
         moving = r"'(last_active_at|last_used_at|status|completed|in_progress|usage_bytes)': [^,}]+"
@@ -173,6 +176,16 @@ ACTIONS: dict[str, Callable[[Stack], tuple[str, str, dict[str, Any]]]] = {
         {"json": {"attributes": {"a": 1}}},
     ),
     "vector_store_file.delete": lambda s: ("DELETE", f"/v1/vector_stores/{s.store}/files/{s.file}", {}),
+    "vector_store_file_batch.create": lambda s: (
+        "POST",
+        f"/v1/vector_stores/{s.store}/file_batches",
+        {"json": {"file_ids": [s.other]}},
+    ),
+    "vector_store_file_batch.cancel": lambda s: (
+        "POST",
+        f"/v1/vector_stores/{s.store}/file_batches/{s.file_batch}/cancel",
+        {},
+    ),
     "batch.create": lambda s: ("POST", "/v1/batches", {"json": s.batched}),
     "batch.cancel": lambda s: ("POST", f"/v1/batches/{s.batch}/cancel", {}),
     "webhook.create": lambda s: ("POST", "/v1/admin/webhooks", {"json": s.hooked}),

@@ -72,6 +72,27 @@ def test_a_store_with_an_unknown_file_is_not_created(http, file, store):
     assert [s["id"] for s in http.get("/v1/vector_stores").json()["data"]] == [store]
 
 
+def test_a_batch_names_what_is_wrong_in_it(http, file, store):
+    path = f"/v1/vector_stores/{store}/file_batches"
+    assert error(http.post(path, json={"file_ids": [file, "file_0"]})) == ("There is no such file.", "file_ids[1]")
+    named = http.post(path, json={"files": [{"file_id": file}, {"file_id": "file_0"}]})
+    assert error(named) == ("There is no such file.", "files[1].file_id")
+    assert error(http.post("/v1/vector_stores/vs_0/file_batches", json={"file_ids": [file]}))[1] is None
+    for wrong in (
+        {},
+        {"file_ids": []},
+        {"file_ids": [file], "files": [{"file_id": file}]},
+        {"files": [{"file_id": file}], "attributes": {"a": 1}},
+        {"files": [{"file_id": file}, {"file_id": file}]},
+    ):
+        assert http.post(path, json=wrong).status_code == 400, wrong
+    assert http.get(f"/v1/vector_stores/{store}/files").json()["data"] == []
+    made = http.post(path, json={"files": [{"file_id": file, "attributes": {"a": 1}}]}).json()
+    assert (made["object"], made["file_counts"]["total"]) == ("vector_store.files_batch", 1)
+    assert http.get(f"{path}/{made['id']}/files").json()["data"][0]["attributes"] == {"a": 1}
+    assert error(http.get(f"{path}/vsfb_0")) == ("There is no such file batch.", None)
+
+
 @pytest.fixture(scope="module")
 def colleague(http, up):
     """Another user of the same tenant."""

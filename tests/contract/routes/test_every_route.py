@@ -162,11 +162,31 @@ def files(sdk):
         hits = sdk.vector_stores.search(store.id, query="Who stands still?", filters=wanted)
         assert [hit.attributes for hit in hits] == found
     assert [hit.file_id for hit in sdk.vector_stores.search(store.id, query="Who stands still?")] == [file.id]
+    both = sdk.vector_stores.search(store.id, query=["Who stands still?", "heron"])
+    assert [hit.file_id for hit in both] == [file.id], "a passage that two queries find is there once"
+    (part,) = sdk.vector_stores.files.content(file.id, vector_store_id=store.id)
+    assert (part.type, "The heron stands still." in part.text) == ("text", True)
     assert sdk.vector_stores.update(store.id, name="renamed").name == sdk.vector_stores.retrieve(store.id).name
     assert store.id in [s.id for s in sdk.vector_stores.list()]
     assert sdk.vector_stores.files.delete(file.id, vector_store_id=store.id).deleted
+    file_batches(sdk, store.id, file.id)
     assert sdk.vector_stores.delete(store.id).deleted
     assert sdk.files.delete(file.id).deleted
+
+
+def file_batches(sdk, store, file):
+    batches = sdk.vector_stores.file_batches
+    made = batches.create_and_poll(store, file_ids=[file], attributes={"team": "birds"}, poll_interval_ms=100)
+    assert (made.status, made.file_counts.completed, made.file_counts.total) == ("completed", 1, 1)
+    assert [f.attributes for f in batches.list_files(made.id, vector_store_id=store)] == [{"team": "birds"}]
+    sent = [(f"{name}.md", f"# {name}\n\nThe {name} flies.\n".encode()) for name in ("ibis", "stork")]
+    sent = batches.upload_and_poll(store, files=sent, file_ids=[file], poll_interval_ms=100)
+    assert (sent.status, sent.file_counts.completed) == ("completed", 3)
+    listed = list(batches.list_files(sent.id, vector_store_id=store, limit=2, filter="completed"))
+    assert len({f.id for f in listed}) == 3
+    assert batches.cancel(sent.id, vector_store_id=store) == batches.retrieve(sent.id, vector_store_id=store)
+    for each in {f.id for f in listed} - {file}:
+        sdk.files.delete(each)
 
 
 def assistants(sdk):

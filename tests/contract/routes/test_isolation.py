@@ -103,7 +103,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 def settled(answer: httpx.Response) -> tuple[int, str]:
     """What does not depend on when an answer was given, and under which new id."""
     stream = r"\bstream_[0-9a-zA-Z_-]+"
-    kinds = "chatcmpl|resp|msg|conv|fb|vs|file|mem|asst|asstv|rs|cmpl|key|job|batch"
+    kinds = "chatcmpl|resp|msg|conv|fb|vs|file|mem|asst|asstv|rs|cmpl|key|job|batch|vsfb"
     text = re.sub(rf"{stream}|\b({kinds})[_-][0-9a-zA-Z]+", "ID", answer.text)
     return answer.status_code, re.sub(r"\d{9,}(\.\d+)?|\d+\.\d+", "N", text)
 

@@ -37,6 +37,10 @@ OPENAIS = {
     "POST /v1/vector_stores/{store_id}/files": "vector_stores.file_create_params.FileCreateParams",
     "GET /v1/vector_stores/{store_id}/files": "vector_stores.file_list_params.FileListParams",
     "POST /v1/vector_stores/{store_id}/files/{file_id}": "vector_stores.file_update_params.FileUpdateParams",
+    "POST /v1/vector_stores/{store_id}/file_batches": "vector_stores.file_batch_create_params.FileBatchCreateParams",
+    "GET /v1/vector_stores/{store_id}/file_batches/{file_batch_id}/files": (
+        "vector_stores.file_batch_list_files_params.FileBatchListFilesParams"
+    ),
     "POST /v1/conversations": "conversations.conversation_create_params.ConversationCreateParams",
     "POST /v1/conversations/{conversation_id}": "conversations.conversation_update_params.ConversationUpdateParams",
     "POST /v1/conversations/{conversation_id}/items": "conversations.item_create_params.ItemCreateParams",

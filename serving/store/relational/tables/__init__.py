@@ -16,7 +16,13 @@ from serving.store.relational.tables.audit_log import audit, audit_pseudonyms
 from serving.store.relational.tables.background import RUNNING, UNFINISHED, exports, jobs
 from serving.store.relational.tables.base import CHECKED, ID, IDS, NAME, Base64, Id, Name, meta, metadata
 from serving.store.relational.tables.batches import batch_lines, batches, webhooks
-from serving.store.relational.tables.documents import files, vector_store_files, vector_stores
+from serving.store.relational.tables.documents import (
+    file_batch_files,
+    file_batches,
+    files,
+    vector_store_files,
+    vector_stores,
+)
 from serving.store.relational.tables.history import (
     conversation_items,
     conversation_summaries,
@@ -49,6 +55,8 @@ __all__ = [
     "conversations",
     "exports",
     "feedback",
+    "file_batch_files",
+    "file_batches",
     "files",
     "idempotency_answers",
     "idempotency_keys",

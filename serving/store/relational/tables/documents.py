@@ -57,3 +57,23 @@ vector_store_files = Table(
     Index("ix_vector_store_files_file_id", "file_id"),
     Index("ix_vector_store_files_job_id", "job_id"),
 )
+
+file_batches = Table(
+    "file_batches",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("vector_store_id", ID, ForeignKey("vector_stores.id", ondelete="CASCADE"), nullable=False),
+    Column("tenant", NAME, nullable=False),
+    Column("cancelled_at", Double),
+    Column("created_at", Double, nullable=False),
+    Index("ix_file_batches_vector_store_id", "vector_store_id"),
+)
+
+file_batch_files = Table(
+    "file_batch_files",
+    metadata,
+    Column("batch_id", ID, ForeignKey("file_batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("tenant", NAME, nullable=False),
+    Column("file_id", ID, primary_key=True),  # in the batch's store as long as this row is here
+    Index("ix_file_batch_files_file_id", "file_id"),
+)

@@ -131,7 +131,7 @@ async def test_chunks_deleted_before_the_erasure_leave_no_bytes(tmp_path: Path, 
 def test_every_table_is_covered_by_erasure():
     cascading = {
         *("conversation_items", "conversation_summaries", "idempotency_answers", "vector_store_files"),
-        *("assistant_versions", "batch_lines"),
+        *("assistant_versions", "batch_lines", "file_batches", "file_batch_files"),
     }
     removed = (
         {table.name for table in belongings.CLASSES.values()}

@@ -138,6 +138,11 @@ def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], F
         return ({"file": "file"}, lambda ids: base | {"file_ids": [ids["file"]]}) if stream else ({}, lambda ids: base)
     if route == "POST /v1/vector_stores/{store_id}/files":
         return {"file": "file"}, lambda ids: {"file_id": ids["file"], "attributes": {"w": shared}}
+    if route == "POST /v1/vector_stores/{store_id}/file_batches":
+        said = {"attributes": {"w": shared}}
+        if stream:
+            return {"file": "file"}, lambda ids: said | {"file_ids": [ids["file"]]}
+        return {"file": "file"}, lambda ids: {"files": [said | {"file_id": ids["file"]}]}
     if route in ("POST /v1/admin/users", "POST /v1/admin/tenants"):
         name = f"made{draw.randint(0, 10**6)}{user.tenant}"
         return {}, lambda ids: {"id": name} | ({"groups": [shared]} if op.path.endswith("users") else {"name": shared})

@@ -81,7 +81,7 @@ ADMIN_PATHS = {op.path for op in OPERATIONS if op.path.startswith("/v1/admin/")}
 GROUP = {"u0", "root"}
 """Who is of the group `g`, which both tenants have."""
 
-SHARED = {"file", "vector store", "attachment", "own assistant"}
+SHARED = {"file", "vector store", "attachment", "file batch", "own assistant"}
 
 EVERYBODYS = ("m", "facts", "recalls", "sums")
 AUDIENCE = {
@@ -106,6 +106,7 @@ KINDS = {
     "tenant_id": "tenant",
     "erasure_id": "erasure",
     "batch_id": "batch",
+    "file_batch_id": "file batch",
     "webhook_id": "webhook",
 }
 """What a parameter of a path names; another parameter names anything."""
@@ -127,6 +128,7 @@ UNKNOWN = {
     "tenant": "none",
     "erasure": "job_none",
     "batch": "batch_none",
+    "file batch": "vsfb_none",
     "webhook": "wh_none",
     "quota": "none",
     "model": "none",
@@ -149,11 +151,12 @@ MAKES = {
     "/v1/admin/quotas": "quota",
     "/v1/admin/erasures": "erasure",
     "/v1/batches": "batch",
+    "/v1/vector_stores/{store_id}/file_batches": "file batch",
     "/v1/admin/webhooks": "webhook",
 }
 
 
-PLACES = {"item": "conversation_id", "attachment": "store_id"}
+PLACES = {"item": "conversation_id", "attachment": "store_id", "file batch": "store_id"}
 """By the kind of a part: the parameter that names the whole."""
 
 

@@ -221,6 +221,24 @@ test("a file is searched in a vector store", async () => {
     const filters = { type: "ne", key: "line", value: "north" };
     assert.deepEqual(await collect(client.vectorStores.search(store.id, { query: "ferry", filters })), []);
 
+    const twice = { query: ["When does the ferry leave?", "ferry"] };
+    assert.deepEqual((await collect(client.vectorStores.search(store.id, twice))).map((hit) => hit.file_id), [file.id]);
+    const [part] = await collect(files.content(file.id, { vector_store_id: store.id }));
+    assert.match(part.text, /The ferry of Orrin leaves/);
+
+    const { fileBatches } = client.vectorStores;
+    const poll = { pollIntervalMs: 100 };
+    const made = await fileBatches.createAndPoll(store.id, { file_ids: [file.id], attributes: { line: "east" } }, poll);
+    assert.deepEqual([made.status, made.file_counts.completed], ["completed", 1]);
+    const more = await toFile(Buffer.from("# Tram\n\nThe tram of Orrin leaves at eight.\n"), "tram.md");
+    const sent = await fileBatches.uploadAndPoll(store.id, { files: [more], fileIds: [file.id] }, poll);
+    assert.deepEqual([sent.status, sent.file_counts.completed], ["completed", 2]);
+    const of = { vector_store_id: store.id };
+    const listed = (await collect(fileBatches.listFiles(sent.id, { ...of, limit: 1 }))).map((one) => one.id);
+    assert.equal(listed.length, 2);
+    assert.deepEqual(await fileBatches.cancel(sent.id, of), await fileBatches.retrieve(sent.id, of));
+    for (const id of listed) if (id !== file.id) await client.files.delete(id);
+
     assert.equal((await client.vectorStores.update(store.id, { name: "renamed" })).name, "renamed");
     assert.equal((await client.vectorStores.retrieve(store.id)).file_counts.completed, 1);
     assert.ok((await collect(client.vectorStores.list())).some((s) => s.id === store.id));
