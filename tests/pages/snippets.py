@@ -49,6 +49,7 @@ CLUSTER = "needs a stack on a cluster"
 CHANGES = "changes the stack that other tests ask"
 UP = "brings a stack up"
 ELSEWHERE = "needs a server of the reader's own"
+SAMPLES = "needs packages of others; tests/contract/routes runs what those document"
 USAGE = "usage lines of each command, written from the program"
 
 NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
@@ -111,6 +112,13 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
         'curl -H "Authorization: Bearer $TOKEN"': "needs a token of an identity provider",
     },
     "docs/how-to/test-cluster.md": "brings a cluster up, as root",
+    "docs/how-to/use-your-client.md": {
+        "import OpenAI from": SAMPLES,
+        "import { createOpenAI } from": SAMPLES,
+        "from agents import": SAMPLES,
+        "from langchain_openai import": SAMPLES,
+        "import os\nfrom llama_index": SAMPLES,
+    },
     "docs/how-to/two-stacks.md": {"make up STACK=second": UP},
     "docs/how-to/upgrade.md": "checks out another version",
     "docs/how-to/use-postgresql.md": CLUSTER,

