@@ -25,3 +25,17 @@ async def charged(
         yield charge
     finally:
         charge.end()
+
+
+@contextlib.asynccontextmanager
+async def held_as_stream(keeper: Keeper, x: Exchange) -> AsyncIterator[None]:
+    """Counts what happens inside among the caller's streams, and as no request of any model.
+
+    Raises `ApiError` when a quota does not allow it.
+    """
+    charge = Charge(keeper, x.caller, "", requests=0)
+    try:
+        await charge.admit(stream=True)
+        yield
+    finally:
+        charge.end()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from serving.config import Assistant
+from serving.core.ttl_cache import TtlCache
 from serving.engines.router import Route
 from serving.guardrails.checker import INSTRUCTIONS, REMOVED, GuardrailChecker, screened
 from serving.guardrails.classifiers import Classifiers
@@ -20,6 +23,10 @@ from serving.protocol.errors import invalid, no_instructions
 from serving.protocol.responses import ResponseRequest
 from serving.protocol.validation import validate
 from serving.security.audit import AuditLog
+
+KEPT = 1_000
+KEPT_S = 600.0
+"""Instructions of tenants' assistants whose check is remembered, and for how long."""
 
 Body = TypeVar("Body", ChatRequest, CompletionRequest, ResponseRequest)
 
@@ -38,6 +45,7 @@ class InputCheck:
         self._admission = admission
         self._recorder = recorder
         self._audit = audit
+        self._own: TtlCache[tuple[str, str]] = TtlCache(KEPT_S, KEPT)
 
     async def check_instructions(self, x: Exchange, rails: AssistantRails, text: str) -> None:
         """Raises `ApiError` for instructions that would be refused, or blocked, in a request of the caller's."""
@@ -53,6 +61,29 @@ class InputCheck:
         if result.blocked:
             name, kind = guard.blocks["instructions"]
             raise invalid(f"A guardrail blocks these instructions: {name} ({kind}).", "instructions", "content_filter")
+
+    async def _check_own(self, x: Exchange, guard: GuardrailChecker, assistant: Assistant) -> None:
+        """Raises `ApiError` where a guardrail blocks the instructions of an assistant that a tenant made.
+
+        They were checked when it was made, by the guardrails of that time. What was found is remembered for a while:
+        each request brings the same text.
+        """
+        if not assistant.prompt:
+            return
+        key = hashlib.sha256(repr((x.caller.tenant, guard.version, assistant.prompt)).encode()).digest()
+        found = self._own.get(key)
+        if found is None:
+            apart = guard.apart()
+            async with self._admission.admit(background=x.background):
+                blocks = (await apart.check_message(assistant.prompt, "system", "instructions")).blocked
+            found = apart.blocks["instructions"] if blocks else ("", "")
+            if apart.whole:  # a model that gave no verdict is asked again
+                self._own.put(key, found)
+        name, kind = found
+        if name:
+            self._audit.count("guardrail.block", name, x.caller.tenant)
+            said = f"A guardrail blocks the instructions of this assistant: {name} ({kind})."
+            raise invalid(said, "model", "content_filter")
 
     async def check(
         self, x: Exchange, rails: AssistantRails, route: Route, body: Body, *, answers: bool = True
@@ -72,6 +103,8 @@ class InputCheck:
         x.guard = guard = GuardrailChecker(checks, self._judges, x.caller, trusting=instructions == "trust")
         if not checks.input and not checks.context:
             return body
+        if route.own and route.assistant is not None:
+            await self._check_own(x, guard, route.assistant)
         refused: list[str] = []
 
         async def check(text: str, role: str, place: str) -> str:

@@ -11,6 +11,7 @@ from serving.api.http import JsonResponse, read_json
 from serving.api.paging import page_query, page_response
 from serving.api.services import Services
 from serving.inference.exchange import Exchange
+from serving.metering.charge import require_storage
 from serving.protocol.batches import BatchRequest
 from serving.protocol.errors import forbidden, invalid, not_found
 from serving.security.absent_callers import note
@@ -33,6 +34,9 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
         raise not_found("file", "input_file_id") from None
     if file.purpose != "batch":
         raise invalid("The file must have been uploaded with the purpose batch.", "input_file_id")
+    # Answers of a batch that has begun are stored whatever they take, since they are paid for: it does not begin where
+    # nothing more may be stored.
+    await require_storage(s.quotas, s.keeper, x.caller, stored_bytes=1)
     batch = await s.batches.create(
         x.caller,
         caller=note(x.caller),

@@ -10,11 +10,13 @@ from serving.api.background.following import follow
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import number, one_of, page_query, page_response
 from serving.api.services import Services
+from serving.inference.charging import held_as_stream
 from serving.inference.exchange import Exchange
 from serving.inference.responses.references import resolved
 from serving.protocol.errors import invalid
 from serving.protocol.responses import ResponseRequest
 from serving.security.absent_callers import note
+from serving.store.responses import NewResponse
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response | None:
@@ -29,6 +31,14 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
 
 async def _queue(s: Services, x: Exchange, body: ResponseRequest) -> Response | None:
     """Keeps a response that is answered in the background; streams its events if they are asked for."""
+    if not body.stream:
+        return JsonResponse((await _queued(s, x, body)).body)
+    async with held_as_stream(s.keeper, x):  # before anything is queued: who may not follow it has nothing queued
+        await follow(s, x, (await _queued(s, x, body)).body["id"], None)
+    return None
+
+
+async def _queued(s: Services, x: Exchange, body: ResponseRequest) -> NewResponse:
     new = await s.pipeline.queue_response(x, body)
     request = body.model_dump(mode="json", by_alias=True, exclude_unset=True)
     payload = {"request": request, "caller": note(x.caller), "request_id": x.request_id}
@@ -40,10 +50,7 @@ async def _queue(s: Services, x: Exchange, body: ResponseRequest) -> Response | 
     if x.hold is not None:
         x.hold.kept = True
     x.timeline.end_of("store")
-    if not body.stream:
-        return JsonResponse(new.body)
-    await follow(s, x, new.body["id"], None)
-    return None
+    return new
 
 
 async def count_input(s: Services, request: Request, x: Exchange) -> Response:
@@ -64,7 +71,8 @@ async def get(s: Services, request: Request, x: Exchange) -> Response | None:
         return JsonResponse(response.body)
     if not response.body.get("background"):
         raise invalid("Only responses in the background can be streamed again.", "stream")
-    await follow(s, x, id, after)
+    async with held_as_stream(s.keeper, x):
+        await follow(s, x, id, after)
     return None
 
 

@@ -76,9 +76,17 @@ async def courtesy(x: Exchange, assistant: Assistant, context: ConversationConte
 
 
 async def refusal(x: Exchange, assistant: Assistant, context: ConversationContext | None) -> DocumentAnswer:
-    """Returns what an assistant says when retrieval finds nothing to answer from."""
+    """Returns what an assistant says when retrieval finds nothing to answer from, after its output checks.
+
+    A tenant wrote that of an assistant of its own.
+    """
     metrics.retrieval_empty.inc()
-    return DocumentAnswer(assistant.refusal, await _fields(x, Attribution((), ()), 0, context))
+    text, reason = assistant.refusal, "stop"
+    if x.guard is not None and x.guard.output:
+        with x.timeline.during("guard"):
+            checked = await x.guard.check(text, "output", "choices[0].content")
+        text, reason = checked.text, "content_filter" if checked.blocked else reason
+    return DocumentAnswer(text, await _fields(x, Attribution((), ()), 0, context), reason)
 
 
 async def quoted(

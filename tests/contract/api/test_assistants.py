@@ -17,6 +17,7 @@ from tests.contract.running import Gateway, Loop, engine, gateway
 
 CHUNK = Hit("c", "file_1", "sea.md", "Sea", "", "The sea is deep.", 0, 16, None, 0.9, 0.9, 0.0)
 
+STORES = "/v1/vector_stores"
 SECRET = "My key is AKIAIOSFODNN7EXAMPLE and wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY."
 
 
@@ -36,17 +37,18 @@ class Retrieval:
     def __init__(self) -> None:
         self.call = self
         self.searched: list[tuple[str, ...]] = []
+        self.finds = [CHUNK]
 
     async def remote(self, method: str, *args: Any) -> Any:
         if method == "attribute":
             return Attribution((), ())
         self.searched.append(args[5])
-        return [CHUNK]
+        return self.finds
 
 
 class World:
-    def __init__(self, up: Gateway, scripted: Attentive, retrieval: Retrieval) -> None:
-        self.up, self.engine, self.retrieval = up, scripted, retrieval
+    def __init__(self, up: Gateway, scripted: Attentive, retrieval: Retrieval, catalog: Catalog) -> None:
+        self.up, self.engine, self.retrieval, self.catalog = up, scripted, retrieval, catalog
         self.ann, self.bob, self.other = self.client("acme", "ann"), self.client("acme", "bob"), self.client("o", "ann")
         self.boss = self.client("acme", "boss", role="admin")
 
@@ -82,7 +84,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         )
         folder, limits = tmp_path_factory.mktemp("gateway"), Limits(assistants=12)
         with gateway(loop, folder, catalog, limits=limits, retrieval=retrieval) as up:
-            yield World(up, scripted, retrieval)
+            yield World(up, scripted, retrieval, catalog)
     loop.stop()
 
 
@@ -157,6 +159,30 @@ def test_another_tenants_assistants_look_unknown(world: World) -> None:
     opened = world.ann.post(f"/v1/assistants/{private}", json={"access": {"users": ["bob"]}}).json()
     assert opened["headrace"] == {"owner": "ann", "access": {"users": ["ann", "bob"], "groups": []}}
     assert ask(world.bob, "private").status_code == 200
+
+
+def test_guardrails_of_today_read_what_was_written_before(world: World) -> None:
+    services, catalog = world.up.services, world.catalog
+
+    async def configure(with_guardrails: Catalog) -> None:
+        services.configure(with_guardrails)
+
+    world.up.loop.do(configure(catalog.model_copy(update={"guardrails": ()})))
+    world.make("leaky", instructions=SECRET)
+    world.make("chatty", refusal=SECRET, vector_store_ids=[world.ann.post(STORES, json={"name": "s"}).json()["id"]])
+    assert ask(world.ann, "leaky").status_code == 200
+    both = SecretsGuardrail(check="secrets", on=("input", "output"), action="block")
+    world.up.loop.do(configure(catalog.model_copy(update={"guardrails": (both,)})))
+    try:
+        for _ in range(2):  # by the check, and from memory
+            error = ask(world.ann, "leaky").json()["error"]
+            assert (error["code"], error["param"]) == ("content_filter", "model")
+        world.retrieval.finds = []
+        choice = ask(world.ann, "chatty").json()["choices"][0]
+        assert (choice["finish_reason"], "AKIA" in choice["message"]["content"]) == ("content_filter", False)
+    finally:
+        world.retrieval.finds = [CHUNK]
+        world.up.loop.do(configure(catalog))
 
 
 def test_names_of_the_stack_are_never_shadowed(world: World) -> None:

@@ -289,5 +289,25 @@ def test_the_gateway_that_answers_is_killed_and_another_brings_the_one_answer(wo
     assert len(world.rows(jobs, jobs.c.kind == RESPOND)) == len(mine) + 1
 
 
+def test_who_follows_a_response_holds_a_stream(world):
+    theirs, admin = world.user("follower"), world.clients[0]
+    queued = world.end(ask(theirs).id, theirs)
+    quota = {"subject": "user", "id": "follower", "window": "concurrent", "measure": "streams", "limit": 0}
+    made = admin.put("/admin/quotas", body={"quotas": [quota]}, cast_to=httpx.Response).json()["data"][0]
+    before = len(world.rows(jobs, jobs.c.kind == RESPOND))
+    for follows in (
+        lambda: theirs.responses.retrieve(queued.id, stream=True),
+        lambda: ask(theirs, stream=True),
+    ):
+        with pytest.raises(openai.RateLimitError):
+            list(follows())
+    assert len(world.rows(jobs, jobs.c.kind == RESPOND)) == before, "who may not follow it has nothing queued"
+    assert theirs.responses.retrieve(queued.id).status == "completed"
+    admin.put("/admin/quotas", body={"quotas": [quota | {"limit": 1}]}, cast_to=httpx.Response)
+    for _ in range(2):  # one after the other
+        assert list(theirs.responses.retrieve(queued.id, stream=True))[-1].type == "response.completed"
+    admin.delete("/admin/quotas", cast_to=httpx.Response, options={"params": {"quota_id": made["quota_id"]}})
+
+
 async def _nothing(*args, **more):
     return None
