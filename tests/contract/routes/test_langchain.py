@@ -160,3 +160,4 @@ async def test_embeddings(place):
     assert [len(v) for v in vectors] == [384, 384]
     assert embedder.embed_query("a cat") == pytest.approx(vectors[0], abs=1e-5)
     assert (await embedder.aembed_documents(texts))[1] == pytest.approx(vectors[1], abs=1e-5)
+    assert len(embedder.embed_documents([f"bird {number}" for number in range(300)])) == 300
