@@ -61,6 +61,7 @@ FETCHED: Mapping[str, Sequence[tuple[str, Fetch]]] = {
         _npm("npm/azurite"),
         _npm("npm/oidc"),
         _locked("comply"),
+        _locked("clients"),
         _npm("contract/routes/javascript"),
         *_modules(*schemas.KUBERNETES, *schemas.CRDS),
     ),

@@ -24,7 +24,11 @@ RUNS, DEVELOPS = (
 )
 BROUGHT = ["aws", "gcp", "azure", "redaction", "ocr"]
 """Groups that a stack brings where it needs them."""
-APART = {"tests/servers/gcs.py": ["test-s3"], "tests/training/train.py": ["training"]}
+APART = {
+    "tests/servers/gcs.py": ["test-s3"],
+    "tests/training/train.py": ["training"],
+    "tests/contract/routes/python_samples.py": ["clients"],
+}
 """Programs that run in environments of their own."""
 USERS = {
     "infra": ("infra/", "monitoring/", "tools/"),
@@ -38,6 +42,7 @@ USERS = {
     "dev": ("monitoring/", "tools/", "bench/", "tests/"),
     "training": ("tests/training/train.py",),
     "test-s3": ("tests/servers/gcs.py",),
+    "clients": ("tests/contract/routes/python_samples.py",),
 }
 """The code that a group is for: what this does not import need not be declared there."""
 UNIMPORTED = {
