@@ -45,6 +45,14 @@ USERS = {
     "clients": ("tests/contract/routes/python_samples.py",),
 }
 """The code that a group is for: what this does not import need not be declared there."""
+ELSEWHERE = {
+    "agents": "openai-agents",
+    "llama_index.core": "llama-index-core",
+    "llama_index.embeddings.openai": "llama-index-embeddings-openai",
+    "llama_index.llms.openai": "llama-index-llms-openai",
+    "llama_index.llms.openai_like": "llama-index-llms-openai-like",
+}
+"""The distributions of modules that are installed in an environment of their own alone, and are called otherwise."""
 UNIMPORTED = {
     "aiosqlite": "SQLAlchemy's driver of SQLite, which it loads by the database's URL",
     "checkov": "a program",
@@ -133,7 +141,11 @@ def contents(*distributions: str) -> dict[str, str]:
 def owner(name: str) -> str:
     """The distribution that a module comes from; one that is not installed here has the name of its module."""
     top = name.partition(".")[0]
-    candidates = owners().get(top, [top])
+    if top not in owners():
+        parts = name.split(".")
+        prefixes = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+        return next((ELSEWHERE[each] for each in prefixes if each in ELSEWHERE), canonicalize_name(top))
+    candidates = owners()[top]
     if len(candidates) == 1:
         return canonicalize_name(candidates[0])
     # Several share a folder, such as that of `google`: the one that has the file.
