@@ -13,8 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 _LOOK_S = 0.1
 """Seconds between two looks at whether the answer is still wanted."""
@@ -38,34 +40,48 @@ def ask(
     Raises `Overrun` after `bound` bytes, at the `deadline` of the monotonic clock, and when the answer is not `wanted`
     any more.
     """
-    with tempfile.TemporaryFile() as stdin:  # a file, not a pipe: a child that dies early cannot block us
-        stdin.write(question)
-        stdin.seek(0)
-        child = subprocess.Popen(
-            [sys.executable, options, "-m", module],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"},
-            cwd="/",
-        )
+    with question_file(question) as stdin:
+        child = begin(module, options=options, stdin=stdin.fileno(), stdout=subprocess.PIPE)
+        assert child.stdout is not None
         try:
-            return _read_output(child, bound, deadline, wanted)
+            return read_answer(child.stdout.fileno(), bound, deadline, wanted)
         finally:
             child.kill()
             child.wait()
-            if child.stdout:
-                child.stdout.close()
+            child.stdout.close()
 
 
-def _read_output(child: subprocess.Popen[bytes], bound: int, deadline: float, wanted: Callable[[], bool]) -> bytes:
-    assert child.stdout is not None
+def begin(
+    module: str, arguments: Sequence[str] = (), *, options: str, stdin: int, stdout: int
+) -> subprocess.Popen[bytes]:
+    """Starts `python <options> -m <module> <arguments>` with an empty environment."""
+    return subprocess.Popen(
+        [sys.executable, options, "-m", module, *arguments],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=subprocess.DEVNULL,
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd="/",
+    )
+
+
+@contextmanager
+def question_file(question: bytes) -> Iterator[IO[bytes]]:
+    """A file, not a pipe: a child that dies early cannot block us."""
+    with tempfile.TemporaryFile() as file:
+        file.write(question)
+        file.seek(0)
+        yield file
+
+
+def read_answer(descriptor: int, bound: int, deadline: float, wanted: Callable[[], bool]) -> bytes:
+    """Returns what a child writes to its end. Raises `Overrun` as `ask` does."""
     output = bytearray()
     with selectors.DefaultSelector() as selector:  # select() itself takes no descriptor above 1023
-        selector.register(child.stdout, selectors.EVENT_READ)
+        selector.register(descriptor, selectors.EVENT_READ)
         while len(output) <= bound and (left := deadline - time.monotonic()) > 0 and wanted():
             if selector.select(min(left, _LOOK_S)):
-                data = os.read(child.stdout.fileno(), 1 << 20)
+                data = os.read(descriptor, 1 << 20)
                 if not data:
                     return bytes(output)
                 output += data

@@ -1,28 +1,34 @@
 """Telling, parsing and chunking in a child process, so that a hostile document can harm nothing but that child.
 
-The child gets the bytes on stdin and an empty environment; it may use so much memory, processor time and
-wall time, and `serving.core.confine` leaves it its pipes and the code of the parsers.
-`python -m serving.retrieval.sandbox` is the child.
+Each document has a child of its own. It gets the bytes on stdin and an empty environment; it may use so much memory,
+processor time and wall time, and `serving.core.confine` leaves it its pipes and the code of the parsers.
+`python -m serving.retrieval.sandbox` is the server that forks the children: it has imported the parsers and read the
+tokenizer, and sees no document.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
 import sysconfig
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from serving.core.child import Overrun, ask
+from serving.core.child import Overrun
 from serving.core.confine import LIBRARIES, ProcessLimits, Unconfined, confine
+from serving.core.fork_server import ForkServer, serve
 from serving.retrieval.builder import ChunkBounds
 from serving.retrieval.chunk import ChunkSettings, WordTokenizer, chunk
 from serving.retrieval.errors import Code, UnreadableDocument
 from serving.retrieval.parse import detect, parse
+from serving.retrieval.parsers import FORMATS
 from serving.retrieval.types import Block, Chunk, Document
 
 _TOO_COMPLEX: Final[tuple[Code, str]] = ("too_complex", "the file needs too much time or memory to read")
@@ -89,6 +95,18 @@ def chunk_isolated(
     return [Chunk(*values) for values in found["chunks"]]
 
 
+def _tokenizer() -> list[str]:
+    """The tokenizer's file, if it is there: the child that needs it says what is wrong with it."""
+    from serving.retrieval.text.tokens import TOKENIZER, package_file
+
+    with suppress(FileNotFoundError):
+        return [str(package_file(*TOKENIZER))]
+    return []
+
+
+_CHILDREN: Final = ForkServer("serving.retrieval.sandbox", _tokenizer)
+
+
 def _answer(
     task: Task,
     data: bytes,
@@ -106,7 +124,7 @@ def _ask(question: bytes, limits: ParserLimits, wanted: Callable[[], bool]) -> b
     bound = limits.bounds.characters * 12 + limits.bounds.blocks * 400
     try:
         deadline = time.monotonic() + limits.wall_s
-        return ask("serving.retrieval.sandbox", question, bound=bound, deadline=deadline, wanted=wanted)
+        return _CHILDREN.ask(question, bound=bound, deadline=deadline, wanted=wanted)
     except Overrun:
         raise UnreadableDocument(*_TOO_COMPLEX) from None
 
@@ -138,14 +156,17 @@ def _done(request: dict[str, Any], data: bytes, counter: WordTokenizer | None) -
 
 
 def _counter(request: dict[str, Any]) -> WordTokenizer | None:
-    if request["task"] != "chunk":
-        return None
-    from serving.retrieval.text.tokens import WordPieces  # what parses does without the library
+    return _word_pieces(request["tokenizer"]) if request["task"] == "chunk" else None
+
+
+@cache
+def _word_pieces(tokenizer: str) -> WordTokenizer:
+    from serving.retrieval.text.tokens import WordPieces  # what asks for children does without the library
 
     try:
-        return WordPieces(Path(request["tokenizer"]))
+        return WordPieces(Path(tokenizer))
     except Exception as e:  # what the library raises is not of a type of its own
-        raise TokenizerUnreadable(f"{request['tokenizer']}: {e}") from e
+        raise TokenizerUnreadable(f"{tokenizer}: {e}") from e
 
 
 def _encode(document: Document) -> dict[str, Any]:
@@ -160,30 +181,46 @@ def _confine(limits: dict[str, Any]) -> None:
     confine(ProcessLimits(limits["memory_bytes"], limits["cpu_s"]), code)
 
 
-def main() -> None:
-    """The child: reads the request from stdin, writes what it found or an error as JSON to stdout."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the wall lets it have threads, and its time is counted for all
-    stdin = sys.stdin.buffer
-    request = json.loads(stdin.read(int.from_bytes(stdin.read(4), "big")))
-    try:
-        # The tokenizer is read before the wall is there: an image has its package elsewhere than the parsers' code.
-        counter = _counter(request)
-        _confine(request["limits"])
-        answer = _done(request, stdin.read(), counter)
-    except Unconfined as e:
-        answer = {"unconfined": str(e)}
-    except TokenizerUnreadable as e:
-        answer = {"tokenizer": str(e)}
-    except UnreadableDocument as e:
-        answer = {"code": e.code, "message": e.message}
-    except (MemoryError, RecursionError):
-        answer = dict(zip(("code", "message"), _TOO_COMPLEX, strict=True))
-    except Exception:
-        # A parser's own failure: the caller learns that the file is at fault, not what stood in it.
-        answer = {"code": "damaged", "message": "the file is damaged"}
+def _respond() -> None:
+    """A child: reads the request from stdin, writes what it found or an error as JSON to stdout."""
+    with open(0, "rb", closefd=False) as stdin:
+        request = json.loads(stdin.read(int.from_bytes(stdin.read(4), "big")))
+        try:
+            # The tokenizer is read before the wall is there: an image has its package elsewhere than the parsers' code.
+            counter = _counter(request)
+            _confine(request["limits"])
+            answer = _done(request, stdin.read(), counter)
+        except Unconfined as e:
+            answer = {"unconfined": str(e)}
+        except TokenizerUnreadable as e:
+            answer = {"tokenizer": str(e)}
+        except UnreadableDocument as e:
+            answer = {"code": e.code, "message": e.message}
+        except (MemoryError, RecursionError):
+            answer = dict(zip(("code", "message"), _TOO_COMPLEX, strict=True))
+        except Exception:
+            # A parser's own failure: the caller learns that the file is at fault, not what stood in it.
+            answer = {"code": "damaged", "message": "the file is damaged"}
     # A surrogate, which UTF-8 has not, is escaped as JSON does.
     sys.stdout.buffer.write(json.dumps(answer, ensure_ascii=False).encode(errors="backslashreplace"))
 
 
+def _import(module: str) -> None:
+    with suppress(ImportError):  # the child that needs it says so
+        importlib.import_module(module)
+
+
+def _read_tokenizer(file: str) -> None:
+    with suppress(TokenizerUnreadable):
+        _word_pieces(file)
+
+
+def main(tokenizer: Sequence[str]) -> None:
+    """The server: loads what any child may need and starts no thread, so that children can be forked."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the wall lets it have threads, and its time is counted for all
+    modules = dict.fromkeys(f.parser.partition(":")[0] for f in FORMATS.values() if not f.requires)
+    serve(_respond, [*(partial(_read_tokenizer, file) for file in tokenizer), *(partial(_import, m) for m in modules)])
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
