@@ -21,8 +21,8 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from serving.core.child import begin, question_file, read_answer
@@ -52,7 +52,6 @@ class _Server:
     asked: int = 0
     waiting: int = 0
     retired: bool = False
-    sending: threading.Lock = field(default_factory=threading.Lock)
 
 
 class ForkServer:
@@ -78,24 +77,22 @@ class ForkServer:
             raise ChildProcessError(f"{self._module} ended before it could fork") from None
 
     def _ask(self, question: bytes, bound: int, deadline: float, wanted: Callable[[], bool]) -> bytes:
-        server = self._lease()
-        said = b""
-        reading, writing = os.pipe()
-        lifeline, theirs = socket.socketpair()
-        try:
-            with question_file(question) as file, server.sending:
-                _send(server.control, (file.fileno(), writing, theirs.fileno()))
-            os.close(writing)
-            theirs.close()
-            writing = -1
-            answer = read_answer(reading, bound, deadline, wanted)
-        finally:
-            if writing >= 0:
-                os.close(writing)
-            theirs.close()
-            os.close(reading)
-            said = _end(lifeline)
-            self._return(server, said)
+        with ExitStack() as ours, ExitStack() as childs:
+            reading, writing = os.pipe()
+            ours.callback(os.close, reading)
+            childs.callback(os.close, writing)
+            lifeline, other_end = map(ours.enter_context, socket.socketpair())
+            server = self._lease()
+            try:
+                with question_file(question) as file:
+                    _send(server.control, (file.fileno(), writing, other_end.fileno()))
+                other_end.close()
+                childs.close()
+                answer = read_answer(reading, bound, deadline, wanted)
+            finally:
+                other_end.close()
+                said = _end(lifeline)
+                self._return(server, said)
         if _FORKED not in said:
             raise _NotForked
         return answer

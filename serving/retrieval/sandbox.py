@@ -206,7 +206,7 @@ def _respond() -> None:
 
 
 def _import(module: str) -> None:
-    with suppress(ImportError):  # the child that needs it says so
+    with suppress(Exception):  # whatever is wrong with a parser's library: the child that needs it says so
         importlib.import_module(module)
 
 

@@ -177,7 +177,7 @@ def test_an_unreadable_tokenizer_is_not_the_documents_fault(
 def test_a_child_whose_answer_nobody_wants_any_more_is_ended() -> None:
     looks = iter([True, True])
     with pytest.raises(UnreadableDocument) as caught:
-        chunk_isolated(b"word " * 4_000_000, "a.txt", ChunkSettings(), wanted=lambda: next(looks, False))
+        chunk_isolated(b"word " * 400_000, "a.txt", ChunkSettings(), wanted=lambda: next(looks, False))
     assert caught.value.code == "too_complex"
 
 
