@@ -163,7 +163,8 @@ class Ingestion:
         try:
             for number, part in enumerate(waiting, 1):
                 parts.append(await part)
-                await context.progress(min(number * EMBED_AT_ONCE, len(chunks)), len(chunks), "embedding")
+                if len(waiting) > 1:  # of a small document the job's end says enough, and costs less
+                    await context.progress(min(number * EMBED_AT_ONCE, len(chunks)), len(chunks), "embedding")
         finally:
             for part in waiting:
                 part.cancel()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from serving.retrieval.embedders.embedder import Role, Vectors
 from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.known import KnownVectors
 from serving.retrieval.types import Chunk
 from serving.retrieval.vectors import chunk_vectors
 
@@ -16,6 +17,7 @@ class LocalEmbedder:
 
     def __init__(self, model: OnnxEmbedder) -> None:
         self.model = model
+        self._known = KnownVectors(model)
         self.id = model.id
         self.dimensions = model.dimensions
         self.unrelated = model.unrelated
@@ -25,5 +27,5 @@ class LocalEmbedder:
         return await asyncio.to_thread(self.model.embed, texts, role)
 
     def embed_chunks(self, chunks: Sequence[Chunk]) -> Vectors:
-        """Returns the vectors of chunks."""
-        return chunk_vectors(chunks, self.model)
+        """Returns the vectors of chunks; those that the release brings along are not computed."""
+        return chunk_vectors(chunks, self._known)

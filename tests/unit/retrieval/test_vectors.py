@@ -1,11 +1,17 @@
-"""A chunk's vector knows its title and heading."""
+"""A chunk's vector knows its title and heading; one that is known is taken for exactly its text and embedder."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from serving.retrieval import known
 from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.known import KnownVectors
 from serving.retrieval.types import Chunk
 from serving.retrieval.vectors import chunk_vectors
 
@@ -21,3 +27,51 @@ def test_a_heading_moves_the_vector_of_its_chunk(embedder: OnnxEmbedder) -> None
     assert question @ vectors[0] > question @ body
     assert np.allclose(vectors[1], plain)
     assert chunk_vectors([], embedder).shape == (0, 384)
+
+
+class Counting:
+    """Vectors that depend on the text alone; it remembers what it was asked."""
+
+    dimensions = 8
+
+    def __init__(self, id: str = "one") -> None:
+        self.id = id
+        self.asked: list[str] = []
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.asked += texts
+        vectors = np.array([np.random.default_rng(len(text)).normal(size=8) for text in texts], np.float32)
+        return vectors.reshape(-1, 8) / np.linalg.norm(vectors.reshape(-1, 8), axis=1, keepdims=True)
+
+
+def test_known_texts_are_not_embedded_again(tmp_path: Path) -> None:
+    file = tmp_path / "known.npz"
+    assert known.write(Counting(), ["a", "bb", "a"], file) == 2
+    embedder = Counting()
+    found = KnownVectors(embedder, file).embed(["bb", "new text", "a"])
+    assert embedder.asked == ["new text"]
+    computed = Counting().embed(["bb", "new text", "a"])
+    assert np.abs(found - computed).max() < 0.01  # a byte for each dimension
+    assert np.allclose(np.linalg.norm(found, axis=1), 1)
+
+
+def test_another_embedder_knows_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "known.npz"
+    known.write(Counting(), ["a"], file)
+    embedder = Counting("two")
+    KnownVectors(embedder, file).embed(["a"])
+    assert embedder.asked == ["a"]
+
+
+def test_writing_again_embeds_what_is_new_and_forgets_what_went(tmp_path: Path) -> None:
+    file = tmp_path / "known.npz"
+    known.write(Counting(), ["a", "bb"], file)
+    embedder = Counting()
+    assert known.write(embedder, ["bb", "ccc"], file) == 2
+    assert embedder.asked == ["ccc"]
+
+
+def test_without_a_file_all_is_embedded(tmp_path: Path) -> None:
+    embedder = Counting()
+    assert KnownVectors(embedder, tmp_path / "none.npz").embed(["a", "a"]).shape == (2, 8)
+    assert embedder.asked == ["a", "a"]

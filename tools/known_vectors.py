@@ -1,0 +1,30 @@
+"""Writes the vectors of the documentation that a release brings along: `python -m tools.known_vectors`."""
+
+from __future__ import annotations
+
+import sys
+
+from infra.targets.layout import CHECKOUT
+from serving.ingest.folder import is_document
+from serving.retrieval.chunk import ChunkSettings
+from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.known import FILE, write
+from serving.retrieval.sandbox import chunk_isolated
+from serving.retrieval.vectors import texts_of
+
+
+def main() -> int:
+    """Embeds what the collection `docs` of the example stack holds."""
+    pages = [
+        CHECKOUT / "README.md",
+        *sorted(p for p in (CHECKOUT / "docs").rglob("*") if p.is_file() and is_document(p)),
+    ]
+    chunks = [chunk for page in pages for chunk in chunk_isolated(page.read_bytes(), page.name, ChunkSettings())]
+    bodies, headings = texts_of(chunks)
+    known = write(OnnxEmbedder(), [*bodies, *headings])
+    print(f"{FILE.relative_to(CHECKOUT)}: {known} vectors of {len(chunks)} chunks, {FILE.stat().st_size:,} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
