@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Groups of packages: of what runs, and of what tests, lints, builds and writes.
 RUNS := infra serving weights kserve
-DEVELOPS := dev aws gcp azure redaction ocr
+DEVELOPS := dev aws gcp azure redaction ocr bulk
 digest = $(shell cat tools/headrace.sh tools/weights.py $(patsubst %,requirements/%.txt,uv $(1)) | sha256sum | cut -c1-16)
 # Each file stands for packages that are installed as the locked files say.
 RUN := $(VENV)/.runs-$(call digest,$(RUNS))
@@ -31,7 +31,7 @@ CLUSTERED := tests/images/built tests/cluster tests/client --target=cluster
 MAY_BE_NONE := $(if $(ARGS),|| test $$? -eq 5)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down purge preview plan env outputs clouds test test-unit test-contract test-stack test-cluster cluster cluster-down lint mutations bench docs lock redaction ocr sbom tools soak release-fixture venv monitoring screenshots
+.PHONY: help up down purge preview plan env outputs clouds test test-unit test-contract test-stack test-cluster cluster cluster-down lint mutations bench docs lock redaction ocr bulk sbom tools soak release-fixture venv monitoring screenshots
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ redaction: $(RUN) ## what removes personal data from exports
 
 ocr: $(RUN) ## what reads the text of images and scanned pages, with its models (100 MB)
 	@$(BIN)/python -m tools.environment ocr
+
+bulk: $(RUN) ## what loads folders of documents by Ray Data
+	@$(BIN)/python -m tools.environment bulk
 
 sbom: $(DEV) ## write the bill of materials of the environment into sbom.json
 	@$(BIN)/python -m tools.bill sbom.json

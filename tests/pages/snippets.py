@@ -85,6 +85,7 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
     },
     "docs/how-to/kserve.md": CLUSTER,
     "docs/how-to/kubernetes.md": CLUSTER,
+    "docs/how-to/load-many-documents.md": "needs a folder; tests/contract/retrieval/test_bulk.py has one",
     "docs/how-to/onprem.md": "needs machines with SSH",
     "docs/how-to/operate.md": {
         "kubectl get": CLUSTER,

@@ -22,7 +22,7 @@ RUNS, DEVELOPS = (
     re.search(rf"^{name} := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
     for name in ("RUNS", "DEVELOPS")
 )
-BROUGHT = ["aws", "gcp", "azure", "redaction", "ocr"]
+BROUGHT = ["aws", "gcp", "azure", "redaction", "ocr", "bulk"]
 """Groups that a stack brings where it needs them."""
 APART = {
     "tests/servers/gcs.py": ["test-s3"],
@@ -35,6 +35,7 @@ USERS = {
     "serving": ("serving/",),
     "redaction": ("serving/exports/",),
     "ocr": ("serving/retrieval/parsers/",),
+    "bulk": ("serving/retrieval/bulk/",),
     "aws": ("infra/targets/aws/",),
     "gcp": ("infra/targets/gcp/",),
     "azure": ("infra/targets/azure/",),
@@ -206,7 +207,7 @@ def environment(file: str) -> list[str]:
     if file in APART:
         return APART[file]
     if file.startswith("serving/"):
-        return ["serving", "redaction", "ocr"]  # an image has no other
+        return ["serving", "redaction", "ocr", "bulk"]  # an image has no other
     return [*RUNS, *BROUGHT] if file in running() else [*RUNS, *DEVELOPS]
 
 

@@ -1,0 +1,104 @@
+"""What the command does, once Ray runs: look what is there, prepare what is left, commit it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from serving.config import ServingConfig, Store
+from serving.core.managed import managed
+from serving.core.principal import Principal
+from serving.retrieval.bulk import prepare
+from serving.retrieval.bulk.errors import BulkError
+from serving.retrieval.bulk.load import Rate, Target, find, load, split
+from serving.retrieval.bulk.prepare import Prepared, Source
+from serving.retrieval.embedders.local import LocalEmbedder
+from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.index import CollectionIndex
+from serving.retrieval.indexes import manifest
+from serving.retrieval.known import KnownVectors
+from serving.store.access import Access
+from serving.store.jobs.queue import Jobs
+from serving.store.objects import data
+from serving.store.objects.blobs import Blobs
+from serving.store.relational.database import Database
+from serving.store.upkeep import loading
+from serving.store.upkeep.indexes import Indexes
+from serving.store.users import Users
+from serving.store.vector_store import OPTIMIZE
+from serving.store.vector_stores import VectorStores
+
+
+async def run(options: argparse.Namespace, say: Callable[[str], None]) -> dict[str, str]:
+    """Returns why documents were not loaded, by path. Raises `BulkError`, `StoreError` and `InvalidValue`."""
+    if not options.folder.is_dir():
+        raise BulkError(f"{options.folder} is not a folder")
+    store = _store(options)
+    folder = options.folder.absolute()
+    database = Database.from_config(store.model_copy(update={"statement_timeout_s": 3600.0}))
+    try:
+        await database.require_current()
+        principal = await _principal(database, options.tenant, options.user)
+        jobs = Jobs(database)
+        stores = VectorStores(database, jobs)
+        store_id = await stores.named(principal.tenant, principal.user, options.collection)
+        if store_id and managed((await stores.get(principal, store_id)).metadata):
+            raise BulkError(f"{options.collection} follows a folder of the configuration; take a collection of its own")
+        there = await loading.attached(database, principal, store_id) if store_id else {}
+        left, outcome = await asyncio.to_thread(lambda: split(find(folder), there))
+        total = len(left) + outcome.there + len(outcome.failed)
+        if not total:
+            raise BulkError(f"{folder} holds no documents")
+        say(f"{total} documents, {outcome.there} are there, {len(left)} are left")
+        if options.dry_run:
+            return outcome.failed
+        access = Access(options.share_with_users, options.share_with_groups) if options.restricted else None
+        if store_id is None:
+            store_id = (await stores.create(principal, name=options.collection, access=access)).id
+        uri, how = data.collections(store)
+        names = await Indexes(database).get(store_id)
+        if names.next is not None:
+            raise BulkError(f"{options.collection} is being indexed anew for another embedder; try again when it is done")
+        embedder = OnnxEmbedder()
+        how_built = manifest(LocalEmbedder(embedder))
+        index = CollectionIndex.open(uri, names.live, how_built, create=True, options=how)
+        target = Target(database, Blobs(data.place(store, data.FILES)), index, principal, store_id, access)
+        if left:
+            documents = _documents(options, folder, left, embedder)
+            await load(target, folder, documents, outcome, options.batch, Rate(len(left), say))
+        # The stack builds the indexes of words and vectors over what came; until then it is found by a scan.
+        target_of_job = {"vector_store_id": store_id}
+        await jobs.enqueue(principal, OPTIMIZE, target_of_job, group=(store_id, None), dedupe_key=store_id)
+        say(f"loaded {outcome.documents} documents, {outcome.chunks} chunks, into {store_id}")
+        return outcome.failed
+    finally:
+        await database.close()
+
+
+async def _principal(database: Database, tenant: str, user: str) -> Principal:
+    """Returns whose the documents become: a user that is there."""
+    await Users(database).get(Principal(tenant, user, "bulk"), user)
+    return Principal(tenant, user, "bulk")
+
+
+def _documents(
+    options: argparse.Namespace, folder: Path, left: Sequence[Source], embedder: OnnxEmbedder
+) -> Iterator[Prepared]:
+    if options.here:
+        return prepare.here(folder, left, KnownVectors(embedder), options.batch)
+    from serving.retrieval.bulk.ray_data import prepared
+
+    return prepared(folder, left, options.embedders)
+
+
+def _store(options: argparse.Namespace) -> Store:
+    if options.database or options.data:
+        if not (options.database and options.data):
+            raise BulkError("--database and --data belong together")
+        return Store(database=options.database, data=options.data, endpoint=options.endpoint)
+    try:
+        return ServingConfig.model_validate_json(options.config.read_bytes()).store
+    except OSError as e:
+        raise BulkError(f"{options.config}: {e.strerror}; name a --config, or --database and --data") from None

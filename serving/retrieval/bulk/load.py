@@ -1,0 +1,165 @@
+"""The load of a folder into a collection: what is left to do, and commits that can be repeated.
+
+A file's id is made of the collection, the path and the content. A batch is committed in this order: contents, then in
+one transaction the index and the rows. What is killed before the rows are there is done again, under the same ids, so
+each document is in the index exactly once; what has its rows is left alone by the next run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from serving.core.principal import Principal
+from serving.retrieval.bulk.prepare import Prepared, Source
+from serving.retrieval.chunk_table import IndexedFile
+from serving.retrieval.index import CollectionIndex
+from serving.retrieval.parsers import folder_extensions
+from serving.store.access import Access, listed
+from serving.store.errors import Conflict
+from serving.store.objects.blobs import Blobs
+from serving.store.relational.database import Database
+from serving.store.upkeep import loading
+from serving.store.upkeep.loading import LoadedFile
+
+BUSY_S = 0.5
+"""Between two looks at whether others have left the index alone."""
+
+
+@dataclass
+class Outcome:
+    """What became of the documents; `failed` and `changed` by path, with the reason or the new SHA-256."""
+
+    documents: int = 0
+    chunks: int = 0
+    there: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where documents go, and who may read them there."""
+
+    database: Database
+    blobs: Blobs
+    index: CollectionIndex
+    principal: Principal
+    store_id: str
+    access: Access | None
+
+
+def find(folder: Path) -> Iterator[Source]:
+    """Yields the documents below a folder by their path: neither hidden, empty, nor of a kind that cannot be read."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for name in sorted(f for f in files if not f.startswith(".")):
+            path = Path(parent, name)
+            if path.suffix.lower() in folder_extensions() and (content := path.read_bytes()):
+                yield Source(path.relative_to(folder).as_posix(), hashlib.sha256(content).hexdigest())
+
+
+def split(sources: Iterable[Source], there: dict[str, str]) -> tuple[list[Source], Outcome]:
+    """Returns which documents are left, and what is there. One that changed is not loaded beside its old self."""
+    left, outcome = [], Outcome()
+    for source in sources:
+        sha = there.get(source.path)
+        if sha is None:
+            left.append(source)
+        elif sha == source.sha256:
+            outcome.there += 1
+        else:
+            outcome.failed[source.path] = "is there with other content; remove that, or use `python -m serving.ingest`"
+    return left, outcome
+
+
+async def load(
+    target: Target,
+    folder: Path,
+    documents: Iterator[Prepared],
+    outcome: Outcome,
+    together: int,
+    progress: Callable[[Outcome], None],
+) -> None:
+    """Commits documents as they come, so many at a time, and adds them to the outcome."""
+    batches = _batches(documents, together)
+    while batch := await asyncio.to_thread(next, batches, ()):
+        outcome.failed |= {document.source.path: document.error for document in batch if document.error}
+        if ready := [document for document in batch if not document.error]:
+            await _commit(target, folder, ready, outcome)
+        progress(outcome)
+
+
+def _batches(documents: Iterable[Prepared], together: int) -> Iterator[Sequence[Prepared]]:
+    batch: list[Prepared] = []
+    for document in documents:
+        batch.append(document)
+        if len(batch) == together:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+async def _commit(target: Target, folder: Path, batch: Sequence[Prepared], outcome: Outcome) -> None:
+    names = listed(target.access, target.principal.user)
+    loaded: list[LoadedFile] = []
+    indexed: list[IndexedFile] = []
+    for document in batch:
+        source = document.source
+        content = await asyncio.to_thread((folder / source.path).read_bytes)
+        if hashlib.sha256(content).hexdigest() != source.sha256:
+            outcome.failed[source.path] = "changed while it was read; try again"
+            continue
+        id = file_id(target.store_id, source)
+        await target.blobs.write(target.principal, id, io.BytesIO(content), max_bytes=len(content))
+        vectors = document.vectors if document.vectors is not None else np.zeros((0, 0), np.float32)
+        usage = sum(len(chunk.body.encode()) for chunk in document.chunks) + vectors.nbytes
+        loaded.append(LoadedFile(id, source.path, source.sha256, len(content), document.kind, usage))
+        name = source.path.rpartition("/")[2]
+        indexed.append(IndexedFile(target.principal.tenant, id, name, document.chunks, vectors, names))
+    if not loaded:
+        return
+    while True:
+        try:
+            await loading.attach(
+                target.database,
+                target.principal,
+                target.store_id,
+                loaded,
+                target.access,
+                lambda: asyncio.to_thread(target.index.upsert_files, indexed),
+            )
+            break
+        except Conflict:  # it ends by itself
+            await asyncio.sleep(BUSY_S)
+    outcome.documents += len(loaded)
+    outcome.chunks += sum(len(file.chunks) for file in indexed)
+
+
+def file_id(store_id: str, source: Source) -> str:
+    """Returns the same id for the same document in the same collection, whoever loads it again."""
+    text = "\0".join((store_id, source.path, source.sha256))
+    return f"file-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+class Rate:
+    """Says how far a load is, at most every few seconds."""
+
+    def __init__(self, total: int, say: Callable[[str], None], every_s: float = 5.0) -> None:
+        self._total, self._say, self._every_s = total, say, every_s
+        self._began = self._said = time.monotonic()
+
+    def __call__(self, outcome: Outcome) -> None:
+        at = time.monotonic()
+        if at - self._said >= self._every_s or outcome.documents + len(outcome.failed) >= self._total:
+            self._said = at
+            rate = outcome.chunks / max(at - self._began, 1e-9)
+            self._say(f"{outcome.documents} of {self._total} documents, {outcome.chunks} chunks, {rate:.1f} chunks/s")

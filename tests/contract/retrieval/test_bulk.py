@@ -1,0 +1,189 @@
+"""A folder is loaded into a collection beside the API: once, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import pytest
+from sqlalchemy import select
+
+from serving.config import Store
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
+from serving.retrieval.bulk.__main__ import main
+from serving.store.errors import Conflict
+from serving.store.jobs.queue import Jobs
+from serving.store.relational.database import Database
+from serving.store.relational.tables import files, vector_store_files, vector_stores
+from serving.store.upkeep import loading
+from serving.store.upkeep.loading import LoadedFile
+from serving.store.vector_store import OPTIMIZE
+
+ROOT = Path(__file__).parents[3]
+ADMIN = Principal("default", "admin", "test")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> dict[str, Any]:
+    """The state of a stack that stands still, and a folder of twelve documents."""
+    database = f"sqlite:///{tmp_path / 'headrace.db'}"
+    folder = tmp_path / "documents"
+    (folder / "deep").mkdir(parents=True)
+    for number in range(12):
+        place = folder / "deep" if number % 2 else folder
+        (place / f"{number}.md").write_text(f"# Page {number}\n\nThe port of service {number} is {7000 + number}.\n")
+    store = Database.from_config(Store(database=database, data=str(tmp_path)))
+
+    async def prepare() -> None:
+        await store.start()
+        await store.close()
+
+    asyncio.run(prepare())
+    return {"database": database, "data": str(tmp_path), "folder": folder}
+
+
+def arguments(state: dict[str, Any], *more: str) -> list[str]:
+    where = ["--database", state["database"], "--data", state["data"]]
+    return [str(state["folder"]), "--collection", "handbook", "--here", "--batch", "2", *where, *more]
+
+
+def rows(state: dict[str, Any], table: Any) -> list[Any]:
+    @uninterrupted
+    async def read() -> list[Any]:
+        database = Database.from_config(Store(database=state["database"], data=state["data"]))
+        try:
+            async with database.read() as connection:
+                return list((await connection.execute(select(table))).all())
+        finally:
+            await database.close()
+
+    return asyncio.run(read())
+
+
+def indexed(state: dict[str, Any]) -> Counter[str]:
+    """The chunks of each file in the index."""
+    [store] = rows(state, vector_stores)
+    table = lancedb.connect(f"{state['data']}/collections").open_table(store.id)
+    return Counter(row["file_id"] for row in table.search().limit(1_000).to_list())
+
+
+def check_all_there(state: dict[str, Any]) -> None:
+    there = rows(state, vector_store_files)
+    assert {row.status for row in there} == {"completed"}
+    assert sorted(row.attributes["path"] for row in there) == sorted(
+        path.relative_to(state["folder"]).as_posix() for path in state["folder"].rglob("*.md")
+    )
+    assert indexed(state) == Counter(row.file_id for row in there)  # of one chunk each
+    assert {row.id for row in rows(state, files)} == {row.file_id for row in there}
+
+
+def test_a_load_that_is_killed_at_any_point_is_gone_on_with(state: dict[str, Any]) -> None:
+    """Half of the kills are between the index and the rows, where the same must come again under the same ids."""
+    program = """
+import os, signal, sys
+from serving.retrieval.bulk import __main__, command
+from serving.retrieval.index import CollectionIndex
+point, count = sys.argv[1], int(sys.argv[2])
+def deadly(method):
+    def call(*args, **options):
+        global count
+        done = method(*args, **options)
+        count -= 1
+        if not count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+    return call
+if point == "index":
+    CollectionIndex.upsert_files = deadly(CollectionIndex.upsert_files)
+else:
+    command.Rate.__call__ = deadly(command.Rate.__call__)
+sys.exit(__main__.main(sys.argv[3:]))
+"""
+    for point, count in (("index", "2"), ("rows", "2")):
+        command = [sys.executable, "-c", program, point, count, *arguments(state)]
+        killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    before = len(rows(state, vector_store_files))
+    assert 0 < before < 12
+    assert main(arguments(state)) == 0
+    check_all_there(state)
+
+
+def test_what_is_there_is_left_alone_and_what_cannot_be_read_is_said(
+    state: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(state, "--dry-run")) == 0
+    assert rows(state, vector_stores) == []
+    (state["folder"] / "bad.pdf").write_bytes(b"%PDF-1.4 not a document")
+    assert main(arguments(state)) == 1
+    assert "bad.pdf: the file is damaged" in capsys.readouterr().err
+    (state["folder"] / "bad.pdf").unlink()
+    before = rows(state, files)
+    (state["folder"] / "0.md").write_text("# Page 0\n\nAnother text.\n")
+    assert main(arguments(state)) == 1
+    assert "0.md: is there with other content" in capsys.readouterr().err
+    (state["folder"] / "0.md").unlink()
+    assert main(arguments(state)) == 0
+    assert rows(state, files) == before
+
+
+def test_a_restricted_load_is_listed_in_the_rows_and_in_the_index(state: dict[str, Any]) -> None:
+    assert main(arguments(state, "--restricted", "--share-with-groups", "legal")) == 0
+    names = ["group:legal", "user:admin"]
+    assert [row.access for row in rows(state, vector_store_files)] == [names] * 12
+    assert [row.access for row in rows(state, files)] == [names] * 12
+    [store] = rows(state, vector_stores)
+    assert store.access == names
+    table = lancedb.connect(f"{state['data']}/collections").open_table(store.id)
+    assert all(row["access"].count("[") == 2 for row in table.search().limit(100).to_list())
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--user", "nobody"), "no such user"),
+        (("--tenant", "elsewhere"), "no such user"),
+        (("--database", "sqlite:////nowhere/h.db"), "error:"),
+    ],
+)
+def test_mistakes_are_said_in_a_line(
+    state: dict[str, Any], more: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(state, *more)) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert rows(state, vector_stores) == []
+
+
+def test_while_the_whole_index_is_worked_on_nothing_is_committed(state: dict[str, Any]) -> None:
+    """What rewrites an index would lose what comes meanwhile; a job that only waits is kept waiting."""
+    assert main(arguments(state)) == 0
+    [store] = rows(state, vector_stores)
+    wrote: list[str] = []
+
+    async def write() -> None:
+        wrote.append("index")
+
+    async def attach(name: str) -> None:
+        file = LoadedFile(f"file-{name}", name, "0" * 64, 1, "markdown", 0)
+        await loading.attach(database, ADMIN, store.id, [file], None, write)
+
+    async def attempts() -> None:
+        await attach("while-optimisation-waits.md")
+        assert await Jobs(database).claim([OPTIMIZE], "worker", 60)
+        with pytest.raises(Conflict, match=OPTIMIZE):
+            await attach("while-it-runs.md")
+        await database.close()
+
+    database = Database.from_config(Store(database=state["database"], data=state["data"]))
+    asyncio.run(attempts())
+    assert wrote == ["index"]
+    assert "file-while-it-runs.md" not in {row.id for row in rows(state, files)}
