@@ -123,7 +123,7 @@ def test_what_is_there_is_left_alone_and_what_cannot_be_read_is_said(
     assert rows(state, vector_stores) == []
     (state["folder"] / "bad.pdf").write_bytes(b"%PDF-1.4 not a document")
     assert main(arguments(state)) == 1
-    assert "bad.pdf: the file is damaged" in capsys.readouterr().err
+    assert "bad.pdf: the PDF is truncated" in capsys.readouterr().err
     (state["folder"] / "bad.pdf").unlink()
     before = rows(state, files)
     (state["folder"] / "0.md").write_text("# Page 0\n\nAnother text.\n")
