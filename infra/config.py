@@ -35,7 +35,7 @@ from serving.config import (
     Quotas,
     Replicas,
     Retention,
-    Retrieval,
+    RetrievalSettings,
     Strict,
     Tracing,
     Unstored,
@@ -139,7 +139,7 @@ class StackConfig(Strict):
     )
     tracing: Tracing = Tracing()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
-    retrieval: Retrieval = Retrieval()
+    retrieval: RetrievalSettings = RetrievalSettings()
     ray: Ray = Ray()
     state: str = Field(default="", description="folder for the stack's state; empty: .headrace/<stack>")
     onprem: OnPrem = OnPrem()

@@ -95,7 +95,7 @@ from serving.config.quotas import (
     Window,
     refuse_measure,
 )
-from serving.config.search import DEFAULT_EMBEDDER, JUDGE, LOCAL_EMBEDDERS, Retrieval, SearchModels
+from serving.config.search import DEFAULT_EMBEDDER, JUDGE, LOCAL_EMBEDDERS, RetrievalSettings, SearchModels
 from serving.config.serving_config import ServingConfig, Tracing
 from serving.config.store import Retention, Store
 from serving.config.strategies import (
@@ -220,7 +220,7 @@ __all__ = [
     "Restrictable",
     "RestrictedCollection",
     "Retention",
-    "Retrieval",
+    "RetrievalSettings",
     "SearchModels",
     "SecretRef",
     "SecretsGuardrail",

@@ -32,7 +32,7 @@ class SearchModels(Strict):
     )
 
 
-class Retrieval(Replicas, SearchModels):
+class RetrievalSettings(Replicas, SearchModels):
     """Size of retrieval, and the models that it searches with."""
 
     replicas: int = Field(default=1, ge=1, le=64)

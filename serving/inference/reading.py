@@ -26,8 +26,8 @@ def tokens_at_most(texts: Iterable[str]) -> int:
     return sum(len(text.encode(errors="replace")) + MARKS for text in texts)
 
 
-class Reading:
-    """What a request reads."""
+class ReadCharge:
+    """The charge of what a request reads."""
 
     def __init__(self, x: Exchange, charge: Charge, price: Price | None, most: int) -> None:
         self._x = x
@@ -52,14 +52,14 @@ class Reading:
 @contextlib.asynccontextmanager
 async def reading(
     keeper: Keeper, admission: Admission, x: Exchange, most: int, price: Price | None = None
-) -> AsyncIterator[Reading]:
+) -> AsyncIterator[ReadCharge]:
     """Charges what is read inside, `most` tokens at most. Raises `ApiError`."""
     async with x.cancelled_by_hang_up(), charged(keeper, x) as charge, admission.admit(background=x.background):
         x.timeline.end_of("admit")
         await charge.reserve_tokens(most, price)
         try:
             with x.timeline.during("retrieve"):
-                yield Reading(x, charge, price, most)
+                yield ReadCharge(x, charge, price, most)
         except asyncio.CancelledError:
             if not charge.booked:
                 charge.lose()  # what was asked is read whether or not somebody waits for it

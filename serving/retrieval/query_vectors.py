@@ -14,7 +14,7 @@ class QueryVectors:
         self.text = text
         self._made: dict[str, asyncio.Task[Vectors]] = {}
 
-    async def of(self, embedder: Embedder) -> Vectors:
+    async def made_by(self, embedder: Embedder) -> Vectors:
         """Returns the query's vector, float32[dimensions]. Raises `ApiError` where the embedder's engine fails."""
         task = self._made.get(embedder.id)
         if task is None:

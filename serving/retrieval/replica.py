@@ -282,7 +282,7 @@ class RetrievalReplica:
         """Returns the query's vector for an index; without its embedder the index is searched by words alone."""
         if opened.embedder is not None:
             try:
-                return "hybrid", await query.of(opened.embedder)
+                return "hybrid", await query.made_by(opened.embedder)
             except ApiError as e:
                 log.warning("searches go by words alone: the embedder %s fails: %s", opened.embedder.id, e.message)
         return "bm25", np.zeros(opened.index.manifest.dimensions, np.float32)

@@ -12,7 +12,7 @@ from tokenizers import Encoding, Tokenizer
 from serving.config import DEFAULT_EMBEDDER
 from serving.retrieval.embedders.embedder import Role, Vectors
 from serving.retrieval.embedders.local_models import LOCAL_MODELS
-from serving.retrieval.text.tokens import TokenCounter, package_file
+from serving.retrieval.text.tokens import TextTokens, package_file
 
 READ = 32_768
 """Characters of a text that are looked at for a vector: an embedder's window has far fewer."""
@@ -33,7 +33,7 @@ def _windows(words: Sequence[tuple[int, int, int]], most: int) -> list[tuple[int
     return pieces
 
 
-class OnnxEmbedder(TokenCounter):
+class OnnxEmbedder(TextTokens):
     """Texts to unit vectors. Safe to share between threads.
 
     `threads` is onnxruntime's pool for one call. `batch_tokens` bounds rows x longest row: small batches are

