@@ -9,7 +9,7 @@ from pathlib import Path
 import pulumi
 from pulumi.runtime import config as runtime
 
-from infra import documents
+from infra import apps, documents
 from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import NAMESPACE
 from infra.config_loader import load
@@ -36,6 +36,7 @@ def plan() -> Target:
     name = {"local": "local", "kubeconfig": "kubeconfig"}.get(loaded.config.target, "provisioning")
     target = importlib.import_module(f"infra.targets.{name}")
     found = [*target.mistakes(loaded, stack), *documents.mistakes(CHECKOUT, loaded.config.knowledge)]
+    found += apps.mistakes(loaded.config, CHECKOUT)
     found = [*loaded.mistakes, *(m for m in found if m.setting not in loaded.invalid)]
     if found:
         raise pulumi.RunError(report(found))

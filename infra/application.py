@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from infra import apps
 from infra.config import StackConfig
 from infra.mistakes import Mistake
 from serving.config import Catalog, RestrictedCollection, SecretRef, ServingConfig, SqlTool, Store, same_database
@@ -23,12 +24,12 @@ def build_digest(checkout: Path, *packages: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def catalog(config: StackConfig) -> Catalog:
+def catalog(config: StackConfig, checkout: Path) -> Catalog:
     """Returns the catalogue, which changes without a restart: models, aliases, assistants, tools, collections."""
     restricted = [RestrictedCollection(name=k.name, access=k.access) for k in config.knowledge if k.access is not None]
     return Catalog(
         search=config.retrieval.search,
-        models=config.models,
+        models=(*config.models, *apps.models(config, checkout)),
         aliases=config.aliases,
         assistants=config.assistants,
         tools=config.tools,

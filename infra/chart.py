@@ -98,7 +98,9 @@ def values(
         "image": {**_image_values(config.image), "pullSecrets": list(config.image.pull_secrets)},
         "serving": serving_values,
         **({"certificates": certificates} if certificates else {}),
-        "catalog": kserve.with_urls(application.catalog(config).model_dump(mode="json", exclude_none=True), urls),
+        "catalog": kserve.with_urls(
+            application.catalog(config, checkout).model_dump(mode="json", exclude_none=True), urls
+        ),
         "knowledge": knowledge_values(config, checkout),
         "secrets": _secret_values(config, secret),
         "pools": {pool.name: _pool_values(config, pool) for pool in config.pools},

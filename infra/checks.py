@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from infra import volumes
+from infra import apps, volumes
 from infra.cluster_config import MOUNTED_SECRETS, Existing
 from infra.gpu import cost, fit, placement
 from infra.gpu.machines import CLOUDS
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def _names(config: StackConfig) -> list[Mistake]:
     mistakes = []
     seen: dict[str, str] = {}
-    for kind in ("models", "aliases", "assistants"):
+    for kind in ("models", "apps", "aliases", "assistants"):
         for i, item in enumerate(getattr(config, kind)):
             adapters = item.loras if isinstance(item, VllmModel) else ()
             places = {f"{kind}[{i}].name": item.name} | {
@@ -54,12 +54,18 @@ def _names(config: StackConfig) -> list[Mistake]:
 
 
 def _alias_targets(config: StackConfig) -> list[Mistake]:
-    models = [name for m in config.models for name in names(m)]
+    apps = [app.name for app in config.apps]
+    models = [*(name for m in config.models for name in names(m)), *apps]
+    problem = "mixes apps and models, which take different requests"
     return [
         Mistake.unknown(f"aliases[{i}].targets[{j}].model", target.model, "model", models)
         for i, alias in enumerate(config.aliases)
         for j, target in enumerate(alias.targets)
         if target.model not in models
+    ] + [
+        Mistake(f"aliases[{i}].targets", problem, "name apps alone, or models alone")
+        for i, alias in enumerate(config.aliases)
+        if len({target.model in apps for target in alias.targets}) > 1
     ]
 
 
@@ -78,7 +84,9 @@ def _cached_prices(config: StackConfig) -> list[Mistake]:
 
 
 def _assistant_models(config: StackConfig) -> list[Mistake]:
-    answering = [*(name for m in config.models for name in names(m)), *(a.name for a in config.aliases)]
+    apps = {app.name for app in config.apps}
+    aliases = [a.name for a in config.aliases if apps.isdisjoint(target.model for target in a.targets)]
+    answering = [*(name for m in config.models for name in names(m)), *aliases]
     return [
         Mistake.unknown(f"assistants[{i}].model", assistant.model, "model or alias", answering)
         for i, assistant in enumerate(config.assistants)
@@ -113,9 +121,10 @@ def _tool_names(config: StackConfig) -> list[Mistake]:
         if isinstance(server, McpTool) and name.startswith(f"{server.name}_")
     ]
     return mistakes + [
-        Mistake.unknown(f"assistants[{i}].tools[{j}]", name, "tool", known)
-        for i, assistant in enumerate(config.assistants)
-        for j, name in enumerate(assistant.tools)
+        Mistake.unknown(f"{kind}[{i}].tools[{j}]", name, "tool", known)
+        for kind in ("assistants", "apps")
+        for i, each in enumerate(getattr(config, kind))
+        for j, name in enumerate(each.tools)
         if name not in known
     ]
 
@@ -148,7 +157,7 @@ def _header_references(value: SecretRef | TenantSecrets) -> list[tuple[str, str]
 
 def _unreachable_tools(config: StackConfig) -> list[Mistake]:
     fix = "name a tenant in the access of both, or remove it"
-    found = never_called(config.models, config.aliases, config.assistants, config.tools)
+    found = never_called([*config.models, *apps.unpacked(config)], config.aliases, config.assistants, config.tools)
     return [Mistake(at, problem, fix) for at, problem in found]
 
 
@@ -216,6 +225,7 @@ def _pools(config: StackConfig) -> list[Mistake]:
         return mistakes
     wanted: list[tuple[str, object]] = [("gateway", config.gateway), ("retrieval", config.retrieval)]
     wanted += [(f"models[{i}]", m) for i, m in enumerate(config.models)]
+    wanted += [(f"apps[{i}]", app) for i, app in enumerate(config.apps)]
     return mistakes + [
         Mistake.unknown(f"{key}.pool", pool, "pool", names)
         for key, item in wanted
@@ -230,7 +240,8 @@ def _pool_sizes(config: StackConfig) -> list[Mistake]:
     mistakes = []
     for i, pool in enumerate(config.pools):
         parts = [r.replicas * r.cpus for r in (config.gateway, config.retrieval) if r.pool == pool.name]
-        models = [m for m in config.models if isinstance(m, RayServeModel) and m.pool == pool.name]
+        hosted = [*config.models, *apps.unpacked(config)]
+        models = [m for m in hosted if isinstance(m, RayServeModel) and m.pool == pool.name]
         running = sum(parts) + sum(m.replicas * m.cpus for m in models)
         needed = running + max([sum(parts), *(m.surge(m.replicas) * m.cpus for m in models)])
         offered = (pool.max_replicas or pool.replicas) * pool.cpus
@@ -334,21 +345,26 @@ def _kubeconfig(config: StackConfig) -> list[Mistake]:
 
 
 CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...] = (
-    (frozenset({"models", "aliases", "assistants", "knowledge"}), _names),
-    (frozenset({"models", "aliases"}), _alias_targets),
-    (frozenset({"models", "aliases", "assistants"}), _assistant_models),
+    (frozenset({"models", "apps", "aliases", "assistants", "knowledge"}), _names),
+    (frozenset({"models", "apps", "aliases"}), _alias_targets),
+    (frozenset({"models", "apps", "aliases", "assistants"}), _assistant_models),
     (frozenset({"models", "prompt_cache"}), _cached_prices),
     (frozenset({"models", "aliases", "assistants", "guardrails", "retrieval"}), _tasks),
     (frozenset({"assistants", "knowledge"}), _assistant_knowledge),
-    (frozenset({"assistants", "tools"}), _tool_names),
-    (frozenset({"models", "aliases", "assistants", "tools"}), _unreachable_tools),
+    (frozenset({"apps", "assistants", "tools"}), _tool_names),
+    (frozenset({"models", "apps", "aliases", "assistants", "tools"}), _unreachable_tools),
     (frozenset({"target", "models", "database", "tools", "oidc"}), _environment_references),
     (frozenset({"target", "models", "database", "tools", "oidc"}), _secret_files),
     (frozenset({"ports"}), _ports),
-    (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pools),
-    (frozenset({"target", "pools", "gateway", "retrieval", "models"}), _pool_sizes),
+    (frozenset({"target", "pools", "gateway", "retrieval", "models", "apps"}), _pools),
+    (frozenset({"target", "pools", "gateway", "retrieval", "models", "apps"}), _pool_sizes),
     (
-        frozenset({"target", "cluster", *CLOUDS, "node_pools", "pools", "gateway", "retrieval", "models", "database"}),
+        frozenset(
+            {
+                *("target", "cluster", *CLOUDS, "node_pools", "pools", "gateway", "retrieval", "models", "apps"),
+                "database",
+            }
+        ),
         scheduling.mistakes,
     ),
     (frozenset({"target", "models"}), _kserve),

@@ -19,6 +19,7 @@ from infra.onprem_config import OnPrem
 from infra.secret_config import KeySecret
 from serving.config import (
     Alias,
+    App,
     Assistant,
     Capture,
     CatalogTool,
@@ -103,6 +104,9 @@ class StackConfig(Strict):
     host: IPv4Address = Field(default=IPv4Address("127.0.0.1"), description="address of the API")
     ports: Ports = Ports()
     models: tuple[Model, ...] = Field(default=(SMOLLM2,), max_length=256)
+    apps: tuple[App, ...] = Field(
+        default=(), max_length=64, description="chains, agents and functions of your own, which answer like models"
+    )
     aliases: tuple[Alias, ...] = Field(default=(), max_length=256)
     assistants: tuple[Assistant, ...] = Field(default=(DOCS,), max_length=256)
     tools: tuple[CatalogTool, ...] = Field(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from infra import apps
 from infra.addons import gateway, postgres
 from infra.addons.addon import Addon
 from infra.cluster_config import Existing
@@ -76,7 +77,7 @@ def _models(config: StackConfig) -> list[Values]:
     """Returns the egress rules for remote models, sources of weights, tools and identity providers."""
     ends = []
     own = config.kubernetes.namespace
-    for model in config.models:
+    for model in (*config.models, *apps.unpacked(config)):
         if isinstance(model, RemoteModel):
             ends.append(_url_peer(model.url, own))
         elif isinstance(model, KServeModel):

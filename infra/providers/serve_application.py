@@ -35,7 +35,7 @@ class ServeApplicationProvider(Resource):
     def create(self, new: Values, task: Task) -> tuple[str, Values]:
         with _client(new) as client:
             _deploy(client, new["document"], task)
-            _wait_running(client, [a["name"] for a in new["document"]["applications"]], task)
+            _wait_running(client, new["document"]["applications"], task)
         _wait_ready(new["ready"], task)
         return new["url"], {k: v for k, v in new.items() if k != "drifted"}
 
@@ -106,21 +106,31 @@ def _final_error(text: str) -> str:
     return (errors or lines or ["no reason given"])[-1]
 
 
-def _wait_running(client: httpx.Client, names: list[str], task: Task) -> None:
+def _wait_running(client: httpx.Client, applications: list[Values], task: Task) -> None:
+    """Waits until all applications run. An app that cannot be started is reported, and the others go on."""
+    names = {application["name"] for application in applications}
+    apps = {a["name"] for a in applications if a.get("args", {}).get("model", {}).get("engine") == "app"}
     start = time.monotonic()
     shown = ""
+    failed: set[str] = set()
     while True:
         deployed = _applications(client)
         states = {name: deployed.get(name, {}).get("status", "NOT_STARTED") for name in names}
         for name, state in states.items():
-            if state == "DEPLOY_FAILED":  # unlike UNHEALTHY, which Serve recovers from
-                raise Problem(
-                    f"Serve application '{name}' failed: {_final_error(_messages(deployed[name]))}"
-                    "\nthe logs of its replicas are in Ray's folder, under logs/serve"
-                )
-        if all(state == "RUNNING" for state in states.values()) and deployed.keys() == set(names):
+            if state != "DEPLOY_FAILED" or name in failed:  # unlike UNHEALTHY, which Serve recovers from
+                continue
+            problem = (
+                f"Serve application '{name}' failed: {_final_error(_messages(deployed[name]))}"
+                "\nthe logs of its replicas are in Ray's folder, under logs/serve"
+            )
+            if name not in apps:
+                raise Problem(problem)
+            task.say(f"warning: {problem}; the other models are served, and `make up` tries it again")
+            failed.add(name)
+        waiting = [name for name, state in states.items() if state != "RUNNING" and name not in failed]
+        if not waiting and deployed.keys() == names:
             return
-        pending = ", ".join(n for n, s in states.items() if s != "RUNNING") or "old applications to end"
+        pending = ", ".join(sorted(waiting)) or "old applications to end"
         if pending != shown:
             task.say(f"waiting for {pending}")
             shown = pending

@@ -113,7 +113,7 @@ class LocalStack(pulumi.ComponentResource):
         config, layout = self._config, self._layout
         document = serve_document(
             _serving_config(config, layout),
-            application.catalog(config),
+            application.catalog(config, CHECKOUT),
             host=str(config.host),
             port=config.ports.api,
             env={"PROMETHEUS_MULTIPROC_DIR": str(layout.metrics), "HEADRACE_BUILD": self._build},

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import psutil
 
+from infra import apps
 from infra.config import StackConfig
 from infra.mistakes import Mistake
 from infra.providers import ports
 from infra.providers.session import Session
 from infra.targets.layout import Layout
-from serving.config import LlamaCppModel, RayServeModel
+from serving.config import HostedModel, LlamaCppModel, RayServeModel
 
 DEFAULT_CPUS = 1000
 """Logical CPUs of Ray if they are not configured."""
@@ -31,9 +32,14 @@ SESSION_RECORDS = ("ray", "exporter", "prometheus", "status")
 def cpus_needed(config: StackConfig) -> float:
     """Returns the CPUs for all replicas, plus what an update of the largest application adds."""
     gateway = config.gateway.replicas * config.gateway.cpus + config.retrieval.replicas * config.retrieval.cpus
-    models = [m for m in config.models if isinstance(m, RayServeModel)]
+    models = _hosted(config)
     running = gateway + sum(m.replicas * m.cpus for m in models)
     return running + max([gateway, *(m.surge(m.replicas) * m.cpus for m in models)])
+
+
+def _hosted(config: StackConfig) -> list[HostedModel]:
+    """Returns the models and apps that Ray Serve runs."""
+    return [m for m in (*config.models, *apps.unpacked(config)) if isinstance(m, RayServeModel)]
 
 
 def logical_cpus(config: StackConfig) -> int:
@@ -46,7 +52,7 @@ def logical_cpus(config: StackConfig) -> int:
 
 def memory_needed(config: StackConfig) -> int:
     """Returns the memory of the whole stack in bytes."""
-    models = sum(m.replicas * m.host_memory_bytes for m in config.models if isinstance(m, RayServeModel))
+    models = sum(m.replicas * m.host_memory_bytes for m in _hosted(config))
     return BASE_MEMORY_BYTES + config.ray.object_store_bytes + models
 
 

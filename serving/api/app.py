@@ -15,6 +15,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.api import request_log
+from serving.api.app_gate import RUN
 from serving.api.audit_recording import audited
 from serving.api.background.line_requests import Answers, answers
 from serving.api.failures import as_api_error
@@ -34,6 +35,7 @@ from serving.config import Cors
 from serving.core.ids import new_request_id
 from serving.core.principal import Principal
 from serving.core.uninterrupted import finish
+from serving.inference.app_runs import AppRun
 from serving.metering import charge
 from serving.protocol.batches import ENDPOINTS
 from serving.protocol.errors import (
@@ -68,6 +70,7 @@ class Api:
             op.path: answers(services, op) for op in OPERATIONS if op.method == "POST" and op.path in ENDPOINTS
         }
         services.batch_runner.serve(lines)
+        services.app_gate.serve(self)
         # Most requests go to a path without parameters: found by name, they spare the router and its wrappers.
         self._named = {(op.method, op.path): endpoint for op, endpoint in endpoints if "{" not in op.path}
         self._router = Router(
@@ -96,7 +99,7 @@ class Api:
         return self._document
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        resumable = detaching.wants_resumable(scope)
+        resumable = RUN not in scope and detaching.wants_resumable(scope)  # what an app asks ends with its run
         if resumable:
             await self._services.detaching.serve(self._handle, scope, receive, send, lambda: self._stream_id(scope))
         else:
@@ -161,7 +164,7 @@ class Api:
             x: HttpExchange = request.scope["headrace"]
             x.begin(op.path)
             if op.authenticated:
-                x.principal = await self._identify(request)
+                x.principal = await self._identify(request, x)
                 self._require(op, x.principal)
             x.timeline.end_of("identify")
             refuse(op, request)
@@ -173,7 +176,11 @@ class Api:
 
         return endpoint
 
-    async def _identify(self, request: Request) -> Principal:
+    async def _identify(self, request: Request, x: HttpExchange) -> Principal:
+        run: AppRun | None = request.scope.get(RUN)
+        if run is not None:
+            x.run, x.paid = run, True
+            return run.caller
         try:
             return await self._services.caller(request)
         except AuthenticationError:

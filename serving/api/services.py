@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from serving.api.app_gate import AppGate
 from serving.api.background.batches import BatchRunner
 from serving.api.background.responses import ResponseRunner
 from serving.api.background.webhooks import WebhookSender
@@ -41,6 +42,7 @@ from serving.guardrails.history import SIZE, TTL_S, CleanTexts, HistoryChecker
 from serving.guardrails.rails import AssistantRails
 from serving.inference.active_catalog import ActiveCatalog, CatalogView
 from serving.inference.admission import Admission
+from serving.inference.app_runs import AppRuns
 from serving.inference.attached_files import AttachedFiles
 from serving.inference.capture import AnswerRecorder
 from serving.inference.conversation_context import ContextSources
@@ -61,6 +63,7 @@ from serving.security.people import KnownPeople
 from serving.security.prompt_cache import CacheOwners
 from serving.security.provider import Provider
 from serving.security.tokens import TokenVerifier
+from serving.store.apps.checkpoints import Checkpoints
 from serving.store.attachments.file_batches import FileBatches
 from serving.store.background.batches import Batches
 from serving.store.background.responses import BackgroundResponses
@@ -160,6 +163,9 @@ class Services:
         self.stream_ids = StreamIds(secret, previous=previous)
         buffers = Buffers(config.limits)
         self.detaching = Detaching(buffers)
+        self.app_runs = AppRuns()
+        self.checkpoints = Checkpoints(self.database)
+        self.app_gate = AppGate(self.app_runs, self.checkpoints, host)
         self.peers = Peers(buffers, self.stream_ids, host)
         self.sandbox = SandboxOnDemand()
         self.retrieval = RetrievalClient(retrieval)
@@ -203,6 +209,8 @@ class Services:
             generator=Generator(self.engines, self.upstream),
             recorder=recorder,
             client=self.upstream,
+            apps=self.app_runs,
+            checkpoints=self.checkpoints,
             sandbox=self.sandbox.get,
             approvals=self.approvals,
             used_approvals=self.used_approvals,
@@ -243,6 +251,7 @@ class Services:
             await self.authenticator.ensure_bootstrap(self.config.bootstrap_key.read())
         await self.keeper.start()
         await self.peers.start()
+        await self.app_gate.start()
         self._working = asyncio.create_task(self._work())
         self._noting = asyncio.create_task(self._note_used())
         self._auditing = asyncio.create_task(self.audit.keep(self.config.retention.audit))
@@ -333,6 +342,7 @@ class Services:
             await self.audit.flush()
         await self.detaching.close()
         await self.peers.close()
+        await self.app_gate.close()
         await self.sandbox.close()
         await self.mcp.close()
         await self.upstream.close()

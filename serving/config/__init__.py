@@ -11,6 +11,7 @@ new prompt restarts nothing.
 
 from __future__ import annotations
 
+from serving.config.apps import App, AppModel, AppSettings
 from serving.config.assistant import Assistant, Capture, Unstored
 from serving.config.base import (
     NEEDS_TENANTS,
@@ -83,7 +84,7 @@ from serving.config.memory import (
     TokenWindowMemory,
     VectorMemory,
 )
-from serving.config.models import Alias, HostedModel, Model, Target, names
+from serving.config.models import Alias, AnsweringModel, HostedModel, Model, Target, names
 from serving.config.quotas import (
     MONEY_PLACES,
     MOST_UNITS,
@@ -151,6 +152,10 @@ __all__ = [
     "Algorithm",
     "Alias",
     "Amount",
+    "AnsweringModel",
+    "App",
+    "AppModel",
+    "AppSettings",
     "Approval",
     "Assistant",
     "Audience",

@@ -9,10 +9,11 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, model_validator
 
+from serving.config.apps import AppModel
 from serving.config.assistant import Assistant
 from serving.config.base import NEEDS_TENANTS, CallAccess, Name, Strict
 from serving.config.guardrails import ClassifierGuardrail, Guardrail, Guardrails, Instructions
-from serving.config.models import Alias, Model, names
+from serving.config.models import Alias, AnsweringModel, names
 from serving.config.search import LOCAL_EMBEDDERS, SearchModels
 from serving.config.store import Store
 from serving.config.tools import TOOLS, CatalogTool, McpTool, SqlTool
@@ -52,7 +53,10 @@ class RestrictedCollection(Strict):
 
 
 def never_called(
-    models: Sequence[Model], aliases: Sequence[Alias], assistants: Sequence[Assistant], tools: Sequence[CatalogTool]
+    models: Sequence[AnsweringModel],
+    aliases: Sequence[Alias],
+    assistants: Sequence[Assistant],
+    tools: Sequence[CatalogTool],
 ) -> list[tuple[str, str]]:
     """Returns what nobody can have called, since its audience and that of what names it exclude each other.
 
@@ -82,7 +86,7 @@ def _apart(one: CallAccess | None, other: CallAccess | None) -> bool:
 
 
 def wrong_tasks(
-    models: Sequence[Model],
+    models: Sequence[AnsweringModel],
     aliases: Sequence[Alias],
     assistants: Sequence[Assistant],
     guardrails: Sequence[Guardrail],
@@ -132,7 +136,7 @@ def wrong_tasks(
 class Catalog(Strict):
     """What changes often: models, aliases, assistants and their tools. Each name means one thing."""
 
-    models: tuple[Model, ...] = Field(default=(), max_length=256)
+    models: tuple[AnsweringModel, ...] = Field(default=(), max_length=256)
     aliases: tuple[Alias, ...] = Field(default=(), max_length=256)
     assistants: tuple[Assistant, ...] = Field(default=(), max_length=256)
     tools: tuple[CatalogTool, ...] = Field(default=(), max_length=64)
@@ -153,7 +157,10 @@ class Catalog(Strict):
         wrong = wrong_tasks(self.models, self.aliases, self.assistants, self.guardrails, self.search)
         problems = [f"{at}: {what}" for at, what in wrong]
         models = {name for m in self.models for name in names(m)}
-        callable_ = models | {a.name for a in self.aliases}
+        apps = {m.name for m in self.models if isinstance(m, AppModel)}
+        # An app answers callers alone: what is asked beside a request speaks to a model.
+        of_apps = {a.name for a in self.aliases if any(t.model in apps for t in a.targets)}
+        callable_ = (models | {a.name for a in self.aliases}) - apps - of_apps
         seen: set[str] = set()
         for kind, items in (
             ("models", self.models),
@@ -169,6 +176,8 @@ class Catalog(Strict):
             for target in alias.targets:
                 if target.model not in models:
                     problems.append(f"alias '{alias.name}': there is no model '{target.model}'")
+            if alias.name in of_apps and any(t.model not in apps for t in alias.targets):
+                problems.append(f"alias '{alias.name}': its targets must be all apps or all models")
         for assistant in self.assistants:
             if assistant.model not in callable_:
                 problems.append(f"assistant '{assistant.name}': there is no model or alias '{assistant.model}'")
@@ -186,11 +195,12 @@ class Catalog(Strict):
             for name in known if isinstance(tool, McpTool) else ():
                 if name.startswith(f"{tool.name}_"):
                     problems.append(f"tools: '{name}' could be a tool of the MCP server '{tool.name}'")
-        for assistant in self.assistants:
-            for name in assistant.tools:
+        called: list[tuple[str, Assistant | AppModel]] = [(f"assistant '{a.name}'", a) for a in self.assistants]
+        called += [(f"app '{m.name}'", m) for m in self.models if isinstance(m, AppModel)]
+        for who, each in called:
+            for name in each.tools:
                 if name not in known:
-                    there = ", ".join(known)
-                    problems.append(f"assistant '{assistant.name}': there is no tool '{name}'; there are {there}")
+                    problems.append(f"{who}: there is no tool '{name}'; there are {', '.join(known)}")
         for where, rails in [("guardrails", self.guardrails)] + [
             (f"assistant '{a.name}'", a.guardrails or ()) for a in self.assistants
         ]:

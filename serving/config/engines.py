@@ -90,14 +90,18 @@ Tokenizer = Literal["llamacpp", "vllm"]
 """Whose HTTP routes count the tokens of a prompt."""
 
 
+CacheKind = Literal["slot", "salt", "none"]
+
+
 class RayServeModel(Hosted, Tasked, Priced, Restrictable):
     """A model that replicas of Ray Serve run; the class of its engine says what Serve and the gateway must know."""
 
     text_only: ClassVar[bool] = False
     """Whether it reads text alone."""
     tokenizer: ClassVar[Tokenizer | None] = None
-    cache_owner: ClassVar[Literal["slot", "salt"]]
-    """What tells the engine whose its prompt cache is: the slot that a lease grants, or a salt in each request."""
+    cache_owner: ClassVar[CacheKind]
+    """What tells the engine whose its prompt cache is: the slot that a lease grants, a salt in each request, or nothing
+    where it keeps none."""
 
     @property
     @abstractmethod
@@ -139,7 +143,7 @@ class LlamaCppModel(RayServeModel):
 
     text_only: ClassVar[bool] = True
     tokenizer: ClassVar[Tokenizer | None] = "llamacpp"
-    cache_owner: ClassVar[Literal["slot", "salt"]] = "slot"
+    cache_owner: ClassVar[CacheKind] = "slot"
 
     engine: Literal["llamacpp"] = "llamacpp"
     name: Name

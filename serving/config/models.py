@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from serving.config.apps import AppModel
 from serving.config.base import Name, Restrictable, Strict
 from serving.config.engines import LlamaCppModel, RemoteModel
 from serving.config.kserve import KServeModel
@@ -13,14 +14,18 @@ from serving.config.vllm import VllmModel
 
 _Hosted = LlamaCppModel | VllmModel
 
-HostedModel = Annotated[_Hosted, Field(discriminator="engine")]
-"""A model that runs inside a replica of Ray Serve."""
+HostedModel = Annotated[_Hosted | AppModel, Field(discriminator="engine")]
+"""A model that runs inside a replica of Ray Serve, or an app, which runs as one."""
 
 
 Model = Annotated[_Hosted | KServeModel | RemoteModel, Field(discriminator="engine")]
 
 
-def names(model: Model) -> tuple[str, ...]:
+AnsweringModel = Annotated[_Hosted | AppModel | KServeModel | RemoteModel, Field(discriminator="engine")]
+"""What answers by its own name: a model, or an app."""
+
+
+def names(model: AnsweringModel) -> tuple[str, ...]:
     """The names under which a model answers: its own, then those of its adapters."""
     adapters = model.loras if isinstance(model, VllmModel) else ()
     return (model.name, *(a.name for a in adapters))

@@ -30,11 +30,15 @@ POOL_LABEL = "headrace.io/pool"
 PLACEMENT = set(Hosted.model_fields)
 """Where replicas run is Serve's business: in what replicas are told it would only restart them."""
 
-BEFOREHAND = {"embedding", "geometry", "full_context_requests", "max_surge_percent", "price", "access"}
+BEFOREHAND = {"embedding", "geometry", "full_context_requests", "max_surge_percent", "price", "access", "tools"}
 """What a model's replica is never told: it serves the fit check, the roll-out and the gateway."""
 
 UNTOLD: dict[str, Any] = {**dict.fromkeys(PLACEMENT | BEFOREHAND, True), "loras": {"__all__": {"access"}}}
 """Of a model's settings, those that are not among its replica's arguments: a change of them restarts nothing."""
+
+
+UNREAD = {"pool", "archive"}
+"""Of a model's settings, those that the gateway does not need: where it runs, and an app's source."""
 
 
 def serve_document(
@@ -82,7 +86,7 @@ def _gateway(config: ServingConfig, catalog: Catalog, env: Mapping[str, str], on
                 "graceful_shutdown_timeout_s": DRAIN_S,
                 "max_surge_percent": 100,
                 "ray_actor_options": _actor(config.gateway, on_pools),
-                "user_config": catalog.model_dump(mode="json", exclude={"models": {"__all__": {"pool"}}}),
+                "user_config": catalog.model_dump(mode="json", exclude={"models": {"__all__": UNREAD}}),
                 # Below this level Serve builds a log record per request, and then drops it: 2 % of a relay's time.
                 "logging_config": {"enable_access_log": False, "encoding": "JSON", "log_level": "WARNING"},
             },

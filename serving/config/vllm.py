@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from serving.config.base import CallAccess, Name, SecretRef, Strict
-from serving.config.engines import RayServeModel, Tokenizer
+from serving.config.engines import CacheKind, RayServeModel, Tokenizer
 
 
 class Geometry(Strict):
@@ -99,7 +99,7 @@ class VllmModel(RayServeModel):
     """A model served by vLLM, as a child process of a Serve replica, on the GPUs that Ray assigned to it."""
 
     tokenizer: ClassVar[Tokenizer | None] = "vllm"
-    cache_owner: ClassVar[Literal["slot", "salt"]] = "salt"
+    cache_owner: ClassVar[CacheKind] = "salt"
 
     engine: Literal["vllm"] = "vllm"
     name: Name

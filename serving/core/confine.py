@@ -66,6 +66,21 @@ def become(program: Path, arguments: Sequence[str], limits: ProcessLimits, reada
     raise Unconfined(f"{program} cannot be run: {os.strerror(ctypes.get_errno())}")
 
 
+def keep_to_files(readable: Iterable[Path], writable: Iterable[Path]) -> bool:
+    """Leaves this process, and what it becomes, only files below these; its memory, network and rights stay.
+
+    It can neither signal nor trace processes from before. Returns False, and changes nothing, on a kernel without
+    Landlock. Raises `Unconfined`.
+    """
+    abi = landlock_abi()
+    if not abi:
+        return False
+    if _LIBC.prctl(38, 1, 0, 0, 0):  # PR_SET_NO_NEW_PRIVS
+        raise Unconfined(f"no_new_privs: {os.strerror(ctypes.get_errno())}")
+    _landlock(abi, readable, writable, network=True)
+    return True
+
+
 LIBRARIES: Final = tuple(Path(p) for p in ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"))
 """What the dynamic loader reads; nobody's data is there."""
 
@@ -116,27 +131,33 @@ def _limit(limits: ProcessLimits) -> None:
 # Landlock
 
 _EXECUTE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 2, 1 << 3
+_OF_A_FILE = _EXECUTE | 1 << 1 | _READ_FILE | 1 << 14 | 1 << 15  # the others are to write, truncate and control it
 
 
-def _landlock(abi: int, readable: Iterable[Path]) -> None:
-    """Takes away files, TCP, abstract sockets and signals to others, as far as the kernel's version knows them."""
+def _landlock(abi: int, readable: Iterable[Path], writable: Iterable[Path] = (), *, network: bool = False) -> None:
+    """Takes away files, abstract sockets and signals to others, as far as the kernel's version knows them.
+
+    Unless the `network` stays, TCP goes too.
+    """
     files = (1 << (13 + (abi >= 2) + (abi >= 3) + (abi >= 5))) - 1
-    network, scopes = (3 if abi >= 4 else 0), (3 if abi >= 6 else 0)
-    attributes = struct.pack("=QQQ", files, network, scopes)[: 24 if abi >= 6 else 16 if abi >= 4 else 8]
+    tcp, scopes = (3 if abi >= 4 and not network else 0), (3 if abi >= 6 else 0)
+    attributes = struct.pack("=QQQ", files, tcp, scopes)[: 24 if abi >= 6 else 16 if abi >= 4 else 8]
     ruleset = _landlock_call(444, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0))
     try:
         for path in readable:
             with suppress(FileNotFoundError):  # what is not there needs no permission
-                _landlock_allow(ruleset, path)
+                _landlock_allow(ruleset, path, _EXECUTE | _READ_FILE | (_READ_DIR if path.is_dir() else 0))
+        for path in writable:
+            with suppress(FileNotFoundError):
+                _landlock_allow(ruleset, path, files if path.is_dir() else files & _OF_A_FILE)
         _landlock_call(446, ctypes.c_int(ruleset), ctypes.c_uint32(0))
     finally:
         os.close(ruleset)
 
 
-def _landlock_allow(ruleset: int, path: Path) -> None:
+def _landlock_allow(ruleset: int, path: Path, rights: int) -> None:
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        rights = _EXECUTE | _READ_FILE | (_READ_DIR if path.is_dir() else 0)
         beneath = struct.pack("=Qi", rights, descriptor)
         _landlock_call(445, ctypes.c_int(ruleset), ctypes.c_int(1), beneath, ctypes.c_uint32(0))
     finally:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 REPLICAS = {
     "llamacpp": "serving.engines.llamacpp:LlamaCppReplica",
     "vllm": "serving.engines.vllm:VllmReplica",
+    "app": "serving.engines.apps.replica:AppReplica",
 }
 """By the engine of a model that Ray Serve runs, the class of its replicas; only they import it."""
 

@@ -8,7 +8,16 @@ from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import replace
 from typing import Any, Protocol
 
-from serving.config import Catalog, HostedModel, KServeModel, Model, RayServeModel, RemoteCache, RemoteModel, names
+from serving.config import (
+    AnsweringModel,
+    Catalog,
+    HostedModel,
+    KServeModel,
+    RayServeModel,
+    RemoteCache,
+    RemoteModel,
+    names,
+)
 from serving.config.serve_document import model_application
 from serving.core.principal import Principal
 from serving.engines import kserve
@@ -40,7 +49,7 @@ class Engines:
         self._handle_of = handle_of
         self._owners = owners
         self._lease_timeout_s = lease_timeout_s
-        self._models: dict[str, Model] = {}
+        self._models: dict[str, AnsweringModel] = {}
         self._handles: dict[str, Any] = {}
         self._remotes: dict[str, _Remote] = {}
 
@@ -102,7 +111,7 @@ class Engines:
                 context=model.request_context,
                 tokenizer=model.tokenizer,
                 leased=True,
-                beside=_salted(owner) if model.cache_owner == "salt" else _slotted(granted),
+                beside=_cache_fields(model, owner, granted),
                 counted=self._owners.counted,
             )
         finally:
@@ -143,6 +152,12 @@ class Engines:
                 raise EngineUnavailable(f"the model {name} is not running") from e
             self._handles[name] = handle
         return handle
+
+
+def _cache_fields(model: HostedModel, owner: CacheOwner, granted: dict[str, Any]) -> dict[str, Any]:
+    if model.cache_owner == "salt":
+        return _salted(owner)
+    return {"id_slot": granted["slot"]} if model.cache_owner == "slot" else {}
 
 
 def _salted(owner: CacheOwner) -> dict[str, Any]:

@@ -6,7 +6,19 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from serving.config import TOOLS, Alias, Assistant, CallAccess, Catalog, Embedding, Price, Target, Task, names
+from serving.config import (
+    TOOLS,
+    Alias,
+    AppModel,
+    Assistant,
+    CallAccess,
+    Catalog,
+    Embedding,
+    Price,
+    Target,
+    Task,
+    names,
+)
 from serving.core.principal import Principal
 
 BARE_TOOLS: tuple[str, ...] = Assistant.model_fields["tools"].default
@@ -20,7 +32,7 @@ class Route:
     `model` can be the name of an adapter; `adapts` is then the model that carries it, whose `price` it has. `tools` are
     those that its caller may have called, and `alternatives` the routes to the alias's other targets. `stores` are
     vector stores of the tenant's that the assistant reads, as its caller may, and `own` says that a tenant made it,
-    not the configuration.
+    not the configuration. It may be an `app` that answers.
     """
 
     requested: str
@@ -35,6 +47,7 @@ class Route:
     own: bool = False
     task: Task = "chat"
     embedding: Embedding | None = None
+    app: AppModel | None = None
 
     @property
     def reads(self) -> bool:
@@ -72,6 +85,7 @@ class ModelRouter:
         models = [(name, m.engine) for m in catalog.models for name in names(m)]
         self._aliases = {name: Alias(name=name, targets=(Target(model=name),)) for name, _ in models}
         self._aliases |= {a.name: a for a in catalog.aliases}
+        self._apps = {m.name: m for m in catalog.models if isinstance(m, AppModel)}
         self._tools = {tool.name: tool for tool in catalog.tools}
         self._access = {name: m.access for m in catalog.models for name in names(m)}
         loras = [lora for m in catalog.models for lora in getattr(m, "loras", ())]
@@ -124,7 +138,7 @@ class ModelRouter:
         if len(targets) > 1:
             target = random.choices(targets, [t.weight for t in targets])[0]  # noqa: S311
         alias = assistant.model if assistant is not None else name
-        tools = assistant.tools if assistant is not None else BARE_TOOLS
+        tools = self._tools_of(target.model, assistant)
         if caller is not None:
             tools = tuple(tool for tool in tools if tool in TOOLS or self._has_tool(tool, caller))
         first, *others = (
@@ -138,10 +152,16 @@ class ModelRouter:
                 tools,
                 task=self._models[model].task,
                 embedding=self._models[model].embedding,
+                app=self._apps.get(model),
             )
             for model in (target.model, *(each.model for each in targets if each is not target))
         )
         return replace(first, alternatives=tuple(others))
+
+    def _tools_of(self, model: str, assistant: Assistant | None) -> tuple[str, ...]:
+        if assistant is not None:
+            return assistant.tools
+        return self._apps[model].tools if model in self._apps else BARE_TOOLS
 
     def _has_tool(self, name: str, caller: Principal) -> bool:
         """Whether a tool of the catalogue is there for a caller: by its access, and by its tenant's secrets."""

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from serving.config import (
+    AnsweringModel,
     Assistant,
     Catalog,
     ClassifierGuardrail,
@@ -18,7 +19,6 @@ from serving.config import (
     InjectionGuardrail,
     Instructions,
     LinksGuardrail,
-    Model,
     PiiGuardrail,
     SecretsGuardrail,
     TopicsGuardrail,
@@ -116,7 +116,7 @@ def _classifier_models(catalog: Catalog, name: str) -> list[object]:
     ]
 
 
-def _chosen(model: Model, name: str) -> list[object]:
+def _chosen(model: AnsweringModel, name: str) -> list[object]:
     """Returns what answers under a name of `model`: its own, or that of an adapter."""
     loras = model.loras if isinstance(model, VllmModel) else ()
     return [model.model_dump(mode="json", include=_CHOOSE), [lora.source for lora in loras if lora.name == name]]

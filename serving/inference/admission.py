@@ -28,8 +28,14 @@ class Admission:
         self._waiting_in_background: deque[asyncio.Future[None]] = deque()
 
     @contextlib.asynccontextmanager
-    async def admit(self, *, background: bool = False) -> AsyncIterator[None]:
-        """Holds a place; raises `ApiError` when the queue is full or the wait is too long."""
+    async def admit(self, *, background: bool = False, within: bool = False) -> AsyncIterator[None]:
+        """Holds a place; raises `ApiError` when the queue is full or the wait is too long.
+
+        What is asked `within` a run of an app needs none: the run has one, and would wait for itself.
+        """
+        if within:
+            yield
+            return
         if background:
             await self._enter_in_background()
         else:

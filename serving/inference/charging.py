@@ -19,9 +19,16 @@ async def charged(
     `model` is what is asked, by default the exchange's.
     """
     requests = 0 if x.paid else 1
-    charge = x.charge = Charge(keeper, x.caller, x.model if model is None else model, requests=requests)
+    run = x.run  # whose request and stream are counted already
+    charge = x.charge = Charge(
+        keeper,
+        x.caller,
+        x.model if model is None else model,
+        requests=requests,
+        told=run.spent if run is not None else None,
+    )
     try:
-        await charge.admit(stream=stream and not x.background)
+        await charge.admit(stream=stream and not x.background and run is None)
         yield charge
     finally:
         charge.end()

@@ -81,6 +81,11 @@ class ConversationContext:
         self.report: dict[str, int] = {"turns": 0, "left_out": 0}
         self.noted = False
 
+    @property
+    def of_conversation(self) -> str | None:
+        """The id of the conversation whose history it is, if it is one's."""
+        return self._history.conversation
+
     async def recall(self, endpoint: Endpoint, document: dict[str, Any]) -> None:
         """Puts into the prompt of `document` what memory holds of the history and the engine's context allows.
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from serving.core.principal import Principal
 from serving.guardrails.checker import GuardrailChecker
+from serving.inference.app_runs import AppRun
 from serving.inference.idempotency_hold import AnswerHold
 from serving.metering.charge import Charge
 from serving.protocol.errors import ApiError
@@ -44,6 +45,7 @@ class Exchange(ABC):
         "recording",
         "request_id",
         "route",
+        "run",
         "started",
         "streamed",
         "timeline",
@@ -64,6 +66,7 @@ class Exchange(ABC):
         self.streamed = False
         self.disconnected = False
         self.background = False  # nobody waits for it: those whose caller waits go first
+        self.run: AppRun | None = None  # of the app that asks it for its caller
         self.paid = False  # its request was charged before: what it uses is still to be
         self.error_frame: Callable[[ApiError], bytes] = ApiError.frame  # how its stream ends when it fails
         self.hold: AnswerHold | None = None  # keeps the answer beside what it did, by an idempotency key or in a batch

@@ -68,7 +68,7 @@ class Generator:
         while True:
             try:
                 async with self._prepared(x, job, lost) as (endpoint, document):
-                    if x.charge is not None:
+                    if x.charge is not None and job.route.app is None:  # what an app asks for is charged by itself
                         await x.charge.reserve(document, endpoint, job.route.price, job.effort)
                     if lost:
                         metrics.child(metrics.engine_replaced, job.route.model).inc()
@@ -78,7 +78,9 @@ class Generator:
             except StoreError:
                 raise  # nor could it be stored that it was not
             except Exception as e:
-                untouched = record is not None and endpoint.leased and not x.started and not record.steps
+                begun = x.started or (record is not None and bool(record.steps))
+                resumes = job.solver is not None and job.solver.resumes
+                untouched = record is not None and endpoint.leased and (resumes or not begun)
                 if isinstance(e, EngineLost) and untouched and len(lost) < ELSEWHERE and asked < ELSEWHERE_ASKED:
                     x.timeline.cut()
                     lost.append(endpoint.url)

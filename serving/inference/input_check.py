@@ -115,7 +115,7 @@ class InputCheck:
                 refused.append(place)
             return result.text
 
-        async with self._admission.admit(background=x.background):
+        async with self._admission.admit(background=x.background, within=x.run is not None):
             checked = await _with_texts(body, check)
         if not refused:
             return checked

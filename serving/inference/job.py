@@ -36,6 +36,11 @@ class Memory(Protocol):
 class Solver(Protocol):
     """Answers in place of one plain generation."""
 
+    @property
+    def resumes(self) -> bool:
+        """Whether another engine can go on with what was begun and shown."""
+        ...
+
     async def solve(
         self, x: Exchange, job: GenerationJob, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
     ) -> dict[str, Any] | None:

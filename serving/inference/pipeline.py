@@ -9,13 +9,15 @@ from typing import Any
 from serving.assistants.reader import BARE
 from serving.assistants.register import AssistantRegister
 from serving.assistants.sandbox.pool import SandboxOf
-from serving.config import Limits, React, Reasoning
+from serving.config import AppModel, Limits, React, Reasoning
 from serving.core.ids import new_id
 from serving.engines.client import EngineClient
 from serving.engines.router import Route
 from serving.guardrails.history import CleanTexts, HistoryChecker
 from serving.inference.active_catalog import ActiveCatalog, CatalogView
 from serving.inference.admission import Admission
+from serving.inference.app_runner import AppRunner, app_tools
+from serving.inference.app_runs import AppRuns, require_acyclic
 from serving.inference.approvals import GivenApprovals, taint
 from serving.inference.attached_files import AttachedFiles
 from serving.inference.capture import AnswerRecorder
@@ -48,6 +50,7 @@ from serving.protocol.responses import ResponseRequest
 from serving.retrieval.types import Hit
 from serving.security.approvals import Approvals
 from serving.security.audit import AuditLog
+from serving.store.apps.checkpoints import Checkpoints
 from serving.store.responses import NewResponse
 from serving.store.used_approvals import UsedApprovals
 
@@ -86,6 +89,8 @@ class Pipeline:
         generator: Generator,
         recorder: AnswerRecorder,
         client: EngineClient,
+        apps: AppRuns,
+        checkpoints: Checkpoints,
         sandbox: SandboxOf,
         approvals: Approvals,
         used_approvals: UsedApprovals,
@@ -104,6 +109,8 @@ class Pipeline:
         self._generator = generator
         self._recorder = recorder
         self._client = client
+        self._apps = apps
+        self._checkpoints = checkpoints
         self._sandbox = sandbox
         self._approvals = approvals
         self._used_approvals = used_approvals
@@ -129,6 +136,8 @@ class Pipeline:
 
         What it uses is charged when it runs, and guardrails read it then.
         """
+        if x.run is not None:
+            raise invalid("What an app asks ends with its run: background must be false.", "background")
         form = self._response_form(body)
         route = await self._resolve(x, self._catalog.current, body.model)
         async with charged(self._keeper, x):
@@ -138,13 +147,15 @@ class Pipeline:
         """Returns the continuation of a text by a bare model, None after it was streamed. Raises `ApiError`."""
         view = self._catalog.current
         route = await self._resolve(x, view, body.model)
+        if route.app is not None:
+            raise invalid("An app answers chat completions and responses; completions need a model.", "model")
         if route.assistant is not None:
             raise invalid("An assistant answers chat completions; completions need a model.", "model")
         async with x.cancelled_by_hang_up(), charged(self._keeper, x, stream=body.stream):
             with x.timeline.during("guard"):
                 body = await self._input_check.check(x, view.rails, route, body)
             job = self._completion_job(x, route, body)
-            async with self._admission.admit(background=x.background):
+            async with self._admission.admit(background=x.background, within=x.run is not None):
                 x.timeline.end_of("admit")
                 return await self._generator.run(x, job)
 
@@ -158,13 +169,15 @@ class Pipeline:
         view = self._catalog.current
         route = await self._resolve(x, view, body.model)
         async with x.cancelled_by_hang_up(), charged(self._keeper, x):
+            if route.app is not None:
+                raise invalid("What an app will read is known afterwards only; models count tokens.", "model")
             read = await self._read_request(x, view, route, form, answers=False)
             if read.strategy is not None:
                 kind = read.strategy.kind
                 raise invalid(
                     f"What {kind} will read is known afterwards only; direct answers are counted.", "strategy"
                 )
-            async with self._admission.admit(background=x.background):
+            async with self._admission.admit(background=x.background, within=x.run is not None):
                 x.timeline.end_of("admit")
                 read = await self._with_files(x, read)
                 if answers_courtesy(route, read.asked.chat):
@@ -184,7 +197,7 @@ class Pipeline:
         async with x.cancelled_by_hang_up(), charged(self._keeper, x, stream=form.body.stream):
             read = await self._read_request(x, view, route, form)
             await read.approvals.record(self._audit, x.request_id)
-            async with self._admission.admit(background=x.background):
+            async with self._admission.admit(background=x.background, within=x.run is not None):
                 x.timeline.end_of("admit")
                 read = await self._with_files(x, read)
                 # Samples that vote need the excerpts before; ReAct alone asks for what it needs.
@@ -221,6 +234,10 @@ class Pipeline:
         if route.task != "chat":
             path = "/v1/embeddings" if route.task == "embed" else "/v1/rerank"
             raise invalid(f"This model answers no chats: ask it at {path}.", "model", "model_not_found")
+        if route.app is not None:
+            if route.assistant is not None:
+                raise invalid("An app answers by itself, not for an assistant.", "model")
+            require_acyclic(route.app.name, x.run)
         x.model = route.alias if route.own else route.requested
         x.assistant = route.assistant.name if route.assistant is not None and not route.own else None
         return route
@@ -273,6 +290,8 @@ class Pipeline:
             ),
             keeper=self._recorder.keeper(x, route, asked.body, shown, asked.place),
         )
+        if route.app is not None:
+            return replace(job, solver=self._app_runner(x, read, route.app))
         policy = self._documents.policy(route.assistant, shown)
         if read.strategy is None:
             if policy is None or not hits:
@@ -285,6 +304,17 @@ class Pipeline:
         runner = StrategyRunner(self._client, self._sandbox, read.strategy, tools_of(route), tool, acting, policy)
         memory = runner.leaving_room(job.memory) if job.memory is not None else None
         return replace(job, solver=runner, memory=memory, effort=read.strategy.tokens)
+
+    def _app_runner(self, x: Exchange, read: _Read, app: AppModel) -> AppRunner:
+        names, catalogue, context = tools_of(read.route), read.view.tools, read.asked.context
+        return AppRunner(
+            self._client,
+            self._apps,
+            self._checkpoints,
+            app,
+            lambda: app_tools(x, names, catalogue, self._sandbox),
+            context.of_conversation if context is not None else None,
+        )
 
     def _completion_job(self, x: Exchange, route: Route, body: CompletionRequest) -> GenerationJob:
         document: dict[str, Any] = {**sampling_fields(body), "prompt": body.prompt}

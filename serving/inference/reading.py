@@ -54,7 +54,8 @@ async def reading(
     keeper: Keeper, admission: Admission, x: Exchange, most: int, price: Price | None = None
 ) -> AsyncIterator[ReadCharge]:
     """Charges what is read inside, `most` tokens at most. Raises `ApiError`."""
-    async with x.cancelled_by_hang_up(), charged(keeper, x) as charge, admission.admit(background=x.background):
+    admitted = admission.admit(background=x.background, within=x.run is not None)
+    async with x.cancelled_by_hang_up(), charged(keeper, x) as charge, admitted:
         x.timeline.end_of("admit")
         await charge.reserve_tokens(most, price)
         try:

@@ -150,7 +150,7 @@ class ResponseForm:
         previous, history = await self._goes_on_from(x, body, screen)
         newest: Sequence[dict[str, Any]] = ()
         if earlier and history is not None:
-            async with self._admission.admit(background=x.background):
+            async with self._admission.admit(background=x.background, within=x.run is not None):
                 newest = await _newest(history)
         check_answers(own, earlier, newest)
         # Kept in the order in which the model is shown them: a result follows its call.

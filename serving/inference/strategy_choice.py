@@ -22,6 +22,9 @@ def choose(route: Route, body: ChatRequest, fields: Mapping[str, str] | None = N
     `fields` are those of the caller's request that are called something else in a chat.
     """
     fields = fields or {}
+    if route.app is not None:
+        _check_for_app(body, fields)
+        return None
     strategy = strategy_of(route, body.strategy)
     if body.approvals and not isinstance(strategy, React | ReactCotSc):
         raise invalid(f"approvals is for strategies that call tools, which {strategy.kind} does not.", "approvals")
@@ -45,6 +48,21 @@ def choose(route: Route, body: ChatRequest, fields: Mapping[str, str] | None = N
     if prompt.question_of([{"role": m.role} for m in body.messages]) is None:
         raise invalid("A strategy needs a message of the user.", fields.get("messages", "messages"))
     return strategy
+
+
+def _check_for_app(body: ChatRequest, fields: Mapping[str, str]) -> None:
+    """Raises `ApiError` for what an app cannot be asked: it answers once, by itself, with text."""
+    for name, given in (
+        ("strategy", body.strategy is not None and body.strategy != "direct"),
+        ("approvals", body.approvals),
+        ("n", (body.n or 1) > 1),
+        ("tools", body.tools),
+        ("logprobs", body.logprobs),
+        ("response_format", body.response_format is not None and body.response_format.type != "text"),
+    ):
+        if given:
+            name = fields.get(name, name)
+            raise invalid(f"{name} is for models; an app answers by itself, with text.", name)
 
 
 def strategy_of(route: Route, asked: StrategyKind | None) -> Strategy:

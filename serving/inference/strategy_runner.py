@@ -87,6 +87,8 @@ class _Working:
 class StrategyRunner:
     """Answers one request by `strategy`, on the engine that the request was given."""
 
+    resumes = False
+
     def __init__(
         self,
         client: EngineClient,

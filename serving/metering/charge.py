@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -104,10 +104,19 @@ class Charge:
     """What one request reserved, and what is known of what it used.
 
     `booked` says that an engine reported, and `counted` that what it reported is in the store. What memory does after
-    an answer is none of the `requests`, and is held to no quota of a key: it has none.
+    an answer is none of the `requests`, and is held to no quota of a key: it has none. `told` hears what was booked.
     """
 
-    def __init__(self, keeper: Keeper, caller: Principal, model: str, *, requests: int = 1) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        caller: Principal,
+        model: str,
+        *,
+        requests: int = 1,
+        told: Callable[[dict[str, Any], Cost | None], None] | None = None,
+    ) -> None:
+        self._told = told
         self._keeper = keeper
         self._caller = caller
         self._model = model
@@ -192,6 +201,8 @@ class Charge:
     def book(self, usage: dict[str, Any], cost: Cost | None) -> None:
         """Adds what an engine reported; where it does not say, all that was reserved counts as used."""
         self.booked = True
+        if self._told is not None:
+            self._told(usage, cost)
         counts = counts_of(usage)
         money = _units(cost.amount) if cost is not None else 0
         if counts is None or money > MAX_NUMBER:  # more than a column holds would stop the counting of everybody

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from serving.retrieval.passage import passage
 from serving.retrieval.types import Attribution, Citation, Hit, Position
 
-if TYPE_CHECKING:
-    from serving.retrieval.embedders.onnx import OnnxEmbedder  # its libraries are for the replica, and the gateway quotes too
+if TYPE_CHECKING:  # its libraries are for the replica, and the gateway quotes too
+    from serving.retrieval.embedders.onnx import OnnxEmbedder
 
 BEST_SHARE = 0.5
 """Of the budget that is left, what a passage may take before the last one: the better it is, the more is quoted."""

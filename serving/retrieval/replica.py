@@ -38,6 +38,7 @@ from serving.retrieval.types import Attribution, Hit
 from serving.security.erasure import Erasures
 from serving.security.prompt_cache import CacheOwners
 from serving.store.access import names_of
+from serving.store.apps.checkpoints import Checkpoints
 from serving.store.audit_chain import chain_key
 from serving.store.background.batches import Batches
 from serving.store.captures import Captures
@@ -100,6 +101,7 @@ class RetrievalReplica:
         self._embedders = Embedders(self._engines, self._client)
         self._judge = self._embedders.judge
         self._reranker = Reranker(self._engines, self._client)
+        self._checkpoints = Checkpoints(self._database)
         where = data.collections(config.store)
         self._indexes = VectorStoreIndexes(where, Indexes(self._database), self._embedders)
         self._reindexing = Reindexing(self._indexes, self._embedders, jobs)
@@ -151,6 +153,7 @@ class RetrievalReplica:
                 lambda: self._jobs.prune(KEEP_JOBS_S),
                 self._idempotency_keys.prune,
                 self._used_approvals.prune,
+                self._checkpoints.prune,
                 lambda: self._blobs.sweep(self._files.existing),
             ):
                 try:

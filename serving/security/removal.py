@@ -21,6 +21,8 @@ from serving.store.relational.tables import (
     assistants,
     batches,
     captures,
+    checkpoint_writes,
+    checkpoints,
     conversations,
     feedback,
     files,
@@ -59,6 +61,8 @@ _REMOVED: tuple[tuple[Table, str], ...] = (
     (memories, "id"),
     (assistants, "id"),
     (turn_vectors, "conversation_id"),
+    (checkpoint_writes, "checkpoint"),
+    (checkpoints, "id"),
     (idempotency_keys, "id"),
     (jobs, "id"),
 )

@@ -26,6 +26,8 @@ from serving.store.relational.postgres import lock
 from serving.store.relational.prepared import Prepared
 from serving.store.relational.rows import Order, Page, build, page
 from serving.store.relational.tables import (
+    checkpoint_writes,
+    checkpoints,
     conversation_items,
     conversation_summaries,
     conversations,
@@ -286,6 +288,8 @@ class Conversations:
             await connection.execute(conversation_summaries.delete().where(*covers))
             embeds = turn_vectors.c.conversation_id == id, turn_vectors.c.turn == row.turn
             await connection.execute(turn_vectors.delete().where(*embeds))
+            for table in (checkpoint_writes, checkpoints):  # an app's run has read it: the next one begins anew
+                await connection.execute(table.delete().where(table.c.conversation_id == id))
             await connection.execute(
                 idempotency_answers.delete().where(idempotency_answers.c.conversation_id == id)  # one may quote it
             )

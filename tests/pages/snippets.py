@@ -124,6 +124,7 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
     "docs/how-to/upgrade.md": "checks out another version",
     "docs/how-to/use-postgresql.md": CLUSTER,
     "docs/reference/command.md": USAGE,
+    "docs/tutorial-app.md": "changes the stack; tests/contract/apps has the same agents in real processes",
     "docs/tutorial-assistant.md": "is run by tests/client/test_tutorial.py, which looks at what it prints too",
     "docs/tutorial.md": {"make up": UP},
 }

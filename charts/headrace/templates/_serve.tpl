@@ -115,11 +115,11 @@ files/serving.schema.json, which is made from those classes.
 {{- $applications := list -}}
 {{- range $catalog.models -}}
 {{- $model := omit . "pool" "autoscaling" -}}
-{{- $models = append $models (omit . "pool") -}}
-{{- if has .engine (list "llamacpp" "vllm") -}}
+{{- $models = append $models (omit . "pool" "archive") -}}
+{{- if has .engine (list "llamacpp" "vllm" "app") -}}
 {{- $vllm := eq .engine "vllm" -}}
 {{- /* Replicas do not need settings for the fit check, rollouts and prices. */ -}}
-{{- $told := omit $model "geometry" "full_context_requests" "max_surge_percent" "price" "access" "embedding" -}}
+{{- $told := omit $model "geometry" "full_context_requests" "max_surge_percent" "price" "access" "embedding" "tools" -}}
 {{- if hasKey $told "loras" -}}
 {{- $loras := list -}}
 {{- range $told.loras -}}{{- $loras = append $loras (omit . "access") -}}{{- end -}}
@@ -128,7 +128,7 @@ files/serving.schema.json, which is made from those classes.
 {{- $gpus := 0 -}}{{- if $vllm -}}{{- $gpus = mul .tensor_parallel .pipeline_parallel -}}{{- end -}}
 {{- $deployment := merge (dict
       "name" "Model"
-      "max_ongoing_requests" (mul 2 (ternary .max_num_seqs .slots $vllm))
+      "max_ongoing_requests" (mul 2 (.max_num_seqs | default .slots | default .runs))
       "graceful_shutdown_timeout_s" $drain
       "max_surge_percent" (ternary .max_surge_percent 100 $vllm)
     ) (include "headrace.deployment" (dict "hosted" . "gpus" $gpus) | fromJson) -}}

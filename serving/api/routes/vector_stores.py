@@ -158,7 +158,11 @@ async def search(s: Services, request: Request, x: Exchange) -> Response:
     store = await s.vector_stores.get(x.caller, request.path_params["store_id"])
     queries = [body.query] if isinstance(body.query, str) else body.query
     x.timeline.end_of("receive")
-    async with x.cancelled_by_hang_up(), charged(s.keeper, x, model=SEARCH), s.admission.admit():
+    async with (
+        x.cancelled_by_hang_up(),
+        charged(s.keeper, x, model=SEARCH),
+        s.admission.admit(within=x.run is not None),
+    ):
         x.timeline.end_of("admit")
         with x.timeline.during("retrieve"):
             least = (body.ranking_options.score_threshold if body.ranking_options is not None else None) or 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from serving.assistants.items import Message
 from serving.assistants.strategies.model import Call, ModelCompletion, PromptTooLong, StrategyModel, TokenUsage
@@ -14,7 +14,11 @@ from serving.assistants.tools.tool import PendingCall, shorten, well_formed
 MAX_TEXT = 4000
 """Characters of a step that are kept."""
 
-StepKind = Literal["thought", "action", "observation", "program", "result", "vote", "switch", "limit", "approval"]
+StepKind = Literal[
+    "thought", "action", "observation", "program", "result", "vote", "switch", "limit", "approval", "node"
+]
+
+STEP_KINDS: tuple[StepKind, ...] = get_args(StepKind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,8 @@ class _Asking:
 class SupportedAnswer:
     """Answers one request directly, held back until `policy` is known to hold."""
 
+    resumes = False
+
     def __init__(self, client: EngineClient, policy: SupportPolicy) -> None:
         self._client = client
         self._policy = policy

@@ -16,6 +16,7 @@ from serving.store.relational.tables.audit_log import audit, audit_pseudonyms
 from serving.store.relational.tables.background import RUNNING, UNFINISHED, exports, jobs
 from serving.store.relational.tables.base import CHECKED, ID, IDS, NAME, Base64, Id, Name, meta, metadata
 from serving.store.relational.tables.batches import batch_lines, batches, webhooks
+from serving.store.relational.tables.checkpoints import checkpoint_writes, checkpoints
 from serving.store.relational.tables.documents import (
     file_batch_files,
     file_batches,
@@ -50,6 +51,8 @@ __all__ = [
     "batch_lines",
     "batches",
     "captures",
+    "checkpoint_writes",
+    "checkpoints",
     "conversation_items",
     "conversation_summaries",
     "conversations",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 import os
@@ -28,6 +29,7 @@ from serving.retrieval.ingest import Ingestion
 from serving.security.audit import AuditLog
 from serving.security.erasure import Erasures
 from serving.store.access import Access
+from serving.store.apps.checkpoints import Checkpoint, Checkpoints, Thread
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.errors import Conflict
@@ -115,6 +117,10 @@ class Stack:
         vectors = TurnVectors(self.database)
         [turn] = await vectors.waiting(who, talk.id, "e", keep=1, limit=1)
         await vectors.put(who, talk.id, "a", "e", {turn: "AP/+"}, keep=1)
+        state = "json", base64.b64encode(mark.encode()).decode()
+        thread = Thread("app", talk.id, talk.id)
+        await Checkpoints(self.database).put(who, thread, "", Checkpoint("1", None, state, state))
+        await Checkpoints(self.database).put_writes(who, thread, "", "1", "task", [(0, "messages", state)])
         loose = capture(who, mark)
         await self.captures.record(who, loose)
         id = new_id("resp")

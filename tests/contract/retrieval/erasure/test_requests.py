@@ -49,6 +49,8 @@ async def test_a_dry_run_counts_and_changes_nothing(stack: Stack):
         "feedback": 1,
         "memories": 1,
         "turn_vectors": 1,
+        "checkpoints": 1,
+        "checkpoint_writes": 1,
         "idempotency_keys": 1,
         "keys": 1,
         "quotas": 2,

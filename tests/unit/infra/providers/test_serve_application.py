@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 
 import httpx
@@ -5,7 +6,7 @@ import pytest
 
 from infra.providers.problem import Problem
 from infra.providers.resource import Task
-from infra.providers.serve_application import _contains, _deploy, _final_error
+from infra.providers.serve_application import _contains, _deploy, _final_error, _wait_running
 
 LATE = "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task."
 
@@ -27,6 +28,21 @@ def test_a_proxy_that_is_late_is_waited_for() -> None:
 def test_rejections_by_serve_are_reported_at_once() -> None:
     with pytest.raises(Problem, match="rejected the applications: ValueError: no"):
         _deploy(serve(iter([(400, "ValueError: no")])), {"applications": []}, Task(print))
+
+
+@pytest.mark.parametrize(("engine", "fails"), [("llamacpp", True), ("app", False)])
+def test_a_failed_app_does_not_keep_the_others_from_coming_up(engine: str, fails: bool) -> None:
+    state = {"m": {"status": "RUNNING"}, "a": {"status": "DEPLOY_FAILED", "message": "AppImportError: no module x"}}
+    client = serve(iter([(200, json.dumps({"applications": state}))] * 2))
+    applications = [{"name": "m"}, {"name": "a", "args": {"model": {"engine": engine}}}]
+    said: list[str] = []
+    if fails:
+        with pytest.raises(Problem, match="'a' failed: AppImportError: no module x"):
+            _wait_running(client, applications, Task(said.append))
+        return
+    _wait_running(client, applications, Task(said.append))
+    assert "'a' failed: AppImportError: no module x" in said[0]
+    assert "the other models are served" in said[0]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,194 @@
+"""Where apps reach the platform: a small listener in each gateway, for the runs that this gateway has.
+
+It serves the whole API to the caller of a run, and what only runs have: their checkpoints and their tools.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import orjson
+import uvicorn
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.api.failures import as_api_error
+from serving.api.http import JsonResponse
+from serving.api.http_error import HttpError, status_of
+from serving.inference.app_runs import AppRun, AppRuns
+from serving.protocol.app_runs import AppToolCall, CheckpointRequest
+from serving.protocol.errors import invalid, not_found
+from serving.store.apps.checkpoints import Checkpoint, Checkpoints, Packed
+
+log = logging.getLogger("headrace.api")
+
+RUN = "headrace.run"
+"""Key of a request's scope under which its run stands: no header of a request can say so."""
+
+_CHECKPOINTS, _TOOLS, _BATCHES = "/run/checkpoints", "/run/tools", "/v1/batches"
+
+MAX_BODY = 32_000_000
+
+
+class AppGate:
+    """Answers what apps ask, on a free port of `host`. `serve` comes before the first run."""
+
+    def __init__(self, runs: AppRuns, checkpoints: Checkpoints, host: str) -> None:
+        self._runs = runs
+        self._checkpoints = checkpoints
+        self._host = host
+        self._api: ASGIApp | None = None
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    def serve(self, api: ASGIApp) -> None:
+        """Takes the API that is served to runs."""
+        self._api = api
+
+    async def start(self) -> None:
+        """Listens."""
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listening = socket.create_server((self._host, 0), family=family)
+        host, port = listening.getsockname()[:2]
+        self._runs.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        config = uvicorn.Config(
+            self._answer,
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
+        self._server = _Server(config)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
+
+    async def close(self) -> None:
+        """Stops listening and closes every connection."""
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await asyncio.gather(self._serving, return_exceptions=True)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            run = self._run_of(scope)
+            async with run.places:
+                await self._within(run, scope, receive, send)
+        except Exception as e:
+            error = as_api_error(e, "")
+            response = JsonResponse(orjson.loads(error.body()), status_of(error))
+            await response(scope, receive, send)
+
+    def _run_of(self, scope: Scope) -> AppRun:
+        """Returns the run whose token is shown; raises a 401."""
+        shown = next((v for n, v in scope["headers"] if n == b"authorization"), b"").decode("latin-1")
+        scheme, _, token = shown.partition(" ")
+        run = self._runs.find(token) if scheme.lower() == "bearer" else None
+        if run is None:
+            raise HttpError(401, "invalid_api_key", "The run is over, or there was none.")
+        return run
+
+    async def _within(self, run: AppRun, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path == _CHECKPOINTS:
+            answer = await self._of_checkpoints(run, await _read(Request(scope, receive), CheckpointRequest))
+        elif path == _TOOLS and scope["method"] == "GET":
+            answer = {"tools": [tool.schema for tool in run.tools.tools.values()]}
+        elif path == _TOOLS:
+            call = await _read(Request(scope, receive), AppToolCall)
+            if call.name not in run.tools.tools:
+                raise not_found("tool", "name")
+            answer = {"text": await run.tools.call(call.name, call.arguments)}
+        elif path == _BATCHES and scope["method"] == "POST":
+            raise invalid("What an app asks ends with its run: it makes no batches.")
+        else:
+            await self._of_api(run, scope, receive, send)
+            return
+        await JsonResponse(answer)(scope, receive, send)
+
+    async def _of_api(self, run: AppRun, scope: Scope, receive: Receive, send: Send) -> None:
+        """Has the API answer; to it the caller hangs up when the run is over."""
+        if self._api is None:
+            raise AssertionError("serve() comes first")
+        over = asyncio.create_task(run.over.wait())
+        received: asyncio.Task[Message] | None = None
+
+        async def receive_or_end() -> Message:
+            nonlocal received
+            received = received or asyncio.ensure_future(_as_coroutine(receive))
+            await asyncio.wait((received, over), return_when=asyncio.FIRST_COMPLETED)
+            if not received.done():
+                return {"type": "http.disconnect"}
+            message, received = received.result(), None
+            return message
+
+        try:
+            await self._api({**scope, RUN: run}, receive_or_end, send)
+        finally:
+            over.cancel()
+            if received is not None:
+                received.cancel()
+
+    async def _of_checkpoints(self, run: AppRun, asked: CheckpointRequest) -> dict[str, Any]:
+        thread, caller, store = run.thread, run.caller, self._checkpoints
+        for each in (asked.get, asked.list, asked.put, asked.writes, asked.delete):
+            if each is not None and each.thread != thread.name:
+                raise invalid("A run has the checkpoints of its own thread alone.", "thread")
+        if asked.get is not None:
+            found = await store.get(caller, thread, asked.get.namespace, asked.get.id)
+            return {"checkpoint": _document(found) if found is not None else None}
+        if asked.list is not None:
+            listed = await store.newest_first(caller, thread, asked.list.namespace, asked.list.before)
+            return {"checkpoints": [_document(each) for each in listed]}
+        run.checkpointed = True
+        if asked.put is not None:
+            put = asked.put
+            await store.put(caller, thread, put.namespace, Checkpoint(put.id, put.parent, put.checkpoint, put.metadata))
+        elif asked.writes is not None:
+            of = asked.writes
+            await store.put_writes(caller, thread, of.namespace, of.id, of.task, of.writes)
+        else:
+            await store.delete(caller, thread)
+        return {}
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the process that it is a part of."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _as_coroutine(receive: Callable[[], Awaitable[Message]]) -> Message:
+    return await receive()
+
+
+async def _read(request: Request, model: type[Any]) -> Any:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY:
+            raise HttpError(413, "request_too_large", f"The request body is larger than {MAX_BODY} bytes.")
+    try:
+        return model.model_validate_json(bytes(body))
+    except ValidationError as e:
+        raise invalid(f"The request is none of a run's: {e.errors()[0]['msg']}") from None
+
+
+def _document(found: Checkpoint) -> dict[str, Any]:
+    writes: list[tuple[str, str, Packed]] = list(found.writes)
+    return {
+        "id": found.id,
+        "parent": found.parent,
+        "checkpoint": found.state,
+        "metadata": found.metadata,
+        "writes": writes,
+    }

@@ -1,0 +1,1 @@
+"""Apps: the operator's own chains, agents and functions, each in a child process of its replicas."""

@@ -1,0 +1,146 @@
+"""LangGraph's checkpoints in the platform's store, under the tenant and the user of the run."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    get_checkpoint_id,
+    get_checkpoint_metadata,
+)
+
+from .run import current
+
+Config = Any
+"""LangChain's `RunnableConfig`."""
+
+Packed = list[str]
+"""A serialised value: how it was, and itself in base64."""
+
+PATH = "/run/checkpoints"
+
+
+class PlatformSaver(BaseCheckpointSaver[int]):
+    """Keeps the threads of an app; what another user keeps under the same name is another thread."""
+
+    def get_tuple(self, config: Config) -> CheckpointTuple | None:
+        thread, namespace = _place(config)
+        asked = {"thread": thread, "namespace": namespace, "id": get_checkpoint_id(config)}
+        found = current().ask("POST", PATH, {"get": asked})["checkpoint"]
+        return self._tuple(thread, namespace, found) if found is not None else None
+
+    def list(
+        self,
+        config: Config | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: Config | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        if config is None:
+            raise ValueError("checkpoints are listed by their thread")
+        thread, namespace = _place(config)
+        asked = {"thread": thread, "namespace": namespace, "before": get_checkpoint_id(before) if before else None}
+        for found in current().ask("POST", PATH, {"list": asked})["checkpoints"]:
+            made = self._tuple(thread, namespace, found)
+            if all(made.metadata.get(name) == value for name, value in (filter or {}).items()):
+                yield made
+                if limit is not None and (limit := limit - 1) <= 0:
+                    return
+
+    def put(
+        self, config: Config, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
+    ) -> Config:
+        thread, namespace = _place(config)
+        row = {
+            "thread": thread,
+            "namespace": namespace,
+            "id": checkpoint["id"],
+            "parent": get_checkpoint_id(config),
+            "checkpoint": self._packed(checkpoint),
+            "metadata": self._packed(get_checkpoint_metadata(config, metadata)),
+        }
+        current().ask("POST", PATH, {"put": row})
+        return _config(thread, namespace, checkpoint["id"])
+
+    def put_writes(self, config: Config, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
+        thread, namespace = _place(config)
+        row = {
+            "thread": thread,
+            "namespace": namespace,
+            "id": get_checkpoint_id(config),
+            "task": task_id,
+            "writes": [
+                [WRITES_IDX_MAP.get(channel, place), channel, self._packed(value)]
+                for place, (channel, value) in enumerate(writes)
+            ],
+        }
+        current().ask("POST", PATH, {"writes": row})
+
+    def delete_thread(self, thread_id: str) -> None:
+        current().ask("POST", PATH, {"delete": {"thread": thread_id}})
+
+    async def aget_tuple(self, config: Config) -> CheckpointTuple | None:
+        return await asyncio.to_thread(self.get_tuple, config)
+
+    async def alist(
+        self,
+        config: Config | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: Config | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        def listed() -> Sequence[CheckpointTuple]:
+            return tuple(self.list(config, filter=filter, before=before, limit=limit))
+
+        for each in await asyncio.to_thread(listed):
+            yield each
+
+    async def aput(
+        self, config: Config, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
+    ) -> Config:
+        return await asyncio.to_thread(self.put, config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(
+        self, config: Config, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        await asyncio.to_thread(self.put_writes, config, writes, task_id, task_path)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        await asyncio.to_thread(self.delete_thread, thread_id)
+
+    def _packed(self, value: Any) -> Packed:
+        kind, data = self.serde.dumps_typed(value)
+        return [kind, base64.b64encode(data).decode()]
+
+    def _unpacked(self, packed: Packed) -> Any:
+        return self.serde.loads_typed((packed[0], base64.b64decode(packed[1])))
+
+    def _tuple(self, thread: str, namespace: str, found: dict[str, Any]) -> CheckpointTuple:
+        parent = found["parent"]
+        return CheckpointTuple(
+            config=_config(thread, namespace, found["id"]),
+            checkpoint=self._unpacked(found["checkpoint"]),
+            metadata=self._unpacked(found["metadata"]),
+            parent_config=_config(thread, namespace, parent) if parent else None,
+            pending_writes=[(task, channel, self._unpacked(value)) for task, channel, value in found["writes"]],
+        )
+
+
+def _place(config: Config) -> tuple[str, str]:
+    configurable = config["configurable"]
+    return str(configurable["thread_id"]), str(configurable.get("checkpoint_ns", ""))
+
+
+def _config(thread: str, namespace: str, id: str) -> Config:
+    return {"configurable": {"thread_id": thread, "checkpoint_ns": namespace, "checkpoint_id": id}}

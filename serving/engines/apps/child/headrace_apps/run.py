@@ -1,0 +1,90 @@
+"""The run that a piece of code belongs to: where the platform answers it, and for whom."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_ANSWER = 64_000_000
+"""Bytes of an answer of the platform's."""
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class PlatformError(Exception):
+    """The platform refused something; `code` and `status` are those of its error."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status_code = status
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run. The platform takes `token` for the run's caller, as long as the run lasts.
+
+    `thread` names what checkpoints are kept under, which outlive the run where it is `kept`. Of `messages`, which are
+    OpenAI's, the last `new` are the request's own; those before come from its conversation. `settings` are what the
+    request says beside them, such as its temperature.
+    """
+
+    url: str
+    token: str = field(repr=False)
+    messages: list[dict[str, Any]]
+    new: int
+    thread: str
+    kept: bool
+    settings: Mapping[str, Any]
+    emit: Callable[[dict[str, Any]], None]
+    traceparent: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request to the platform carries."""
+        traced = {"traceparent": self.traceparent} if self.traceparent else {}
+        return {"Authorization": f"Bearer {self.token}", **traced}
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """Returns what the platform answers. Raises `PlatformError`."""
+        data = json.dumps(body).encode() if body is not None else None
+        headers = {**self.headers, "Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + path, data, headers, method=method)  # noqa: S310 (the gateway)
+        try:
+            with _OPENER.open(request, timeout=600) as response:
+                return json.loads(response.read(MAX_ANSWER) or b"null")
+        except urllib.error.HTTPError as e:
+            error = _error(e.read(65536))
+            raise PlatformError(e.code, str(error.get("code")), str(error.get("message"))) from None
+        except (OSError, http.client.HTTPException) as e:
+            raise PlatformError(0, "unavailable", f"the platform does not answer: {e}") from None
+
+
+def _error(body: bytes) -> dict[str, Any]:
+    try:
+        error = json.loads(body)["error"]
+    except (ValueError, LookupError, TypeError):
+        return {}
+    return error if isinstance(error, dict) else {}
+
+
+_current: ContextVar[Run | None] = ContextVar("run", default=None)
+
+
+def current() -> Run:
+    """Returns the run that this code belongs to. Raises `RuntimeError` outside of one."""
+    run = _current.get()
+    if run is None:
+        raise RuntimeError("the platform is asked outside of a run: it answers the caller of a request alone")
+    return run
+
+
+def enter(run: Run) -> None:
+    """Makes this task, and what it starts, belong to a run."""
+    _current.set(run)

@@ -1,0 +1,305 @@
+"""Answers by an app: its process is asked for a run, and what it says becomes the answer and its steps."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+import orjson
+
+from serving.assistants.sandbox.pool import SandboxOf
+from serving.assistants.strategies.work import MAX_TEXT, STEP_KINDS, Step
+from serving.assistants.tools.builtin import tools
+from serving.assistants.tools.catalogue import CatalogTools
+from serving.assistants.tools.tool import Toolbox, shorten, well_formed
+from serving.config import TOOLS, AppModel
+from serving.engines.client import EngineClient, EngineResponse
+from serving.engines.endpoint import Endpoint
+from serving.engines.sse import encode
+from serving.guardrails.stream import GuardedStream
+from serving.inference.app_runs import AppRun, AppRuns
+from serving.inference.exchange import Exchange
+from serving.inference.job import CompleteAnswer, GenerationJob, GenerationRecord
+from serving.inference.relay import Relay
+from serving.inference.steps import step_fields, step_text
+from serving.protocol import choices
+from serving.protocol.errors import ApiError, EngineLost, rate_limited, timed_out, upstream
+from serving.store.apps.checkpoints import Checkpoints, Thread
+from serving.telemetry import tracing
+
+log = logging.getLogger("headrace.api")
+
+PATIENCE_S = 10
+"""How long an app may take to say that its time is over: it counts from when it has a place for the run."""
+
+MAX_EVENT = 8_000_000
+"""Bytes of one thing that an app says."""
+
+MAX_STEPS = 256
+
+TOOL_CALLS, TOOL_S, TOOL_CHARACTERS = 64, 60.0, 200_000
+"""Of one run: calls of tools, seconds of each, and characters that they say together."""
+
+_PASSED_ON = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "stop", "max_tokens")
+
+MakeTools = Callable[[], Awaitable[Toolbox]]
+
+
+async def app_tools(x: Exchange, names: Sequence[str], catalogue: CatalogTools, sandbox: SandboxOf) -> Toolbox:
+    """Returns the tools that one run of an app has, with its caller's secrets.
+
+    As for a model, a call that may change something waits for approval once the run has read what others wrote; an app
+    is then told so.
+    """
+    built_in = [name for name in names if name in TOOLS]
+    return Toolbox(
+        [*tools(built_in, sandbox=sandbox, search=None), *await catalogue.get(names, x.caller.tenant)],
+        TOOL_CALLS,
+        TOOL_S,
+        characters=TOOL_CHARACTERS,
+        tainted=catalogue.told_by_others(names),
+        changing=x.hold.pin if x.hold is not None else None,
+        screen=x.guard,
+    )
+
+
+class AppRunner:
+    """Answers one request by an app.
+
+    Where its process ends before it has said anything of the answer, another replica goes on with the run: a graph
+    from its last checkpoint, anything else from its beginning.
+    """
+
+    def __init__(
+        self,
+        client: EngineClient,
+        runs: AppRuns,
+        checkpoints: Checkpoints,
+        app: AppModel,
+        tools: MakeTools,
+        conversation: str | None,
+    ) -> None:
+        self._client = client
+        self._runs = runs
+        self._checkpoints = checkpoints
+        self._app = app
+        self._tools = tools
+        self._conversation = conversation
+        self._steps: list[dict[str, Any]] = []
+        self._relay: Relay | None = None
+        self._run: AppRun | None = None
+        self._said = False
+        self._interrupt: list[Any] | None = None
+
+    @property
+    def resumes(self) -> bool:
+        """Whether another replica may go on with what was begun."""
+        return not self._said
+
+    async def solve(
+        self, x: Exchange, job: GenerationJob, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
+    ) -> dict[str, Any] | None:
+        """Returns the whole answer, or None after it was streamed. Raises `ApiError`."""
+        thread = Thread(self._app.name, self._conversation or job.id, self._conversation)
+        lost = False
+        try:
+            return await self._solve(x, job, endpoint, record, ours, thread)
+        except EngineLost:
+            lost = True  # another replica goes on from its checkpoints
+            raise
+        finally:
+            # Once the run is over, so that nothing is added any more.
+            if self._run is not None and self._run.checkpointed and self._conversation is None and not lost:
+                await self._checkpoints.delete(x.caller, thread)
+
+    async def _solve(
+        self,
+        x: Exchange,
+        job: GenerationJob,
+        endpoint: Endpoint,
+        record: GenerationRecord,
+        ours: dict[str, str],
+        thread: Thread,
+    ) -> dict[str, Any] | None:
+        with (
+            tracing.agent(job.route.requested, endpoint.model),
+            self._runs.opened(x.caller, self._app.name, thread, await self._tools(), x.run, self._run) as run,
+        ):
+            self._run = run
+            relay = self._relay = self._relay or job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=True)
+            record.steps = self._steps
+            record.heard = relay
+            try:
+                await self._hear(x, job, endpoint, record, relay, run)
+            finally:
+                x.usage = run.usage  # it is charged where it is used: by the requests of the run
+                tracing.answered(None, run.usage)
+            x.timeline.end_of("reason")
+            return await self._answer(x, job, record, relay, run, ours)
+
+    async def _hear(
+        self,
+        x: Exchange,
+        job: GenerationJob,
+        endpoint: Endpoint,
+        record: GenerationRecord,
+        relay: Relay,
+        run: AppRun,
+    ) -> None:
+        """Takes in what the app says, to its end."""
+        guarded = GuardedStream(x.guard) if x.guard is not None and x.guard.output else None
+
+        async def say(frames: bytes) -> None:
+            data = relay.feed(frames if guarded is None else await guarded.feed(frames))
+            if job.stream and data:
+                await _begin(x, relay)
+                await x.write(data)
+
+        document = self._document(job, record, run)
+        try:
+            async with asyncio.timeout(2 * self._app.timeout_s + PATIENCE_S):
+                async with self._client.post(endpoint, "/run", document) as response:
+                    async for event in self._events(response):
+                        if text := _text(event):
+                            self._said = True
+                            await say(_chunk({"content": well_formed(text)}))
+                        elif "step" in event:
+                            await self._step(x, job, relay, event["step"])
+                await say(_chunk({}, "stop"))
+                usage = run.usage or None
+                await say(encode({**_base(), "choices": [], "usage": usage}) + b"data: [DONE]\n\n")
+        except TimeoutError:
+            raise timed_out() from None
+
+    def _document(self, job: GenerationJob, record: GenerationRecord, run: AppRun) -> dict[str, Any]:
+        """Returns what the app's process is asked; what is kept of the request has no token in it."""
+        own: Sequence[dict[str, Any]] = job.document["messages"]
+        first = next((i for i, message in enumerate(own) if message["role"] != "system"), len(own))
+        return {
+            "url": f"http://{self._runs.address}",
+            "token": run.token,
+            "messages": record.prompt["messages"],
+            "new": max(len(own) - first, 1),
+            "thread": run.thread.name,
+            "kept": self._conversation is not None,
+            "settings": {name: record.prompt[name] for name in _PASSED_ON if name in record.prompt},
+        }
+
+    async def _events(self, response: EngineResponse) -> AsyncIterator[dict[str, Any]]:
+        """Yields what the app says before its end. Raises `ApiError`."""
+        rest = b""
+        try:
+            while data := await response.content.readany():
+                *lines, rest = (rest + data).split(b"\n")
+                for line in filter(None, lines):
+                    event = orjson.loads(line)
+                    if not isinstance(event, dict):
+                        raise upstream("The app says what is no event.")
+                    if isinstance(error := event.get("error"), dict):
+                        raise self._failure(error)
+                    if event.get("end"):
+                        return
+                    if "interrupt" in event:
+                        self._interrupt = list(event["interrupt"])
+                    yield event
+                if len(rest) > MAX_EVENT:
+                    raise upstream("The app says too much at once.")
+        except orjson.JSONDecodeError:
+            raise upstream("The app says what is no event.") from None
+        except aiohttp.ClientError:
+            pass
+        if self._said:
+            raise upstream("The app broke off in the middle of its answer.")
+        raise EngineLost("The app broke off before it answered.", asked=True)
+
+    def _failure(self, error: dict[str, Any]) -> ApiError:
+        """Returns the caller's error for what an app failed of: of the platform's own errors their code."""
+        code, message, status = error.get("code"), str(error.get("message"))[:500], error.get("status")
+        if code == "timeout":
+            return timed_out()
+        if isinstance(status, int) and 400 <= status < 500 and isinstance(code, str):
+            if code in ("rate_limit_exceeded", "insufficient_quota", "overloaded"):
+                return rate_limited(code, message, {})
+            return ApiError(code[:64], f"What the app {self._app.name} asked was refused: {message}")
+        log.warning("the app %s failed: %s", self._app.name, message)
+        return upstream(f"The app {self._app.name} failed: {message}.")
+
+    async def _step(self, x: Exchange, job: GenerationJob, relay: Relay, said: object) -> None:
+        """Keeps a step, and shows it where the answer has not begun: steps come before it."""
+        if not isinstance(said, dict) or said.get("kind") not in STEP_KINDS or len(self._steps) >= MAX_STEPS:
+            return
+        text, name = (well_formed(str(said.get(part) or "")) for part in ("text", "name"))
+        step = Step(said["kind"], shorten(text, MAX_TEXT), name[:128])
+        if x.guard is not None and x.guard.output:
+            step = replace(step, text=await x.guard.step(step.text))
+        self._steps.append(step_fields(step))
+        if job.stream and not self._said:
+            await _begin(x, relay)
+            await x.write(relay.step(self._steps[-1]))
+
+    async def _answer(
+        self,
+        x: Exchange,
+        job: GenerationJob,
+        record: GenerationRecord,
+        relay: Relay,
+        run: AppRun,
+        ours: dict[str, str],
+    ) -> dict[str, Any] | None:
+        """Has the answer kept, and sends or returns it."""
+        usage = run.usage
+        text = relay.texts().get(0, "")
+        fields = (await record.annotate({0: text}, usage)).get(0, {})
+        beside = fields.setdefault("headrace", {})
+        beside["app"] = {"name": self._app.name, "calls": run.calls}
+        beside["steps"] = self._steps
+        if run.cost is not None:
+            beside["cost"] = run.cost.document
+        if self._interrupt is not None:
+            beside["interrupt"] = {"values": self._interrupt, "conversation": self._conversation}
+        [choice] = relay.choices()
+        choice = {**choice, "message": {**choice["message"], **fields}}
+        record.heard = CompleteAnswer([choice], usage)
+        if job.stream:
+            await _begin(x, relay)
+            relay.annotate({0: fields})
+            rest = relay.tail()
+            await record.complete(lambda: rest)
+            await x.write(rest, last=True)
+            return None
+        reasoning = "".join(f"{step_text(step)}\n" for step in self._steps)
+        told = choices.complete_choice(
+            {**choice, "message": {**choice["message"], **({"reasoning_content": reasoning} if reasoning else {})}}
+        )
+        created = int(time.time())
+        whole = {**ours, "object": "chat.completion", "created": created, "choices": [told], "usage": usage or None}
+        await record.complete(lambda: orjson.dumps(whole))
+        return whole
+
+
+def _text(event: dict[str, Any]) -> str:
+    """Returns what an event adds to the answer: what a graph asks before it goes on is an answer too."""
+    if "interrupt" in event:
+        values = event["interrupt"]
+        return "\n".join(v if isinstance(v, str) else orjson.dumps(v).decode() for v in values)
+    return str(event.get("text") or "")
+
+
+def _base() -> dict[str, Any]:
+    return {"object": "chat.completion.chunk", "created": int(time.time())}
+
+
+def _chunk(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+    return encode({**_base(), "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
+
+
+async def _begin(x: Exchange, relay: Relay) -> None:
+    """Begins the stream, if it has not begun: what fails before is an error of its own."""
+    if not x.started:
+        await x.start_stream()
+        await x.write(relay.head())

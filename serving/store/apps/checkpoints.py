@@ -1,0 +1,230 @@
+"""Checkpoints of apps: where a run stands after each of its steps, so that any replica can go on with it.
+
+A thread is one user's: what another user, tenant or app keeps under the same name is another thread. That of a
+conversation lives as long as the conversation; any other lives as long as its run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, and_, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serving.core.ids import now
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
+from serving.store.errors import InvalidValue, NotFound
+from serving.store.relational.database import Database
+from serving.store.relational.owners import own
+from serving.store.relational.tables import checkpoint_writes, checkpoints, conversations
+
+KEPT = 8
+"""Checkpoints of one thread and namespace: a run goes on from the newest."""
+
+MAX_BYTES = 8_000_000
+"""Of a checkpoint, in base64."""
+
+MAX_WRITES = 256
+"""Of one task."""
+
+LOST_S = 86_400.0
+"""A thread of no conversation is removed after so long: its gateway ended before it did."""
+
+Packed = tuple[str, str]
+"""A serialised value: its type, and itself in base64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A thread of an app's; `conversation` is the id of the one that it belongs to."""
+
+    app: str
+    name: str
+    conversation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint with the writes that its next step has made so far: task, channel and value of each."""
+
+    id: str
+    parent: str | None
+    state: Packed
+    metadata: Packed
+    writes: Sequence[tuple[str, str, Packed]] = ()
+
+
+class Checkpoints:
+    """The checkpoints of all tenants."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @uninterrupted
+    async def get(self, principal: Principal, thread: Thread, namespace: str, id: str | None) -> Checkpoint | None:
+        """Returns a checkpoint, the newest without `id`; None where there is none."""
+        query = select(checkpoints).where(_rows_of(checkpoints, principal, thread, namespace))
+        if id is not None:
+            query = query.where(checkpoints.c.id == id)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query.order_by(checkpoints.c.id.desc()).limit(1))).mappings().first()
+            return await self._with_writes(connection, principal, thread, row) if row is not None else None
+
+    @uninterrupted
+    async def newest_first(
+        self, principal: Principal, thread: Thread, namespace: str, before: str | None
+    ) -> list[Checkpoint]:
+        """Returns the checkpoints that are kept, those older than `before` if it is given."""
+        query = select(checkpoints).where(_rows_of(checkpoints, principal, thread, namespace))
+        if before is not None:
+            query = query.where(checkpoints.c.id < before)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query.order_by(checkpoints.c.id.desc()).limit(KEPT))).mappings().all()
+            return [await self._with_writes(connection, principal, thread, row) for row in rows]
+
+    async def _with_writes(
+        self, connection: AsyncConnection, principal: Principal, thread: Thread, row: RowMapping
+    ) -> Checkpoint:
+        of = checkpoint_writes.c
+        query = select(of.task, of.channel, of.type, of.value).where(
+            _rows_of(checkpoint_writes, principal, thread, row["namespace"]), of.checkpoint == row["id"]
+        )
+        found = (await connection.execute(query.order_by(of.task, of.place))).all()
+        return Checkpoint(
+            row["id"],
+            row["parent"],
+            (row["type"], row["state"]),
+            (row["metadata_type"], row["metadata"]),
+            [(task, channel, (kind, value)) for task, channel, kind, value in found],
+        )
+
+    @uninterrupted
+    async def put(self, principal: Principal, thread: Thread, namespace: str, checkpoint: Checkpoint) -> None:
+        """Keeps a checkpoint, and the newest few alone. Raises `NotFound` where the conversation is gone."""
+        _require_size("state", checkpoint.state[1])
+        _require_size("metadata", checkpoint.metadata[1])
+        row = {
+            **_place(principal, thread, namespace),
+            "id": checkpoint.id,
+            "parent": checkpoint.parent,
+            "type": checkpoint.state[0],
+            "state": checkpoint.state[1],
+            "metadata_type": checkpoint.metadata[0],
+            "metadata": checkpoint.metadata[1],
+            "created_at": now(),
+        }
+        kept = select(checkpoints.c.id).where(_rows_of(checkpoints, principal, thread, namespace))
+        kept = kept.order_by(checkpoints.c.id.desc()).limit(KEPT)
+        async with self._database.write() as connection:
+            await _require_conversation(connection, principal, thread)
+            await _replace(connection, checkpoints, [row])
+            newest = (await connection.execute(kept)).scalars().all()
+            if len(newest) < KEPT:
+                return
+            for table, id in ((checkpoints, checkpoints.c.id), (checkpoint_writes, checkpoint_writes.c.checkpoint)):
+                older = and_(_rows_of(table, principal, thread, namespace), id < newest[-1])
+                await connection.execute(delete(table).where(older))
+
+    @uninterrupted
+    async def put_writes(
+        self,
+        principal: Principal,
+        thread: Thread,
+        namespace: str,
+        id: str,
+        task: str,
+        writes: Sequence[tuple[int, str, Packed]],
+    ) -> None:
+        """Keeps what a task has written after a checkpoint: place, channel and value of each.
+
+        What it wrote before stands, but for what has a place below 0, such as an error. Raises `NotFound` where the
+        conversation is gone.
+        """
+        if len(writes) > MAX_WRITES:
+            raise InvalidValue("writes", f"are more than {MAX_WRITES}")
+        rows = []
+        for place, channel, (kind, value) in writes:
+            _require_size("writes", value)
+            rows.append(
+                {
+                    **_place(principal, thread, namespace),
+                    "checkpoint": id,
+                    "task": task,
+                    "place": place,
+                    "channel": channel,
+                    "type": kind,
+                    "value": value,
+                    "created_at": now(),
+                }
+            )
+        if not rows:
+            return
+        async with self._database.write() as connection:
+            await _require_conversation(connection, principal, thread)
+            await _replace(connection, checkpoint_writes, rows)
+
+    @uninterrupted
+    async def delete(self, principal: Principal, thread: Thread) -> None:
+        """Removes a thread."""
+        async with self._database.write() as connection:
+            for table in (checkpoint_writes, checkpoints):
+                await connection.execute(delete(table).where(_rows_of(table, principal, thread)))
+
+    @uninterrupted
+    async def prune(self) -> int:
+        """Removes threads of no conversation whose run is long over. Returns how many rows."""
+        removed = 0
+        for table in (checkpoint_writes, checkpoints):
+            lost = and_(table.c.conversation_id.is_(None), table.c.created_at < now() - LOST_S)
+            async with self._database.write() as connection:
+                removed += (await connection.execute(delete(table).where(lost))).rowcount
+        return removed
+
+
+def _place(principal: Principal, thread: Thread, namespace: str) -> dict[str, Any]:
+    return {
+        "tenant": principal.tenant,
+        "user": principal.user,
+        "app": thread.app,
+        "thread": thread.name,
+        "namespace": namespace,
+        "conversation_id": thread.conversation,
+    }
+
+
+def _rows_of(table: Table, principal: Principal, thread: Thread, namespace: str | None = None) -> ColumnElement[bool]:
+    of = table.c
+    mine = and_(of.tenant == principal.tenant, of.user == principal.user)
+    found = and_(mine, of.app == thread.app, of.thread == thread.name)
+    return found if namespace is None else and_(found, of.namespace == namespace)
+
+
+async def _replace(connection: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    for row in rows:
+        insert = dialect.insert(table).values(row)
+        keys = [column.name for column in table.primary_key]
+        changed = {name: value for name, value in row.items() if name not in keys}
+        if row.get("place", -1) >= 0:
+            await connection.execute(insert.on_conflict_do_nothing(index_elements=keys))
+        else:
+            await connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed))
+
+
+async def _require_conversation(connection: AsyncConnection, principal: Principal, thread: Thread) -> None:
+    """Raises `NotFound` where the thread's conversation is gone or none of the user's; it stays until the end."""
+    if thread.conversation is None:
+        return
+    there = select(conversations.c.id).where(conversations.c.id == thread.conversation, own(conversations, principal))
+    if (await connection.execute(there.with_for_update(read=True, key_share=True))).first() is None:
+        raise NotFound("conversation", thread.conversation)
+
+
+def _require_size(what: str, value: str) -> None:
+    if len(value) > MAX_BYTES:
+        raise InvalidValue(what, f"has more than {MAX_BYTES} bytes")

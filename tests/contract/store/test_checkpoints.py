@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+
+from serving.core.ids import now
+from serving.core.principal import Principal
+from serving.store.apps import checkpoints as module
+from serving.store.apps.checkpoints import KEPT, Checkpoint, Checkpoints, Thread
+from serving.store.conversations import Conversations
+from serving.store.errors import InvalidValue, NotFound
+from serving.store.relational.database import Database
+from tests.contract.store.test_conversations import says
+
+LOOSE = Thread("agent", "chatcmpl-1")
+
+
+@pytest.fixture
+def kept(database: Database) -> Checkpoints:
+    return Checkpoints(database)
+
+
+def at(id: str, parent: str | None = None, state: str = "AAAA") -> Checkpoint:
+    return Checkpoint(id, parent, ("msgpack", state), ("json", "BBBB"))
+
+
+async def test_the_newest_is_found_with_what_was_written_after_it(kept, alice) -> None:
+    assert await kept.get(alice, LOOSE, "", None) is None
+    await kept.put(alice, LOOSE, "", at("1"))
+    await kept.put(alice, LOOSE, "", at("2", "1"))
+    await kept.put(alice, LOOSE, "inner", at("9"))
+    await kept.put_writes(
+        alice, LOOSE, "", "2", "t", [(0, "a", ("json", "CCCC")), (-3, "__interrupt__", ("json", "DDDD"))]
+    )
+    await kept.put_writes(
+        alice, LOOSE, "", "2", "t", [(0, "a", ("json", "EEEE")), (-3, "__interrupt__", ("json", "FFFF"))]
+    )
+    found = await kept.get(alice, LOOSE, "", None)
+    assert (found.id, found.parent, found.state, found.metadata) == ("2", "1", ("msgpack", "AAAA"), ("json", "BBBB"))
+    assert found.writes == [("t", "__interrupt__", ("json", "FFFF")), ("t", "a", ("json", "CCCC"))]
+    assert (await kept.get(alice, LOOSE, "", "1")).writes == []
+    assert [each.id for each in await kept.newest_first(alice, LOOSE, "", "2")] == ["1"]
+    await kept.delete(alice, LOOSE)
+    assert await kept.get(alice, LOOSE, "inner", None) is None
+
+
+async def test_a_thread_is_one_users(kept, alice, mallory) -> None:
+    await kept.put(alice, LOOSE, "", at("1"))
+    for who in (mallory, Principal(alice.tenant, "bob", ""), Principal(mallory.tenant, alice.user, "")):
+        assert await kept.get(who, LOOSE, "", None) is None
+        await kept.put(who, LOOSE, "", at("1", state="ZZZZ"))
+        await kept.delete(who, LOOSE)
+    assert await kept.get(alice, Thread("other", LOOSE.name), "", None) is None
+    assert (await kept.get(alice, LOOSE, "", None)).state == ("msgpack", "AAAA")
+
+
+async def test_few_are_kept_and_none_too_large(kept, alice, monkeypatch) -> None:
+    for number in range(KEPT + 3):
+        await kept.put(alice, LOOSE, "", at(f"{number:02}"))
+        await kept.put_writes(alice, LOOSE, "", f"{number:02}", "t", [(0, "a", ("json", "CCCC"))])
+    assert [each.id for each in await kept.newest_first(alice, LOOSE, "", None)][-1] == "03"
+    assert await kept.get(alice, LOOSE, "", "02") is None
+    monkeypatch.setattr(module, "MAX_BYTES", 3)
+    with pytest.raises(InvalidValue):
+        await kept.put(alice, LOOSE, "", at("99"))
+
+
+async def test_a_conversations_thread_goes_with_it(kept, database, alice, mallory) -> None:
+    conversations = Conversations(database)
+    made = await conversations.create(alice, items=[says("user", "a"), says("user", "b")])
+    thread = Thread("agent", made.id, made.id)
+    await kept.put(alice, thread, "", at("1"))
+    with pytest.raises(NotFound):
+        await kept.put(mallory, thread, "", at("1"))
+    [item, _] = await conversations.following(alice, made.id, limit=100)
+    await conversations.delete_item(alice, made.id, item.id)
+    assert await kept.get(alice, thread, "", None) is None, "it quotes what was deleted"
+    await kept.put(alice, thread, "", at("1"))
+    await kept.put_writes(alice, thread, "", "1", "t", [(0, "a", ("json", "CCCC"))])
+    await conversations.delete(alice, made.id)
+    assert await kept.get(alice, thread, "", None) is None
+    with pytest.raises(NotFound):
+        await kept.put_writes(alice, thread, "", "1", "t", [(0, "a", ("json", "CCCC"))])
+
+
+async def test_what_runs_left_behind_is_pruned(kept, database, alice, monkeypatch) -> None:
+    made = await Conversations(database).create(alice)
+    await kept.put(alice, Thread("agent", made.id, made.id), "", at("1"))
+    await kept.put(alice, LOOSE, "", at("1"))
+    assert await kept.prune() == 0
+    monkeypatch.setattr(module, "now", lambda: now() + module.LOST_S + 1)
+    assert await kept.prune() == 1
