@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from infra import apps
 from infra.mistakes import Mistake
 from infra.scheduling import scheduler
 from infra.scheduling.resources import Resources
@@ -27,9 +28,10 @@ def _applications(config: StackConfig, pool: Pool) -> Iterator[tuple[list[PodReq
     here = [pod for key, at in parts if at.pool == pool.name for pod in _replicas(key, key, at.replicas, at.cpus)]
     if here:
         yield here, here
-    for i, model in enumerate(config.models):
-        if isinstance(model, RayServeModel) and model.pool == pool.name:
-            key, surge = f"models[{i}]", model.surge(model.replicas)
+    hosted = [(f"models[{i}]", model) for i, model in enumerate(config.models) if isinstance(model, RayServeModel)]
+    for key, model in [*hosted, *((f"apps[{i}]", app) for i, app in enumerate(apps.unpacked(config)))]:
+        if model.pool == pool.name:
+            surge = model.surge(model.replicas)
             yield (
                 _replicas(key, f"'{model.name}'", model.replicas, model.cpus, model.gpus),
                 _replicas(key, f"'{model.name}'", surge, model.cpus, model.gpus),

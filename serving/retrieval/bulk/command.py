@@ -60,7 +60,7 @@ async def run(options: argparse.Namespace, say: Callable[[str], None]) -> dict[s
         uri, how = data.collections(store)
         names = await Indexes(database).get(store_id)
         if names.next is not None:
-            raise BulkError(f"{options.collection} is being indexed anew for another embedder; try again when it is done")
+            raise BulkError(f"{options.collection} is being indexed for another embedder; try again later")
         embedder = OnnxEmbedder()
         how_built = manifest(LocalEmbedder(embedder))
         index = CollectionIndex.open(uri, names.live, how_built, create=True, options=how)

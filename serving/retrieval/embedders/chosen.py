@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from serving.config import DEFAULT_EMBEDDER, JUDGE, LOCAL_EMBEDDERS, Catalog
+from serving.config import DEFAULT_EMBEDDER, JUDGE, LOCAL_EMBEDDERS, AppModel, Catalog
 from serving.engines.client import EngineClient
 from serving.engines.pool import Engines
 from serving.retrieval.embedders.embedder import Embedder
@@ -33,7 +33,7 @@ class Embedders:
         self._of_engines = {
             model.name: EngineEmbedder(self._engines, self._client, model, model.embedding)
             for model in catalog.models
-            if model.embedding is not None
+            if not isinstance(model, AppModel) and model.embedding is not None
         }
         self._current = catalog.search.embedder
 
