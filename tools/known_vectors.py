@@ -7,8 +7,8 @@ import sys
 from infra.targets.layout import CHECKOUT
 from serving.ingest.folder import is_document
 from serving.retrieval.chunk import ChunkSettings
+from serving.retrieval.embedders.known import FILE, write
 from serving.retrieval.embedders.onnx import OnnxEmbedder
-from serving.retrieval.known import FILE, write
 from serving.retrieval.sandbox import chunk_isolated
 from serving.retrieval.vectors import texts_of
 

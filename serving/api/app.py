@@ -35,7 +35,7 @@ from serving.config import Cors
 from serving.core.ids import new_request_id
 from serving.core.principal import Principal
 from serving.core.uninterrupted import finish
-from serving.inference.app_runs import AppRun
+from serving.inference.apps.runs import AppRun
 from serving.metering import charge
 from serving.protocol.batches import ENDPOINTS
 from serving.protocol.errors import (

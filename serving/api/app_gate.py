@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.api.failures import as_api_error
 from serving.api.http import JsonResponse
 from serving.api.http_error import HttpError, status_of
-from serving.inference.app_runs import AppRun, AppRuns
+from serving.inference.apps.runs import AppRun, AppRuns
 from serving.protocol.app_runs import AppToolCall, CheckpointRequest
 from serving.protocol.errors import invalid, not_found
 from serving.store.apps.checkpoints import Checkpoint, Checkpoints, Packed

@@ -42,7 +42,7 @@ from serving.guardrails.history import SIZE, TTL_S, CleanTexts, HistoryChecker
 from serving.guardrails.rails import AssistantRails
 from serving.inference.active_catalog import ActiveCatalog, CatalogView
 from serving.inference.admission import Admission
-from serving.inference.app_runs import AppRuns
+from serving.inference.apps.runs import AppRuns
 from serving.inference.attached_files import AttachedFiles
 from serving.inference.capture import AnswerRecorder
 from serving.inference.conversation_context import ContextSources

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from serving.core.principal import Principal
 from serving.guardrails.checker import GuardrailChecker
-from serving.inference.app_runs import AppRun
+from serving.inference.apps.runs import AppRun
 from serving.inference.idempotency_hold import AnswerHold
 from serving.metering.charge import Charge
 from serving.protocol.errors import ApiError

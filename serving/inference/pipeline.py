@@ -16,9 +16,9 @@ from serving.engines.router import Route
 from serving.guardrails.history import CleanTexts, HistoryChecker
 from serving.inference.active_catalog import ActiveCatalog, CatalogView
 from serving.inference.admission import Admission
-from serving.inference.app_runner import AppRunner, app_tools
-from serving.inference.app_runs import AppRuns, require_acyclic
 from serving.inference.approvals import GivenApprovals, taint
+from serving.inference.apps.runner import AppRunner, app_tools
+from serving.inference.apps.runs import AppRuns, require_acyclic
 from serving.inference.attached_files import AttachedFiles
 from serving.inference.capture import AnswerRecorder
 from serving.inference.charging import charged

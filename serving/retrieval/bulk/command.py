@@ -14,11 +14,11 @@ from serving.retrieval.bulk import prepare
 from serving.retrieval.bulk.errors import BulkError
 from serving.retrieval.bulk.load import Rate, Target, find, load, split
 from serving.retrieval.bulk.prepare import Prepared, Source
+from serving.retrieval.embedders.known import KnownVectors
 from serving.retrieval.embedders.local import LocalEmbedder
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.indexes import manifest
-from serving.retrieval.known import KnownVectors
 from serving.store.access import Access
 from serving.store.jobs.queue import Jobs
 from serving.store.objects import data

@@ -19,8 +19,8 @@ from ray.exceptions import RayError
 from serving.retrieval.bulk import prepare
 from serving.retrieval.bulk.errors import BulkError
 from serving.retrieval.bulk.prepare import Prepared, Source
+from serving.retrieval.embedders.known import KnownVectors
 from serving.retrieval.embedders.onnx import OnnxEmbedder
-from serving.retrieval.known import KnownVectors
 from serving.retrieval.types import Chunk
 
 READ_AT_ONCE = 16

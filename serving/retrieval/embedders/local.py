@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 from serving.retrieval.embedders.embedder import Role, Vectors
+from serving.retrieval.embedders.known import KnownVectors
 from serving.retrieval.embedders.onnx import OnnxEmbedder
-from serving.retrieval.known import KnownVectors
 from serving.retrieval.types import Chunk
 from serving.retrieval.vectors import chunk_vectors
 

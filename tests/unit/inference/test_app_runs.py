@@ -6,7 +6,7 @@ import pytest
 
 from serving.assistants.tools.tool import Toolbox
 from serving.core.principal import SCOPES_OF, Principal
-from serving.inference.app_runs import MAX_DEPTH, AppRuns, require_acyclic
+from serving.inference.apps.runs import MAX_DEPTH, AppRuns, require_acyclic
 from serving.metering.cost import Cost
 from serving.protocol.errors import ApiError
 from serving.store.apps.checkpoints import Thread

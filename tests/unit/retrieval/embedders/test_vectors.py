@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serving.retrieval import known
+from serving.retrieval.embedders import known
+from serving.retrieval.embedders.known import KnownVectors
 from serving.retrieval.embedders.onnx import OnnxEmbedder
-from serving.retrieval.known import KnownVectors
 from serving.retrieval.types import Chunk
 from serving.retrieval.vectors import chunk_vectors
 

@@ -22,7 +22,7 @@ from serving.engines.client import EngineClient, EngineResponse
 from serving.engines.endpoint import Endpoint
 from serving.engines.sse import encode
 from serving.guardrails.stream import GuardedStream
-from serving.inference.app_runs import AppRun, AppRuns
+from serving.inference.apps.runs import AppRun, AppRuns
 from serving.inference.exchange import Exchange
 from serving.inference.job import CompleteAnswer, GenerationJob, GenerationRecord
 from serving.inference.relay import Relay
