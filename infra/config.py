@@ -90,8 +90,8 @@ DOCS = Assistant(
     prompt="Use only the excerpts. Answer in one short sentence.",
     knowledge=("docs",),
     unsupported="quote",
-    top_k=4,
-    context_tokens=400,
+    top_k=5,
+    context_tokens=800,
     temperature=0,
     max_tokens=60,
 )

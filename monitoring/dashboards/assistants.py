@@ -84,14 +84,21 @@ def _retrieval() -> tuple[Panel, ...]:
             "ratio",
             (Target(quotient(rate("headrace_retrieval_empty_total"), rate(f"{score}_count")), "empty"),),
             steps=(Step(0.2, "yellow"), Step(0.5, "red")),
-            width=6,
+            width=4,
         ),
         Panel(
             "Unsupported sentences",
             "Sentences in answers per second that no retrieved chunk supports.",
             "operations/s",
             (Target(rate("headrace_unsupported_sentences_total", "model"), "{{model}}"),),
-            width=6,
+            width=4,
+        ),
+        Panel(
+            "Reranked searches",
+            "Searches per second that a reranker was asked to order, by outcome: after a failure they keep their order.",
+            "operations/s",
+            (Target(rate("headrace_reranks_total", "outcome"), "{{outcome}}"),),
+            width=4,
         ),
     )
 
@@ -107,9 +114,12 @@ def _ingestion() -> tuple[Panel, ...]:
         ),
         Panel(
             "Chunks ingested",
-            "Chunks embedded and indexed per second.",
+            "Chunks embedded and indexed per second: of documents, and of indexes that are rebuilt for another embedder.",
             "operations/s",
-            (Target(rate("headrace_ingested_chunks_total"), "chunks"),),
+            (
+                Target(rate("headrace_ingested_chunks_total"), "of documents"),
+                Target(rate("headrace_reindexed_chunks_total"), "of rebuilt indexes"),
+            ),
             width=6,
         ),
         Panel(

@@ -44,7 +44,7 @@ class AppGate:
         self._checkpoints = checkpoints
         self._host = host
         self._api: ASGIApp | None = None
-        self._server: _Server | None = None
+        self._server: _AppGateServer | None = None
         self._serving: asyncio.Task[None] | None = None
 
     def serve(self, api: ASGIApp) -> None:
@@ -65,7 +65,7 @@ class AppGate:
             lifespan="off",
             timeout_graceful_shutdown=1,
         )
-        self._server = _Server(config)
+        self._server = _AppGateServer(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
 
     async def close(self) -> None:
@@ -159,7 +159,7 @@ class AppGate:
         return {}
 
 
-class _Server(uvicorn.Server):
+class _AppGateServer(uvicorn.Server):
     """Leaves signals to the process that it is a part of."""
 
     @contextlib.contextmanager

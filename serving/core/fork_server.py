@@ -46,7 +46,7 @@ class _NotForked(Exception):
 
 
 @dataclass(eq=False)
-class _Server:
+class _ForkedServer:
     process: subprocess.Popen[bytes]
     control: socket.socket
     asked: int = 0
@@ -62,7 +62,7 @@ class ForkServer:
         self._module = module
         self._arguments = arguments
         self._lock = threading.Lock()
-        self._server: _Server | None = None
+        self._server: _ForkedServer | None = None
 
     def ask(self, question: bytes, *, bound: int, deadline: float, wanted: Callable[[], bool] = lambda: True) -> bytes:
         """Returns what a child answered to its end, which may be a crash; the child is gone then.
@@ -97,7 +97,7 @@ class ForkServer:
             raise _NotForked
         return answer
 
-    def _lease(self) -> _Server:
+    def _lease(self) -> _ForkedServer:
         with self._lock:
             server = self._server
             if server is None or server.retired or server.asked >= MAX_CHILDREN or server.process.poll() is not None:
@@ -108,16 +108,16 @@ class ForkServer:
             server.waiting += 1
             return server
 
-    def _start(self) -> _Server:
+    def _start(self) -> _ForkedServer:
         ours, theirs = socket.socketpair()
         with theirs:
             stdin = theirs.fileno()
             process = begin(self._module, self._arguments(), options="-P", stdin=stdin, stdout=subprocess.DEVNULL)
         # Waited for, so that one that ends by itself leaves no zombie.
         threading.Thread(target=process.wait, name="fork-server", daemon=True).start()
-        return _Server(process, ours)
+        return _ForkedServer(process, ours)
 
-    def _return(self, server: _Server, said: bytes) -> None:
+    def _return(self, server: _ForkedServer, said: bytes) -> None:
         with self._lock:
             server.waiting -= 1
             if _ENDED not in said:  # it crashed, or the server does not answer
@@ -146,7 +146,7 @@ def _end(lifeline: socket.socket) -> bytes:
     return bytes(said)
 
 
-def _retire(server: _Server) -> None:
+def _retire(server: _ForkedServer) -> None:
     """A server ends once nobody holds the other end of its socket."""
     server.retired = True
     if not server.waiting:

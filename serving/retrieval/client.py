@@ -22,7 +22,7 @@ class RetrievalUnavailable(Exception):
     """No retrieval replica answers now."""
 
 
-def _lost() -> tuple[type[Exception], ...]:
+def _lost_replica_errors() -> tuple[type[Exception], ...]:
     """What a call raises that lost its replica. Ray is imported where there is a replica, and for no other process."""
     from ray.exceptions import RayError
     from ray.serve.exceptions import RayServeException
@@ -127,11 +127,11 @@ class RetrievalClient:
             return await self._handle.call.remote(method, *args)
         except CollectionNotFound:
             raise
-        except _lost():
+        except _lost_replica_errors():
             pass
         try:
             return await self._handle.call.remote(method, *args)
         except CollectionNotFound:
             raise
-        except _lost() as e:
+        except _lost_replica_errors() as e:
             raise RetrievalUnavailable("retrieval does not answer") from e

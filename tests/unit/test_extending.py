@@ -309,7 +309,13 @@ SERVING = ServingConfig(
 def test_an_engine_is_an_application_of_serves() -> None:
     document = serve_document(SERVING, WITH_ECHO, host="127.0.0.1", port=8000)
     [_, application] = document["applications"]
-    assert application["args"]["model"] == {"engine": "echo", "name": "parrot", "replicas": 2, "cpus": 3}
+    assert application["args"]["model"] == {
+        "engine": "echo",
+        "task": "chat",
+        "name": "parrot",
+        "replicas": 2,
+        "cpus": 3,
+    }
     [deployment] = application["deployments"]
     assert (deployment["num_replicas"], deployment["max_ongoing_requests"], deployment["max_surge_percent"]) == (
         2,

@@ -20,7 +20,7 @@ from serving.store.attachments.file_batches import FileBatch
 async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Puts files into a vector store, all or none; they are ingested in the background."""
     body = await read_json(request, FileBatchRequest, s.limits)
-    asked = _asked(body)
+    asked = _requested_files(body)
     places = {each.file_id: number for number, each in enumerate(asked)}
     with naming(lambda id: f"file_ids[{places[id]}]" if body.files is None else f"files[{places[id]}].file_id"):
         batch = await s.file_batches.create(x.caller, request.path_params["store_id"], asked, meter=storage_of(s, x))
@@ -49,7 +49,7 @@ async def list_files(s: Services, request: Request, x: Exchange) -> Response:
     return page_response(page, render_file)
 
 
-def _asked(body: FileBatchRequest) -> list[NewFile]:
+def _requested_files(body: FileBatchRequest) -> list[NewFile]:
     """Returns each file once, with what is asked of it."""
     if body.files is not None:
         return [

@@ -12,8 +12,8 @@ from serving.core.managed import managed
 from serving.core.principal import Principal
 from serving.retrieval.bulk import prepare
 from serving.retrieval.bulk.errors import BulkError
-from serving.retrieval.bulk.load import Rate, Target, find, load, split
-from serving.retrieval.bulk.prepare import Prepared, Source
+from serving.retrieval.bulk.load import LoadTarget, Rate, find, load, split
+from serving.retrieval.bulk.prepare import PreparedDocument, Source
 from serving.retrieval.embedders.known import KnownVectors
 from serving.retrieval.embedders.local import LocalEmbedder
 from serving.retrieval.embedders.onnx import OnnxEmbedder
@@ -64,7 +64,7 @@ async def run(options: argparse.Namespace, say: Callable[[str], None]) -> dict[s
         embedder = OnnxEmbedder()
         how_built = manifest(LocalEmbedder(embedder))
         index = CollectionIndex.open(uri, names.live, how_built, create=True, options=how)
-        target = Target(database, Blobs(data.place(store, data.FILES)), index, principal, store_id, access)
+        target = LoadTarget(database, Blobs(data.place(store, data.FILES)), index, principal, store_id, access)
         if left:
             documents = _documents(options, folder, left, embedder)
             await load(target, folder, documents, outcome, options.batch, Rate(len(left), say))
@@ -85,7 +85,7 @@ async def _principal(database: Database, tenant: str, user: str) -> Principal:
 
 def _documents(
     options: argparse.Namespace, folder: Path, left: Sequence[Source], embedder: OnnxEmbedder
-) -> Iterator[Prepared]:
+) -> Iterator[PreparedDocument]:
     if options.here:
         return prepare.here(folder, left, KnownVectors(embedder), options.batch)
     from serving.retrieval.bulk.ray_data import prepared

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from serving.core.principal import Principal
-from serving.retrieval.bulk.prepare import Prepared, Source
+from serving.retrieval.bulk.prepare import PreparedDocument, Source
 from serving.retrieval.chunk_table import IndexedFile
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.parsers import folder_extensions
@@ -35,7 +35,7 @@ BUSY_S = 0.5
 
 
 @dataclass
-class Outcome:
+class LoadOutcome:
     """What became of the documents; `failed` and `changed` by path, with the reason or the new SHA-256."""
 
     documents: int = 0
@@ -45,7 +45,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Target:
+class LoadTarget:
     """Where documents go, and who may read them there."""
 
     database: Database
@@ -66,9 +66,9 @@ def find(folder: Path) -> Iterator[Source]:
                 yield Source(path.relative_to(folder).as_posix(), hashlib.sha256(content).hexdigest())
 
 
-def split(sources: Iterable[Source], there: dict[str, str]) -> tuple[list[Source], Outcome]:
+def split(sources: Iterable[Source], there: dict[str, str]) -> tuple[list[Source], LoadOutcome]:
     """Returns which documents are left, and what is there. One that changed is not loaded beside its old self."""
-    left, outcome = [], Outcome()
+    left, outcome = [], LoadOutcome()
     for source in sources:
         sha = there.get(source.path)
         if sha is None:
@@ -81,12 +81,12 @@ def split(sources: Iterable[Source], there: dict[str, str]) -> tuple[list[Source
 
 
 async def load(
-    target: Target,
+    target: LoadTarget,
     folder: Path,
-    documents: Iterator[Prepared],
-    outcome: Outcome,
+    documents: Iterator[PreparedDocument],
+    outcome: LoadOutcome,
     together: int,
-    progress: Callable[[Outcome], None],
+    progress: Callable[[LoadOutcome], None],
 ) -> None:
     """Commits documents as they come, so many at a time, and adds them to the outcome."""
     batches = _batches(documents, together)
@@ -97,8 +97,8 @@ async def load(
         progress(outcome)
 
 
-def _batches(documents: Iterable[Prepared], together: int) -> Iterator[Sequence[Prepared]]:
-    batch: list[Prepared] = []
+def _batches(documents: Iterable[PreparedDocument], together: int) -> Iterator[Sequence[PreparedDocument]]:
+    batch: list[PreparedDocument] = []
     for document in documents:
         batch.append(document)
         if len(batch) == together:
@@ -108,7 +108,7 @@ def _batches(documents: Iterable[Prepared], together: int) -> Iterator[Sequence[
         yield batch
 
 
-async def _commit(target: Target, folder: Path, batch: Sequence[Prepared], outcome: Outcome) -> None:
+async def _commit(target: LoadTarget, folder: Path, batch: Sequence[PreparedDocument], outcome: LoadOutcome) -> None:
     names = listed(target.access, target.principal.user)
     loaded: list[LoadedFile] = []
     indexed: list[IndexedFile] = []
@@ -157,7 +157,7 @@ class Rate:
         self._total, self._say, self._every_s = total, say, every_s
         self._began = self._said = time.monotonic()
 
-    def __call__(self, outcome: Outcome) -> None:
+    def __call__(self, outcome: LoadOutcome) -> None:
         at = time.monotonic()
         if at - self._said >= self._every_s or outcome.documents + len(outcome.failed) >= self._total:
             self._said = at

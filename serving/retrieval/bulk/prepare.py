@@ -29,7 +29,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedDocument:
     """A document that is ready for the index; where there is an `error`, nothing but that."""
 
     source: Source
@@ -39,21 +39,21 @@ class Prepared:
     error: str = ""
 
 
-def read(folder: Path, source: Source) -> Prepared:
+def read(folder: Path, source: Source) -> PreparedDocument:
     """Parses a document in confined children; it has no vectors yet."""
     try:
         data = (folder / source.path).read_bytes()
         if hashlib.sha256(data).hexdigest() != source.sha256:
-            return Prepared(source, error="changed while it was read; try again")
+            return PreparedDocument(source, error="changed while it was read; try again")
         name = source.path.rpartition("/")[2]
-        return Prepared(source, detect_isolated(data, name), chunk_isolated(data, name, ChunkSettings()))
+        return PreparedDocument(source, detect_isolated(data, name), chunk_isolated(data, name, ChunkSettings()))
     except UnreadableDocument as e:
-        return Prepared(source, error=e.message)
+        return PreparedDocument(source, error=e.message)
     except OSError as e:
-        return Prepared(source, error=f"cannot be read: {e.strerror or e}")
+        return PreparedDocument(source, error=f"cannot be read: {e.strerror or e}")
 
 
-def embed(documents: Sequence[Prepared], embedder: TextEmbedder) -> list[Prepared]:
+def embed(documents: Sequence[PreparedDocument], embedder: TextEmbedder) -> list[PreparedDocument]:
     """Gives documents their vectors, in batches across them."""
     chunks = [chunk for document in documents for chunk in document.chunks]
     parts = [chunk_vectors(chunks[i : i + EMBED_AT_ONCE], embedder) for i in range(0, len(chunks), EMBED_AT_ONCE)]
@@ -65,9 +65,9 @@ def embed(documents: Sequence[Prepared], embedder: TextEmbedder) -> list[Prepare
     return done
 
 
-def here(folder: Path, sources: Iterable[Source], embedder: TextEmbedder, together: int) -> Iterator[Prepared]:
+def here(folder: Path, sources: Iterable[Source], embedder: TextEmbedder, together: int) -> Iterator[PreparedDocument]:
     """Prepares documents in this process, one batch after the other."""
-    batch: list[Prepared] = []
+    batch: list[PreparedDocument] = []
     for source in sources:
         batch.append(read(folder, source))
         if len(batch) == together:

@@ -18,7 +18,7 @@ from ray.exceptions import RayError
 
 from serving.retrieval.bulk import prepare
 from serving.retrieval.bulk.errors import BulkError
-from serving.retrieval.bulk.prepare import Prepared, Source
+from serving.retrieval.bulk.prepare import PreparedDocument, Source
 from serving.retrieval.embedders.known import KnownVectors
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.types import Chunk
@@ -45,7 +45,7 @@ class _Embed:
         return _packed(prepare.embed(_unpacked(batch), self._embedder))
 
 
-def prepared(folder: Path, sources: Sequence[Source], embedders: int) -> Iterator[Prepared]:
+def prepared(folder: Path, sources: Sequence[Source], embedders: int) -> Iterator[PreparedDocument]:
     """Yields documents as they become ready, in any order. Ray must have been initialised."""
     import ray.data  # needs pandas, the group `bulk`
 
@@ -65,7 +65,7 @@ def prepared(folder: Path, sources: Sequence[Source], embedders: int) -> Iterato
         raise BulkError(f"Ray Data: {str(e).strip().splitlines()[-1]}") from e
 
 
-def _packed(documents: Sequence[Prepared]) -> pa.Table:
+def _packed(documents: Sequence[PreparedDocument]) -> pa.Table:
     empty = np.zeros((0, 0), np.float32)
     rows = [
         {
@@ -81,11 +81,11 @@ def _packed(documents: Sequence[Prepared]) -> pa.Table:
     return pa.Table.from_pylist(rows, _SCHEMA)
 
 
-def _unpacked(batch: pa.Table) -> list[Prepared]:
+def _unpacked(batch: pa.Table) -> list[PreparedDocument]:
     return [_document(row) for row in batch.to_pylist()]
 
 
-def _document(row: dict[str, Any]) -> Prepared:
+def _document(row: dict[str, Any]) -> PreparedDocument:
     chunks = [Chunk(*values) for values in json.loads(row["chunks"])]
     vectors = np.frombuffer(row["vectors"], np.float32).reshape(len(chunks), -1) if row["vectors"] else None
-    return Prepared(Source(row["path"], row["sha256"]), row["kind"], chunks, vectors, row["error"])
+    return PreparedDocument(Source(row["path"], row["sha256"]), row["kind"], chunks, vectors, row["error"])

@@ -20,7 +20,7 @@ FILE = Path(__file__).with_name("known_vectors.npz")
 Vectors = NDArray[np.float32]
 
 
-class Embedder(Protocol):
+class IdentifiedEmbedder(Protocol):
     """Texts to unit vectors, float32[n, dimensions]; its id names the weights."""
 
     id: str
@@ -32,7 +32,7 @@ class Embedder(Protocol):
 class KnownVectors:
     """An embedder that computes only what it does not know. Safe to share between threads."""
 
-    def __init__(self, embedder: Embedder, file: Path = FILE) -> None:
+    def __init__(self, embedder: IdentifiedEmbedder, file: Path = FILE) -> None:
         self._embedder = embedder
         self._rows: dict[bytes, int] = {}
         if file.exists():
@@ -53,7 +53,7 @@ class KnownVectors:
         return vectors
 
 
-def write(embedder: Embedder, texts: Iterable[str], file: Path = FILE) -> int:
+def write(embedder: IdentifiedEmbedder, texts: Iterable[str], file: Path = FILE) -> int:
     """Writes the vectors of texts with a byte for each dimension, and returns how many there are."""
     wanted = sorted(set(texts))
     vectors = KnownVectors(embedder, file).embed(wanted)  # what did not change is not computed anew

@@ -23,6 +23,7 @@ UNDESCRIBED = {
     "health_ready",
     "health_openapi",
     "files_content",
+    "vector_stores_content",
     "sign_in_login",
     "sign_in_callback",
 }

@@ -64,9 +64,9 @@ def test_the_build_digest_depends_on_the_program_only(tmp_path: Path) -> None:
 
 def test_the_catalogue_contains_collection_access() -> None:
     knowledge = [{"name": "handbook", "paths": ["README.md"]}]
-    assert catalog(StackConfig.model_validate({"knowledge": knowledge})).collections is None
+    assert catalog(StackConfig.model_validate({"knowledge": knowledge}), Path()).collections is None
     knowledge.append({"name": "law", "paths": ["README.md"], "access": {"tenants": ["acme"], "groups": ["legal"]}})
-    [law] = catalog(StackConfig.model_validate({"knowledge": knowledge})).collections or ()
+    [law] = catalog(StackConfig.model_validate({"knowledge": knowledge}), Path()).collections or ()
     assert (law.name, law.access.tenants, law.access.users, law.access.groups) == ("law", ("acme",), (), ("legal",))
 
 

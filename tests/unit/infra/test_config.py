@@ -149,7 +149,7 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         ),
         (
             {"retrieval": {"embedder": "smollm2"}},
-            "headrace:retrieval.embedder: the task of the model 'smollm2' is chat; those whose task is embed: all-mini",
+            "headrace:retrieval.embedder: the task of the model 'smollm2' is chat; those whose task is embed: bge",
         ),
         (
             {"retrieval": {"reranker": "ranks"}},

@@ -19,6 +19,7 @@ from serving.protocol import filters
 from serving.protocol.filters import Filter
 from serving.retrieval import filtering
 from serving.retrieval.filtering import Filtering
+from serving.retrieval.query_vectors import QueryVectors
 from serving.retrieval.replica import RetrievalReplica
 from serving.retrieval.types import Chunk
 from serving.store.access import Access
@@ -81,7 +82,7 @@ async def test_a_filtered_search_finds_what_comparing_by_hand_finds(replica: Ret
     await asyncio.gather(replica._working, return_exceptions=True)  # type: ignore[arg-type]
     rng = random.Random(17)
     store = (await replica._stores.create(ADMIN, name="s")).id
-    index = replica._ingestion.open(store, create=True)
+    index = replica._indexes.open(store, create=True).index
     vector = np.eye(384, dtype=np.float32)[:1]
     files: dict[str, tuple[dict[str, Any], Access | None]] = {}
     for n in range(FILES):
@@ -96,7 +97,7 @@ async def test_a_filtered_search_finds_what_comparing_by_hand_finds(replica: Ret
     found_some = 0
     for _ in range(asked):
         who, wanted = rng.choice(READERS), drawn(rng)
-        hits = await replica._search(who, store, "word", vector[0], FILES, FILTER.validate_python(wanted))
+        hits = await replica._search(who, store, QueryVectors("word"), FILES, FILTER.validate_python(wanted))
         expected = {id for id, (has, access) in files.items() if may_read(who, access) and by_hand(wanted, has)}
         assert {hit.file_id for hit in hits} == expected, wanted
         found_some += bool(expected)
@@ -105,9 +106,9 @@ async def test_a_filtered_search_finds_what_comparing_by_hand_finds(replica: Ret
     # Other attributes hold from the next search on, without the file being ingested again.
     id = next(iter(files))
     wanted = FILTER.validate_python({"type": "eq", "key": "moved", "value": True})
-    assert await replica._search(ADMIN, store, "word", vector[0], FILES, wanted) == []
+    assert await replica._search(ADMIN, store, QueryVectors("word"), FILES, wanted) == []
     await replica._stores.update_file(ADMIN, store, id, {"moved": True})
-    assert [hit.file_id for hit in await replica._search(ADMIN, store, "word", vector[0], FILES, wanted)] == [id]
+    assert [hit.file_id for hit in await replica._search(ADMIN, store, QueryVectors("word"), FILES, wanted)] == [id]
 
 
 class Stores:
