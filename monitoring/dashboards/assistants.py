@@ -95,7 +95,7 @@ def _retrieval() -> tuple[Panel, ...]:
         ),
         Panel(
             "Reranked searches",
-            "Searches per second that a reranker was asked to order, by outcome: after a failure they keep their order.",
+            "Searches per second that a reranker was asked to order, by outcome; failed ones keep their order.",
             "operations/s",
             (Target(rate("headrace_reranks_total", "outcome"), "{{outcome}}"),),
             width=4,
@@ -114,7 +114,7 @@ def _ingestion() -> tuple[Panel, ...]:
         ),
         Panel(
             "Chunks ingested",
-            "Chunks embedded and indexed per second: of documents, and of indexes that are rebuilt for another embedder.",
+            "Chunks embedded and indexed per second, of documents and of indexes rebuilt for another embedder.",
             "operations/s",
             (
                 Target(rate("headrace_ingested_chunks_total"), "of documents"),

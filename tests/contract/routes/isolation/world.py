@@ -177,6 +177,8 @@ class World:
         self.users.append(User(PLATFORM, "admin", up.key, "admin"))
         self.made: dict[str, deque[Made]] = defaultdict(lambda: deque(maxlen=KEPT))
         self.made["model"].extend(Made("model", name, self.users[0]) for name in (*EVERYBODYS, *AUDIENCE))
+        self.echoed: dict[str, dict[str, str]] = {}
+        """By the id of a response or a stream: the ids that its sender had named, which it repeats."""
         self.statuses: Counter[tuple[str, int]] = Counter()
         self.compared: Counter[str] = Counter()
 
@@ -197,7 +199,7 @@ class World:
         self.statuses[request.op.path, answer.status_code] += 1
         told = answer.text + repr(answer.headers)
         leaked: set[str | Made] = {word for word in self.forbidden(request.user) if word in told}
-        asked = repr(request.ids)
+        asked = repr([request.ids, *(self.echoed.get(id) for id in request.ids.values())])
         ids = [made for of_kind in self.made.values() for made in of_kind if not _audited(made, request)]
         leaked |= {m for m in ids if m.id in told and m.id not in asked and not m.shown_to(request.user)}
         assert not leaked, f"{request} was told {leaked}: {told}"
@@ -216,6 +218,7 @@ class World:
         """Takes note of what a request made."""
         if stream := answer.headers.get("headrace-stream"):
             self.made["stream"].append(Made("stream", stream, request.user))
+            self.echoed[stream] = request.ids
         kind = MAKES.get(request.op.path) if request.op.method in ("POST", "PUT") else None
         if kind is None or answer.status_code != 200 or "json" not in answer.headers["content-type"]:
             return
@@ -230,6 +233,8 @@ class World:
             id = made["quota_id" if kind == "quota" else "id"]
             users = () if access is None else tuple(access["users"])
             self.made[kind].append(Made(kind, id, by, within, listed, users))
+            if kind == "response":
+                self.echoed[id] = request.ids
         if kind == "conversation" and (items := request.json.get("items")):
             assert items
             listed = self.http.get(f"/v1/conversations/{body['id']}/items", headers=request.headers).json()["data"]
