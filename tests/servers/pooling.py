@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from typing import Any
@@ -13,11 +14,15 @@ DIMENSIONS = 64
 
 
 class PoolingEngine:
-    """Answers `/v1/embeddings` and `/v1/rerank`, with an error where `status` is not 200; keeps what it was asked."""
+    """Answers `/v1/embeddings` and `/v1/rerank`, with an error where `status` is not 200; keeps what it was asked.
+
+    With `hangs` it never answers.
+    """
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
         self.status = 200
+        self.hangs = False
         self.dimensions = DIMENSIONS
 
     def application(self) -> web.Application:
@@ -53,6 +58,8 @@ class PoolingEngine:
     async def _body(self, request: web.Request) -> dict[str, Any]:
         body: dict[str, Any] = await request.json()
         self.asked.append({**body, "authorization": request.headers.get("Authorization")})
+        if self.hangs:
+            await asyncio.Event().wait()
         return body
 
 

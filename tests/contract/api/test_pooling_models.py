@@ -9,8 +9,19 @@ import httpx
 import numpy as np
 import pytest
 
-from serving.config import Assistant, CallAccess, Catalog, Embedding, Price, RemoteModel, SecretRef
-from tests.contract.running import Gateway, Loop, engine, gateway
+from serving.config import (
+    DEFAULT_EMBEDDER,
+    JUDGE,
+    Assistant,
+    CallAccess,
+    Catalog,
+    Embedding,
+    Price,
+    RemoteModel,
+    SecretRef,
+)
+from serving.inference.reading import MARKS
+from tests.contract.running import Gateway, Loop, engine, gateway, hang_up
 from tests.servers.pooling import DIMENSIONS, PoolingEngine, vector_of
 from tests.wait import eventually
 
@@ -26,14 +37,14 @@ def there() -> PoolingEngine:
 @pytest.fixture(autouse=True)
 def fresh(there: PoolingEngine) -> None:
     there.asked.clear()
-    there.status, there.dimensions = 200, DIMENSIONS
+    there.status, there.hangs, there.dimensions = 200, False, DIMENSIONS
 
 
 @pytest.fixture(scope="module")
 def up(there: PoolingEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     loop, folder = Loop(), tmp_path_factory.mktemp("gateway")
     (folder / "engine-key").write_text("sk-engine")
-    with engine(loop, there.application()) as port:
+    with engine(loop, there.application(), cancels=True) as port:
 
         def model(name: str, task: str, **more: object) -> RemoteModel:
             where = {"url": f"http://127.0.0.1:{port}/v1", "api_key": SecretRef(ref=f"file:{folder}/engine-key")}
@@ -140,7 +151,8 @@ def test_the_list_says_what_each_model_is_for(up: Gateway) -> None:
         "nested": "embed",
         "ranks": "rerank",
         "chats": "chat",
-        "all-minilm-l6-v2": "embed",
+        DEFAULT_EMBEDDER: "embed",
+        JUDGE: "embed",
     }
 
 
@@ -157,3 +169,36 @@ def test_what_was_read_is_charged_at_its_price(up: Gateway) -> None:
     eventually(lambda: of_model().get("ranks", (0,))[0] == before + 7, "the tokens are counted")
     tokens, cost = of_model()["ranks"]
     assert cost == [{"amount": f"{Decimal(tokens) * 2 / 10**6:f}", "currency": "EUR"}]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "reserved"),
+    [
+        ("/embeddings", {"model": "embeds", "input": ["heron", "owl"]}, 8 + 2 * MARKS),
+        ("/rerank", {"model": "ranks", "query": "heron", "documents": ["a", "b"]}, 2 * 5 + 2 + 4 * MARKS),
+    ],
+    ids=["embeddings", "rerank"],
+)
+@pytest.mark.parametrize("fails", ["hang-up", "error"])
+def test_unreported_usage_charges_the_whole_reservation(
+    up: Gateway, there: PoolingEngine, path: str, body: dict[str, object], reserved: int, fails: str
+) -> None:
+    limit = {"subject": "tenant", "id": "default", "window": "month", "measure": "tokens", "limit": 10**9}
+    with up.client("/v1") as http:
+
+        def counted() -> int:
+            up.loop.do(up.services.keeper.tell())
+            return sum(day["requests"] for day in http.get("/usage").json()["data"])
+
+        before = counted()
+        [quota] = http.put("/admin/quotas", json={"quotas": [limit]}).json()["data"]
+        if fails == "hang-up":
+            there.hangs = True
+            hang_up(http, body, lambda: there.asked, f"/v1{path}")
+        else:
+            there.status = 500
+            assert http.post(path, json=body).status_code == 502
+        eventually(lambda: counted() > before, "the request is counted")
+        up.loop.do(up.services.keeper.tell())  # what was settled while it was told before
+        [now] = http.get("/admin/quotas").json()["data"]
+    assert (now["used"] - quota["used"], now["reserved"]) == (reserved, 0)
