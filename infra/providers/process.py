@@ -40,7 +40,7 @@ def wait_ready(session: Session, url: str, log: Path, task: Task, *, name: str, 
         except httpx.HTTPError:
             pass
         if not session.alive:
-            raise Ended(f"{name} ended while it started; its log {log} says:{tail(log)}")
+            raise Ended(f"{name} exited during its start; its log {log} says:{tail(log)}")
         if time.monotonic() - start > seconds:
             raise Problem(f"{name} is not ready after {seconds:.0f} s; its log {log} says:{tail(log)}")
         task.pause(0.1)

@@ -157,7 +157,7 @@ class Engines:
 def _cache_fields(model: HostedModel, owner: CacheOwner, granted: dict[str, Any]) -> dict[str, Any]:
     if model.cache_owner == "salt":
         return _salted(owner)
-    return {"id_slot": granted["slot"]} if model.cache_owner == "slot" else {}
+    return _slotted(granted) if model.cache_owner == "slot" else {}
 
 
 def _salted(owner: CacheOwner) -> dict[str, Any]:

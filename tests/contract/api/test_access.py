@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from serving.config import (
+    LOCAL_EMBEDDERS,
     Alias,
     Assistant,
     CallAccess,
@@ -154,7 +155,7 @@ def names(client: httpx.Client) -> set[str]:
 
 
 def test_lists_contain_only_permitted_models(world: World) -> None:
-    everybodys = {"open", "mixed", "composed", "shared", "stuck", "toolless", world.up.services.retrieval.embedder}
+    everybodys = {"open", "mixed", "composed", "shared", "stuck", "toolless", *LOCAL_EMBEDDERS}
     assert names(world.people["rival"]) == everybodys
     assert names(world.people["ada"]) == everybodys | {*RESTRICTED, "gone"}
 

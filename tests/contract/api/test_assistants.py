@@ -104,7 +104,7 @@ def test_an_assistant_answers_by_its_name_and_its_id(world: World) -> None:
     response = world.bob.post("/v1/responses", json={"model": "pirate", "input": "How deep is the sea?"})
     assert response.json()["output"][0]["content"][0]["text"] == "echo"
     listed = {one["id"]: one for one in world.bob.get("/v1/models").json()["data"]}
-    assert listed["pirate"]["headrace"] == {"kind": "assistant", "description": "Aye"}
+    assert listed["pirate"]["headrace"] == {"kind": "assistant", "task": "chat", "description": "Aye"}
     assert world.bob.get("/v1/models/pirate").json() == listed["pirate"]
     usage = world.bob.get("/v1/usage", params={"by": "model"}).json()["data"]
     assert [row["id"] for row in usage] == ["m"], "no metric and no count has a name that a tenant gave"

@@ -48,6 +48,7 @@ from tests.contract.routes.isolation.world import (
     World,
 )
 from tests.contract.running import Loop, engine, gateway
+from tests.servers.pooling import PoolingEngine
 
 pytestmark = pytest.mark.long
 
@@ -77,7 +78,7 @@ class Alike:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     loop = Loop()
-    with engine(loop, Repeats().app()) as port:
+    with engine(loop, Repeats().app()) as port, engine(loop, PoolingEngine().application()) as pooling:
         model = RemoteModel(name="m", url=f"http://127.0.0.1:{port}/v1", tokenizer="vllm")
         memories = {
             "facts": FactsMemory(),
@@ -85,7 +86,8 @@ def world(tmp_path: Path) -> Iterator[World]:
             "sums": SummaryMemory(),
         }
         assistants = [Assistant(name=name, model="m", memory=memory) for name, memory in memories.items()]
-        models, aliases = [model], []
+        models = [model, RemoteModel(name="ranks", url=f"http://127.0.0.1:{pooling}/v1", task="rerank")]
+        aliases = []
         for tenant in ("t0", "t1"):
             access = CallAccess(tenants=(tenant,))
             of, target = model.model_copy(update={"access": access}), Target(model="m")

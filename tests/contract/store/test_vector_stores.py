@@ -136,7 +136,7 @@ async def test_delete_waits_for_its_ingestions(
     assert [j.status for j in (await jobs.list(alice, kind=INGEST)).items] == ["cancelled", "running"]
     assert await jobs.claim([DROP_INDEX], "other", 10) is None
     assert (await jobs.release(running)).status == "cancelled"
-    assert (await run(jobs, DROP_INDEX)).payload == {"vector_store_id": store.id}
+    assert (await run(jobs, DROP_INDEX)).payload == {"vector_store_id": store.id, "indexes": [store.id]}
     assert await jobs.claim([INGEST], "other", 10) is None
 
 

@@ -72,12 +72,13 @@ class World:
             return path, {"assistant": "knows", "text": f"{text} {self.key()}"}
         if path == "/v1/vector_stores":
             return path, {"name": text}
-        if path == "/v1/vector_stores/{store_id}/files":
+        if path.startswith("/v1/vector_stores/{store_id}/file"):
             store = self.post("/v1/vector_stores", {"name": "n"}).json()["id"]
             file = self.http.post(
                 f"{self.up.url}/v1/files", data={"purpose": "assistants"}, files={"file": ("a.md", self.key().encode())}
             )
-            return path.format(store_id=store), {"file_id": file.json()["id"]}
+            id = file.json()["id"]
+            return path.format(store_id=store), {"file_id": id} if path.endswith("/files") else {"file_ids": [id]}
         if path == "/v1/batches":
             lines = {"file": ("lines.jsonl", json.dumps({"custom_id": self.key()}).encode())}
             file = self.http.post(f"{self.up.url}/v1/files", data={"purpose": "batch"}, files=lines).json()["id"]

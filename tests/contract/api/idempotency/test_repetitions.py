@@ -29,6 +29,7 @@ def test_the_routes_that_take_a_key():
         "/v1/batches",
         "/v1/vector_stores",
         "/v1/vector_stores/{store_id}/files",
+        "/v1/vector_stores/{store_id}/file_batches",
         "/v1/conversations",
         "/v1/conversations/{conversation_id}/items",
         "/v1/feedback",

@@ -57,6 +57,6 @@ def test_an_unchanged_process_has_no_difference(web: Web, said: Any) -> None:
 
 def test_a_failed_start_shows_the_end_of_the_log(web: Web, said: Any) -> None:
     web["argv"] = [sys.executable, "-c", "print('no licence'); raise SystemExit(1)"]
-    with pytest.raises(Problem, match=r"web ended while it started; its log .*says:\n    no licence"):
+    with pytest.raises(Problem, match=r"web exited during its start; its log .*says:\n    no licence"):
         ProcessProvider().create(web, said.task)
     assert not Session(Path(web["record"])).folder.exists()

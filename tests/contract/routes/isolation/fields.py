@@ -170,7 +170,7 @@ SAID: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "POST /v1/chat/completions/{completion_id}": lambda own, shared: {"metadata": {"w": own}},
     "POST /v1/completions": lambda own, shared: {"model": "m", "prompt": own},
     "POST /v1/embeddings": lambda own, shared: {"model": "all-minilm-l6-v2", "input": own},
-    "POST /v1/rerank": lambda own, shared: {"model": "m", "query": own, "documents": [own]},
+    "POST /v1/rerank": lambda own, shared: {"model": "ranks", "query": own, "documents": [own]},
     "POST /v1/vector_stores/{store_id}": lambda own, shared: {"name": shared, "metadata": {"w": shared}},
     "POST /v1/vector_stores/{store_id}/files/{file_id}": lambda own, shared: {"attributes": {"w": shared}},
     "POST /v1/vector_stores/{store_id}/search": lambda own, shared: {"query": own},

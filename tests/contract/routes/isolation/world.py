@@ -176,7 +176,7 @@ class World:
         self.users += [self._user(tenant, "root", "admin") for tenant in ("t0", "t1")]
         self.users.append(User(PLATFORM, "admin", up.key, "admin"))
         self.made: dict[str, deque[Made]] = defaultdict(lambda: deque(maxlen=KEPT))
-        self.made["model"].extend(Made("model", name, self.users[0]) for name in (*EVERYBODYS, *AUDIENCE))
+        self.made["model"].extend(Made("model", name, self.users[0]) for name in (*EVERYBODYS, "ranks", *AUDIENCE))
         self.echoed: dict[str, dict[str, str]] = {}
         """By the id of a response or a stream: the ids that its sender had named, which it repeats."""
         self.statuses: Counter[tuple[str, int]] = Counter()
