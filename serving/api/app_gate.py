@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.api.failures import as_api_error
 from serving.api.http import JsonResponse
 from serving.api.http_error import HttpError, status_of
-from serving.inference.apps.runs import AppRun, AppRuns
+from serving.inference.apps.runs import AppRun, AppRuns, RunOver
 from serving.protocol.app_runs import AppToolCall, CheckpointRequest
 from serving.protocol.errors import invalid, not_found
 from serving.store.apps.checkpoints import Checkpoint, Checkpoints, Packed
@@ -79,12 +79,12 @@ class AppGate:
             return
         try:
             run = self._run_of(scope)
-            async with run.places:
+            async with run.place():
                 await self._within(run, scope, receive, send)
+        except RunOver:
+            await _refuse(_over(), scope, receive, send)
         except Exception as e:
-            error = as_api_error(e, "")
-            response = JsonResponse(orjson.loads(error.body()), status_of(error))
-            await response(scope, receive, send)
+            await _refuse(e, scope, receive, send)
 
     def _run_of(self, scope: Scope) -> AppRun:
         """Returns the run whose token is shown; raises a 401."""
@@ -92,26 +92,34 @@ class AppGate:
         scheme, _, token = shown.partition(" ")
         run = self._runs.find(token) if scheme.lower() == "bearer" else None
         if run is None:
-            raise HttpError(401, "invalid_api_key", "The run is over, or there was none.")
+            raise _over()
         return run
 
     async def _within(self, run: AppRun, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if path == _CHECKPOINTS:
-            answer = await self._of_checkpoints(run, await _read(Request(scope, receive), CheckpointRequest))
-        elif path == _TOOLS and scope["method"] == "GET":
-            answer = {"tools": [tool.schema for tool in run.tools.tools.values()]}
-        elif path == _TOOLS:
-            call = await _read(Request(scope, receive), AppToolCall)
-            if call.name not in run.tools.tools:
-                raise not_found("tool", "name")
-            answer = {"text": await run.tools.call(call.name, call.arguments)}
-        elif path == _BATCHES and scope["method"] == "POST":
-            raise invalid("What an app asks ends with its run: it makes no batches.")
-        else:
-            await self._of_api(run, scope, receive, send)
+            answer = await run.do(self._of_checkpoints(run, Request(scope, receive)))
+            await JsonResponse(answer)(scope, receive, send)
             return
-        await JsonResponse(answer)(scope, receive, send)
+        run.asking += 1
+        try:
+            if path == _TOOLS:
+                answer = await run.do(self._of_tools(run, Request(scope, receive)))
+                await JsonResponse(answer)(scope, receive, send)
+            elif path == _BATCHES and scope["method"] == "POST":
+                raise invalid("What an app asks ends with its run: it makes no batches.")
+            else:
+                await self._of_api(run, scope, receive, send)
+        finally:
+            run.asking -= 1
+
+    async def _of_tools(self, run: AppRun, request: Request) -> dict[str, Any]:
+        if request.method == "GET":
+            return {"tools": [tool.schema for tool in run.tools.tools.values()]}
+        call = await _read(request, AppToolCall)
+        if call.name not in run.tools.tools:
+            raise not_found("tool", "name")
+        return {"text": await run.tools.call(call.name, call.arguments)}
 
     async def _of_api(self, run: AppRun, scope: Scope, receive: Receive, send: Send) -> None:
         """Has the API answer; to it the caller hangs up when the run is over."""
@@ -124,7 +132,7 @@ class AppGate:
             nonlocal received
             received = received or asyncio.ensure_future(_as_coroutine(receive))
             await asyncio.wait((received, over), return_when=asyncio.FIRST_COMPLETED)
-            if not received.done():
+            if run.over.is_set() or not received.done():
                 return {"type": "http.disconnect"}
             message, received = received.result(), None
             return message
@@ -136,7 +144,8 @@ class AppGate:
             if received is not None:
                 received.cancel()
 
-    async def _of_checkpoints(self, run: AppRun, asked: CheckpointRequest) -> dict[str, Any]:
+    async def _of_checkpoints(self, run: AppRun, request: Request) -> dict[str, Any]:
+        asked = await _read(request, CheckpointRequest)
         thread, caller, store = run.thread, run.caller, self._checkpoints
         for each in (asked.get, asked.list, asked.put, asked.writes, asked.delete):
             if each is not None and each.thread != thread.name:
@@ -149,8 +158,10 @@ class AppGate:
             return {"checkpoints": [_document(each) for each in listed]}
         run.checkpointed = True
         if asked.put is not None:
-            put = asked.put
+            put, changes, quiet = asked.put, run.changes, not (run.asking or asked.put.namespace)
             await store.put(caller, thread, put.namespace, Checkpoint(put.id, put.parent, put.checkpoint, put.metadata))
+            if quiet:  # the nodes that changed something have ended, and none of them is run again
+                run.changes_kept = changes
         elif asked.writes is not None:
             of = asked.writes
             await store.put_writes(caller, thread, of.namespace, of.id, of.task, of.writes)
@@ -165,6 +176,15 @@ class _AppGateServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _over() -> HttpError:
+    return HttpError(401, "invalid_api_key", "The run is over, or there was none.")
+
+
+async def _refuse(e: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+    error = as_api_error(e, "")
+    await JsonResponse(orjson.loads(error.body()), status_of(error))(scope, receive, send)
 
 
 async def _as_coroutine(receive: Callable[[], Awaitable[Message]]) -> Message:

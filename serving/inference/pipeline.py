@@ -312,7 +312,7 @@ class Pipeline:
             self._apps,
             self._checkpoints,
             app,
-            lambda: app_tools(x, names, catalogue, self._sandbox),
+            lambda changing: app_tools(x, names, catalogue, self._sandbox, changing),
             context.of_conversation if context is not None else None,
         )
 

@@ -47,23 +47,32 @@ TOOL_CALLS, TOOL_S, TOOL_CHARACTERS = 64, 60.0, 200_000
 
 _PASSED_ON = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "stop", "max_tokens")
 
-MakeTools = Callable[[], Awaitable[Toolbox]]
+MakeTools = Callable[[Callable[[], None]], Awaitable[Toolbox]]
+"""Makes an app's tools, which tell a function before each call that may change something."""
 
 
-async def app_tools(x: Exchange, names: Sequence[str], catalogue: CatalogTools, sandbox: SandboxOf) -> Toolbox:
+async def app_tools(
+    x: Exchange, names: Sequence[str], catalogue: CatalogTools, sandbox: SandboxOf, changing: Callable[[], None]
+) -> Toolbox:
     """Returns the tools that one run of an app has, with its caller's secrets.
 
-    As for a model, a call that may change something waits for approval once the run has read what others wrote; an app
-    is then told so.
+    Nobody knows what an app has read, so a call that may change something waits for approval unless the tool's
+    configuration vouches for it; an app is then told so. `changing` is told before each call that may change something.
     """
+
+    async def change() -> None:
+        changing()
+        if x.hold is not None:
+            await x.hold.pin()
+
     built_in = [name for name in names if name in TOOLS]
     return Toolbox(
         [*tools(built_in, sandbox=sandbox, search=None), *await catalogue.get(names, x.caller.tenant)],
         TOOL_CALLS,
         TOOL_S,
         characters=TOOL_CHARACTERS,
-        tainted=catalogue.told_by_others(names),
-        changing=x.hold.pin if x.hold is not None else None,
+        tainted=True,
+        changing=change,
         screen=x.guard,
     )
 
@@ -72,7 +81,8 @@ class AppRunner:
     """Answers one request by an app.
 
     Where its process ends before it has said anything of the answer, another replica goes on with the run: a graph
-    from its last checkpoint, anything else from its beginning.
+    from its last checkpoint, anything else from its beginning. None does where a tool that may change something would
+    be called again.
     """
 
     def __init__(
@@ -93,13 +103,14 @@ class AppRunner:
         self._steps: list[dict[str, Any]] = []
         self._relay: Relay | None = None
         self._run: AppRun | None = None
+        self._toolbox: Toolbox | None = None
         self._said = False
         self._interrupt: list[Any] | None = None
 
     @property
     def resumes(self) -> bool:
         """Whether another replica may go on with what was begun."""
-        return not self._said
+        return not self._said and (self._run is None or self._run.repeatable)
 
     async def solve(
         self, x: Exchange, job: GenerationJob, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
@@ -110,6 +121,8 @@ class AppRunner:
         try:
             return await self._solve(x, job, endpoint, record, ours, thread)
         except EngineLost:
+            if not self.resumes:
+                raise upstream("The app broke off after it had called a tool that changes something.") from None
             lost = True  # another replica goes on from its checkpoints
             raise
         finally:
@@ -126,21 +139,36 @@ class AppRunner:
         ours: dict[str, str],
         thread: Thread,
     ) -> dict[str, Any] | None:
-        with (
-            tracing.agent(job.route.requested, endpoint.model),
-            self._runs.opened(x.caller, self._app.name, thread, await self._tools(), x.run, self._run) as run,
-        ):
-            self._run = run
-            relay = self._relay = self._relay or job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=True)
-            record.steps = self._steps
-            record.heard = relay
-            try:
-                await self._hear(x, job, endpoint, record, relay, run)
-            finally:
-                x.usage = run.usage  # it is charged where it is used: by the requests of the run
-                tracing.answered(None, run.usage)
-            x.timeline.end_of("reason")
-            return await self._answer(x, job, record, relay, run, ours)
+        # One box for all replicas: what its calls have used up stays used up.
+        tools = self._toolbox = self._toolbox or await self._tools(self._change)
+        with tracing.agent(job.route.requested, endpoint.model):
+            async with self._runs.opened(x.caller, self._app.name, thread, tools, x.run, self._run) as run:
+                self._run = run
+                return await self._run_on(x, job, endpoint, record, ours, run)
+
+    def _change(self) -> None:
+        if self._run is not None:
+            self._run.change()
+
+    async def _run_on(
+        self,
+        x: Exchange,
+        job: GenerationJob,
+        endpoint: Endpoint,
+        record: GenerationRecord,
+        ours: dict[str, str],
+        run: AppRun,
+    ) -> dict[str, Any] | None:
+        relay = self._relay = self._relay or job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=True)
+        record.steps = self._steps
+        record.heard = relay
+        try:
+            await self._hear(x, job, endpoint, record, relay, run)
+        finally:
+            x.usage = run.usage  # it is charged where it is used: by the requests of the run
+            tracing.answered(None, run.usage)
+        x.timeline.end_of("reason")
+        return await self._answer(x, job, record, relay, run, ours)
 
     async def _hear(
         self,

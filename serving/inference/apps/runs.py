@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from serving.assistants.tools.tool import Toolbox
 from serving.core.principal import Principal, Scope
+from serving.core.uninterrupted import finish
 from serving.engines.reported_usage import counts_of
 from serving.metering.cost import Cost
 from serving.protocol.errors import ApiError
@@ -30,13 +31,21 @@ AT_ONCE = 8
 SCOPES: frozenset[Scope] = frozenset(("inference", "data:read", "data"))
 """What an app may do for its caller, as far as the caller may."""
 
+T = TypeVar("T")
+
+
+class RunOver(Exception):
+    """The run has ended: nothing is done for it any more."""
+
 
 @dataclass(eq=False)
 class AppRun:
     """One run: for whom, in which apps (the outermost first), and what it has used.
 
     `caller` is who asked, with no more than an app may do. `tools` are called for the caller, and `thread` is where
-    the app's checkpoints are kept. Once it is `over`, nothing is answered for it any more.
+    the app's checkpoints are kept. Once it is `over`, nothing is answered for it any more. `asking` counts what the app
+    asks now other than checkpoints, and `changes` the calls of its tools that may have changed something, of which
+    `changes_kept` were over when a checkpoint of the whole graph was kept.
     """
 
     caller: Principal
@@ -49,9 +58,62 @@ class AppRun:
     outer: AppRun | None = None
     calls: int = 0
     checkpointed: bool = False
+    changes: int = 0
+    changes_kept: int = 0
+    asking: int = 0
+    _work: set[asyncio.Task[Any]] = field(default_factory=set)
     _tokens: tuple[int, int] = (0, 0)
     _known: bool = True
     _costs: dict[str, Decimal] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Holds one of the run's places. Raises `RunOver`, also for who waits for one when the run ends."""
+        taking = asyncio.create_task(self.places.acquire())
+        over = asyncio.create_task(self.over.wait())
+        try:
+            await asyncio.wait((taking, over), return_when=asyncio.FIRST_COMPLETED)
+            if self.over.is_set():
+                raise RunOver
+            yield
+        finally:
+            over.cancel()
+            if taking.done():
+                self.places.release()
+            else:
+                taking.cancel()
+
+    async def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Returns what `work` does for the run, which is cancelled when the run ends. Raises `RunOver`."""
+        task = asyncio.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if self.over.is_set() and not (current is not None and current.cancelling()):
+                raise RunOver from None
+            raise
+
+    async def end(self) -> None:
+        """Cancels what is done for the run, and returns once none of it goes on."""
+        self.over.set()
+        for task in self._work:
+            task.cancel()
+        while self._work:
+            await asyncio.wait(self._work)
+
+    def change(self) -> None:
+        """Takes down that a call of a tool may change something, for the runs around it too."""
+        self.changes += 1
+        if self.outer is not None:
+            self.outer.change()
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether who goes on with the run repeats no call that changes something."""
+        return self.changes == self.changes_kept
 
     def spent(self, usage: dict[str, Any], cost: Cost | None) -> None:
         """Adds what a request of the app's used, to the runs around it too."""
@@ -67,7 +129,8 @@ class AppRun:
             self.outer.spent(usage, cost)
 
     def continue_from(self, before: AppRun) -> None:
-        """Takes over what a run used whose process died."""
+        """Takes over what a run used and changed whose process died."""
+        self.changes, self.changes_kept = before.changes, before.changes_kept
         self.calls, self.checkpointed = before.calls, before.checkpointed
         self._tokens, self._known, self._costs = before._tokens, before._known, dict(before._costs)
 
@@ -99,8 +162,8 @@ class AppRuns:
         """Returns the run of a token, None where there is none any more."""
         return self._runs.get(token)
 
-    @contextmanager
-    def opened(
+    @asynccontextmanager
+    async def opened(
         self,
         caller: Principal,
         app: str,
@@ -108,7 +171,7 @@ class AppRuns:
         tools: Toolbox,
         outer: AppRun | None,
         before: AppRun | None = None,
-    ) -> Iterator[AppRun]:
+    ) -> AsyncIterator[AppRun]:
         """Has a run answered as long as the block lasts; it goes on from the one `before`, with what that used."""
         apps = (*(outer.apps if outer is not None else ()), app)
         run = AppRun(replace(caller, scopes=caller.scopes & SCOPES), apps, thread, tools, outer=outer)
@@ -119,7 +182,7 @@ class AppRuns:
             yield run
         finally:
             del self._runs[run.token]
-            run.over.set()
+            await finish(run.end())
 
 
 def require_acyclic(app: str, outer: AppRun | None) -> None:

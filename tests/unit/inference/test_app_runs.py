@@ -16,9 +16,9 @@ THREAD, TOOLS = Thread("a", "t"), Toolbox([], 1, 1)
 USAGE = {"prompt_tokens": 2, "completion_tokens": 1}
 
 
-def test_a_run_is_its_callers_with_no_more_than_an_app_may_do_and_ends() -> None:
+async def test_a_run_is_its_callers_with_no_more_than_an_app_may_do_and_ends() -> None:
     runs = AppRuns()
-    with runs.opened(ADMIN, "a", THREAD, TOOLS, None) as run:
+    async with runs.opened(ADMIN, "a", THREAD, TOOLS, None) as run:
         assert runs.find(run.token) is run
         assert run.token not in repr(run)
         assert run.caller.scopes == {"inference", "data:read", "data"}
@@ -28,9 +28,9 @@ def test_a_run_is_its_callers_with_no_more_than_an_app_may_do_and_ends() -> None
     assert run.over.is_set()
 
 
-def test_what_inner_runs_use_is_the_outer_ones_too() -> None:
+async def test_what_inner_runs_use_is_the_outer_ones_too() -> None:
     runs = AppRuns()
-    with (
+    async with (
         runs.opened(ADMIN, "a", THREAD, TOOLS, None) as outer,
         runs.opened(ADMIN, "b", THREAD, TOOLS, outer) as inner,
     ):
@@ -41,22 +41,20 @@ def test_what_inner_runs_use_is_the_outer_ones_too() -> None:
         assert (outer.cost, inner.cost) == (Cost(Decimal("0.75"), "USD"), Cost(Decimal("0.25"), "USD"))
         inner.spent({}, Cost(Decimal(1), "EUR"))
         assert (outer.usage, outer.cost) == ({}, None), "neither is known as one number"
-    with runs.opened(ADMIN, "a", THREAD, TOOLS, None, outer) as again:
+    async with runs.opened(ADMIN, "a", THREAD, TOOLS, None, outer) as again:
         assert again.calls == 3, "it goes on from the one before"
 
 
-def test_apps_do_not_call_themselves_nor_each_other_without_end() -> None:
+async def test_apps_do_not_call_themselves_nor_each_other_without_end() -> None:
     runs = AppRuns()
     require_acyclic("a", None)
-    with runs.opened(ADMIN, "a", THREAD, TOOLS, None) as run:
+    async with runs.opened(ADMIN, "a", THREAD, TOOLS, None) as run:
         require_acyclic("b", run)
-        with (
-            runs.opened(ADMIN, "b", THREAD, TOOLS, run) as inner,
-            pytest.raises(ApiError, match="a > b > a") as refused,
-        ):
-            require_acyclic("a", inner)
+        async with runs.opened(ADMIN, "b", THREAD, TOOLS, run) as inner:
+            with pytest.raises(ApiError, match="a > b > a") as refused:
+                require_acyclic("a", inner)
         assert refused.value.code == "app_loop"
         for n in range(MAX_DEPTH - 1):
-            run = runs.opened(ADMIN, f"c{n}", THREAD, TOOLS, run).__enter__()
+            run = await runs.opened(ADMIN, f"c{n}", THREAD, TOOLS, run).__aenter__()
         with pytest.raises(ApiError, match=f"More than {MAX_DEPTH} apps"):
             require_acyclic("d", run)
