@@ -288,6 +288,7 @@ class Conversations:
             await connection.execute(conversation_summaries.delete().where(*covers))
             embeds = turn_vectors.c.conversation_id == id, turn_vectors.c.turn == row.turn
             await connection.execute(turn_vectors.delete().where(*embeds))
+            await lock(connection, "checkpoints", id)
             for table in (checkpoint_writes, checkpoints):  # an app's run has read it: the next one begins anew
                 await connection.execute(table.delete().where(table.c.conversation_id == id))
             await connection.execute(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, delete, select
+from sqlalchemy import ColumnElement, Table, and_, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,6 +21,7 @@ from serving.core.uninterrupted import uninterrupted
 from serving.store.errors import InvalidValue, NotFound
 from serving.store.relational.database import Database
 from serving.store.relational.owners import own
+from serving.store.relational.postgres import lock
 from serving.store.relational.tables import checkpoint_writes, checkpoints, conversations
 
 KEPT = 8
@@ -29,11 +30,17 @@ KEPT = 8
 MAX_BYTES = 8_000_000
 """Of a checkpoint, in base64."""
 
+MAX_THREAD_BYTES = 64_000_000
+"""Of all that is kept of a thread."""
+
 MAX_WRITES = 256
 """Of one task."""
 
 LOST_S = 86_400.0
 """A thread of no conversation is removed after so long: its gateway ended before it did."""
+
+OF_ONE_CALL = ":"
+"""In the namespace of a subgraph that is begun anew each time; one that remembers has none, and its newest stay."""
 
 Packed = tuple[str, str]
 """A serialised value: its type, and itself in base64."""
@@ -105,7 +112,11 @@ class Checkpoints:
 
     @uninterrupted
     async def put(self, principal: Principal, thread: Thread, namespace: str, checkpoint: Checkpoint) -> None:
-        """Keeps a checkpoint, and the newest few alone. Raises `NotFound` where the conversation is gone."""
+        """Keeps a checkpoint, and the newest few alone; of subgraphs' runs, those since the oldest of the graph's own.
+
+        Raises `NotFound` where the conversation or the parent is gone, as when an item of the conversation was deleted:
+        the state of a run that has read it would bring it back.
+        """
         _require_size("state", checkpoint.state[1])
         _require_size("metadata", checkpoint.metadata[1])
         row = {
@@ -122,13 +133,18 @@ class Checkpoints:
         kept = kept.order_by(checkpoints.c.id.desc()).limit(KEPT)
         async with self._database.write() as connection:
             await _require_conversation(connection, principal, thread)
+            if checkpoint.parent is not None:
+                await _require_checkpoint(connection, principal, thread, namespace, checkpoint.parent)
             await _replace(connection, checkpoints, [row])
             newest = (await connection.execute(kept)).scalars().all()
-            if len(newest) < KEPT:
-                return
-            for table, id in ((checkpoints, checkpoints.c.id), (checkpoint_writes, checkpoint_writes.c.checkpoint)):
-                older = and_(_rows_of(table, principal, thread, namespace), id < newest[-1])
-                await connection.execute(delete(table).where(older))
+            if len(newest) == KEPT:
+                for table, id in ((checkpoints, checkpoints.c.id), (checkpoint_writes, checkpoint_writes.c.checkpoint)):
+                    of = table.c.namespace == namespace
+                    if not namespace:
+                        of = of | table.c.namespace.contains(OF_ONE_CALL, autoescape=True)
+                    older = and_(_rows_of(table, principal, thread), of, id < newest[-1])
+                    await connection.execute(delete(table).where(older))
+            await _require_room(connection, principal, thread)
 
     @uninterrupted
     async def put_writes(
@@ -143,7 +159,7 @@ class Checkpoints:
         """Keeps what a task has written after a checkpoint: place, channel and value of each.
 
         What it wrote before stands, but for what has a place below 0, such as an error. Raises `NotFound` where the
-        conversation is gone.
+        conversation or the checkpoint is gone.
         """
         if len(writes) > MAX_WRITES:
             raise InvalidValue("writes", f"are more than {MAX_WRITES}")
@@ -166,7 +182,9 @@ class Checkpoints:
             return
         async with self._database.write() as connection:
             await _require_conversation(connection, principal, thread)
+            await _require_checkpoint(connection, principal, thread, namespace, id)
             await _replace(connection, checkpoint_writes, rows)
+            await _require_room(connection, principal, thread)
 
     @uninterrupted
     async def delete(self, principal: Principal, thread: Thread) -> None:
@@ -223,6 +241,30 @@ async def _require_conversation(connection: AsyncConnection, principal: Principa
     there = select(conversations.c.id).where(conversations.c.id == thread.conversation, own(conversations, principal))
     if (await connection.execute(there.with_for_update(read=True, key_share=True))).first() is None:
         raise NotFound("conversation", thread.conversation)
+    await lock(connection, "checkpoints", thread.conversation)  # an item's deletion comes before or after, not amid
+
+
+async def _require_checkpoint(
+    connection: AsyncConnection, principal: Principal, thread: Thread, namespace: str, id: str
+) -> None:
+    """Raises `NotFound` where a checkpoint is not there."""
+    mine = _rows_of(checkpoints, principal, thread, namespace)
+    there = select(checkpoints.c.id).where(mine, checkpoints.c.id == id)
+    if (await connection.execute(there)).first() is None:
+        raise NotFound("checkpoint", id)
+
+
+async def _require_room(connection: AsyncConnection, principal: Principal, thread: Thread) -> None:
+    """Raises `InvalidValue` where a thread has become too large."""
+    used = 0
+    for table, columns in (
+        (checkpoints, (checkpoints.c.state, checkpoints.c.metadata)),
+        (checkpoint_writes, (checkpoint_writes.c.value,)),
+    ):
+        size = func.sum(sum((func.length(column) for column in columns[1:]), func.length(columns[0])))
+        used += (await connection.execute(select(size).where(_rows_of(table, principal, thread)))).scalar_one() or 0
+    if used > MAX_THREAD_BYTES:
+        raise InvalidValue("thread", f"has checkpoints of more than {MAX_THREAD_BYTES} bytes")
 
 
 def _require_size(what: str, value: str) -> None:

@@ -64,6 +64,41 @@ async def test_few_are_kept_and_none_too_large(kept, alice, monkeypatch) -> None
         await kept.put(alice, LOOSE, "", at("99"))
 
 
+async def test_a_subgraphs_checkpoints_go_with_those_of_the_graph(kept, alice, monkeypatch) -> None:
+    calls = [f"inner:{number:02}" for number in range(KEPT + 3)]
+    await kept.put(alice, LOOSE, "remembers", at("00"))
+    for number, namespace in enumerate(calls):
+        await kept.put(alice, LOOSE, "", at(f"{number:02}0"))
+        await kept.put(alice, LOOSE, namespace, at(f"{number:02}1"))
+        await kept.put_writes(alice, LOOSE, namespace, f"{number:02}1", "t", [(0, "a", ("json", "CCCC"))])
+    there = [namespace for namespace in calls if await kept.get(alice, LOOSE, namespace, None) is not None]
+    assert there == calls[-KEPT:]
+    assert await kept.get(alice, LOOSE, "remembers", None) is not None
+    monkeypatch.setattr(module, "MAX_THREAD_BYTES", KEPT * 2 * 6 + 6 + KEPT * 3 + 3)
+    await kept.put_writes(alice, LOOSE, "", f"{KEPT + 2:02}0", "t", [(0, "a", ("json", "CCCC"))])
+    for more in (
+        kept.put_writes(alice, LOOSE, "", f"{KEPT + 2:02}0", "t", [(1, "a", ("json", "CCCC"))]),
+        kept.put(alice, LOOSE, "more", at("00")),
+    ):
+        with pytest.raises(InvalidValue, match="thread: has checkpoints of more than"):
+            await more
+    assert await kept.get(alice, LOOSE, "more", None) is None
+
+
+async def test_nothing_follows_what_was_deleted(kept, alice) -> None:
+    await kept.put(alice, LOOSE, "", at("1"))
+    await kept.put(alice, LOOSE, "inner", at("2"))
+    await kept.delete(alice, LOOSE)
+    for late in (
+        kept.put(alice, LOOSE, "", at("3", "1")),
+        kept.put(alice, LOOSE, "inner", at("3", "2")),
+        kept.put_writes(alice, LOOSE, "", "1", "t", [(0, "a", ("json", "CCCC"))]),
+    ):
+        with pytest.raises(NotFound):
+            await late
+    assert await kept.newest_first(alice, LOOSE, "", None) == []
+
+
 async def test_a_conversations_thread_goes_with_it(kept, database, alice, mallory) -> None:
     conversations = Conversations(database)
     made = await conversations.create(alice, items=[says("user", "a"), says("user", "b")])
