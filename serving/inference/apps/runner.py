@@ -193,6 +193,8 @@ class AppRunner:
             async with asyncio.timeout(2 * self._app.timeout_s + PATIENCE_S):
                 async with self._client.post(endpoint, "/run", document) as response:
                     async for event in self._events(response):
+                        if "interrupt" in event:
+                            self._interrupt = [await _guarded(x, value) for value in event["interrupt"]]
                         if text := _text(event):
                             self._said = True
                             await say(_chunk({"content": well_formed(text)}))
@@ -232,8 +234,8 @@ class AppRunner:
                         raise self._failure(error)
                     if event.get("end"):
                         return
-                    if "interrupt" in event:
-                        self._interrupt = list(event["interrupt"])
+                    if not isinstance(event.get("interrupt", []), list):
+                        raise upstream("The app says what is no event.")
                     yield event
                 if len(rest) > MAX_EVENT:
                     raise upstream("The app says too much at once.")
@@ -264,7 +266,7 @@ class AppRunner:
         text, name = (well_formed(str(said.get(part) or "")) for part in ("text", "name"))
         step = Step(said["kind"], shorten(text, MAX_TEXT), name[:128])
         if x.guard is not None and x.guard.output:
-            step = replace(step, text=await x.guard.step(step.text))
+            step = replace(step, text=await x.guard.step(step.text), name=await x.guard.step(step.name))
         self._steps.append(step_fields(step))
         if job.stream and not self._said:
             await _begin(x, relay)
@@ -316,6 +318,23 @@ def _text(event: dict[str, Any]) -> str:
         values = event["interrupt"]
         return "\n".join(v if isinstance(v, str) else orjson.dumps(v).decode() for v in values)
     return str(event.get("text") or "")
+
+
+async def _guarded(x: Exchange, value: Any) -> Any:
+    """Returns what a graph asks as its caller may see it: beside the answer it is told once more."""
+    if x.guard is None or not x.guard.output:
+        return value
+    if isinstance(value, str):
+        return await x.guard.step(value)
+    if isinstance(value, list):
+        return [await _guarded(x, each) for each in value]
+    if isinstance(value, dict):
+        return {await x.guard.step(name): await _guarded(x, each) for name, each in value.items()}
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        plain = repr(value)
+        clean = await x.guard.step(plain)
+        return value if clean == plain else clean
+    return value
 
 
 def _base() -> dict[str, Any]:

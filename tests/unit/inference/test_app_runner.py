@@ -12,7 +12,8 @@ import pytest
 
 from serving.assistants.tools.tool import Parameters, Tool, Toolbox
 from serving.core.principal import Principal
-from serving.inference.apps.runner import TOOL_CALLS, AppRunner, app_tools
+from serving.inference.apps import runner as module
+from serving.inference.apps.runner import TOOL_CALLS, AppRunner, _guarded, app_tools
 from serving.inference.apps.runs import AppRuns
 from serving.protocol.errors import ApiError, EngineLost
 
@@ -106,3 +107,33 @@ async def test_replicas_of_one_run_share_the_limit_of_its_calls() -> None:
         with pytest.raises(EngineLost):
             await solve(runner, x)
     assert app.said[-1] == f"Error: all {TOOL_CALLS} tool calls are used up: answer now."
+
+
+class Guard:
+    """Takes a word out, and everything of 4111."""
+
+    output = True
+
+    async def step(self, text: str) -> str:
+        return text.replace("secret", "[removed]").replace("4111", "[removed]")
+
+
+async def test_guardrails_read_names_of_steps_and_what_a_graph_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = exchange()
+    x.guard = Guard()
+    runner = made(App(AppRuns(), "", {"interrupt": ["a secret?"]}), "never", x)
+
+    async def feed(frames: bytes) -> bytes:
+        return frames
+
+    monkeypatch.setattr(module, "GuardedStream", lambda _: SimpleNamespace(feed=feed))
+    with pytest.raises(ApiError, match="in the middle of its answer"):
+        await solve(runner, x)
+    assert runner._interrupt == ["a [removed]?"]
+    job: Any = SimpleNamespace(stream=False)
+    await runner._step(x, job, None, {"kind": "node", "name": "a secret", "text": "secret"})  # type: ignore[arg-type]
+    assert [(step["name"], step["text"]) for step in runner._steps] == [("a [removed]", "[removed]")]
+    asked = {"question": ["secret?", {"secret": 4111}, True, None, 1.5]}
+    assert await _guarded(x, asked) == {"question": ["[removed]?", {"[removed]": "[removed]"}, True, None, 1.5]}
+    x.guard.output = False
+    assert await _guarded(x, asked) == asked
