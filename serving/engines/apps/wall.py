@@ -2,7 +2,7 @@
 
 The app is code of the operator's, with the network and the packages that it asks for. What it must not have are the
 platform's secrets and the tenants' data, which lie in files of the same user: Landlock leaves it its own files alone,
-and the environment is made anew.
+it has no capabilities even as root, and the environment is made anew.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from serving.core.confine import LIBRARIES, keep_to_files
+from serving.core.confine import LIBRARIES, drop_capabilities, keep_to_files
 
 CHILD = Path(__file__).parent / "child"
 """What a process of an app runs, beside its own packages."""
@@ -56,6 +56,7 @@ def main(argv: list[str]) -> None:
     # A virtual environment's Python is a link, whose library lies where the first one was installed.
     prefixes = (sys.prefix, sys.base_prefix, packages, folder, str(CHILD))
     readable = (*LIBRARIES, *_SYSTEM, *map(Path, prefixes), Path(python).resolve().parents[1])
+    drop_capabilities()
     if not keep_to_files(readable, (Path(scratch), Path("/dev/null"))):
         print("this kernel has no Landlock: the app can read files of its user", file=sys.stderr)
     os.chdir(folder)
