@@ -13,6 +13,7 @@ from infra.gpu.machines import CLOUDS
 from infra.mistakes import Mistake
 from infra.scheduling import checks as scheduling
 from serving.config import (
+    LOCAL_EMBEDDERS,
     TOOLS,
     KServeModel,
     McpTool,
@@ -164,7 +165,12 @@ def _unreachable_tools(config: StackConfig) -> list[Mistake]:
 def _tasks(config: StackConfig) -> list[Mistake]:
     search = config.retrieval.search
     found = wrong_tasks(config.models, config.aliases, config.assistants, config.guardrails, search)
-    return [Mistake(at, problem, "name a model of the right task, or change its task") for at, problem in found]
+    own = "is the name of an embedder that retrieval runs itself"
+    return [Mistake(at, problem, "name a model of the right task, or change its task") for at, problem in found] + [
+        Mistake(f"apps[{i}].name", f"'{app.name}' {own}", "choose another name")
+        for i, app in enumerate(config.apps)
+        if app.name in LOCAL_EMBEDDERS
+    ]
 
 
 def _secret_command(key: str) -> str:

@@ -160,6 +160,10 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
             "headrace:models[0].name: 'all-minilm-l6-v2' is the name of an embedder that retrieval runs itself; name a",
         ),
         (
+            {"apps": [{"name": "all-minilm-l6-v2", "object": "agents:graph", "folder": "app"}]},
+            "headrace:apps[0].name: 'all-minilm-l6-v2' is the name of an embedder that retrieval runs itself; choose",
+        ),
+        (
             {"knowledge": [{"name": "docs", "paths": []}]},
             "headrace:knowledge[0].paths: is not allowed; it should have at least 1 item",
         ),
