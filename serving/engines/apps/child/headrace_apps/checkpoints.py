@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+import contextvars
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
@@ -23,10 +25,15 @@ from .run import current
 Config = Any
 """LangChain's `RunnableConfig`."""
 
+T = TypeVar("T")
+
 Packed = list[str]
 """A serialised value: how it was, and itself in base64."""
 
 PATH = "/run/checkpoints"
+
+_THREADS = ThreadPoolExecutor(16, "checkpoints")
+"""Of their own: an app whose functions hold all others can still keep where it stands."""
 
 
 class PlatformSaver(BaseCheckpointSaver[int]):
@@ -90,7 +97,7 @@ class PlatformSaver(BaseCheckpointSaver[int]):
         current().ask("POST", PATH, {"delete": {"thread": thread_id}})
 
     async def aget_tuple(self, config: Config) -> CheckpointTuple | None:
-        return await asyncio.to_thread(self.get_tuple, config)
+        return await _in_thread(self.get_tuple, config)
 
     async def alist(
         self,
@@ -103,21 +110,21 @@ class PlatformSaver(BaseCheckpointSaver[int]):
         def listed() -> Sequence[CheckpointTuple]:
             return tuple(self.list(config, filter=filter, before=before, limit=limit))
 
-        for each in await asyncio.to_thread(listed):
+        for each in await _in_thread(listed):
             yield each
 
     async def aput(
         self, config: Config, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
     ) -> Config:
-        return await asyncio.to_thread(self.put, config, checkpoint, metadata, new_versions)
+        return await _in_thread(self.put, config, checkpoint, metadata, new_versions)
 
     async def aput_writes(
         self, config: Config, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        await asyncio.to_thread(self.put_writes, config, writes, task_id, task_path)
+        await _in_thread(self.put_writes, config, writes, task_id, task_path)
 
     async def adelete_thread(self, thread_id: str) -> None:
-        await asyncio.to_thread(self.delete_thread, thread_id)
+        await _in_thread(self.delete_thread, thread_id)
 
     def _packed(self, value: Any) -> Packed:
         kind, data = self.serde.dumps_typed(value)
@@ -135,6 +142,11 @@ class PlatformSaver(BaseCheckpointSaver[int]):
             parent_config=_config(thread, namespace, parent) if parent else None,
             pending_writes=[(task, channel, self._unpacked(value)) for task, channel, value in found["writes"]],
         )
+
+
+async def _in_thread(function: Callable[..., T], *args: Any) -> T:
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, context.run, function, *args)
 
 
 def _place(config: Config) -> tuple[str, str]:

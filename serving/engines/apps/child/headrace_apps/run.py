@@ -7,6 +7,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +33,7 @@ class Run:
 
     `thread` names what checkpoints are kept under, which outlive the run where it is `kept`. Of `messages`, which are
     OpenAI's, the last `new` are the request's own; those before come from its conversation. `settings` are what the
-    request says beside them, such as its temperature.
+    request says beside them, such as its temperature. `threads` are what the run has under way in threads.
     """
 
     url: str
@@ -44,6 +45,7 @@ class Run:
     settings: Mapping[str, Any]
     emit: Callable[[dict[str, Any]], None]
     traceparent: str = ""
+    threads: set[Future[Any]] = field(default_factory=set, repr=False, compare=False)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -83,6 +85,11 @@ def current() -> Run:
     if run is None:
         raise RuntimeError("the platform is asked outside of a run: it answers the caller of a request alone")
     return run
+
+
+def running() -> Run | None:
+    """Returns the run that this code belongs to, None outside of one."""
+    return _current.get()
 
 
 def enter(run: Run) -> None:

@@ -8,10 +8,12 @@ import hmac
 import json
 import sys
 import traceback
+import urllib.parse
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .run import Run, enter
+from .run import PlatformError, Run, enter
+from .threads import Places
 
 MAX_HEAD, MAX_BODY = 65_536, 64_000_000
 """Bytes of a request."""
@@ -28,11 +30,12 @@ class RunServer:
     def __init__(self, runner: Runner, key: str, runs: int, timeout_s: float) -> None:
         self._runner = runner
         self._key = key.encode()
-        self._places = asyncio.Semaphore(runs)
+        self._places = Places(runs)
         self._timeout_s = timeout_s
 
     async def start(self, host: str) -> tuple[asyncio.Server, int]:
         """Listens on a free port of `host`, and returns it."""
+        asyncio.get_running_loop().set_default_executor(self._places.threads())
         server = await asyncio.start_server(self._connected, host, 0, limit=MAX_HEAD)
         return server, server.sockets[0].getsockname()[1]
 
@@ -52,7 +55,10 @@ class RunServer:
         method, path, _ = first.split(" ", 2)
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
         if (method, path) == ("GET", "/health"):
-            await _write(writer, 200, b"")
+            if self._places.stuck:
+                await _write(writer, 503, _error("threads of runs that have ended hold all places"))
+            else:
+                await _write(writer, 200, b"")
             return
         scheme, _, shown = headers.get("authorization", "").partition(" ")
         if scheme != "Bearer" or not hmac.compare_digest(shown.encode(), self._key):
@@ -111,27 +117,45 @@ class RunServer:
         deadline = asyncio.timeout(self._timeout_s)
         last: dict[str, Any] = {"end": True}
         try:
-            async with self._places, deadline:
+            async with self._places.held(run), deadline:
                 await self._runner(run)
         except Exception as e:
             if deadline.expired():
                 last = {"error": {"code": "timeout", "message": f"the app took longer than {self._timeout_s:g} s"}}
             else:
                 traceback.print_exc(file=sys.stderr)
-                last = {"error": _failure(e)}
+                last = {"error": _failure(e, run.url)}
         # What was emitted before is put into the queue by the loop too, and comes first.
         run.emit(last)
         asyncio.get_running_loop().call_soon(events.put_nowait, None)
 
 
-def _failure(e: Exception) -> dict[str, Any]:
-    """Returns what the gateway is told: of an error of the platform's its code, of others their class alone."""
+def _failure(e: Exception, platform: str) -> dict[str, Any]:
+    """Returns what the gateway is told: of an error of the platform's its code, of others their class alone.
+
+    Other providers' errors look the same, and can have parts of the app's own keys in their messages.
+    """
+    if not isinstance(e, PlatformError) and _asked(e) != _origin(platform):
+        return {"code": "failed", "message": type(e).__name__}
     status, body = getattr(e, "status_code", None), getattr(e, "body", None)
     code = body.get("code") if isinstance(body, dict) else getattr(e, "code", None)
     if isinstance(status, int) and isinstance(code, str):
         message = body.get("message") if isinstance(body, dict) else str(e)
         return {"status": status, "code": code, "message": str(message)}
     return {"code": "failed", "message": type(e).__name__}
+
+
+def _asked(e: Exception) -> tuple[str, str | None, int | None] | None:
+    """Returns where the request of a client's error went, as HTTPX has it; None where it does not say."""
+    try:
+        return _origin(str(e.response.request.url))  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError, ValueError):
+        return None
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port
 
 
 def _error(message: str) -> bytes:
