@@ -1,9 +1,9 @@
 """Runs one program for a replica and makes sure that nothing of it outlives the replica.
 
 `python -m serving.engines.child PROGRAM ARGUMENT…`, in a session of its own. The replica holds the other end of
-our standard input: when it closes, the replica has ended, in whatever way, and the program's whole process group
-is ended. A parent-death signal alone would not do: it reaches one process, and vLLM has several; and it is tied to
-the thread that made the child, while Ray's threads come and go.
+our standard input: when it closes, the replica has ended, in whatever way, and every descendant of the program is
+ended, also one in a session of its own. A parent-death signal alone would not do: it reaches one process, and vLLM
+has several; and it is tied to the thread that made the child, while Ray's threads come and go.
 """
 
 from __future__ import annotations
@@ -28,28 +28,54 @@ def _prctl(option: int, value: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
-def _group_members() -> list[int]:
-    """Every other live process of our group."""
-    found = []
+def _descendants() -> list[int]:
+    """Every live process below us, and every other one of our group. Orphans are our children: see `run`."""
+    parents: dict[int, int] = {}
+    alive, group = set(), set()
     for entry in Path("/proc").iterdir():
         # A process can end while it is looked at.
         with contextlib.suppress(OSError, ValueError, IndexError):
             pid = int(entry.name)
-            state, _, group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
-            if int(group) == os.getpid() != pid and state not in "ZX":
-                found.append(pid)
-    return found
+            state, parent, of = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+            parents[pid] = int(parent)
+            if state not in "ZX":
+                alive.add(pid)
+            if int(of) == os.getpid():
+                group.add(pid)
+    found = group
+    while more := {pid for pid, parent in parents.items() if parent in found or parent == os.getpid()} - found:
+        found = found | more
+    return sorted((found & alive) - {os.getpid()})
 
 
-def _end() -> None:
-    """Ends every other process of our group: politely, then for good."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in _group_members():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        patience = time.monotonic() + PATIENCE_S
-        while _group_members() and time.monotonic() < patience:
-            time.sleep(0.05)
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Ends every descendant: politely, then for good, until none is left."""
+    _signal(signal.SIGTERM)
+    patience = time.monotonic() + PATIENCE_S
+    while _descendants() and time.monotonic() < patience:
+        _take_in(child)
+        time.sleep(0.05)
+    patience = time.monotonic() + PATIENCE_S
+    # Again and again: one can make others while it is looked for. What the kernel holds back is not waited for.
+    while _descendants() and time.monotonic() < patience:
+        _signal(signal.SIGKILL)
+        _take_in(child)
+        time.sleep(0.05)
+
+
+def _signal(number: int) -> None:
+    for pid in _descendants():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _take_in(child: subprocess.Popen[bytes]) -> None:
+    """Takes in orphans that came to us and have ended; the program first, whose status we pass on."""
+    if child.poll() is None:
+        return
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def run(arguments: list[str]) -> int:
@@ -74,11 +100,9 @@ def run(arguments: list[str]) -> int:
     while not ended and child.poll() is None:
         ready, _, _ = select.select([0, waker], [], [])
         ended = (0 in ready and not os.read(0, 512)) or (waker in ready and signal.SIGTERM in os.read(waker, 512))
-    _end()  # also what a program that ended left behind: it would hold its GPUs
+    _end(child)  # also what a program that ended left behind: it would hold its GPUs
     status = child.wait()
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:  # orphans that came to us, and are only waiting to be taken in
-            pass
+    _take_in(child)
     return 128 - status if status < 0 else status
 
 

@@ -65,6 +65,15 @@ def test_leftover_children_are_ended() -> None:
     assert not alive(left)
 
 
+def test_processes_in_sessions_of_their_own_are_ended() -> None:
+    """Also where their parent has ended, and where they ignore the polite signal."""
+    escapes = "trap '' TERM; setsid sh -c 'sleep 300 & echo $$ $!; wait' & sleep 0.2; exit 0"
+    process = start("sh", "-c", escapes, child=[sys.executable, "-c", HURRIED])
+    both = pids(process)
+    assert process.wait() == 0
+    assert not any(map(alive, both))
+
+
 def test_sigterm_ends_the_program_and_its_children() -> None:
     process = start("sh", "-c", "sleep 300 & echo $$ $!; wait")
     both = pids(process)
