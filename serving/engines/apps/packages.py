@@ -17,14 +17,15 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from serving.config import AppModel
 
 UNUSED_S = 14 * 86_400
-"""What no replica has started from for so long is removed."""
+"""What no replica runs from, and none has started from for so long, is removed."""
 
 MAX_BYTES = 64_000_000
 """Of an unpacked app."""
@@ -38,11 +39,20 @@ class InstallError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class AppFiles:
-    """Where an app's source lies, and the Python that runs it, whose packages are below `packages`."""
+    """Where an app's source lies, and the Python that runs it, whose packages are below `packages`.
+
+    The `locks` keep all of it until `close`.
+    """
 
     folder: Path
     python: Path
     packages: Path
+    locks: tuple[TextIO, ...] = field(default=(), repr=False, compare=False)
+
+    def close(self) -> None:
+        """Lets the files be removed, once nobody has used them for long."""
+        for lock in self.locks:
+            lock.close()
 
 
 def cache() -> Path:
@@ -57,36 +67,37 @@ def prepare(app: AppModel) -> AppFiles:
     root = cache()
     root.mkdir(parents=True, exist_ok=True)
     source = root / f"source-{hashlib.sha256(packed).hexdigest()[:24]}"
-    with _made_once(source) as new:
-        if new is not None:
-            _unpack(packed, new)
+    locks = [_held(source, lambda new: _unpack(packed, new))]
     folder = source / SOURCE
     requirements = source / REQUIREMENTS
     if not requirements.is_file():
-        return AppFiles(folder, Path(sys.executable), Path(sys.prefix))
+        return AppFiles(folder, Path(sys.executable), Path(sys.prefix), tuple(locks))
     digest = hashlib.sha256(sys.version.encode() + requirements.read_bytes()).hexdigest()[:24]
     packages = root / f"packages-{digest}"
-    with _made_once(packages) as new:
-        if new is not None:
-            _install(app.name, requirements, new, app.start_timeout_s)
+    locks.append(_held(packages, lambda new: _install(app.name, requirements, new, app.start_timeout_s)))
     _remove_unused(root)
-    return AppFiles(folder, packages / "bin" / "python", packages)
+    return AppFiles(folder, packages / "bin" / "python", packages, tuple(locks))
 
 
-@contextlib.contextmanager
-def _made_once(folder: Path) -> Iterator[Path | None]:
-    """Yields the folder to fill, empty, or None where it is whole; others that want the same one wait."""
+def _held(folder: Path, fill: Callable[[Path], None]) -> TextIO:
+    """Returns a lock that keeps the folder, which is filled unless it is whole; others that want it meanwhile wait."""
     whole = folder / ".whole"
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if whole.is_file():
-            os.utime(whole)
-            yield None
-            return
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        yield folder
-        whole.touch()
+    lock = folder.with_suffix(".lock").open("w")
+    try:
+        while True:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            if whole.is_file():
+                os.utime(whole)
+                return lock
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not whole.is_file():  # nobody filled it while we waited
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                whole.touch()
+    except BaseException:
+        lock.close()
+        raise
 
 
 def _unpack(packed: bytes, folder: Path) -> None:
@@ -118,6 +129,11 @@ def _install(name: str, requirements: Path, folder: Path, timeout_s: float) -> N
 
 def _remove_unused(root: Path) -> None:
     for whole in root.glob("*/.whole"):
-        with contextlib.suppress(OSError):  # another replica may do the same
+        # Another replica may run from it, or do the same.
+        with contextlib.suppress(OSError), whole.parent.with_suffix(".lock").open("w") as lock:
+            if time.time() - whole.stat().st_mtime <= UNUSED_S:
+                continue
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if time.time() - whole.stat().st_mtime > UNUSED_S:
+                whole.unlink()  # first: what is half removed is not whole
                 shutil.rmtree(whole.parent)

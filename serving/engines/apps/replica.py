@@ -69,6 +69,7 @@ class AppProcess:
 
     def __init__(self, config: AppModel, files: AppFiles, host: str, key: str) -> None:
         self._name = config.name
+        self._files = files
         self._last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
         self._scratch = tempfile.TemporaryDirectory(prefix="headrace-app-")
         ready = Path(self._scratch.name) / "ready"
@@ -137,3 +138,4 @@ class AppProcess:
             process.stdin.close()
         process.wait()
         self._scratch.cleanup()
+        self._files.close()
