@@ -80,6 +80,38 @@ def keep_to_files(readable: Iterable[Path], writable: Iterable[Path]) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """System calls that fail with an error, or for 0 seem to succeed and do nothing.
+
+    Each has its numbers on x86-64 and on AArch64; with `argument`, only calls whose first argument is that.
+    """
+
+    error: int
+    calls: Sequence[tuple[int, int]]
+    argument: int | None = None
+
+
+def refuse(refusals: Iterable[Refusal]) -> None:
+    """Takes system calls from this process and all that it becomes; all others stay. Raises `Unconfined`."""
+    architecture, column = _architecture()
+    program = [
+        _instruction(_LOAD, _ARCH),
+        _instruction(_EQUAL, architecture, 1, 0),
+        _instruction(_RETURN, _KILL),
+        _instruction(_LOAD, _NUMBER),
+        _instruction(_AT_LEAST, 0x40000000, 0, 1),  # x32: the same calls under other numbers
+        _instruction(_RETURN, _ERRNO | errno.ENOSYS),
+    ]
+    for refusal in refusals:
+        conditions = [(0, 0xFFFFFFFF, refusal.argument)] if refusal.argument is not None else []
+        for numbers in refusal.calls:
+            if numbers[column] != _NEVER:
+                program += _rule(numbers[column], conditions, _ERRNO | refusal.error)
+    _no_new_privileges()
+    _seccomp(b"".join([*program, _instruction(_RETURN, _ALLOW)]))
+
+
 def drop_capabilities() -> None:
     """Takes root's capabilities from this process and all that it becomes, so that files and processes of others stay
     theirs even where it runs as root. Raises `Unconfined`.
@@ -309,6 +341,7 @@ def _rules() -> list[_Rule]:
 
 
 _LOAD, _EQUAL, _AND, _RETURN = 0x20, 0x15, 0x54, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_ALU|AND|K, BPF_RET|K
+_AT_LEAST = 0x35  # BPF_JMP|JGE|K
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 

@@ -2,16 +2,19 @@
 
 The app is code of the operator's, with the network and the packages that it asks for. What it must not have are the
 platform's secrets and the tenants' data, which lie in files of the same user: Landlock leaves it its own files alone,
-it has no capabilities even as root, and the environment is made anew.
+it has no capabilities even as root, and the environment is made anew. Past Landlock go Unix sockets that have a path,
+and what files have beside their content: a seccomp filter refuses those.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import sys
 from pathlib import Path
 
-from serving.core.confine import LIBRARIES, drop_capabilities, keep_to_files
+from serving.core.confine import LIBRARIES, Refusal, Unconfined, drop_capabilities, keep_to_files, refuse
 
 CHILD = Path(__file__).parent / "child"
 """What a process of an app runs, beside its own packages."""
@@ -32,6 +35,26 @@ _SYSTEM = tuple(
     )
 )
 """What programs read of a host; the stack's configuration, its secrets and its data are not among it."""
+
+
+_NONE = -1
+
+REFUSED = (
+    Refusal(errno.EPERM, ((41, 198),), socket.AF_UNIX),  # socket, not socketpair
+    Refusal(errno.EPERM, ((41, 198),), socket.AF_VSOCK),
+    Refusal(errno.ENOSYS, ((425, 425),)),  # io_uring_setup: what goes through a ring passes no filter
+    # setxattr, lsetxattr, fsetxattr, setxattrat, removexattr, lremovexattr, fremovexattr, removexattrat, file_setattr
+    Refusal(
+        errno.EOPNOTSUPP,
+        ((188, 5), (189, 6), (190, 7), (463, 463), (197, 14), (198, 15), (199, 16), (466, 466), (469, 469)),
+    ),
+    # They do nothing and say they did, so that copying files goes on working.
+    # chmod, fchmod, fchmodat, fchmodat2, chown, fchown, lchown, fchownat
+    Refusal(0, ((90, _NONE), (91, 52), (268, 53), (452, 452), (92, _NONE), (93, 55), (94, _NONE), (260, 54))),
+    # utime, utimes, futimesat, utimensat
+    Refusal(0, ((132, _NONE), (235, _NONE), (261, _NONE), (280, 88))),
+)
+"""System calls that reach what Landlock does not guard."""
 
 
 def environment(folder: str, scratch: str) -> dict[str, str]:
@@ -59,6 +82,10 @@ def main(argv: list[str]) -> None:
     drop_capabilities()
     if not keep_to_files(readable, (Path(scratch), Path("/dev/null"))):
         print("this kernel has no Landlock: the app can read files of its user", file=sys.stderr)
+    try:
+        refuse(REFUSED)
+    except Unconfined as e:
+        print(f"the app can use Unix sockets and change what files have beside their content: {e}", file=sys.stderr)
     os.chdir(folder)
     os.execve(python, [python, *arguments], environment(folder, scratch))  # noqa: S606
 

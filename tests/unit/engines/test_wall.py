@@ -35,3 +35,40 @@ for line in open("/proc/self/status"):
     nothing = "0" * 16
     sets = [f"Cap{name}: {nothing}" for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")]
     assert behind_the_wall(tmp_path, code) == [*sets, "NoNewPrivs: 1"]
+
+
+def test_what_landlock_does_not_guard_is_refused(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.touch(0o600)
+    os.utime(outside, (1, 1))
+    code = f"""
+import asyncio, ctypes, errno, os, shutil, socket, subprocess, sys
+def attempt(call, *arguments):
+    try:
+        call(*arguments)
+        print("done")
+    except OSError as e:
+        print(errno.errorcode[e.errno])
+attempt(socket.socket, socket.AF_UNIX)
+attempt(os.setxattr, {str(outside)!r}, "user.a", b"")
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall(425, 1, ctypes.create_string_buffer(200))
+print(errno.errorcode[ctypes.get_errno()])
+for path in ({str(outside)!r}, sys.executable):
+    attempt(os.chmod, path, 0o777)
+    attempt(os.chown, path, os.getuid(), os.getgid())
+    attempt(os.utime, path, (9, 9))
+print("and works:")
+scratch = os.environ["TMPDIR"]
+attempt(shutil.copy2, __file__, scratch)
+attempt(shutil.copytree, os.path.dirname(__file__), scratch + "/all")
+attempt(lambda: asyncio.run(asyncio.sleep(0)))
+attempt(lambda: [each.close() for each in socket.socketpair()])
+attempt(lambda: socket.create_server(("127.0.0.1", 0)).close())
+attempt(lambda: subprocess.run([sys.executable, "-c", ""], check=True))
+"""
+    before = outside.stat()
+    said = behind_the_wall(tmp_path, code)
+    assert said == ["EPERM", "ENOTSUP", "ENOSYS", *["done"] * 6, "and works:", *["done"] * 6]
+    after = outside.stat()
+    assert (after.st_mode, after.st_mtime, after.st_ctime_ns) == (before.st_mode, 1, before.st_ctime_ns)
