@@ -82,7 +82,7 @@ class AppGate:
             async with run.place():
                 await self._within(run, scope, receive, send)
         except RunOver:
-            await _refuse(_over(), scope, receive, send)
+            await _refuse(_run_over(), scope, receive, send)
         except Exception as e:
             await _refuse(e, scope, receive, send)
 
@@ -92,7 +92,7 @@ class AppGate:
         scheme, _, token = shown.partition(" ")
         run = self._runs.find(token) if scheme.lower() == "bearer" else None
         if run is None:
-            raise _over()
+            raise _run_over()
         return run
 
     async def _within(self, run: AppRun, scope: Scope, receive: Receive, send: Send) -> None:
@@ -178,7 +178,7 @@ class _AppGateServer(uvicorn.Server):
         yield
 
 
-def _over() -> HttpError:
+def _run_over() -> HttpError:
     return HttpError(401, "invalid_api_key", "The run is over, or there was none.")
 
 

@@ -81,7 +81,7 @@ def keep_to_files(readable: Iterable[Path], writable: Iterable[Path]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RefusedCalls:
     """System calls that fail with an error, or for 0 seem to succeed and do nothing.
 
     Each has its numbers on x86-64 and on AArch64; with `argument`, only calls whose first argument is that.
@@ -92,7 +92,7 @@ class Refusal:
     argument: int | None = None
 
 
-def refuse(refusals: Iterable[Refusal]) -> None:
+def refuse(refusals: Iterable[RefusedCalls]) -> None:
     """Takes system calls from this process and all that it becomes; all others stay. Raises `Unconfined`."""
     architecture, column = _architecture()
     program = [

@@ -67,19 +67,19 @@ def prepare(app: AppModel) -> AppFiles:
     root = cache()
     root.mkdir(parents=True, exist_ok=True)
     source = root / f"source-{hashlib.sha256(packed).hexdigest()[:24]}"
-    locks = [_held(source, lambda new: _unpack(packed, new))]
+    locks = [_lock_whole(source, lambda new: _unpack(packed, new))]
     folder = source / SOURCE
     requirements = source / REQUIREMENTS
     if not requirements.is_file():
         return AppFiles(folder, Path(sys.executable), Path(sys.prefix), tuple(locks))
     digest = hashlib.sha256(sys.version.encode() + requirements.read_bytes()).hexdigest()[:24]
     packages = root / f"packages-{digest}"
-    locks.append(_held(packages, lambda new: _install(app.name, requirements, new, app.start_timeout_s)))
+    locks.append(_lock_whole(packages, lambda new: _install(app.name, requirements, new, app.start_timeout_s)))
     _remove_unused(root)
     return AppFiles(folder, packages / "bin" / "python", packages, tuple(locks))
 
 
-def _held(folder: Path, fill: Callable[[Path], None]) -> TextIO:
+def _lock_whole(folder: Path, fill: Callable[[Path], None]) -> TextIO:
     """Returns a lock that keeps the folder, which is filled unless it is whole; others that want it meanwhile wait."""
     whole = folder / ".whole"
     lock = folder.with_suffix(".lock").open("w")

@@ -14,7 +14,7 @@ import socket
 import sys
 from pathlib import Path
 
-from serving.core.confine import LIBRARIES, Refusal, Unconfined, drop_capabilities, keep_to_files, refuse
+from serving.core.confine import LIBRARIES, RefusedCalls, Unconfined, drop_capabilities, keep_to_files, refuse
 
 CHILD = Path(__file__).parent / "child"
 """What a process of an app runs, beside its own packages."""
@@ -40,19 +40,19 @@ _SYSTEM = tuple(
 _NONE = -1
 
 REFUSED = (
-    Refusal(errno.EPERM, ((41, 198),), socket.AF_UNIX),  # socket, not socketpair
-    Refusal(errno.EPERM, ((41, 198),), socket.AF_VSOCK),
-    Refusal(errno.ENOSYS, ((425, 425),)),  # io_uring_setup: what goes through a ring passes no filter
+    RefusedCalls(errno.EPERM, ((41, 198),), socket.AF_UNIX),  # socket, not socketpair
+    RefusedCalls(errno.EPERM, ((41, 198),), socket.AF_VSOCK),
+    RefusedCalls(errno.ENOSYS, ((425, 425),)),  # io_uring_setup: what goes through a ring passes no filter
     # setxattr, lsetxattr, fsetxattr, setxattrat, removexattr, lremovexattr, fremovexattr, removexattrat, file_setattr
-    Refusal(
+    RefusedCalls(
         errno.EOPNOTSUPP,
         ((188, 5), (189, 6), (190, 7), (463, 463), (197, 14), (198, 15), (199, 16), (466, 466), (469, 469)),
     ),
     # They do nothing and say they did, so that copying files goes on working.
     # chmod, fchmod, fchmodat, fchmodat2, chown, fchown, lchown, fchownat
-    Refusal(0, ((90, _NONE), (91, 52), (268, 53), (452, 452), (92, _NONE), (93, 55), (94, _NONE), (260, 54))),
+    RefusedCalls(0, ((90, _NONE), (91, 52), (268, 53), (452, 452), (92, _NONE), (93, 55), (94, _NONE), (260, 54))),
     # utime, utimes, futimesat, utimensat
-    Refusal(0, ((132, _NONE), (235, _NONE), (261, _NONE), (280, 88))),
+    RefusedCalls(0, ((132, _NONE), (235, _NONE), (261, _NONE), (280, 88))),
 )
 """System calls that reach what Landlock does not guard."""
 

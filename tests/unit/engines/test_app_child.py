@@ -22,7 +22,7 @@ GATEWAY = "http://127.0.0.1:4000"
 def child(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The modules of an app's process."""
     monkeypatch.syspath_prepend(str(CHILD))
-    names = ("server", "run", "functions", "threads")
+    names = ("server", "run", "functions", "threads", "checkpoints")
     return SimpleNamespace(**{name: importlib.import_module(f"headrace_apps.{name}") for name in names})
 
 
@@ -63,7 +63,7 @@ async def test_threads_of_ended_runs_hold_their_places(child: SimpleNamespace) -
 
         async def work() -> None:
             child.run.enter(run)
-            async with places.held(run):
+            async with places.place_of(run):
                 await answers(run)
 
         return asyncio.create_task(work())
@@ -110,3 +110,26 @@ async def test_health_fails_once_nothing_can_go_on(child: SimpleNamespace) -> No
         return json.loads(writer.data.split()[1])
 
     assert (await health(False), await health(True)) == (200, 503)
+
+
+async def test_writes_wait_for_their_checkpoint(child: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Exception | None] = []
+
+    class Platform:
+        def ask(self, *_: object) -> None:
+            if answers and (answer := answers.pop(0)) is not None:
+                raise answer
+
+    module = child.checkpoints
+    monkeypatch.setattr(module, "current", Platform)
+    monkeypatch.setattr(module, "WRITES_WAIT_S", (0, 0))
+    at = {"configurable": {"thread_id": "t", "checkpoint_id": "1"}}
+    missing = child.run.PlatformError(404, "not_found", "There is no such checkpoint.")
+    answers += [missing, missing, None]
+    await module.PlatformSaver().aput_writes(at, [("a", 1)], "task")
+    assert answers == []
+    for refused in ([missing] * 3, [child.run.PlatformError(401, "invalid_api_key", "over")]):
+        answers += refused
+        with pytest.raises(child.run.PlatformError):
+            await module.PlatformSaver().aput_writes(at, [("a", 1)], "task")
+        assert answers == []

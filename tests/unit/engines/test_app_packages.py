@@ -14,7 +14,7 @@ from serving.engines.apps import packages
 def test_what_a_replica_runs_from_is_not_removed_however_old_it_is(tmp_path: Path) -> None:
     used, unused = tmp_path / "packages-used", tmp_path / "packages-unused"
     filled: list[Path] = []
-    locks = [packages._held(folder, filled.append) for folder in (used, unused, used)]
+    locks = [packages._lock_whole(folder, filled.append) for folder in (used, unused, used)]
     assert filled == [used, unused], "two share one"
     locks[1].close()
     old = time.time() - packages.UNUSED_S - 1
@@ -34,6 +34,6 @@ def test_what_cannot_be_filled_is_filled_anew(tmp_path: Path) -> None:
         raise packages.InstallError
 
     with pytest.raises(packages.InstallError):
-        packages._held(tmp_path / "packages-x", fails)
-    packages._held(tmp_path / "packages-x", lambda folder: (folder / "done").touch()).close()
+        packages._lock_whole(tmp_path / "packages-x", fails)
+    packages._lock_whole(tmp_path / "packages-x", lambda folder: (folder / "done").touch()).close()
     assert {path.name for path in (tmp_path / "packages-x").iterdir()} == {"done", ".whole"}

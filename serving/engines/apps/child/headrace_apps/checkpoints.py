@@ -20,7 +20,7 @@ from langgraph.checkpoint.base import (
     get_checkpoint_metadata,
 )
 
-from .run import current
+from .run import PlatformError, current
 
 Config = Any
 """LangChain's `RunnableConfig`."""
@@ -34,6 +34,10 @@ PATH = "/run/checkpoints"
 
 _THREADS = ThreadPoolExecutor(16, "checkpoints")
 """Of their own: an app whose functions hold all others can still keep where it stands."""
+
+
+WRITES_WAIT_S = (0.05, 0.1, 0.2, 0.5, 1, 2, 4, 8, 8)
+"""Pauses before writes are tried again whose checkpoint is not there yet; of one that was deleted they never are."""
 
 
 class PlatformSaver(BaseCheckpointSaver[int]):
@@ -121,6 +125,16 @@ class PlatformSaver(BaseCheckpointSaver[int]):
     async def aput_writes(
         self, config: Config, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
+        # LangGraph keeps a checkpoint and the writes that follow it at once: which one comes first is chance.
+        for pause in WRITES_WAIT_S:
+            try:
+                await _in_thread(self.put_writes, config, writes, task_id, task_path)
+            except PlatformError as e:
+                if e.code != "not_found":
+                    raise
+                await asyncio.sleep(pause)
+            else:
+                return
         await _in_thread(self.put_writes, config, writes, task_id, task_path)
 
     async def adelete_thread(self, thread_id: str) -> None:

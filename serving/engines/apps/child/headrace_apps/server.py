@@ -117,7 +117,7 @@ class RunServer:
         deadline = asyncio.timeout(self._timeout_s)
         last: dict[str, Any] = {"end": True}
         try:
-            async with self._places.held(run), deadline:
+            async with self._places.place_of(run), deadline:
                 await self._runner(run)
         except Exception as e:
             if deadline.expired():
@@ -135,7 +135,7 @@ def _failure(e: Exception, platform: str) -> dict[str, Any]:
 
     Other providers' errors look the same, and can have parts of the app's own keys in their messages.
     """
-    if not isinstance(e, PlatformError) and _asked(e) != _origin(platform):
+    if not isinstance(e, PlatformError) and _request_origin(e) != _origin(platform):
         return {"code": "failed", "message": type(e).__name__}
     status, body = getattr(e, "status_code", None), getattr(e, "body", None)
     code = body.get("code") if isinstance(body, dict) else getattr(e, "code", None)
@@ -145,7 +145,7 @@ def _failure(e: Exception, platform: str) -> dict[str, Any]:
     return {"code": "failed", "message": type(e).__name__}
 
 
-def _asked(e: Exception) -> tuple[str, str | None, int | None] | None:
+def _request_origin(e: Exception) -> tuple[str, str | None, int | None] | None:
     """Returns where the request of a client's error went, as HTTPX has it; None where it does not say."""
     try:
         return _origin(str(e.response.request.url))  # type: ignore[attr-defined]

@@ -46,7 +46,7 @@ class Places:
         return len(self._left) >= self._count or sum(map(len, self._left)) >= self._most
 
     @asynccontextmanager
-    async def held(self, run: Run) -> AsyncIterator[None]:
+    async def place_of(self, run: Run) -> AsyncIterator[None]:
         """Holds a place for a run."""
         await self._free.acquire()
         try:
