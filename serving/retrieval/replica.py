@@ -214,7 +214,8 @@ class RetrievalReplica:
         alone, joined = (_best(part, least) for part in (found[:each], found[each:]))
         hits = fuse_follow_up(alone, joined) if alone and joined else alone or joined
         hits = (await self._reranker.order(question, hits))[: assistant.top_k]
-        metrics.retrieval_score.observe(max((hit.dense_score for hit in hits), default=0.0))
+        # A histogram's sum must not fall: the rate of one that does is wrong.
+        metrics.retrieval_score.observe(max([0.0, *(hit.dense_score for hit in hits)]))
         if self._embedders.judged:
             hits = await asyncio.to_thread(lambda: judged(question, hits, self._embedders.local(DEFAULT_EMBEDDER)))
         return await asyncio.to_thread(for_prompt, question, hits, assistant, self._judge)
