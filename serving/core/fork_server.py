@@ -67,7 +67,8 @@ class ForkServer:
     def ask(self, question: bytes, *, bound: int, deadline: float, wanted: Callable[[], bool] = lambda: True) -> bytes:
         """Returns what a child answered to its end, which may be a crash; the child is gone then.
 
-        Raises `Overrun` as `serving.core.child.ask` does, and `ChildProcessError` when no child can be had.
+        Raises `Overrun` as `serving.core.child.ask` does, and `ChildProcessError` when no child can be had, or when the
+        server ended before its child: that says nothing of the question.
         """
         with suppress(_NotForked):  # it had nothing to do for a while, or was killed
             return self._ask(question, bound, deadline, wanted)
@@ -95,6 +96,8 @@ class ForkServer:
                 self._return(server, said)
         if _FORKED not in said:
             raise _NotForked
+        if _ENDED not in said and _CRASHED not in said:
+            raise ChildProcessError(f"{self._module} was killed while a child answered")  # whatever that had said
         return answer
 
     def _lease(self) -> _ForkedServer:
