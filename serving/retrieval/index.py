@@ -185,8 +185,14 @@ class CollectionIndex:
     @_explained
     def files(self) -> set[tuple[str, str]]:
         """Returns the tenants and ids of all files."""
+        return set(self.chunks_of_files())
+
+    @_explained
+    def chunks_of_files(self) -> dict[tuple[str, str], int]:
+        """Returns how many chunks each file has, by its tenant and id."""
         found = self._table.search().select(["tenant", "file_id"]).to_arrow().group_by(["tenant", "file_id"])
-        return {(row["tenant"], row["file_id"]) for row in found.aggregate([]).to_pylist()}
+        rows = found.aggregate([([], "count_all")]).to_pylist()
+        return {(row["tenant"], row["file_id"]): row["count_all"] for row in rows}
 
     @_explained
     def rows_of(self, files: Sequence[tuple[str, str]]) -> pa.Table:

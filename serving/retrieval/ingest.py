@@ -7,6 +7,7 @@ and those that are ready go into an index together.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.core.ids import now
+from serving.protocol.errors import ApiError
 from serving.retrieval.batches import EMBED_AT_ONCE, CommitBatches, EmbeddingBatches
 from serving.retrieval.chunk import ChunkSettings
 from serving.retrieval.chunk_table import IndexedFile
@@ -31,7 +34,7 @@ from serving.store.errors import NotFound
 from serving.store.files import DELETE_BLOB, Files
 from serving.store.jobs.counted import counted
 from serving.store.jobs.queue import Job, Jobs
-from serving.store.jobs.worker import Handler, JobContext, PermanentError
+from serving.store.jobs.worker import Handler, JobContext, PermanentError, Postponed
 from serving.store.objects.blobs import Blobs, blob_deletion
 from serving.store.vector_store import DROP_INDEX, INGEST, OPTIMIZE, PURGE_INDEX, UNINDEX
 from serving.store.vector_stores import VectorStores
@@ -49,6 +52,13 @@ CHANGED_AT_ONCE = 4
 LARGE = 1_000_000
 """Bytes of a file of which one is on its way at a time: its chunks and vectors may take a hundred times as much."""
 
+TRIED_AGAIN_S = 30.0
+"""Between two attempts while the embedder does not answer, as one that is still loading."""
+
+EMBEDDER_AWAITED_S = 3_600.0
+"""How long a document waits for its embedder: work on the whole index, as by another embedder, waits behind it."""
+
+log = logging.getLogger("headrace.retrieval")
 
 T = TypeVar("T")
 
@@ -100,12 +110,27 @@ class Ingestion:
             async with self._large if file.bytes > LARGE else nullcontext():
                 data = await self._blobs.read(principal, file_id)
                 chunks = await self._chunked(data, file.filename, attachment.chunking)
-                size = 0
-                for name, embedder in await self._targets(store_id):
-                    vectors = await self._vectors(context, chunks, embedder)
+                targets, outdated = await self._targets(store_id)
+                size: int | None = None
+                for name, embedder in targets:
+                    try:
+                        vectors = await self._vectors(context, chunks, embedder)
+                    except ApiError:
+                        if size is None:
+                            raise
+                        outdated.append(name)  # the one that is built: its job comes for the document once it can
+                        continue
                     indexed = IndexedFile(principal.tenant, file_id, file.filename, chunks, vectors, attachment.access)
                     await self._commits.commit(name, (context, indexed))
-                    size = size or vectors.nbytes
+                    size = vectors.nbytes if size is None else size
+                if outdated:  # what they have of the document may be an older text, or have an older access list
+                    await context.check()
+                    await self._change(outdated, lambda index: index.delete_file(principal.tenant, file_id))
+        except ApiError as e:
+            if e.type == "invalid_request_error" or now() - context.job.created_at > EMBEDDER_AWAITED_S:
+                raise
+            log.warning("%s waits: the embedder fails: %s", file_id, e.message)
+            raise Postponed(TRIED_AGAIN_S) from None
         except NotFound:
             raise PermanentError("file_not_found", "the file was deleted meanwhile") from None
         except UnreadableDocument as e:
@@ -114,18 +139,21 @@ class Ingestion:
         await self._jobs.enqueue(
             principal, OPTIMIZE, {"vector_store_id": store_id}, group=(store_id, None), dedupe_key=store_id
         )
-        usage = sum(len(c.body.encode()) for c in chunks) + size
+        usage = sum(len(c.body.encode()) for c in chunks) + (size or 0)
         return {"usage_bytes": usage, "chunks": len(chunks)}
 
-    async def _targets(self, store_id: str) -> list[tuple[str, Embedder]]:
-        """Returns the indexes of a store that a document goes into, each with its embedder, the searched one first."""
+    async def _targets(self, store_id: str) -> tuple[list[tuple[str, Embedder]], list[str]]:
+        """Returns the indexes of a store that a document goes into, each with its embedder, the searched one first.
+
+        And the names of those that it cannot go into, since the stack has their embedder no more.
+        """
         names = await self._indexes.names.get(store_id)
         opened = await self._blocking(lambda: self._indexes.written(names))
         found = [(each.name, each.embedder) for each in opened if each.embedder is not None]
         if not found:
             built_by = opened[0].index.manifest.embedder
             raise EmbedderGone(f"the index was built by {built_by}, which the stack has no more, and waits for another")
-        return found
+        return found, [each.name for each in opened if each.embedder is None]
 
     async def _write(self, name: str, files: Sequence[tuple[JobContext, IndexedFile]]) -> None:
         indexed = [file for _, file in files]

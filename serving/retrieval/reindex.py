@@ -11,12 +11,14 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from serving.core.principal import Principal
+from serving.protocol.errors import ApiError
 from serving.retrieval.chunk_table import row_chunks
 from serving.retrieval.embedders.chosen import Embedders
 from serving.retrieval.embedders.embedder import Embedder, Vectors
@@ -25,7 +27,7 @@ from serving.retrieval.index import CollectionIndex
 from serving.retrieval.indexes import OpenIndex, VectorStoreIndexes, index_name
 from serving.retrieval.types import Chunk
 from serving.store.jobs.counted import counted
-from serving.store.jobs.queue import Job, Jobs
+from serving.store.jobs.queue import Job, Jobs, Json
 from serving.store.jobs.worker import Handler, JobContext
 from serving.store.upkeep.indexes import StoreIndexes
 from serving.store.vector_store import DROP_RETIRED, REINDEX
@@ -37,13 +39,26 @@ PART_S = 20.0
 """How long one job works: documents of the vector store wait for it."""
 
 FILES = 16
-"""Files that are read at once."""
+"""Files that are read at once, at most."""
+
+CHUNKS_TOGETHER = 1_024
+"""Chunks that are read at once, where they are not one file's: they and their vectors are in memory."""
 
 CHUNKS = 64
 """Chunks that are embedded at once."""
 
-DROPPED_AFTER_S = 60.0
-"""When an index that was replaced is removed: searches that knew it (`KNOWN_S`) have long ended."""
+BEGINS_AFTER_S = 900.0
+"""How long after a replica's start the index of an earlier release is built anew.
+
+Retrieval starts before requests move over to it, and the streams of the release before may finish for ten minutes.
+That release knows one index of a vector store by its name: until it has ended, it reads and writes that one alone.
+"""
+
+DROPPED_AFTER_S = 1_200.0
+"""When an index that was replaced is removed: longer than the release before, which may read it, has left to live."""
+
+TRIED_AGAIN_S = 30.0
+"""Between two attempts while the embedder does not answer, as one that is still loading."""
 
 
 class Reindexing:
@@ -54,17 +69,22 @@ class Reindexing:
         self._names = indexes.names
         self._embedders = embedders
         self._jobs = jobs
+        self._started = time.monotonic()
         self.handlers: Mapping[str, Handler] = {
             REINDEX: counted(self.reindex),
             DROP_RETIRED: counted(self.drop_retired),
         }
 
     async def begin(self) -> int:
-        """Enqueues jobs for vector stores that need them. Returns how many."""
+        """Enqueues jobs for vector stores that need them. Returns how many have their index built anew."""
         wanted = (await asyncio.to_thread(lambda: self._embedders.current)).id
         begun = 0
-        for tenant, store_id in await self._names.of_other_embedders(wanted):
+        for tenant, store_id in await self._names.unsettled(wanted):
             names = await self._names.get(store_id)
+            principal = Principal(tenant, user="", key_id=REINDEX)
+            await self._drop_retired(principal, store_id, names)
+            if names.embedder == wanted:
+                continue
             try:
                 live = await asyncio.to_thread(self._indexes.open, names.live)
             except CollectionNotFound:
@@ -72,11 +92,14 @@ class Reindexing:
             except IncompatibleCollection as e:
                 log.warning("the index of the vector store %s cannot be built anew: %s", store_id, e)
                 continue
-            if live.index.manifest.embedder == wanted and names.next is None:
+            built_by = live.index.manifest.embedder
+            if built_by == wanted and names.next is None:
                 await self._names.change(store_id, lambda at: _known(at, wanted))
                 continue
-            principal = Principal(tenant, user="", key_id=REINDEX)
-            await self._enqueue(principal, store_id)
+            # Earlier releases had one embedder, and did not note whose an index is.
+            earlier = names.embedder is None and built_by == self._embedders.judge.id
+            left = self._started + BEGINS_AFTER_S - time.monotonic() if earlier else 0.0
+            await self._enqueue(principal, REINDEX, {"vector_store_id": store_id}, delay_s=left)
             begun += 1
         if begun:
             log.info("the indexes of %d vector stores are built anew for the embedder %s", begun, wanted)
@@ -84,6 +107,8 @@ class Reindexing:
 
     async def reindex(self, context: JobContext) -> dict[str, Any] | None:
         """Does a part of an index; the last part lets it take the old one's place."""
+        if await self._waited(context):
+            return None
         store_id = context.job.payload["vector_store_id"]
         wanted = await asyncio.to_thread(lambda: self._embedders.current)
         names = await self._names.get(store_id)
@@ -92,14 +117,20 @@ class Reindexing:
         except CollectionNotFound:
             return None
         if live.index.manifest.embedder == wanted.id:
-            await self._give_up(context, names)
+            await self._give_up(context, wanted.id)
             return None
         target = await self._target(context, names, wanted)
-        done, total = await self._part(context, live, target, wanted)
+        try:
+            done, total = await self._part(context, live, target, wanted)
+            if done == total:
+                await asyncio.to_thread(target.index.optimize)
+                done, total = await self._part(context, live, target, wanted)  # what others wrote meanwhile
+        except ApiError as e:
+            await self._try_again(context, wanted, e)
+            return None
         if done < total:
-            await self._enqueue(context.principal, store_id, context.job)
+            await self._enqueue(context.principal, REINDEX, {"vector_store_id": store_id}, context.job)
             return {"files": done, "of": total}
-        await asyncio.to_thread(target.index.optimize)
         await context.check()
         switched = await self._names.change(store_id, lambda at: at.switched(wanted.id))
         log.info("the vector store %s is searched by the embedder %s now", store_id, wanted.id)
@@ -107,17 +138,52 @@ class Reindexing:
         return {"files": done, "of": total}
 
     async def drop_retired(self, context: JobContext) -> None:
-        """Removes an index that was replaced."""
+        """Removes an index that was replaced, once all that came into it late is in the one that took its place."""
+        if await self._waited(context):
+            return
         store_id, name = context.job.payload["vector_store_id"], context.job.payload["index"]
-        if name in (await self._names.get(store_id)).written:
+        names = await self._names.get(store_id)
+        if name in names.written:
             return
         try:
             retired = await asyncio.to_thread(self._indexes.open, name)
         except CollectionNotFound:
             pass
         else:
+            if not await self._rescued(context, names, retired):
+                return
+            await context.check()
             await asyncio.to_thread(retired.index.drop)
         await self._names.change(store_id, lambda at: _without(at, name))
+
+    async def _rescued(self, context: JobContext, names: StoreIndexes, retired: OpenIndex) -> bool:
+        """Copies documents that an index alone has, as those that the release before put there after the switch.
+
+        Returns whether none is left; otherwise another job goes on.
+        """
+        written = []
+        for name in names.written:
+            with suppress(CollectionNotFound):
+                written.append(await asyncio.to_thread(self._indexes.open, name))
+        elsewhere = [await asyncio.to_thread(each.index.files) for each in written]
+        missing = await asyncio.to_thread(retired.index.files) - set().union(*elsewhere)
+        missing &= await self._names.complete(context.job.payload["vector_store_id"], missing)
+        if not missing:
+            return True
+        target = next((each for each in written if each.embedder is not None), None)
+        if target is None or target.embedder is None:
+            await self._enqueue(
+                context.principal, DROP_RETIRED, _payload(context.job), context.job, delay_s=DROPPED_AFTER_S
+            )
+            return False
+        try:
+            done, total = await self._part(context, retired, target, target.embedder, missing)
+        except ApiError as e:
+            await self._try_again(context, target.embedder, e)
+            return False
+        if done < total:
+            await self._enqueue(context.principal, DROP_RETIRED, _payload(context.job), context.job)
+        return done == total
 
     async def _target(self, context: JobContext, names: StoreIndexes, wanted: Embedder) -> OpenIndex:
         """Opens the index that is built, a new one where none is or where yet another embedder began it."""
@@ -132,44 +198,97 @@ class Reindexing:
         await self._drop_retired(context.principal, store_id, begun)
         return await asyncio.to_thread(lambda: self._indexes.open(name, create=True))
 
-    async def _part(self, context: JobContext, live: OpenIndex, target: OpenIndex, by: Embedder) -> tuple[int, int]:
+    async def _part(
+        self,
+        context: JobContext,
+        source: OpenIndex,
+        target: OpenIndex,
+        by: Embedder,
+        only: Collection[tuple[str, str]] | None = None,
+    ) -> tuple[int, int]:
         """Copies files until the part's time is over. Returns how many files there are now, and how many there must."""
-        wanted, there = await asyncio.to_thread(lambda: (live.index.files(), target.index.files()))
-        left, total = sorted(wanted - there), len(wanted)
+        sizes = await asyncio.to_thread(source.index.chunks_of_files)
+        wanted = set(sizes) if only is None else sizes.keys() & only
+        left = sorted(wanted - await asyncio.to_thread(target.index.files))
+        total, done = len(wanted), len(wanted) - len(left)
         until = time.monotonic() + PART_S
-        for at in range(0, len(left), FILES):
-            if at and time.monotonic() > until:
-                return total - len(left) + at, total
-            await context.progress(total - len(left) + at, total, "embedding")
-            await self._copy(live.index, target.index, left[at : at + FILES], by)
-        return total, total
+        for files in _together(left, sizes):
+            if total - done < len(left) and time.monotonic() > until:
+                break
+            await context.progress(done, total, "embedding")
+            await self._copy(context, source.index, target.index, files, by)
+            done += len(files)
+        return done, total
 
     async def _copy(
-        self, source: CollectionIndex, target: CollectionIndex, files: Sequence[tuple[str, str]], by: Embedder
+        self,
+        context: JobContext,
+        source: CollectionIndex,
+        target: CollectionIndex,
+        files: Sequence[tuple[str, str]],
+        by: Embedder,
     ) -> None:
         rows = await asyncio.to_thread(source.rows_of, files)
         chunks = await asyncio.to_thread(row_chunks, rows)
-        parts = [await _embedded(by, chunks[at : at + CHUNKS]) for at in range(0, len(chunks), CHUNKS)]
+        parts = [np.zeros((0, by.dimensions), np.float32)]
+        for at in range(0, len(chunks), CHUNKS):
+            parts.append(await _embedded(by, chunks[at : at + CHUNKS]))
+            await context.check()
         await asyncio.to_thread(target.copy, rows, np.concatenate(parts))
         metrics.reindexed_chunks.inc(len(chunks))
 
-    async def _enqueue(self, principal: Principal, store_id: str, after: Job | None = None) -> None:
-        key = f"{store_id}:{after.id if after is not None else ''}"
-        await self._jobs.enqueue(
-            principal, REINDEX, {"vector_store_id": store_id}, group=(store_id, None), dedupe_key=key[:200]
-        )
+    async def _enqueue(
+        self, principal: Principal, kind: str, payload: Json, after: Job | None = None, *, delay_s: float = 0.0
+    ) -> None:
+        """Enqueues a job that has its vector store for itself. One with a delay gets it then: documents do not wait."""
+        key = f"{payload.get('index', payload['vector_store_id'])}:{after.id if after is not None else ''}"[:200]
+        if delay_s > 0:
+            await self._jobs.enqueue(principal, kind, payload | {"waits": True}, dedupe_key=key, delay_s=delay_s)
+        else:
+            group = payload["vector_store_id"], None
+            await self._jobs.enqueue(principal, kind, payload, group=group, dedupe_key=key)
 
-    async def _give_up(self, context: JobContext, names: StoreIndexes) -> None:
+    async def _waited(self, context: JobContext) -> bool:
+        """Whether a job has only waited: then the one that does its work is enqueued."""
+        if waited := bool(context.job.payload.get("waits")):
+            await self._enqueue(context.principal, context.job.kind, _payload(context.job), context.job)
+        return waited
+
+    async def _try_again(self, context: JobContext, embedder: Embedder, error: ApiError) -> None:
+        log.warning("%s waits: the embedder %s fails: %s", context.job.kind, embedder.id, error.message)
+        job = context.job
+        await self._enqueue(context.principal, job.kind, _payload(job), job, delay_s=TRIED_AGAIN_S)
+
+    async def _give_up(self, context: JobContext, wanted: str) -> None:
         """The index that is searched is the configured embedder's (again): another one is built for nothing."""
-        store_id, wanted = context.job.payload["vector_store_id"], self._embedders.current.id
+        store_id = context.job.payload["vector_store_id"]
         changed = await self._names.change(store_id, lambda at: _known(at, wanted))
-        if names.next is not None:
-            await self._drop_retired(context.principal, store_id, changed)
+        await self._drop_retired(context.principal, store_id, changed)
 
     async def _drop_retired(self, principal: Principal, store_id: str, names: StoreIndexes) -> None:
         for name in names.retired:
             payload = {"vector_store_id": store_id, "index": name}
-            await self._jobs.enqueue(principal, DROP_RETIRED, payload, dedupe_key=name, delay_s=DROPPED_AFTER_S)
+            await self._enqueue(principal, DROP_RETIRED, payload, delay_s=DROPPED_AFTER_S)
+
+
+def _payload(job: Job) -> Json:
+    return {key: value for key, value in job.payload.items() if key != "waits"}
+
+
+def _together(
+    files: Sequence[tuple[str, str]], sizes: Mapping[tuple[str, str], int]
+) -> Iterator[Sequence[tuple[str, str]]]:
+    """Yields files that are copied in one step; a large one is a step of its own."""
+    step: list[tuple[str, str]] = []
+    chunks = 0
+    for file in files:
+        if step and (len(step) == FILES or chunks + sizes[file] > CHUNKS_TOGETHER):
+            yield step
+            step, chunks = [], 0
+        step.append(file)
+        chunks += sizes[file]
+    if step:
+        yield step
 
 
 async def _embedded(by: Embedder, chunks: Sequence[Chunk]) -> Vectors:

@@ -41,7 +41,7 @@ class Embedders:
     def current(self) -> Embedder:
         """The one that new indexes are built by. May load it."""
         found = self._of_engines.get(self._current)
-        return found if found is not None else LocalEmbedder(self.local(self._current))
+        return found if found is not None else self._local_embedder(self._current)
 
     @property
     def judged(self) -> bool:
@@ -50,10 +50,13 @@ class Embedders:
 
     def local(self, name: str) -> OnnxEmbedder:
         """Returns a local model, loaded. Raises `FileNotFoundError` where its package is not installed."""
+        return self._local_embedder(name).model
+
+    def _local_embedder(self, name: str) -> LocalEmbedder:
         with self._loading:
             if name not in self._local:
                 self._local[name] = LocalEmbedder(OnnxEmbedder(name))
-            return self._local[name].model
+            return self._local[name]
 
     def by_id(self, id: str) -> Embedder | None:
         """Returns the embedder that an index was built by, None where the stack has it no more. May load it."""
@@ -63,7 +66,7 @@ class Embedders:
         for name in LOCAL_EMBEDDERS:
             if id.startswith(f"{name}-"):
                 try:
-                    found = LocalEmbedder(self.local(name))
+                    found = self._local_embedder(name)
                 except FileNotFoundError:
                     continue
                 if found.id == id:

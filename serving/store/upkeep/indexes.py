@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 
 from sqlalchemy import select
 
 from serving.core.uninterrupted import uninterrupted
 from serving.store.relational.database import Database
-from serving.store.relational.tables import vector_stores
+from serving.store.relational.tables import vector_store_files, vector_stores
+
+TOGETHER = 500
+"""Files that one query asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +72,30 @@ class Indexes:
             return changed
 
     @uninterrupted
-    async def of_other_embedders(self, embedder: str) -> list[tuple[str, str]]:
-        """Returns the tenants and ids of stores whose index may be another embedder's, the oldest first."""
+    async def unsettled(self, embedder: str) -> list[tuple[str, str]]:
+        """Returns the tenants and ids of stores to look at, the oldest first.
+
+        Their index may be another embedder's, or they have one that is to be removed.
+        """
         of = vector_stores.c
         query = select(of.tenant, of.id, of.indexes).order_by(of.created_at, of.id)
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
-        return [(tenant, id) for tenant, id, indexes in rows if read_indexes(id, indexes).embedder != embedder]
+        found = [(tenant, id, read_indexes(id, indexes)) for tenant, id, indexes in rows]
+        return [(tenant, id) for tenant, id, names in found if names.embedder != embedder or names.retired]
+
+    @uninterrupted
+    async def complete(self, store_id: str, files: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Returns those of the files, each a tenant and an id, that the store has completely ingested."""
+        of = vector_store_files.c
+        query = select(of.tenant, of.file_id).where(of.vector_store_id == store_id, of.status == "completed")
+        found: set[tuple[str, str]] = set()
+        ids = sorted(file_id for _, file_id in files)
+        async with self._database.read() as connection:
+            for at in range(0, len(ids), TOGETHER):
+                page = await connection.execute(query.where(of.file_id.in_(ids[at : at + TOGETHER])))
+                found |= {(tenant, file_id) for tenant, file_id in page.all()}
+        return found & set(files)
 
 
 def read_indexes(store_id: str, stored: dict[str, object] | None) -> StoreIndexes:

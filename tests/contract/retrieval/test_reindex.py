@@ -9,15 +9,21 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from serving.config import Catalog, Embedding, RemoteModel, SearchModels, SecretRef, ServingConfig, Store
+from serving.config import JUDGE, Catalog, Embedding, RemoteModel, SearchModels, SecretRef, ServingConfig, Store
 from serving.core.ids import new_id
 from serving.core.principal import Principal
-from serving.retrieval import indexes, reindex
+from serving.core.uninterrupted import uninterrupted
+from serving.retrieval import indexes, ingest, reindex
 from serving.retrieval.replica import RetrievalReplica
+from serving.store.access import Access
 from serving.store.relational.database import Database
+from serving.store.relational.tables import jobs
 from serving.store.upkeep.indexes import Indexes, StoreIndexes
+from serving.store.vector_store import DROP_RETIRED, REINDEX
 from tests.contract.running import Loop, engine
 from tests.servers.pooling import DIMENSIONS, PoolingEngine
 from tests.store import migrated
@@ -191,3 +197,140 @@ async def _names(folder: Path, store: str) -> StoreIndexes:
         return await Indexes(database).get(store)
     finally:
         await database.close()
+
+
+MINILM = Catalog(search=SearchModels(embedder=JUDGE))
+
+
+@uninterrupted
+async def bring_forward(replica: RetrievalReplica, kind: str) -> None:
+    """Lets a job that waits for its time run at once."""
+    async with replica._database.write() as connection:
+        await connection.execute(jobs.update().where(jobs.c.kind == kind).values(run_after=0.0))
+
+
+async def switched(replica: RetrievalReplica, store: str, live: str) -> StoreIndexes:
+    async with asyncio.timeout(60):
+        while (names := await replica._indexes.names.get(store)).live == live:
+            await asyncio.sleep(0.02)
+    return names
+
+
+async def test_the_release_before_keeps_its_index_while_it_lives(tmp_path: Path) -> None:
+    """It knows one index of a store: that is built anew late, and what it wrote into it late is found afterwards."""
+    async with running(tmp_path, MINILM) as replica:
+        store = (await replica._stores.create(ALICE, name="words")).id
+        await add(replica, store, "heron")
+        await settled(replica)
+        assert (await replica._indexes.names.get(store)).embedder is None
+        replica.configure(Catalog())
+        async with asyncio.timeout(60):
+            while (REINDEX, "queued") not in await replica._jobs.unfinished():
+                await asyncio.sleep(0.02)
+        # Documents do not wait for it.
+        late = await add(replica, store, "turbine")
+        async with asyncio.timeout(60):
+            while (await replica._stores.get_file(ALICE, store, late)).status != "completed":
+                await asyncio.sleep(0.02)
+        assert (await replica._indexes.names.get(store)) == StoreIndexes(store)
+        await bring_forward(replica, REINDEX)
+        names = await switched(replica, store, store)
+        assert names.retired == (store,)
+        old, new = map(replica._indexes.open, (store, names.live))
+        # As a worker of the release before does, which does not know the new one.
+        assert old.index.files() == new.index.files()
+        new.index.delete_file(ALICE.tenant, late)
+        old.index.copy(with_file(old.index.rows_of([(ALICE.tenant, late)]), "file-gone"), np.zeros((1, 384), "f4"))
+        await bring_forward(replica, DROP_RETIRED)
+        async with asyncio.timeout(60):
+            while (await replica._indexes.names.get(store)).retired:
+                await asyncio.sleep(0.02)
+        assert (ALICE.tenant, late) in new.index.files()
+        assert (ALICE.tenant, "file-gone") not in new.index.files()
+        assert [path.name for path in (tmp_path / "collections").iterdir()] == [f"{names.live}.lance"]
+
+
+def with_file(rows: pa.Table, file_id: str) -> pa.Table:
+    """Rows of another file, which has none in the database."""
+    for name in ("file_id", "chunk_id"):
+        rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array([file_id] * len(rows)))
+    return rows
+
+
+async def test_an_index_that_a_crash_left_behind_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was replaced, and whoever did that died before it asked for its removal."""
+    monkeypatch.setattr(reindex, "DROPPED_AFTER_S", 0.1)
+    async with running(tmp_path) as replica:
+        store = (await replica._stores.create(ALICE, name="words")).id
+        await add(replica, store, "heron")
+        await settled(replica)
+        current = replica._embedders.current.id
+        await asyncio.to_thread(lambda: replica._indexes.open("left", create=True))
+        left = StoreIndexes(store, None, ("left",), embedder=current)
+        await replica._indexes.names.change(store, lambda _: left)
+        assert await replica._reindexing.begin() == 0
+        await settled(replica)
+        assert [path.name for path in (tmp_path / "collections").iterdir()] == [f"{store}.lance"]
+        assert (await replica._indexes.names.get(store)).retired == ()
+
+
+async def test_a_list_is_narrowed_in_an_index_whose_embedder_is_gone(
+    tmp_path: Path, hashed: tuple[PoolingEngine, Catalog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is still searched, by words; the document waits for the index that is built."""
+    _, catalog = hashed
+    bob = Principal(ALICE.tenant, "bob", "key_b")
+    monkeypatch.setattr(indexes, "KNOWN_S", 0.0)
+    async with running(tmp_path, catalog) as replica:
+        store = (await replica._stores.create(ALICE, name="words")).id
+        file = await add(replica, store, "heron")
+        await settled(replica)
+        assert await replica.search(bob, store, "heron", 3)
+        replica._reindexing.begin = nothing  # type: ignore[method-assign]
+        replica.configure(Catalog())
+        await asyncio.to_thread(lambda: replica._indexes.open("built", create=True))
+        await replica._indexes.names.change(store, lambda at: at.begun("built"))
+        await replica._stores.attach(ALICE, store, file, access=Access([], []))
+        await settled(replica)
+        assert (await replica._stores.get_file(ALICE, store, file)).status == "completed"
+        assert await replica.search(bob, store, "heron", 3) == []
+        built = await asyncio.to_thread(replica._indexes.open, "built")
+        assert built.index.files() == {(ALICE.tenant, file)}
+
+
+async def nothing() -> int:
+    return 0
+
+
+async def test_documents_and_indexes_wait_for_an_embedder_that_does_not_answer(
+    tmp_path: Path, hashed: tuple[PoolingEngine, Catalog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, catalog = hashed
+    for module in (reindex, ingest):
+        monkeypatch.setattr(module, "TRIED_AGAIN_S", 0.1)
+    async with running(tmp_path) as replica:
+        store = (await replica._stores.create(ALICE, name="words")).id
+        await add(replica, store, "heron")
+        await settled(replica)
+        there.status = 500
+        replica.configure(catalog)
+        async with asyncio.timeout(60):
+            while (await replica._indexes.names.get(store)).next is None:
+                await asyncio.sleep(0.02)
+        # The index that is searched takes it.
+        late = await add(replica, store, "turbine")
+        another = (await replica._stores.create(ALICE, name="others")).id
+        first = await add(replica, another, "violin")  # its index is the new embedder's from the beginning
+        async with asyncio.timeout(60):
+            while (await replica._stores.get_file(ALICE, store, late)).status != "completed":
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)
+        assert (await replica._stores.get_file(ALICE, another, first)).status == "in_progress"
+        assert (await replica._indexes.names.get(store)).live == store
+        there.status = 200
+        names = await switched(replica, store, store)
+        live = await asyncio.to_thread(replica._indexes.open, names.live)
+        assert (ALICE.tenant, late) in live.index.files()
+        async with asyncio.timeout(60):
+            while (await replica._stores.get_file(ALICE, another, first)).status != "completed":
+                await asyncio.sleep(0.02)
