@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import http.client
 import io
 import os
 import shutil
@@ -92,7 +93,7 @@ def _download(weights: Weights) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:  # noqa: S310 (a folder can be a mirror, too)
             content: bytes = response.read()
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, http.client.HTTPException) as e:
         raise WeightsError(f"{weights.artefact} cannot be downloaded: {e}; {REPOSITORY} can name a mirror") from None
     if (found := _sha256(content)) != weights.sha256:
         raise WeightsError(f"the SHA-256 of {weights.artefact} is {found}, not the pinned {weights.sha256}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +52,17 @@ def test_what_is_cached_needs_no_network_unless_it_is_damaged(
     kept.write_bytes(b"damaged")
     with pytest.raises(WeightsError, match=r"some-model cannot be downloaded: .*; HEADRACE_MAVEN can name a mirror"):
         install(tmp_path / "three", tmp_path / "cache", [published])
+
+
+def test_a_download_that_breaks_off_is_told(
+    published: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise http.client.IncompleteRead(b"")
+
+    monkeypatch.setattr("urllib.request.urlopen", broken)
+    with pytest.raises(WeightsError, match="cannot be downloaded"):
+        install(tmp_path / "site", weights=[published])
 
 
 def test_another_artefact_than_the_pinned_one_is_refused(published: Weights, tmp_path: Path) -> None:
