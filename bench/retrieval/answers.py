@@ -107,24 +107,31 @@ class Documentation:
 
     def search(self, question: str, before: str = "", count: int = 10) -> list[Hit]:
         """Returns the chunks that the retrieval replica would find."""
-        alone = self._search(question, DEPTH if before else count)
-        return fuse_follow_up(alone, self._search(f"{before}\n{question}", DEPTH))[:count] if before else alone
+        meant, meant_before = self._meant(question), self._meant(before)
+        alone = self._search(question, meant, DEPTH if before else count)
+        if not before:
+            return alone
+        joined = self._search(f"{before}\n{question}", f"{meant_before}\n{meant}", DEPTH)
+        return fuse_follow_up(alone, joined)[:count]
 
     def ask(self, question: Question) -> Answer:
         """Returns what the gateway would answer."""
         if is_small_talk(question.question):
             return Answer(question, self.assistant.small_talk, Attribution((), ()), (), courteous=True)
         before = question.before[-1] if question.before else ""
-        asked, before = (without_subject(text, self.assistant.description) for text in (question.question, before))
+        asked = question.question
         found = self.search(asked, before)
-        hits = for_prompt(asked, found[: self.assistant.top_k], self.assistant, self.judge)
+        hits = for_prompt(asked, found[: self.assistant.top_k], self.assistant, self.judge, self._meant(asked))
         if not hits:
             return Answer(question, self.assistant.refusal, Attribution((), ()), tuple(found))
         said = quotation(hits)
         return Answer(question, said.text, said.attribution, tuple(found))
 
-    def _search(self, text: str, count: int) -> list[Hit]:
-        return self._index.search(TENANT, text, self.embedder.embed([text], "query")[0], count)
+    def _meant(self, question: str) -> str:
+        return without_subject(question, self.assistant.description)
+
+    def _search(self, text: str, meant: str, count: int) -> list[Hit]:
+        return self._index.search(TENANT, text, self.embedder.embed([meant], "query")[0], count)
 
 
 def plain(text: str) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ from serving.retrieval.passage import within
 from serving.retrieval.query_vectors import QueryVectors
 from serving.retrieval.quote import passages
 from serving.retrieval.reindex import Reindexing
-from serving.retrieval.relevance import good_enough, judged, without_subject
+from serving.retrieval.relevance import MINILM_THRESHOLD, THRESHOLD, good_enough, judged, without_subject
 from serving.retrieval.reranker import Reranker
 from serving.retrieval.types import Attribution, Hit
 from serving.security.erasure import Erasures
@@ -75,6 +76,14 @@ NAMES_TTL_S = 2.0
 
 def _no_engines(application: str) -> Handle:
     raise EngineUnavailable(f"{application} does not run here")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a search of one index found, and the embedder by whose vectors; None where it went by words alone."""
+
+    hits: list[Hit]
+    embedder: str | None = None
 
 
 class RetrievalReplica:
@@ -201,31 +210,44 @@ class RetrievalReplica:
         own: dict[str, Filter | None] = dict.fromkeys(stores)
         if knowledge is not None:
             own |= dict.fromkeys(knowledge.vector_store_ids, knowledge.filters)
-        question, before = (without_subject(text, assistant.description) for text in (question, before))
-        texts = [question, f"{before[-EARLIER:]}\n{question}"] if before else [question]
+        meant, meant_before = (without_subject(text, assistant.description) for text in (question, before))
+        queries = [QueryVectors(question, meant)]
+        if before:
+            joined = (f"{earlier[-EARLIER:]}\n{last}" for earlier, last in ((before, question), (meant_before, meant)))
+            queries.append(QueryVectors(*joined))
         count = DEPTH if before else self._reranker.depth(assistant.top_k)
         searches = []
-        for query in map(QueryVectors, texts):
+        for query in queries:
             searches += [self._search(stack if told else guest, id, query, count) for id, told in named]
             searches += [self._search_own(principal, id, query, count, only) for id, only in own.items()]
         found = await asyncio.gather(*searches)
         each = len(named) + len(own)
         least = knowledge.score_threshold if knowledge is not None else 0.0
-        alone, joined = (_best(part, least) for part in (found[:each], found[each:]))
-        hits = fuse_follow_up(alone, joined) if alone and joined else alone or joined
+        alone, behind = (_best([one.hits for one in part], least) for part in (found[:each], found[each:]))
+        hits = fuse_follow_up(alone, behind) if alone and behind else alone or behind
         hits = (await self._reranker.order(question, hits))[: assistant.top_k]
         # A histogram's sum must not fall: the rate of one that does is wrong.
         metrics.retrieval_score.observe(max([0.0, *(hit.dense_score for hit in hits)]))
-        if self._embedders.judged:
-            hits = await asyncio.to_thread(lambda: judged(question, hits, self._embedders.local(DEFAULT_EMBEDDER)))
-        return await asyncio.to_thread(for_prompt, question, hits, assistant, self._judge)
+        embedders = {one.embedder for one in found if one.hits}
+        return await asyncio.to_thread(self._for_prompt, question, meant, hits, assistant, embedders)
+
+    def _for_prompt(
+        self, question: str, meant: str, hits: Sequence[Hit], assistant: Assistant, embedders: set[str | None]
+    ) -> list[Hit]:
+        """Returns what goes into a prompt of hits that were found by the vectors of these embedders."""
+        threshold = THRESHOLD
+        if embedders == {self._judge.id}:
+            threshold = MINILM_THRESHOLD
+        elif hits and embedders != {(default := self._embedders.local(DEFAULT_EMBEDDER)).id}:
+            hits = judged(meant, hits, default)
+        return for_prompt(question, hits, assistant, self._judge, meant, threshold)
 
     async def search(
         self, principal: Principal, store_id: str, query: str, count: int, filters: Filter | None = None
     ) -> list[Hit]:
         """Returns the best chunks of one vector store, of those files whose attributes pass the filter."""
         found = await self._search_own(principal, store_id, QueryVectors(query), self._reranker.depth(count), filters)
-        return (await self._reranker.order(query, found))[:count]
+        return (await self._reranker.order(query, found.hits))[:count]
 
     async def attribute(self, answer: str, hits: Sequence[Hit]) -> Attribution:
         """Returns which sentences of `answer` the hits support."""
@@ -250,11 +272,11 @@ class RetrievalReplica:
         query: QueryVectors,
         count: int,
         filters: Filter | None,
-    ) -> list[Hit]:
+    ) -> _Found:
         try:
             return await self._search(principal, store_id, query, count, filters)
         except CollectionNotFound:  # nothing was ingested yet
-            return []
+            return _Found([])
 
     async def _search(
         self,
@@ -263,11 +285,11 @@ class RetrievalReplica:
         query: QueryVectors,
         count: int,
         filters: Filter | None = None,
-    ) -> list[Hit]:
+    ) -> _Found:
         started = time.perf_counter()
         withheld = await self._stores.withheld(principal, store_id)
         if withheld is None:
-            return []
+            return _Found([])
         passing = None
         if filters is not None:
             passing = await self._filtering.passing(principal, store_id, filters)
@@ -280,7 +302,7 @@ class RetrievalReplica:
             )
         )
         metrics.retrieval_seconds.labels(mode).observe(time.perf_counter() - started)
-        return hits
+        return _Found(hits, opened.index.manifest.embedder if mode == "hybrid" else None)
 
     async def _vector(self, opened: OpenIndex, query: QueryVectors) -> tuple[Mode, NDArray[np.float32]]:
         """Returns the query's vector for an index; without its embedder the index is searched by words alone."""
@@ -309,12 +331,19 @@ def _best(found: Sequence[Sequence[Hit]], least: float) -> list[Hit]:
     return list({(hit.file_id, hit.start, hit.end): hit for hit in reversed(hits)}.values())[::-1]
 
 
-def for_prompt(question: str, hits: Sequence[Hit], assistant: Assistant, embedder: OnnxEmbedder) -> list[Hit]:
+def for_prompt(
+    question: str,
+    hits: Sequence[Hit],
+    assistant: Assistant,
+    embedder: OnnxEmbedder,
+    meant: str,
+    threshold: float = THRESHOLD,
+) -> list[Hit]:
     """Returns the hits whose text goes into an assistant's prompt: those that fit its budget, best first.
 
-    There is at least one, unless no hit is about the question: then there is none.
+    There is at least one, unless no hit is about what is `meant`, the question `without_subject`: then there is none.
     """
-    if not good_enough(question, hits):
+    if not good_enough(meant, hits, threshold):
         return []
     if assistant.unsupported == "quote":
         return passages(assistant.context_tokens, hits, question, embedder)

@@ -43,11 +43,6 @@ class Embedders:
         found = self._of_engines.get(self._current)
         return found if found is not None else self._local_embedder(self._current)
 
-    @property
-    def judged(self) -> bool:
-        """Whether similarities of the one that is searched with are on another scale than the default's."""
-        return self._current != DEFAULT_EMBEDDER
-
     def local(self, name: str) -> OnnxEmbedder:
         """Returns a local model, loaded. Raises `FileNotFoundError` where its package is not installed."""
         return self._local_embedder(name).model

@@ -97,7 +97,7 @@ async def test_a_filtered_search_finds_what_comparing_by_hand_finds(replica: Ret
     found_some = 0
     for _ in range(asked):
         who, wanted = rng.choice(READERS), drawn(rng)
-        hits = await replica._search(who, store, QueryVectors("word"), FILES, FILTER.validate_python(wanted))
+        hits = (await replica._search(who, store, QueryVectors("word"), FILES, FILTER.validate_python(wanted))).hits
         expected = {id for id, (has, access) in files.items() if may_read(who, access) and by_hand(wanted, has)}
         assert {hit.file_id for hit in hits} == expected, wanted
         found_some += bool(expected)
@@ -106,9 +106,11 @@ async def test_a_filtered_search_finds_what_comparing_by_hand_finds(replica: Ret
     # Other attributes hold from the next search on, without the file being ingested again.
     id = next(iter(files))
     wanted = FILTER.validate_python({"type": "eq", "key": "moved", "value": True})
-    assert await replica._search(ADMIN, store, QueryVectors("word"), FILES, wanted) == []
+    assert (await replica._search(ADMIN, store, QueryVectors("word"), FILES, wanted)).hits == []
     await replica._stores.update_file(ADMIN, store, id, {"moved": True})
-    assert [hit.file_id for hit in await replica._search(ADMIN, store, QueryVectors("word"), FILES, wanted)] == [id]
+    assert [hit.file_id for hit in (await replica._search(ADMIN, store, QueryVectors("word"), FILES, wanted)).hits] == [
+        id
+    ]
 
 
 class Stores:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
+from serving.config import JUDGE, Assistant, Catalog, SearchModels
+from serving.core.principal import STACK, Principal
 from serving.retrieval import replica as module
+from serving.retrieval.embedders.embedder import Role, Vectors
+from serving.retrieval.relevance import MINILM_THRESHOLD, THRESHOLD
 from serving.retrieval.replica import RetrievalReplica
+from serving.retrieval.types import Chunk, Hit
+from serving.store.users import ADMIN
 
 
 async def test_a_task_of_housekeeping_that_fails_keeps_no_other_from_its_work(
@@ -34,3 +42,95 @@ async def test_a_task_of_housekeeping_that_fails_keeps_no_other_from_its_work(
         while min(done.values()) < 3:
             await asyncio.sleep(0.01)
     keeping.cancel()
+
+
+ADMIN_OF_STACK = Principal(STACK, ADMIN, "key")
+
+
+async def indexed(replica: RetrievalReplica, name: str, texts: Sequence[str]) -> str:
+    """Returns the id of a vector store whose index the configured embedder built."""
+    store = (await replica._stores.create(ADMIN_OF_STACK, name=name)).id
+    opened = await asyncio.to_thread(lambda: replica._indexes.open(store, create=True))
+    assert opened.embedder is not None
+    for number, text in enumerate(texts):
+        chunks = [Chunk(0, "", "", text, 0, len(text), None)]
+        vectors = opened.embedder.embed_chunks(chunks)
+        assert isinstance(vectors, np.ndarray)
+        opened.index.upsert_file(STACK, f"file-{number}", f"{number}.md", chunks, vectors)
+    return store
+
+
+async def test_the_relevance_of_hits_is_measured_by_the_index_that_had_them(
+    replica: RetrievalReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is configured now: similarities of other embedders, and none at all, are on another scale."""
+    seen: list[tuple[bool, float]] = []
+    anew: list[str] = []
+
+    def judged(question: str, hits: list[Hit], judge: object) -> list[Hit]:
+        anew.append(question)
+        return hits
+
+    def good_enough(question: str, hits: list[Hit], threshold: float) -> bool:
+        seen.append((bool(anew), threshold))
+        anew.clear()
+        return True
+
+    monkeypatch.setattr(module, "judged", judged)
+    monkeypatch.setattr(module, "good_enough", good_enough)
+    text = ["The heron stands in the river."]
+    about = Assistant(name="a", model="m", knowledge=("default",))
+
+    async def asked(*names: str) -> tuple[bool, float]:
+        await replica.context(
+            ADMIN_OF_STACK, about.model_copy(update={"knowledge": names}), "Where does the heron stand?", names
+        )
+        return seen[-1]
+
+    await indexed(replica, "default", text)
+    replica.configure(Catalog(search=SearchModels(embedder=JUDGE)))
+    await indexed(replica, "earlier", text)
+    assert await asked("default") == (False, THRESHOLD)  # though another one is configured
+    replica.configure(Catalog())
+    assert await asked("default") == (False, THRESHOLD)
+    assert await asked("earlier") == (False, MINILM_THRESHOLD)
+    assert await asked("default", "earlier") == (True, THRESHOLD)
+    monkeypatch.setattr(replica._embedders, "by_id", lambda _: None)
+    replica._indexes._known.clear()
+    assert await asked("earlier") == (True, THRESHOLD)  # by words alone
+
+
+async def test_the_name_of_what_documents_are_about_is_left_out_of_the_meaning_alone(
+    replica: RetrievalReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await indexed(replica, "docs", ["Headrace begins with make up."])
+    opened = await replica._indexes.searched(store)
+    words, vectors, ordered, measured = [], [], [], []
+    search, order, embed = opened.index.search, replica._reranker.order, opened.embedder.embed  # type: ignore[union-attr]
+
+    def searched(tenant: str, text: str, *more: object, **options: object) -> list[Hit]:
+        words.append(text)
+        return search(tenant, text, *more, **options)  # type: ignore[arg-type]
+
+    async def embedded(texts: Sequence[str], role: Role) -> Vectors:
+        vectors.extend(texts)
+        return await embed(texts, role)
+
+    async def in_order(question: str, hits: list[Hit]) -> list[Hit]:
+        ordered.append(question)
+        return await order(question, hits)
+
+    def good_enough(question: str, *_: object) -> bool:
+        measured.append(question)
+        return True
+
+    monkeypatch.setattr(opened.index, "search", searched)
+    monkeypatch.setattr(opened.embedder.__class__, "embed", lambda _, texts, role: embedded(texts, role))
+    monkeypatch.setattr(replica._reranker, "order", in_order)
+    monkeypatch.setattr(module, "good_enough", good_enough)
+    about = Assistant(name="a", model="m", description="Knows Headrace.", knowledge=("docs",))
+    await replica.context(ADMIN_OF_STACK, about, "How does Headrace begin?", ("docs",), before="Hello Headrace there")
+    assert sorted(words) == ["Hello Headrace there\nHow does Headrace begin?", "How does Headrace begin?"]
+    assert sorted(vectors) == ["Hello there\nHow does begin?", "How does begin?"]
+    assert ordered == ["How does Headrace begin?"]
+    assert measured == ["How does begin?"]
