@@ -12,11 +12,12 @@ from serving.core.managed import managed
 from serving.core.principal import Principal
 from serving.retrieval.bulk import prepare
 from serving.retrieval.bulk.errors import BulkError
-from serving.retrieval.bulk.load import LoadTarget, Rate, find, load, split
+from serving.retrieval.bulk.load import LoadTarget, Rate, clear, find, load, split
 from serving.retrieval.bulk.prepare import PreparedDocument, Source
 from serving.retrieval.embedders.known import KnownVectors
 from serving.retrieval.embedders.local import LocalEmbedder
 from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.errors import IncompatibleCollection
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.indexes import manifest
 from serving.store.access import Access
@@ -63,8 +64,13 @@ async def run(options: argparse.Namespace, say: Callable[[str], None]) -> dict[s
             raise BulkError(f"{options.collection} is being indexed for another embedder; try again later")
         embedder = OnnxEmbedder()
         how_built = manifest(LocalEmbedder(embedder))
-        index = CollectionIndex.open(uri, names.live, how_built, create=True, options=how)
-        target = LoadTarget(database, Blobs(data.place(store, data.FILES)), index, principal, store_id, access)
+        try:
+            index = CollectionIndex.open(uri, names.live, how_built, create=True, options=how)
+        except IncompatibleCollection as e:
+            raise BulkError(f"{options.collection} was indexed otherwise than this command does: {e}") from None
+        blobs = Blobs(data.place(store, data.FILES))
+        target = LoadTarget(database, blobs, names.live, index, principal, store_id, access)
+        await clear(target)
         if left:
             documents = _documents(options, folder, left, embedder)
             await load(target, folder, documents, outcome, options.batch, Rate(len(left), say))

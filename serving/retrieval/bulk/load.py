@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,6 +50,7 @@ class LoadTarget:
 
     database: Database
     blobs: Blobs
+    index_name: str
     index: CollectionIndex
     principal: Principal
     store_id: str
@@ -108,8 +109,33 @@ def _batches(documents: Iterable[PreparedDocument], together: int) -> Iterator[S
         yield batch
 
 
+async def clear(target: LoadTarget) -> None:
+    """Removes from the index what a load left there that was killed before the rows."""
+    tenant = target.principal.tenant
+
+    def remove(left: Collection[str]) -> None:
+        for id in left:
+            target.index.delete_file(tenant, id)
+
+    async def cleared() -> None:
+        indexed = {id for owner, id in await asyncio.to_thread(target.index.files) if owner == tenant}
+        place = target.database, target.principal, target.store_id, target.index_name
+        await loading.clear(*place, indexed, lambda left: asyncio.to_thread(remove, left))
+
+    await _without_conflict(cleared)
+
+
+async def _without_conflict(work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            return await work()
+        except Conflict:  # it ends by itself
+            await asyncio.sleep(BUSY_S)
+
+
 async def _commit(target: LoadTarget, folder: Path, batch: Sequence[PreparedDocument], outcome: LoadOutcome) -> None:
     names = listed(target.access, target.principal.user)
+    contents: dict[str, bytes] = {}
     loaded: list[LoadedFile] = []
     indexed: list[IndexedFile] = []
     for document in batch:
@@ -119,7 +145,7 @@ async def _commit(target: LoadTarget, folder: Path, batch: Sequence[PreparedDocu
             outcome.failed[source.path] = "changed while it was read; try again"
             continue
         id = file_id(target.store_id, source)
-        await target.blobs.write(target.principal, id, io.BytesIO(content), max_bytes=len(content))
+        contents[id] = content
         vectors = document.vectors if document.vectors is not None else np.zeros((0, 0), np.float32)
         usage = sum(len(chunk.body.encode()) for chunk in document.chunks) + vectors.nbytes
         loaded.append(LoadedFile(id, source.path, source.sha256, len(content), document.kind, usage))
@@ -127,19 +153,24 @@ async def _commit(target: LoadTarget, folder: Path, batch: Sequence[PreparedDocu
         indexed.append(IndexedFile(target.principal.tenant, id, name, document.chunks, vectors, names))
     if not loaded:
         return
-    while True:
-        try:
-            await loading.attach(
-                target.database,
-                target.principal,
-                target.store_id,
-                loaded,
-                target.access,
-                lambda: asyncio.to_thread(target.index.upsert_files, indexed),
-            )
-            break
-        except Conflict:  # it ends by itself
-            await asyncio.sleep(BUSY_S)
+
+    async def committed() -> None:
+        known = await loading.known(target.database, target.principal, target.store_id, contents)
+        # Again where files have gone meanwhile: their contents went too.
+        for id, content in contents.items():
+            await target.blobs.write(target.principal, id, io.BytesIO(content), max_bytes=len(content))
+        await loading.attach(
+            target.database,
+            target.principal,
+            target.store_id,
+            target.index_name,
+            loaded,
+            target.access,
+            known,
+            lambda: asyncio.to_thread(target.index.upsert_files, indexed),
+        )
+
+    await _without_conflict(committed)
     outcome.documents += len(loaded)
     outcome.chunks += sum(len(file.chunks) for file in indexed)
 

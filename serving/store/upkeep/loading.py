@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.core.ids import new_id, now
 from serving.core.principal import Principal
@@ -13,11 +14,13 @@ from serving.core.uninterrupted import uninterrupted
 from serving.store import values
 from serving.store import vector_store as rows
 from serving.store.access import Access, listed
-from serving.store.errors import Conflict
+from serving.store.errors import Conflict, StoreError
+from serving.store.files import DELETE_BLOB
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
-from serving.store.relational.tables import UNFINISHED, files, jobs, vector_store_files
-from serving.store.vector_store import INGEST
+from serving.store.relational.tables import UNFINISHED, files, jobs, vector_store_files, vector_stores
+from serving.store.upkeep.indexes import read_indexes
+from serving.store.vector_store import INGEST, UNINDEX
 from serving.store.vector_stores import MAX_PAGE
 
 PURPOSE = "assistants"
@@ -35,11 +38,18 @@ class LoadedFile:
     usage_bytes: int
 
 
+class IndexReplaced(StoreError):
+    """The index that a load writes to is not the one that is searched any more, or will not be it for long."""
+
+
 @uninterrupted
 async def attached(database: Database, principal: Principal, store_id: str) -> dict[str, str]:
-    """Returns path -> SHA-256 of the files that are in the store completely. Raises `NotFound` or `NotOwner`."""
+    """Returns path -> SHA-256 of the store's files, also of those that are ingested again or failed.
+
+    Raises `NotFound` or `NotOwner`.
+    """
     of = vector_store_files.c
-    where = of.vector_store_id == store_id, of.tenant == principal.tenant, of.status == "completed"
+    where = of.vector_store_id == store_id, of.tenant == principal.tenant
     query = select(of.file_id, of.attributes).where(*where).order_by(of.file_id).limit(MAX_PAGE * 100)
     found: dict[str, str] = {}
     async with database.read() as connection:
@@ -55,34 +65,99 @@ async def attached(database: Database, principal: Principal, store_id: str) -> d
 
 
 @uninterrupted
+async def known(database: Database, principal: Principal, store_id: str, ids: Collection[str]) -> set[str]:
+    """Returns those of the files that have a row. Raises `Conflict` while one of them is still being removed."""
+    async with database.read() as connection:
+        return await _known(connection, principal, store_id, ids)
+
+
+@uninterrupted
 async def attach(
     database: Database,
     principal: Principal,
     store_id: str,
+    index: str,
     loaded: Sequence[LoadedFile],
     access: Access | None,
+    already: Collection[str],
     write: Callable[[], Awaitable[object]],
 ) -> None:
-    """Writes files into the index by `write`, and their rows, as completely ingested.
+    """Writes files into the `index` of that name by `write`, and their rows, as completely ingested.
 
     Both or neither is seen by those who list files; an index that was written before a crash is written again. No
-    work on the whole index begins meanwhile. Raises `Conflict` while such work runs, `NotFound` and `NotOwner`.
+    work on the whole index begins meanwhile. `already` are those that were `known` before their contents were written.
+    Raises `Conflict` while such work runs, or where one of the files has gone since then or is going; `IndexReplaced`,
+    `NotFound` and `NotOwner`.
     """
-    at, names = now(), listed(access, principal.user)
+    at, names, ids = now(), listed(access, principal.user), [file.id for file in loaded]
+    new = {file.id: _file(principal, file, names, at) for file in loaded}
+    attachments = {file.id: _attachment(principal, store_id, file, names, at) for file in loaded}
     async with database.write() as connection:
-        await lock(connection, "group", store_id)
-        await rows.require_change(connection, principal, store_id)
-        # What is queued is not claimed as long as it is locked here, and with the group's lock nothing comes along.
-        of = jobs.c
-        work = select(of.kind, of.lease_until).where(of.group_key == store_id, of.kind != INGEST, UNFINISHED)
-        for kind, until in await connection.execute(work.with_for_update()):
-            if until is not None and until > at:
-                raise Conflict(f"{kind} works on the collection's index")
+        await _alone(connection, principal, store_id, index, at)
+        found = await _known(connection, principal, store_id, ids, locked=True)
+        if found != set(already):
+            raise Conflict("files of the collection have come or gone")
+        of = vector_store_files.c
+        there = select(of.file_id).where(of.vector_store_id == store_id, of.file_id.in_(ids))
+        inside = set((await connection.execute(there)).scalars())
         await write()
-        await connection.execute(files.insert(), [_file(principal, file, names, at) for file in loaded])
-        attachments = [_attachment(principal, store_id, file, names, at) for file in loaded]
-        await connection.execute(vector_store_files.insert(), attachments)
+        for table, values_of, left_out in ((files, new, found), (vector_store_files, attachments, inside)):
+            if added := [row for id, row in values_of.items() if id not in left_out]:
+                await connection.execute(table.insert(), added)
         await rows.touch(connection, store_id, at)
+
+
+@uninterrupted
+async def clear(
+    database: Database,
+    principal: Principal,
+    store_id: str,
+    index: str,
+    indexed: Collection[str],
+    remove: Callable[[Collection[str]], Awaitable[object]],
+) -> None:
+    """Removes, by `remove`, those of the `indexed` files that the store has no row of.
+
+    A load that was killed between the index and the rows leaves them. Raises as `attach` does.
+    """
+    of = vector_store_files.c
+    async with database.write() as connection:
+        await _alone(connection, principal, store_id, index, now())
+        inside = select(of.file_id).where(of.vector_store_id == store_id, of.tenant == principal.tenant)
+        if left := set(indexed) - set((await connection.execute(inside)).scalars()):
+            await remove(left)
+
+
+async def _alone(connection: AsyncConnection, principal: Principal, store_id: str, index: str, at: float) -> None:
+    """Keeps others from the whole index until the transaction ends."""
+    await lock(connection, "group", store_id)
+    await rows.require_change(connection, principal, store_id)
+    stored = select(vector_stores.c.indexes).where(vector_stores.c.id == store_id).with_for_update()
+    names = read_indexes(store_id, (await connection.execute(stored)).scalar())
+    if names.written != (index,):
+        raise IndexReplaced("the collection is indexed for another embedder; run it again when that is done")
+    # What is queued is not claimed as long as it is locked here, and with the group's lock nothing comes along.
+    of = jobs.c
+    work = select(of.kind, of.lease_until).where(of.group_key == store_id, of.kind != INGEST, UNFINISHED)
+    for kind, until in await connection.execute(work.with_for_update()):
+        if until is not None and until > at:
+            raise Conflict(f"{kind} works on the collection's index")
+
+
+async def _known(
+    connection: AsyncConnection, principal: Principal, store_id: str, ids: Collection[str], *, locked: bool = False
+) -> set[str]:
+    of = jobs.c
+    leaving = select(of.group_item).where(of.group_key == store_id, of.kind == UNINDEX, UNFINISHED)
+    going = set((await connection.execute(leaving)).scalars())
+    removed = select(of.payload).where(of.tenant == principal.tenant, of.kind == DELETE_BLOB, UNFINISHED)
+    going |= {payload["file_id"] for payload in (await connection.execute(removed)).scalars()}
+    if going.intersection(ids):
+        raise Conflict("files that are loaded are still being removed")
+    there = select(files.c.id).where(files.c.id.in_(ids))
+    if locked:  # nobody deletes them meanwhile
+        there = there.with_for_update()
+    return set((await connection.execute(there)).scalars())
 
 
 def _file(principal: Principal, file: LoadedFile, names: list[str] | None, at: float) -> dict[str, object]:

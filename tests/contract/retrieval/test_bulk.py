@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,21 @@ from sqlalchemy import select
 from serving.config import Store
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
+from serving.retrieval.bulk import command, load
 from serving.retrieval.bulk.__main__ import main
+from serving.retrieval.index import CollectionIndex
+from serving.retrieval.manifest import CollectionManifest
+from serving.store.access import Access
 from serving.store.errors import Conflict
+from serving.store.files import DELETE_BLOB, Files
 from serving.store.jobs.queue import Jobs
 from serving.store.relational.database import Database
 from serving.store.relational.tables import files, vector_store_files, vector_stores
 from serving.store.upkeep import loading
+from serving.store.upkeep.indexes import Indexes, StoreIndexes
 from serving.store.upkeep.loading import LoadedFile
-from serving.store.vector_store import OPTIMIZE
+from serving.store.vector_store import OPTIMIZE, UNINDEX
+from serving.store.vector_stores import VectorStores
 
 ROOT = Path(__file__).parents[3]
 ADMIN = Principal("default", "admin", "test")
@@ -174,7 +183,7 @@ def test_while_the_whole_index_is_worked_on_nothing_is_committed(state: dict[str
 
     async def attach(name: str) -> None:
         file = LoadedFile(f"file-{name}", name, "0" * 64, 1, "markdown", 0)
-        await loading.attach(database, ADMIN, store.id, [file], None, write)
+        await loading.attach(database, ADMIN, store.id, store.id, [file], None, set(), write)
 
     async def attempts() -> None:
         await attach("while-optimisation-waits.md")
@@ -187,3 +196,109 @@ def test_while_the_whole_index_is_worked_on_nothing_is_committed(state: dict[str
     asyncio.run(attempts())
     assert wrote == ["index"]
     assert "file-while-it-runs.md" not in {row.id for row in rows(state, files)}
+
+
+def test_an_index_that_is_being_replaced_takes_no_documents(
+    state: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither one that another takes the place of meanwhile: the documents would be gone with it."""
+    upsert = CollectionIndex.upsert_files
+
+    def meanwhile(index: CollectionIndex, *more: Any) -> None:
+        upsert(index, *more)
+        [store] = rows(state, vector_stores)
+        replaced.append(store.id)
+
+    replaced: list[str] = []
+    rate = command.Rate.__call__
+
+    def switch(self: command.Rate, outcome: Any) -> None:
+        rate(self, outcome)
+        if len(replaced) == 1:
+            change(state, replaced[0], lambda at: at.begun("next").switched("another"))
+
+    monkeypatch.setattr(CollectionIndex, "upsert_files", meanwhile)
+    monkeypatch.setattr(command.Rate, "__call__", switch)
+    assert main(arguments(state)) == 1
+    assert "is indexed for another embedder" in capsys.readouterr().err
+    assert len(rows(state, vector_store_files)) == 2
+
+
+def change(state: dict[str, Any], store_id: str, change: Callable[[StoreIndexes], StoreIndexes]) -> None:
+    async def changed() -> None:
+        database = Database.from_config(Store(database=state["database"], data=state["data"]))
+        await Indexes(database).change(store_id, change)
+        await database.close()
+
+    with ThreadPoolExecutor(1) as pool:  # the load has a loop of its own here
+        pool.submit(asyncio.run, changed()).result()
+
+
+def test_an_index_of_another_embedder_is_refused_in_a_line(
+    state: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def prepare() -> None:
+        database = Database.from_config(Store(database=state["database"], data=state["data"]))
+        store = await VectorStores(database, Jobs(database)).create(ADMIN, name="handbook")
+        other = CollectionManifest("another", 8, 256, 32, "1")
+        CollectionIndex.open(f"{state['data']}/collections", store.id, other, create=True)
+        await database.close()
+
+    asyncio.run(prepare())
+    assert main(arguments(state)) == 1
+    assert "error: handbook was indexed otherwise than this command does" in capsys.readouterr().err
+
+
+def test_chunks_of_a_load_that_was_killed_go_when_the_document_has_changed(
+    state: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upsert = CollectionIndex.upsert_files
+
+    def killed(*more: Any) -> None:
+        upsert(*more)
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CollectionIndex, "upsert_files", killed)
+        assert main(arguments(state)) == 1
+    assert len(indexed(state)) == 2
+    (state["folder"] / "0.md").write_text("# Page 0\n\nAnother text.\n")
+    assert main(arguments(state)) == 0
+    check_all_there(state)
+
+
+def test_documents_that_were_removed_are_loaded_again_once_they_are_gone(
+    state: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their ids are the same, so what is still to be removed would take the new ones along."""
+    assert main(arguments(state)) == 0
+    [store] = rows(state, vector_stores)
+    detached, deleted, waiting = (row.file_id for row in rows(state, vector_store_files)[:3])
+
+    async def remove() -> None:
+        database = Database.from_config(Store(database=state["database"], data=state["data"]))
+        queue = Jobs(database)
+        stores = VectorStores(database, queue)
+        await stores.detach(ADMIN, store.id, detached)
+        await Files(database, queue, stores).delete(ADMIN, deleted)
+        await stores.attach(ADMIN, store.id, waiting, access=Access([], []))  # it is ingested anew
+        await database.close()
+
+    asyncio.run(remove())
+    tries: list[float] = []
+
+    async def settle(seconds: float) -> None:
+        tries.append(seconds)
+        database = Database.from_config(Store(database=state["database"], data=state["data"]))
+        queue = Jobs(database)
+        while job := await queue.claim([OPTIMIZE, UNINDEX, DELETE_BLOB], "worker", 60):
+            await queue.complete(job)
+        await database.close()
+
+    monkeypatch.setattr(load.asyncio, "sleep", settle)
+    assert main(arguments(state)) == 0
+    assert tries == [load.BUSY_S]
+    there = {row.file_id: row.status for row in rows(state, vector_store_files)}
+    assert len(there) == 12
+    assert (there[detached], there[deleted], there[waiting]) == ("completed", "completed", "in_progress")
+    assert {detached, deleted} <= {row.id for row in rows(state, files)}
