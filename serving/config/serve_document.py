@@ -97,7 +97,7 @@ def _gateway(config: ServingConfig, catalog: Catalog, env: Mapping[str, str], on
                 "max_surge_percent": 100,
                 "ray_actor_options": _actor(config.retrieval, on_pools),
                 "user_config": catalog.model_dump(
-                    mode="json", include={"models": True, "search": True}, exclude={"models": {"__all__": {"pool"}}}
+                    mode="json", include={"models": True, "search": True}, exclude={"models": {"__all__": UNREAD}}
                 ),
             },
         ],

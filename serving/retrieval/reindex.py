@@ -212,7 +212,7 @@ class Reindexing:
         left = sorted(wanted - await asyncio.to_thread(target.index.files))
         total, done = len(wanted), len(wanted) - len(left)
         until = time.monotonic() + PART_S
-        for files in _together(left, sizes):
+        for files in _file_batches(left, sizes):
             if total - done < len(left) and time.monotonic() > until:
                 break
             await context.progress(done, total, "embedding")
@@ -275,7 +275,7 @@ def _payload(job: Job) -> Json:
     return {key: value for key, value in job.payload.items() if key != "waits"}
 
 
-def _together(
+def _file_batches(
     files: Sequence[tuple[str, str]], sizes: Mapping[tuple[str, str], int]
 ) -> Iterator[Sequence[tuple[str, str]]]:
     """Yields files that are copied in one step; a large one is a step of its own."""

@@ -79,7 +79,7 @@ def _no_engines(application: str) -> Handle:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _SearchResult:
     """What a search of one index found, and the embedder by whose vectors; None where it went by words alone."""
 
     hits: list[Hit]
@@ -272,11 +272,11 @@ class RetrievalReplica:
         query: QueryVectors,
         count: int,
         filters: Filter | None,
-    ) -> _Found:
+    ) -> _SearchResult:
         try:
             return await self._search(principal, store_id, query, count, filters)
         except CollectionNotFound:  # nothing was ingested yet
-            return _Found([])
+            return _SearchResult([])
 
     async def _search(
         self,
@@ -285,11 +285,11 @@ class RetrievalReplica:
         query: QueryVectors,
         count: int,
         filters: Filter | None = None,
-    ) -> _Found:
+    ) -> _SearchResult:
         started = time.perf_counter()
         withheld = await self._stores.withheld(principal, store_id)
         if withheld is None:
-            return _Found([])
+            return _SearchResult([])
         passing = None
         if filters is not None:
             passing = await self._filtering.passing(principal, store_id, filters)
@@ -302,7 +302,7 @@ class RetrievalReplica:
             )
         )
         metrics.retrieval_seconds.labels(mode).observe(time.perf_counter() - started)
-        return _Found(hits, opened.index.manifest.embedder if mode == "hybrid" else None)
+        return _SearchResult(hits, opened.index.manifest.embedder if mode == "hybrid" else None)
 
     async def _vector(self, opened: OpenIndex, query: QueryVectors) -> tuple[Mode, NDArray[np.float32]]:
         """Returns the query's vector for an index; without its embedder the index is searched by words alone."""

@@ -48,7 +48,7 @@ REASONS = {
     "retrieval/parsers/markdown.py": "behind the wall; anchored, or tried at the start of each line alone",
     "retrieval/parsers/plain.py": "behind the wall; each line end is looked from once",
     "retrieval/quote.py": "a repetition begins behind a character that it cannot hold, or is anchored",
-    "retrieval/relevance.py": "a name of the operator's, as it is written, without repetition",
+    "retrieval/relevance.py": "a name as it is written, and quotes whose repetitions end where another begins",
     "retrieval/text/sentences.py": f"white space in one pass, and single characters; {CAMPAIGN}",
     "retrieval/text/words.py": f"nothing follows a repetition, so none is tried again; {CAMPAIGN}",
     "engines/required_calls.py": "anchored, and no repetition can hold what follows it",
