@@ -26,6 +26,8 @@ class Reranker:
         self._client = client
         self._settings = SearchModels()
         self._failing = False
+        for outcome in ("succeeded", "late", "failed"):  # a panel shows 0 for what did not happen
+            metrics.reranks.labels(outcome)
 
     def configure(self, catalog: Catalog) -> None:
         """Takes in which model orders anew."""
