@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import importlib.util
 import json
 import os
 import secrets
 import socket
-import subprocess
-import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -20,10 +16,9 @@ from http.client import HTTPResponse
 from pathlib import Path
 
 from serving.config import Task, VllmModel
+from serving.engines.child_program import ChildProgram
 from serving.engines.replica import OPENER, EngineReplica, node_address
 
-LAST_LINES = 20
-"""Lines of vLLM's log that an error repeats."""
 ATTEMPTS = 3
 """Starts, when another program takes the port between our choice and vLLM's."""
 
@@ -75,46 +70,16 @@ class VllmReplica(EngineReplica):
             program.close()
 
 
-class VllmProgram:
-    """A running `vllm serve`. Its log goes to ours, line by line, behind `[vllm NAME]`."""
+class VllmProgram(ChildProgram):
+    """A running `vllm serve`."""
 
     def __init__(self, name: str, argv: Sequence[str], environment: dict[str, str], host: str, port: int) -> None:
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        self._name = name
-        self._last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "serving.engines.child", *argv],
-            env=environment,
-            stdin=subprocess.PIPE,  # held open as long as we live: see serving.engines.child
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-        self._reader = threading.Thread(target=self._relay_output, name=f"log of {name}", daemon=True)
-        self._reader.start()
-
-    def _relay_output(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            text = line.rstrip()
-            if text:
-                self._last.append(text)
-                print(f"[vllm {self._name}] {text}", file=sys.stderr, flush=True)
-
-    def ended(self) -> str:
-        """Returns why vLLM has ended, with the last lines of its log; empty while it runs."""
-        status = self._process.poll()
-        if status is None:
-            return ""
-        self._reader.join(5)
-        how = f"by signal {status - 128}" if status > 128 else f"with status {status}"
-        return f"vLLM of {self._name} ended {how}; it said last:\n" + "\n".join(self._last)
+        super().__init__(f"vLLM of {name}", f"vllm {name}", argv, environment)
 
     @property
     def port_was_taken(self) -> bool:
-        return any("address already in use" in line.lower() for line in self._last)
+        return any("address already in use" in line.lower() for line in self.last_lines)
 
     def wait(self, timeout_s: float) -> None:
         """Waits until vLLM says that it is healthy; raises `StartFailed`."""
@@ -125,9 +90,9 @@ class VllmProgram:
             with contextlib.suppress(OSError), contextlib.closing(_open(f"{self.url}/health", timeout_s=5)):
                 return
             if time.monotonic() > until:
-                said = "\n".join(self._last)
+                said = "\n".join(self.last_lines)
                 raise StartFailed(
-                    f"vLLM of {self._name} is not ready after {timeout_s:g} s (start_timeout_s); it said last:\n{said}"
+                    f"{self.name} is not ready after {timeout_s:g} s (start_timeout_s); it said last:\n{said}"
                 )
             time.sleep(0.25)
 
@@ -141,17 +106,9 @@ class VllmProgram:
                 json.load(response)[answered][0]
         except urllib.error.HTTPError as e:
             said = e.read(2000).decode(errors="replace")
-            raise StartFailed(f"vLLM of {self._name} refused its first request with {e.code}: {said}") from None
+            raise StartFailed(f"{self.name} refused its first request with {e.code}: {said}") from None
         except (OSError, ValueError, LookupError, TypeError) as e:
-            raise StartFailed(f"vLLM of {self._name} did not answer its first request: {e!r}") from None
-
-    def close(self) -> None:
-        """Ends the process group and waits for it."""
-        process = self._process
-        assert process.stdin is not None
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-        process.wait()
+            raise StartFailed(f"{self.name} did not answer its first request: {e!r}") from None
 
 
 def _start(config: VllmModel, host: str, key: str) -> VllmProgram:

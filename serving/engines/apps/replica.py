@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import json
 import os
 import secrets
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 from serving.config import AppModel
 from serving.engines.apps.packages import AppFiles, prepare
 from serving.engines.apps.wall import KEY
+from serving.engines.child_program import ChildProgram
 from serving.engines.replica import EngineReplica, node_address
-
-LAST_LINES = 20
-"""Lines of an app's log that an error repeats."""
 
 
 class AppFailed(RuntimeError):
@@ -61,16 +56,11 @@ class AppReplica(EngineReplica):
             process.close()
 
 
-class AppProcess:
-    """A running app. Its log goes to ours, line by line, behind `[app NAME]`.
-
-    Raises `AppFailed` where it does not come up.
-    """
+class AppProcess(ChildProgram):
+    """A running app. Raises `AppFailed` where it does not come up."""
 
     def __init__(self, config: AppModel, files: AppFiles, host: str, key: str) -> None:
-        self._name = config.name
         self._files = files
-        self._last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
         self._scratch = tempfile.TemporaryDirectory(prefix="headrace-app-")
         ready = Path(self._scratch.name) / "ready"
         runs = json.dumps({"runs": config.runs, "timeout_s": config.timeout_s, "answer_nodes": config.answer_nodes})
@@ -78,33 +68,17 @@ class AppProcess:
         app = ["-m", "headrace_apps", config.name, config.object, host, str(ready), runs]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         checkout = str(Path(__file__).parents[3])
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "serving.engines.child"),
-                *(sys.executable, "-m", *wall, str(files.packages), *app),
-            ],
-            env={**inherited, "PYTHONPATH": checkout, KEY: key},
-            stdin=subprocess.PIPE,  # held open as long as we live: see serving.engines.child
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
+        super().__init__(
+            f"the app {config.name}",
+            f"app {config.name}",
+            [sys.executable, "-m", *wall, str(files.packages), *app],
+            {**inherited, "PYTHONPATH": checkout, KEY: key},
         )
-        self._reader = threading.Thread(target=self._relay_output, name=f"log of {config.name}", daemon=True)
-        self._reader.start()
         try:
             self.url = self._await(ready, config.start_timeout_s)
         except BaseException:
             self.close()
             raise
-
-    def _relay_output(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if text := line.rstrip():
-                self._last.append(text)
-                print(f"[app {self._name}] {text}", file=sys.stderr, flush=True)
 
     def _await(self, ready: Path, timeout_s: float) -> str:
         """Returns the address at which the app answers, which it writes down once its object is imported."""
@@ -115,27 +89,12 @@ class AppProcess:
             if reason := self.ended():
                 raise AppFailed(reason)
             if time.monotonic() > until:
-                said = "\n".join(self._last)
-                raise AppFailed(f"the app {self._name} is not ready after {timeout_s:g} s; it said last:\n{said}")
+                said = "\n".join(self.last_lines)
+                raise AppFailed(f"{self.name} is not ready after {timeout_s:g} s; it said last:\n{said}")
             time.sleep(0.05)
 
-    def ended(self) -> str:
-        """Returns why the app has ended, with the last lines of its log; empty while it runs."""
-        status = self._process.poll()
-        if status is None:
-            return ""
-        self._reader.join(5)
-        how = f"by signal {status - 128}" if status > 128 else f"with status {status}"
-        # The last line says it in short: what is shown of a failed replica is its end.
-        lines = "\n".join(self._last)
-        return f"the app {self._name} ended {how}; it said last:\n{lines}"
-
     def close(self) -> None:
-        """Ends the process group and waits for it."""
-        process = self._process
-        assert process.stdin is not None
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-        process.wait()
+        """Ends the app, and gives up what it ran from."""
+        super().close()
         self._scratch.cleanup()
         self._files.close()
