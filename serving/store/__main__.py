@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from serving.config import SecretRef, ServingConfig, Store
+from serving.config import SecretRef, Store
 from serving.core.signals import end_at_term
 from serving.exports import splits
 from serving.exports.export import Order, Redact
@@ -26,8 +26,8 @@ from serving.store.objects import sealed
 from serving.store.relational.database import Database
 from serving.store.relational.migration import HEAD
 from serving.store.upkeep import archive
+from serving.store.upkeep import options as store_options
 
-CONFIG = Path("/etc/headrace/config/serving.json")
 RETRY_S = 1.0
 EPILOG = """\
 Exit status: 0 done, 1 failed (the last line says why), 2 wrong arguments.
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "key":
             sealed.write_key(options.file)
         else:
-            asyncio.run(_run(options, _store(options)))
+            asyncio.run(_run(options, store_options.chosen(options)))
     except (StoreError, InvalidValue, LookupError, OSError, ValidationError) as e:
         say(f"error: {e}")
         return 1
@@ -163,17 +163,6 @@ def _key(given: str | None) -> bytes | None:
     return sealed.read_key(SecretRef(ref=ref).read())
 
 
-def _store(options: argparse.Namespace) -> Store:
-    if options.database or options.data:
-        if not (options.database and options.data):
-            raise LookupError("--database and --data belong together")
-        return Store(database=options.database, data=options.data, endpoint=options.endpoint)
-    try:
-        return ServingConfig.model_validate_json(options.config.read_bytes()).store
-    except OSError as e:
-        raise LookupError(f"{options.config}: {e.strerror}; name a --config, or --database and --data") from None
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m serving.store",
@@ -182,10 +171,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     where = argparse.ArgumentParser(add_help=False)
-    where.add_argument("--config", type=Path, default=CONFIG, help="the stack's ServingConfig, JSON (%(default)s)")
-    where.add_argument("--database", help="instead of --config: sqlite:////path or postgresql://user@host/name")
-    where.add_argument("--data", help="with --database: the data folder, or the bucket as in store.data")
-    where.add_argument("--endpoint", help="with --data: URL of an object store that is not the cloud's own")
+    store_options.add_to(where)
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
 
     def add(name: str, help: str) -> argparse.ArgumentParser:

@@ -17,8 +17,8 @@ from serving.core.signals import end_at_term
 from serving.retrieval.bulk.errors import BulkError
 from serving.retrieval.sandbox import TokenizerUnreadable
 from serving.store.errors import InvalidValue, StoreError
+from serving.store.upkeep import options as store_options
 
-CONFIG = Path("/etc/headrace/config/serving.json")
 SHOWN = 20
 """Documents that failed, of which each is named."""
 
@@ -75,10 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--collection", required=True, help="its name; it is made if the user has none of this name")
     parser.add_argument("--tenant", default="default", help="whose collection it is (%(default)s)")
     parser.add_argument("--user", default="admin", help="whose the documents become (%(default)s)")
-    parser.add_argument("--config", type=Path, default=CONFIG, help="the stack's ServingConfig, JSON (%(default)s)")
-    parser.add_argument("--database", help="instead of --config: sqlite:////path or postgresql://user@host/name")
-    parser.add_argument("--data", help="with --database: the data folder, or the bucket as in store.data")
-    parser.add_argument("--endpoint", help="with --data: URL of an object store that is not the cloud's own")
+    store_options.add_to(parser)
     parser.add_argument("--restricted", action="store_true", help="only the user reads them, and whom these name:")
     parser.add_argument("--share-with-users", nargs="+", default=[], metavar="USER")
     parser.add_argument("--share-with-groups", nargs="+", default=[], metavar="GROUP")

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from serving.config import ServingConfig, Store
 from serving.core.managed import managed
 from serving.core.principal import Principal
 from serving.retrieval.bulk import prepare
@@ -26,6 +25,7 @@ from serving.store.objects import data
 from serving.store.objects.blobs import Blobs
 from serving.store.relational.database import Database
 from serving.store.upkeep import loading
+from serving.store.upkeep import options as store_options
 from serving.store.upkeep.indexes import Indexes
 from serving.store.users import Users
 from serving.store.vector_store import OPTIMIZE
@@ -36,7 +36,10 @@ async def run(options: argparse.Namespace, say: Callable[[str], None]) -> dict[s
     """Returns why documents were not loaded, by path. Raises `BulkError`, `StoreError` and `InvalidValue`."""
     if not options.folder.is_dir():
         raise BulkError(f"{options.folder} is not a folder")
-    store = _store(options)
+    try:
+        store = store_options.chosen(options)
+    except LookupError as e:
+        raise BulkError(str(e.args[0])) from None
     folder = options.folder.absolute()
     database = Database.from_config(store.model_copy(update={"statement_timeout_s": 3600.0}))
     try:
@@ -97,14 +100,3 @@ def _documents(
     from serving.retrieval.bulk.ray_data import prepared
 
     return prepared(folder, left, options.embedders)
-
-
-def _store(options: argparse.Namespace) -> Store:
-    if options.database or options.data:
-        if not (options.database and options.data):
-            raise BulkError("--database and --data belong together")
-        return Store(database=options.database, data=options.data, endpoint=options.endpoint)
-    try:
-        return ServingConfig.model_validate_json(options.config.read_bytes()).store
-    except OSError as e:
-        raise BulkError(f"{options.config}: {e.strerror}; name a --config, or --database and --data") from None
