@@ -210,7 +210,7 @@ class ChatRequest(Sampling):
         Refused("Send functions as tools: OpenAI replaced this field."),
     ] = None
     function_call: Annotated[
-        Literal["none", "auto"] | None, Refused("Send tool_choice: OpenAI replaced this field.")
+        Literal["auto", "none"] | None, Refused("Send tool_choice: OpenAI replaced this field.")
     ] = None
     reasoning_effort: Annotated[
         Literal["none"] | None, Refused("How long a model reasons cannot be set here: leave it out, or say none.")

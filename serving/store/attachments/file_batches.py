@@ -30,7 +30,7 @@ from serving.store.vector_store import FileCounts, FileStatus, VectorStoreFile
 
 MAX_PAGE = 100
 
-FileBatchStatus = Literal["in_progress", "completed", "cancelled", "failed"]
+FileBatchStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
