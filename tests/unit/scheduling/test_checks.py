@@ -138,3 +138,10 @@ def test_the_examples_have_room_for_their_pods_and_for_an_upgrade(stack: str) ->
     assert len(upgrade) == 1
     # EKS' node groups do not grow by themselves, as docs/how-to/aws.md says.
     assert ("does not finish" in upgrade[0]) == (stack == "aws")
+
+
+@pytest.mark.parametrize(("mode", "most"), [("node_groups", 1), ("auto", 4)])
+def test_pools_grow_where_something_scales_them(mode: str, most: int) -> None:
+    settings = place(stack({"name": "cpu", "min_nodes": 1, "max_nodes": 4}, pods=[SERVING], models=[]))
+    settings = settings.model_copy(update={"aws": settings.aws.model_copy(update={"mode": mode})})
+    assert [group.most for group in workload.groups(settings, "aws") or ()] == [most]
