@@ -159,6 +159,9 @@ def test_no_sequence_of_requests_breaks_the_server(served: Gateway, cases: int) 
             checks = CHECKS
             if not self.deleted and names_the_path(response):
                 checks = [*CHECKS, ensure_resource_availability]
+            # A form cannot say an empty list: the field is left out, and what is left may be right.
+            if isinstance(case.body, dict) and [] in case.body.values() and case.media_type == "multipart/form-data":
+                checks = [check for check in checks if check is not negative_data_rejection]
             self.deleted |= case.method == "DELETE" and response.status_code == 200
             try:
                 case.validate_response(
