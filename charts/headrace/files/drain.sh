@@ -4,12 +4,30 @@
 limit=$1
 SECONDS=0
 
+# Whether the head could not be reached 20 times in a row, as when the whole cluster is being deleted.
+away=0
+headless() {
+  [[ -n ${RAY_ADDRESS-} ]] || return 1
+  if timeout 2 bash -c ": </dev/tcp/${RAY_ADDRESS%:*}/${RAY_ADDRESS##*:}" 2>/dev/null; then
+    away=0
+  else
+    away=$((away + 1))
+  fi
+  ((away >= 20))
+}
+
 # Serve starts replacements on other nodes. A replica here serves on until its own is there, or until its shutdown time
 # (600 s: DRAIN_S in serving/config/serve_document.py) is all that is left before the deadline: only then is nothing new sent to it.
-# Without a head (the whole cluster goes) there is no one to ask, and no replacement.
+# Without a head (the whole cluster is being deleted) nobody starts replacements, and Ray would try to reach it for all of the 30 s.
 move=$((limit / 5))
 timeout 30 ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION --reason-message "the pod is being deleted" \
-  --deadline-remaining-seconds "$((move + 600))" >/dev/null 2>&1 || move=0
+  --deadline-remaining-seconds "$((move + 600))" >/dev/null 2>&1 &
+request=$!
+while [[ $(jobs -pr) ]] && ! headless; do
+  sleep 1
+done
+kill "$request" 2>/dev/null
+wait "$request" || move=0
 
 # The Service's endpoints change at the same time as this runs, and reach every node within seconds.
 sleep 5
@@ -52,18 +70,6 @@ EOF
 
 replicas() {
   grep -qsa '^ray::ServeReplica' /proc/[0-9]*/cmdline
-}
-
-# Whether the head has been away for 20 looks in a row, as when the whole cluster goes: then no one moves replicas.
-away=0
-headless() {
-  [[ -n ${RAY_ADDRESS-} ]] || return 1
-  if timeout 2 bash -c ": </dev/tcp/${RAY_ADDRESS%:*}/${RAY_ADDRESS##*:}" 2>/dev/null; then
-    away=0
-  else
-    away=$((away + 1))
-  fi
-  ((away >= 20))
 }
 
 while ((SECONDS < limit)) && { { ((SECONDS < move)) && replicas && ! headless; } || busy; }; do

@@ -77,7 +77,7 @@ def run(case: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("case", [*SOAKED, "idle", "stream", "lease", "limit", "headless"])
+@pytest.mark.parametrize("case", [*SOAKED, "idle", "stream", "lease", "limit", "headless", "deleted"])
 def test_draining(case: str, runs: dict[str, Future[subprocess.CompletedProcess[str]]]) -> None:
     result = runs[case].result()
     assert result.returncode == 0, result.stdout + result.stderr
@@ -157,10 +157,15 @@ class Pod:
 
     def looks(self) -> int:
         """How often the script found a reason to stay, once the Service had its time."""
-        sleeps = self.folder / "sleeps"
-        service, *looks = sleeps.read_text().split() if sleeps.exists() else ["5"]
-        assert (service, {*looks} <= {"1"}) == ("5", True)
-        return len(looks)
+        return self.sleeps()[1]
+
+    def sleeps(self) -> tuple[int, int]:
+        """How often the script slept while Ray asked the head, and after the Service had its 5 s."""
+        file = self.folder / "sleeps"
+        sleeps = file.read_text().split() if file.exists() else []
+        asking = sleeps.index("5") if "5" in sleeps else len(sleeps)
+        assert {*sleeps[:asking], *sleeps[asking + 1 :]} <= {"1"}
+        return asking, len(sleeps[asking + 1 :])
 
     def stays(self, drain: subprocess.Popen[bytes], looks: int) -> None:
         eventually(lambda: self.looks() >= looks or drain.poll() is not None, f"the script looks {looks} times")
@@ -259,14 +264,27 @@ def headless(pod: Pod) -> None:
         assert pod.looks() - looks >= 19  # it looks 20 times, and sleeps in between
 
 
+def deleted(pod: Pod) -> None:
+    """Where the head is gone before the pod, Ray's attempts to reach it are ended."""
+    ray = pod.folder / "ray"
+    ray.write_text(f"#!/bin/sh\necho $$ >{pod.folder}/asking\nexec /bin/sleep 600\n")
+    ray.chmod(0o755)
+    with running("bash", "-c", "exec -a ray::ServeReplica sleep 600"):
+        assert pod.drain(600, RAY_ADDRESS="127.0.0.1:6379").wait(25) == 0
+    asking, after = pod.sleeps()
+    assert 19 <= asking <= 20
+    assert after == 0
+    asked = Path("/proc", (pod.folder / "asking").read_text().strip())
+    eventually(lambda: not asked.exists(), "Ray's program has ended")
+
+
 def main(case: str) -> None:
     loopback_up()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         # HAProxy has been seen to keep one connection to a replica for good.
         pod = Pod(stack, Path(folder), "1h" if case == "idle" else "5s")
-        {"idle": idle, "stream": stream, "reload": reload, "lease": lease, "limit": limit, "headless": headless}[case](
-            pod
-        )
+        cases = (idle, stream, reload, lease, limit, headless, deleted)
+        next(each for each in cases if each.__name__ == case)(pod)
     os._exit(0)
 
 
