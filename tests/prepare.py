@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.versions import CLUSTER_KITS, HELM, KITS, KUBERNETES_BEFORE, PROMETHEUS, PULUMI, PULUMI_KUBERNETES, Kit
+from infra.programs import CLUSTER_KITS, HELM, KITS, KUBERNETES_BEFORE, PROMETHEUS, PULUMI, PULUMI_KUBERNETES, Kit
 from tests.npm import node
 from tests.rendering import schemas
 from tests.stack.status import browser

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from infra.versions import CLUSTER_KITS, KITS, Kit
+from infra.programs import CLUSTER_KITS, KITS, Kit
 from tools import cache
 from tools.binaries import find
 from tools.report import ToolError, say

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infra.onprem.template import render
-from infra.versions import KUBE_ROUTER
+from infra.programs import KUBE_ROUTER
 
 IMAGE = f"docker.io/cloudnativelabs/kube-router:v{'.'.join(map(str, KUBE_ROUTER.at_least))}"
 WORKLOADS = ("daemonset/kube-router", "daemonset/kube-proxy", "deployment/coredns")

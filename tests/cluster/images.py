@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.versions import PROMETHEUS as PROGRAM
+from infra.programs import PROMETHEUS as PROGRAM
 from tools.binaries.find import obtain
 from tools.cluster import cluster
 from tools.images import build

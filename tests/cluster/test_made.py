@@ -10,7 +10,7 @@ import pytest
 
 from infra.gpu.pools import POOL_LABEL
 from infra.onprem.storage import CLASS
-from infra.versions import KUBERNETES
+from infra.programs import KUBERNETES
 from tests.cluster.cuts import seeded, up_but
 from tests.cluster.listing import differences
 from tests.cluster.pods import Kubectl, pod, start

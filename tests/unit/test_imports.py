@@ -131,12 +131,6 @@ def test_no_modules_import_each_other(package):
 
 FILES = 25
 LINES = 400
-LONG = {
-    "infra/versions.py": 440,
-}
-"""Files that are still to be divided, and lines that they have at most until then."""
-FULL: dict[str, int] = {}
-"""As `LONG`, for folders and their files."""
 OF_EVERY_TIER = {"changed.py", "conftest.py", "groups.py", "prepare.py", "root_logger.py", "wait.py"}
 """What lies in `tests` itself: how pytest runs, and what every tier uses."""
 
@@ -145,10 +139,8 @@ def test_files_and_folders_can_be_read():
     files = [path for package in ("infra", "serving", "monitoring", "tools") for path in modules(package)]
     lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
     folders = Counter(str(path.parent.relative_to(ROOT)) for path in files)
-    assert {name: n for name, n in lines.items() if n > LONG.get(name, LINES)} == {}
-    assert {name: n for name, n in folders.items() if n > FULL.get(name, FILES)} == {}
-    assert {name for name in LONG if lines.get(name, 0) <= LINES} == set(), "short enough now: no exception any more"
-    assert {name for name in FULL if folders[name] <= FILES} == set(), "small enough now: no exception any more"
+    assert {name: n for name, n in lines.items() if n > LINES} == {}
+    assert {name: n for name, n in folders.items() if n > FILES} == {}
 
 
 def test_helpers_of_tests_lie_in_packages():

@@ -1,4 +1,4 @@
 """The binaries that a stack runs on: found on PATH, else downloaded, else built from their Go modules.
 
-`infra.versions` pins their versions; `find` finds or obtains them; `python -m tools` lists them.
+`infra.programs` pins their versions; `find` finds or obtains them; `python -m tools` lists them.
 """

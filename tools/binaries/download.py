@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import httpx
 
-from infra.versions import Archive, Kit
+from infra.programs import Archive, Kit
 from tools.report import INTERVAL_S, ToolError, say
 
 _MIB = 1 << 20

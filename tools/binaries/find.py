@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.versions import KITS, Kit, Version
+from infra.programs import KITS, Kit, Version
 from tools import cache
 from tools.binaries.download import Download
 from tools.binaries.gobuild import GoBuild
@@ -73,7 +73,7 @@ def obtain(kit: Kit, *, own: bool = False) -> InstalledKit:
     """Returns the kit, obtaining it if it is missing.
 
     With `own`, a kit on PATH is ignored: distributors build some programs with fewer features, whereas one from the
-    cache is exactly what `infra.versions` pins.
+    cache is exactly what `infra.programs` pins.
 
     Raises:
         ToolError: the kit cannot be obtained.

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.versions import GoModule, Kit
+from infra.programs import GoModule, Kit
 from tools import progress
 from tools.report import ToolError, say
 

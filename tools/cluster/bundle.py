@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from infra.onprem_config import BINARIES
-from infra.versions import KUBERNETES, Kit
+from infra.programs import KUBERNETES, Kit
 from tools import bundle, cache
 from tools.binaries import find
 from tools.cluster import images

@@ -16,7 +16,7 @@ from typing import Any
 
 from infra.onprem import preflight
 from infra.onprem_config import OnPrem, mistakes
-from infra.versions import KUBERNETES
+from infra.programs import KUBERNETES
 from tools.binaries import find
 from tools.bundle import IMAGES as IMAGES_FILE
 from tools.cluster import bundle, image_loader, onprem, volumes

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from infra.versions import CLUSTER_KITS
+from infra.programs import CLUSTER_KITS
 from tools.binaries import find
 from tools.cluster.images import BINARIES
 from tools.cluster.layout import KUBECONFIG

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from infra.versions import Archive, GoModule, Kit, Release
+from infra.programs import Archive, GoModule, Kit, Release
 from tests.unit.tools.conftest import cache_root, path_dir, put, script
 from tools.binaries import find
 

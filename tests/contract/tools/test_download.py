@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from infra.versions import Kit
+from infra.programs import Kit
 from tools.binaries.download import Download
 from tools.report import ToolError
 

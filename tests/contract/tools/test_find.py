@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from infra.versions import CLUSTER_KITS, KITS, GoModule, Kit
+from infra.programs import CLUSTER_KITS, KITS, GoModule, Kit
 from tools.binaries import find
 from tools.report import ToolError
 
@@ -164,6 +164,6 @@ def test_pins_are_whole(kit: Kit) -> None:
 
 
 def test_importing_the_pins_loads_nothing_heavy() -> None:
-    code = "import sys; old = set(sys.modules); import infra.versions; print(*set(sys.modules) - old)"
+    code = "import sys; old = set(sys.modules); import infra.programs; print(*set(sys.modules) - old)"
     loaded = subprocess.check_output([sys.executable, "-I", "-c", code], text=True, env={**os.environ})
     assert not {"pulumi", "pydantic", "yaml", "httpx"} & {name.split(".")[0] for name in loaded.split()}

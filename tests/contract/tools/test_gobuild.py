@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra.versions import CLUSTER_KITS, KITS, KUBERNETES_BEFORE, GoModule, Kit
+from infra.programs import CLUSTER_KITS, KITS, KUBERNETES_BEFORE, GoModule, Kit
 from tools.binaries.gobuild import SOURCES, GoBuild, GoBuildOutput
 from tools.report import ToolError
 
