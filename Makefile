@@ -10,9 +10,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Groups of packages: of what runs, and of what tests, lints, builds and writes.
+# Groups of packages: of what runs, and of what tests, lints, builds and writes. A cloud is a folder of targets.
+CLOUDS := $(sort $(notdir $(patsubst %/__init__.py,%,$(wildcard infra/targets/*/__init__.py))))
 RUNS := infra serving weights kserve
-DEVELOPS := dev aws gcp azure redaction ocr bulk
+DEVELOPS := dev $(CLOUDS) redaction ocr bulk
 digest = $(shell cat tools/headrace.sh tools/weights.py $(patsubst %,requirements/%.txt,uv $(1)) | sha256sum | cut -c1-16)
 # Each file stands for packages that are installed as the locked files say.
 RUN := $(VENV)/.runs-$(call digest,$(RUNS))
@@ -58,7 +59,7 @@ outputs: $(RUN) ## print where everything is
 	@$(BIN)/python -m tools.stack outputs
 
 clouds: $(RUN) ## the SDKs of all clouds; a stack has its own brought by up
-	@$(BIN)/python -m tools.environment aws gcp azure
+	@$(BIN)/python -m tools.environment $(CLOUDS)
 
 redaction: $(RUN) ## what removes personal data from exports
 	@$(BIN)/python -m tools.environment redaction

@@ -95,3 +95,11 @@ class Azure(Strict):
     resource_group: str = Field(
         default="", pattern=r"^[-\w.()]{0,89}[-\w()]?$", description="empty: a new one is created"
     )
+
+
+class CloudSettings(Strict):
+    """The settings of each cloud, by its name in `infra.gpu.machines.Cloud`."""
+
+    aws: Aws = Aws()
+    gcp: Gcp = Gcp()
+    azure: Azure = Azure()

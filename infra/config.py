@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from infra.cloud_config import Aws, Azure, Cluster, Gcp
+from infra.cloud_config import CloudSettings, Cluster
 from infra.cluster_config import POOLS, Addons, Backup, Data, Database, Image, Ingress, Kubernetes, Mirror, Pool
 from infra.gpu.machines import CLOUDS, Cloud
 from infra.gpu.pools import NodePool
@@ -97,7 +97,7 @@ DOCS = Assistant(
 )
 
 
-class StackConfig(Strict):
+class StackConfig(CloudSettings):
     """Settings of one stack. An empty configuration is a working local stack."""
 
     target: Literal["local", "kubeconfig", "onprem", Cloud] = "local"
@@ -148,9 +148,6 @@ class StackConfig(Strict):
     state: str = Field(default="", description="folder for the stack's state; empty: .headrace/<stack>")
     onprem: OnPrem = OnPrem()
     cluster: Cluster = Cluster()
-    aws: Aws = Aws()
-    gcp: Gcp = Gcp()
-    azure: Azure = Azure()
     node_pools: tuple[NodePool, ...] = Field(default=(), max_length=64)
     kubernetes: Kubernetes = Kubernetes()
     image: Image = Image()

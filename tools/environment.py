@@ -29,7 +29,7 @@ WITHOUT_DEPENDENCIES = (WEIGHTS, "kserve")
 GROUPS = ("infra", "serving", *WITHOUT_DEPENDENCIES, "dev", *CLOUDS, "redaction", "ocr", "bulk")
 """Groups that fit into one environment. Those of clouds and the last three are installed where they are used."""
 
-_NOT_COMPILED = re.compile(r"/(pulumi_aws|pulumi_gcp|pulumi_azure_native|kubernetes/aio|spacy/lang|tests?|testing)/")
+_NOT_COMPILED = re.compile(rf"/(pulumi_({'|'.join(CLOUDS)})\w*|kubernetes/aio|spacy/lang|tests?|testing)/")
 """Folders that are not compiled ahead: thousands of modules, few of which are ever imported."""
 
 

@@ -9,9 +9,11 @@ from ipaddress import IPv4Network
 
 from infra.cloud_config import Aws, Cluster
 from infra.gpu.accelerators import accelerator_by_key
-from infra.gpu.machines import MACHINES
+from infra.gpu.machines import MACHINES, MachineType
 from infra.gpu.pools import NodePool
 from infra.mistakes import Mistake
+from infra.scheduling.allocatable import EVICTION, reserved_cpu
+from infra.scheduling.resources import GIB, MIB, Resources
 
 VERSIONS = ("1.34", "1.35", "1.36")
 """Supported versions of Kubernetes: https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html."""
@@ -42,6 +44,16 @@ PRIVATE_RANGES = tuple(IPv4Network(n) for n in ("10.0.0.0/8", "100.64.0.0/10", "
 
 RESERVED_DOMAINS = ("kubernetes.io", "k8s.io", "eks.amazonaws.com", "karpenter.sh")
 """Domains (with subdomains) whose labels and taints are reserved for Kubernetes and EKS."""
+
+FIRMWARE = 0.075
+"""Part of a machine's memory that its operating system does not see (Karpenter's VM_MEMORY_OVERHEAD_PERCENT)."""
+
+# kube-proxy 100m; aws-node 50m; ebs-csi-node 30m, 120Mi; eks-pod-identity-agent and node-monitoring-agent: little.
+NODE_PODS = Resources(cpu=200, memory=256 * MIB)
+"""Requests of the pods that the cloud runs on every node. Read from its manifests, not from a running cluster."""
+
+SYSTEM_PODS = tuple((f"coredns {i}", Resources(100, 70 * MIB)) for i in (1, 2))
+"""Requests of the cloud's other pods that run on the stack's nodes, with their names."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,18 @@ def advertises(settings: Aws, pool: NodePool) -> bool:
 def scales(settings: Aws) -> bool:
     """Returns whether a pool grows by itself: for node groups, the stack installs nothing that does so."""
     return settings.mode == "auto"
+
+
+def allocatable(machine: MachineType, disk_gib: int) -> Resources:
+    """Returns what a node offers to pods, of which `NODE_PODS` take some.
+
+    https://github.com/awslabs/amazon-eks-ami (nodeadm, `kubelet` defaults): 255 MiB, and 11 MiB for each pod.
+    """
+    pods = 110 if machine.vcpus <= 30 else 250
+    memory = int(machine.memory_gib * GIB * (1 - FIRMWARE)) - (255 + 11 * pods) * MIB - EVICTION
+    # 1 GiB is reserved, and at 10 % of the disk the kubelet evicts pods.
+    storage = int(disk_gib * GIB * 0.9) - GIB
+    return Resources(machine.vcpus * 1000 - reserved_cpu(machine.vcpus), memory, storage)
 
 
 def is_capacity_block(pool: NodePool) -> bool:

@@ -8,9 +8,11 @@ from ipaddress import IPv4Network
 
 from infra.cloud_config import Azure, Cluster, Network
 from infra.gpu.accelerators import ACCELERATORS, accelerator_by_key
-from infra.gpu.machines import MACHINES
+from infra.gpu.machines import MACHINES, MachineType
 from infra.gpu.pools import NodePool, Taint
 from infra.mistakes import Mistake
+from infra.scheduling.allocatable import EVICTION
+from infra.scheduling.resources import GIB, MIB, Resources
 
 VERSIONS = ("1.34", "1.35", "1.36")
 """Generally available versions of Kubernetes: https://github.com/Azure/AKS/releases/tag/2026-09-04."""
@@ -37,6 +39,16 @@ SPOT = "kubernetes.azure.com/scalesetpriority"
 
 SPOT_TAINT = Taint(key=SPOT, value="spot")
 
+# kube-proxy 100m; azure-ip-masq-agent 100m; azure-cns 40m, 250Mi; two CSI drivers and cloud-node-manager.
+NODE_PODS = Resources(cpu=370, memory=512 * MIB)
+"""Requests of the pods that the cloud runs on every node. Read from its manifests, not from a running cluster."""
+
+SYSTEM_PODS: tuple[tuple[str, Resources], ...] = ()
+"""Requests of the cloud's other pods that run on the stack's nodes: AKS has nodes of its own for them."""
+
+_RESERVED_CPU = ((1, 60), (2, 100), (4, 140), (8, 180), (16, 260), (32, 420), (64, 740))
+"""Thousandths of a processor that AKS reserves, by processors; above the last row it grows by 10 for each."""
+
 _AKS_DOMAIN = "kubernetes.azure.com"
 _POOL_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 _TAG = re.compile(r"[^<>%&\\?/]{1,512}")
@@ -57,6 +69,19 @@ def advertises(settings: Azure, pool: NodePool) -> bool:
     https://learn.microsoft.com/azure/aks/use-nvidia-gpu
     """
     return False
+
+
+def allocatable(machine: MachineType, disk_gib: int) -> Resources:
+    """Returns what a node offers to pods, of which `NODE_PODS` take some.
+
+    https://learn.microsoft.com/azure/aks/node-resource-reservations, with 110 pods on a node.
+    """
+    rows = [cpu for cores, cpu in _RESERVED_CPU if cores <= machine.vcpus]
+    cpu = rows[-1] if machine.vcpus <= 64 else 740 + 10 * (machine.vcpus - 64)
+    reserved = min((20 * 110 + 50) * 10**6, int(machine.memory_gib * GIB * 0.25))
+    memory = int(machine.memory_gib * GIB * 0.97) - reserved - EVICTION
+    # The file system lacks about a twentieth of the disk, and the kubelet keeps a tenth free.
+    return Resources(machine.vcpus * 1000 - cpu, memory, int(disk_gib * GIB * 0.95 * 0.9))
 
 
 def labels(pool: NodePool) -> dict[str, str]:

@@ -13,6 +13,8 @@ from infra.gpu.accelerators import ACCELERATORS, Accelerator, accelerator_by_key
 from infra.gpu.machines import MachineType
 from infra.gpu.pools import GPU, NodePool
 from infra.mistakes import Mistake
+from infra.scheduling.allocatable import EVICTION, reserved_cpu
+from infra.scheduling.resources import GIB, MIB, Resources
 from infra.versions import KUBERNETES_AT_LEAST
 
 NO_DEVICE_PLUGIN = "gke-no-default-nvidia-gpu-device-plugin"
@@ -32,6 +34,14 @@ NEVER_ON_DEMAND = frozenset({"a3-highgpu-1g", "a3-highgpu-2g", "a3-highgpu-4g"})
 _POD_BITS = 8
 """GKE gives each node 256 addresses for its 110 pods (/kubernetes-engine/docs/how-to/flexible-pod-cidr)."""
 
+# fluentbit 100m, 200Mi; kube-proxy 100m; metadata server 100m, 100Mi; metrics agent 120Mi; netd and CSI driver.
+NODE_PODS = Resources(cpu=350, memory=512 * MIB)
+"""Requests of the pods that the cloud runs on every node. Read from its manifests, not from a running cluster."""
+
+# kube-dns 260m, 110Mi; konnectivity-agent, metrics-server and autoscaler of DNS together about as much.
+SYSTEM_PODS = tuple((f"kube-dns {i}", Resources(400, 300 * MIB)) for i in (1, 2))
+"""Requests of the cloud's other pods that run on the stack's nodes, with their names."""
+
 _RESERVED = re.compile(r"^([^/]*\.)?(kubernetes\.io|k8s\.io|gke\.io|cloud\.google\.com)/")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
@@ -40,6 +50,22 @@ _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 def advertises(settings: Gcp, pool: NodePool) -> bool:
     """Returns whether GKE's own device plugin advertises the pool's GPUs; the stack must not install another then."""
     return pool.driver_owner != "operator"
+
+
+def allocatable(machine: MachineType, disk_gib: int) -> Resources:
+    """Returns what a node offers to pods, of which `NODE_PODS` take some.
+
+    https://cloud.google.com/kubernetes-engine/docs/concepts/plan-node-sizes.
+    """
+    total, reserved = machine.memory_gib, 0.0
+    for size, part in ((4, 0.25), (4, 0.2), (8, 0.1), (112, 0.06), (10_000_000, 0.02)):
+        reserved += min(total, size) * part
+        total -= min(total, size)
+    # The node in that document lacks 2.7 % of the machine's memory: 13,498,416 Ki are left of 16 GiB.
+    memory = int((machine.memory_gib * 0.97 - reserved) * GIB) - EVICTION
+    # Its file system has 94.25 GiB of a disk of 100 (98,831,908 Ki), of which the kubelet keeps a tenth free.
+    storage = int((0.9425 * disk_gib * 0.9 - min(0.5 * disk_gib, 6 + 0.35 * disk_gib, 100)) * GIB)
+    return Resources(machine.vcpus * 1000 - reserved_cpu(machine.vcpus), memory, storage)
 
 
 def resource_name(stack: str, part: str = "", longest: int = 40) -> str:

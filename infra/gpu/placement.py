@@ -9,14 +9,16 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from infra import onprem_config
+from infra.cloud_config import Cluster
 from infra.cluster_config import Existing, Pool, Toleration
 from infra.gpu import machines
 from infra.gpu.accelerators import Accelerator, accelerator_by_key, accelerator_by_product
 from infra.gpu.pools import POOL_LABEL, Driver, NodePool, Taint
 from infra.mistakes import Mistake
+from infra.scheduling.resources import Resources
 
 if TYPE_CHECKING:
     from infra.config import StackConfig
@@ -28,6 +30,30 @@ DEVICE_PLUGIN_CONFIG = "nvidia.com/device-plugin.config"
 
 MIG_CONFIG = "nvidia.com/mig.config"
 """Node label with the MIG configuration that the GPU operator applies."""
+
+
+class CloudModule(Protocol):
+    """The interface of a cloud's module in `infra.gpu`, which may also have `taints` and `scales`."""
+
+    NODE_PODS: Resources
+    SYSTEM_PODS: Sequence[tuple[str, Resources]]
+
+    def mistakes(self, settings: Any, cluster: Cluster, pools: Sequence[NodePool]) -> list[Mistake]:
+        """Reports settings that the cloud does not support."""
+        ...
+
+    def advertises(self, settings: Any, pool: NodePool) -> bool:
+        """Returns whether the nodes themselves advertise `nvidia.com/gpu`."""
+        ...
+
+    def allocatable(self, machine: machines.MachineType, disk_gib: int) -> Resources:
+        """Returns what a node offers to pods, of which `NODE_PODS` take some."""
+        ...
+
+
+def cloud_module(cloud: machines.Cloud) -> CloudModule:
+    """Returns the module of a cloud in this package."""
+    return cast(CloudModule, importlib.import_module(f"infra.gpu.{cloud}"))
 
 
 @dataclass(frozen=True)
@@ -46,8 +72,7 @@ class NodePoolRules:
 
 
 def _rules_of(cloud: machines.Cloud) -> NodePoolRules:
-    """Returns the rules of a cloud: `mistakes` and `advertises` of its module, and its `taints` and `scales` if any."""
-    module = importlib.import_module(f"infra.gpu.{cloud}")
+    module = cloud_module(cloud)
     own = {name: getattr(module, name) for name in ("taints", "scales") if hasattr(module, name)}
     return NodePoolRules(module.mistakes, module.advertises, cloud, **own)
 

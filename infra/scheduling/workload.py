@@ -16,21 +16,12 @@ from infra.gpu import placement
 from infra.gpu.machines import Cloud
 from infra.gpu.pools import GPU
 from infra.scheduling import weights
-from infra.scheduling.allocatable import allocatable
-from infra.scheduling.resources import MIB, Resources
+from infra.scheduling.resources import Resources
 from infra.scheduling.scheduler import Group, PodRequest
 from infra.targets.layout import CHECKOUT
 
 if TYPE_CHECKING:
     from infra.config import StackConfig
-
-SYSTEM_DEPLOYMENTS: dict[Cloud, tuple[PodRequest, ...]] = {
-    "aws": tuple(PodRequest(f"coredns {i}", Resources(100, 70 * MIB)) for i in (1, 2)),
-    # kube-dns 260m, 110Mi; konnectivity-agent, metrics-server and autoscaler of DNS together about as much.
-    "gcp": tuple(PodRequest(f"kube-dns {i}", Resources(400, 300 * MIB)) for i in (1, 2)),
-    "azure": (),  # they run on AKS' system nodes
-}
-"""The cloud's own pods that are not on every node."""
 
 
 @cache
@@ -90,7 +81,7 @@ def _operators(config: StackConfig) -> Iterator[PodRequest]:
 def pods(config: StackConfig, cloud: Cloud) -> list[PodRequest]:
     """Returns all pods with requests, in the order in which they are created."""
     return [
-        *SYSTEM_DEPLOYMENTS[cloud],
+        *(PodRequest(name, requests) for name, requests in placement.cloud_module(cloud).SYSTEM_PODS),
         *_operators(config),
         PodRequest("the migration of the database", _requests("migrate")),
         *ray_cluster(config, most=True),
@@ -100,13 +91,14 @@ def pods(config: StackConfig, cloud: Cloud) -> list[PodRequest]:
 def groups(config: StackConfig, cloud: Cloud) -> list[Group] | None:
     """Returns the stack's nodes by pool; None if the size of a machine is unknown."""
     found = []
-    rules = placement.NODE_POOL_RULES[config.target]
+    rules, nodes = placement.NODE_POOL_RULES[config.target], placement.cloud_module(cloud)
     scales = rules.scales(getattr(config, config.target))
     for pool in config.node_pools:
         machine = pool.machine(cloud)
         if machine is None:
             return None
-        offers = allocatable(cloud, machine, pool.disk_gib, placement.gpus_per_node(pool))
+        offers = nodes.allocatable(machine, pool.disk_gib) - nodes.NODE_PODS
+        offers += Resources(gpus=placement.gpus_per_node(pool))
         most = pool.max_nodes if scales else pool.min_nodes
         found.append(Group(pool.name, offers, pool.min_nodes, most, pool.node_labels, tuple(rules.taints(pool))))
     return found

@@ -15,14 +15,18 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from infra.gpu.machines import CLOUDS
+
 ROOT = Path(__file__).parents[2]
 OURS = ("infra", "serving", "monitoring", "tools", "bench", "tests")
 GROUPS = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
 RUNS, DEVELOPS = (
-    re.search(rf"^{name} := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    re.search(rf"^{name} := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    .replace("$(CLOUDS)", " ".join(CLOUDS))
+    .split()
     for name in ("RUNS", "DEVELOPS")
 )
-BROUGHT = ["aws", "gcp", "azure", "redaction", "ocr", "bulk"]
+BROUGHT = [*CLOUDS, "redaction", "ocr", "bulk"]
 """Groups that a stack brings where it needs them."""
 APP = "serving/engines/apps/child/headrace_apps"
 APART = {
@@ -39,9 +43,7 @@ USERS = {
     "redaction": ("serving/exports/",),
     "ocr": ("serving/retrieval/parsers/",),
     "bulk": ("serving/retrieval/bulk/",),
-    "aws": ("infra/targets/aws/",),
-    "gcp": ("infra/targets/gcp/",),
-    "azure": ("infra/targets/azure/",),
+    **{cloud: (f"infra/targets/{cloud}/",) for cloud in CLOUDS},
     "kserve": ("infra/kserve.py",),
     "dev": ("monitoring/", "tools/", "bench/", "tests/", f"{APP}/"),
     "training": ("tests/training/train.py",),

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import IO
 
@@ -106,7 +106,7 @@ class Workspace:
 
     def _install_cloud_provider(self) -> None:
         """Downloads Pulumi's provider in the SDK's version from its vendor, unless it is installed or on PATH."""
-        package = f"pulumi-{'azure-native' if self.target == 'azure' else self.target}"
+        package = import_module(f"infra.targets.{self.target}").SDK.replace("_", "-")
         name, version = package.removeprefix("pulumi-"), metadata.version(package)
         binary = f"pulumi-resource-{name}"
         installed = HOME / "pulumi-home" / "plugins" / f"resource-{name}-v{version}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -20,9 +19,12 @@ from infra.addons.addon import Addon
 from infra.cloud_config import Cluster
 from infra.cluster_config import Addons, Choice
 from infra.config import StackConfig
+from infra.gpu import machines
+from infra.gpu.machines import MachineType
 from infra.gpu.placement import NODE_POOL_RULES, _rules_of
 from infra.gpu.pools import POOL_LABEL, NodePool
 from infra.mistakes import Mistake
+from infra.scheduling.resources import GIB, Resources
 from infra.targets import kubernetes_stack
 from infra.targets.provisioned_cluster import ProvisionedCluster
 from infra.versions import Chart
@@ -65,10 +67,19 @@ def nimbus(monkeypatch: pytest.MonkeyPatch) -> None:
     vars(folder).update(SDK="pulumi", provision=provision)
     monkeypatch.setitem(sys.modules, "infra.targets.nimbus", folder)
     rules = ModuleType("infra.gpu.nimbus")
-    vars(rules).update(mistakes=mistakes, advertises=lambda settings, pool: bool(pool.gpus))
+    vars(rules).update(
+        mistakes=mistakes,
+        advertises=lambda settings, pool: bool(pool.gpus),
+        allocatable=lambda machine, disk_gib: Resources(machine.vcpus * 1000, machine.memory_gib * GIB, disk_gib * GIB),
+        NODE_PODS=Resources(cpu=1000),
+        SYSTEM_PODS=(("drizzle", Resources(cpu=500)),),
+    )
     monkeypatch.setitem(sys.modules, "infra.gpu.nimbus", rules)
-    # The catalogue of machines has none of this cloud's: nothing is planned into them.
-    monkeypatch.setitem(NODE_POOL_RULES, "nimbus", replace(_rules_of("nimbus"), cloud=None))
+    made = [MachineType("nimbus", "gust", 8, 32, "l4", 1), MachineType("nimbus", "breeze", 4, 16)]
+    monkeypatch.setattr(machines, "MACHINES", (*machines.MACHINES, *made))
+    monkeypatch.setattr(machines, "_BY_NAME", {(m.cloud, m.name): m for m in made})
+    monkeypatch.setitem(machines.DEFAULT_MACHINE_TYPES, "nimbus", "breeze")
+    monkeypatch.setitem(NODE_POOL_RULES, "nimbus", _rules_of("nimbus"))
     monkeypatch.setattr(config_loader, "StackConfig", WithNimbus)
     # These two follow from the field of StackConfig and from the cloud's name in `Cloud`.
     monkeypatch.setattr(config_loader, "STRUCTURED", config_loader.STRUCTURED | {"nimbus"})
@@ -96,6 +107,12 @@ def test_a_cloud_is_planned_with_the_stack_on_it(plan: Planner) -> None:
     assert values["pools"]["serving"]["nodeSelector"] == {POOL_LABEL: "wet"}
     # The cloud advertises the GPUs itself: nothing that does is installed.
     assert "gpu" not in planned.resources
+
+
+@pytest.mark.usefixtures("nimbus")
+def test_pods_must_fit_on_a_clouds_machines(plan: Planner) -> None:
+    with pytest.raises(pulumi.RunError, match=r"worker 1 of pool 'serving'"):
+        plan(CLOUDY | {"pools": [{"name": "serving", "node_pool": "wet", "gpus": 1, "cpus": 7.5}]}, stack="example")
 
 
 @pytest.mark.usefixtures("nimbus")

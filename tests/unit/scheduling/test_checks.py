@@ -10,8 +10,8 @@ import pytest
 from infra import chart
 from infra.config import StackConfig
 from infra.gpu.machines import machine_type
-from infra.gpu.placement import place
-from infra.scheduling import allocatable, checks, workload
+from infra.gpu.placement import cloud_module, place
+from infra.scheduling import checks, workload
 from infra.scheduling.resources import GIB, MIB
 from tests.unit.gpu.test_placement import L4, config
 from tools import plan
@@ -124,7 +124,7 @@ def test_allocatable_is_what_the_cloud_publishes(
 ) -> None:
     machine = machine_type(cloud, name)
     assert machine is not None
-    found = allocatable.allocatable(cloud, machine, disk, 0) + allocatable.SYSTEM_PODS[cloud]
+    found = cloud_module(cloud).allocatable(machine, disk)
     assert found.cpu == published[0]
     for ours, theirs in ((found.memory, published[1]), (found.storage, published[2])):
         assert 0.99 * theirs <= ours <= theirs
