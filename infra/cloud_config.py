@@ -100,6 +100,10 @@ class Azure(Strict):
 class CloudSettings(Strict):
     """The settings of each cloud, by its name in `infra.gpu.machines.Cloud`."""
 
-    aws: Aws = Aws()
-    gcp: Gcp = Gcp()
-    azure: Azure = Azure()
+    aws: Aws = Field(default=Aws(), description="Amazon EKS: account, region, mode, image.")
+    gcp: Gcp = Field(
+        default=Gcp(), description="Google Kubernetes Engine: project, region, autopilot, image_streaming."
+    )
+    azure: Azure = Field(
+        default=Azure(), description="Azure Kubernetes Service: subscription, location, resource_group."
+    )

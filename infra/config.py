@@ -100,64 +100,153 @@ DOCS = Assistant(
 class StackConfig(CloudSettings):
     """Settings of one stack. An empty configuration is a working local stack."""
 
-    target: Literal["local", "kubeconfig", "onprem", Cloud] = "local"
-    host: IPv4Address = Field(default=IPv4Address("127.0.0.1"), description="address of the API")
-    ports: Ports = Ports()
-    models: tuple[Model, ...] = Field(default=(SMOLLM2,), max_length=256)
-    apps: tuple[App, ...] = Field(
-        default=(), max_length=64, description="chains, agents and functions of your own, which answer like models"
+    target: Literal["local", "kubeconfig", "onprem", Cloud] = Field(
+        default="local",
+        description="Where the stack runs: local (this host), kubeconfig (an existing cluster), onprem (your own "
+        f"hosts), or a cloud ({', '.join(CLOUDS)}).",
     )
-    aliases: tuple[Alias, ...] = Field(default=(), max_length=256)
-    assistants: tuple[Assistant, ...] = Field(default=(DOCS,), max_length=256)
+    host: IPv4Address = Field(default=IPv4Address("127.0.0.1"), description="Address that the API listens on.")
+    ports: Ports = Field(
+        default=Ports(),
+        description="Ports that the stack listens on: api, prometheus, dashboard, exporter, status, ray (0: a free "
+        "block).",
+    )
+    models: tuple[Model, ...] = Field(
+        default=(SMOLLM2,),
+        max_length=256,
+        description="Models: llamacpp (a GGUF file, served here on CPU) and remote (any OpenAI-compatible URL); "
+        "access says who may call one.",
+    )
+    apps: tuple[App, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Apps: LangGraph graphs, LangChain runnables and functions of your own, which answer like models.",
+    )
+    aliases: tuple[Alias, ...] = Field(
+        default=(),
+        max_length=256,
+        description="Stable names in front of models, with weights; access says who may call one.",
+    )
+    assistants: tuple[Assistant, ...] = Field(
+        default=(DOCS,),
+        max_length=256,
+        description="Assistants: prompt, knowledge and generation defaults under one model id; access says who may "
+        "call one.",
+    )
     tools: tuple[CatalogTool, ...] = Field(
-        default=(), max_length=64, description="tools for assistants: HTTP requests, SQL queries, MCP servers"
+        default=(),
+        max_length=64,
+        description="Tools that assistants may call besides those that are built in: kind (http, sql, mcp), name, "
+        "access (who may have it called), and what each kind has.",
     )
     guardrails: Guardrails = Field(
-        default=(), description="for models called directly, and assistants without their own"
+        default=(),
+        description="Checks of what goes into models and comes out of them, for assistants that have none of their "
+        "own: check (injection, secrets, pii, links, topics, classifier), on, action, and what each "
+        "check has.",
     )
     instructions: Instructions = Field(
-        default="screen", description="how instructions are treated from callers whose key lacks the scope `prompt`"
+        default="screen",
+        description="Instructions of callers whose key lacks the scope prompt, in messages of system and developer "
+        "and in instructions: screen (guardrails check them as text of the user), refuse, or trust.",
     )
     knowledge: tuple[Knowledge, ...] = Field(
-        default=(Knowledge(name="docs", paths=("README.md", "docs")),), max_length=256
+        default=(Knowledge(name="docs", paths=("README.md", "docs")),),
+        max_length=256,
+        description="Collections of documents: name, paths (files, folders, patterns), on_error.",
     )
-    limits: Limits = Limits()
-    capture: Capture = Field(default="all", description="which completions are stored with their inputs")
+    limits: Limits = Field(default=Limits(), description="Limits of a single request.")
+    capture: Capture = Field(
+        default="all", description="Whether completions are stored with their inputs: all, or none."
+    )
     store_false: Unstored = Field(
         default="metadata",
-        description="what is captured for a request with `store: false`: only metadata, or nothing",
+        description="What is captured for a request with store: false: metadata (no content), or none.",
     )
-    retention: Retention = Retention()
-    key_secret: KeySecret = KeySecret()
-    quotas: Quotas = Quotas()
+    retention: Retention = Field(
+        default=Retention(),
+        description="Days after which conversations, captures, files and events of the audit log are deleted for good.",
+    )
+    key_secret: KeySecret = Field(
+        default=KeySecret(),
+        description="The secret that hashes API keys and signs sessions: revision, and previous during a change.",
+    )
+    quotas: Quotas = Field(default=Quotas(), description="Default limits of tenants, users and keys.")
     prompt_cache: PromptCache = Field(
-        default="tenant", description="who shares the engines' prompt cache: a tenant, a user, or no two requests"
+        default="tenant", description="Who shares the engines' prompt cache: tenant, user or off."
     )
-    oidc: Oidc = Oidc()
-    cors: Cors = Cors()
+    oidc: Oidc = Field(default=Oidc(), description="Identity providers for the sign-in of users and programs.")
+    cors: Cors = Field(default=Cors(), description="Origins whose pages may call the API.")
     trusted_proxies: int = Field(
         default=0,
         ge=0,
         le=15,
-        description="proxies in front of the stack's ingress and HAProxy; each appends to X-Forwarded-For",
+        description="Number of proxies in front of the stack's ingress and HAProxy, each of which appends to "
+        "X-Forwarded-For.",
     )
-    tracing: Tracing = Tracing()
-    gateway: Replicas = Replicas(replicas=2, cpus=0.2)
-    retrieval: RetrievalSettings = RetrievalSettings()
-    ray: Ray = Ray()
-    state: str = Field(default="", description="folder for the stack's state; empty: .headrace/<stack>")
-    onprem: OnPrem = OnPrem()
-    cluster: Cluster = Cluster()
-    node_pools: tuple[NodePool, ...] = Field(default=(), max_length=64)
-    kubernetes: Kubernetes = Kubernetes()
-    image: Image = Image()
-    pools: tuple[Pool, ...] = Field(default=POOLS, min_length=1, max_length=64)
-    database: Database = Database()
-    data: Data = Data()
-    backup: Backup = Backup()
-    ingress: Ingress = Ingress()
-    addons: Addons = Addons()
-    mirror: Mirror = Mirror()
+    tracing: Tracing = Field(default=Tracing(), description="Where traces of requests are sent, and what they contain.")
+    gateway: Replicas = Field(default=Replicas(replicas=2, cpus=0.2), description="Size of the gateway.")
+    retrieval: RetrievalSettings = Field(
+        default=RetrievalSettings(replicas=1, cpus=0.4),
+        description="Size of retrieval, and the models that it searches with: embedder, reranker.",
+    )
+    ray: Ray = Field(
+        default=Ray(), description="Size of Ray: cpus (logical; 0: enough for all replicas), object_store_bytes."
+    )
+    state: str = Field(default="", description="Folder for the stack's state; empty: .headrace/<stack>.")
+    onprem: OnPrem = Field(
+        default=OnPrem(),
+        description="A cluster on your own hosts: hosts, kubernetes_version, bundle, virtual_ip, storage.",
+    )
+    cluster: Cluster = Field(
+        default=Cluster(),
+        description="A cluster that the stack creates: kubernetes_version, network, endpoint, authorized_ranges, tags.",
+    )
+    node_pools: tuple[NodePool, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Groups of identical nodes: name, accelerator, gpus, machine_type, min_nodes, max_nodes, "
+        "capacity, sharing, driver.",
+    )
+    kubernetes: Kubernetes = Field(
+        default=Kubernetes(),
+        description="The cluster: kubeconfig, context, namespace, storage_class, service_type, external_secret, "
+        "preflight, render.",
+    )
+    image: Image = Field(
+        default=Image(),
+        description="The serving image: registry, repository, digest (or tag), pull_policy, pull_secrets.",
+    )
+    pools: tuple[Pool, ...] = Field(
+        default=POOLS,
+        min_length=1,
+        max_length=64,
+        description="Groups of identical Ray worker pods: name, replicas, cpus, memory, gpus, node_selector, "
+        "tolerations.",
+    )
+    database: Database = Field(
+        default=Database(), description="PostgreSQL: kind cloudnativepg (in the cluster) or url (an existing server)."
+    )
+    data: Data = Field(
+        default=Data(),
+        description="Where files and collections are stored: a volume (storage, storage_class) or the uri of a bucket.",
+    )
+    backup: Backup = Field(
+        default=Backup(),
+        description="Archives of all state on a volume: claim, schedule, time_zone, key (a Secret that encrypts them).",
+    )
+    ingress: Ingress = Field(
+        default=Ingress(),
+        description="How the API is reached from outside the cluster: kind none, ingress or gateway; host, "
+        "class_name, tls.",
+    )
+    addons: Addons = Field(
+        default=Addons(), description="Platform add-ons, each auto, install, off or {existing: NAME}."
+    )
+    mirror: Mirror = Field(
+        default=Mirror(),
+        description="Sources of images (prefix map) and charts (folder or oci://) without internet access.",
+    )
 
 
 PROVISIONED_TARGETS = ("onprem", *CLOUDS)

@@ -13,12 +13,16 @@ from types import ModuleType
 from typing import Any, ClassVar, Literal, get_args
 
 import pytest
+import yaml
+from pydantic import Field
 
 from infra import documents, network
 from infra.addons import ADDONS, kuberay, monitoring
 from infra.addons.addon import Addon
+from infra.cloud_config import CloudSettings
 from infra.cluster_config import Addons, Choice
 from infra.config import StackConfig
+from infra.gpu.machines import CLOUDS
 from infra.versions import Chart
 from serving import app
 from serving.assistants.tools import catalogue
@@ -35,6 +39,7 @@ from serving.config import (
     SecretRef,
     ServingConfig,
     Store,
+    Strict,
 )
 from serving.config.serve_document import serve_document
 from serving.config.tools import _Tool  # a kind of tool is made in that module
@@ -50,6 +55,7 @@ from serving.retrieval.parsers import FORMATS, DocumentFormat, kinds
 from serving.retrieval.types import Document
 from tests.callers.identity import CALLER, OWNERS
 from tools import mirror
+from tools.reference import project
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "explanation" / "architecture.md"
@@ -396,6 +402,33 @@ def test_a_mirror_needs_what_an_addon_pulls(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_every_addon_has_a_setting() -> None:
     assert {addon.name for addon in ADDONS} == Addons.model_fields.keys() - {"gpu_driver"}
+
+
+# A setting.
+
+
+def test_a_new_setting_is_declared_in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tide(Strict):
+        height: int = 1
+        moon: str = "full"
+
+    class WithTide(StackConfig):
+        tide: Tide = Field(default=Tide(height=3), description="How high the water stands.")
+
+    text = (ROOT / "Pulumi.yaml").read_text()
+    monkeypatch.setattr(project, "StackConfig", WithTide)
+    declared = yaml.safe_load(project.project(text))["config"]
+    added = {"type": "object", "default": {"height": 3}, "description": "How high the water stands."}
+    assert declared == yaml.safe_load(text)["config"] | {"headrace:tide": added}
+
+
+# A cloud; how one is planned is in tests/unit/plan.
+
+
+def test_every_cloud_has_its_folder_and_its_rules() -> None:
+    assert {path.parent.name for path in ROOT.glob("infra/targets/*/__init__.py")} == set(CLOUDS)
+    assert CloudSettings.model_fields.keys() == set(CLOUDS)
+    assert {cloud for cloud in CLOUDS if (ROOT / f"infra/gpu/{cloud}.py").is_file()} == set(CLOUDS)
 
 
 # What the page says.

@@ -8,6 +8,7 @@ from infra.config import StackConfig
 from infra.config_loader import LoadedConfig, load
 from infra.mistakes import Mistake, report
 from infra.targets.layout import CHECKOUT
+from tools.reference.project import project
 
 FOLDER = "/state/secrets"
 LOADED_DEFAULTS = LoadedConfig(StackConfig(), {}, [])
@@ -448,8 +449,9 @@ def test_values_below_an_encrypted_setting_are_never_repeated() -> None:
 
 
 def test_the_project_file_declares_every_setting_with_its_default() -> None:
-    project = yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text())
-    declared = {k.removeprefix("headrace:"): v for k, v in project["config"].items()}
+    text = (CHECKOUT / "Pulumi.yaml").read_text()
+    assert text == project(text), "Pulumi.yaml is out of date: run `make docs`"
+    declared = {k.removeprefix("headrace:"): v for k, v in yaml.safe_load(text)["config"].items()}
     assert declared.keys() == StackConfig.model_fields.keys()
     assert all(d["type"] and d["description"] for d in declared.values())
     defaults = load(
