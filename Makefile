@@ -73,7 +73,9 @@ bulk: $(RUN) ## what loads folders of documents by Ray Data
 sbom: $(DEV) ## write the bill of materials of the environment into sbom.json
 	@$(BIN)/python -m tools.bill sbom.json
 
-test: lint test-unit test-contract test-stack ## lint, types and all tests that need nothing but this host
+# Tests of the stack leave a third of two processors unused, which those of the contract take, at a lower priority.
+test: lint test-unit ## lint, types and all tests that need nothing but this host
+	@$(MAKE) --jobs=2 BESIDE='nice -n 5' test-contract test-stack
 
 test-unit: $(DEV) ## tests that need nothing: no sockets, no servers
 	@$(BIN)/python -m tests.prepare unit
@@ -81,7 +83,7 @@ test-unit: $(DEV) ## tests that need nothing: no sockets, no servers
 
 test-contract: $(DEV) ## tests of the API, the store and the tools, with servers that they start
 	@$(BIN)/python -m tests.prepare contract
-	$(PYTEST)=$(TWICE) $(CONTRACT) --dist=loadfile --no-loadscope-reorder $(ARGS) $(MAY_BE_NONE)
+	$(BESIDE) $(PYTEST)=$(TWICE) $(CONTRACT) --dist=loadfile --no-loadscope-reorder $(ARGS) $(MAY_BE_NONE)
 
 test-stack: $(DEV) ## tests of one stack on this host, which they bring up
 	@$(BIN)/python -m tests.prepare stack
