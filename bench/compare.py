@@ -33,7 +33,11 @@ def cpu_times(rows: Sequence[Mapping[str, Any]]) -> Figures:
     for row in rows:
         name = " ".join(str(row[key]) for key in ("through", "chunks", "clients") if key in row)
         for column, value in row.items():
-            if column.startswith("CPU ms per") and not column.endswith("direct") and row.get("through") not in OTHERS:
+            if (
+                column.startswith(("CPU ms per", "CPU ms a "))
+                and not column.endswith("direct")
+                and row.get("through") not in OTHERS
+            ):
                 found[name] = float(value)
     return found
 

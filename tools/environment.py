@@ -98,7 +98,8 @@ def locked_environment(name: str) -> Path:
                 subprocess.run(venv, check=True)
             except (OSError, subprocess.CalledProcessError) as e:
                 raise ToolError(f"the environment of {name} cannot be created: {e}") from None
-            _install([name], str(folder / "bin" / "python"))
+            # The file has all dependencies, of versions that not every package names as its own.
+            _install([name], str(folder / "bin" / "python"), "--no-deps")
             for packages in folder.glob("lib/python*/site-packages"):
                 _compile(packages, name)
             (folder / "whole").touch()

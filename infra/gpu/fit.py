@@ -213,10 +213,13 @@ def mistakes(config: StackConfig) -> list[Mistake]:
 
 
 def _mistake(config: StackConfig, i: int, model: VllmModel) -> Mistake | None:
+    if model.device == "cpu":
+        if config.target == "local":
+            return None
+        return Mistake(f"models[{i}].device", "no image has vLLM's build for CPUs", "use llamacpp, or target local")
     if config.target == "local":
-        return Mistake(
-            f"models[{i}].engine", "vllm needs GPUs, which target local does not have", "use llamacpp or remote"
-        )
+        problem = "vllm needs GPUs, which target local does not have"
+        return Mistake(f"models[{i}].engine", problem, "use llamacpp or remote, or device cpu")
     pool = _pool(config, model)
     if pool is None:
         return None  # reported by another check

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from infra.mistakes import Mistake
 from infra.providers import ports
 from infra.providers.session import Session
 from infra.targets.layout import Layout
-from serving.config import HostedModel, LlamaCppModel, RayServeModel
+from serving.config import HostedModel, LlamaCppModel, RayServeModel, VllmModel
 
 DEFAULT_CPUS = 1000
 """Logical CPUs of Ray if they are not configured."""
@@ -58,7 +59,14 @@ def memory_needed(config: StackConfig) -> int:
 
 def mistakes(config: StackConfig, layout: Layout, programs: Iterable[str]) -> list[Mistake]:
     """Reports what the configuration requires and this host lacks."""
-    return [*_cpus(config), *_memory(config, layout), *_ports(config, layout), *_weights(config), *_programs(programs)]
+    return [
+        *_cpus(config),
+        *_memory(config, layout),
+        *_ports(config, layout),
+        *_weights(config),
+        *_programs(programs),
+        *_vllm(config),
+    ]
 
 
 def _cpus(config: StackConfig) -> list[Mistake]:
@@ -100,6 +108,17 @@ def _programs(programs: Iterable[str]) -> list[Mistake]:
         Mistake("target", f"the program {program} is not on PATH", "run `make up` or `make tools`")
         for program in programs
         if shutil.which(program) is None
+    ]
+
+
+def _vllm(config: StackConfig) -> list[Mistake]:
+    beside = Path(sys.executable).with_name("vllm")
+    if shutil.which("vllm") or beside.exists():
+        return []
+    return [
+        Mistake(f"models[{i}].engine", "the program vllm is not on this host", "run `make vllm`")
+        for i, model in enumerate(config.models)
+        if isinstance(model, VllmModel)
     ]
 
 

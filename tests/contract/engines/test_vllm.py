@@ -118,11 +118,11 @@ def test_every_setting_is_on_the_command_line(tmp_path: Path) -> None:
         "--served-model-name=llama",
         "--dtype=bfloat16",
         "--kv-cache-dtype=fp8",
-        "--gpu-memory-utilization=0.85",
         "--max-num-seqs=64",
+        "--disable-uvicorn-access-log",
+        "--gpu-memory-utilization=0.85",
         "--tensor-parallel-size=2",
         "--pipeline-parallel-size=2",
-        "--disable-uvicorn-access-log",
         "--distributed-executor-backend=mp",
         "--revision=main",
         "--quantization=awq",
@@ -190,6 +190,48 @@ def test_arguments_cannot_override_the_replicas_own(argument: str) -> None:
 def test_environment_cannot_override_the_replicas_own(name: str) -> None:
     with pytest.raises(ValidationError, match=f"{name} is set by the replica"):
         model(environment={name: "x"})
+
+
+def test_device_cpu_leaves_out_what_is_for_gpus(tmp_path: Path) -> None:
+    config = VllmModel(name="m", source=f"file://{tmp_path}", device="cpu", cpus=2, cpu_kv_cache_gib=3)
+    assert config.gpus == 0
+    assert VllmModel.model_validate_json(config.model_dump_json()) == config
+    assert vllm.command(config, "h", 1)[2:] == [
+        str(tmp_path),
+        "--host=h",
+        "--port=1",
+        "--served-model-name=m",
+        "--dtype=auto",
+        "--kv-cache-dtype=auto",
+        "--max-num-seqs=128",
+        "--disable-uvicorn-access-log",
+    ]
+    given = vllm._environment(config, "the key")
+    assert (given["VLLM_CPU_KVCACHE_SPACE"], given["OMP_NUM_THREADS"]) == ("3", "2")
+    assert given["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert "VLLM_CPU_KVCACHE_SPACE" not in vllm._environment(VllmModel(name="m", source="hf://a/b"), "k")
+
+
+@pytest.mark.parametrize(
+    ("settings", "mistake"),
+    [
+        ({"cpu_kv_cache_gib": 2}, "cpu_kv_cache_gib is for device cpu"),
+        ({"device": "cpu", "tensor_parallel": 2}, "tensor_parallel is for device gpu"),
+        ({"device": "cpu", "gpu_memory_utilization": 0.5}, "gpu_memory_utilization is for device gpu"),
+    ],
+)
+def test_settings_of_the_other_device_are_rejected(settings: dict[str, Any], mistake: str) -> None:
+    with pytest.raises(ValidationError, match=mistake):
+        model(**settings)
+
+
+def test_the_program_is_found_beside_this_interpreter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    assert vllm.command(model(), "h", 1)[0] == "vllm"
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/vllm").touch(mode=0o755)
+    assert vllm.command(model(), "h", 1)[0] == str(tmp_path / "bin/vllm")
 
 
 def test_environment_has_the_gpus_that_ray_assigned_and_nothing_of_ray(

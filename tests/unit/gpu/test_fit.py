@@ -189,5 +189,12 @@ def test_local_weights_provide_their_geometry(tmp_path: Path) -> None:
 def test_this_host_has_no_gpus() -> None:
     said = mistakes(target="local")
     assert (
-        "headrace:models[0].engine: vllm needs GPUs, which target local does not have; use llamacpp or remote" in said
-    )
+        "headrace:models[0].engine: vllm needs GPUs, which target local does not have; "
+        "use llamacpp or remote, or device cpu"
+    ) in said
+
+
+def test_device_cpu_is_for_this_host() -> None:
+    assert not [line for line in mistakes(target="local", device="cpu") if "models[0]" in line]
+    said = mistakes(device="cpu")
+    assert "headrace:models[0].device: no image has vLLM's build for CPUs; use llamacpp, or target local" in said
