@@ -1,1 +1,1 @@
-"""Parse, chunk, embed, search, cite."""
+"""Retrieval: parsing, chunking, embedding, search and citations."""

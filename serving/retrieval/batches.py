@@ -1,7 +1,7 @@
-"""Batches across documents: chunks that are embedded together, and files that go into an index in one version of it.
+"""Batches across documents: of chunks to embed, and of files to commit to an index in one version.
 
-Both work while there is something to do: whatever arrives meanwhile makes the next batch, so nothing waits for one to
-be full, and small documents share what a batch costs.
+A batch consists of what arrived while the previous one was processed. So no item waits for a batch to fill up, and
+small documents share its fixed costs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from serving.retrieval.types import Chunk
 Vectors = NDArray[np.float32]
 
 EMBED_AT_ONCE = 64
-"""Chunks in a batch: more than the embedder runs at once, so that it can put those of one length together."""
+"""Chunks per batch: more than the embedder runs at once, so that it can group chunks of similar length."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,9 +40,9 @@ class _Chunks:
 
 
 class EmbeddingBatches:
-    """Embeds chunks of many documents together. Tenants have equal parts of a batch while they have chunks waiting.
+    """Embeds chunks of many documents together. Tenants with waiting chunks have equal shares of each batch.
 
-    `embed` runs in a thread of its own, unless it returns what is awaited.
+    `embed` runs in its own thread, unless it returns an awaitable.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class EmbeddingBatches:
         self._working: asyncio.Task[None] | None = None
 
     async def embed(self, tenant: str, chunks: Sequence[Chunk]) -> Vectors:
-        """Returns the vectors of at least one chunk. Chunks of a caller that is cancelled are left out."""
+        """Returns the vectors of at least one chunk. Chunks of a cancelled caller are dropped."""
         asked = _Chunks(deque(chunks), len(chunks), [], asyncio.get_running_loop().create_future())
         self._waiting.setdefault(tenant, deque()).append(asked)
         if self._working is None or self._working.done():
@@ -66,7 +66,7 @@ class EmbeddingBatches:
         while batch := self._batch():
             try:
                 vectors = await self._embedded([chunk for _, part in batch for chunk in part])
-            except Exception:  # of one document, perhaps: others shall not fail with it
+            except Exception:  # one document may be the cause: the others must not fail with it
                 for asked, part in batch:
                     await self._embed_alone(asked, part)
                 continue
@@ -87,7 +87,9 @@ class EmbeddingBatches:
         return await found if inspect.isawaitable(found) else found
 
     def _batch(self) -> list[tuple[_Chunks, list[Chunk]]]:
-        """Takes the chunks of a batch: of each tenant its part, the oldest first; who was served goes to the end."""
+        """Returns the chunks of the next batch: each tenant's share, oldest chunks first. Served tenants move to the
+        end.
+        """
         batch: list[tuple[_Chunks, list[Chunk]]] = []
         free = self._at_once
         while free:
@@ -123,7 +125,7 @@ Item = TypeVar("Item")
 
 
 class CommitBatches(Generic[Item]):
-    """Writes items into indexes, one batch per index at a time: all that became ready during the write before."""
+    """Writes items to indexes, one batch per index at a time: all items that became ready during the previous write."""
 
     def __init__(
         self, check: Callable[[Item], Awaitable[None]], write: Callable[[str, Sequence[Item]], Awaitable[None]]
@@ -134,10 +136,10 @@ class CommitBatches(Generic[Item]):
         self._working: dict[str, asyncio.Task[None]] = {}
 
     async def commit(self, index: str, item: Item) -> None:
-        """Returns once the item is in the index. One whose caller is cancelled before its write begins is left out.
+        """Returns once the item is in the index. If its caller is cancelled before the write begins, it is dropped.
 
-        Items are checked right before they are written: what `check` raises of one is raised for that one alone. The
-        write of several that fails is tried for each alone.
+        `check` runs right before the write; what it raises fails that item alone. If the write of a batch fails, each
+        of its items is retried by itself.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(index, []).append((item, done))
@@ -147,7 +149,7 @@ class CommitBatches(Generic[Item]):
 
     async def _work(self, index: str) -> None:
         try:
-            await asyncio.sleep(0)  # what became ready at the same time comes along
+            await asyncio.sleep(0)  # items that became ready at the same time join the batch
             while batch := self._waiting.pop(index, []):
                 ready = [(item, done) for item, done in batch if await self._may_write(item, done)]
                 if not await self._written(index, ready):
@@ -166,7 +168,7 @@ class CommitBatches(Generic[Item]):
         return not done.done()
 
     async def _written(self, index: str, batch: Sequence[tuple[Item, asyncio.Future[None]]]) -> bool:
-        """Writes a batch; returns whether that need not be tried for each alone."""
+        """Writes a batch; returns whether it is done, so that its items need not be retried one by one."""
         try:
             if batch:
                 await self._write(index, [item for item, _ in batch])

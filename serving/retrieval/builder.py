@@ -15,15 +15,15 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class ChunkBounds:
-    """How much one document may unfold to. `unpacked_bytes` and `ratio` bound what a zip archive holds."""
+    """Limits on what one document may expand to. `unpacked_bytes` and `ratio` limit the content of a zip archive."""
 
     characters: int = 20_000_000
     blocks: int = 200_000
     pages: int = 5_000
-    scanned_pages: int = 30  # each takes some 5 s of a processor to recognise
+    scanned_pages: int = 30  # recognising one takes about 5 s of CPU time
     pixels: int = 50_000_000
     depth: int = 100
-    elements_deep: int = 500  # Chromium flattens what is deeper than 512
+    elements_deep: int = 500  # Chromium flattens deeper nesting
     unpacked_bytes: int = 200_000_000
     ratio: int = 200
 
@@ -45,7 +45,7 @@ class DocumentBuilder:
         return not self._blocks
 
     def heading(self, text: str, level: int, page: int | None = None) -> None:
-        """Opens a section. The first heading becomes the title when nothing better is known."""
+        """Opens a section. The first heading becomes the title, unless a better one is known."""
         text = " ".join(_clean(text).split())
         if not text:
             return
@@ -56,25 +56,29 @@ class DocumentBuilder:
         self._append(text[:300], page)
 
     def add(self, text: str, page: int | None = None, *, indented: bool = False) -> None:
-        """Adds a paragraph-like block; blank text is left out. The first line of an `indented` one stays so."""
+        """Adds a paragraph-like block; blank text is skipped. The first line of an `indented` block keeps its
+        indentation.
+        """
         text = "\n".join(line.rstrip(" \t\r") for line in _clean(text).split("\n"))
         text = text.strip("\n") if indented and text.strip() else text.strip()
         if text:
             self._append(text, page)
 
     def build(self, name: str, title: str = "") -> Document:
-        """Ends the document. `title` wins over its first heading, which wins over the file's name without its end."""
+        """Returns the finished document. `title` takes precedence over its first heading, and that over the file's
+        name.
+        """
         if not self._blocks:
-            raise UnreadableDocument("empty", "the file holds no text")
+            raise UnreadableDocument("empty", "the file contains no text")
         best = " ".join(_clean(title).split()) or self._title or PurePosixPath(name.replace("\\", "/")).stem
         return Document(self.kind, best[:300], _SEPARATOR.join(self._parts), tuple(self._blocks))
 
     def _append(self, text: str, page: int | None) -> None:
         start = self._length + (len(_SEPARATOR) if self._parts else 0)
         if start + len(text) > self.bounds.characters:
-            raise UnreadableDocument("too_large", f"the file holds over {self.bounds.characters:,} characters")
+            raise UnreadableDocument("too_large", f"the file has more than {self.bounds.characters:,} characters")
         if len(self._blocks) >= self.bounds.blocks:
-            raise UnreadableDocument("too_complex", f"the file holds over {self.bounds.blocks:,} blocks")
+            raise UnreadableDocument("too_complex", f"the file has more than {self.bounds.blocks:,} blocks")
         self._blocks.append(Block(text, start, tuple(t for _, t in self._path), page))
         self._parts.append(text)
         self._length = start + len(text)

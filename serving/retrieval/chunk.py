@@ -11,16 +11,16 @@ from serving.retrieval.text.sentences import sentence_spans
 from serving.retrieval.types import Block, Chunk, Document
 
 CONTEXT_TOKENS = 48
-"""Kept free in the embedder's window for the title and heading that go before a chunk's text."""
+"""Tokens of the embedder's window that are reserved for title and heading, which precede a chunk's text."""
 _SPECIAL_TOKENS = 2
-_MIN_TOKENS = 100  # no word of a WordPiece tokenizer has more, so every word fits
+_MIN_TOKENS = 100  # no word of a WordPiece tokenizer has more tokens, so every word fits
 _READ_TOGETHER = 50_000  # characters: a tokenizer's words take fifty times the memory of their text
-_LONGEST_WORD = 200  # a longer one is a single token, as its parts are
-_CHARACTERS_PER_TOKEN = 16  # bounds text of few tokens: a word of over 100 characters is a single token
+_LONGEST_WORD = 200  # a longer word is a single token, as its parts are
+_CHARACTERS_PER_TOKEN = 16  # limits text of few tokens: a word of over 100 characters is a single token
 
 
 class WordTokenizer(Protocol):
-    """What chunking needs of an embedder."""
+    """The part of an embedder's tokenizer that chunking needs."""
 
     @property
     def max_tokens(self) -> int: ...
@@ -30,7 +30,7 @@ class WordTokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChunkSettings:
-    """Token budgets of a chunk's text; part of a collection's manifest."""
+    """Token budgets of a chunk's text; they are part of a collection's manifest."""
 
     max_tokens: int = 200
     overlap_tokens: int = 30
@@ -43,14 +43,14 @@ class ChunkSettings:
 
     @classmethod
     def static(cls, max_chunk_size_tokens: int, chunk_overlap_tokens: int, window: int) -> Self:
-        """OpenAI's static `chunking_strategy`, capped to what an embedder with this window can read."""
+        """OpenAI's static `chunking_strategy`, limited to the embedder's window."""
         budget = min(max_chunk_size_tokens, window - CONTEXT_TOKENS - _SPECIAL_TOKENS)
         return cls(budget, min(chunk_overlap_tokens, budget // 2))
 
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """A sentence, or a part of one that is over the budget: never cut further."""
+    """A sentence, or a part of a sentence that exceeds the budget; it is never cut further."""
 
     start: int
     end: int
@@ -59,9 +59,9 @@ class _Unit:
 
 
 def chunk(document: Document, tokenizer: WordTokenizer, settings: ChunkSettings) -> list[Chunk]:
-    """Returns chunks in order. Together they cover the text; two neighbours of a section may overlap.
+    """Returns chunks in order. They cover the whole text; adjacent chunks of a section may overlap.
 
-    No chunk's text has more than `settings.max_tokens` tokens. A heading stays with what follows it.
+    No chunk's text has more than `settings.max_tokens` tokens. A heading stays with the text that follows it.
     """
     chunks: list[Chunk] = []
     headings = _Headings(tokenizer, document.title)
@@ -75,7 +75,7 @@ def chunk(document: Document, tokenizer: WordTokenizer, settings: ChunkSettings)
 
 
 def _pack(units: Iterator[_Unit], settings: ChunkSettings) -> Iterator[list[_Unit]]:
-    """Fills chunks; a new section begins a new chunk once the current one holds more than headings."""
+    """Fills chunks; a new section starts a new chunk if the current one has more than headings."""
     current: list[_Unit] = []
     for unit in units:
         new_section = current and unit.block.heading != current[-1].block.heading
@@ -98,9 +98,10 @@ def _fits(units: list[_Unit], unit: _Unit, budget: int) -> bool:
 
 
 def _overlap(units: list[_Unit], budget: int) -> list[_Unit]:
-    """The last sentences that fit the overlap, but never the whole chunk again.
+    """Returns the last sentences that fit the overlap, but never the whole chunk.
 
-    In characters too: some, as soft hyphens, are no token, and would all be in each chunk.
+    The overlap is limited in characters too: some, such as soft hyphens, are not tokens and would be repeated in every
+    chunk.
     """
     characters = budget * _CHARACTERS_PER_TOKEN
     kept: list[_Unit] = []
@@ -120,7 +121,7 @@ def _units(document: Document, tokenizer: WordTokenizer, budget: int) -> Iterato
 
 
 def _sentence_groups(spans: Iterator[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    """Yields sentences in groups of at most `_READ_TOGETHER` characters; a longer one is a group."""
+    """Yields sentences in groups of at most `_READ_TOGETHER` characters; a longer sentence is its own group."""
     group: list[tuple[int, int]] = []
     for span in spans:
         if group and span[1] - group[0][0] > _READ_TOGETHER:
@@ -134,7 +135,7 @@ def _sentence_groups(spans: Iterator[tuple[int, int]]) -> Iterator[list[tuple[in
 def _sentences_with_words(
     text: str, spans: list[tuple[int, int]], tokenizer: WordTokenizer
 ) -> Iterator[tuple[int, int, Iterable[tuple[int, int, int]]]]:
-    """Yields sentences with their words, whose places are counted from the sentence's start."""
+    """Yields sentences with their words, whose offsets are relative to the sentence."""
     if len(spans) == 1:
         [(start, end)] = spans
         yield start, end, _words_of_one(text, start, end, tokenizer)
@@ -154,7 +155,7 @@ def _words_of_one(text: str, start: int, end: int, tokenizer: WordTokenizer) -> 
 
 
 def _stop(text: str, start: int, end: int) -> int:
-    """Returns where a part of a long sentence ends: between two words where there is such a place nearby."""
+    """Returns where a part of a long sentence ends: between two words if there is a boundary nearby."""
     stop = start + _READ_TOGETHER
     if stop >= end:
         return end
@@ -172,7 +173,7 @@ def _cut(
     tokenizer: WordTokenizer,
     block: Block,
 ) -> Iterator[_Unit]:
-    """Cuts a sentence between words where a budget is full; text without tokens goes by its length."""
+    """Cuts a sentence between words where the budget is full; text without tokens is cut by length."""
     limit = budget * _CHARACTERS_PER_TOKEN
     cuts, tokens, begin = [start], 0, start
     for left, right, count in words:
@@ -191,7 +192,7 @@ def _cut(
 
 
 class _Headings:
-    """Shortens title and heading to the context that the embedder's window leaves for them."""
+    """Shortens title and heading to the context that the embedder's window has for them."""
 
     def __init__(self, tokenizer: WordTokenizer, title: str) -> None:
         self._tokenizer = tokenizer

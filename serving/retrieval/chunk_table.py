@@ -1,4 +1,4 @@
-"""The rows of a collection's table: chunks as columns, and hits of what a search returns."""
+"""The rows of a collection's table: converts chunks to columns, and rows to chunks and hits."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from serving.retrieval.types import Chunk, Hit, prefix
 Vector = NDArray[np.float32]
 
 MANIFEST = b"headrace"
-"""The key of the manifest in a table's metadata."""
+"""Key of the manifest in a table's metadata."""
 
 ACCESS = pa.field("access", pa.string(), nullable=False)
-"""Digests of the names that may read a chunk (see `serving.store.access`), empty for the whole tenant.
+"""Digests of the names that may read a chunk (see `serving.store.access`); empty: the whole tenant.
 
-LanceDB's expressions, which no value can break out of, find a text in a text, but nothing in a list.
+It is one string, since LanceDB's expressions, which are safe from injection, can search in strings but not in lists.
 """
 
 
 def table_schema(manifest: CollectionManifest) -> pa.Schema:
-    """Returns the table's columns, with the manifest that says how the collection is built."""
+    """Returns the table's columns, with the collection's manifest as metadata."""
     columns = [
         pa.field(name, pa.string(), nullable=False)
         for name in ("chunk_id", "file_id", "tenant", "file_name", "title", "heading", "body")
@@ -40,7 +40,7 @@ def table_schema(manifest: CollectionManifest) -> pa.Schema:
 
 @dataclass(frozen=True, slots=True)
 class IndexedFile:
-    """A file's chunks with their vectors, of shape (len(chunks), dimensions); `access` are who may read them."""
+    """A file's chunks with their vectors, of shape (len(chunks), dimensions); `access` lists who may read them."""
 
     tenant: str
     file_id: str
@@ -74,7 +74,7 @@ def chunk_rows(file: IndexedFile, schema: pa.Schema) -> pa.Table:
 
 
 def row_chunks(rows: pa.Table) -> list[Chunk]:
-    """Returns the chunks that rows were made of."""
+    """Returns the chunks that rows represent."""
     return [
         Chunk(
             row["ordinal"],
@@ -90,21 +90,21 @@ def row_chunks(rows: pa.Table) -> list[Chunk]:
 
 
 def with_vectors(rows: pa.Table, vectors: Vector, schema: pa.Schema) -> pa.Table:
-    """Returns the rows of one table, without vectors, as those of another that has these vectors."""
+    """Converts rows without vectors to rows of another table, with these vectors."""
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
     columns = {name: rows[name] for name in rows.column_names if name in schema.names}
-    columns.setdefault(ACCESS.name, pa.array([""] * len(rows)))  # a table from before there were lists
+    columns.setdefault(ACCESS.name, pa.array([""] * len(rows)))  # a table without access lists, from an earlier release
     columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
     return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
 
 def access_digest(name: str) -> str:
-    """Returns 128 bits of SHA-256 in hexadecimal, in brackets: no part of one is another's."""
+    """Returns 128 bits of SHA-256 in hexadecimal, in brackets, so that no digest is a substring of others."""
     return f"[{hashlib.sha256(name.encode()).hexdigest()[:32]}]"
 
 
 def row_dicts(table: pa.Table) -> list[dict[str, Any]]:
-    """Returns rows with their vectors as arrays; 38,400 Python floats would cost more than the search."""
+    """Returns rows with their vectors as arrays; 38,400 Python floats would take longer than the search."""
     vectors = table["vector"].combine_chunks()
     matrix = vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1) if len(table) else []
     rows: list[dict[str, Any]] = table.drop_columns(["vector"]).to_pylist()
@@ -114,7 +114,7 @@ def row_dicts(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def row_hit(row: dict[str, Any], score: float, cosine: float, bm25: float) -> Hit:
-    """Returns the hit of a row, with its scores of fusion, similarity and words."""
+    """Returns the hit for a row, with its fused, similarity and BM25 scores."""
     title, heading = row["title"], row["heading"]
     return Hit(
         chunk_id=row["chunk_id"],

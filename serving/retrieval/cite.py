@@ -1,8 +1,8 @@
-"""Citations after the fact: which sentence of which chunk supports each sentence of an answer.
+"""Citations after generation: which sentence of which chunk supports each sentence of an answer.
 
-No model judges. A sentence is supported when a source sentence holds most of its content words and is close
-to it in meaning, and when nothing that turns the meaning differs: numbers, names, negations, opposites. What
-fails is marked as unsupported; a true sentence in quite other words fails too, since precision comes first.
+No model is asked. A sentence is supported when a source sentence contains most of its content words, is close to it in
+meaning, and differs in nothing that changes the meaning: numbers, names, negations, opposites. Everything else is
+marked as unsupported, including true sentences in quite different words, since precision comes first.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from serving.retrieval.text.words import SentenceWords, opposed, read
 from serving.retrieval.types import Attribution, Citation, Hit, Position, TextSpan
 
 MIN_RECALL = 0.7
-"""Least share of a claim's content words that its source must hold."""
+"""Minimum share of a claim's content words that its source must contain."""
 MIN_COSINE = 0.5
 MIN_SUPPORT = 0.7
-"""Least mean of recall and cosine."""
+"""Minimum mean of recall and cosine."""
 
 _CANDIDATES = 3  # per claim, by recall: only these are embedded
-_MIN_WORDS = 2  # a sentence with fewer content words ("Sure!") claims nothing
-_MAX_WORDS = 400  # a sentence with more content words is no sentence: comparing orders costs their product
+_MIN_WORDS = 2  # a sentence with fewer content words ("Sure!") makes no claim
+_MAX_WORDS = 400  # longer sequences are not sentences: comparing word order is quadratic
 _MAX_CLAIMS = 300  # distinct sentences of an answer; further ones count as unsupported
-_MAX_SOURCES = 3_000  # of the best hits; comparing costs the product of both
-_TRIES = 10  # sources that hold a claim's words and contradict it, before it counts as unsupported
+_MAX_SOURCES = 3_000  # of the best hits; the number of comparisons is the product of both
+_TRIES = 10  # contradicting sources with a claim's words, before it counts as unsupported
 _LIST_MARK = re.compile(r"(?:[-*+•>#|]+|\d+[.)])\s+")
 _FENCE = re.compile(r"^```.*?(?:^```|\Z)", re.MULTILINE | re.DOTALL)
 
 
 class SentenceEmbedder(Protocol):
-    """Texts to unit vectors, float32[n, dimensions]."""
+    """Embeds texts to unit vectors, float32[n, dimensions]."""
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
 
@@ -53,7 +53,7 @@ class _Claim:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """One sentence of a chunk, or two that follow each other."""
+    """One sentence of a chunk, or two adjacent ones."""
 
     hit: Hit
     start: int
@@ -69,7 +69,7 @@ class _Source:
 def attribute(answer: str, hits: Sequence[Hit], embedder: SentenceEmbedder) -> Attribution:
     """Attributes each claim of an answer to the best source sentence among the hits.
 
-    Questions, greetings and code blocks claim nothing: they are neither cited nor unsupported.
+    Questions, greetings and code blocks make no claims: they are neither cited nor unsupported.
     """
     claims = list(_claims(answer))
     sources = list(islice(_distinct(source for hit in hits for source in _sources(hit)), _MAX_SOURCES))
@@ -117,7 +117,7 @@ def _sources(hit: Hit) -> Iterator[_Source]:
 
 
 def _distinct(sources: Iterable[_Source]) -> Iterator[_Source]:
-    """The first of those that say the same."""
+    """Returns the first of each group of equal sentences."""
     seen: set[tuple[str, frozenset[str]]] = set()
     for source in sources:
         if (key := (source.text, source.context)) not in seen:
@@ -126,7 +126,7 @@ def _distinct(sources: Iterable[_Source]) -> Iterator[_Source]:
 
 
 def _candidates(claim: _Claim, sources: Sequence[_Source]) -> list[tuple[_Source, float]]:
-    """The sources that hold most of a claim and contradict nothing, best recall (then shortest) first."""
+    """Returns the sources with most words of a claim and no contradiction, highest recall (then shortest) first."""
     if len(claim.words.sequence) > _MAX_WORDS:
         return []
     recalled = [(source, recall) for source in sources if (recall := _recall(claim.words, source)) >= MIN_RECALL]
@@ -136,14 +136,14 @@ def _candidates(claim: _Claim, sources: Sequence[_Source]) -> list[tuple[_Source
 
 
 def _recall(claim: SentenceWords, source: _Source) -> float:
-    """Share of the claim's content words in the source; title and heading count half."""
+    """Returns the share of the claim's content words in the source; words in title and heading count half."""
     held = len(claim.content & source.words.stems)
     around = len((claim.content & source.context) - source.words.stems)
     return (held + 0.5 * around) / len(claim.content) if claim.content else 0.0
 
 
 def _consistent(claim: SentenceWords, source: _Source) -> bool:
-    """Whether nothing that turns a sentence's meaning differs between a claim and its source."""
+    """Returns whether claim and source agree in everything that changes a sentence's meaning."""
     words = source.words
     return (
         len(words.sequence) <= _MAX_WORDS
@@ -158,7 +158,7 @@ def _consistent(claim: SentenceWords, source: _Source) -> bool:
 
 
 def _negated_alike(claim: SentenceWords, source: SentenceWords) -> bool:
-    """Whether as much is negated, and of what both say, mostly the same."""
+    """Returns whether both have the same number of negations, and mostly negate the same words."""
     shared = claim.content & source.content
     mine, theirs = claim.negated & shared, source.negated & shared
     if mine != theirs and 2 * len(mine & theirs) < len(mine | theirs):
@@ -169,9 +169,9 @@ def _negated_alike(claim: SentenceWords, source: SentenceWords) -> bool:
 
 
 def _substituted(claim: SentenceWords, source: _Source) -> bool:
-    """Whether a word of the claim stands in the place of another word of the source.
+    """Returns whether a word of the claim replaces another word of the source.
 
-    The one may be a synonym of the other, or the very error that a citation must not cover up.
+    It may be a synonym, or exactly the error that a citation must not hide.
     """
     known = source.words.stems | source.context
     mine, theirs = claim.sequence, source.words.sequence
@@ -182,10 +182,10 @@ def _substituted(claim: SentenceWords, source: _Source) -> bool:
 
 
 def _clauses_kept(claim: SentenceWords, source: SentenceWords) -> bool:
-    """Whether a claim takes most of a later clause of its source, or nothing of it.
+    """Returns whether the claim contains most words of a later clause of its source, or none of them.
 
-    "It is A here; it is B there" supports "it is B there", whose subject stands in the earlier clause, but
-    not "it is B here": that takes one word of the later clause and leaves the other.
+    "It is A here; it is B there" supports "it is B there", whose subject is in the earlier clause, but not "it is B
+    here", which takes one word of the later clause and omits the other.
     """
     used = [c for c in source.clauses if claim.content & {w.stem for w in c}]
     seen: set[str] = set()
@@ -199,7 +199,7 @@ def _clauses_kept(claim: SentenceWords, source: SentenceWords) -> bool:
 
 
 def _numbers_bound_alike(claim: SentenceWords, source: SentenceWords) -> bool:
-    """Whether each number keeps a neighbour, where a clause has several numbers to mix up."""
+    """Returns whether each number keeps a neighbouring word, if a clause has several numbers that could be confused."""
     for clause in source.clauses:
         numbers = {w.stem for w in clause if w.number}
         for number in numbers & claim.numbers if len(numbers) > 1 else ():

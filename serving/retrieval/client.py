@@ -1,4 +1,4 @@
-"""Retrieval as the gateway sees it: calls of the retrieval deployment, which keeps the embedder and the indexes."""
+"""The gateway's client of the retrieval deployment, which has the embedder and the indexes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from serving.telemetry import tracing
 
 
 class RetrievalUnavailable(Exception):
-    """No retrieval replica answers now."""
+    """No retrieval replica answers."""
 
 
 def _lost_replica_errors() -> tuple[type[Exception], ...]:
-    """What a call raises that lost its replica. Ray is imported where there is a replica, and for no other process."""
+    """Returns the errors of a call that lost its replica. Ray is imported only in processes that have replicas."""
     from ray.exceptions import RayError
     from ray.serve.exceptions import RayServeException
 
@@ -34,7 +34,7 @@ class RetrievalClient:
     """Calls retrieval through a Serve handle."""
 
     embedder = JUDGE
-    """What `embed` embeds by: vectors that are kept for memory, and topics, have it whatever a stack searches with."""
+    """The embedder of `embed`. Stored vectors of memory, and topics, always use it, whatever embedder searches use."""
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
@@ -42,7 +42,7 @@ class RetrievalClient:
         self._access: Mapping[str, KnowledgeAccess] = {}
 
     def configure(self, catalog: Catalog) -> None:
-        """Takes in who may be told of which collection, and which embedders of its own retrieval runs."""
+        """Takes the new catalogue, which determines who may search which collection, and the local embedders."""
         self.local = tuple(name for name in LOCAL_EMBEDDERS if name in (JUDGE, catalog.search.embedder))
         self._access = {collection.name: collection.access for collection in catalog.collections or ()}
 
@@ -55,12 +55,12 @@ class RetrievalClient:
         stores: tuple[str, ...] = (),
         knowledge: Knowledge | None = None,
     ) -> list[Hit]:
-        """Returns the chunks for an assistant's prompt, best first; none when nothing is good enough.
+        """Returns the chunks for an assistant's prompt, best first; none when no chunk is relevant.
 
-        `before` is what the user said before the question, of which the first `MAX_QUESTION` characters count.
-        The vector stores with the ids `stores` are searched too, and those that `knowledge` names. Collections that the
-        principal may not be told of are not searched, nor are vector stores that it may not read. Raises
-        `CollectionNotFound` when one of the other collections is not there.
+        `before` is the user's previous message, of which the first `MAX_QUESTION` characters count. The vector stores
+        with the ids `stores`, and those named in `knowledge`, are searched too. Collections that are hidden from the
+        principal, and vector stores that it may not read, are not searched. Raises `CollectionNotFound` when one of the
+        other collections does not exist.
         """
         access = self._access
         who = principal.tenant, principal.user, principal.groups
@@ -72,7 +72,7 @@ class RetrievalClient:
             assistant = assistant.model_copy(update={"knowledge": told})
         question = question[:MAX_QUESTION]
         with tracing.span("retrieval", {"gen_ai.operation.name": "retrieval"}) as span:
-            # What is not asked for is not passed on: replicas of the release before do not know it.
+            # Parameters without a value are omitted: replicas of the previous release do not know them.
             more = (before, stores, knowledge) if stores or knowledge is not None else (before,) if before else ()
             hits: list[Hit] = await self._call("context", principal, assistant, question, granted, *more)
             if span is not None:
@@ -89,32 +89,34 @@ class RetrievalClient:
         filters: Filter | None = None,
         score_threshold: float = 0.0,
     ) -> list[Hit]:
-        """Returns the best chunks of one vector store that the principal may read, of files that pass the filter.
+        """Returns the best chunks of one vector store that the principal may read, from files that match the filter.
 
-        Those with a score (0 to 1) below the threshold are left out.
+        Chunks with a score (0 to 1) below the threshold are omitted.
         """
         more = (filters,) if filters is not None else ()
         hits: list[Hit] = await self._call("search", principal, store_id, query[:MAX_QUESTION], count, *more)
         return [hit for hit in hits if hit.score >= score_threshold]
 
     async def attribute(self, answer: str, hits: Sequence[Hit]) -> Attribution:
-        """Returns which sentences of an answer the chunks support."""
+        """Returns which sentences of an answer are supported by the chunks."""
         found: Attribution = await self._call("attribute", answer, list(hits))
         return found
 
     async def embed(self, texts: list[str]) -> tuple[NDArray[np.float32], int]:
-        """Returns unit vectors, float32[n, dimensions], and the number of tokens. Of each text its beginning counts."""
+        """Returns unit vectors, float32[n, dimensions], and the number of tokens. Only the beginning of each text is
+        embedded.
+        """
         vectors, tokens = await self._call("embed", texts)
         return vectors, tokens
 
     async def embed_whole(self, texts: list[str], model: str = JUDGE) -> tuple[NDArray[np.float32], int]:
-        """As `embed`, of all of each text, however long it is, by one of the `local` embedders."""
+        """Like `embed`, but for the whole of each text, whatever its length, by one of the `local` embedders."""
         more = (model,) if model != JUDGE else ()
         vectors, tokens = await self._call("embed", texts, True, *more)
         return vectors, tokens
 
     async def reachable(self) -> bool:
-        """Whether a replica answers within five seconds."""
+        """Returns whether a replica answers within five seconds."""
         try:
             await asyncio.wait_for(self._handle.call.remote("ping"), 5)
         except Exception:
@@ -122,7 +124,7 @@ class RetrievalClient:
         return True
 
     async def _call(self, method: str, *args: Any) -> Any:
-        """Every call only reads, so one that lost its replica is asked once more of another."""
+        """Calls a replica. Since calls only read, a call that lost its replica is repeated once on another one."""
         try:
             return await self._handle.call.remote(method, *args)
         except CollectionNotFound:

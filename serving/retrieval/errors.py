@@ -1,4 +1,4 @@
-"""The errors of retrieval. Messages are for users: they never contain a document's text."""
+"""The errors of retrieval. Messages are shown to users and never contain a document's text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Code = Literal["empty", "encrypted", "damaged", "wrong_type", "unsupported", "no
 
 
 class UnreadableDocument(ValueError):
-    """A document that cannot be indexed, and why; `code` is the answer's."""
+    """A document that cannot be indexed, and the reason; `code` is the error code of the API."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
@@ -17,7 +17,7 @@ class UnreadableDocument(ValueError):
 
 
 class IncompatibleCollection(RuntimeError):
-    """A collection that was built otherwise (another embedder, chunker or format): it must be re-indexed."""
+    """A collection that was built with another embedder, chunker or format; it must be re-indexed."""
 
 
 class CollectionNotFound(LookupError):

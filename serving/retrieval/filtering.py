@@ -1,4 +1,4 @@
-"""Which files of a vector store pass a filter: attributes stand in the store's rows, and the index is told file ids."""
+"""Evaluates filters on files of a vector store: attributes are in the store's rows, and the index gets file ids."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from serving.protocol.filters import Filter, predicate
 from serving.store.vector_stores import VectorStores
 
 STORES = 16
-"""Vector stores whose attributes are remembered."""
+"""Number of vector stores whose attributes are cached."""
 
 FILES = 200_000
-"""Files of a store up to which they are: about 20 MB with ids of ours."""
+"""Largest number of files of a cached store: about 20 MB with Headrace's ids."""
 
 ANSWERS = 32
-"""Filters of one store whose files are remembered."""
+"""Number of filters per store whose results are cached."""
 
 
 @dataclass(slots=True)
 class _Attributes:
-    """The attributes of a store's files as they were at `version`: the ids of the files that share them."""
+    """The attributes of a store's files at `version`: the file ids by attributes."""
 
     version: float
     groups: list[tuple[str, list[str]]]
@@ -43,16 +43,16 @@ class _Attributes:
 
 
 class Filtering:
-    """Finds the files that pass a filter, at the price of one row as long as nothing of a store changes."""
+    """Finds the files that match a filter, by reading one row as long as the store does not change."""
 
     def __init__(self, stores: VectorStores) -> None:
         self._stores = stores
-        # A thread of its own: a filter over many files must not take those that embed and search for everybody.
+        # Its own thread: filters over many files must not block the threads that embed and search for everybody.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="filtering")
         self._known: OrderedDict[str, _Attributes] = OrderedDict()
 
     async def passing(self, principal: Principal, store_id: str, filters: Filter) -> list[str]:
-        """Returns the ids of all files of the store that pass, whoever may read them: the index knows who may."""
+        """Returns the ids of all matching files of the store, whoever may read them: the index checks access."""
         known = self._known.pop(store_id, None)
         version, groups = await self._stores.attribute_groups(
             principal.tenant, store_id, known.version if known is not None else None

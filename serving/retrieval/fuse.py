@@ -1,8 +1,8 @@
-"""Fuses the legs of a hybrid search, BM25 and dense, and the searches of a follow-up alone and with what it follows.
+"""Fuses the BM25 and dense legs of a hybrid search, and the searches for a follow-up question with and without context.
 
-Convex fusion of relative scores (Bruch et al., "An Analysis of Fusion Functions for Hybrid Retrieval", 2022):
-each leg's scores are divided by its best, so that neither scale matters, and the sum is scaled by the best
-cosine, so that scores of different queries compare: a query that nothing resembles gets low scores.
+Convex fusion of relative scores (Bruch et al., "An Analysis of Fusion Functions for Hybrid Retrieval", 2022): each
+leg's scores are divided by its best one, so that their scales do not matter, and the sum is scaled by the best cosine,
+so that scores of different queries are comparable: a query that resembles nothing gets low scores.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ DENSE_WEIGHT = 0.75
 """The middle of a plateau on the tuning half of the questions about the documentation (bench/retrieval/answers.py)."""
 
 FOLLOW_UP_WEIGHT = 0.45
-"""Share of the search for a message together with the one before it, in what a follow-up finds.
+"""Weight of the search for a message joined with the previous one, in the results for a follow-up.
 
-With 0.4 follow-ups find less (7 of 10 in the tuning half against 8), with 0.5 so do changes of topic (35 of 51 against
-37, of 38 without any message before).
+With 0.4, follow-ups find less (7 of 10 in the tuning half instead of 8); with 0.5, changes of topic do too (35 of 51
+instead of 37; 38 without any previous message).
 """
 
 
 def fuse(bm25: Mapping[str, float], cosine: Mapping[str, float], dense_weight: float | None = None) -> dict[str, float]:
     """Returns the fused score (0..1) of every chunk that either leg found.
 
-    `bm25` holds the scores of the BM25 leg, `cosine` those of the chunks of both legs.
+    `bm25` has the scores of the BM25 leg, `cosine` those of the chunks of both legs.
     """
     weight = DENSE_WEIGHT if dense_weight is None else dense_weight
     best_bm25 = max(bm25.values(), default=0.0)
@@ -43,11 +43,12 @@ def fuse(bm25: Mapping[str, float], cosine: Mapping[str, float], dense_weight: f
 
 
 def fuse_follow_up(alone: Sequence[Hit], joined: Sequence[Hit]) -> list[Hit]:
-    """Returns what a message finds in a conversation, best first.
+    """Returns the hits for a message in a conversation, best first.
 
-    `alone` is what it finds by itself, and `joined` what it finds behind the message before it. Who asks on ("And how
-    do I undo that?") finds little alone, and who changes the topic finds what is wrong by the message before; since
-    scores compare across searches, their mean keeps what is good in either. What one of them lacks has its least score.
+    `alone` are the hits for the message, and `joined` those for the message after the previous one. A follow-up ("And
+    how do I undo that?") finds little by itself, and after a change of topic the previous message misleads; since
+    scores of different searches are comparable, their mean keeps the good hits of both. A hit that is missing in one
+    search gets its lowest score.
     """
     weights = (1 - FOLLOW_UP_WEIGHT, FOLLOW_UP_WEIGHT)
     searches = [{hit.chunk_id: hit for hit in hits} for hits in (alone, joined)]

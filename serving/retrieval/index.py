@@ -1,4 +1,4 @@
-"""A collection of chunks in LanceDB: one table, a BM25 index, a vector index once it is large."""
+"""A collection of chunks in LanceDB: a table with a BM25 index and, once it is large, a vector index."""
 
 from __future__ import annotations
 
@@ -51,23 +51,23 @@ from serving.store.objects import bucket
 Mode = Literal["hybrid", "dense", "bm25"]
 
 MAX_QUERY_CHARACTERS = 4_000
-"""More of a query than this does not reach the BM25 leg: each term costs a walk through its postings."""
+"""The BM25 leg uses only this much of a query: each term requires a walk through its postings."""
 
 MAX_PHRASES = 8
-"""Phrases in quotes of one query that are looked for as such."""
+"""Number of quoted phrases of a query that are matched as phrases."""
 
 _WORDS = "body_positions"
-"""The BM25 index, with the places of words: 1.7 times as large as without, a half of the text's size."""
+"""The BM25 index with word positions: 1.7 times as large as without, half the text's size."""
 _WORDS_BEFORE = "body_idx"
-"""The one without places, of collections that an earlier release made: it finds words, but no phrases."""
+"""The index without positions of collections from an earlier release: it finds words, but no phrases."""
 
 VECTOR_INDEX_ROWS = 10_000
-"""Below this an exact scan is as fast (about 2 ms per 1,000 rows on one core)."""
+"""Below this size an exact scan is as fast (about 2 ms per 1,000 rows on one core)."""
 _PROBES = 64
-"""Partitions that are looked through at least; more of them where fewer chunks than wanted pass the conditions."""
+"""Minimum number of partitions to search; more are searched if too few chunks match the conditions."""
 _ALL_PROBES = 0
 EXACT_FILES = 500
-"""Of so few files the chunks are compared one by one, which is quicker than to look for them in the partitions."""
+"""With at most this many files, their chunks are compared one by one, which is faster than searching the partitions."""
 REWRITTEN_TOGETHER = 1_000
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
@@ -80,7 +80,7 @@ Connect = Callable[[], lancedb.DBConnection]
 
 
 def _explained(method: Callable[P, T]) -> Callable[P, T]:
-    """Turns what LanceDB says about a broken object store (in errors of any type) into `StoreUnavailable`."""
+    """Converts LanceDB's errors about an object store, which may have any type, to `StoreUnavailable`."""
 
     @wraps(method)
     def explained(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -96,7 +96,7 @@ def _explained(method: Callable[P, T]) -> Callable[P, T]:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Size of a collection. `unindexed_chunks` are found too, by a scan, until `optimize` runs."""
+    """Size of a collection. `unindexed_chunks` are found by a scan until `optimize` runs."""
 
     chunks: int
     files: int
@@ -107,7 +107,7 @@ class Stats:
 class CollectionIndex:
     """One collection. Safe to share between threads; several processes may read and write it.
 
-    Every process sees what another has written at once: each call looks for the newest version of the table.
+    Writes of other processes are visible immediately: each call opens the newest version of the table.
     """
 
     def __init__(self, connect: Connect, collection_id: str, table: Table, manifest: CollectionManifest) -> None:
@@ -116,7 +116,7 @@ class CollectionIndex:
         self._table = table
         self.manifest = manifest
         self.unrelated = 0.0
-        """The cosine of texts that have nothing to do with each other, which whoever opens it knows by its embedder."""
+        """Cosine of unrelated texts, a property of the embedder."""
         self._lists = False
         self._legs = ThreadPoolExecutor(max_workers=2, thread_name_prefix="search")
 
@@ -132,11 +132,10 @@ class CollectionIndex:
         options: Mapping[str, str] | None = None,
         any_embedder: bool = False,
     ) -> CollectionIndex:
-        """Opens (or creates) a collection under `uri`, a folder or an object store that `options` tell how to reach.
+        """Opens (or creates) a collection under `uri`, a folder or an object store that is accessed with `options`.
 
-        Raises `CollectionNotFound`, or `IncompatibleCollection` when it was built by another manifest; with
-        `any_embedder` one that was built by another embedder is taken. This and
-        every other method raises `StoreUnavailable` when the object store does not do its part.
+        Raises `CollectionNotFound`, or `IncompatibleCollection` when it has another manifest; with `any_embedder`, the
+        embedder may differ. This and every other method raises `StoreUnavailable` when the object store fails.
         """
         _require_id(collection_id)
         connect = partial(
@@ -145,7 +144,7 @@ class CollectionIndex:
         database = connect()
         table = _open(database, collection_id)
         if table is None and create:
-            with suppress(ValueError):  # another process was faster: what it made is opened and compared
+            with suppress(ValueError):  # another process created it first: open it and compare the manifests
                 database.create_table(collection_id, schema=table_schema(manifest))
             table = _open(database, collection_id)
         if table is None:
@@ -163,20 +162,20 @@ class CollectionIndex:
         vectors: Vector,
         access: Sequence[str] | None = None,
     ) -> None:
-        """`upsert_files` of one file."""
+        """`upsert_files` for one file."""
         self.upsert_files([IndexedFile(tenant, file_id, file_name, chunks, vectors, access)])
 
     @_explained
     def upsert_files(self, files: Sequence[IndexedFile]) -> None:
-        """Replaces all chunks of each file in one version of the table: readers see the old files or the new.
+        """Replaces all chunks of each file in one version of the table: readers see either the old or the new files.
 
-        Two writers of the same file must be kept apart. A table that is older than access lists gets their column.
+        The caller must prevent concurrent writes of the same file. A table from before access lists gets their column.
         """
         for file in files:
             if file.vectors.shape != (len(file.chunks), self.manifest.dimensions):
                 raise ValueError("vectors do not match the chunks")
         if not self._has_lists():
-            with suppress(ValueError):  # another process was faster
+            with suppress(ValueError):  # another process did it first
                 self._table.add_columns({ACCESS.name: "''"})
         schema = self._table.schema
         rows = pa.concat_tables([chunk_rows(file, schema) for file in files])
@@ -189,7 +188,7 @@ class CollectionIndex:
 
     @_explained
     def chunks_of_files(self) -> dict[tuple[str, str], int]:
-        """Returns how many chunks each file has, by its tenant and id."""
+        """Returns the number of chunks of each file, by tenant and id."""
         found = self._table.search().select(["tenant", "file_id"]).to_arrow().group_by(["tenant", "file_id"])
         rows = found.aggregate([([], "count_all")]).to_pylist()
         return {(row["tenant"], row["file_id"]): row["count_all"] for row in rows}
@@ -203,7 +202,7 @@ class CollectionIndex:
 
     @_explained
     def copy(self, rows: pa.Table, vectors: Vector) -> None:
-        """Replaces files by the `rows_of` another index, with vectors of this one's embedder."""
+        """Replaces files by the `rows_of` another index, with vectors of this index's embedder."""
         files = rows.select(["tenant", "file_id"]).group_by(["tenant", "file_id"]).aggregate([]).to_pylist()
         self._replace(with_vectors(rows, vectors, self._table.schema), [(f["tenant"], f["file_id"]) for f in files])
 
@@ -215,12 +214,12 @@ class CollectionIndex:
 
     @_explained
     def delete_file(self, tenant: str, file_id: str) -> None:
-        """Removes a file's chunks from every search at once; its bytes go with `optimize(purge=True)`."""
+        """Removes a file's chunks from every search immediately; its bytes are removed by `optimize(purge=True)`."""
         self._table.delete(_of_file(tenant, file_id))
 
     @_explained
     def drop(self) -> None:
-        """Removes the collection and its files; dropping it again is no error."""
+        """Removes the collection and its files; does nothing if it does not exist."""
         try:
             self._connect().drop_table(self._id)
         except (ValueError, FileNotFoundError) as e:
@@ -240,9 +239,9 @@ class CollectionIndex:
         names: Collection[str] = (),
         withheld: Collection[str] = (),
     ) -> list[Hit]:
-        """Returns at most `top_k` chunks of the tenant, best first, of the given files only if any are given.
+        """Returns at most `top_k` chunks of the tenant, best first; with `file_ids`, only of these files.
 
-        Chunks with a list are found by whoever has one of its `names`; those of files that are `withheld` by nobody.
+        Chunks with an access list are found only with one of its `names`; chunks of `withheld` files are never found.
         """
         if file_ids is not None and not file_ids:
             return []
@@ -266,10 +265,10 @@ class CollectionIndex:
 
     @_explained
     def optimize(self, *, purge: bool = False) -> None:
-        """Brings new rows into the indexes (which are built at need) and compacts files.
+        """Adds new rows to the indexes, creating them if necessary, and compacts files.
 
-        `purge` also removes what deleted rows and old versions left on disk: only under a lease that keeps
-        readers and writers of other processes away.
+        `purge` also removes deleted rows and old versions from disk; it requires a lease that excludes readers and
+        writers in other processes.
         """
         indexes = {index.name for index in self._table.list_indices()}
         wanted: dict[str, tuple[str, FTS | Bitmap | BTree]] = {_WORDS: ("body", FTS(with_position=True))}
@@ -285,10 +284,10 @@ class CollectionIndex:
 
     @_explained
     def purge(self) -> None:
-        """Writes the collection anew: nothing of deleted rows and old versions stays on disk.
+        """Rewrites the collection, so that no deleted rows or old versions stay on disk.
 
-        Compaction alone keeps a file of which only few rows were deleted (measured: 1 of 200). Only under a lease that
-        keeps writers away; a search that reads the old version at that moment fails.
+        Compaction alone keeps files of which only few rows were deleted (measured: 1 of 200). It requires a lease that
+        excludes writers; a concurrent search of the old version fails.
         """
         self._table.add(self._table.search().to_batches(REWRITTEN_TOGETHER), mode="overwrite")
         self.optimize(purge=True)
@@ -307,17 +306,19 @@ class CollectionIndex:
         )
 
     def _similarity(self, query: Vector, vector: Vector) -> float:
-        """Returns the cosine of unit vectors, stretched so that 0 is that of unrelated texts."""
+        """Returns the cosine of unit vectors, rescaled so that 0 is the cosine of unrelated texts."""
         cosine = float(np.dot(query, np.asarray(vector, np.float32)))
         return stretched(cosine, self.unrelated)
 
     def _has_lists(self) -> bool:
-        """Whether the table has the column of access lists, which it keeps once it has it."""
+        """Returns whether the table has the column of access lists, which is never removed."""
         self._lists = self._lists or ACCESS.name in self._table.schema.names
         return self._lists
 
     def _index_vectors(self, existing: list[str]) -> None:
-        """Trains anew when the table has quadrupled: the index's name keeps the rows that it was trained on."""
+        """Trains the index again when the table has quadrupled: the index's name contains the number of rows at its
+        training.
+        """
         rows = self._table.count_rows()
         trained = max((int(name.removeprefix("vector_")) for name in existing), default=0)
         if rows < VECTOR_INDEX_ROWS or rows < 4 * trained:
@@ -334,7 +335,7 @@ class CollectionIndex:
         return row_dicts(query.select([*_RESULT, "_distance"]).limit(depth).to_arrow())
 
     def _bm25(self, text: str, where: Expr, depth: int) -> list[dict[str, Any]]:
-        """Returns what holds words of the text; where it quotes phrases that any chunk holds, what holds these."""
+        """Returns chunks with words of the text; if it quotes phrases that any chunk contains, only those chunks."""
         text = text[:MAX_QUERY_CHARACTERS]
         words = MatchQuery(text, "body")  # type: ignore[call-arg]  # the plugin overlooks defaults of LanceDB's fields
         if quoted := phrases(text):
@@ -344,24 +345,24 @@ class CollectionIndex:
             except ValueError as e:
                 if "position" not in str(e):
                     raise
-                found = []  # an index that is older than phrases: `optimize` makes it anew
+                found = []  # an index without positions, which `optimize` rebuilds
             if found:
                 return found
         return self._lexical(words, where, depth)
 
     def _lexical(self, query: FullTextQuery, where: Expr, depth: int) -> list[dict[str, Any]]:
-        # A query is an object, never a string: LanceDB would read quotes in it as syntax.
+        # The query is an object, never a string: LanceDB would parse quotes in it.
         search = cast(LanceFtsQueryBuilder, self._table.search(query, query_type="fts"))
         return row_dicts(search.where(where, prefilter=True).select([*_RESULT, "_score"]).limit(depth).to_arrow())
 
 
 def stretched(cosine: float, unrelated: float) -> float:
-    """Returns a similarity that is 1 where a cosine is, and 0 where it is that of unrelated texts."""
+    """Rescales a cosine so that 1 stays 1 and the cosine of unrelated texts becomes 0."""
     return (cosine - unrelated) / (1 - unrelated)
 
 
 def phrases(text: str) -> list[str]:
-    """Returns what stands in double quotes and has several words, at most `MAX_PHRASES`."""
+    """Returns the quoted phrases of several words, at most `MAX_PHRASES`."""
     parts = text.replace("“", '"').replace("”", '"').replace("„", '"').split('"')
     closed = parts[1 : len(parts) - 1 : 2]
     return [" ".join(part.split()) for part in closed if len(part.split()) > 1][:MAX_PHRASES]
@@ -378,7 +379,7 @@ def _open(database: lancedb.DBConnection, collection_id: str) -> Table | None:
 
 def _require_id(collection_id: str) -> None:
     if not _ID.fullmatch(collection_id):
-        raise CollectionNotFound("a collection id is letters, digits, _ and -, at most 128 characters")
+        raise CollectionNotFound("a collection id has only letters, digits, _ and -, at most 128 characters")
 
 
 def _readable(names: Collection[str]) -> Expr:

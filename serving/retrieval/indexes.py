@@ -1,4 +1,4 @@
-"""The indexes of vector stores: the one that is searched, and beside it one that another embedder builds."""
+"""The indexes of vector stores: the one that searches use, and beside it one being built for another embedder."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from serving.retrieval.parse import PARSER_VERSION
 from serving.store.upkeep.indexes import Indexes, StoreIndexes
 
 KNOWN_S = 2.0
-"""How long a search goes on with the index that it knows, after another took its place."""
+"""How long searches use a known index after it was replaced."""
 
 KNOWN = 64
-"""Indexes that are kept open."""
+"""Number of indexes that are kept open."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenIndex:
-    """An index and the embedder that its vectors are of, None where the stack has that no more."""
+    """An index and the embedder of its vectors; None if the stack no longer has that."""
 
     name: str
     index: CollectionIndex
@@ -36,7 +36,7 @@ class OpenIndex:
 
 
 class VectorStoreIndexes:
-    """Opens indexes under the names that the store's rows have. Safe to share between threads."""
+    """Opens indexes by the names in the stores' rows. Safe to share between threads."""
 
     def __init__(self, where: tuple[str, Mapping[str, str]], names: Indexes, embedders: Embedders) -> None:
         self._uri, self._options = where
@@ -45,7 +45,7 @@ class VectorStoreIndexes:
         self._known: OrderedDict[str, tuple[float, OpenIndex]] = OrderedDict()
 
     async def searched(self, store_id: str) -> OpenIndex:
-        """Returns the index that searches read. Raises `CollectionNotFound` or `IncompatibleCollection`."""
+        """Returns the index that searches use. Raises `CollectionNotFound` or `IncompatibleCollection`."""
         known = self._known.get(store_id)
         if known is not None and known[0] > time.monotonic():
             return known[1]
@@ -59,7 +59,7 @@ class VectorStoreIndexes:
         return found
 
     def open(self, name: str, *, create: bool = False) -> OpenIndex:
-        """Opens an index by its name, made by the configured embedder where it is to be made. Blocks."""
+        """Opens an index by name, or creates it for the configured embedder. Blocks."""
         current = self._embedders.current
         index = CollectionIndex.open(
             self._uri,
@@ -75,16 +75,16 @@ class VectorStoreIndexes:
         return OpenIndex(name, index, embedder)
 
     def written(self, names: StoreIndexes) -> list[OpenIndex]:
-        """Opens the indexes that documents are written to; the one that is searched is made where it is not. Blocks."""
+        """Opens the indexes that documents are written to, creating the searched one if it is missing. Blocks."""
         found = [self.open(names.live, create=True)]
         if names.next is not None:
-            with suppress(CollectionNotFound):  # its job makes it
+            with suppress(CollectionNotFound):  # its job creates it
                 found.append(self.open(names.next))
         return found
 
 
 def manifest(embedder: Embedder) -> CollectionManifest:
-    """Returns how an index is built by an embedder."""
+    """Returns the manifest of an index built by this embedder."""
     settings = ChunkSettings()
     return CollectionManifest(
         embedder.id, embedder.dimensions, settings.max_tokens, settings.overlap_tokens, PARSER_VERSION
@@ -92,5 +92,5 @@ def manifest(embedder: Embedder) -> CollectionManifest:
 
 
 def index_name(store_id: str, *parts: str) -> str:
-    """Returns a name for a further index of a store."""
+    """Returns a name for another index of a store."""
     return f"{store_id}-{hashlib.sha256(':'.join(parts).encode()).hexdigest()[:16]}"

@@ -1,7 +1,7 @@
 """Ingestion as durable jobs: file -> text -> chunks -> vectors -> index.
 
-Several files are on their way at once: some are parsed while chunks of others are embedded, in batches across them,
-and those that are ready go into an index together.
+Several files are processed at once: some are parsed while chunks of others are embedded, in batches across files, and
+finished files are committed to an index together.
 """
 
 from __future__ import annotations
@@ -41,22 +41,24 @@ from serving.store.vector_stores import VectorStores
 from serving.telemetry import metrics
 
 FILES_AT_ONCE = 8
-"""Files on their way: enough that small ones fill a batch while others are parsed."""
+"""Files in process at once: enough that small ones fill a batch while others are parsed."""
 
 READ_AT_ONCE = 2
-"""Documents that are parsed at once, each by a child of its own."""
+"""Documents that are parsed at once, each in its own child process."""
 
 CHANGED_AT_ONCE = 4
 """Indexes that are changed at once."""
 
 LARGE = 1_000_000
-"""Bytes of a file of which one is on its way at a time: its chunks and vectors may take a hundred times as much."""
+"""Size in bytes above which only one file is processed at a time: its chunks and vectors may take a hundred times as
+much.
+"""
 
 TRIED_AGAIN_S = 30.0
-"""Between two attempts while the embedder does not answer, as one that is still loading."""
+"""Delay between attempts while the embedder does not answer, for example because it is loading."""
 
 EMBEDDER_AWAITED_S = 3_600.0
-"""How long a document waits for its embedder: work on the whole index, as by another embedder, waits behind it."""
+"""How long a document waits for its embedder. Work on the whole index, such as re-indexing, waits for the document."""
 
 log = logging.getLogger("headrace.retrieval")
 
@@ -64,11 +66,11 @@ T = TypeVar("T")
 
 
 class EmbedderGone(RuntimeError):
-    """The embedder of an index is not among the stack's models any more."""
+    """The stack no longer has the embedder of an index."""
 
 
 class Ingestion:
-    """Handlers of every job that changes an index. Each may run twice: what it does bears repeating."""
+    """Handlers of all jobs that change an index. Each is idempotent, since a job may run twice."""
 
     def __init__(
         self,
@@ -83,13 +85,13 @@ class Ingestion:
         self._stores = stores
         self._blobs = blobs
         self._jobs = jobs
-        # Threads of its own: those that searches wait for are never taken by documents.
+        # Separate threads, so that documents never occupy those for searches.
         self._reading = ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="documents")
         self._large = asyncio.Lock()
         self._batches: dict[str, EmbeddingBatches] = {}
         self._commits = CommitBatches[tuple[JobContext, IndexedFile]](lambda item: item[0].check(), self._write)
         self._changing = ThreadPoolExecutor(CHANGED_AT_ONCE, thread_name_prefix="indexes")
-        # One thread of a replica at a time changes an index: its versions are made one after the other.
+        # Only one thread of a replica changes an index at a time, since its versions are sequential.
         self._locks = [threading.Lock() for _ in range(64)]
         self.handlers: Mapping[str, Handler] = {
             INGEST: counted(self._ingest),
@@ -104,7 +106,7 @@ class Ingestion:
         store_id, file_id = _target(context.job)
         principal = context.principal
         try:
-            # Whoever attached it may be of a group that the job does not know.
+            # The job does not know the groups of the user who attached the file.
             file = await self._files.get_any(principal.tenant, file_id)
             attachment = await self._stores.get_any_file(principal.tenant, store_id, file_id)
             async with self._large if file.bytes > LARGE else nullcontext():
@@ -118,12 +120,12 @@ class Ingestion:
                     except ApiError:
                         if size is None:
                             raise
-                        outdated.append(name)  # the one that is built: its job comes for the document once it can
+                        outdated.append(name)  # the index being built: its own job adds the document later
                         continue
                     indexed = IndexedFile(principal.tenant, file_id, file.filename, chunks, vectors, attachment.access)
                     await self._commits.commit(name, (context, indexed))
                     size = vectors.nbytes if size is None else size
-                if outdated:  # what they have of the document may be an older text, or have an older access list
+                if outdated:  # their version of the document may have an older text or an older access list
                     await context.check()
                     await self._change(outdated, lambda index: index.delete_file(principal.tenant, file_id))
         except ApiError as e:
@@ -132,7 +134,7 @@ class Ingestion:
             log.warning("%s waits: the embedder fails: %s", file_id, e.message)
             raise Postponed(TRIED_AGAIN_S) from None
         except NotFound:
-            raise PermanentError("file_not_found", "the file was deleted meanwhile") from None
+            raise PermanentError("file_not_found", "the file was deleted during the job") from None
         except UnreadableDocument as e:
             raise PermanentError("unsupported_file", e.message) from None
         metrics.chunks.inc(len(chunks))
@@ -143,16 +145,19 @@ class Ingestion:
         return {"usage_bytes": usage, "chunks": len(chunks)}
 
     async def _targets(self, store_id: str) -> tuple[list[tuple[str, Embedder]], list[str]]:
-        """Returns the indexes of a store that a document goes into, each with its embedder, the searched one first.
+        """Returns the indexes of a store that a document is written to, each with its embedder, the searched one first.
 
-        And the names of those that it cannot go into, since the stack has their embedder no more.
+        Also returns the names of the indexes that it cannot be written to, because the stack no longer has their
+        embedder.
         """
         names = await self._indexes.names.get(store_id)
         opened = await self._blocking(lambda: self._indexes.written(names))
         found = [(each.name, each.embedder) for each in opened if each.embedder is not None]
         if not found:
             built_by = opened[0].index.manifest.embedder
-            raise EmbedderGone(f"the index was built by {built_by}, which the stack has no more, and waits for another")
+            raise EmbedderGone(
+                f"the index was built by {built_by}, which the stack no longer has; it waits for another embedder"
+            )
         return found, [each.name for each in opened if each.embedder is None]
 
     async def _write(self, name: str, files: Sequence[tuple[JobContext, IndexedFile]]) -> None:
@@ -160,7 +165,7 @@ class Ingestion:
         await self._change([name], lambda index: index.upsert_files(indexed))
 
     async def _chunked(self, data: bytes, name: str, chunking: dict[str, Any]) -> list[Chunk]:
-        """Returns the chunks; a job that is cancelled takes its child with it, or cancelled ones would pile up."""
+        """Returns the chunks; a cancelled job ends its child process, since they would accumulate otherwise."""
         stop = threading.Event()
         running = asyncio.get_running_loop().run_in_executor(
             self._reading, self._chunks, data, name, chunking, lambda: not stop.is_set()
@@ -191,7 +196,7 @@ class Ingestion:
         try:
             for number, part in enumerate(waiting, 1):
                 parts.append(await part)
-                if len(waiting) > 1:  # of a small document the job's end says enough, and costs less
+                if len(waiting) > 1:  # for a small document the end of the job suffices, and costs less
                     await context.progress(min(number * EMBED_AT_ONCE, len(chunks)), len(chunks), "embedding")
         finally:
             for part in waiting:
@@ -217,7 +222,7 @@ class Ingestion:
         await self._change(names.written, CollectionIndex.optimize)
 
     async def _change(self, names: Sequence[str], change: Callable[[CollectionIndex], object]) -> None:
-        """Changes indexes; one that is not there is left alone."""
+        """Changes indexes; missing ones are skipped."""
 
         def changed(name: str) -> None:
             with self._locks[hash(name) % len(self._locks)], suppress(CollectionNotFound):

@@ -1,4 +1,4 @@
-"""How a collection was built. It stands as JSON in the table's own schema, so the two cannot part."""
+"""A collection's manifest: how it was built. It is JSON in the table's schema, so that they cannot diverge."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Self
 from serving.retrieval.errors import IncompatibleCollection
 
 FORMAT = 1
-"""Of the table's columns and of this manifest."""
+"""Format of the table's columns and of this manifest."""
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionManifest:
-    """Whatever decides what vectors and chunks a document becomes; a change of it asks for a new index."""
+    """Everything that determines the vectors and chunks of a document; if it changes, a new index is needed."""
 
     embedder: str
     dimensions: int
@@ -24,7 +24,7 @@ class CollectionManifest:
     format: int = FORMAT
 
     def of_embedder(self, embedder: str, dimensions: int) -> Self:
-        """Returns the manifest of the same chunks with another embedder's vectors."""
+        """Returns the manifest for the same chunks with another embedder's vectors."""
         return replace(self, embedder=embedder, dimensions=dimensions)
 
     def to_json(self) -> str:
@@ -32,19 +32,19 @@ class CollectionManifest:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Raises `IncompatibleCollection` when the manifest is not of this format."""
+        """Raises `IncompatibleCollection` when the manifest does not have this format."""
         try:
             values = json.loads(text)
             if values["format"] != FORMAT:
                 raise IncompatibleCollection(
-                    f"the collection has format {values['format']}, this version reads {FORMAT}: re-index it"
+                    f"the collection has format {values['format']}, but this version reads {FORMAT}: re-index it"
                 )
             return cls(**{field.name: values[field.name] for field in fields(cls)})
         except (ValueError, KeyError, TypeError):
             raise IncompatibleCollection("the collection's manifest cannot be read: re-index it") from None
 
     def require(self, wanted: CollectionManifest) -> None:
-        """Raises `IncompatibleCollection`, naming every difference, unless both are the same."""
+        """Raises `IncompatibleCollection` with all differences, unless both are equal."""
         mine, theirs = asdict(self), asdict(wanted)
         differences = [f"{k} is {mine[k]}, wanted {theirs[k]}" for k in mine if mine[k] != theirs[k]]
         if differences:

@@ -1,7 +1,7 @@
-"""Bytes and a file name to a `Document`.
+"""Converts bytes and a file name to a `Document`.
 
-The kind is decided by content and checked against the extension, so that a renamed file is refused rather
-than read as something else. Run it on foreign bytes through `serving.retrieval.sandbox` only.
+The kind is determined from the content and compared with the extension, so that a renamed file is rejected rather than
+misread. Untrusted bytes are parsed only through `serving.retrieval.sandbox`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from serving.retrieval.parsers import FORMATS, kinds
 from serving.retrieval.types import Document
 
 PARSER_VERSION = "1"
-"""Part of a collection's manifest: raise it when chunks of an older parser must not stand beside newer ones.
+"""Part of a collection's manifest: increase it when chunks of an older parser must not be mixed with new ones.
 
-That a format is read better asks for no new index: a chunk stands there with its text, and is replaced when its file
-is attached again.
+An improved parser does not require a new index: chunks store their text, and are replaced when the file is attached
+again.
 """
 
 _PAGE = re.compile(r"<(?:!doctype\s{1,100}html|html|head|body)[\s>]", re.IGNORECASE)
@@ -34,14 +34,14 @@ _MAX_ENTRIES = 10_000
 
 
 def parse(data: bytes, name: str, bounds: ChunkBounds | None = None) -> Document:
-    """Reads a document. Raises `UnreadableDocument`; may use much time and memory on hostile input."""
+    """Parses a document. Raises `UnreadableDocument`; may use much time and memory for hostile input."""
     bounds = bounds or ChunkBounds()
     kind = detect(data, name, bounds)
     try:
         return _parser(kind)(data if FORMATS[kind].binary else _decode(data), name, bounds)
     except (UnreadableDocument, MemoryError, RecursionError, ImportError):
         raise
-    except Exception as e:  # a library meets a damaged file with whatever its code runs into
+    except Exception as e:  # parser libraries raise arbitrary errors for damaged files
         raise UnreadableDocument("damaged", "the file is damaged") from e
 
 
@@ -52,7 +52,7 @@ def _parser(kind: str) -> Callable[[Any, str, ChunkBounds], Document]:
 
 
 def detect(data: bytes, name: str, bounds: ChunkBounds) -> str:
-    """Returns the kind of a file from its content, and refuses it when the extension says otherwise."""
+    """Returns the kind of a file from its content; rejects it when the extension does not match."""
     if not data.strip():
         raise UnreadableDocument("empty", "the file is empty")
     extension = PurePosixPath(name).suffix.lower()
@@ -72,7 +72,7 @@ def detect(data: bytes, name: str, bounds: ChunkBounds) -> str:
 def _content_kind(data: bytes, declared: str, bounds: ChunkBounds) -> str:
     beginning = data[:1024].lstrip()
     for kind, format in FORMATS.items():
-        # A short mark is one of a file that is called as its format alone: a text may begin with it.
+        # Short magic bytes count only for files with the format's extension: a text may begin with them.
         if beginning.startswith(tuple(mark for mark in format.magic if len(mark) > 4 or kind == declared)):
             return kind
     if data.startswith(b"PK\x03\x04"):
@@ -91,7 +91,7 @@ def _content_kind(data: bytes, declared: str, bounds: ChunkBounds) -> str:
         return "something else"
     text = _decode(data)
     if _begins_page(text[:4096]):
-        # Markdown may begin with HTML; only a plain text file must not be a page.
+        # Markdown may begin with HTML; only plain text files must not contain a page.
         return declared if FORMATS[declared].may_begin_as_page else "html"
     if declared == "html" and not _TAG.search(text):
         return "text"
@@ -99,7 +99,7 @@ def _content_kind(data: bytes, declared: str, bounds: ChunkBounds) -> str:
 
 
 def _begins_page(text: str) -> bool:
-    """Whether a text begins with a page's first tag, but for white space and comments."""
+    """Returns whether a text begins with a page's first tag, ignoring white space and comments."""
     at = 0
     while True:
         if (space := _SPACE.match(text, at)) is not None:
@@ -113,13 +113,12 @@ def _begins_page(text: str) -> bool:
 
 
 def _zip_kind(data: bytes, bounds: ChunkBounds) -> str:
-    """Looks into an archive's directory (nothing is unpacked) and bounds what it would unpack to.
+    """Reads an archive's directory, without unpacking, and limits the unpacked size.
 
-    What its end says of how many entries there are can be wrong: each has its mark, and these are counted before any
-    is listed.
+    The number of entries in the end record can be wrong, so entry headers are counted before any are listed.
     """
     if data.count(_ENTRY) > _MAX_ENTRIES:
-        raise UnreadableDocument("too_large", f"the archive has over {_MAX_ENTRIES:,} entries")
+        raise UnreadableDocument("too_large", f"the archive has more than {_MAX_ENTRIES:,} entries")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
@@ -136,12 +135,12 @@ def _zip_kind(data: bytes, bounds: ChunkBounds) -> str:
 
 
 def _decode(data: bytes) -> str:
-    """Decodes text: UTF-8, or UTF-16 that says so by its byte order mark."""
+    """Decodes text: UTF-8, or UTF-16 with a byte order mark."""
     utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
         text = data.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError:
         raise UnreadableDocument("not_text", "the file is not valid UTF-8 text") from None
     if "\x00" in text:
-        raise UnreadableDocument("not_text", "the file holds NUL characters, so it is not text")
+        raise UnreadableDocument("not_text", "the file contains NUL characters, so it is not text")
     return text

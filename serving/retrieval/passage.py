@@ -1,4 +1,4 @@
-"""What of the hits goes into a prompt, within its budget of tokens."""
+"""Fits hits into a prompt's token budget, as excerpts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def within(budget: int, hits: Sequence[Hit], question: str, embedder: OnnxEmbedder) -> list[Hit]:
-    """Returns the hits that fit `budget` tokens, best first; when not even the best fits, its best passage."""
+    """Returns the hits that fit `budget` tokens, best first; if the best does not fit, its best passage."""
     chosen: list[Hit] = []
     left = budget
     for hit in hits:
@@ -30,10 +30,10 @@ def within(budget: int, hits: Sequence[Hit], question: str, embedder: OnnxEmbedd
 
 
 def passage(hit: Hit, budget: int, question: str, embedder: OnnxEmbedder) -> Hit:
-    """Returns a hit cut to its sentence nearest to the question and those around it that fit `budget` tokens.
+    """Returns a hit cut to the sentence nearest to the question, with surrounding sentences that fit `budget` tokens.
 
-    What follows a sentence explains it more often than what precedes it, so the passage grows forwards first.
-    One sentence stays, however long.
+    The sentences after it explain it more often than those before it, so that the passage first grows forwards. It has
+    at least one sentence, whatever its length.
     """
     spans = list(sentence_spans(hit.text))
     sentences = embedder.embed([hit.text[start:end] for start, end in spans])

@@ -1,4 +1,4 @@
-"""The vectors of one query by every embedder that indexes ask for, each made once."""
+"""The vectors of one query by all embedders that the indexes need, each computed once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from serving.retrieval.embedders.embedder import Embedder, Vectors
 
 
 class QueryVectors:
-    """Vectors of a query, made when they are first asked for, of what is `meant` where that is not all of its text."""
+    """Vectors of a query, computed on first use; of `meant` instead of the text if it differs."""
 
     def __init__(self, text: str, meant: str | None = None) -> None:
         self.text = text
@@ -16,7 +16,7 @@ class QueryVectors:
         self._made: dict[str, asyncio.Task[Vectors]] = {}
 
     async def made_by(self, embedder: Embedder) -> Vectors:
-        """Returns the query's vector, float32[dimensions]. Raises `ApiError` where the embedder's engine fails."""
+        """Returns the query's vector, float32[dimensions]. Raises `ApiError` if the embedder's engine fails."""
         task = self._made.get(embedder.id)
         if task is None:
             task = self._made[embedder.id] = asyncio.ensure_future(embedder.embed([self._meant], "query"))

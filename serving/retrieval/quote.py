@@ -1,6 +1,6 @@
-"""Answers that are quotes: the passages of documents that are about a question, word for word.
+"""Answers made of quotes: the passages of documents about a question, verbatim.
 
-Nothing is written that no document says, so nothing of it can be unsupported.
+All text is from the documents, so that nothing can be unsupported.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from serving.retrieval.passage import passage
 from serving.retrieval.types import Attribution, Citation, Hit, Position
 
-if TYPE_CHECKING:  # its libraries are for the replica, and the gateway quotes too
+if TYPE_CHECKING:  # only the replica has its libraries, and the gateway quotes too
     from serving.retrieval.embedders.onnx import OnnxEmbedder
 
 BEST_SHARE = 0.5
-"""Of the budget that is left, what a passage may take before the last one: the better it is, the more is quoted."""
+"""Share of the remaining budget for a passage other than the last one: better passages get more text."""
 
 _BLANK = re.compile(r"\n[^\S\n]*\n")
 _SENTENCE_END = re.compile(r"[.!?:…。！？][\"'”’)]*\Z")
@@ -33,9 +33,9 @@ class Quotation:
 
 
 def passages(budget: int, hits: Sequence[Hit], question: str, embedder: OnnxEmbedder) -> list[Hit]:
-    """Returns what to quote of the hits within `budget` tokens, best first: of each what is nearest to the question.
+    """Returns the passages to quote within `budget` tokens, best first: of each hit the part nearest to the question.
 
-    A passage that stands in another one is left out. There is at least one where there is a hit.
+    A passage that is contained in another one is omitted. If there are hits, there is at least one passage.
     """
     chosen: list[Hit] = []
     left = budget
@@ -51,7 +51,7 @@ def passages(budget: int, hits: Sequence[Hit], question: str, embedder: OnnxEmbe
 
 
 def quotation(hits: Sequence[Hit]) -> Quotation:
-    """Returns the answer that quotes `hits`, each under the title and heading that it stands under."""
+    """Returns the answer that quotes `hits`, each below its title and heading."""
     parts: list[str] = []
     citations: list[Citation] = []
     length = 0
@@ -78,15 +78,15 @@ def _overlap(passage: Hit, other: Hit) -> bool:
 
 
 def _title(hit: Hit) -> str:
-    """Returns title and heading on one line; markup in them would end the line's own."""
+    """Returns title and heading on one line, with markup escaped."""
     return " › ".join(" ".join(part.replace("*", "").split()) for part in (hit.title, hit.heading) if part)
 
 
 def _markdown(hit: Hit) -> str:
-    """Returns a passage without the headings that stand above it, and with code in fences.
+    """Returns a passage without the headings above it, and with code in fences.
 
-    A document's plain text knows no fences. A block is taken for code when it does not end as a sentence does, and is
-    indented or holds signs of code.
+    A document's plain text has no fences. A block counts as code when it does not end like a sentence, and is indented
+    or contains characters of code.
     """
     headings = {hit.title, *hit.heading.split(" > ")}
     blocks = [block.strip("\n").rstrip() for block in _BLANK.split(hit.text)]

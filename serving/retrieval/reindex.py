@@ -1,8 +1,8 @@
-"""Builds an index by another embedder behind the one that is searched, and lets it take that one's place.
+"""Rebuilds an index with another embedder in the background, and then switches searches to it.
 
-The chunks are those of the old index: only their vectors are made anew. Each job does a part, and has its vector store
-for itself meanwhile; between two of them documents come and go, in both indexes. What is left to do is the difference
-of the two, so that whoever goes on after a crash knows it.
+The chunks are those of the old index: only their vectors are recomputed. Each job does a part, with exclusive access to
+its vector store; between jobs, documents are added to and removed from both indexes. The remaining work is the
+difference between the two indexes, so that it can continue after a crash.
 """
 
 from __future__ import annotations
@@ -36,33 +36,34 @@ from serving.telemetry import metrics
 log = logging.getLogger("headrace.retrieval")
 
 PART_S = 20.0
-"""How long one job works: documents of the vector store wait for it."""
+"""Duration of one job: documents of the vector store wait meanwhile."""
 
 FILES = 16
-"""Files that are read at once, at most."""
+"""Maximum number of files that are read at once."""
 
 CHUNKS_TOGETHER = 1_024
-"""Chunks that are read at once, where they are not one file's: they and their vectors are in memory."""
+"""Maximum number of chunks that are read at once, except for a single larger file: chunks and vectors are in memory."""
 
 CHUNKS = 64
 """Chunks that are embedded at once."""
 
 BEGINS_AFTER_S = 900.0
-"""How long after a replica's start the index of an earlier release is built anew.
+"""Delay after a replica's start before an earlier release's index is rebuilt.
 
-Retrieval starts before requests move over to it, and the streams of the release before may finish for ten minutes.
-That release knows one index of a vector store by its name: until it has ended, it reads and writes that one alone.
+Retrieval starts before requests are sent to it, and streams of the previous release may continue for ten minutes. That
+release knows only one index per vector store, by the store's name, and reads and writes only that one until it has
+ended.
 """
 
 DROPPED_AFTER_S = 1_200.0
-"""When an index that was replaced is removed: longer than the release before, which may read it, has left to live."""
+"""Delay before a replaced index is removed: longer than the previous release, which may read it, keeps running."""
 
 TRIED_AGAIN_S = 30.0
-"""Between two attempts while the embedder does not answer, as one that is still loading."""
+"""Delay between attempts while the embedder does not answer, for example because it is loading."""
 
 
 class Reindexing:
-    """Finds vector stores whose index another embedder built, and does the jobs that change that."""
+    """Finds vector stores whose index was built by another embedder, and runs the jobs that rebuild it."""
 
     def __init__(self, indexes: VectorStoreIndexes, embedders: Embedders, jobs: Jobs) -> None:
         self._indexes = indexes
@@ -76,7 +77,7 @@ class Reindexing:
         }
 
     async def begin(self) -> int:
-        """Enqueues jobs for vector stores that need them. Returns how many have their index built anew."""
+        """Enqueues jobs for vector stores that need them. Returns the number of stores whose index is rebuilt."""
         wanted = (await asyncio.to_thread(lambda: self._embedders.current)).id
         begun = 0
         for tenant, store_id in await self._names.unsettled(wanted):
@@ -88,25 +89,25 @@ class Reindexing:
             try:
                 live = await asyncio.to_thread(self._indexes.open, names.live)
             except CollectionNotFound:
-                continue  # it is made by the embedder of then
+                continue  # it will be created by the current embedder
             except IncompatibleCollection as e:
-                log.warning("the index of the vector store %s cannot be built anew: %s", store_id, e)
+                log.warning("the index of the vector store %s cannot be rebuilt: %s", store_id, e)
                 continue
             built_by = live.index.manifest.embedder
             if built_by == wanted and names.next is None:
                 await self._names.change(store_id, lambda at: _known(at, wanted))
                 continue
-            # Earlier releases had one embedder, and did not note whose an index is.
+            # Earlier releases had one embedder, and did not record it.
             earlier = names.embedder is None and built_by == self._embedders.judge.id
             left = self._started + BEGINS_AFTER_S - time.monotonic() if earlier else 0.0
             await self._enqueue(principal, REINDEX, {"vector_store_id": store_id}, delay_s=left)
             begun += 1
         if begun:
-            log.info("the indexes of %d vector stores are built anew for the embedder %s", begun, wanted)
+            log.info("the indexes of %d vector stores are being rebuilt for the embedder %s", begun, wanted)
         return begun
 
     async def reindex(self, context: JobContext) -> dict[str, Any] | None:
-        """Does a part of an index; the last part lets it take the old one's place."""
+        """Builds a part of an index; after the last part, switches searches to it."""
         if await self._waited(context):
             return None
         store_id = context.job.payload["vector_store_id"]
@@ -124,7 +125,7 @@ class Reindexing:
             done, total = await self._part(context, live, target, wanted)
             if done == total:
                 await asyncio.to_thread(target.index.optimize)
-                done, total = await self._part(context, live, target, wanted)  # what others wrote meanwhile
+                done, total = await self._part(context, live, target, wanted)  # files that were written during the job
         except ApiError as e:
             await self._try_again(context, wanted, e)
             return None
@@ -133,12 +134,12 @@ class Reindexing:
             return {"files": done, "of": total}
         await context.check()
         switched = await self._names.change(store_id, lambda at: at.switched(wanted.id))
-        log.info("the vector store %s is searched by the embedder %s now", store_id, wanted.id)
+        log.info("searches of the vector store %s now use the embedder %s", store_id, wanted.id)
         await self._drop_retired(context.principal, store_id, switched)
         return {"files": done, "of": total}
 
     async def drop_retired(self, context: JobContext) -> None:
-        """Removes an index that was replaced, once all that came into it late is in the one that took its place."""
+        """Removes a replaced index, after copying late documents to the new one."""
         if await self._waited(context):
             return
         store_id, name = context.job.payload["vector_store_id"], context.job.payload["index"]
@@ -157,9 +158,10 @@ class Reindexing:
         await self._names.change(store_id, lambda at: _without(at, name))
 
     async def _rescued(self, context: JobContext, names: StoreIndexes, retired: OpenIndex) -> bool:
-        """Copies documents that an index alone has, as those that the release before put there after the switch.
+        """Copies documents that only the replaced index has, such as those that the previous release wrote after the
+        switch.
 
-        Returns whether none is left; otherwise another job goes on.
+        Returns whether none remain; otherwise another job continues.
         """
         written = []
         for name in names.written:
@@ -186,13 +188,13 @@ class Reindexing:
         return done == total
 
     async def _target(self, context: JobContext, names: StoreIndexes, wanted: Embedder) -> OpenIndex:
-        """Opens the index that is built, a new one where none is or where yet another embedder began it."""
+        """Opens the index being built, or a new one if there is none or it is for another embedder."""
         store_id = context.job.payload["vector_store_id"]
         if names.next is not None:
             target = await asyncio.to_thread(lambda: self._indexes.open(str(names.next), create=True))
             if target.index.manifest.embedder == wanted.id:
                 return target
-        # Its row first: what has no name in it would never be removed.
+        # The row first: an index without a row would never be removed.
         name = index_name(store_id, wanted.id, context.job.id)
         begun = await self._names.change(store_id, lambda at: at.begun(name))
         await self._drop_retired(context.principal, store_id, begun)
@@ -206,7 +208,7 @@ class Reindexing:
         by: Embedder,
         only: Collection[tuple[str, str]] | None = None,
     ) -> tuple[int, int]:
-        """Copies files until the part's time is over. Returns how many files there are now, and how many there must."""
+        """Copies files until the part's time is over. Returns the current and the required number of files."""
         sizes = await asyncio.to_thread(source.index.chunks_of_files)
         wanted = set(sizes) if only is None else sizes.keys() & only
         left = sorted(wanted - await asyncio.to_thread(target.index.files))
@@ -240,7 +242,9 @@ class Reindexing:
     async def _enqueue(
         self, principal: Principal, kind: str, payload: Json, after: Job | None = None, *, delay_s: float = 0.0
     ) -> None:
-        """Enqueues a job that has its vector store for itself. One with a delay gets it then: documents do not wait."""
+        """Enqueues a job with exclusive access to its vector store. A delayed job gets it after the delay, so that
+        documents do not wait.
+        """
         key = f"{payload.get('index', payload['vector_store_id'])}:{after.id if after is not None else ''}"[:200]
         if delay_s > 0:
             await self._jobs.enqueue(principal, kind, payload | {"waits": True}, dedupe_key=key, delay_s=delay_s)
@@ -249,7 +253,7 @@ class Reindexing:
             await self._jobs.enqueue(principal, kind, payload, group=group, dedupe_key=key)
 
     async def _waited(self, context: JobContext) -> bool:
-        """Whether a job has only waited: then the one that does its work is enqueued."""
+        """Returns whether a job has only waited; then the job that does its work is enqueued."""
         if waited := bool(context.job.payload.get("waits")):
             await self._enqueue(context.principal, context.job.kind, _payload(context.job), context.job)
         return waited
@@ -260,7 +264,7 @@ class Reindexing:
         await self._enqueue(context.principal, job.kind, _payload(job), job, delay_s=TRIED_AGAIN_S)
 
     async def _give_up(self, context: JobContext, wanted: str) -> None:
-        """The index that is searched is the configured embedder's (again): another one is built for nothing."""
+        """The index that searches use is (again) the configured embedder's: the other one is no longer needed."""
         store_id = context.job.payload["vector_store_id"]
         changed = await self._names.change(store_id, lambda at: _known(at, wanted))
         await self._drop_retired(context.principal, store_id, changed)
@@ -278,7 +282,7 @@ def _payload(job: Job) -> Json:
 def _file_batches(
     files: Sequence[tuple[str, str]], sizes: Mapping[tuple[str, str], int]
 ) -> Iterator[Sequence[tuple[str, str]]]:
-    """Yields files that are copied in one step; a large one is a step of its own."""
+    """Yields files to copy in one step; a large file is its own step."""
     step: list[tuple[str, str]] = []
     chunks = 0
     for file in files:

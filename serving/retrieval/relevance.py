@@ -1,4 +1,4 @@
-"""Whether a search found anything to answer from."""
+"""Decides whether a search found anything relevant to the question."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from serving.retrieval.text.words import read
 from serving.retrieval.types import Hit, prefix
 
 THRESHOLD = 0.27
-"""Least relevance of a chunk that is about the question.
+"""Minimum relevance of a chunk about the question.
 
 Chosen for the default embedder with the tuning half of bench/retrieval/questions.jsonl; docs/benchmarks.md has figures.
 """
 
 MINILM_THRESHOLD = 0.36
-"""The same for an index that the embedder of earlier releases built, measured with 30 questions about other things."""
+"""The same for an index built by the embedder of earlier releases, measured with 30 questions about other topics."""
 
 COVERAGE_WEIGHT = 0.3
 
 
 def good_enough(question: str, hits: Sequence[Hit], threshold: float = THRESHOLD) -> bool:
-    """Whether any hit is about the question; otherwise the assistant should say that it found nothing."""
+    """Returns whether any hit is relevant to the question; otherwise the assistant should say that it found nothing."""
     return relevance(question, hits) >= threshold
 
 
 JUDGED = 4
-"""Hits whose relevance is measured anew, where the embedder that found them has another scale."""
+"""Number of hits whose relevance is measured again, if their embedder has another scale."""
 
 
 def judged(question: str, hits: Sequence[Hit], judge: OnnxEmbedder) -> list[Hit]:
-    """Returns hits, the best of them with the similarities of `judge`: by those `THRESHOLD` was measured."""
+    """Returns hits, the best of them with similarities of `judge`, for which `THRESHOLD` was measured."""
     best = hits[:JUDGED]
     vectors = judge.embed([prefix(hit.title, hit.heading) + hit.text for hit in best])
     cosines = vectors @ judge.embed([question], "query")[0]
@@ -45,23 +45,22 @@ def judged(question: str, hits: Sequence[Hit], judge: OnnxEmbedder) -> list[Hit]
 
 
 def relevance(question: str, hits: Sequence[Hit]) -> float:
-    """The best hit's similarity plus a share (0..0.3) for the question's content words that it holds."""
+    """Returns the best hit's similarity plus a share (0..0.3) for the question's content words that it contains."""
     asked = read(question).content
     return max((_relevance(asked, hit) for hit in hits), default=0.0)
 
 
-# No repetition holds the quote that begins it, so each ends where another could begin: the time is linear.
+# No repetition contains the quote that begins it, so each ends where another could begin: the time is linear.
 _QUOTED = "|".join(('"[^"]*"', "“[^“”]*”", "„[^„“”]*[“”]", "`[^`]*`"))
 
 
 def without_subject(question: str, description: str) -> str:
-    """Returns a question without the name that an assistant's description has, if it has one name.
+    """Returns a question without the name in an assistant's description, if that has one name.
 
-    What all documents are about resembles each of them, and says nothing about what is asked: by its name alone, "Can
-    Headrace order a pizza?" would be about Headrace's documentation. A question of nothing but the name stays whole.
-
-    It is for measuring what a question means alone. The name is meant as it is written: "go" is not Go, nor is it
-    part of a URL, an identifier or a quotation.
+    The common subject of all documents resembles each of them, and says nothing about the question: because of its name
+    alone, "Can Headrace order a pizza?" would match Headrace's documentation. A question of only the name is kept. The
+    result is used only for measuring similarity. The name is matched as it is written: "go" is not Go, nor is it
+    removed from a URL, an identifier or a quotation.
     """
     names = {word.text for word in read(description).all if word.name}
     if len(names) != 1:

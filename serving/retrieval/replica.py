@@ -1,4 +1,4 @@
-"""A retrieval replica: embeds, searches, attributes, and runs the background jobs that keep indexes true."""
+"""A retrieval replica: embeds, searches, attributes, and runs the background jobs that keep indexes current."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ KEEP_JOBS_S = 7 * 86_400.0
 """How long ended jobs can be looked up."""
 
 EARLIER = 1_000
-"""Characters of the message before a question that are searched for with it: those that it ends with."""
+"""Number of characters of the previous message that are searched together with a question: its end."""
 
 NAMES_TTL_S = 2.0
-"""How long the vector store behind a knowledge name is remembered."""
+"""How long the vector store of a knowledge name is cached."""
 
 
 def _no_engines(application: str) -> Handle:
@@ -80,7 +80,7 @@ def _no_engines(application: str) -> Handle:
 
 @dataclass(frozen=True, slots=True)
 class _SearchResult:
-    """What a search of one index found, and the embedder by whose vectors; None where it went by words alone."""
+    """The result of searching one index, and the embedder of the query; None if only BM25 was used."""
 
     hits: list[Hit]
     embedder: str | None = None
@@ -119,7 +119,7 @@ class RetrievalReplica:
         self._names: dict[str, tuple[float, str]] = {}
         erasures = Erasures(self._database, jobs, self._files, self._stores, chain_key(secret))
         handlers = {**self._ingestion.handlers, **self._reindexing.handlers, **erasures.handlers}
-        # Documents never keep an erasure waiting, nor an erasure documents.
+        # Separate workers, so that documents and erasures do not wait for each other.
         self._workers = [
             Worker(jobs, handlers, lane="", concurrency=FILES_AT_ONCE),
             Worker(jobs, handlers, lane=ERASURE),
@@ -130,21 +130,21 @@ class RetrievalReplica:
         self._watching: asyncio.Task[None] | None = None
 
     def configure(self, catalog: Catalog) -> None:
-        """Takes in which models there are, and which of them search."""
+        """Takes the new catalogue: its models, and those that searches use."""
         self._engines.configure(catalog)
         self._embedders.configure(catalog)
         self._reranker.configure(catalog)
         self._begin_anew.set()
 
     async def start(self) -> None:
-        """Brings the database up to date and begins to work on jobs."""
+        """Migrates the database and starts the workers."""
         await self._database.start()
         self._working = asyncio.create_task(self._work())
         self._housekeeping = asyncio.create_task(self._keep_house())
         self._watching = asyncio.create_task(loop_lag.watch("retrieval"))
 
     async def check_health(self) -> None:
-        """Raises when a worker has ended; Serve then replaces the replica."""
+        """Raises when a worker has ended, so that Serve replaces the replica."""
         if self._working is not None and self._working.done():
             raise RuntimeError("a job worker has ended")
 
@@ -154,7 +154,7 @@ class RetrievalReplica:
                 group.create_task(worker.run())
 
     async def _keep_house(self) -> None:
-        """Removes what crashes and time leave behind; several replicas may do it at once."""
+        """Removes leftovers of crashes and expired data; several replicas may do it at once."""
         while True:
             for task in (
                 self._end_retention,
@@ -168,9 +168,9 @@ class RetrievalReplica:
                 try:
                     await task()
                 except StoreUnavailable as e:
-                    log.warning("housekeeping was put off: %s", e)
-                except Exception:  # what ails one task, as a bucket that is away, keeps no other one from its work
-                    log.exception("housekeeping was put off")
+                    log.warning("housekeeping was postponed: %s", e)
+                except Exception:  # one failing task, such as with an unavailable bucket, must not stop the others
+                    log.exception("housekeeping was postponed")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._begin_anew.wait(), HOUSEKEEPING_S)
             self._begin_anew.clear()
@@ -183,7 +183,7 @@ class RetrievalReplica:
             log.info("retention ended: %s", removed)
 
     async def ping(self) -> bool:
-        """Answers."""
+        """Returns, to show that the replica answers."""
         return True
 
     async def context(
@@ -196,13 +196,14 @@ class RetrievalReplica:
         stores: Sequence[str] = (),
         knowledge: Knowledge | None = None,
     ) -> list[Hit]:
-        """Returns the chunks for an assistant's prompt, best first; none when nothing is good enough.
+        """Returns the chunks for an assistant's prompt, best first; none when no chunk is relevant.
 
-        Collections are the stack's own tenant's. What is in those that are `granted` to the principal is found as the
-        stack's own user finds it; in the others, users of other tenants find what has no list. The vector stores with
-        the ids `stores`, and those of `knowledge`, are searched as the principal itself searches them. A question
-        with a message `before` it is searched for alone and behind that message, each without the name of what the
-        assistant's documents are all about.
+        Collections belong to the stack's own tenant. The `granted` ones are searched with the access of the stack's own
+        user; in the others, users of other tenants find only chunks without an access list. The vector stores with the
+        ids `stores`, and those of `knowledge`, are searched with the principal's own access.
+
+        A question with a previous message `before` is searched for by itself and after that message, each without the
+        name of the subject of all of the assistant's documents.
         """
         named = [(await self._store_named(name), name in granted) for name in assistant.knowledge]
         stack = Principal(STACK, ADMIN, principal.key_id)
@@ -226,7 +227,7 @@ class RetrievalReplica:
         alone, behind = (_best([one.hits for one in part], least) for part in (found[:each], found[each:]))
         hits = fuse_follow_up(alone, behind) if alone and behind else alone or behind
         hits = (await self._reranker.order(question, hits))[: assistant.top_k]
-        # A histogram's sum must not fall: the rate of one that does is wrong.
+        # A histogram's sum must not decrease, which would make its rate wrong.
         metrics.retrieval_score.observe(max([0.0, *(hit.dense_score for hit in hits)]))
         embedders = {one.embedder for one in found if one.hits}
         return await asyncio.to_thread(self._for_prompt, question, meant, hits, assistant, embedders)
@@ -234,7 +235,7 @@ class RetrievalReplica:
     def _for_prompt(
         self, question: str, meant: str, hits: Sequence[Hit], assistant: Assistant, embedders: set[str | None]
     ) -> list[Hit]:
-        """Returns what goes into a prompt of hits that were found by the vectors of these embedders."""
+        """Returns the excerpts for a prompt from hits that were found with vectors of these embedders."""
         threshold = THRESHOLD
         if embedders == {self._judge.id}:
             threshold = MINILM_THRESHOLD
@@ -245,18 +246,17 @@ class RetrievalReplica:
     async def search(
         self, principal: Principal, store_id: str, query: str, count: int, filters: Filter | None = None
     ) -> list[Hit]:
-        """Returns the best chunks of one vector store, of those files whose attributes pass the filter."""
+        """Returns the best chunks of one vector store, from files whose attributes match the filter."""
         found = await self._search_own(principal, store_id, QueryVectors(query), self._reranker.depth(count), filters)
         return (await self._reranker.order(query, found.hits))[:count]
 
     async def attribute(self, answer: str, hits: Sequence[Hit]) -> Attribution:
-        """Returns which sentences of `answer` the hits support."""
+        """Returns which sentences of `answer` are supported by the hits."""
         return await asyncio.to_thread(attribute, answer, hits, self._judge)
 
     async def embed(self, texts: list[str], whole: bool = False, model: str = JUDGE) -> tuple[NDArray[np.float32], int]:
-        """Returns unit vectors by a local model, float32[n, dimensions], and the number of tokens.
-
-        `whole` is of all of each text.
+        """Returns unit vectors by a local model, float32[n, dimensions], and the number of tokens. `whole` embeds all
+        of each text.
         """
         return await asyncio.to_thread(self._embed, texts, whole, model)
 
@@ -275,7 +275,7 @@ class RetrievalReplica:
     ) -> _SearchResult:
         try:
             return await self._search(principal, store_id, query, count, filters)
-        except CollectionNotFound:  # nothing was ingested yet
+        except CollectionNotFound:  # nothing has been ingested yet
             return _SearchResult([])
 
     async def _search(
@@ -305,22 +305,22 @@ class RetrievalReplica:
         return _SearchResult(hits, opened.index.manifest.embedder if mode == "hybrid" else None)
 
     async def _vector(self, opened: OpenIndex, query: QueryVectors) -> tuple[Mode, NDArray[np.float32]]:
-        """Returns the query's vector for an index; without its embedder the index is searched by words alone."""
+        """Returns the query's vector for an index; if its embedder fails, only BM25 is used."""
         if opened.embedder is not None:
             try:
                 return "hybrid", await query.made_by(opened.embedder)
             except ApiError as e:
-                log.warning("searches go by words alone: the embedder %s fails: %s", opened.embedder.id, e.message)
+                log.warning("searches use BM25 alone: the embedder %s fails: %s", opened.embedder.id, e.message)
         return "bm25", np.zeros(opened.index.manifest.dimensions, np.float32)
 
     async def _store_named(self, name: str) -> str:
-        """Returns the id of the stack's own vector store of that name; the oldest when there are several."""
+        """Returns the id of the stack's own vector store of that name; the oldest if there are several."""
         known = self._names.get(name)
         if known is not None and known[0] > time.monotonic():
             return known[1]
         found = await self._stores.named(STACK, ADMIN, name)
         if found is None:
-            raise CollectionNotFound(f"the collection {name} is not there")
+            raise CollectionNotFound(f"the collection {name} does not exist")
         self._names[name] = (time.monotonic() + NAMES_TTL_S, found)
         return found
 
@@ -339,9 +339,9 @@ def for_prompt(
     meant: str,
     threshold: float = THRESHOLD,
 ) -> list[Hit]:
-    """Returns the hits whose text goes into an assistant's prompt: those that fit its budget, best first.
+    """Returns the hits for an assistant's prompt that fit its budget, best first.
 
-    There is at least one, unless no hit is about what is `meant`, the question `without_subject`: then there is none.
+    There is at least one, unless no hit is relevant to `meant`, the question `without_subject`: then there is none.
     """
     if not good_enough(meant, hits, threshold):
         return []

@@ -1,4 +1,4 @@
-"""Orders what a search found anew, by a model that reads the query with each passage; without it, when it fails."""
+"""Reranks the hits of a search with a model that reads the query and each passage; keeps their order if it fails."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ log = logging.getLogger("headrace.retrieval")
 
 
 class Reranker:
-    """The model that `headrace:retrieval.reranker` names, if it names one."""
+    """The model of `headrace:retrieval.reranker`, if it is set."""
 
     def __init__(self, engines: Engines, client: EngineClient) -> None:
         self._engines = engines
         self._client = client
         self._settings = SearchModels()
         self._failing = False
-        for outcome in ("succeeded", "late", "failed"):  # a panel shows 0 for what did not happen
+        for outcome in ("succeeded", "late", "failed"):  # a panel shows 0 for outcomes that have not occurred
             metrics.reranks.labels(outcome)
 
     def configure(self, catalog: Catalog) -> None:
-        """Takes in which model orders anew."""
+        """Takes the new catalogue with the configured model."""
         self._settings = catalog.search
         self._failing = False
 
     def depth(self, count: int) -> int:
-        """Returns how many hits a search for so many has to find."""
+        """Returns the number of hits that a search for `count` must find."""
         return count if self._settings.reranker is None else max(count, self._settings.reranked)
 
     async def order(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
-        """Returns the hits, the best of them in the order of the model; in their own when it fails or is late.
+        """Returns the hits, the best of them in the model's order; in their own order when it fails or is late.
 
-        Scores stay those of the search.
+        The scores are those of the search.
         """
         settings = self._settings
         head, tail = list(hits[: settings.reranked]), list(hits[settings.reranked :])
@@ -60,13 +60,13 @@ class Reranker:
             return [*head, *tail]
         metrics.reranks.labels("succeeded").inc()
         if self._failing:
-            log.info("the reranker %s orders searches again", settings.reranker)
+            log.info("the reranker %s answers again", settings.reranker)
         self._failing = False
         best = sorted(range(len(head)), key=lambda at: (-scores[at], at))
         return [*(head[at] for at in best), *tail]
 
     def _without(self, outcome: str, why: str) -> None:
         metrics.reranks.labels(outcome).inc()
-        if not self._failing:  # once, until it answers again
-            log.warning("searches do without the reranker %s: %s", self._settings.reranker, why)
+        if not self._failing:  # logged once, until it answers again
+            log.warning("searches are not reranked, because %s fails: %s", self._settings.reranker, why)
         self._failing = True

@@ -1,9 +1,9 @@
-"""Telling, parsing and chunking in a child process, so that a hostile document can harm nothing but that child.
+"""Detecting, parsing and chunking in a child process, so that a hostile document can harm only that process.
 
-Each document has a child of its own. It gets the bytes on stdin and an empty environment; it may use so much memory,
-processor time and wall time, and `serving.core.confine` leaves it its pipes and the code of the parsers.
+Each document has its own child process, which gets the bytes on stdin and an empty environment. Its memory, CPU time
+and wall-clock time are limited, and `serving.core.confine` leaves it only its pipes and the code of the parsers.
 `python -m serving.retrieval.sandbox` is the server that forks the children: it has imported the parsers and read the
-tokenizer, and sees no document.
+tokenizer, but never sees a document.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Task = Literal["detect", "parse", "chunk"]
 
 @dataclass(frozen=True, slots=True)
 class ParserLimits:
-    """What one task may use: address space in bytes, seconds of processor and of wall time."""
+    """Limits of one task: address space in bytes, seconds of CPU time and of wall-clock time."""
 
     memory_bytes: int = 2_000_000_000
     cpu_s: int = 60
@@ -48,20 +48,19 @@ class ParserLimits:
 
 
 DETECTING: Final = ParserLimits(cpu_s=10, wall_s=30)
-"""To tell what a file is takes no more than a look at each of its bytes."""
+"""Limits of detection, which only scans the bytes."""
 
 CHUNKING: Final = ParserLimits(cpu_s=300, wall_s=600)
-"""A document of 20,000,000 characters has millions of words, and each is counted."""
+"""Limits of chunking: a document of 20,000,000 characters has millions of words, all of which are counted."""
 
 
 class TokenizerUnreadable(Exception):
-    """The installation is at fault, not the document."""
+    """The tokenizer cannot be read: the installation is at fault, not the document."""
 
 
 def parse_isolated(data: bytes, name: str, limits: ParserLimits | None = None) -> Document:
-    """`parse` in a child process.
-
-    Raises `UnreadableDocument`, also when the child dies of its limits; `Unconfined` when it cannot be confined.
+    """`parse` in a child process. Raises `UnreadableDocument`, also when the child exceeds its limits; `Unconfined`
+    when it cannot be confined.
     """
     found = _answer("parse", data, name, limits or ParserLimits())
     text = found["text"]
@@ -82,21 +81,21 @@ def chunk_isolated(
     limits: ParserLimits = CHUNKING,
     wanted: Callable[[], bool] = lambda: True,
 ) -> list[Chunk]:
-    """`parse`, then `chunk` by the embedder's tokenizer, in a child process; raises as `parse_isolated` does.
+    """`parse`, then `chunk` with the embedder's tokenizer, in a child process; raises as `parse_isolated` does.
 
-    The child is ended, as for too complex a document, once its answer is not `wanted` any more.
-    Raises `FileNotFoundError` when the tokenizer is not installed, and `TokenizerUnreadable`.
+    The child is terminated, as for too complex a document, once `wanted` returns False. Raises `FileNotFoundError` when
+    the tokenizer is not installed, and `TokenizerUnreadable`.
     """
     from serving.retrieval.text.tokens import TOKENIZER, package_file
 
-    # Found here: the child's environment is empty, and an image names the folder of its weights in the environment.
+    # Looked up here: the child's environment is empty, and images name the folder of the weights in the environment.
     tokenizer = str(package_file(*TOKENIZER))
     found = _answer("chunk", data, name, limits, wanted, settings=asdict(settings), tokenizer=tokenizer)
     return [Chunk(*values) for values in found["chunks"]]
 
 
 def _tokenizer() -> list[str]:
-    """The tokenizer's file, if it is there: the child that needs it says what is wrong with it."""
+    """Returns the tokenizer's file, if it exists: the child that needs it reports errors in it."""
     from serving.retrieval.text.tokens import TOKENIZER, package_file
 
     with suppress(FileNotFoundError):
@@ -120,7 +119,7 @@ def _answer(
 
 
 def _ask(question: bytes, limits: ParserLimits, wanted: Callable[[], bool]) -> bytes:
-    """Returns what the child wrote, at most what a document within its bounds, or its chunks, can need."""
+    """Returns the child's output, limited to what a document within its bounds, or its chunks, can need."""
     bound = limits.bounds.characters * 12 + limits.bounds.blocks * 400
     try:
         deadline = time.monotonic() + limits.wall_s
@@ -130,7 +129,7 @@ def _ask(question: bytes, limits: ParserLimits, wanted: Callable[[], bool]) -> b
 
 
 def _decode(answer: bytes) -> dict[str, Any]:
-    """A child that was killed leaves half an answer or none."""
+    """Decodes the child's answer, which is incomplete or missing if it was killed."""
     try:
         found: dict[str, Any] = json.loads(answer)
     except ValueError:
@@ -161,11 +160,11 @@ def _counter(request: dict[str, Any]) -> WordTokenizer | None:
 
 @cache
 def _word_pieces(tokenizer: str) -> WordTokenizer:
-    from serving.retrieval.text.tokens import WordPieces  # what asks for children does without the library
+    from serving.retrieval.text.tokens import WordPieces  # the process that starts children does not need the library
 
     try:
         return WordPieces(Path(tokenizer))
-    except Exception as e:  # what the library raises is not of a type of its own
+    except Exception as e:  # the library's errors have no type of their own
         raise TokenizerUnreadable(f"{tokenizer}: {e}") from e
 
 
@@ -175,18 +174,18 @@ def _encode(document: Document) -> dict[str, Any]:
 
 
 def _confine(limits: dict[str, Any]) -> None:
-    """Gives up what a parser does not need. A processor limit kills; a memory limit is a MemoryError."""
+    """Drops what a parser does not need. The CPU limit kills the process; the memory limit raises MemoryError."""
     packages = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     code = [Path(__file__).parents[1], Path(sys.base_prefix) / "lib", *packages, *LIBRARIES]
     confine(ProcessLimits(limits["memory_bytes"], limits["cpu_s"]), code)
 
 
 def _respond() -> None:
-    """A child: reads the request from stdin, writes what it found or an error as JSON to stdout."""
+    """Runs in a child: reads the request from stdin, and writes the result or an error as JSON to stdout."""
     with open(0, "rb", closefd=False) as stdin:
         request = json.loads(stdin.read(int.from_bytes(stdin.read(4), "big")))
         try:
-            # The tokenizer is read before the wall is there: an image has its package elsewhere than the parsers' code.
+            # The tokenizer is read before confinement: in an image its package is outside of the parsers' folders.
             counter = _counter(request)
             _confine(request["limits"])
             answer = _done(request, stdin.read(), counter)
@@ -199,14 +198,14 @@ def _respond() -> None:
         except (MemoryError, RecursionError):
             answer = dict(zip(("code", "message"), _TOO_COMPLEX, strict=True))
         except Exception:
-            # A parser's own failure: the caller learns that the file is at fault, not what stood in it.
+            # An error of the parser itself: the caller learns that the file is damaged, but nothing of its content.
             answer = {"code": "damaged", "message": "the file is damaged"}
-    # A surrogate, which UTF-8 has not, is escaped as JSON does.
+    # A surrogate, which UTF-8 cannot encode, is escaped as in JSON.
     sys.stdout.buffer.write(json.dumps(answer, ensure_ascii=False).encode(errors="backslashreplace"))
 
 
 def _import(module: str) -> None:
-    with suppress(Exception):  # whatever is wrong with a parser's library: the child that needs it says so
+    with suppress(Exception):  # whatever is wrong with a parser's library, the child that needs it reports it
         importlib.import_module(module)
 
 
@@ -216,8 +215,8 @@ def _read_tokenizer(file: str) -> None:
 
 
 def main(tokenizer: Sequence[str]) -> None:
-    """The server: loads what any child may need and starts no thread, so that children can be forked."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the wall lets it have threads, and its time is counted for all
+    """The server: imports everything that children may need, and starts no threads, so that it can fork."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # confinement allows threads, and their CPU time counts together
     modules = dict.fromkeys(f.parser.partition(":")[0] for f in FORMATS.values() if not f.requires)
     serve(_respond, [*(partial(_read_tokenizer, file) for file in tokenizer), *(partial(_import, m) for m in modules)])
 

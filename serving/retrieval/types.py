@@ -1,18 +1,18 @@
-"""What flows through retrieval: documents, chunks, hits and citations. Offsets are character indexes."""
+"""The values of retrieval: documents, chunks, hits and citations. Offsets are character indexes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 MAX_QUESTION = 8_192
-"""Characters of a question that are searched for: those that it begins with."""
+"""Number of characters of a question that are searched for, from its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """A heading, paragraph, list item, table row or code block of a document.
 
-    `document.text[start:start + len(text)] == text`. A heading's own path ends with itself.
+    `document.text[start:start + len(text)] == text`. A heading's own path ends with the heading itself.
     """
 
     text: str
@@ -27,7 +27,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Extracted plain text and its blocks, in order; only white space lies between two blocks."""
+    """Extracted plain text and its blocks, in order; blocks are separated only by white space."""
 
     kind: str
     title: str
@@ -49,12 +49,12 @@ class Chunk:
 
     @property
     def body(self) -> str:
-        """What is embedded and indexed: the text under its title and heading."""
+        """The embedded and indexed text: the chunk's text below its title and heading."""
         return prefix(self.title, self.heading) + self.text
 
 
 def prefix(title: str, heading: str) -> str:
-    """The context line(s) that stand before a chunk's text in what is embedded and indexed."""
+    """Returns the context lines that precede a chunk's text when it is embedded and indexed."""
     return "".join(f"{line}\n" for line in (title, heading) if line)
 
 
@@ -62,8 +62,8 @@ def prefix(title: str, heading: str) -> str:
 class Hit:
     """A chunk that a search found.
 
-    `score` is the fused score (0..1), `dense_score` the similarity of the vectors (at most 1, about 0 of unrelated
-    texts), `bm25_score` is 0 when the BM25 leg did not return the chunk. `start` and `end` are offsets in the
+    `score` is the fused score (0..1), `dense_score` the similarity of the vectors (at most 1, about 0 for unrelated
+    texts), and `bm25_score` is 0 if the BM25 leg did not return the chunk. `start` and `end` are offsets in the
     document's text.
     """
 
@@ -91,7 +91,7 @@ class TextSpan:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a quote stands: characters of the document's plain text, and the page of a PDF (from 1)."""
+    """The position of a quote: characters of the document's plain text, and the page of a PDF (from 1)."""
 
     start: int
     end: int
@@ -114,7 +114,7 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """Every sentence of an answer that claims something is either cited or unsupported."""
+    """Citations and unsupported sentences of an answer: every sentence that makes a claim is one or the other."""
 
     citations: tuple[Citation, ...]
     unsupported: tuple[TextSpan, ...]

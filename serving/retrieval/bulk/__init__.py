@@ -1,1 +1,1 @@
-"""Loads many documents into a collection beside the API: read and embedded by Ray Data, committed in batches."""
+"""Loads many documents into a collection without the API: Ray Data reads and embeds them, and batches are committed."""

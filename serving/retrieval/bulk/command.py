@@ -1,4 +1,4 @@
-"""What the command does, once Ray runs: look what is there, prepare what is left, commit it."""
+"""The steps of the command once Ray runs: find the documents that remain, prepare and commit them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from serving.store.vector_stores import VectorStores
 
 
 async def run(options: argparse.Namespace, say: Callable[[str], None]) -> dict[str, str]:
-    """Returns why documents were not loaded, by path. Raises `BulkError`, `StoreError` and `InvalidValue`."""
+    """Returns, by path, why documents were not loaded. Raises `BulkError`, `StoreError` and `InvalidValue`."""
     if not options.folder.is_dir():
         raise BulkError(f"{options.folder} is not a folder")
     try:
@@ -49,12 +49,14 @@ async def run(options: argparse.Namespace, say: Callable[[str], None]) -> dict[s
         stores = VectorStores(database, jobs)
         store_id = await stores.named(principal.tenant, principal.user, options.collection)
         if store_id and managed((await stores.get(principal, store_id)).metadata):
-            raise BulkError(f"{options.collection} follows a folder of the configuration; take a collection of its own")
+            raise BulkError(
+                f"{options.collection} is synchronised with a folder of the configuration; use another collection"
+            )
         there = await loading.attached(database, principal, store_id) if store_id else {}
         left, outcome = await asyncio.to_thread(lambda: split(find(folder), there))
         total = len(left) + outcome.there + len(outcome.failed)
         if not total:
-            raise BulkError(f"{folder} holds no documents")
+            raise BulkError(f"{folder} contains no documents")
         say(f"{total} documents, {outcome.there} are there, {len(left)} are left")
         if options.dry_run:
             return outcome.failed
@@ -64,20 +66,20 @@ async def run(options: argparse.Namespace, say: Callable[[str], None]) -> dict[s
         uri, how = data.collections(store)
         names = await Indexes(database).get(store_id)
         if names.next is not None:
-            raise BulkError(f"{options.collection} is being indexed for another embedder; try again later")
+            raise BulkError(f"{options.collection} is being re-indexed for another embedder; try again later")
         embedder = OnnxEmbedder()
         how_built = manifest(LocalEmbedder(embedder))
         try:
             index = CollectionIndex.open(uri, names.live, how_built, create=True, options=how)
         except IncompatibleCollection as e:
-            raise BulkError(f"{options.collection} was indexed otherwise than this command does: {e}") from None
+            raise BulkError(f"{options.collection} was built with other settings than this command's: {e}") from None
         blobs = Blobs(data.place(store, data.FILES))
         target = LoadTarget(database, blobs, names.live, index, principal, store_id, access)
         await clear(target)
         if left:
             documents = _documents(options, folder, left, embedder)
             await load(target, folder, documents, outcome, options.batch, Rate(len(left), say))
-        # The stack builds the indexes of words and vectors over what came; until then it is found by a scan.
+        # The stack later indexes the new rows; until then searches scan them.
         target_of_job = {"vector_store_id": store_id}
         await jobs.enqueue(principal, OPTIMIZE, target_of_job, group=(store_id, None), dedupe_key=store_id)
         say(f"loaded {outcome.documents} documents, {outcome.chunks} chunks, into {store_id}")
@@ -87,7 +89,7 @@ async def run(options: argparse.Namespace, say: Callable[[str], None]) -> dict[s
 
 
 async def _principal(database: Database, tenant: str, user: str) -> Principal:
-    """Returns whose the documents become: a user that is there."""
+    """Returns the owner of the documents, who must be an existing user."""
     await Users(database).get(Principal(tenant, user, "bulk"), user)
     return Principal(tenant, user, "bulk")
 

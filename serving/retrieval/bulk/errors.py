@@ -1,7 +1,7 @@
-"""How a load fails before it begins."""
+"""Errors of a load before it begins."""
 
 from __future__ import annotations
 
 
 class BulkError(Exception):
-    """What the caller can mend; the message says how."""
+    """An error that the caller can correct; the message says how."""

@@ -1,8 +1,8 @@
-"""The load of a folder into a collection: what is left to do, and commits that can be repeated.
+"""The load of a folder into a collection: finds the documents that remain, and commits them in repeatable steps.
 
-A file's id is made of the collection, the path and the content. A batch is committed in this order: contents, then in
-one transaction the index and the rows. What is killed before the rows are there is done again, under the same ids, so
-each document is in the index exactly once; what has its rows is left alone by the next run.
+A file's id is derived from the collection, the path and the content. A batch is committed in this order: contents, then
+in one transaction the index and the rows. A load that was killed before the rows were written repeats the batch with
+the same ids, so that each document is in the index exactly once; documents with rows are skipped by the next run.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from serving.store.upkeep import loading
 from serving.store.upkeep.loading import LoadedFile
 
 BUSY_S = 0.5
-"""Between two looks at whether others have left the index alone."""
+"""Interval of checks whether other work on the index has ended."""
 
 
 @dataclass
 class LoadOutcome:
-    """What became of the documents; `failed` and `changed` by path, with the reason or the new SHA-256."""
+    """Results by document; `failed` has the reason and `changed` the new SHA-256, by path."""
 
     documents: int = 0
     chunks: int = 0
@@ -46,7 +46,7 @@ class LoadOutcome:
 
 @dataclass(frozen=True)
 class LoadTarget:
-    """Where documents go, and who may read them there."""
+    """The collection that documents are loaded into, and who may read them there."""
 
     database: Database
     blobs: Blobs
@@ -58,7 +58,7 @@ class LoadTarget:
 
 
 def find(folder: Path) -> Iterator[Source]:
-    """Yields the documents below a folder by their path: neither hidden, empty, nor of a kind that cannot be read."""
+    """Yields the documents below a folder by path, without hidden, empty and unsupported files."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for name in sorted(f for f in files if not f.startswith(".")):
@@ -68,7 +68,9 @@ def find(folder: Path) -> Iterator[Source]:
 
 
 def split(sources: Iterable[Source], there: dict[str, str]) -> tuple[list[Source], LoadOutcome]:
-    """Returns which documents are left, and what is there. One that changed is not loaded beside its old self."""
+    """Returns the documents that remain, and those already loaded. A changed document is not loaded beside its old
+    version.
+    """
     left, outcome = [], LoadOutcome()
     for source in sources:
         sha = there.get(source.path)
@@ -77,7 +79,9 @@ def split(sources: Iterable[Source], there: dict[str, str]) -> tuple[list[Source
         elif sha == source.sha256:
             outcome.there += 1
         else:
-            outcome.failed[source.path] = "is there with other content; remove that, or use `python -m serving.ingest`"
+            outcome.failed[source.path] = (
+                "is already loaded with other content; remove it, or use `python -m serving.ingest`"
+            )
     return left, outcome
 
 
@@ -89,7 +93,7 @@ async def load(
     together: int,
     progress: Callable[[LoadOutcome], None],
 ) -> None:
-    """Commits documents as they come, so many at a time, and adds them to the outcome."""
+    """Commits documents as they become ready, in batches of `together`, and adds them to the outcome."""
     batches = _batches(documents, together)
     while batch := await asyncio.to_thread(next, batches, ()):
         outcome.failed |= {document.source.path: document.error for document in batch if document.error}
@@ -110,7 +114,7 @@ def _batches(documents: Iterable[PreparedDocument], together: int) -> Iterator[S
 
 
 async def clear(target: LoadTarget) -> None:
-    """Removes from the index what a load left there that was killed before the rows."""
+    """Removes from the index the files without rows, which a load left that was killed before it wrote them."""
     tenant = target.principal.tenant
 
     def remove(left: Collection[str]) -> None:
@@ -129,7 +133,7 @@ async def _without_conflict(work: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             return await work()
-        except Conflict:  # it ends by itself
+        except Conflict:  # the other work ends by itself
             await asyncio.sleep(BUSY_S)
 
 
@@ -156,7 +160,7 @@ async def _commit(target: LoadTarget, folder: Path, batch: Sequence[PreparedDocu
 
     async def committed() -> None:
         known = await loading.known(target.database, target.principal, target.store_id, contents)
-        # Again where files have gone meanwhile: their contents went too.
+        # Files may have been deleted meanwhile, and their contents with them: write these again.
         for id, content in contents.items():
             await target.blobs.write(target.principal, id, io.BytesIO(content), max_bytes=len(content))
         await loading.attach(
@@ -176,13 +180,13 @@ async def _commit(target: LoadTarget, folder: Path, batch: Sequence[PreparedDocu
 
 
 def file_id(store_id: str, source: Source) -> str:
-    """Returns the same id for the same document in the same collection, whoever loads it again."""
+    """Returns an id that is the same for the same document in the same collection, whoever loads it."""
     text = "\0".join((store_id, source.path, source.sha256))
     return f"file-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
 class Rate:
-    """Says how far a load is, at most every few seconds."""
+    """Reports the progress of a load, at most every few seconds."""
 
     def __init__(self, total: int, say: Callable[[str], None], every_s: float = 5.0) -> None:
         self._total, self._say, self._every_s = total, say, every_s

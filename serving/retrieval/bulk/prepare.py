@@ -1,4 +1,4 @@
-"""What a worker makes of a document: its kind, chunks and vectors."""
+"""A worker's preparation of a document for the index: its kind, chunks and vectors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from serving.retrieval.types import Chunk
 from serving.retrieval.vectors import TextEmbedder, chunk_vectors
 
 EMBED_AT_ONCE = 64
-"""Chunks that are embedded together."""
+"""Chunks per call of the embedder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A document that is to be loaded, below the folder."""
+    """A document to load, below the folder."""
 
     path: str
     sha256: str
@@ -30,7 +30,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class PreparedDocument:
-    """A document that is ready for the index; where there is an `error`, nothing but that."""
+    """A document that is ready for the index, or only its path and an `error`."""
 
     source: Source
     kind: str = ""
@@ -40,7 +40,7 @@ class PreparedDocument:
 
 
 def read(folder: Path, source: Source) -> PreparedDocument:
-    """Parses a document in confined children; it has no vectors yet."""
+    """Parses a document in confined child processes; it has no vectors yet."""
     try:
         data = (folder / source.path).read_bytes()
         if hashlib.sha256(data).hexdigest() != source.sha256:
@@ -54,7 +54,7 @@ def read(folder: Path, source: Source) -> PreparedDocument:
 
 
 def embed(documents: Sequence[PreparedDocument], embedder: TextEmbedder) -> list[PreparedDocument]:
-    """Gives documents their vectors, in batches across them."""
+    """Adds the documents' vectors, in batches across documents."""
     chunks = [chunk for document in documents for chunk in document.chunks]
     parts = [chunk_vectors(chunks[i : i + EMBED_AT_ONCE], embedder) for i in range(0, len(chunks), EMBED_AT_ONCE)]
     vectors = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
@@ -66,7 +66,7 @@ def embed(documents: Sequence[PreparedDocument], embedder: TextEmbedder) -> list
 
 
 def here(folder: Path, sources: Iterable[Source], embedder: TextEmbedder, together: int) -> Iterator[PreparedDocument]:
-    """Prepares documents in this process, one batch after the other."""
+    """Prepares documents in this process, batch by batch."""
     batch: list[PreparedDocument] = []
     for source in sources:
         batch.append(read(folder, source))

@@ -1,7 +1,7 @@
-"""Documents through Ray Data: tasks parse them, actors embed them, and batches stream to whoever commits them.
+"""Preparation of documents by Ray Data: tasks parse them, actors embed them, and batches stream to the committer.
 
-Ray Data bounds what is under way by the memory of its object store, so that a million chunks need no more than some
-thousand do.
+Ray Data limits the data in flight to the memory of its object store, so that a million chunks need no more memory than
+a few thousand.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.types import Chunk
 
 READ_AT_ONCE = 16
-"""Documents that a task parses."""
+"""Documents per parsing task."""
 
 EMBEDDED_AT_ONCE = 32
 """Documents whose chunks are embedded together."""
@@ -36,7 +36,7 @@ _SCHEMA = pa.schema(
 
 
 class _Embed:
-    """An actor: one embedder, on one processor."""
+    """An actor with one embedder on one CPU."""
 
     def __init__(self) -> None:
         self._embedder = KnownVectors(OnnxEmbedder())
@@ -46,8 +46,8 @@ class _Embed:
 
 
 def prepared(folder: Path, sources: Sequence[Source], embedders: int) -> Iterator[PreparedDocument]:
-    """Yields documents as they become ready, in any order. Ray must have been initialised."""
-    import ray.data  # needs pandas, the group `bulk`
+    """Yields documents as they become ready, in any order. Ray must be initialised."""
+    import ray.data  # needs pandas, from the group `bulk`
 
     def parse(batch: pa.Table) -> pa.Table:
         rows = batch.to_pylist()

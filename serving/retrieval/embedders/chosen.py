@@ -1,4 +1,4 @@
-"""The embedders of a stack: the one that it is configured to search with, and those that its indexes were built by."""
+"""The embedders of a stack: the one configured for searches, and those that built existing indexes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from serving.retrieval.embedders.onnx import OnnxEmbedder
 
 
 class Embedders:
-    """Embedders by their names and by the ids that indexes record. Local models are loaded when they are needed.
+    """Looks up embedders by name, and by the id recorded in indexes. Local models are loaded on first use.
 
-    `judge` is the one that citations, quotes and topics are measured with, whatever is searched with.
+    `judge` is the embedder for citations, quotes and topics, whichever one searches use.
     """
 
     def __init__(self, engines: Engines, client: EngineClient) -> None:
@@ -29,7 +29,7 @@ class Embedders:
         self._current = DEFAULT_EMBEDDER
 
     def configure(self, catalog: Catalog) -> None:
-        """Takes in which models there are, and which one is searched with."""
+        """Takes the new catalogue: its models, and the one configured for searches."""
         self._of_engines = {
             model.name: EngineEmbedder(self._engines, self._client, model, model.embedding)
             for model in catalog.models
@@ -39,12 +39,12 @@ class Embedders:
 
     @property
     def current(self) -> Embedder:
-        """The one that new indexes are built by. May load it."""
+        """The embedder for new indexes; it may be loaded now."""
         found = self._of_engines.get(self._current)
         return found if found is not None else self._local_embedder(self._current)
 
     def local(self, name: str) -> OnnxEmbedder:
-        """Returns a local model, loaded. Raises `FileNotFoundError` where its package is not installed."""
+        """Returns a local model, loaded. Raises `FileNotFoundError` if its package is not installed."""
         return self._local_embedder(name).model
 
     def _local_embedder(self, name: str) -> LocalEmbedder:
@@ -54,7 +54,7 @@ class Embedders:
             return self._local[name]
 
     def by_id(self, id: str) -> Embedder | None:
-        """Returns the embedder that an index was built by, None where the stack has it no more. May load it."""
+        """Returns the embedder that built an index, or None if the stack no longer has it. It may be loaded now."""
         for embedder in self._of_engines.values():
             if embedder.id == id:
                 return embedder

@@ -1,4 +1,4 @@
-"""What every embedder is to retrieval, wherever it runs."""
+"""The interface of all embedders."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Vectors = NDArray[np.float32]
 """float32[texts, dimensions]"""
 
 Role = Literal["query", "passage"]
-"""Whether a text is searched for or found: several models want to be told, by words before the text."""
+"""Whether a text is a query or a document: several models require a different prefix for each."""
 
 
 class Embedder(Protocol):
-    """Texts to unit vectors.
+    """Turns texts into unit vectors.
 
-    `id` names the weights and how they are asked: vectors compare with those of the same id alone. `unrelated` is the
-    cosine of texts that have nothing to do with each other.
+    `id` identifies the weights and the prompts: only vectors of the same id can be compared. `unrelated` is the typical
+    cosine of unrelated texts.
     """
 
     @property
@@ -35,5 +35,5 @@ class Embedder(Protocol):
         ...
 
     def embed_chunks(self, chunks: Sequence[Chunk]) -> Vectors | Awaitable[Vectors]:
-        """Returns the vectors of chunks, or what is awaited for them. Called in a thread of documents alone."""
+        """Returns the vectors of chunks, or an awaitable of them. It is called only in threads for documents."""
         ...

@@ -1,4 +1,4 @@
-"""An embedder behind an engine: llama.cpp, vLLM, KServe's, or a remote endpoint."""
+"""An embedder that runs in an engine: llama.cpp, vLLM, KServe or a remote endpoint."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from serving.retrieval.vectors import mixed, texts_of
 from serving.store.users import ADMIN
 
 SHORTEST = 256
-"""Characters of a text that is not cut further where an engine finds it too long."""
+"""Length in characters below which a text that an engine finds too long is not cut further."""
 
 RETRIEVAL = Principal(STACK, ADMIN, key_id="retrieval")
-"""Who asks: vectors of documents are the stack's own business, and are on nobody's quota."""
+"""The caller of the engine: embedding documents is the stack's own work, and is charged to no quota."""
 
 
 class EngineEmbedder:
-    """A model of the configuration whose task is to embed."""
+    """A configured model whose task is embedding."""
 
     def __init__(self, engines: Engines, client: EngineClient, model: Model, shape: Embedding) -> None:
         self._engines = engines
@@ -48,7 +48,7 @@ class EngineEmbedder:
         return mixed(chunks, await self.embed([*bodies, *headings], "passage"), headings)
 
     async def _embed(self, texts: list[str]) -> Vectors:
-        """Embeds texts; one that an engine finds too long is cut until it does not."""
+        """Embeds texts; a text that is too long for the engine is cut until it fits."""
         try:
             vectors, _ = await embed(self._engines, self._client, self._model, self._shape, RETRIEVAL, texts)
         except ApiError as e:
@@ -61,7 +61,7 @@ class EngineEmbedder:
 
 
 def embedder_id(model: Model, shape: Embedding) -> str:
-    """Returns the model's name with a digest of what decides what its vectors are, as far as settings say."""
+    """Returns the model's name with a digest of all settings that determine its vectors."""
     where = getattr(model, "source", None) or getattr(model, "storage", None) or getattr(model, "model", None)
     parts = (where, getattr(model, "pooling", None), shape.dimensions, shape.query_prefix, shape.passage_prefix)
     return f"{model.name}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}"

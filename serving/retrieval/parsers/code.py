@@ -1,4 +1,4 @@
-"""Source code and configuration: text as it is written, divided where a definition or a section begins."""
+"""Source code and configuration: verbatim text, divided at definitions and sections."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DEFINES = frozenset(
 
 
 def parse_code(text: str, name: str, bounds: ChunkBounds) -> Document:
-    """The title is the file's name with its extension, and the kind its language."""
+    """The title is the file's name with its extension; the kind is its language."""
     path = PurePosixPath(name.replace("\\", "/"))
     language = next((each for each, ends in LANGUAGES.items() if path.suffix.lower() in ends), "code")
     builder = DocumentBuilder(language, bounds)
@@ -43,7 +43,7 @@ def parse_code(text: str, name: str, bounds: ChunkBounds) -> Document:
 def _begins_section(line: str, language: str) -> bool:
     if not line or not (line[0].isalpha() or line[0] in "[\"'_"):
         return False
-    if language == "yaml":  # a key with a mapping, a list or a block of text; what stands in one line goes with others
+    if language == "yaml":  # a key with a mapping, a list or a block of text, but not one with a one-line value
         return line.rstrip().endswith((":", ": |", ": >", ": |-", ": >-"))
     if language in ("toml", "ini"):
         return line.startswith("[")

@@ -13,19 +13,19 @@ _SEPARATORS = ",;\t|"
 
 
 def parse_csv(text: str, name: str, bounds: ChunkBounds) -> Document:
-    """A row is a block that repeats the names of its columns."""
+    """Each row becomes a block that repeats the column names."""
     builder = DocumentBuilder("csv", bounds)
     csv.field_size_limit(bounds.characters)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").splitlines(keepends=True)
     try:
         add_table(builder, csv.reader(lines, delimiter=_separator(lines)), headed=True)
     except csv.Error:
-        raise UnreadableDocument("damaged", "the rows of the file cannot be told apart") from None
+        raise UnreadableDocument("damaged", "the file cannot be divided into rows") from None
     return builder.build(name)
 
 
 def _separator(lines: list[str]) -> str:
-    """Returns what separates the fields: what stands in most of the first lines, equally often."""
+    """Returns the field separator: the character that is in most of the first lines, equally often."""
 
     def likelihood(separator: str) -> tuple[int, int]:
         counts = [len(next(csv.reader([line], delimiter=separator), ())) for line in lines[:20] if line.strip()]

@@ -38,7 +38,7 @@ def _paragraph(paragraph: Paragraph, builder: DocumentBuilder) -> None:
 
 
 def _table(table: Table, builder: DocumentBuilder) -> None:
-    # `row.cells` is quadratic over merged cells; the XML's own cells are not.
+    # `row.cells` is quadratic for merged cells; the XML elements are not.
     rows = [[" ".join(p.text for p in cell.p_lst) for cell in row.tc_lst] for row in table._tbl.tr_lst]
     repeated = bool(rows) and table._tbl.tr_lst[0].find(f"{qn('w:trPr')}/{qn('w:tblHeader')}") is not None
     header = rows.pop(0) if repeated and len(rows) > 1 else None

@@ -1,4 +1,4 @@
-"""EPUB: chapters in the order of the book's spine, each read as the page of HTML that it is."""
+"""EPUB: chapters in the order of the book's spine, each parsed as an HTML page."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from serving.retrieval.types import Document
 _CONTAINER = "META-INF/container.xml"
 _ENCRYPTION = "META-INF/encryption.xml"
 _FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
-"""Algorithms that hide fonts alone."""
+"""Algorithms that obfuscate only fonts."""
 _EMPTY = re.compile(r"<(title|script|style|textarea|iframe|a|b|i|p|div|span)\b([^<>]*)/>")
-"""An element that ends itself in XHTML, and would be open to the end of the page in HTML."""
+"""A self-closing element of XHTML, which in HTML would stay open to the end of the page."""
 
 
 def parse_epub(data: bytes, name: str, bounds: ChunkBounds) -> Document:
@@ -45,9 +45,9 @@ def _refuse_protected(book: zipfile.ZipFile) -> None:
     if _ENCRYPTION in book.namelist():
         methods = _xml(book.read(_ENCRYPTION)).iter("{*}EncryptionMethod")
         if any(method.get("Algorithm") not in _FONTS for method in methods):
-            raise UnreadableDocument("encrypted", "the book is protected against being copied")
+            raise UnreadableDocument("encrypted", "the book has copy protection")
 
 
 def _xml(data: bytes) -> etree._Element:
-    """Entities of the document's own stay what they are: nothing unfolds, and nothing is fetched."""
+    """Parses XML without expanding the document's entities or fetching anything."""
     return etree.fromstring(data, etree.XMLParser(resolve_entities=False, load_dtd=False, no_network=True))

@@ -1,4 +1,4 @@
-"""HTML by selectolax: visible text of the page's main part, block by block."""
+"""HTML by selectolax: the visible text of the page's main part, block by block."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BLOCKS = frozenset(
 )
 
 _NOT_OF_A_CELL = frozenset("article blockquote dl main ol pre section table ul".split())  # noqa: SIM905
-"""Elements that cells of rows do not hold; a table with one of them lays out a page."""
+"""Elements that do not occur in cells of data rows; a table with one of them is a page layout."""
 
 _TAG = re.compile(r"<(?:!--|(/?)([a-zA-Z][^\s/>]*)([^<>]*))")
 _NEVER_DEEP = frozenset(
@@ -31,20 +31,20 @@ _NEVER_DEEP = frozenset(
     body caption colgroup dd dt head html li optgroup option p rb rp rt rtc tbody td tfoot th thead tr
     """.split()  # noqa: SIM905
 )
-"""Elements without content, and those that the next one of their kind ends."""
+"""Elements without content, and those that the next element of their kind closes."""
 _RAW = {
     name: re.compile(f"</{name}", re.IGNORECASE)
     for name in ("iframe", "noembed", "noframes", "script", "style", "textarea", "title", "xmp")
 }
-"""Elements whose content is text, and what ends them: `i<n` in a script is no tag."""
+"""Elements with text content, and their end: `i<n` in a script is not a tag."""
 _FOREIGN = frozenset(("svg", "math"))
-"""Where any element nests, and `/>` ends it."""
+"""Elements in which any element nests, and `/>` closes it."""
 _WALLS = _FOREIGN | frozenset("applet button marquee object select table template".split())  # noqa: SIM905
-"""An end tag within one of these ends nothing outside of it."""
+"""Elements in which an end tag closes nothing outside of them."""
 
 
 def parse_html(text: str, name: str, bounds: ChunkBounds) -> Document:
-    """Reads `<main>` when there is one; the title is that of `<title>`."""
+    """Reads `<main>` if there is one; the title is that of `<title>`."""
     builder = DocumentBuilder("html", bounds)
     title = add_page(builder, text)
     return builder.build(name, title)
@@ -65,9 +65,10 @@ def add_page(builder: DocumentBuilder, text: str, page: int | None = None) -> st
 
 
 def _refuse_deep(text: str, most: int) -> None:
-    """For each tag HTML has a parser look at all elements that are open, as many times as there are tags.
+    """Rejects deep nesting: for each tag, an HTML parser examines all open elements, so that parsing takes quadratic
+    time.
 
-    A page that is ill-formed on purpose is nested more deeply than is counted here: its time is bounded by the wall.
+    A deliberately malformed page can be nested more deeply than is counted here: the sandbox limits its time.
     """
     walls: list[str] = [""]
     within: list[Counter[str]] = [Counter()]
@@ -102,11 +103,13 @@ def _refuse_deep(text: str, most: int) -> None:
             within[-1][name] -= 1
             depth -= 1
         if depth > most:
-            raise UnreadableDocument("too_complex", f"the elements of the page are nested over {most:,} levels deep")
+            raise UnreadableDocument(
+                "too_complex", f"the elements of the page are nested more than {most:,} levels deep"
+            )
 
 
 def _walk(root: LexborNode, builder: DocumentBuilder, page: int | None) -> None:
-    """Depth first with a stack of our own: hostile nesting must not exhaust Python's."""
+    """Walks the tree depth first with an explicit stack: hostile nesting must not exhaust Python's."""
     line: list[str] = []
     pre = 0
 
@@ -147,9 +150,9 @@ def _walk(root: LexborNode, builder: DocumentBuilder, page: int | None) -> None:
 
 
 def _rows(table: LexborNode) -> tuple[list[str] | None, list[list[str]]] | None:
-    """Returns a table's header, if it is marked as one, and its rows; none of a table that lays out a page.
+    """Returns a table's header, if it is marked as one, and its rows; no rows for a table that is a page layout.
 
-    That is seen at the first element that is no part of a cell's line, so of tables in tables each is looked at once.
+    The first element that is not part of a cell's line shows that, so that nested tables are examined only once.
     """
     rows: list[list[str]] = []
     header: list[str] | None = None

@@ -1,4 +1,4 @@
-"""JSON and lines of JSON: each record is a block of lines `path: value`, each part of an object a section."""
+"""JSON and JSON Lines: each record is a block of lines `path: value`, each part of an object a section."""
 
 from __future__ import annotations
 

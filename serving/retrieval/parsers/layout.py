@@ -1,8 +1,8 @@
-"""Pieces of text on a page to its blocks in reading order: columns one after the other, tables row by row.
+"""Orders pieces of text on a page into blocks in reading order: columns one after the other, tables row by row.
 
-A page is cut where white space runs down between pieces that stand beside each other; what lies across such a gutter,
-as a title above two columns does, divides the page into bands. Beside each other stand columns of prose, read one
-after the other, or the cells of a table, whose rows are read.
+A page is divided where vertical white space (a gutter) separates pieces side by side; pieces that cross it, such as a
+title above two columns, divide the page into bands. Regions side by side are columns of prose, read one after the
+other, or the cells of a table, read by rows.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from serving.retrieval.builder import DocumentBuilder
 from serving.retrieval.parsers.table import add_table
 
 HYPHEN = "\x02"
-"""Ends a piece whose last word goes on in the next line."""
+"""Ending of a piece whose last word continues on the next line."""
 
 _LINES = 2
-"""Lines that stand on each side of a gutter, at least."""
+"""Minimum number of lines on each side of a gutter."""
 _WORDS_OF_PROSE = 4
 _FILLED = 0.7
-"""How much of its column's width a line of prose takes, more or less."""
+"""Share of its column's width that a line of prose takes, approximately."""
 _STEPS = 200
-"""Places across a page where a gutter is looked for."""
+"""Number of positions across a page where a gutter is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text in one line, and its box: `top` counts from the top of the page."""
+    """Text on one line, and its box: `top` is measured from the top of the page."""
 
     text: str
     left: float
@@ -50,7 +50,7 @@ Pieces = Sequence[Piece]
 
 
 def add_page(builder: DocumentBuilder, pieces: Pieces, page: int | None) -> None:
-    """Adds a page's paragraphs and rows of tables in the order in which they are read."""
+    """Adds a page's paragraphs and table rows in reading order."""
     for region in _regions(sorted(pieces, key=lambda piece: (piece.top, piece.left)), 0):
         rows = _table(region)
         if rows:
@@ -61,7 +61,7 @@ def add_page(builder: DocumentBuilder, pieces: Pieces, page: int | None) -> None
 
 
 def _regions(pieces: list[Piece], depth: int) -> Iterator[list[Piece]]:
-    """Yields parts of a page that are one column or one table; `pieces` are in order from the top."""
+    """Yields parts of a page that are one column or one table; `pieces` are ordered from the top."""
     place = _gutter(pieces) if depth < 8 else None
     if place is None:
         if pieces:
@@ -87,7 +87,7 @@ def _regions(pieces: list[Piece], depth: int) -> Iterator[list[Piece]]:
 
 
 def _runs(pieces: Pieces, place: float) -> Iterator[tuple[list[Piece], list[Piece]]]:
-    """Yields what lies across a place, and the run of pieces beside it that follows."""
+    """Yields the pieces that cross a position, and the run of pieces beside it that follows."""
     crossing: list[Piece] = []
     run: list[Piece] = []
     for piece in pieces:
@@ -102,9 +102,9 @@ def _runs(pieces: Pieces, place: float) -> Iterator[tuple[list[Piece], list[Piec
 
 
 def _bands(run: Pieces) -> Iterator[list[Piece]]:
-    """Yields the tables of a run and what stands between them: both are divided by white space across the page.
+    """Yields the tables of a run and the text between them, which are divided by horizontal white space.
 
-    Prose that such a space divides is one band, since each of its columns goes on below the space.
+    Prose that is divided by such a space is one band, since each column continues below it.
     """
     space = 0.8 * median(piece.height for piece in run)
     parts: list[list[Piece]] = []
@@ -128,7 +128,7 @@ def _bands(run: Pieces) -> Iterator[list[Piece]]:
 
 
 def _sides(run: Pieces, place: float) -> int:
-    """Returns how many lines stand beside each other in a run: 0 when one side has too few, or they do not meet."""
+    """Returns how many lines are side by side in a run: 0 if one side has too few, or they do not overlap."""
     left = [piece for piece in run if piece.right <= place]
     right = [piece for piece in run if piece.right > place]
     if len(left) < _LINES or len(right) < _LINES:
@@ -140,7 +140,7 @@ def _sides(run: Pieces, place: float) -> int:
 
 
 def _gutter(pieces: Pieces) -> float | None:
-    """Returns the place with most lines beside it on both sides, in the middle of the white space there."""
+    """Returns the position with most lines on both sides, in the middle of the white space."""
     if len(pieces) < 2 * _LINES:
         return None
     low, high = min(p.left for p in pieces), max(p.right for p in pieces)
@@ -159,7 +159,7 @@ def _gutter(pieces: Pieces) -> float | None:
 
 
 def _table(pieces: Pieces) -> list[list[str]]:
-    """Returns the rows of a region that is a table, none of one that is prose."""
+    """Returns the rows of a region that is a table, none for prose."""
     columns = _columns(pieces)
     if len(columns) < 2:
         return []
@@ -169,7 +169,7 @@ def _table(pieces: Pieces) -> list[list[str]]:
         return []
     merged: list[list[str]] = []
     for row in rows:
-        if merged and not row[0]:  # the line of a cell that goes on
+        if merged and not row[0]:  # a cell's continuation line
             merged[-1] = [f"{above} {cell}".strip() for above, cell in zip(merged[-1], row, strict=True)]
         else:
             merged.append(row)
@@ -177,7 +177,7 @@ def _table(pieces: Pieces) -> list[list[str]]:
 
 
 def _columns(pieces: Pieces) -> list[tuple[float, float]]:
-    """Returns the parts of the width that pieces cover, from left to right."""
+    """Returns the intervals of the width that pieces cover, from left to right."""
     columns: list[tuple[float, float]] = []
     for piece in sorted(pieces, key=lambda piece: piece.left):
         if columns and piece.left < columns[-1][1]:
@@ -204,7 +204,7 @@ def _cells(line: Pieces, columns: Sequence[tuple[float, float]]) -> list[str]:
 
 
 def _lines(pieces: Pieces) -> list[list[Piece]]:
-    """Returns pieces that stand beside each other together, from left to right."""
+    """Groups pieces that are side by side into lines, from left to right."""
     lines: list[list[Piece]] = []
     for piece in sorted(pieces, key=lambda piece: piece.middle):
         if lines and piece.middle - lines[-1][0].middle < 0.5 * min(piece.height, lines[-1][0].height):
@@ -215,7 +215,7 @@ def _lines(pieces: Pieces) -> list[list[Piece]]:
 
 
 def _paragraphs(pieces: Pieces) -> Iterator[str]:
-    """Yields the lines of a column, those with little space between them together."""
+    """Groups the lines of a column into paragraphs by the space between them."""
     lines = _lines(pieces)
     steps = [below[0].middle - above[0].middle for above, below in pairwise(lines)]
     usual = median(steps) if steps else 0.0

@@ -1,4 +1,4 @@
-"""Messages: `.eml` by Python's own parser, Outlook's `.msg` by oxmsg. Attachments are named, and not read."""
+"""Messages: `.eml` by Python's own parser, Outlook's `.msg` by oxmsg. Attachments are listed by name, but not read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from serving.retrieval.types import Document
 
 _SHOWN = ("From", "To", "Cc", "Date")
 _FORWARDED = 5
-"""How deep forwarded messages within a message are read."""
+"""Maximum depth of forwarded messages within a message."""
 
 
 def parse_eml(data: bytes, name: str, bounds: ChunkBounds) -> Document:
@@ -76,12 +76,12 @@ def _add(message: EmailMessage, builder: DocumentBuilder, depth: int) -> None:
 def _header(message: EmailMessage, name: str) -> str:
     try:
         return str(message.get(name, ""))
-    except (ValueError, LookupError, TypeError, AttributeError):  # a header that is not one of the standard's
+    except (ValueError, LookupError, TypeError, AttributeError):  # a non-standard header
         return ""
 
 
 def _text(part: MIMEPart) -> str:
-    """Decodes a part; a character set that is unknown or not kept to is read as far as it can be."""
+    """Decodes a part; bytes that do not match the character set are replaced."""
     content = part.get_payload(decode=True)
     data = content if isinstance(content, bytes) else b""
     try:

@@ -17,7 +17,7 @@ _TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
 
 
 def parse_markdown(text: str, name: str, bounds: ChunkBounds) -> Document:
-    """Front matter is left out, but for its `title`."""
+    """Front matter is skipped, except its `title`."""
     text = text.replace("\r\n", "\n")
     title = ""
     if front := _FRONT_MATTER.match(text):
@@ -26,8 +26,8 @@ def parse_markdown(text: str, name: str, bounds: ChunkBounds) -> Document:
             title = found.group(1).strip().strip("\"'")
     builder = DocumentBuilder("markdown", bounds)
     tokens = MarkdownIt("commonmark", {"maxNesting": bounds.depth}).enable("table").parse(text)
-    if any(token.level >= bounds.depth - 1 for token in tokens):  # what lies deeper was dropped
-        raise UnreadableDocument("too_complex", f"the Markdown is nested over {bounds.depth} levels deep")
+    if any(token.level >= bounds.depth - 1 for token in tokens):  # the parser drops deeper levels
+        raise UnreadableDocument("too_complex", f"the Markdown is nested more than {bounds.depth} levels deep")
     _walk(tokens, builder)
     return builder.build(name, title)
 
@@ -60,10 +60,10 @@ def _walk(tokens: Sequence[Token], builder: DocumentBuilder) -> None:
 
 
 def _without_tags(text: str) -> str:
-    """Returns HTML with a space for each comment and tag; of what has no end everything stays."""
+    """Returns HTML with each comment and tag replaced by a space; unterminated ones are kept."""
     parts: list[str] = []
     at = 0
-    comments = True  # until none ends any more: each that began would be followed to the end of the text
+    comments = True  # stop at the first unterminated one: each would be searched to the end of the text
     while (opening := text.find("<", at)) >= 0:
         end = -1
         if comments and text.startswith("<!--", opening):
@@ -78,7 +78,7 @@ def _without_tags(text: str) -> str:
 
 
 def _inline(token: Token) -> str:
-    """The words of a line: link texts and alternative texts without their addresses and marks."""
+    """Returns the text of a line, with link and alternative texts but without addresses and markup."""
     parts = []
     for child in token.children or ():
         if child.type in ("text", "code_inline"):

@@ -1,4 +1,4 @@
-"""Text of images by RapidOCR, which brings its models; where its group `ocr` is not installed, images are refused."""
+"""Text in images by RapidOCR, which includes its models; without its group `ocr`, images are rejected."""
 
 from __future__ import annotations
 
@@ -34,21 +34,23 @@ def parse_image(data: bytes, name: str, bounds: ChunkBounds) -> Document:
             warnings.simplefilter("ignore")
             frames = getattr(source, "n_frames", 1) if source.format == "TIFF" else 1
             if frames > bounds.scanned_pages:
-                raise UnreadableDocument("too_large", f"the image has over {bounds.scanned_pages} pages")
+                raise UnreadableDocument("too_large", f"the image has more than {bounds.scanned_pages} pages")
             for number, frame in enumerate(ImageSequence.Iterator(source) if frames > 1 else [source], 1):
                 if frame.width * frame.height > bounds.pixels:
-                    raise UnreadableDocument("too_large", f"the image has over {bounds.pixels:,} pixels")
+                    raise UnreadableDocument("too_large", f"the image has more than {bounds.pixels:,} pixels")
                 upright = ImageOps.exif_transpose(frame).convert("RGBA")
-                paper = Image.new("RGBA", upright.size, "white")  # what shows through is taken as paper
+                paper = Image.new("RGBA", upright.size, "white")  # transparent pixels count as paper
                 paper.alpha_composite(upright)
                 add_page(builder, recognised(np.asarray(paper.convert("RGB"))), number if frames > 1 else None)
     except (Image.DecompressionBombError, OverflowError):
-        raise UnreadableDocument("too_large", f"the image has over {bounds.pixels:,} pixels") from None
+        raise UnreadableDocument("too_large", f"the image has more than {bounds.pixels:,} pixels") from None
     return builder.build(name)
 
 
 def recognised(image: Any) -> list[Piece]:
-    """Returns the lines of text in an image (height, width[, 3 of RGB]) of bytes, with their places in pixels."""
+    """Returns the lines of text in an image, an array of bytes of shape (height, width[, 3 for RGB]), with pixel
+    positions.
+    """
     import numpy as np
 
     grey = image if image.ndim == 2 else image.mean(axis=2)
@@ -69,7 +71,7 @@ def recognised(image: Any) -> list[Piece]:
 def _engine() -> Any:
     from rapidocr import RapidOCR
 
-    # One thread: the wall counts the time of all, and other documents wait for the processor too.
+    # One thread: the sandbox limits the CPU time of all threads, and other documents need the CPU too.
     settings = {
         "Global.log_level": "critical",
         "EngineConfig.onnxruntime.intra_op_num_threads": 1,

@@ -1,4 +1,4 @@
-"""PDF by PDFium: text with its places, page by page; the text of a page that was scanned is recognised."""
+"""PDF by PDFium: text with positions, page by page; the text of scanned pages is recognised."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from serving.retrieval.parsers.layout import HYPHEN, Piece, add_page
 from serving.retrieval.types import Document
 
 _GAP = 1.2
-"""Space between two words of one line that sets them apart, as cells or columns are, in heights of a character."""
+"""Space between two words of a line that separates cells or columns, in character heights."""
 _SCAN_PIXELS = 1_800
-"""The longer side of a page whose text is recognised."""
+"""Longer side in pixels of a page rendered for text recognition."""
 
 
 def parse_pdf(data: bytes, name: str, bounds: ChunkBounds) -> Document:
-    """Blocks carry their page, counted from 1. Columns are read one after the other, tables row by row."""
+    """Blocks have their page, counted from 1. Columns are read one after the other, tables row by row."""
     if b"%%EOF" not in data[-2048:]:
         raise UnreadableDocument("damaged", "the PDF is truncated: its end is missing")
     builder = DocumentBuilder("pdf", bounds)
@@ -29,7 +29,7 @@ def parse_pdf(data: bytes, name: str, bounds: ChunkBounds) -> Document:
     try:
         with pypdfium2.PdfDocument(data) as document:
             if len(document) > bounds.pages:
-                raise UnreadableDocument("too_large", f"the PDF has over {bounds.pages:,} pages")
+                raise UnreadableDocument("too_large", f"the PDF has more than {bounds.pages:,} pages")
             for number in range(1, len(document) + 1):
                 page = document[number - 1]
                 pieces = list(_pieces(page))
@@ -37,7 +37,8 @@ def parse_pdf(data: bytes, name: str, bounds: ChunkBounds) -> Document:
                     scanned.append(number)
                     if len(scanned) > bounds.scanned_pages:
                         raise UnreadableDocument(
-                            "too_large", f"the PDF has over {bounds.scanned_pages} scanned pages; split it into parts"
+                            "too_large",
+                            f"the PDF has more than {bounds.scanned_pages} scanned pages; split it into parts",
                         )
                     pieces = _recognised(page) if ocr.installed() else []
                 add_page(builder, pieces, number)
@@ -53,7 +54,7 @@ def parse_pdf(data: bytes, name: str, bounds: ChunkBounds) -> Document:
 
 
 def _pieces(page: pypdfium2.PdfPage) -> Iterator[Piece]:
-    """Yields runs of characters of one line; a wide space divides them."""
+    """Yields runs of characters on one line; a wide space divides them."""
     text = page.get_textpage()
     top = page.get_bbox()[3]
     characters: list[str] = []
@@ -94,7 +95,7 @@ def _pieces(page: pypdfium2.PdfPage) -> Iterator[Piece]:
 
 
 def _apart(box: list[float], place: list[float]) -> bool:
-    """Whether a character is not of the line so far, or a wide space stands between them."""
+    """Returns whether a character is on another line, or after a wide space."""
     height = max(box[3] - box[1], place[3] - place[1], 1.0)
     middle = (place[1] + place[3]) / 2
     if not box[1] - height < middle < box[3] + height:

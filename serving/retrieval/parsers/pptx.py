@@ -1,4 +1,4 @@
-"""PPTX by python-pptx: a slide is a page and its title a heading; text, tables and notes. Macros are left alone."""
+"""PPTX by python-pptx: a slide is a page and its title a heading; text, tables and notes. Macros are ignored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def parse_pptx(data: bytes, name: str, bounds: ChunkBounds) -> Document:
     presentation = Presentation(io.BytesIO(data))
     for number, slide in enumerate(presentation.slides, 1):
         if number > bounds.pages:
-            raise UnreadableDocument("too_large", f"the presentation has over {bounds.pages:,} slides")
+            raise UnreadableDocument("too_large", f"the presentation has more than {bounds.pages:,} slides")
         title = slide.shapes.title
         if title is not None:
             builder.heading(title.text_frame.text, 1, number)
@@ -32,7 +32,7 @@ def parse_pptx(data: bytes, name: str, bounds: ChunkBounds) -> Document:
 
 def _shapes(shapes: Iterable[Any], builder: DocumentBuilder, page: int, depth: int) -> None:
     if depth > builder.bounds.depth:
-        raise UnreadableDocument("too_complex", f"shapes are nested over {builder.bounds.depth} levels deep")
+        raise UnreadableDocument("too_complex", f"shapes are nested more than {builder.bounds.depth} levels deep")
     for shape in shapes:
         if hasattr(shape, "shapes"):
             _shapes(shape.shapes, builder, page, depth + 1)

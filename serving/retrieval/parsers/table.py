@@ -1,4 +1,4 @@
-"""Rows of a table to blocks: each row says its columns' names, so that it can be understood wherever it is cut off."""
+"""Converts table rows to blocks: each row repeats the column names, so that it can be understood by itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from serving.retrieval.builder import DocumentBuilder
 
 _OF_NUMBERS = frozenset("0123456789.,:/'%€$£ +-()TZ")
 _LONGEST_NAME = 100
-"""Characters of a column's name; what is longer is a text of its own."""
+"""Maximum length of a column name in characters; a longer cell is ordinary text."""
 
 Row = Sequence[str]
 
@@ -24,8 +24,8 @@ def add_table(
 ) -> None:
     """Adds a block for each row, as `name: value | name: value`, or as `value | value` without a header.
 
-    The first row is the header unless one is given, where it looks like one. Of `headed` rows, such as those of a CSV
-    file, it is enough that the first could be; of others, those below must differ from it.
+    Unless a header is given, the first row is one if it looks like it. For `headed` rows, such as those of a CSV file,
+    it suffices that it could be names; for others, the rows below must differ from it.
     """
     found: Iterator[list[str]] = (row for row in map(cells, rows) if any(row))
     if header is None:
@@ -41,12 +41,12 @@ def add_table(
 
 
 def cells(row: Row) -> list[str]:
-    """Returns the texts of cells, each in one line."""
+    """Returns the texts of cells, each on one line."""
     return [" ".join(cell.split()) for cell in row]
 
 
 def are_names(row: Row) -> bool:
-    """Whether cells could name columns: several, all different; some may be years."""
+    """Returns whether cells could be column names: several, all different; some may be years."""
     names = [cell for cell in row if cell]
     if len(names) < 2 or len(set(names)) < len(names) or not any(map(_is_name, names)):
         return False
@@ -58,7 +58,7 @@ def _is_name(cell: str) -> bool:
 
 
 def _is_number(cell: str) -> bool:
-    """Whether a cell holds a number, an amount, a date or a time."""
+    """Returns whether a cell contains a number, an amount, a date or a time."""
     return any(map(str.isdecimal, cell)) and _OF_NUMBERS.issuperset(cell)
 
 
@@ -71,7 +71,7 @@ def _is_header(first: Row, below: Sequence[Row], headed: bool) -> bool:
         return False
     if headed or sum(map(bool, first)) > 2:
         return True
-    # Two columns may be names and values, one row for each: numbers under a name tell that it is a column's.
+    # Two columns may be names and values, one pair per row: only numbers below a name show that it is a column's name.
     columns = [[row[i] for row in below if i < len(row) and row[i]] for i, cell in enumerate(first) if cell]
     return any(column and all(map(_is_number, column)) for column in columns)
 

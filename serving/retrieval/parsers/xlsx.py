@@ -1,4 +1,4 @@
-"""Workbooks of Excel by calamine: a sheet is a section, a row a block. Values as they were last computed; no macros."""
+"""Excel workbooks by calamine: a sheet is a section, a row a block. Values are the last computed; no macros run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from serving.retrieval.types import Document
 
 
 def parse_xlsx(data: bytes, name: str, bounds: ChunkBounds) -> Document:
-    """Hidden sheets are left out, as what is hidden on a page is."""
+    """Hidden sheets are skipped, like hidden parts of an HTML page."""
     builder = DocumentBuilder("xlsx", bounds)
     try:
         workbook = CalamineWorkbook.from_filelike(io.BytesIO(data))
@@ -32,7 +32,7 @@ def parse_xlsx(data: bytes, name: str, bounds: ChunkBounds) -> Document:
                 builder.heading(sheet_name, 1)
             for header, table in _tables([_text(value) for value in row] for row in rows):
                 add_table(builder, table, header=header)
-    except BaseException as e:  # a panic in Rust is no `Exception`
+    except BaseException as e:  # a panic in Rust is not an `Exception`
         if type(e).__name__ != "PanicException":
             raise
         raise UnreadableDocument("damaged", "the workbook is damaged") from None
@@ -42,7 +42,7 @@ def parse_xlsx(data: bytes, name: str, bounds: ChunkBounds) -> Document:
 def _tables(rows: Iterable[list[str]]) -> Iterator[tuple[Sequence[str], list[list[str]]]]:
     """Yields rows with the header of their table.
 
-    A sheet may have lines of text above a table, and several tables: one begins where a row of names fills other
+    A sheet may have lines of text above a table, and several tables: a new one begins where a row of names fills other
     columns than the table above.
     """
     header: list[str] = []

@@ -19,10 +19,10 @@ _ORDINAL = re.compile(r"\d{1,9}\.")
 
 
 def sentence_spans(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
-    """Yields `(start, end)` of each sentence of `text[start:end]`, without the white space around it.
+    """Yields `(start, end)` of each sentence of `text[start:end]`, without surrounding white space.
 
-    A sentence ends at closing punctuation before white space (but not after an initial or an
-    abbreviation), at a blank line, and before a list item or table row.
+    A sentence ends at closing punctuation before white space (but not after an initial or an abbreviation), at a blank
+    line, and before a list item or table row.
     """
     end = len(text) if end is None else end
     begin = start
@@ -37,9 +37,9 @@ def sentence_spans(text: str, start: int = 0, end: int | None = None) -> Iterato
 
 
 def _boundaries(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yields where sentences can end: white space, with the quotes and brackets that close before it.
+    """Yields where sentences can end: white space, with the closing quotes and brackets before it.
 
-    One pass: each gap between words is looked at once, and so is what stands before and after it.
+    It takes one pass: each gap between words, with the text before and after it, is examined once.
     """
     seen = start
     for gap in _GAP.finditer(text, start, end):
@@ -58,7 +58,7 @@ def _boundaries(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _goes_on(text: str, start: int, end: int) -> bool:
-    """Whether a full stop ends an abbreviation or a list's number rather than a sentence."""
+    """Returns whether a full stop ends an abbreviation or a list number rather than a sentence."""
     return bool(_ABBREVIATION.search(text[max(start, end - 12) : end]) or _ORDINAL.fullmatch(text, start, end))
 
 

@@ -1,4 +1,4 @@
-"""Word lists for `serving.retrieval.text.words`: English, and what negates in German and French."""
+"""Word lists for `serving.retrieval.text.words`: English, and negations in German and French."""
 
 from __future__ import annotations
 

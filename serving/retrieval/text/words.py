@@ -1,4 +1,4 @@
-"""The words of a sentence as far as support needs them: stems, numbers, names and negation. English."""
+"""The words of a sentence as attribution needs them: stems, numbers, names and negation. English."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NUMERALS = {word: str(value) for value, word in enumerate(vocabulary.NUMERALS.s
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word. `name` marks what must not be swapped: proper names and technical identifiers."""
+    """One word. `name` marks words that must not be substituted: proper names and technical identifiers."""
 
     text: str
     stem: str
@@ -35,7 +35,7 @@ class Word:
 
 @dataclass(frozen=True)
 class SentenceWords:
-    """The words of a sentence, in order; what is asked of them is computed once."""
+    """The words of a sentence, in order; derived values are computed once."""
 
     all: tuple[Word, ...]
 
@@ -60,7 +60,7 @@ class SentenceWords:
         return frozenset(w.stem for w in self.all if w.content and w.negated)
 
     def negators(self, clauses: set[int] | None) -> int:
-        """How many negating words stand in the clauses with these numbers, or in all."""
+        """Returns the number of negating words in the clauses with these numbers, or in all."""
         return sum(w.negator for w in self.all if clauses is None or w.clause in clauses)
 
     @cached_property
@@ -70,7 +70,7 @@ class SentenceWords:
 
     @cached_property
     def clauses(self) -> list[list[Word]]:
-        """Content words clause by clause; one of a single word (a list's item) belongs to the next."""
+        """Content words by clause; a clause of one word (an item of a list) is merged into the next."""
         clauses: list[list[Word]] = []
         for word in self.all:
             if not word.content:
@@ -86,7 +86,7 @@ class SentenceWords:
 
 
 def read(text: str) -> SentenceWords:
-    """Reads a sentence. A negation reaches to the end of its clause."""
+    """Analyses a sentence. A negation extends to the end of its clause."""
     plain = _MARKUP.sub(" ", text)
     words: list[Word] = []
     reach, clause, clause_end = -1, 0, 0
@@ -97,7 +97,7 @@ def read(text: str) -> SentenceWords:
             clause += 1
         clause_end = match.end()
         negator = lower in _NEGATORS or lower.endswith("n't") or lower.startswith("n'")  # don't, n'est
-        if negator and match.end() > reach:  # within its reach the next end of a clause is known
+        if negator and match.end() > reach:  # within its scope, the next end of a clause is known
             found = _CLAUSE_END.search(plain, match.end())
             reach = found.start() if found else len(plain)
         number = raw[0].isdigit() or lower in _NUMERALS
@@ -119,7 +119,7 @@ def read(text: str) -> SentenceWords:
 
 
 def stem(word: str) -> str:
-    """A light stemmer: plural, -ed, -ing, -ly. It need only treat both sides alike."""
+    """A light stemmer: plural, -ed, -ing, -ly. Only consistency between both sides matters."""
     word = word.removesuffix("'s")
     if len(word) <= 3 or not word.isalpha():
         return word
@@ -146,7 +146,7 @@ def stem(word: str) -> str:
 
 
 def opposed(claim: SentenceWords, source: SentenceWords) -> bool:
-    """Whether the claim says the opposite of a word of the source, where the source lacks the claim's word."""
+    """Returns whether the claim has the opposite of a word of the source, and the source lacks the claim's word."""
     mine, theirs = claim.stems, source.stems
     for pair in _OPPOSITES:
         for word in pair & mine - theirs:
@@ -156,7 +156,7 @@ def opposed(claim: SentenceWords, source: SentenceWords) -> bool:
 
 
 def _prefixed(words: frozenset[str], others: frozenset[str]) -> bool:
-    """Whether one of the words is another one with a negative prefix ("unsupported")."""
+    """Returns whether one of the words is another one with a negative prefix ("unsupported")."""
     rests = {
         word.removeprefix(negative)
         for word in words
@@ -167,7 +167,7 @@ def _prefixed(words: frozenset[str], others: frozenset[str]) -> bool:
 
 
 def _number(word: str) -> str:
-    """`1,000` and `1000` are one number, as are `two` and `2`, and `5%` and `5`."""
+    """Normalises a number: `1,000` and `1000` are equal, as are `two` and `2`, and `5%` and `5`."""
     word = _NUMERALS.get(word, word).removesuffix("%")
     if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?", word):
         word = word.replace(",", "")
@@ -175,7 +175,7 @@ def _number(word: str) -> str:
 
 
 def _is_name(raw: str, first: bool) -> bool:
-    """Proper names by their capitals, identifiers by what no plain word holds."""
+    """Returns whether a word is a proper name (capitals) or an identifier (characters that plain words lack)."""
     if any(c.isdigit() or c in "_./:" for c in raw) or any(c.isupper() for c in raw[1:]):
         return True
     return raw[0].isupper() and not first

@@ -137,7 +137,7 @@ def test_what_is_there_is_left_alone_and_what_cannot_be_read_is_said(
     before = rows(state, files)
     (state["folder"] / "0.md").write_text("# Page 0\n\nAnother text.\n")
     assert main(arguments(state)) == 1
-    assert "0.md: is there with other content" in capsys.readouterr().err
+    assert "0.md: is already loaded with other content" in capsys.readouterr().err
     (state["folder"] / "0.md").unlink()
     assert main(arguments(state)) == 0
     assert rows(state, files) == before
@@ -246,7 +246,7 @@ def test_an_index_of_another_embedder_is_refused_in_a_line(
 
     asyncio.run(prepare())
     assert main(arguments(state)) == 1
-    assert "error: handbook was indexed otherwise than this command does" in capsys.readouterr().err
+    assert "error: handbook was built with other settings than this command" in capsys.readouterr().err
 
 
 def test_chunks_of_a_load_that_was_killed_go_when_the_document_has_changed(

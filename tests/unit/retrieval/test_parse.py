@@ -203,7 +203,7 @@ def test_markdown_nested_too_deeply_is_refused(source: bytes) -> None:
     ],
 )
 def test_a_page_nested_too_deeply_is_refused(source: str) -> None:
-    with pytest.raises(UnreadableDocument, match="nested over 500 levels deep") as caught:
+    with pytest.raises(UnreadableDocument, match="nested more than 500 levels deep") as caught:
         parse(b"<html>" + source.encode() * 501 + b"deep", "a.html")
     assert caught.value.code == "too_complex"
 
