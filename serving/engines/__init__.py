@@ -1,4 +1,4 @@
-"""Models as OpenAI-compatible endpoints: which one answers, and the client that asks it."""
+"""Engines: models as OpenAI-compatible endpoints, the router that selects one, and the client that sends requests."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ REPLICAS = {
     "vllm": "serving.engines.vllm:VllmReplica",
     "app": "serving.engines.apps.replica:AppReplica",
 }
-"""By the engine of a model that Ray Serve runs, the class of its replicas; only they import it."""
+"""Replica class of each engine that Ray Serve runs; only the replicas import it."""
 
 
 def replica_class(engine: str) -> Callable[[HostedModel], EngineReplica]:
-    """Returns the class of an engine's replicas, which are made with the model's settings."""
+    """Returns the class of an engine's replicas, which are created with the model's settings."""
     module, _, name = REPLICAS[engine].partition(":")
     found: Callable[[HostedModel], EngineReplica] = getattr(importlib.import_module(module), name)
     return found

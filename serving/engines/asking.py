@@ -1,4 +1,4 @@
-"""Asks a model that generates nothing, and so answers at once."""
+"""Requests to models that do not generate text, such as embedders and rerankers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from serving.engines.pool import Engines
 from serving.protocol.errors import EngineLost, EngineMissing, too_many
 
 ELSEWHERE = 2
-"""Other replicas that may be asked, where one is gone before its answer: nothing is done twice by it."""
+"""Number of other replicas to try when one is lost before its answer: the request has no side effects."""
 
 
 async def ask(
     engines: Engines, client: EngineClient, model: str, caller: Principal, path: str, fields: dict[str, Any]
 ) -> dict[str, Any]:
-    """Returns the answer of a model to a request of `caller`. Raises `ApiError`."""
+    """Returns a model's answer to a request of `caller`. Raises `ApiError`."""
     lost: list[str] = []
     while True:
         another = False
@@ -37,7 +37,7 @@ async def ask(
 
 
 def tokens_read(answer: dict[str, Any]) -> int | None:
-    """Returns the tokens that an engine says it read, None where it does not say."""
+    """Returns the number of tokens that an engine reports to have read; None if it reports none."""
     usage = answer.get("usage")
     for field in ("prompt_tokens", "total_tokens"):
         count = usage.get(field) if isinstance(usage, dict) else None

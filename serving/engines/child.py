@@ -1,9 +1,9 @@
-"""Runs one program for a replica and makes sure that nothing of it outlives the replica.
+"""Runs one program for a replica, and makes sure that none of its processes outlives the replica.
 
-`python -m serving.engines.child PROGRAM ARGUMENT…`, in a session of its own. The replica holds the other end of
-our standard input: when it closes, the replica has ended, in whatever way, and every descendant of the program is
-ended, also one in a session of its own. A parent-death signal alone would not do: it reaches one process, and vLLM
-has several; and it is tied to the thread that made the child, while Ray's threads come and go.
+`python -m serving.engines.child PROGRAM ARGUMENT…`, in its own session. The replica holds the other end of this
+process's standard input: when it closes, the replica has ended, for whatever reason, and every descendant of the
+program is terminated, even in other sessions. A parent-death signal would not suffice: it reaches only one process,
+while vLLM has several, and it is bound to the thread that started the child, while Ray's threads come and go.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 PATIENCE_S = 10
-"""How long the program may take to end by itself."""
+"""Time that the program has to exit by itself."""
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -29,11 +29,13 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _descendants() -> list[int]:
-    """Every live process below us, and every other one of our group. Orphans are our children: see `run`."""
+    """Returns every live descendant of this process, and other processes of its group. Orphans become its children: see
+    `run`.
+    """
     parents: dict[int, int] = {}
     alive, group = set(), set()
     for entry in Path("/proc").iterdir():
-        # A process can end while it is looked at.
+        # A process can end while it is examined.
         with contextlib.suppress(OSError, ValueError, IndexError):
             pid = int(entry.name)
             state, parent, of = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
@@ -49,14 +51,14 @@ def _descendants() -> list[int]:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Ends every descendant: politely, then for good, until none is left."""
+    """Terminates every descendant, by SIGTERM and then SIGKILL, until none is left."""
     _signal(signal.SIGTERM)
     patience = time.monotonic() + PATIENCE_S
     while _descendants() and time.monotonic() < patience:
         _take_in(child)
         time.sleep(0.05)
     patience = time.monotonic() + PATIENCE_S
-    # Again and again: one can make others while it is looked for. What the kernel holds back is not waited for.
+    # Repeatedly, since processes can start others meanwhile. It does not wait for processes blocked in the kernel.
     while _descendants() and time.monotonic() < patience:
         _signal(signal.SIGKILL)
         _take_in(child)
@@ -70,7 +72,7 @@ def _signal(number: int) -> None:
 
 
 def _take_in(child: subprocess.Popen[bytes]) -> None:
-    """Takes in orphans that came to us and have ended; the program first, whose status we pass on."""
+    """Reaps orphans that have ended; the program first, whose exit status is passed on."""
     if child.poll() is None:
         return
     with contextlib.suppress(ChildProcessError):
@@ -85,9 +87,9 @@ def run(arguments: list[str]) -> int:
     signal.set_wakeup_fd(wake)
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)  # grandchildren whose parents end are ours
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphaned grandchildren become children of this process
     try:
-        # This process has one thread, so that running Python between fork and exec is safe here.
+        # This process has one thread, so that Python code between fork and exec is safe here.
         child = subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,
@@ -100,7 +102,7 @@ def run(arguments: list[str]) -> int:
     while not ended and child.poll() is None:
         ready, _, _ = select.select([0, waker], [], [])
         ended = (0 in ready and not os.read(0, 512)) or (waker in ready and signal.SIGTERM in os.read(waker, 512))
-    _end(child)  # also what a program that ended left behind: it would hold its GPUs
+    _end(child)  # also processes that an ended program left behind, which could hold GPUs
     status = child.wait()
     _take_in(child)
     return 128 - status if status < 0 else status
@@ -108,5 +110,5 @@ def run(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     if os.getpgid(0) != os.getpid():
-        sys.exit("start me in a process group of my own")
+        sys.exit("it must be started in its own process group")
     sys.exit(run(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""A program that the replica of an engine runs as its child, through `serving.engines.child`."""
+"""A program that an engine's replica runs as its child, through `serving.engines.child`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ import threading
 from collections.abc import Mapping, Sequence
 
 LAST_LINES = 20
-"""Lines of a program's log that an error repeats."""
+"""Number of lines of a program's log that errors quote."""
 
 
 class ChildProgram:
-    """A running program. Its log goes to ours, line by line, behind `[LABEL]`. It ends with the replica."""
+    """A running program, which ends with the replica. Its output is written to the replica's log, prefixed with
+    `[LABEL]`.
+    """
 
     def __init__(self, name: str, label: str, argv: Sequence[str], environment: Mapping[str, str]) -> None:
-        """`name` begins the sentence that says how the program ended."""
+        """`name` is the subject of the message that reports how the program ended."""
         self.name = name
         self._label = label
         self._last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "serving.engines.child", *argv],
             env=dict(environment),
-            stdin=subprocess.PIPE,  # held open as long as we live: see serving.engines.child
+            stdin=subprocess.PIPE,  # kept open as long as this process lives: see serving.engines.child
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -43,20 +45,20 @@ class ChildProgram:
 
     @property
     def last_lines(self) -> list[str]:
-        """What the program said last."""
+        """Returns the last lines of the program's output."""
         return list(self._last)
 
     def ended(self) -> str:
-        """Returns why the program has ended, with the last lines of its log; empty while it runs."""
+        """Returns how the program has ended, with the last lines of its output; empty while it runs."""
         status = self._process.poll()
         if status is None:
             return ""
         self._reader.join(5)
         how = f"by signal {status - 128}" if status > 128 else f"with status {status}"
-        return f"{self.name} ended {how}; it said last:\n" + "\n".join(self._last)
+        return f"{self.name} ended {how}; its last output:\n" + "\n".join(self._last)
 
     def close(self) -> None:
-        """Ends the program with all that it started, and waits for it."""
+        """Terminates the program with all processes that it started, and waits for them."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()

@@ -1,7 +1,7 @@
-"""What all choices of an answer used: some engines report what one of them did.
+"""Usage of all choices of an answer, since some engines report only that of one choice.
 
-OpenAI and vLLM report the sum. llama.cpp reports of a whole answer what its first choice used, and in a stream what
-each did, with its prompt's tokens again (seen with xllamacpp 2026.10).
+OpenAI and vLLM report the sum. llama.cpp reports the usage of the first choice for a complete answer, and for a stream
+the usage of each choice, including its prompt's tokens each time (seen with xllamacpp 2026.10).
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ Usage = dict[str, Any]
 
 
 def prompts_of(document: dict[str, Any]) -> int:
-    """Returns how many prompts an engine's document has, each of which is answered `n` times."""
+    """Returns the number of prompts in an engine's request, each of which is answered `n` times."""
     prompt = document.get("prompt")
     return len(prompt) if isinstance(prompt, list) else 1
 
 
 def answers_of(document: dict[str, Any]) -> int:
-    """Returns how many choices the answer to an engine's document has."""
+    """Returns the number of choices in the answer to an engine's request."""
     return prompts_of(document) * (document.get("n") or 1)
 
 
 async def usage_of_answer(
     client: EngineClient, endpoint: Endpoint, document: dict[str, Any], choices: Sequence[Any], usage: Usage
 ) -> Usage:
-    """Returns the usage of a whole answer, of which an engine reports `usage`."""
+    """Returns the usage of a complete answer for which an engine reports `usage`."""
     counts = counts_of(usage)
     if counts is None or len(choices) < 2 or not all(isinstance(each, dict) for each in choices):
         return usage
@@ -60,9 +60,9 @@ async def usage_of_answer(
 def usage_of_reports(
     reports: Sequence[Usage], document: dict[str, Any], choices: Sequence[Any], *, whole: bool
 ) -> Usage:
-    """Returns the usage of several choices, of which an engine sent `reports`.
+    """Returns the usage of several choices, for which an engine sent `reports`.
 
-    Nothing is known of what is not `whole`: others than those that reported wrote too.
+    If the stream is not `whole`, the usage is unknown: other choices may have been written too.
     """
     counts = [counts_of(each) for each in reports]
     if not whole or not reports or None in counts:
@@ -76,7 +76,9 @@ def usage_of_reports(
 
 
 def at_least(usage: Usage, document: dict[str, Any], choices: Sequence[Any]) -> Usage:
-    """Returns a usage in which choices that ended at `max_tokens` have as many: who reports less reports of one."""
+    """Returns a usage of at least `max_tokens` for each choice that reached it: a lower report is that of
+    one choice.
+    """
     counts, most = counts_of(usage), document.get("max_tokens")
     if counts is None or most is None or len(choices) < 2:
         return usage
@@ -98,12 +100,12 @@ def _text(choice: dict[str, Any]) -> str:
 
 
 async def _count(client: EngineClient, endpoint: Endpoint, texts: Sequence[str], most: int | None) -> int:
-    """Returns the tokens of texts, each with the one that ended or began it; where nobody counts, their bytes."""
+    """Returns the number of tokens of texts, each with its end token; without a tokenizer, the number of bytes."""
     if not texts:
         return 0
     there = replace(endpoint, url=endpoint.url.removesuffix("/v1"))
     try:
-        # A line's end stands for the mark of a text's: one question instead of one for each.
+        # A newline stands for each text's end token, so that one request suffices.
         async with client.post(there, "/tokenize", {"content": "".join(f"{text}\n" for text in texts)}) as response:
             tokens = (await read_answer(response, there)).get("tokens")
         if isinstance(tokens, list):

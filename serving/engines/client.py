@@ -1,4 +1,4 @@
-"""The hop from the gateway to an engine."""
+"""The gateway's HTTP client for engines."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from serving.protocol.errors import ApiError, EngineLost, EngineRefused, invalid
 from serving.telemetry import tracing
 
 GENERATING = frozenset(("/chat/completions", "/completions"))
-"""Paths whose engine keeps the prompt, so that each request says whose it is."""
+"""Paths of requests for which the engine caches the prompt, so that each must name the cache's owner."""
 
 MAX_ANSWER = 64_000_000
-"""Bytes of a whole (not streamed) answer."""
+"""Maximum size of a complete (not streamed) answer, in bytes."""
 
 
 class Content(Protocol):
-    """The body of an engine's answer."""
+    """The body of an engine's response."""
 
     async def readany(self) -> bytes:
-        """Returns what came since, and nothing at the end."""
+        """Returns the bytes received since the last call; empty at the end."""
         ...
 
 
 class EngineResponse(Protocol):
-    """What is read of an engine's stream."""
+    """The parts of an engine's response that readers of its stream need."""
 
     @property
     def content(self) -> Content:
@@ -43,11 +43,11 @@ class EngineResponse(Protocol):
 
 
 class EngineClient:
-    """One HTTP client for all engines, with kept connections. It is of the event loop that first asks by it."""
+    """One HTTP client for all engines, with keep-alive. It belongs to the event loop of its first request."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
-        self.windows: dict[tuple[str, str], tuple[float, int]] = {}  # kept for `Tokens`
+        self.windows: dict[tuple[str, str], tuple[float, int]] = {}  # cached for `TokenCounter`
 
     def _connections(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -55,7 +55,7 @@ class EngineClient:
         return self._session
 
     async def close(self) -> None:
-        """Closes every connection."""
+        """Closes all connections."""
         if self._session is not None:
             await self._session.close()
 
@@ -63,9 +63,9 @@ class EngineClient:
     async def post(self, endpoint: Endpoint, path: str, document: dict[str, Any]) -> AsyncIterator[EngineResponse]:
         """Sends a request and yields the response once its status is 200.
 
-        Tries again only before the first byte of an answer: when nothing listens or the engine says 502, 503
-        or 504. Raises `ApiError`, which is an `EngineLost` when no byte came. Leaving the context early closes the
-        connection, which stops the engine.
+        Retries only before the first byte of an answer: when nothing listens, or the engine answers 502, 503 or 504.
+        Raises `ApiError`, which is an `EngineLost` if no byte arrived. Leaving the context early closes the connection,
+        which stops the engine.
         """
         with tracing.engine(endpoint.url, path, document):
             beside = endpoint.beside if path in GENERATING else {}
@@ -100,7 +100,9 @@ class EngineClient:
                 raise timed_out() from None
             except aiohttp.ClientError:
                 if last:
-                    raise EngineLost("The model's endpoint broke off before it answered.", asked=True) from None
+                    raise EngineLost(
+                        "The model's endpoint closed the connection before it answered.", asked=True
+                    ) from None
             else:
                 if response.status not in (502, 503, 504) or last:
                     return response
@@ -110,7 +112,7 @@ class EngineClient:
 
 
 def _session() -> aiohttp.ClientSession:
-    # Admission bounds the requests; a second bound here would only hide where they wait.
+    # Admission limits the requests; a second limit here would only hide where they wait.
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
         auto_decompress=True,
@@ -120,13 +122,13 @@ def _session() -> aiohttp.ClientSession:
     )
 
 
-@functools.cache  # a pair per model
+@functools.cache  # a pair of timeouts per model
 def _timeout(connect_s: float, idle_s: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=idle_s)
 
 
 async def first_piece(response: EngineResponse) -> bytes:
-    """Returns the first bytes of an answer. Raises `EngineLost` when there is none, or `engine_timeout`."""
+    """Returns the first bytes of an answer. Raises `EngineLost` if there are none, or `engine_timeout`."""
     try:
         piece = await response.content.readany()
     except TimeoutError:
@@ -134,12 +136,14 @@ async def first_piece(response: EngineResponse) -> bytes:
     except aiohttp.ClientError:
         piece = b""
     if not piece:
-        raise EngineLost("The model's endpoint broke off before it answered.", asked=True)
+        raise EngineLost("The model's endpoint closed the connection before it answered.", asked=True)
     return piece
 
 
 async def read_answer(response: EngineResponse, endpoint: Endpoint) -> dict[str, Any]:
-    """Returns the JSON object of a whole answer of `endpoint`; raises `engine_error`, or what `first_piece` raises."""
+    """Returns the JSON object of a complete answer from `endpoint`; raises `engine_error`, or what `first_piece`
+    raises.
+    """
     body = rest = await first_piece(response)
     try:
         while rest and len(body) < MAX_ANSWER:
@@ -157,7 +161,7 @@ async def read_answer(response: EngineResponse, endpoint: Endpoint) -> dict[str,
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> ApiError:
-    """Turns an engine's error into ours: what the caller did wrong is said to be theirs, the rest ours."""
+    """Converts an engine's error to one of Headrace's: caller errors stay the caller's, all others are the stack's."""
     message = ""
     with contextlib.suppress(aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, LookupError, TypeError):
         message = str(orjson.loads(await response.content.read(65536))["error"]["message"])[:500]
@@ -165,11 +169,11 @@ async def _refusal(response: aiohttp.ClientResponse) -> ApiError:
     if status == 429:
         return too_many("The model's endpoint is at its limit; try again soon.", 2)
     if status in (401, 403):
-        return EngineRefused("The model's endpoint refused our credentials.")
+        return EngineRefused("The model's endpoint rejected the stack's credentials.")
     if "context" in message and "exceed" in message:
         return invalid(message, "messages", "context_length_exceeded")
     if 400 <= status < 500:
-        return invalid(message or "The model's endpoint refused the request.")
-    if status == 503:  # it says itself that it did nothing
+        return invalid(message or "The model's endpoint rejected the request.")
+    if status == 503:  # the status shows that the engine did nothing
         return EngineRefused("The model's endpoint failed.")
     return upstream("The model's endpoint failed.")

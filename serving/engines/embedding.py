@@ -1,4 +1,4 @@
-"""Vectors of texts by a model behind `/v1/embeddings`, in batches."""
+"""Embeds texts with a model behind `/v1/embeddings`, in batches."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from serving.engines.pool import Engines
 from serving.protocol.errors import upstream
 
 INPUTS = 64
-"""Texts of one request: OpenAI takes 2,048, and others as few as these."""
+"""Texts per request: OpenAI accepts 2,048, other services only this many."""
 
 AT_ONCE = 4
-"""Requests for one caller's texts that are under way at once."""
+"""Concurrent requests for one caller's texts."""
 
 Vectors = NDArray[np.float32]
 
@@ -28,9 +28,9 @@ Vectors = NDArray[np.float32]
 async def embed(
     engines: Engines, client: EngineClient, model: str, shape: Embedding, caller: Principal, texts: Sequence[str]
 ) -> tuple[Vectors, int | None]:
-    """Returns unit vectors, float32[n, dimensions], and the tokens that were read, None where that is not said.
+    """Returns unit vectors, float32[n, dimensions], and the number of tokens read, None if it is not reported.
 
-    Raises `ApiError`, also where vectors have not the dimensions of the model's settings.
+    Raises `ApiError`, also if the vectors do not have the number of dimensions in the model's settings.
     """
     places = asyncio.Semaphore(AT_ONCE)
 
@@ -52,7 +52,7 @@ async def embed(
 
 
 def shortened(vectors: Vectors, dimensions: int) -> Vectors:
-    """Returns the beginnings of vectors as unit vectors: what a Matryoshka model's are as well."""
+    """Returns vectors truncated to `dimensions` and normalised, which Matryoshka models allow."""
     beginnings = vectors[:, :dimensions]
     return _unit(beginnings)
 
@@ -68,7 +68,7 @@ def _vectors(answer: dict[str, Any], count: int, shape: Embedding) -> Vectors:
         there = found.shape[1] if found.ndim == 2 else "no"
         raise upstream(f"The model's vectors have {there} dimensions, not {shape.dimensions} as its settings say.")
     if not np.isfinite(found).all():
-        raise upstream("The model's vectors hold what is no number.")
+        raise upstream("The model's vectors contain values that are not finite numbers.")
     return _unit(found)
 
 

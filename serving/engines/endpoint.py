@@ -1,4 +1,4 @@
-"""A model is an OpenAI-compatible HTTP endpoint: every engine brings one up or finds one."""
+"""An OpenAI-compatible HTTP endpoint, which every model has, whatever its engine."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from serving.config import Tokenizer
 class Endpoint:
     """Where a model answers.
 
-    `url` is the base with the version (`http://host:port/v1`), `model` its name there, `headers` what it wants
-    to be asked with (they can hold a key, so they stay out of `repr`). Times are seconds.
-    `context` is the tokens of one request with its answer, and `tokenizer` says whose routes count them; each is None
-    where it is not known. One that is `leased` is a replica of ours, and there may be others like it. What each request
-    for tokens carries beside its own fields is `beside`: it says whose its prompt cache is. Unless what was found there
-    is `counted`, the caller is not told how much: it may be another's.
+    `url` is the base with the version (`http://host:port/v1`), `model` its name there, and `headers` are sent with each
+    request (they can contain a key, so they are not in `repr`). Times are in seconds. `context` is the maximum number
+    of tokens of a request with its answer, and `tokenizer` names the API that counts them; each is None if unknown. A
+    `leased` endpoint is one of possibly several replicas in the stack.
+
+    `beside` are additional fields of each request for tokens: they name the owner of its prompt cache. Unless `counted`
+    is set, the number of cached tokens is not reported to the caller: the cached prompt may be another user's.
     """
 
     url: str
@@ -36,8 +37,8 @@ class Endpoint:
 
 
 class EngineUnavailable(Exception):
-    """No replica of the model can take the request now. The message is for the caller."""
+    """No replica of the model can take the request now. The message is shown to the caller."""
 
 
 class EngineBusy(EngineUnavailable):
-    """Every replica is at its bound; the caller may try again soon."""
+    """Every replica is at its limit; the caller may retry soon."""

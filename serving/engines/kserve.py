@@ -1,25 +1,26 @@
-"""A model behind a KServe InferenceService: to the gateway it is a remote endpoint, once its address is known."""
+"""Models behind a KServe InferenceService: for the gateway, remote endpoints once their address is known."""
 
 from __future__ import annotations
 
 from serving.config import KServeModel, RemoteCache, RemoteModel, Tokenizer
 
 PATHS = {"huggingface": "/openai/v1"}
-"""Where a runtime serves OpenAI's API, below the address in the InferenceService's status; others use /v1.
+"""Path of OpenAI's API of runtimes below the address in the InferenceService's status; others use /v1.
 
 KServe's Hugging Face server: `KSERVE_OPENAI_ROUTE_PREFIX` in python/kserve/kserve/protocol/rest/openai/endpoints.py.
 """
 
 TOKENIZERS: dict[str, Tokenizer] = {"llamacpp": "llamacpp", "vllm": "vllm"}
-"""Runtimes that count tokens for who asks."""
+"""Runtimes with an API that counts tokens."""
 
 CACHES: dict[str, RemoteCache] = {"llamacpp": "off", "vllm": "salted"}
-"""How runtimes can be kept from finding in one caller's prompt what another asked. Gateways reach a Service, so that
-none knows whose prompt a slot of llama.cpp holds."""
+"""How each runtime can separate the prompt caches of callers. Gateways reach a Service, so that none knows whose prompt
+a slot of llama.cpp holds.
+"""
 
 
 def remote(model: KServeModel) -> RemoteModel | None:
-    """Returns the remote model that `model` is; None while its address is not known."""
+    """Returns the remote model for `model`; None while its address is unknown."""
     if model.url is None:
         return None
     return RemoteModel(

@@ -1,4 +1,4 @@
-"""llama.cpp inside the replica: its own HTTP server on the node's address, with continuous batching over slots."""
+"""llama.cpp inside the replica: its HTTP server on the node's address, with continuous batching over slots."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ FIRST_REQUESTS: dict[Task, tuple[str, dict[str, object], str]] = {
     "embed": ("v1/embeddings", {"input": "Hello"}, "data"),
     "rerank": ("v1/rerank", {"query": "Hello", "documents": ["Hello"]}, "results"),
 }
-"""Path, fields, and a field of the answer, by the task of a model."""
+"""Path, request fields and answer field, by the task of a model."""
 WARM_UP_S = 600
-"""For the first token: a large model reads its weights from the disk for it."""
+"""Timeout of the first token: for it, a large model reads its weights from disk."""
 CLEAR_S = 60
-"""For another owner's prompt to be gone from a slot, whose last request may still be ending."""
+"""Timeout of clearing another owner's prompt from a slot, whose last request may still be ending."""
 
 
 class LlamaCppReplica(EngineReplica):
-    """One llama.cpp server, with a key of its own. `host` is the address to bind, by default the node's."""
+    """One llama.cpp server with its own key. `host` is the address to bind, by default the node's."""
 
     def __init__(self, config: LlamaCppModel, host: str | None = None) -> None:
         started = time.perf_counter()
@@ -50,10 +50,10 @@ class LlamaCppReplica(EngineReplica):
             pooling=config.pooling,
         )
         url: str = self._server.listening_address
-        # The first caller does not wait for weights that were never touched.
+        # Warms up, so that the first caller does not wait for weights to be read from disk.
         path, fields, answered = FIRST_REQUESTS[config.task]
         _ask(url, key, WARM_UP_S, path, answered, **fields)
-        # Slots keep prompts of chats alone.
+        # Only the slots of chat models keep prompts.
         self._slots_of = Slots(config.slots, self._clear) if config.task == "chat" else None
         super().__init__(
             "llama.cpp", config.name, prefix="llamacpp:", url=url, key=key, slots=config.slots, started=started
@@ -68,13 +68,13 @@ class LlamaCppReplica(EngineReplica):
             yield {"slot": slot}
 
     async def _clear(self, slot: int) -> None:
-        """Lets a slot read a prompt that is nobody's: llama.cpp keeps the last one alone. Raises `RuntimeError`."""
+        """Replaces the prompt in a slot by a public one, since llama.cpp keeps only the last. Raises `RuntimeError`."""
         nobodys = {"prompt": "Hello", "n_predict": 0, "cache_prompt": False, "id_slot": slot}
         await asyncio.to_thread(_ask, self._url, self._key, CLEAR_S, "completion", "content", **nobodys)
 
 
 def _ask(url: str, key: str, timeout_s: float, path: str, answered: str, **fields: object) -> None:
-    """Asks llama.cpp for an answer that has the field `answered`. Raises `RuntimeError`."""
+    """Sends a request to llama.cpp and checks that the answer has the field `answered`. Raises `RuntimeError`."""
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
     request = urllib.request.Request(f"{url}/{path}", json.dumps(fields).encode(), headers)  # noqa: S310
     try:

@@ -1,7 +1,7 @@
-"""llama.cpp as a server of its own, for KServe's ServingRuntime: `python -m serving.engines.llamacpp_server`.
+"""llama.cpp as a standalone server, for KServe's ServingRuntime: `python -m serving.engines.llamacpp_server`.
 
-The same library and settings as in a replica. It answers on every address of its pod, and asks for no key: who may
-reach it is decided by network policies, as for every KServe model.
+It uses the same library and settings as a replica. It listens on all addresses of its pod and requires no key: as for
+every KServe model, network policies decide who can reach it.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from serving.config import Task
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(prog="llamacpp_server", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", type=Path, required=True, help="the GGUF file")
     parser.add_argument("--name", required=True, help="the model's name in the API")
     parser.add_argument("--host", default="0.0.0.0", help="address to bind")  # noqa: S104 (in a pod of its own)
     parser.add_argument("--port", type=_positive, default=8080)
     parser.add_argument("--context", type=_positive, default=8192, help="tokens, shared by all slots")
-    parser.add_argument("--slots", type=_positive, default=4, help="requests decoded together")
+    parser.add_argument("--slots", type=_positive, default=4, help="requests decoded at once")
     parser.add_argument("--threads", type=_positive, default=1)
-    parser.add_argument("--task", choices=get_args(Task), default="chat", help="what the model does")
-    parser.add_argument("--pooling", choices=("mean", "cls", "last"), help="to embed: by default what the file says")
+    parser.add_argument("--task", choices=get_args(Task), default="chat", help="task of the model")
+    parser.add_argument(
+        "--pooling", choices=("mean", "cls", "last"), help="pooling of an embedder; by default the file's"
+    )
     return parser.parse_args(argv)
 
 
@@ -39,11 +41,9 @@ def _positive(value: str) -> int:
 
 
 def start(args: argparse.Namespace, keys: Sequence[str] = ()) -> Any:
-    """Starts the server and returns it once the model is loaded. It ends when the object goes.
+    """Starts the server and returns it once the model is loaded. It stops when the object is deleted.
 
-    With `keys` it answers only who brings one of them.
-
-    Raises `FileNotFoundError`.
+    With `keys`, requests must have one of them. Raises `FileNotFoundError`.
     """
     if not args.model.is_file():
         raise FileNotFoundError(f"there is no file {args.model}")
@@ -76,14 +76,15 @@ def serve(
     task: Task = "chat",
     pooling: str | None = None,
 ) -> Any:
-    """Returns llama.cpp's server with one GGUF file, the model loaded.
+    """Starts llama.cpp's server with one GGUF file, and returns it with the model loaded.
 
-    `context` counts tokens, shared by all `slots` (requests decoded together). Port 0 is any free one. Without `reuse`
-    each prompt is read from its beginning, whatever its slot read before: so it must be where nobody knows whose that
-    was. A model whose `task` is not to chat reads each text at once, so that no text has more tokens than a slot; what
-    makes one vector of a text's is `pooling`, by default what the file says.
+    `context` is the number of tokens shared by all `slots` (requests decoded at once). Port 0 selects a free one.
+    Without `reuse`, each prompt is read from its beginning, whatever its slot has read before, as required where the
+    owner of cached prompts is unknown. A model whose `task` is not chat reads each text in one pass, so that no text
+    can have more tokens than a slot; `pooling` combines the vectors of a text's tokens, by default as the file
+    specifies.
     """
-    import xllamacpp  # loads the native library: only where a model runs
+    import xllamacpp  # loads the native library, which only processes with a model need
 
     params = xllamacpp.CommonParams()
     params.model.path = str(file)
@@ -97,15 +98,15 @@ def serve(
     params.cpuparams_batch.n_threads = threads
     params.n_threads_http = slots + 4
     params.cache_prompt = reuse
-    params.cache_ram_mib = 0  # the prompt cache beside the slots would grow to 8 GiB
+    params.cache_ram_mib = 0  # the prompt cache in addition to the slots would grow to 8 GiB
     params.endpoint_metrics = True
     params.endpoint_slots = False
     params.ui = False
     params.verbosity = 1
     if task != "chat":
         params.embedding = True
-        # Else texts of unequal length that slots read together are cut between two passes, and a vector is made of the
-        # tokens of the last one alone (seen: cosine 0.83 with the vector of the text read by itself).
+        # Otherwise, texts of unequal length that slots read together are split over two passes, and a vector is made
+        # only of the tokens in the last one (seen: cosine 0.83 to the vector of the text read by itself).
         params.kv_unified = True
         params.cache_prompt = False
         params.n_batch = params.n_ubatch = context // slots
@@ -118,7 +119,7 @@ def serve(
 def main() -> int:
     """Serves until SIGTERM or SIGINT."""
     args = arguments()
-    # Blocked before any thread starts, so that no thread of the library takes the signal and dies of it.
+    # Blocked before any thread starts, so that no thread of the library receives the signal and ends the process.
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     try:

@@ -1,4 +1,4 @@
-"""How the gateway reaches engines: a lease of a Serve replica, or a remote endpoint with a bound of its own."""
+"""The gateway's access to engines: leases of Serve replicas, and remote endpoints with a limit of requests."""
 
 from __future__ import annotations
 
@@ -25,24 +25,25 @@ from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
 from serving.security.prompt_cache import CacheOwner, CacheOwners
 
 LEASES = 16
-"""Leases that are asked for at most, until one is of a replica that can be used.
+"""Maximum number of lease attempts until one is of a usable replica.
 
-Serve gives a lease to the replica with the shorter queue. One whose engine is gone has a short one until Serve sees it:
-leases that are held lengthen it."""
+Serve gives a lease to the replica with the shorter queue. The queue of a replica whose engine is gone is short until
+Serve notices, so rejected leases are held to lengthen it.
+"""
 
 
 class Handle(Protocol):
     """The part of a Serve deployment handle that a lease needs."""
 
     def options(self, *, stream: bool) -> Any:
-        """Returns a handle whose calls stream."""
+        """Returns a handle with streaming calls."""
 
 
 class Engines:
-    """Every model of the catalogue, by name.
+    """All models of the catalogue, by name.
 
-    `handle_of` finds the Serve handle of a model's application; it is called when a model is first asked for,
-    since the application can come up after the gateway. `owners` says who shares what engines keep of prompts.
+    `handle_of` returns the Serve handle of a model's application; it is called at the model's first request, since the
+    application can start after the gateway. `owners` determines who shares cached prompts.
     """
 
     def __init__(self, handle_of: Callable[[str], Handle], lease_timeout_s: float, owners: CacheOwners) -> None:
@@ -54,13 +55,13 @@ class Engines:
         self._remotes: dict[str, _Remote] = {}
 
     def configure(self, catalog: Catalog) -> None:
-        """Takes in a new catalogue; requests under way keep what they have."""
+        """Takes a new catalogue; requests in progress are not affected."""
         models = {name: m for m in catalog.models for name in names(m)}
         remotes = {}
         for name, model in models.items():
             there = kserve.remote(model) if isinstance(model, KServeModel) else model
             if isinstance(there, RemoteModel):
-                there = there.model_copy(update={"price": None})  # another price is no other endpoint
+                there = there.model_copy(update={"price": None})  # a changed price does not change the endpoint
                 known = self._remotes.get(name)
                 remotes[name] = known if known and known.model == there else _Remote(there)
         self._models, self._remotes = models, remotes
@@ -68,7 +69,7 @@ class Engines:
 
     @contextlib.asynccontextmanager
     async def endpoint(self, name: str, caller: Principal, lost: Collection[str] = ()) -> AsyncIterator[Endpoint]:
-        """Holds an endpoint of model `name` for one request of `caller`, no replica whose URL is in `lost`.
+        """Yields an endpoint of the model `name` for one request of `caller`, but no replica whose URL is in `lost`.
 
         Raises `EngineBusy` or `EngineUnavailable`.
         """
@@ -80,13 +81,15 @@ class Engines:
         model = self._models.get(name)
         if model is None:
             raise EngineUnavailable(f"the model {name} is not deployed")
-        if not isinstance(model, RayServeModel):  # KServe's: what is remote has an address
+        if not isinstance(model, RayServeModel):  # a KServe model: remote ones always have an address
             raise EngineUnavailable(f"the address of the model {name} is not known yet")
         async with self._lease(name, model, self._owners.owner(caller), lost) as endpoint:
             yield endpoint
 
     def _parted(self, endpoint: Endpoint, cache: RemoteCache, caller: Principal) -> Endpoint:
-        """Returns a remote endpoint that is asked so that what it keeps of prompts is parted, as far as it can be."""
+        """Returns a remote endpoint whose requests separate prompt caches by owner, as far as the engine
+        supports it.
+        """
         if cache == "own":
             return replace(endpoint, counted=True)
         if cache == "salted":
@@ -97,11 +100,11 @@ class Engines:
     async def _lease(
         self, name: str, model: HostedModel, owner: CacheOwner, lost: Collection[str]
     ) -> AsyncIterator[Endpoint]:
-        """Takes a replica of `model`; `name` is the model's or one of its adapters'."""
+        """Leases a replica of `model`; `name` is that of the model or of one of its adapters."""
         generator, granted = await self._granted(name, model, owner, lost)
         try:
             headers = {"Authorization": f"Bearer {granted['key']}"}
-            # Engines close kept connections without a word: one more try before the first byte.
+            # Engines close idle connections without notice: one more attempt before the first byte.
             yield Endpoint(
                 granted["url"],
                 name,
@@ -115,13 +118,15 @@ class Engines:
                 counted=self._owners.counted,
             )
         finally:
-            # Dropping the generator would leave the replica's slot taken: only cancel() frees it.
+            # Dropping the generator would leave the replica's slot occupied: only cancel() frees it.
             generator.cancel()
 
     async def _granted(
         self, name: str, model: HostedModel, owner: CacheOwner, lost: Collection[str]
     ) -> tuple[Any, dict[str, Any]]:
-        """Returns a lease and what it grants. Those of lost replicas are held meanwhile, so that Serve looks on."""
+        """Returns a lease and the granted endpoint. Leases of lost replicas are held meanwhile, so that Serve tries
+        others.
+        """
         failure: Exception | None = None
         with contextlib.ExitStack() as passed_over:
             for _ in range(LEASES):
@@ -161,7 +166,7 @@ def _cache_fields(model: HostedModel, owner: CacheOwner, granted: dict[str, Any]
 
 
 def _salted(owner: CacheOwner) -> dict[str, Any]:
-    """vLLM hashes it into each block of its prefix cache."""
+    """Returns the salt that vLLM hashes into each block of its prefix cache."""
     return {"cache_salt": owner.name}
 
 
@@ -190,7 +195,7 @@ class _Remote:
         headers = {}
         if model.api_key is not None:
             try:
-                # Read at each request, so that a rotated key needs no restart.
+                # Read for each request, so that a rotated key needs no restart.
                 headers["Authorization"] = f"Bearer {model.api_key.read()}"
             except LookupError as e:
                 raise EngineUnavailable(f"the key of {model.name} cannot be read") from e

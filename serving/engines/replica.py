@@ -1,4 +1,4 @@
-"""What every engine replica has in common: requests reach it by a lease, so that Serve counts and spreads them."""
+"""The base of engine replicas: requests reach them through leases, so that Serve counts and distributes them."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ from serving.telemetry import engines, metrics
 from serving.telemetry.values import FOLDER
 
 FAILURES = 3
-"""Health checks in a row that fail before Serve replaces a replica, which has no setting for it."""
+"""Number of failed health checks in a row after which Serve replaces a replica; Serve has no setting for it."""
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""A proxy that the environment names must not stand between a replica and its own engine, nor read its key."""
+"""Proxies from the environment must not be used between a replica and its own engine, nor see its key."""
 
 log = logging.getLogger("headrace.engines")
 
 
 def node_address() -> str:
-    """The address under which other nodes reach this one: the pod's, or loopback on a stack of one host."""
-    import ray.util  # only where a replica runs
+    """Returns the address under which other nodes reach this one: the pod's, or loopback for a stack on one host."""
+    import ray.util  # only replicas need it
 
     return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
 class EngineReplica:
-    """A replica that holds one OpenAI-compatible HTTP server.
+    """A replica with one OpenAI-compatible HTTP server.
 
-    `engine` names it in messages, `url` is its address without a path, `key` what it wants to be asked with,
-    `slots` how many requests it decodes together, and `started` when it began to load (`time.perf_counter()`).
-    `adapters` are the names of those that it must serve beside its model. The names of its own metrics begin with
-    `prefix`.
+    `engine` is its name in messages, `url` its address without a path, `key` its API key, `slots` the number of
+    requests that it decodes at once, and `started` when it began to load (`time.perf_counter()`). `adapters` are the
+    names of the adapters that it must serve. The names of its own metrics begin with `prefix`.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class EngineReplica:
         self._leased = 0
         self._booked_at = time.monotonic()
         self._answers = True
-        self._failures = 0  # checks in a row
+        self._failures = 0  # failed checks in a row
         self._leases = metrics.engine_leases.labels(model)
         self._up = metrics.engine_up.labels(model)
         metrics.engine_slots.labels(model).set(slots)
@@ -75,9 +74,9 @@ class EngineReplica:
         self._up.set(1)
 
     async def lease(self, owner: str, user: str) -> AsyncIterator[dict[str, Any]]:
-        """Yields this replica's address and key once and holds a place until the caller cancels.
+        """Yields this replica's address and key once, and occupies a slot until the caller cancels.
 
-        `owner` shares what the engine keeps of prompts with nobody of another name, and `user` is one of those.
+        `owner` shares cached prompts only with callers of the same owner; `user` is one of these.
         """
         self._lease(1)
         try:
@@ -88,7 +87,7 @@ class EngineReplica:
             self._lease(-1)
 
     def _place(self, owner: str, user: str) -> AbstractAsyncContextManager[dict[str, Any]]:
-        """Holds what a lease grants beside the address: here nothing."""
+        """Yields the additional fields that a lease grants: none by default."""
         return contextlib.nullcontext({})
 
     def _lease(self, change: int) -> None:
@@ -97,9 +96,8 @@ class EngineReplica:
         self._leases.inc(change)
 
     def book(self, at: float) -> None:
-        """Books the slots' time until `at` (`time.monotonic()`): what was leased, and what there was.
-
-        An engine that does not answer has no slots.
+        """Records the slot time until `at` (`time.monotonic()`): leased and available. An engine that does not answer
+        has no available slots.
         """
         seconds = max(at - self._booked_at, 0.0)
         self._booked_at = at
@@ -121,7 +119,7 @@ class EngineReplica:
         self._failures = 0
 
     def _fail(self, *, for_good: bool = False) -> None:
-        """Takes note of a failed check; an engine that failed for good or too often is counted, once."""
+        """Counts a failed check; an engine that failed for good or too often is reported once."""
         self._up.set(0)
         self._answers = False
         before = self._failures
@@ -133,7 +131,7 @@ class EngineReplica:
     def _ask_health(self) -> None:
         with contextlib.closing(OPENER.open(f"{self._url}/health", timeout=5)):
             pass
-        # An engine that answers is not replaced for what it says here.
+        # An engine that answers is not replaced because of its metrics.
         if self._adapters:
             with contextlib.suppress(OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
                 served = {each["id"] for each in json.loads(self._ask("/v1/models"))["data"]}
@@ -142,12 +140,12 @@ class EngineReplica:
         self._pass_on()
 
     def _pass_on(self) -> None:
-        """Passes on what the engine counts, if it can be read."""
+        """Exports the engine's own metrics, if they can be read."""
         try:
             self._said.write(self._ask("/metrics").decode())
         except Exception as e:
             if not self._unread:
-                log.warning("what %s of %s counts cannot be passed on: %r", self._engine, self._model, e)
+                log.warning("the metrics of %s of %s cannot be exported: %r", self._engine, self._model, e)
             self._unread = True
         else:
             self._unread = False

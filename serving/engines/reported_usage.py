@@ -1,4 +1,4 @@
-"""The tokens that an engine reports of an answer."""
+"""The number of tokens that an engine reports for an answer."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 MAX_TOKENS = 10**12
-"""More is no count of one answer's; below it amounts are exact in the 28 digits of `decimal`."""
+"""Larger numbers are not plausible for one answer; smaller ones are exact in the 28 digits of `decimal`."""
 
 
 def counts_of(usage: Any) -> tuple[int, int] | None:
-    """Returns the tokens that an engine says it read and wrote, None where it does not say both."""
+    """Returns the reported numbers of tokens read and written; None unless both are reported."""
     if not isinstance(usage, Mapping):
         return None
     read, written = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
@@ -18,6 +18,6 @@ def counts_of(usage: Any) -> tuple[int, int] | None:
 
 
 def count(counts: Mapping[str, Any], name: str) -> int | None:
-    """Returns one count of a report, None where it has none or one that is none."""
+    """Returns one number of a report; None if it is missing or invalid."""
     value = counts.get(name)
     return value if type(value) is int and 0 <= value <= MAX_TOKENS else None

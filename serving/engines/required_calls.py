@@ -1,9 +1,9 @@
-"""Calls that a request requires, of llama.cpp: a JSON Schema holds its model to one call.
+"""Required tool calls with llama.cpp: a JSON Schema constrains the model to one call.
 
-llama.cpp takes `tool_choice`, but makes a grammar only of the formats of calls that it knows from a model's template:
-others answer in prose. So the functions are told in the instructions, the answer is held to a JSON Schema whose
-alternatives are the functions, and becomes the call that it is. It passes on once it is whole: what is no call yet has
-no name to begin with.
+llama.cpp accepts `tool_choice`, but constrains only call formats that it knows from the model's template: other models
+answer in prose. Therefore the instructions list the functions, the answer is constrained by a JSON Schema with one
+alternative per function, and is converted to a call. The call is relayed once it is complete, since an unfinished one
+may not have a name yet.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from serving.engines.sse import DONE, Splitter, decode, encode, payload
 CHAT = "/chat/completions"
 
 MAX_BODY = 64_000_000
-"""Bytes of an answer."""
+"""Maximum size of an answer, in bytes."""
 
 _EMPTY = {"type": "object", "properties": {}, "additionalProperties": False}
 _CUT = re.compile(r'\s*\{\s*"name"\s*:\s*"([a-zA-Z0-9_-]+)"\s*(?:,\s*"arguments"\s*:\s*(.*))?', re.DOTALL)
-"""The beginning of an answer that ended before its call did."""
+"""The beginning of a call in an answer that was truncated."""
 
 
 def needed(endpoint: Endpoint, path: str, document: dict[str, Any]) -> bool:
-    """Whether an engine must be held to a call."""
+    """Returns whether an engine's answer must be constrained to a call."""
     chosen = document.get("tool_choice")
     required = chosen == "required" or isinstance(chosen, dict)
     return path == CHAT and endpoint.tokenizer == "llamacpp" and required and bool(document.get("tools"))
 
 
 def as_schema_request(document: dict[str, Any]) -> dict[str, Any]:
-    """Returns what the engine is asked in place of `document`."""
+    """Returns the request that replaces `document`."""
     chosen = document["tool_choice"]
     functions = [tool["function"] for tool in document["tools"]]
     if isinstance(chosen, dict):
@@ -48,7 +48,7 @@ def as_schema_request(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _instructed(messages: list[dict[str, Any]], functions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the messages with the functions in the first instructions: templates take no others."""
+    """Returns the messages with the functions in the first instructions: not all templates accept others."""
     told = "\n".join(orjson.dumps(function).decode() for function in functions)
     words = (
         "Answer with one call of a function, as JSON: "
@@ -62,7 +62,7 @@ def _instructed(messages: list[dict[str, Any]], functions: list[dict[str, Any]])
 
 
 def _schema(functions: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the schema of a call. Each function's parameters stand in one place, from which references start."""
+    """Returns the schema of a call. Each function's parameters occur once, and references point there."""
     parameters = {f"f{n}": function.get("parameters") or _EMPTY for n, function in enumerate(functions)}
     calls = [
         {
@@ -77,7 +77,7 @@ def _schema(functions: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _moved(schema: Any, to: str) -> Any:
-    """Returns a schema whose references to its own parts start at its new place."""
+    """Returns a schema whose internal references start at its new location."""
     if isinstance(schema, list):
         return [_moved(each, to) for each in schema]
     if not isinstance(schema, dict):
@@ -90,9 +90,9 @@ def _moved(schema: Any, to: str) -> Any:
 
 
 def with_tool_call(choice: dict[str, Any], content: str) -> dict[str, Any]:
-    """Returns a choice of the engine's, whose message or delta has the call that its `content` is.
+    """Converts the `content` of an engine's choice to a tool call, in its message or delta.
 
-    Of an answer that was cut the call has the arguments as far as they came; there is none before its name is known.
+    The call of a truncated answer has the arguments so far; without a complete name there is no call.
     """
     finish, calls = choice.get("finish_reason"), []
     name, arguments = _call(content)
@@ -113,7 +113,7 @@ def _call(content: str) -> tuple[str | None, str]:
 
 
 class CallResponse:
-    """Reads as the engine's response, with calls in place of text. `content` is the body of that response."""
+    """Wraps an engine's response, with calls in place of text. `content` is the body of that response."""
 
     def __init__(self, content: Any, stream: bool) -> None:
         self._engines = content
@@ -126,7 +126,7 @@ class CallResponse:
         return self
 
     async def readany(self) -> bytes:
-        """Returns the whole body, and nothing after that. Raises what reading the engine's raises."""
+        """Returns the whole body first, then nothing. Raises what reading the engine's body raises."""
         if self._read:
             return b""
         self._read = True
@@ -142,12 +142,12 @@ def _complete_body(body: bytes) -> bytes:
         for n, choice in enumerate(document["choices"]):
             document["choices"][n] = with_tool_call(choice, choice["message"].get("content") or "")
     except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
-        return body  # whoever reads it says what is wrong
+        return body  # the reader reports the error
     return orjson.dumps(document)
 
 
 def _streamed(body: bytes) -> bytes:
-    """Returns the frames of a stream of calls; nothing where the engine broke off."""
+    """Returns the frames of a stream of calls; none if the engine's stream was truncated."""
     texts: dict[int, str] = {}
     ends: dict[int, Any] = {}
     first: dict[str, Any] = {}
@@ -158,7 +158,7 @@ def _streamed(body: bytes) -> bytes:
             continue
         document = decode(data)
         choices = document.get("choices")
-        if not choices:  # its usage, or an error
+        if not choices:  # usage, or an error
             beside += encode(document)
             continue
         first = first or {

@@ -1,4 +1,4 @@
-"""The relevance of documents to a query by a model behind `/v1/rerank`, as llama.cpp, vLLM, Jina and Cohere have it."""
+"""Reranks documents for a query with a model behind `/v1/rerank`, as in llama.cpp, vLLM, Jina and Cohere."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from serving.protocol.errors import upstream
 async def rerank(
     engines: Engines, client: EngineClient, model: str, caller: Principal, query: str, documents: Sequence[str]
 ) -> tuple[list[float], int | None]:
-    """Returns how relevant each document is, in their order, and the tokens that were read, None where not said.
+    """Returns the relevance of each document, in their order, and the number of tokens read, None if not reported.
 
-    Scores of one query compare with each other; their scale is the model's. Raises `ApiError`.
+    Scores for one query are comparable with each other; their scale depends on the model. Raises `ApiError`.
     """
-    # Not every engine knows `return_documents`: Headrace has the documents itself.
+    # Not every engine knows `return_documents`, and Headrace has the documents itself.
     fields = {"query": query, "documents": list(documents), "top_n": len(documents)}
     answer = await ask(engines, client, model, caller, "/rerank", fields)
     return _scores(answer, len(documents)), tokens_read(answer)
@@ -33,5 +33,5 @@ def _scores(answer: dict[str, Any], count: int) -> list[float]:
     except (LookupError, TypeError, ValueError):
         raise upstream("The model's answer is not a score for each document.") from None
     if not all(map(math.isfinite, scores)):
-        raise upstream("The model's scores hold what is no number.")
+        raise upstream("The model's scores contain values that are not finite numbers.")
     return scores

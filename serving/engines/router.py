@@ -1,4 +1,4 @@
-"""From the `model` of a request to what answers it: assistant -> alias -> weighted targets -> model."""
+"""Resolves the `model` of a request: assistant -> alias -> weighted targets -> model."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from serving.config import (
 from serving.core.principal import Principal
 
 BARE_TOOLS: tuple[str, ...] = Assistant.model_fields["tools"].default
-"""What `react` may call where a bare model answers."""
+"""The tools of `react` if a model is called directly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What answers one request; captures record every part of it.
+    """The resolution of one request; captures record all of it.
 
-    `model` can be the name of an adapter; `adapts` is then the model that carries it, whose `price` it has. `tools` are
-    those that its caller may have called, and `alternatives` the routes to the alias's other targets. `stores` are
-    vector stores of the tenant's that the assistant reads, as its caller may, and `own` says that a tenant made it,
-    not the configuration. It may be an `app` that answers.
+    `model` can be the name of an adapter; `adapts` is then its base model, which determines the `price`. `tools` are
+    those that its caller may use, and `alternatives` the routes to the alias's other targets. `stores` are vector
+    stores of the tenant that the assistant reads with its caller's access, and `own` tells that a tenant created the
+    assistant. It may resolve to an `app`.
     """
 
     requested: str
@@ -51,7 +51,7 @@ class Route:
 
     @property
     def reads(self) -> bool:
-        """Whether it has an assistant that answers from documents of its own."""
+        """Whether the assistant answers from documents."""
         return self.assistant is not None and bool(self.assistant.knowledge or self.stores)
 
 
@@ -66,15 +66,15 @@ class ListedModel:
 
 
 def may_call(access: CallAccess | None, caller: Principal) -> bool:
-    """Whether `caller` is of the audience of something; without `access` everybody is."""
+    """Returns whether `caller` is in the audience; without `access` everybody is."""
     return access is None or access.allows(caller.tenant, caller.user, caller.groups, caller.role)
 
 
 class ModelRouter:
-    """Names of one catalogue, and who may call what they stand for. Immutable: a new catalogue makes a new resolver.
+    """Resolves the names of one catalogue, depending on the caller. Immutable: a new catalogue needs a new router.
 
-    What a caller may not call is to that caller as if it were not in the catalogue. What the configuration composes is
-    not asked again: an assistant's model, its memory's and its guardrails' serve whoever may call the assistant.
+    For a caller, names that it may not call do not exist. Names inside of the configuration are not checked again: an
+    assistant's model, and those of its memory and guardrails, serve all who may call the assistant.
     """
 
     def __init__(self, catalog: Catalog) -> None:
@@ -99,29 +99,29 @@ class ModelRouter:
         )
 
     def listed_for(self, caller: Principal) -> list[ListedModel]:
-        """Returns what a caller may call."""
+        """Returns all that a caller may call."""
         return [entry for entry in self.listed if self._targets(entry.id, caller)]
 
     def assistant(self, name: str, caller: Principal) -> Assistant | None:
-        """Returns the assistant of that name, if there is one that the caller may call."""
+        """Returns the assistant of that name if the caller may call it, else None."""
         return self._assistants.get(name) if may_call(self._access.get(name), caller) else None
 
     def composed_assistant(self, name: str) -> Assistant | None:
-        """Returns the assistant of that name, for work that follows from a call that was allowed."""
+        """Returns the assistant of that name without a check, for work that follows from an allowed call."""
         return self._assistants.get(name)
 
     def resolve(self, name: str, caller: Principal) -> Route | None:
-        """Returns the route of `name`, or None when nothing has that name that the caller may call."""
+        """Returns the route for `name`, or None if there is nothing of that name that the caller may call."""
         targets = self._targets(name, caller)
         return self._route(name, targets, caller) if targets else None
 
     def composed(self, name: str) -> Route | None:
-        """Returns the route of a name that the configuration itself has in another's place, whoever it works for."""
+        """Returns the route for a name used in the configuration itself, whoever the caller is."""
         alias = self._aliases.get(name)
         return self._route(name, alias.targets) if alias is not None else None
 
     def _targets(self, name: str, caller: Principal) -> Sequence[Target]:
-        """Returns what may answer a caller under a name, nothing where it is not there for the caller."""
+        """Returns the targets of a name for a caller; none if the name does not exist for the caller."""
         if not may_call(self._access.get(name), caller):
             return ()
         assistant = self._assistants.get(name)
@@ -164,6 +164,6 @@ class ModelRouter:
         return self._apps[model].tools if model in self._apps else BARE_TOOLS
 
     def _has_tool(self, name: str, caller: Principal) -> bool:
-        """Whether a tool of the catalogue is there for a caller: by its access, and by its tenant's secrets."""
+        """Returns whether a caller can use a tool of the catalogue: by its access, and its tenant's secrets."""
         tool = self._tools[name]
         return tool.of_tenant(caller.tenant) is not None and may_call(tool.access, caller)

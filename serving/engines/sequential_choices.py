@@ -1,7 +1,7 @@
-"""Several choices of one of our llama.cpp replicas, asked for one after the other.
+"""Requests several choices from a llama.cpp replica one after the other.
 
-Asked for all of them, llama.cpp computes each in a slot of its own choosing, whoever has it, and clears that one then.
-A lease is of one slot, so each choice is a request of its own there, and reads its prompt from the cache.
+Given one request for all choices, llama.cpp computes each in any slot, even one leased to somebody else, which it
+clears. A lease is for one slot, so each choice is a separate request to it, whose prompt is read from the cache.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ from serving.engines.sse import DONE, FrameError, Splitter, decode, encode, payl
 from serving.protocol.errors import ApiError, EngineLost, upstream
 
 SEEDS = 2**31
-"""Of a seed from 0 up to this, each choice gets the next one, as llama.cpp does it; others say that chance decides."""
+"""With a seed from 0 to below this, each choice gets the next seed, as in llama.cpp; other seeds mean
+random sampling.
+"""
 
 
 def needed(endpoint: Endpoint, document: dict[str, Any]) -> bool:
-    """Whether the choices of a document must be asked for one after the other."""
+    """Returns whether the choices of a request must be requested one after the other."""
     return "id_slot" in endpoint.beside and (document.get("n") or 1) > 1
 
 
 async def complete_answer(
     client: EngineClient, endpoint: Endpoint, path: str, document: dict[str, Any]
 ) -> dict[str, Any]:
-    """Returns the answer with all choices, whose `usage` is of all of them.
+    """Returns the answer with all choices, and the `usage` of all.
 
-    Raises `ApiError`: where there were choices before the failure, one after which the engine may have worked.
+    Raises `ApiError`: after the first choice, one that tells that the engine may have done work.
     """
     answer: dict[str, Any] = {}
     choices: list[dict[str, Any]] = []
@@ -62,13 +64,13 @@ async def complete_answer(
 async def stream(
     client: EngineClient, endpoint: Endpoint, path: str, document: dict[str, Any]
 ) -> AsyncIterator[EngineResponse]:
-    """Yields what reads as one stream with all choices; raises as `EngineClient.post` does where nothing came yet."""
+    """Yields one stream with all choices; raises what `EngineClient.post` raises before the first one."""
     async with aclosing(_frames(client, endpoint, path, document)) as frames:
         yield _Streams(frames)
 
 
 class _Streams:
-    """Read as the body of a response is."""
+    """Has the reading interface of a response's body."""
 
     def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
         self._pieces = pieces
@@ -104,7 +106,7 @@ async def _frames(
                 raise
             raise FrameError(f"choice {number}: {e.message}") from None
         if not done:
-            return  # without an end mark it is seen to have broken off
+            return  # without an end mark, the reader sees that the stream was truncated
     yield b"data: " + DONE + b"\n\n"
 
 
@@ -117,7 +119,7 @@ def _relayed(data: bytes, number: int, of: int) -> bytes:
 
 
 def _numbered(choice: dict[str, Any], number: int, of: int) -> dict[str, Any]:
-    """Returns a choice, of a prompt of its own where there are several, with the number that it has among all."""
+    """Returns a choice with its number among all choices, which are grouped by prompt."""
     index = choice.get("index", 0)
     return {**choice, "index": (index if isinstance(index, int) else 0) * of + number}
 

@@ -1,7 +1,7 @@
-"""Who has which of llama.cpp's slots, and whose prompt each still holds.
+"""Assignment of llama.cpp's slots to owners, depending on the cached prompts.
 
-A slot keeps the tokens of its last request, and the next one that begins with the same need not read them again. What
-one owner leaves in a slot is cleared before another gets it.
+A slot keeps the tokens of its last request, and a following request with the same beginning need not read these again.
+A slot with another owner's tokens is cleared before it is assigned.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ class _Slot:
     owner: str = ""
     user: str = ""
     leases: int = 0
-    used: int = 0  # the greater the later
-    foreign: bool = False  # holds what another owner left
+    used: int = 0  # larger values are later
+    foreign: bool = False  # contains tokens of another owner
     clearing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Slots:
-    """`count` slots; `clear` empties one of them, by its number.
+    """Assigns `count` slots; `clear` empties one of them, by number.
 
-    An owner's leases may share a slot, whose engine answers one after the other; those of different owners never do.
-    Who finds no slot waits, and nobody who came later is served before.
+    Leases of the same owner may share a slot, where the engine processes them one after the other; leases of different
+    owners never do. If there is no slot, callers wait in the order of arrival.
     """
 
     def __init__(self, count: int, clear: Callable[[int], Awaitable[None]]) -> None:
@@ -39,13 +39,13 @@ class Slots:
 
     @asynccontextmanager
     async def hold(self, owner: str, user: str) -> AsyncIterator[int]:
-        """Holds a slot without anything of another `owner` in it, if possible the `user`'s last, and yields its number.
+        """Yields the number of a slot without tokens of other owners, preferably the `user`'s last one.
 
-        Raises what `clear` raises; the slot is then cleared for whoever gets it next.
+        Raises what `clear` raises; the slot is then cleared for its next owner.
         """
         slot = await self._take(owner, user)
         try:
-            async with slot.clearing:  # a lease that shares it must not be asked for before
+            async with slot.clearing:  # leases that share it must not send requests before it is cleared
                 if slot.foreign:
                     await self._clear(slot.number)
                     slot.foreign = False
@@ -71,7 +71,9 @@ class Slots:
             raise
 
     def _find(self, owner: str, user: str) -> _Slot | None:
-        """Takes the best slot: free and the user's last, else free and longest unused, else one of the owner's."""
+        """Returns the best slot: free and the user's last, else free and longest unused, else another one of the
+        owner's.
+        """
         free = [slot for slot in self._slots if not slot.leases]
         own = [slot for slot in self._slots if slot.owner == owner]
         last = [slot for slot in own if slot.user == user and not slot.leases]
@@ -94,7 +96,7 @@ class Slots:
         self._serve()
 
     def _serve(self) -> None:
-        """Gives slots to those who wait, in the order in which they came."""
+        """Assigns slots to those who wait, in the order of arrival."""
         while self._waiting:
             turn, owner, user = self._waiting[0]
             slot = self._find(owner, user)

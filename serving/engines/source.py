@@ -1,4 +1,4 @@
-"""Resolves a model's source URI to a file on this node and verifies it."""
+"""Resolves a model's source URI to a file on this node, and verifies it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 def resolve(source: str, sha256: str | None = None) -> Path:
-    """Returns the path of the weights that `source` names.
+    """Returns the path of the weights at `source`.
 
-    `package://module/file` is a file that an installed Python package ships (the package is found, not
-    imported); `file:///path` is a file of the node. Raises `FileNotFoundError` when it is missing and
-    `ValueError` when its checksum is not `sha256`.
+    `package://module/file` is a file in an installed Python package (which is found without importing it);
+    `file:///path` is a file on the node. Raises `FileNotFoundError` when it is missing and `ValueError` when its
+    checksum is not `sha256`.
     """
     scheme, _, rest = source.partition("://")
     if scheme == "package":
@@ -24,7 +24,7 @@ def resolve(source: str, sha256: str | None = None) -> Path:
     elif scheme == "file":
         path = Path("/" + rest.lstrip("/"))
     else:
-        raise ValueError(f"{source}: only package:// and file:// sources are known")
+        raise ValueError(f"{source}: only package:// and file:// are supported")
     if not path.is_file():
         raise FileNotFoundError(f"{source}: there is no such file")
     if sha256 is not None:

@@ -1,8 +1,8 @@
-"""The frame contract of relayed event streams.
+"""Frames of relayed event streams (server-sent events). Only frames that need it are decoded.
 
-Frames are split, and only those that need it are decoded. The first plain token frame becomes a template: what
-stands before and after its text, theirs and ours. A later frame that has the same bytes around a text without
-quotes and backslashes is the same JSON with another text, so it is rewritten without being decoded.
+The first plain token frame becomes a template: the bytes before and after its text, in the engine's frame and in the
+relayed one. A later frame with the same bytes around a text without quotes and backslashes is the same JSON with
+another text, so that it can be rewritten without decoding.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any
 import orjson
 
 MAX_FRAME = 4_000_000
-"""Bytes; an engine that sends more without ending a frame is broken."""
+"""Maximum size of a frame in bytes; an engine that sends a larger one is broken."""
 
 DONE = b"[DONE]"
 _MARK = "\x01"
 
 
 class FrameError(Exception):
-    """The engine's stream breaks the protocol."""
+    """The engine's stream violates the protocol."""
 
 
 class Splitter:
-    """Cuts a byte stream into whole frames; bytes of an unfinished frame wait for the next chunk."""
+    """Splits a byte stream into complete frames; an unfinished frame is kept for the next chunk."""
 
     __slots__ = ("_rest",)
 
@@ -31,7 +31,7 @@ class Splitter:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Returns the frames that `chunk` completes, without their blank lines."""
+        """Returns the frames that `chunk` completes, without the blank lines after them."""
         data = self._rest + chunk if self._rest else chunk
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n")
@@ -42,7 +42,7 @@ class Splitter:
 
 
 class FrameTemplate:
-    """A token frame with a hole where its text stands. `index` is the choice that it belongs to."""
+    """A token frame without its text. `index` is the number of its choice."""
 
     __slots__ = ("_head", "_our_head", "_our_tail", "_tail", "index")
 
@@ -53,7 +53,7 @@ class FrameTemplate:
 
     @classmethod
     def learn(cls, frame: bytes, theirs: dict[str, Any], ours: dict[str, str]) -> FrameTemplate | None:
-        """Returns the template of a frame that only adds text to one choice, None for any other frame."""
+        """Returns the template of a frame that only adds text to one choice; None for any other frame."""
         choices = theirs.get("choices")
         if not isinstance(choices, list) or len(choices) != 1:
             return None
@@ -78,7 +78,7 @@ class FrameTemplate:
         return cls(choice.get("index", 0), head, tail, our_head, our_tail)
 
     def text(self, frame: bytes) -> bytes | None:
-        """Returns the text of a frame that fits, as it stands in JSON; None when it must be decoded."""
+        """Returns the JSON-escaped text of a frame that matches; None if it must be decoded."""
         if not (frame.startswith(self._head) and frame.endswith(self._tail)):
             return None
         text = frame[len(self._head) : -len(self._tail)]
@@ -87,14 +87,14 @@ class FrameTemplate:
         return text
 
     def fill(self, text: bytes) -> bytes:
-        """Returns our frame with `text`."""
+        """Returns the relayed frame with `text`."""
         return self._our_head + text + self._our_tail
 
 
 def payload(frame: bytes) -> bytes | None:
-    """Returns the data of a frame, or None for a comment, another field or nothing.
+    """Returns the data of a frame, or None for a comment, another field or an empty frame.
 
-    llama.cpp sends `null` when it begins with one of several prompts (seen with xllamacpp 2026.10).
+    llama.cpp sends `null` before its answers to several prompts (seen with xllamacpp 2026.10).
     """
     lines = [line[5:].removeprefix(b" ") for line in frame.split(b"\n") if line.startswith(b"data:")]
     data = b"\n".join(lines)
@@ -102,7 +102,7 @@ def payload(frame: bytes) -> bytes | None:
 
 
 def payload_document(frame: bytes) -> dict[str, Any] | None:
-    """Returns the JSON object of a frame, None when it has none."""
+    """Returns the JSON object of a frame; None if it has none."""
     data = payload(frame)
     return None if data is None else decode(data)
 

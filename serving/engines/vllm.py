@@ -25,7 +25,7 @@ from serving.engines.child_program import ChildProgram
 from serving.engines.replica import OPENER, EngineReplica, node_address
 
 ATTEMPTS = 3
-"""Starts, when another program takes the port between our choice and vLLM's."""
+"""Number of starts, in case another program takes the port between its choice and vLLM's start."""
 
 
 FIRST_REQUESTS: dict[Task, tuple[str, dict[str, object], str]] = {
@@ -33,15 +33,15 @@ FIRST_REQUESTS: dict[Task, tuple[str, dict[str, object], str]] = {
     "embed": ("embeddings", {"input": "Hello"}, "data"),
     "rerank": ("rerank", {"query": "Hello", "documents": ["Hello"]}, "results"),
 }
-"""Path, fields, and the answer's list, by the task of a model."""
+"""Path, request fields and the answer's list, by the task of a model."""
 
 
 class StartFailed(RuntimeError):
-    """vLLM did not come up; the message ends with what it said last."""
+    """vLLM did not start; the message ends with its last output."""
 
 
 class VllmReplica(EngineReplica):
-    """One `vllm serve`. It ends with the replica, however the replica ends."""
+    """One `vllm serve`, which ends with the replica, however the replica ends."""
 
     def __init__(self, config: VllmModel, host: str | None = None) -> None:
         started = time.perf_counter()
@@ -59,14 +59,14 @@ class VllmReplica(EngineReplica):
         )
 
     async def check_health(self) -> None:
-        """Raises when vLLM has ended or does not answer; Serve replaces the replica after the third time in a row."""
+        """Raises when vLLM has ended or does not answer; Serve replaces the replica after three failures in a row."""
         if reason := self._program.ended():
             self._fail(for_good=True)
             raise StartFailed(reason)
         await super().check_health()
 
     def close(self) -> None:
-        """Ends vLLM, and waits until it has given back its GPUs."""
+        """Terminates vLLM, and waits until it has released its GPUs."""
         self._program.close()
 
     def __del__(self) -> None:
@@ -87,7 +87,7 @@ class VllmProgram(ChildProgram):
         return any("address already in use" in line.lower() for line in self.last_lines)
 
     def wait(self, timeout_s: float) -> None:
-        """Waits until vLLM says that it is healthy; raises `StartFailed`."""
+        """Waits until vLLM is healthy; raises `StartFailed`."""
         until = time.monotonic() + timeout_s
         while True:
             if reason := self.ended():
@@ -97,12 +97,12 @@ class VllmProgram(ChildProgram):
             if time.monotonic() > until:
                 said = "\n".join(self.last_lines)
                 raise StartFailed(
-                    f"{self.name} is not ready after {timeout_s:g} s (start_timeout_s); it said last:\n{said}"
+                    f"{self.name} is not ready after {timeout_s:g} s (start_timeout_s); its last output:\n{said}"
                 )
             time.sleep(0.25)
 
     def warm_up(self, config: VllmModel, key: str, timeout_s: float) -> None:
-        """Asks for the least there is, so that the first caller does not pay for what is compiled at first use."""
+        """Sends the smallest request, so that the first caller does not wait for compilation at first use."""
         path, fields, answered = FIRST_REQUESTS[config.task]
         body = json.dumps({"model": config.name, **fields}).encode()
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
@@ -137,7 +137,9 @@ def _start(config: VllmModel, host: str, key: str) -> VllmProgram:
 
 
 def command(config: VllmModel, host: str, port: int) -> list[str]:
-    """The command line of `vllm serve` for a model. It holds no secret: every process of the node can read it."""
+    """Returns the command line of `vllm serve` for a model. It contains no secret: every process of the node can read
+    it.
+    """
     model, revision = _weights(config.source)
     arguments: list[str] = [
         f"--host={host}",
@@ -155,7 +157,7 @@ def command(config: VllmModel, host: str, port: int) -> list[str]:
             f"--pipeline-parallel-size={config.pipeline_parallel}",
         ]
     if config.gpus > 1:
-        # vLLM would find this node's Ray and place its workers beside what Ray assigned to us.
+        # vLLM would connect to this node's Ray and place its workers on resources that Ray assigned to others.
         arguments.append("--distributed-executor-backend=mp")
     if config.source.startswith(("s3://", "gs://")):
         arguments.append("--load-format=runai_streamer")
@@ -168,7 +170,7 @@ def command(config: VllmModel, host: str, port: int) -> list[str]:
         if value is not None:
             arguments.append(f"{flag}={value}")
     if config.task != "chat":
-        arguments.append("--runner=pooling")  # vLLM itself would guess by the model's architecture
+        arguments.append("--runner=pooling")  # vLLM would otherwise guess it from the model's architecture
     if config.enforce_eager:
         arguments.append("--enforce-eager")
     if config.loras:
@@ -185,9 +187,9 @@ def _program() -> str:
 
 
 def _weights(source: str) -> tuple[str, str | None]:
-    """Returns what vLLM calls the weights of `source`, and their revision on the Hub.
+    """Returns vLLM's name for the weights of `source`, and their revision on the Hub.
 
-    Raises `FileNotFoundError` for a folder that is not here; what lies elsewhere is vLLM's to find.
+    Raises `FileNotFoundError` for a missing local folder; vLLM finds other sources itself.
     """
     scheme, _, rest = source.partition("://")
     if scheme == "hf":
@@ -209,11 +211,12 @@ def _weights(source: str) -> tuple[str, str | None]:
 
 
 def _environment(config: VllmModel, key: str) -> dict[str, str]:
-    # Ours stay ours: vLLM would write its metrics among the replica's, and has no business with this node's Ray.
+    # The replica's variables are removed: vLLM would write its metrics among the replica's, and must not use the node's
+    # Ray.
     inherited = {k: v for k, v in os.environ.items() if k != "PROMETHEUS_MULTIPROC_DIR" and not k.startswith("RAY_")}
     environment = {
         **inherited,
-        # Nothing leaves the cluster unless it is asked for.
+        # No data leaves the cluster unless it is requested.
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         **(_cpu_environment(config) if config.device == "cpu" else {}),

@@ -1,6 +1,6 @@
 """An app's files on a node: its source, and a virtual environment with its locked requirements.
 
-Both are named after what they are made of, and made once for all replicas of a node.
+Both are named by digests of their inputs, and are created once for all replicas of a node.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from typing import TextIO
 from serving.config import AppModel
 
 UNUSED_S = 14 * 86_400
-"""What no replica runs from, and none has started from for so long, is removed."""
+"""Time after which files that no replica uses are removed."""
 
 MAX_BYTES = 64_000_000
-"""Of an unpacked app."""
+"""Maximum size of an unpacked app."""
 
 SOURCE, REQUIREMENTS = "app", "requirements.txt"
 
 
 class InstallError(RuntimeError):
-    """An app's packages cannot be installed; the message ends with what pip said last."""
+    """An app's packages cannot be installed; the message ends with pip's last output."""
 
 
 @dataclass(frozen=True, slots=True)
 class AppFiles:
-    """Where an app's source lies, and the Python that runs it, whose packages are below `packages`.
+    """The folder of an app's source, and its Python, whose packages are below `packages`.
 
-    The `locks` keep all of it until `close`.
+    The `locks` keep the files until `close`.
     """
 
     folder: Path
@@ -50,7 +50,7 @@ class AppFiles:
     locks: tuple[TextIO, ...] = field(default=(), repr=False, compare=False)
 
     def close(self) -> None:
-        """Lets the files be removed, once nobody has used them for long."""
+        """Releases the locks, so that the files can be removed when they have been unused for long."""
         for lock in self.locks:
             lock.close()
 
@@ -62,7 +62,7 @@ def cache() -> Path:
 
 
 def prepare(app: AppModel) -> AppFiles:
-    """Unpacks an app and installs its requirements, unless another replica did. Raises `InstallError`."""
+    """Unpacks an app and installs its requirements, unless another replica has done so. Raises `InstallError`."""
     packed = base64.b64decode(app.archive)
     root = cache()
     root.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def prepare(app: AppModel) -> AppFiles:
 
 
 def _lock_whole(folder: Path, fill: Callable[[Path], None]) -> TextIO:
-    """Returns a lock that keeps the folder, which is filled unless it is whole; others that want it meanwhile wait."""
+    """Returns a lock on the folder, filling the folder first unless it is complete; concurrent callers wait."""
     whole = folder / ".whole"
     lock = folder.with_suffix(".lock").open("w")
     try:
@@ -90,7 +90,7 @@ def _lock_whole(folder: Path, fill: Callable[[Path], None]) -> TextIO:
                 os.utime(whole)
                 return lock
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not whole.is_file():  # nobody filled it while we waited
+            if not whole.is_file():  # no other process filled it in the meantime
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
                 fill(folder)
@@ -110,7 +110,7 @@ def _unpack(packed: bytes, folder: Path) -> None:
 
 
 def _install(name: str, requirements: Path, folder: Path, timeout_s: float) -> None:
-    """Makes a virtual environment of this Python's, without its packages, and has pip install into it."""
+    """Creates a virtual environment without this Python's packages, and installs the requirements with pip."""
     make = [sys.executable, "-m", "venv", "--without-pip", str(folder)]
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install"]
     options = ("--require-hashes", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--quiet")
@@ -129,11 +129,11 @@ def _install(name: str, requirements: Path, folder: Path, timeout_s: float) -> N
 
 def _remove_unused(root: Path) -> None:
     for whole in root.glob("*/.whole"):
-        # Another replica may run from it, or do the same.
+        # Another replica may use it, or be removing it.
         with contextlib.suppress(OSError), whole.parent.with_suffix(".lock").open("w") as lock:
             if time.time() - whole.stat().st_mtime <= UNUSED_S:
                 continue
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if time.time() - whole.stat().st_mtime > UNUSED_S:
-                whole.unlink()  # first: what is half removed is not whole
+                whole.unlink()  # the marker first: a partly removed folder is not complete
                 shutil.rmtree(whole.parent)

@@ -1,4 +1,4 @@
-"""An app as a child process of the replica, which answers runs by HTTP on the node's address."""
+"""A replica with an app as its child process, which serves runs over HTTP on the node's address."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from serving.engines.replica import EngineReplica, node_address
 
 
 class AppFailed(RuntimeError):
-    """An app did not come up, or has ended; the message ends with what it said last."""
+    """An app did not start, or has ended; the message ends with its last output."""
 
 
 class AppReplica(EngineReplica):
@@ -40,14 +40,14 @@ class AppReplica(EngineReplica):
         )
 
     async def check_health(self) -> None:
-        """Raises when the app has ended or does not answer; Serve replaces the replica after the third time."""
+        """Raises when the app has ended or does not answer; Serve replaces the replica after three failures."""
         if reason := self._process.ended():
             self._fail(for_good=True)
             raise AppFailed(reason)
         await super().check_health()
 
     def close(self) -> None:
-        """Ends the app."""
+        """Terminates the app."""
         self._process.close()
 
     def __del__(self) -> None:
@@ -57,7 +57,7 @@ class AppReplica(EngineReplica):
 
 
 class AppProcess(ChildProgram):
-    """A running app. Raises `AppFailed` where it does not come up."""
+    """A running app. Raises `AppFailed` if it does not start."""
 
     def __init__(self, config: AppModel, files: AppFiles, host: str, key: str) -> None:
         self._files = files
@@ -81,7 +81,7 @@ class AppProcess(ChildProgram):
             raise
 
     def _await(self, ready: Path, timeout_s: float) -> str:
-        """Returns the address at which the app answers, which it writes down once its object is imported."""
+        """Returns the app's address, which it writes to a file once its object is imported."""
         until = time.monotonic() + timeout_s
         while True:
             with contextlib.suppress(FileNotFoundError):
@@ -90,11 +90,11 @@ class AppProcess(ChildProgram):
                 raise AppFailed(reason)
             if time.monotonic() > until:
                 said = "\n".join(self.last_lines)
-                raise AppFailed(f"{self.name} is not ready after {timeout_s:g} s; it said last:\n{said}")
+                raise AppFailed(f"{self.name} is not ready after {timeout_s:g} s; its last output:\n{said}")
             time.sleep(0.05)
 
     def close(self) -> None:
-        """Ends the app, and gives up what it ran from."""
+        """Terminates the app, and releases its files."""
         super().close()
         self._scratch.cleanup()
         self._files.close()

@@ -1,9 +1,9 @@
 """Starts an app's process: `python -m serving.engines.apps.wall PYTHON FOLDER SCRATCH PACKAGES ARGUMENT…`.
 
-The app is code of the operator's, with the network and the packages that it asks for. What it must not have are the
-platform's secrets and the tenants' data, which lie in files of the same user: Landlock leaves it its own files alone,
-it has no capabilities even as root, and the environment is made anew. Past Landlock go Unix sockets that have a path,
-and what files have beside their content: a seccomp filter refuses those.
+The app is the operator's code, with network access and the packages that it needs. It must not get the platform's
+secrets and the tenants' data, which are in files of the same user: Landlock restricts it to its own files, it has no
+capabilities even as root, and it gets a new environment. Landlock does not cover Unix sockets with a path and metadata
+of files: a seccomp filter rejects changes of these.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from serving.core.confine import LIBRARIES, RefusedCalls, Unconfined, drop_capabilities, keep_to_files, refuse
 
 CHILD = Path(__file__).parent / "child"
-"""What a process of an app runs, beside its own packages."""
+"""The program of an app's process, besides its own packages."""
 
 KEY = "HEADRACE_APP_KEY"
-"""Variable with what the process wants to be asked with."""
+"""Variable with the key that requests to the process must have."""
 
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", KEY)
 
@@ -34,7 +34,7 @@ _SYSTEM = tuple(
         *("/etc/localtime", "/etc/timezone", "/etc/mime.types", "/etc/python3", "/etc/python3.11"),
     )
 )
-"""What programs read of a host; the stack's configuration, its secrets and its data are not among it."""
+"""Files of the host that programs need; the stack's configuration, secrets and data are not among them."""
 
 
 _NONE = -1
@@ -42,19 +42,18 @@ _NONE = -1
 REFUSED = (
     RefusedCalls(errno.EPERM, ((41, 198),), socket.AF_UNIX),  # socket, not socketpair
     RefusedCalls(errno.EPERM, ((41, 198),), socket.AF_VSOCK),
-    RefusedCalls(errno.ENOSYS, ((425, 425),)),  # io_uring_setup: what goes through a ring passes no filter
+    RefusedCalls(errno.ENOSYS, ((425, 425),)),  # io_uring_setup: requests through a ring bypass the filter
     # setxattr, lsetxattr, fsetxattr, setxattrat, removexattr, lremovexattr, fremovexattr, removexattrat, file_setattr
     RefusedCalls(
         errno.EOPNOTSUPP,
         ((188, 5), (189, 6), (190, 7), (463, 463), (197, 14), (198, 15), (199, 16), (466, 466), (469, 469)),
     ),
-    # They do nothing and say they did, so that copying files goes on working.
-    # chmod, fchmod, fchmodat, fchmodat2, chown, fchown, lchown, fchownat
+    # These calls have no effect but report success, so that copying files still works.
     RefusedCalls(0, ((90, _NONE), (91, 52), (268, 53), (452, 452), (92, _NONE), (93, 55), (94, _NONE), (260, 54))),
     # utime, utimes, futimesat, utimensat
     RefusedCalls(0, ((132, _NONE), (235, _NONE), (261, _NONE), (280, 88))),
 )
-"""System calls that reach what Landlock does not guard."""
+"""System calls for objects that Landlock does not cover."""
 
 
 def environment(folder: str, scratch: str) -> dict[str, str]:
@@ -67,16 +66,16 @@ def environment(folder: str, scratch: str) -> dict[str, str]:
         "PYTHONPATH": f"{CHILD}{os.pathsep}{folder}",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
-        # Nothing leaves the cluster unless the app asks for it.
+        # No data leaves the cluster unless the app sends it.
         "LANGSMITH_TRACING": "false",
         "DO_NOT_TRACK": "1",
     }
 
 
 def main(argv: list[str]) -> None:
-    """Gives up what the app must not have, and becomes its process."""
+    """Restricts this process, and replaces it by the app's."""
     python, folder, scratch, packages, *arguments = argv
-    # A virtual environment's Python is a link, whose library lies where the first one was installed.
+    # A virtual environment's Python is a link to an installation elsewhere, which has its library.
     prefixes = (sys.prefix, sys.base_prefix, packages, folder, str(CHILD))
     readable = (*LIBRARIES, *_SYSTEM, *map(Path, prefixes), Path(python).resolve().parents[1])
     drop_capabilities()
@@ -85,7 +84,7 @@ def main(argv: list[str]) -> None:
     try:
         refuse(REFUSED)
     except Unconfined as e:
-        print(f"the app can use Unix sockets and change what files have beside their content: {e}", file=sys.stderr)
+        print(f"the app can use Unix sockets and change metadata of files: {e}", file=sys.stderr)
     os.chdir(folder)
     os.execve(python, [python, *arguments], environment(folder, scratch))  # noqa: S606
 

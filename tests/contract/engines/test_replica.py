@@ -258,7 +258,7 @@ async def test_nonsense_is_not_passed_on_and_no_reason_to_replace_the_replica(
     assert shown(folder) == {}
     told = [r.getMessage() for r in caplog.records if r.name == "headrace.engines"]
     assert len(told) <= 1, "it is told once"
-    assert all(line.startswith("what engine of m counts cannot be passed on: ") for line in told)
+    assert all(line.startswith("the metrics of engine of m cannot be exported: ") for line in told)
     engine.counts = COUNTS
     await made.check_health()
     assert shown(folder)

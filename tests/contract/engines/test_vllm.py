@@ -182,7 +182,7 @@ def test_vllm_knows_every_flag_that_is_ours() -> None:
 
 @pytest.mark.parametrize("argument", ["--port=1", "--api-k=x", "--no-enable-lora", "--tensor-par=2", "--model=x"])
 def test_arguments_cannot_override_the_replicas_own(argument: str) -> None:
-    with pytest.raises(ValidationError, match="setting of its own or is set by the replica"):
+    with pytest.raises(ValidationError, match="separate setting or is set by the replica"):
         model(arguments=(argument,))
 
 
@@ -303,7 +303,7 @@ async def test_a_dead_vllm_is_reported_with_its_last_output(replica: vllm.VllmRe
     os.kill(server(replica), signal.SIGKILL)
     eventually(lambda: bool(replica._program.ended()), "the program has ended", 30)
     for _ in range(2):
-        with pytest.raises(vllm.StartFailed, match="vLLM of twin ended by signal 9; it said last:\ntwin of vLLM"):
+        with pytest.raises(vllm.StartFailed, match="vLLM of twin ended by signal 9; its last output:\ntwin of vLLM"):
             await replica.check_health()
         assert metrics.engine_restarts.labels("twin")._value.get() == before + 1
     assert metrics.engine_up.labels("twin")._value.get() == 0

@@ -114,4 +114,4 @@ def test_killing_the_replica_ends_the_program() -> None:
 def test_the_program_requires_its_own_process_group() -> None:
     process = subprocess.run([*CHILD, "true"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert process.returncode == 1
-    assert "process group of my own" in process.stderr
+    assert "in its own process group" in process.stderr

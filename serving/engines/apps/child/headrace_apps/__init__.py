@@ -1,4 +1,5 @@
-"""What an app uses of the platform: `from headrace_apps import platform`.
+"""The app's interface to the platform: `from headrace_apps import platform`.
 
-It runs in the app's own process and imports nothing of Headrace's, and of other packages only what the app has itself.
+The package runs in the app's own process. It imports no other code of Headrace, and of other packages only those that
+the app has installed.
 """

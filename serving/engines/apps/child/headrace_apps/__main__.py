@@ -1,6 +1,6 @@
-"""`python -m headrace_apps NAME OBJECT HOST READY SETTINGS`: imports an app's object and answers runs by it.
+"""`python -m headrace_apps NAME OBJECT HOST READY SETTINGS`: imports an app's object and serves runs of it.
 
-Once it can, it writes its address into the file READY.
+When it is ready, it writes its address into the file READY.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from .server import Runner, RunServer
 
 
 def load(object: str) -> Any:
-    """Returns what `module:attribute` names. Raises what its import raises."""
+    """Returns the object named by `module:attribute`. Raises whatever its import raises."""
     module, _, attribute = object.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
 def runner_of(found: Any, answer_nodes: list[str]) -> Runner:
-    """Returns what runs an app's object. Raises `TypeError` for what is none."""
+    """Returns the function that runs an app's object. Raises `TypeError` for an unsupported object."""
     if _is_graph(found):
         from .graphs import prepared, run_graph
 
@@ -40,26 +40,26 @@ def runner_of(found: Any, answer_nodes: list[str]) -> Runner:
 
 
 def _is_graph(found: Any) -> bool:
-    """Whether it is one of LangGraph's: compiled, or still to be compiled."""
+    """Returns whether the object is a LangGraph graph, compiled or not."""
     modules = {each.__module__.partition(".")[0] for each in type(found).__mro__}
     return "langgraph" in modules and (hasattr(found, "aget_state") or hasattr(found, "compile"))
 
 
 async def serve(name: str, object: str, host: str, ready: Path, settings: dict[str, Any]) -> None:
-    """Answers runs until the process is ended."""
+    """Serves runs until the process is terminated."""
     runner = runner_of(load(object), settings["answer_nodes"])
     made = RunServer(runner, os.environ.pop("HEADRACE_APP_KEY"), settings["runs"], settings["timeout_s"])
     server, port = await made.start(host)
     new = ready.with_suffix(".new")
     new.write_text(f"http://{f'[{host}]' if ':' in host else host}:{port}")
     new.rename(ready)
-    print(f"{name} answers by {object}", flush=True)
+    print(f"{name} serves {object}", flush=True)
     async with server:
         await server.serve_forever()
 
 
 def main(argv: list[str]) -> int:
-    """Runs an app; returns an exit status."""
+    """Serves an app; returns an exit status."""
     name, object, host, ready, settings = argv
     try:
         asyncio.run(serve(name, object, host, Path(ready), json.loads(settings)))

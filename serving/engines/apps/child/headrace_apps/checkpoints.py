@@ -1,4 +1,4 @@
-"""LangGraph's checkpoints in the platform's store, under the tenant and the user of the run."""
+"""LangGraph's checkpointer, which stores checkpoints in the platform under the run's tenant and user."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ Config = Any
 T = TypeVar("T")
 
 Packed = list[str]
-"""A serialised value: how it was, and itself in base64."""
+"""A serialised value: its type, and its bytes in base64."""
 
 PATH = "/run/checkpoints"
 
 _THREADS = ThreadPoolExecutor(16, "checkpoints")
-"""Of their own: an app whose functions hold all others can still keep where it stands."""
+"""Separate threads: an app whose functions occupy all others can still store checkpoints."""
 
 
 WRITES_WAIT_S = (0.05, 0.1, 0.2, 0.5, 1, 2, 4, 8, 8)
-"""Pauses before writes are tried again whose checkpoint is not there yet; of one that was deleted they never are."""
+"""Delays between retries of writes whose checkpoint is not stored yet; if it was deleted, all retries fail."""
 
 
 class PlatformSaver(BaseCheckpointSaver[int]):
-    """Keeps the threads of an app; what another user keeps under the same name is another thread."""
+    """Stores the threads of an app. The same thread id of another user is a different thread."""
 
     def get_tuple(self, config: Config) -> CheckpointTuple | None:
         thread, namespace = _place(config)
@@ -58,7 +58,7 @@ class PlatformSaver(BaseCheckpointSaver[int]):
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
         if config is None:
-            raise ValueError("checkpoints are listed by their thread")
+            raise ValueError("checkpoints can be listed only by thread")
         thread, namespace = _place(config)
         asked = {"thread": thread, "namespace": namespace, "before": get_checkpoint_id(before) if before else None}
         for found in current().ask("POST", PATH, {"list": asked})["checkpoints"]:
@@ -125,7 +125,7 @@ class PlatformSaver(BaseCheckpointSaver[int]):
     async def aput_writes(
         self, config: Config, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        # LangGraph keeps a checkpoint and the writes that follow it at once: which one comes first is chance.
+        # LangGraph stores a checkpoint and the writes after it concurrently, in an undefined order.
         for pause in WRITES_WAIT_S:
             try:
                 await _in_thread(self.put_writes, config, writes, task_id, task_path)

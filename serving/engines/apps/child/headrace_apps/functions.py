@@ -1,4 +1,4 @@
-"""Runs of functions and of LangChain's runnables: whatever they return or yield becomes text."""
+"""Runs functions and LangChain runnables: whatever they return or yield is converted to text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .run import Run
 
 
 def text_of(value: Any) -> str:
-    """Returns the text of what an app returns or yields: a string, a message, or a document with a `content`.
+    """Returns the text of a value that an app returns or yields: a string, a message, or a document with a `content`.
 
     Raises `TypeError`.
     """
@@ -28,7 +28,7 @@ def text_of(value: Any) -> str:
 
 
 async def run_function(function: Callable[..., Any], run: Run) -> None:
-    """Calls a function with the messages of a run, in a thread of its own unless it is a coroutine."""
+    """Calls a function with the messages of a run; unless it is a coroutine function, in its own thread."""
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         result = function(run.messages)
     else:
@@ -37,7 +37,7 @@ async def run_function(function: Callable[..., Any], run: Run) -> None:
 
 
 async def run_runnable(runnable: Any, run: Run) -> None:
-    """Streams a runnable of LangChain's, which is given a list of its messages."""
+    """Streams the output of a LangChain runnable, whose input is a list of messages."""
     from langchain_core.messages import convert_to_messages
 
     await _emit(runnable.astream(convert_to_messages(run.messages)), run)

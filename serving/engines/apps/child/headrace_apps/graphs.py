@@ -1,4 +1,4 @@
-"""Runs of LangGraph's graphs: their tokens are the answer, their nodes its steps, and their state is the platform's."""
+"""Runs LangGraph graphs: their tokens are the answer, their nodes the steps, and the platform stores their state."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .functions import text_of
 from .run import Run
 
 INPUT = "headrace_input"
-"""Field of a checkpoint's metadata: the digest of the messages that its run was begun with."""
+"""Field of a checkpoint's metadata: the digest of the messages that its run started with."""
 
 MAX_STEP = 4000
-"""Characters of a step."""
+"""Maximum number of characters of a step."""
 
 
 def prepared(graph: Any) -> Any:
-    """Returns a graph, compiled, whose checkpoints are kept by the platform unless it wants none."""
+    """Returns the compiled graph. The platform stores its checkpoints, unless the graph disables them."""
     if not hasattr(graph, "astream"):
         return graph.compile(checkpointer=PlatformSaver())
     if graph.checkpointer is not False:
@@ -28,10 +28,10 @@ def prepared(graph: Any) -> Any:
 
 
 async def run_graph(graph: Any, run: Run, answer_nodes: Collection[str]) -> None:
-    """Streams a graph from its beginning, or from where its thread stands.
+    """Streams a graph from its beginning, or from the latest checkpoint of its thread.
 
-    A thread that waits for an answer gets the newest message as that. One whose last run broke off, and that is asked
-    the same again, goes on with the nodes that had not ended.
+    If the thread waits for an answer to an interrupt, the newest message is that answer. If the thread's last run
+    failed and the request is the same, the nodes that had not finished are run again.
     """
     digest = hashlib.sha256(json.dumps(run.messages[-run.new :], sort_keys=True).encode()).hexdigest()
     config = {"configurable": {"thread_id": run.thread}, "metadata": {INPUT: digest}}
@@ -39,7 +39,7 @@ async def run_graph(graph: Any, run: Run, answer_nodes: Collection[str]) -> None
     answer = _Answer(run, answer_nodes)
     values: Any = None
     modes = ["messages", "updates", "values"]
-    # A step is kept before the next one begins: whoever goes on does none of it again.
+    # A step is stored before the next one begins, so that a resumed run does not repeat it.
     async for mode, data in graph.astream(given, config, stream_mode=modes, durability="sync"):
         if mode == "messages":
             answer.message(*data)
@@ -81,7 +81,7 @@ class _Answer:
         self.begun = False
 
     def message(self, message: Any, metadata: dict[str, Any]) -> None:
-        """Takes a piece of a message that a node's model says, or that a node adds."""
+        """Takes a part of a message that a node's model generates, or that a node adds."""
         if message.type not in ("ai", "AIMessageChunk"):
             return
         if self._nodes and metadata.get("langgraph_node") not in self._nodes:
@@ -95,12 +95,12 @@ class _Answer:
         self._run.emit({"text": text})
 
     def interrupted(self, values: Any) -> bool:
-        """Whether the graph waits for an answer."""
+        """Returns whether the graph waits for an answer."""
         return isinstance(values, dict) and bool(values.get("__interrupt__"))
 
 
 def _steps(updates: dict[str, Any], run: Run) -> None:
-    """Shows what nodes did: the calls and results of tools in their messages, else that they have ended."""
+    """Emits the nodes' steps: tool calls and results in their messages, or else that the nodes have finished."""
     for node, update in updates.items():
         if node == "__interrupt__":
             run.emit({"interrupt": [_plain(each.value) for each in update]})
@@ -119,7 +119,7 @@ def _of_message(message: Any) -> list[dict[str, str]]:
 
 
 def _changed(update: Any) -> str:
-    """Says which fields of its state a node changed, and those of them that are short texts."""
+    """Returns text that names the changed fields of the state, with those values that are short texts."""
     if not isinstance(update, dict):
         return ""
     shown = {name: value for name, value in update.items() if name != "messages"}
@@ -133,5 +133,5 @@ def _listed(messages: Any) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Returns what a graph asks as JSON has it."""
+    """Returns an interrupt's value in a form that JSON can represent."""
     return json.loads(json.dumps(value, default=str))

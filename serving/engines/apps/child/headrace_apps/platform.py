@@ -1,7 +1,7 @@
-"""The platform as an app sees it: its models, documents, memory and tools, for the caller of the present run.
+"""The platform's models, documents, memory and tools, for use by an app on behalf of the current run's caller.
 
-What is made here can be made when a module is imported; for whom it asks is found out when it is used. The functions
-block; those that begin with `a` are coroutines.
+Objects can be created at import time; the run is determined when they are used. The functions block; those with the
+prefix `a` are coroutines.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ __all__ = [
 ]
 
 _ANYWHERE = "http://platform.invalid/v1"
-"""Stands for the address that the run tells."""
+"""Placeholder for the address, which the run provides."""
 
 
 def model(name: str, **settings: Any) -> Any:
-    """Returns a model, an assistant or another app of the platform's, as `langchain_openai.ChatOpenAI`."""
+    """Returns a model, an assistant or another app of the platform, as `langchain_openai.ChatOpenAI`."""
     from langchain_openai import ChatOpenAI
 
     given = {"stream_usage": True, **settings}
@@ -67,7 +67,7 @@ def async_openai(**settings: Any) -> Any:
 
 @cache
 def _clients() -> tuple[Any, Any]:
-    """Returns HTTP clients whose requests go to the platform of the run that sends them."""
+    """Returns HTTP clients that direct requests to the platform of the run that sends them."""
     import httpx
 
     def directed(request: httpx.Request) -> httpx.Request:
@@ -93,7 +93,7 @@ def _clients() -> tuple[Any, Any]:
 
 
 def search(query: str, store: str, **settings: Any) -> list[dict[str, Any]]:
-    """Returns what a vector store has for a query, best first, as `/v1/vector_stores/{id}/search` answers.
+    """Returns the results of a search in a vector store, best first, as `/v1/vector_stores/{id}/search` does.
 
     `store` is an id, or the name of a collection; `settings` are those of the route, such as `filters`.
     """
@@ -110,40 +110,40 @@ def search(query: str, store: str, **settings: Any) -> list[dict[str, Any]]:
 
 
 async def asearch(query: str, store: str, **settings: Any) -> list[dict[str, Any]]:
-    """As `search`."""
+    """Like `search`."""
     return await asyncio.to_thread(search, query, store, **settings)
 
 
 def memories(assistant: str | None = None) -> list[str]:
-    """Returns what assistants remember of the caller, or one of them does."""
+    """Returns the memories of the caller, of all assistants or of one."""
     query = f"&assistant={quote(assistant)}" if assistant is not None else ""
     return [each["text"] for each in current().ask("GET", f"/v1/memories?limit=100{query}")["data"]]
 
 
 async def amemories(assistant: str | None = None) -> list[str]:
-    """As `memories`."""
+    """Like `memories`."""
     return await asyncio.to_thread(memories, assistant)
 
 
 def tools() -> list[dict[str, Any]]:
-    """Returns the tools that the app may call for this caller, in the shape of OpenAI's API."""
+    """Returns the tools that the app may call for this caller, in the format of OpenAI's API."""
     found: list[dict[str, Any]] = current().ask("GET", "/run/tools")["tools"]
     return found
 
 
 def call(name: str, **arguments: Any) -> str:
-    """Calls a tool of the platform's and returns what it says, or what was wrong."""
+    """Calls a tool of the platform and returns its output or error message."""
     said: str = current().ask("POST", "/run/tools", {"name": name, "arguments": json.dumps(arguments)})["text"]
     return said
 
 
 async def acall(name: str, **arguments: Any) -> str:
-    """As `call`."""
+    """Like `call`."""
     return await asyncio.to_thread(call, name, **arguments)
 
 
 def langchain_tools() -> list[Any]:
-    """Returns `tools()` as tools of LangChain's."""
+    """Returns `tools()` as LangChain tools."""
     from langchain_core.tools import StructuredTool
 
     def structured_tool(schema: dict[str, Any]) -> Any:
@@ -163,5 +163,5 @@ def langchain_tools() -> list[Any]:
 
 
 def step(text: str, *, name: str = "", kind: str = "thought") -> None:
-    """Shows the caller a step of the run; `kind` is one of those of strategies."""
+    """Shows a step of the run to the caller; `kind` is one of the step kinds of strategies."""
     current().emit({"step": {"kind": kind, "name": name, "text": text}})

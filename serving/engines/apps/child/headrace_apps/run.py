@@ -1,4 +1,4 @@
-"""The run that a piece of code belongs to: where the platform answers it, and for whom."""
+"""The current run: the platform's address for it, and its caller."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_ANSWER = 64_000_000
-"""Bytes of an answer of the platform's."""
+"""Maximum size of an answer of the platform, in bytes."""
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class PlatformError(Exception):
-    """The platform refused something; `code` and `status` are those of its error."""
+    """The platform rejected a request; `code` and `status` are those of its error."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -29,11 +29,11 @@ class PlatformError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """One run. The platform takes `token` for the run's caller, as long as the run lasts.
+    """One run. While it lasts, the platform accepts `token` for requests on behalf of its caller.
 
-    `thread` names what checkpoints are kept under, which outlive the run where it is `kept`. Of `messages`, which are
-    OpenAI's, the last `new` are the request's own; those before come from its conversation. `settings` are what the
-    request says beside them, such as its temperature. `threads` are what the run has under way in threads.
+    `thread` is the id under which checkpoints are stored; they outlive the run if it is `kept`. Of `messages`, which
+    have OpenAI's format, the last `new` are from the request, and those before from its conversation. `settings` are
+    other parameters of the request, such as its temperature. `threads` are the run's unfinished calls in threads.
     """
 
     url: str
@@ -49,12 +49,12 @@ class Run:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What a request to the platform carries."""
+        """Headers of a request to the platform."""
         traced = {"traceparent": self.traceparent} if self.traceparent else {}
         return {"Authorization": f"Bearer {self.token}", **traced}
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        """Returns what the platform answers. Raises `PlatformError`."""
+        """Sends a request to the platform and returns the answer. Raises `PlatformError`."""
         data = json.dumps(body).encode() if body is not None else None
         headers = {**self.headers, "Content-Type": "application/json"}
         request = urllib.request.Request(self.url + path, data, headers, method=method)  # noqa: S310 (the gateway)
@@ -80,18 +80,18 @@ _current: ContextVar[Run | None] = ContextVar("run", default=None)
 
 
 def current() -> Run:
-    """Returns the run that this code belongs to. Raises `RuntimeError` outside of one."""
+    """Returns the current run. Raises `RuntimeError` outside of a run."""
     run = _current.get()
     if run is None:
-        raise RuntimeError("the platform is asked outside of a run: it answers the caller of a request alone")
+        raise RuntimeError("the platform can be used only within a run, on behalf of its caller")
     return run
 
 
 def running() -> Run | None:
-    """Returns the run that this code belongs to, None outside of one."""
+    """Returns the current run, or None outside of a run."""
     return _current.get()
 
 
 def enter(run: Run) -> None:
-    """Makes this task, and what it starts, belong to a run."""
+    """Makes this task, and the tasks that it starts, belong to a run."""
     _current.set(run)

@@ -1,4 +1,4 @@
-"""Answers the gateway: a small HTTP/1.1 server, whose connections each carry one request."""
+"""The HTTP/1.1 server for the gateway; each connection carries one request."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .run import PlatformError, Run, enter
 from .threads import Places
 
 MAX_HEAD, MAX_BODY = 65_536, 64_000_000
-"""Bytes of a request."""
+"""Maximum size of a request, in bytes."""
 
 BEAT_S = 15
-"""A run that says nothing for so long says that it is still there."""
+"""Interval of keepalive events of a run without output."""
 
 Runner = Callable[[Run], Awaitable[None]]
 
 
 class RunServer:
-    """Answers runs by `runner`, at most `runs` at once; others wait. Requests must bring `key`."""
+    """Serves runs by `runner`, at most `runs` at once; others wait. Requests must have the `key`."""
 
     def __init__(self, runner: Runner, key: str, runs: int, timeout_s: float) -> None:
         self._runner = runner
@@ -34,7 +34,7 @@ class RunServer:
         self._timeout_s = timeout_s
 
     async def start(self, host: str) -> tuple[asyncio.Server, int]:
-        """Listens on a free port of `host`, and returns it."""
+        """Listens on a free port of `host`, and returns the port."""
         asyncio.get_running_loop().set_default_executor(self._places.threads())
         server = await asyncio.start_server(self._connected, host, 0, limit=MAX_HEAD)
         return server, server.sockets[0].getsockname()[1]
@@ -43,7 +43,7 @@ class RunServer:
         try:
             await self._answer(reader, writer)
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ValueError):
-            pass  # the gateway hung up, or it is none
+            pass  # the gateway disconnected, or the client is not a gateway
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError):
@@ -56,13 +56,13 @@ class RunServer:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
         if (method, path) == ("GET", "/health"):
             if self._places.stuck:
-                await _write(writer, 503, _error("threads of runs that have ended hold all places"))
+                await _write(writer, 503, _error("threads of ended runs occupy all slots"))
             else:
                 await _write(writer, 200, b"")
             return
         scheme, _, shown = headers.get("authorization", "").partition(" ")
         if scheme != "Bearer" or not hmac.compare_digest(shown.encode(), self._key):
-            await _write(writer, 401, _error("the app is asked by its gateway alone"))
+            await _write(writer, 401, _error("only the gateway may call the app"))
         elif (method, path) == ("GET", "/metrics"):
             await _write(writer, 200, b"")
         elif (method, path) == ("POST", "/v1/run"):
@@ -73,12 +73,12 @@ class RunServer:
             document = json.loads(await reader.readexactly(length))
             await self._run(document, headers.get("traceparent", ""), reader, writer)
         else:
-            await _write(writer, 400, _error("An app answers chat completions and responses alone."))
+            await _write(writer, 400, _error("An app supports only chat completions and responses."))
 
     async def _run(
         self, document: dict[str, Any], traceparent: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Runs the app, and ends the run where the gateway hangs up."""
+        """Runs the app, and cancels the run when the gateway disconnects."""
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n")
         events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -125,15 +125,15 @@ class RunServer:
             else:
                 traceback.print_exc(file=sys.stderr)
                 last = {"error": _failure(e, run.url)}
-        # What was emitted before is put into the queue by the loop too, and comes first.
+        # The loop also queues earlier events, so that they come first.
         run.emit(last)
         asyncio.get_running_loop().call_soon(events.put_nowait, None)
 
 
 def _failure(e: Exception, platform: str) -> dict[str, Any]:
-    """Returns what the gateway is told: of an error of the platform's its code, of others their class alone.
+    """Returns the error for the gateway: the code of a platform's error, or only the class of any other error.
 
-    Other providers' errors look the same, and can have parts of the app's own keys in their messages.
+    Errors of other providers look similar, and their messages can contain parts of the app's own keys.
     """
     if not isinstance(e, PlatformError) and _request_origin(e) != _origin(platform):
         return {"code": "failed", "message": type(e).__name__}
@@ -146,7 +146,7 @@ def _failure(e: Exception, platform: str) -> dict[str, Any]:
 
 
 def _request_origin(e: Exception) -> tuple[str, str | None, int | None] | None:
-    """Returns where the request of a client's error went, as HTTPX has it; None where it does not say."""
+    """Returns the origin that a client error's request was sent to, in HTTPX's notation; None if unknown."""
     try:
         return _origin(str(e.response.request.url))  # type: ignore[attr-defined]
     except (AttributeError, RuntimeError, ValueError):

@@ -1,4 +1,4 @@
-"""Threads of runs: Python cannot end one, so a run holds its place until its last one has ended."""
+"""Threads of runs: Python cannot stop a thread, so a run occupies its slot until its last thread has ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIN_THREADS, THREADS_OF_A_RUN = 32, 4
 
 
 class RunThreads(ThreadPoolExecutor):
-    """Runs synchronous code, and remembers which run each piece belongs to."""
+    """Runs synchronous code in threads, and records the run of each."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         future = super().submit(fn, *args, **kwargs)
@@ -28,7 +28,7 @@ class RunThreads(ThreadPoolExecutor):
 
 
 class Places:
-    """Places for `count` runs at once, and the threads that those may use."""
+    """Slots for `count` concurrent runs, and the threads that they may use."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -37,17 +37,17 @@ class Places:
         self._left: list[set[Future[Any]]] = []
 
     def threads(self) -> RunThreads:
-        """Returns an executor that is large enough for all runs."""
+        """Returns an executor with enough threads for all runs."""
         return RunThreads(self._most, "run")
 
     @property
     def stuck(self) -> bool:
-        """Whether no further run can go on: threads of ended runs hold all places, or are all there are."""
+        """Returns whether no further run can start: threads of ended runs occupy all slots, or all threads."""
         return len(self._left) >= self._count or sum(map(len, self._left)) >= self._most
 
     @asynccontextmanager
     async def place_of(self, run: Run) -> AsyncIterator[None]:
-        """Holds a place for a run."""
+        """Occupies a slot for a run."""
         await self._free.acquire()
         try:
             yield
@@ -55,7 +55,7 @@ class Places:
             self._end(run)
 
     def _end(self, run: Run) -> None:
-        """Frees the place of a run that has ended, once its threads have."""
+        """Frees the slot of an ended run once its threads have ended."""
         going = {future for future in tuple(run.threads) if not future.done()}
         if not going:
             self._free.release()
