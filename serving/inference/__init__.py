@@ -1,1 +1,1 @@
-"""The way from a request to its answer: a pipeline, stage by stage."""
+"""Inference: the pipeline from a request to its answer, stage by stage."""

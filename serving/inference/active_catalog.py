@@ -1,4 +1,4 @@
-"""The catalogue that a gateway works by."""
+"""The catalogue that a gateway currently serves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from serving.guardrails.rails import AssistantRails
 
 @dataclass(frozen=True, slots=True)
 class CatalogView:
-    """What one catalogue makes of names, guardrails and tools."""
+    """What is derived from one catalogue: names, guardrails and tools."""
 
     router: ModelRouter
     rails: AssistantRails
@@ -19,7 +19,7 @@ class CatalogView:
 
 
 class ActiveCatalog:
-    """The newest view. A request takes it once, since another catalogue may come while the request waits."""
+    """The newest view. A request reads it once, since the catalogue may change while the request waits."""
 
     def __init__(self, view: CatalogView) -> None:
         self.current = view

@@ -1,4 +1,4 @@
-"""Bounded admission: so many requests at once, so many waiting, and a clear refusal for the rest."""
+"""Admission: limits on requests that run at once and that wait; further ones are rejected."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from serving.telemetry import metrics
 
 
 class Admission:
-    """First come, first served, per gateway replica. Serve's own back-pressure answers in plain text; this does not.
+    """Admits requests in the order of arrival, per gateway replica. Serve's own back-pressure would answer in plain
+    text.
 
-    Requests in the background have at most `background_in_flight` of the places, half of them at most, and wait while
-    anybody else does: as long as it takes, since they are as many as their jobs allow.
+    Background requests have at most `background_in_flight` slots, at most half of all, and wait while any other request
+    waits: without a timeout, since the number of their jobs is limited.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -29,9 +30,9 @@ class Admission:
 
     @contextlib.asynccontextmanager
     async def admit(self, *, background: bool = False, within: bool = False) -> AsyncIterator[None]:
-        """Holds a place; raises `ApiError` when the queue is full or the wait is too long.
+        """Occupies a slot; raises `ApiError` when the queue is full or the wait is too long.
 
-        What is asked `within` a run of an app needs none: the run has one, and would wait for itself.
+        A request `within` a run of an app needs no slot: the run has one, and would wait for itself.
         """
         if within:
             yield
@@ -76,7 +77,7 @@ class Admission:
             await turn
         except BaseException:
             if turn.done() and not turn.cancelled():
-                self._leave(background=background)  # the place was handed over just as the wait ended: pass it on
+                self._leave(background=background)  # the slot was handed over just as the wait ended: pass it on
             elif turn in line:
                 line.remove(turn)
             raise
@@ -95,7 +96,7 @@ class Admission:
 
 
 def _hand_over(line: deque[asyncio.Future[None]]) -> bool:
-    """Gives a place to the next in line, if anybody still waits there."""
+    """Hands a slot to the next waiting request, if there is one."""
     while line:
         turn = line.popleft()
         if not turn.done():

@@ -1,4 +1,4 @@
-"""What a request approves of, and what its answer asks to be approved of."""
+"""Approvals that a request contains, and those that its answer asks for."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from serving.store.audit import MAX_DETAIL
 from serving.store.used_approvals import UsedApprovals
 
 _OWN_WORDS = frozenset(("calculator", "python", "time"))
-"""Tools that bring in nothing that others wrote."""
+"""Tools whose output never contains text from others."""
 
 
 class GivenApprovals:
-    """Reads the approvals that a request gives; raises an `ApiError` that says which of them is not valid, and why.
+    """Checks the approvals in a request; raises an `ApiError` that names the invalid one and the reason.
 
-    An approval is used just before the call that it allows: until then the request can be sent again with it. What
-    fails between the two makes no call, and needs another approval.
+    An approval is used immediately before the call that it allows: until then the request can be repeated with it. If
+    something fails between the two, no call is made, and another approval is needed.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class GivenApprovals:
         self._used = used
         self._caller = caller
         self._assistant = route.assistant.name if route.assistant is not None else ""
-        # By what was signed: one that is given twice allows one call.
+        # By signature: an approval that occurs twice allows one call.
         self._given: dict[str, tuple[int, Approval]] = {}
         for i, id in enumerate(given):
             approval = self._verify(i, id)
@@ -44,7 +44,7 @@ class GivenApprovals:
 
     @property
     def approved(self) -> list[tuple[str, str]]:
-        """Names of tools and digests of arguments; each stands for one call."""
+        """Names of tools and digests of arguments; each allows one call."""
         return [(approval.tool, approval.digest) for _, approval in self._given.values()]
 
     def _verify(self, i: int, id: str) -> Approval:
@@ -54,7 +54,9 @@ class GivenApprovals:
             raise _refused(i, str(e), e.code) from None
 
     async def record(self, audit: AuditLog, request_id: str) -> None:
-        """Puts what is approved of on record, before any of it is done. Raises `ApiError` for what was used before."""
+        """Records the approved calls before any of them is made. Raises `ApiError` for an approval that was used
+        before.
+        """
         if not self._given:
             return
         if used := await self._used.among(self._given):
@@ -64,14 +66,14 @@ class GivenApprovals:
             await audit.record(self._caller, "tool.approve", detail=detail, request_id=request_id)
 
     async def use(self, tool: str, digest: str) -> None:
-        """Uses what allows the call that is made next. Raises `ApiError` where another request was quicker."""
+        """Uses the approval of the next call. Raises `ApiError` if another request has used it."""
         approval = next(one for one in self._left if (one.tool, one.digest) == (tool, digest))
         self._left.remove(approval)
         if not await self._used.use(self._caller, approval.id, approval.expires_at):
             raise _used(self._given[approval.id][0])
 
     def offers(self, calls: Sequence[PendingCall]) -> list[dict[str, Any]]:
-        """Returns what stands beside an answer: how to approve of each of `calls`."""
+        """Returns the fields that let the caller approve each of `calls`."""
         found = []
         for call in calls:
             id, expires_at = self._approvals.offer(self._caller, self._assistant, call.tool, call.digest)
@@ -91,16 +93,16 @@ def _used(i: int) -> ApiError:
 def taint(
     route: Route, names: Sequence[str], body: ChatRequest, hits: Sequence[Hit] | None, turn: ConversationContext | None
 ) -> Callable[[], bool]:
-    """Returns what tells, once memory is in the prompt, whether it holds what others wrote.
+    """Returns a function that tells, once memory is in the prompt, whether the prompt contains text from others.
 
-    Whatever the caller did not type as text may be others': what is attached, what a tool of the caller's said, and
-    what an assistant said that reads what others wrote.
+    Everything that the caller did not type as text may be from others: attachments, results of the caller's tools, and
+    answers of an assistant that reads text from others.
     """
     reads = route.reads or body.knowledge is not None or not _OWN_WORDS.issuperset(names)
     said = any(m.role == "tool" or (m.role == "assistant" and reads) or m.attaches for m in body.messages)
 
     def tainted() -> bool:
-        # Turns of a summary that are deleted after it was read are not counted.
+        # Turns that were deleted after the summary was read are not counted.
         recalled = turn is not None and (turn.noted or any(n for name, n in turn.report.items() if name != "left_out"))
         return said or bool(hits) or (recalled and reads)
 

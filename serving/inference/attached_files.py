@@ -1,4 +1,4 @@
-"""Files in messages: a model is shown their text, as text that others wrote."""
+"""Files in messages: the model reads their text, marked as text from others."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ from serving.store.files import File, Files
 from serving.store.objects.blobs import Blobs
 
 MAX_FILES = 16
-"""Files of one request: each takes a process of its own to read."""
+"""Maximum number of files of one request: each is parsed in its own process."""
 
 AT_ONCE = 2
-"""Files that are read at once: the others wait, and so do their requests alone."""
+"""Number of files that are parsed at once: others wait, and only their requests with them."""
 
 CPU_S = 20
 WALL_S = 40.0
-"""Seconds that one file may take, of processor and of wall time: a caller waits for it."""
+"""Limit of CPU time and of wall-clock time per file, in seconds: a caller waits for it."""
 
 KEPT = 32
 KEPT_S = 600.0
-"""Texts that are remembered, and for how long: a conversation shows a file again with each turn."""
+"""Size and lifetime of the cache of texts: a conversation contains a file again with each turn."""
 
 GONE = "[This file cannot be read any more.]"
 
 
 NOT_AGAIN = "[This file is not shown again.]"
-"""Stands for a file of a conversation for which there is no room any more."""
+"""Replaces a file of a conversation that exceeds the budget."""
 
 SLICE = 1 << 20
-"""Characters that are hashed at once, so that a file in a request is not copied whole."""
+"""Number of characters that are hashed at once, so that a file in a request is not copied as a whole."""
 
 
 class AttachedFiles:
@@ -64,14 +64,14 @@ class AttachedFiles:
         self._reading = asyncio.Semaphore(AT_ONCE)
         self._known: TtlCache[str] = TtlCache(KEPT_S, KEPT)
         self.characters = limits.characters
-        """Characters that the files of one request have together at most, and those of a conversation too."""
+        """Maximum number of characters of all files of one request, and likewise of a conversation."""
 
     async def read(
         self, caller: Principal, guard: GuardrailChecker | None, body: ChatRequest, field: str
     ) -> ChatRequest:
-        """Returns a chat with the text of its files in their place; raises `ApiError` for one that cannot be read.
+        """Returns a chat in which files are replaced by their text; raises `ApiError` for an unreadable one.
 
-        `field` is the request's that holds the messages.
+        `field` is the request's field with the messages.
         """
         found = sum(isinstance(part, FilePart) for message in body.messages for part in _parts(message))
         if not found:
@@ -94,8 +94,8 @@ class AttachedFiles:
         return body.model_copy(update={"messages": messages})
 
     async def text(self, caller: Principal, guard: GuardrailChecker | None, file: Mapping[str, Any], field: str) -> str:
-        """Returns what a model is shown of a file; raises `ApiError`."""
-        # Whoever named the file chose its name: it is data too.
+        """Returns the text of a file as the model reads it; raises `ApiError`."""
+        # The file's name may be from others too, so it is marked as well.
         text = await self._named_text(caller, file, field)
         if guard is not None:
             checked = await guard.check(text, "context", f"{field}.file")
@@ -110,13 +110,13 @@ class AttachedFiles:
             return await self._parsed(file.filename, data, "file_id")
 
     async def digest(self, file: Mapping[str, Any]) -> str:
-        """Returns what tells one file in messages from another, without reading it."""
+        """Returns a key that identifies the content of a file in a message, without reading it."""
         if (id := file.get("file_id")) is not None:
             return f"id:{id}"
         return f"data:{await asyncio.to_thread(_digest, file.get('file_data') or '')}:{file.get('filename')}"
 
     async def _named_text(self, caller: Principal, file: Mapping[str, Any], field: str) -> str:
-        """Returns the name and the text of a file, which only the caller's tenant finds remembered."""
+        """Returns the name and the text of a file; only the caller's tenant can use the cached text."""
         if (id := file.get("file_id")) is not None:
             row = await self._row(caller, id, field)
             content = f"sha256:{row.sha256}:{row.filename}"
@@ -127,7 +127,7 @@ class AttachedFiles:
         key = hashlib.sha256(f"{caller.tenant}:{content}".encode(errors="surrogatepass")).digest()
         if (known := self._known.get(key)) is not None:
             return known
-        # The content is read in here: requests that wait for their turn hold none.
+        # The content is read inside the limit, so that waiting requests hold none.
         async with self._reading:
             if (known := self._known.get(key)) is not None:
                 return known
@@ -141,7 +141,7 @@ class AttachedFiles:
 
     async def _row(self, caller: Principal, id: str, field: str) -> File:
         if "data:read" not in caller.scopes:
-            raise forbidden("insufficient_scope", "Documents need a key with the scope data:read.", field)
+            raise forbidden("insufficient_scope", "Reading documents requires a key with the scope data:read.", field)
         try:
             return await self._files.get(caller, id)
         except NotFound:
@@ -165,7 +165,7 @@ class AttachedFiles:
 
 
 class FilesShownAgain:
-    """Files of a conversation that one request goes on with: each is read once, and all have one budget together."""
+    """Files of the conversation that a request continues: each is read once, and all share one budget."""
 
     def __init__(self, attached: AttachedFiles, caller: Principal, guard: GuardrailChecker | None) -> None:
         self._attached = attached
@@ -175,13 +175,13 @@ class FilesShownAgain:
         self._left = attached.characters
 
     def begin(self) -> None:
-        """Begins another prompt of the same request, such as for another engine: what was read is not read again."""
+        """Starts another prompt of the same request, such as for another engine; texts are not read again."""
         self._left = self._attached.characters
 
     async def message(self, message: Shown) -> Shown:
-        """Returns a message of before with the text of its files in their place, as far as the budget goes.
+        """Returns an earlier message in which files are replaced by their text, within the budget.
 
-        A file that is gone stands as such.
+        A deleted file is replaced by a note.
         """
         content = message.get("content")
         if not isinstance(content, list) or not any(part["type"] == "file" for part in content):
@@ -207,7 +207,7 @@ class FilesShownAgain:
         return text
 
     async def _read(self, file: Mapping[str, Any]) -> str | None:
-        """Returns None for a file that is gone."""
+        """Returns the text of a file, or None if it was deleted."""
         try:
             return await self._attached.text(self._caller, self._guard, file, "input")
         except ApiError as e:

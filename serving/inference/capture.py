@@ -1,4 +1,4 @@
-"""Keeps an answer: its capture, and its turn of a conversation or its response, before the caller learns of its end."""
+"""Stores an answer (capture, and turn of a conversation or response) before the caller gets its end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Place = ChatTurn | ResponseObject
 
 
 class AnswerRecorder:
-    """Keeps answers, each in one transaction with all that belongs to it."""
+    """Stores answers, each in one transaction with all that belongs to it."""
 
     def __init__(self, captures: Captures, memory: MemoryJobs, config: ServingConfig) -> None:
         self._captures = captures
@@ -45,24 +45,26 @@ class AnswerRecorder:
         self._store_false = config.store_false
 
     def check_storable(self, route: Route, body: ChatRequest) -> None:
-        """Raises `ApiError` for metadata out of bounds, and where an answer is to be stored that may not be."""
+        """Raises `ApiError` for metadata out of bounds, and for a request to store an answer that must not
+        be stored.
+        """
         values.metadata("metadata", body.metadata)
         if body.store is False and body.conversation is not None:
-            raise invalid("A conversation keeps what is said in it: store must not be false.", "store")
+            raise invalid("A conversation stores its messages: store must not be false.", "store")
         if body.store and not self.captures(route):
             raise invalid("Answers of this model are not stored: it captures nothing.", "store", "not_stored")
 
     def captures(self, route: Route) -> bool:
-        """Whether what is asked and answered is captured."""
+        """Returns whether requests and answers of this route are captured."""
         chosen = route.assistant.capture if route.assistant is not None else None
         return (chosen or self._capture) == "all"
 
     def keeper(
         self, x: Exchange, route: Route, body: Body, hits: Sequence[Hit] | None = None, place: Place | None = None
     ) -> AnswerKeeper | None:
-        """Returns what keeps the answer of a request, None when nothing of it is kept.
+        """Returns the keeper of a request's answer, or None if nothing is stored.
 
-        What broke off is captured as far as it went, and is neither a turn of a conversation nor a response.
+        An interrupted answer is captured as far as it went, but is not stored as a turn or a response.
         """
         refused = not isinstance(body, CompletionRequest) and body.store is False
         captured = self.captures(route) and not (refused and self._store_false == "none")
@@ -72,7 +74,7 @@ class AnswerRecorder:
 
 
 class _Keeper:
-    """Keeps the answer of one request."""
+    """Stores the answer of one request."""
 
     def __init__(
         self,
@@ -136,21 +138,21 @@ class _Keeper:
                 x.charge.counted = True
 
         try:
-            # A caller that hangs up can cancel this at any await: what is in the store is known to be there, or it
-            # would be counted once more at the end.
+            # A caller that disconnects can cancel this at any await. Stored data must be known to be stored, or it
+            # would be counted again at the end.
             await finish(record())
         except NotFound as e:
             raise predecessor_not_found(e) from None
 
     def _last(self, outcome: Outcome) -> bytes:
-        """Returns what the caller is sent next. A response that is not streamed is not what the engine said."""
+        """Returns the last part for the caller. A response that is not streamed differs from the engine's answer."""
         if isinstance(self._place, ResponseObject) and not self._body.stream:
             return orjson.dumps(self._place.document())
         return outcome.last()
 
 
 def _announcing(caller: Principal, response: NewResponse, then: Then | None) -> Then:
-    """Returns `then` and what tells the tenant's webhooks of a response that was answered in the background."""
+    """Returns `then`, with the webhook events of a response that was answered in the background."""
 
     def both(connection: Connection, added: Sequence[Item]) -> None:
         if then is not None:
@@ -161,7 +163,7 @@ def _announcing(caller: Principal, response: NewResponse, then: Then | None) -> 
 
 
 def without_content(capture: Capture) -> Capture:
-    """Returns what may be kept of an answer that is not to be stored: who, when, which model, and what it cost."""
+    """Returns the part of a capture that is stored for `store: false`: caller, time, model and cost."""
     return replace(
         capture, request={}, prompt={}, chunks=[], answer=[], steps=[], metadata={}, stored=False, consent=False
     )

@@ -14,12 +14,12 @@ from serving.metering.keeper import Keeper
 async def charged(
     keeper: Keeper, x: Exchange, *, stream: bool = False, model: str | None = None
 ) -> AsyncIterator[Charge]:
-    """Charges what happens inside to the caller; raises `ApiError` when a quota does not allow it.
+    """Charges the work inside the block to the caller; raises `ApiError` when a quota is exceeded.
 
-    `model` is what is asked, by default the exchange's.
+    `model` is the requested one, by default the exchange's.
     """
     requests = 0 if x.paid else 1
-    run = x.run  # whose request and stream are counted already
+    run = x.run  # its request and stream are counted already
     charge = x.charge = Charge(
         keeper,
         x.caller,
@@ -36,10 +36,7 @@ async def charged(
 
 @contextlib.asynccontextmanager
 async def held_as_stream(keeper: Keeper, x: Exchange) -> AsyncIterator[None]:
-    """Counts what happens inside among the caller's streams, and as no request of any model.
-
-    Raises `ApiError` when a quota does not allow it.
-    """
+    """Counts the block among the caller's streams, but not as a request. Raises `ApiError` when a quota is exceeded."""
     charge = Charge(keeper, x.caller, "", requests=0)
     try:
         await charge.admit(stream=True)

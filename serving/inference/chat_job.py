@@ -1,4 +1,4 @@
-"""From a chat to what an engine is asked."""
+"""Converts a chat to a generation job with the engine's request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from serving.retrieval.types import Hit
 
 
 def chat_job(asked: ParsedRequest, route: Route, hits: Sequence[Hit] | None) -> GenerationJob:
-    """Returns the generation that answers a chat from `hits`; nothing stands beside it, and nobody keeps it yet."""
+    """Returns the job that answers a chat from `hits`, without annotator and keeper."""
     body = asked.read or asked.chat
     return GenerationJob(
         path=CHAT,
@@ -57,6 +57,6 @@ def _document(body: ChatRequest, route: Route, hits: Sequence[Hit] | None) -> di
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
-    if message["role"] == "developer":  # OpenAI's newer name for the same role; most engines know only the older
+    if message["role"] == "developer":  # OpenAI's newer name for the same role, which most engines do not know
         message["role"] = "system"
     return message

@@ -1,7 +1,8 @@
-"""One turn of what is kept between requests: what the model is shown before it, and what is kept of it.
+"""The conversation context of a request: earlier turns in its prompt, and the new turn to store.
 
-A turn is kept whole or not at all, in one transaction, after the engine's last word and before the caller's. What an
-engine did not finish is not kept, and neither is the question: the caller asks again and it stands there once.
+A turn is stored completely or not at all, in one transaction, after the engine's last token and before the caller gets
+the end. If the engine did not finish, neither answer nor question are stored, so that a repeated question is stored
+once.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ from serving.store.errors import NotFound
 from serving.store.responses import Responses
 
 LOOKED_BACK = 3
-"""Newest turns in which the question before is looked for."""
+"""Number of newest turns that are searched for the previous question."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContextSources:
-    """Where what was said before comes from, and what counts its tokens."""
+    """The stores of earlier turns, and the client that counts tokens."""
 
     conversations: Conversations
     responses: Responses
@@ -49,11 +50,10 @@ class ContextSources:
 
 
 class ConversationContext:
-    """What the model is shown of `history`, which the request names in the field `param`.
+    """The part of `history` that is in the prompt; `param` is the request's field that names the history.
 
-    `report` says how many earlier turns the model was shown, and not shown; `noted` whether it was shown notes, such as
-    a summary. A bare model (no `assistant`) has the memory that an assistant has by default.
-    `screen` is what checks `history`.
+    `report` has the numbers of earlier turns in the prompt and omitted, `noted` tells whether the prompt has notes such
+    as a summary. A model without `assistant` has an assistant's default memory. `screen` checks `history`.
     """
 
     def __init__(
@@ -83,16 +83,15 @@ class ConversationContext:
 
     @property
     def of_conversation(self) -> str | None:
-        """The id of the conversation whose history it is, if it is one's."""
+        """The id of the conversation whose history it is, if it is a conversation's."""
         return self._history.conversation
 
     async def recall(self, endpoint: Endpoint, document: dict[str, Any]) -> None:
-        """Puts into the prompt of `document` what memory holds of the history and the engine's context allows.
+        """Adds to the prompt of `document` what memory recalls of the history and fits into the engine's context.
 
-        Instructions stay before it: most chat templates take them at the beginning only. A request that begins with
-        what a tool returned goes on with the newest turn, which therefore is part of it. Raises `ApiError` when the
-        caller has no such conversation: that shows as its turns are read, and needs no look of its own. Raises it too
-        where a guardrail blocks what would be shown.
+        Instructions stay first: most chat templates accept them only there. A request that begins with a tool's result
+        continues the newest turn, which is therefore included. Raises `ApiError` if the caller has no such
+        conversation, which shows when its turns are read, and if a guardrail blocks an earlier message.
         """
         prompt: list[Message] = document["messages"]
         instructions = next((i for i, m in enumerate(prompt) if m["role"] != "system"), len(prompt))
@@ -111,7 +110,7 @@ class ConversationContext:
                 id, kind = self._history.conversation, self._memory
                 readable = self._readable(turns)
                 found = await self._sources.retriever.recall(self._caller, id, self._assistant, kind, readable, planned)
-        # Turns that memory found by itself have their files still.
+        # Turns that memory retrieved still contain their files.
         found = replace(found, turns=[await self._readable_turn(turn) for turn in found.turns])
         self.noted = bool(found.notes)
         document["messages"] = [*before, *found.notes, *items.paired(window.flat(found.turns)), *after]
@@ -126,7 +125,7 @@ class ConversationContext:
             yield await self._readable_turn(turn)
 
     async def _readable_turn(self, turn: Turn) -> Turn:
-        """Returns a turn with the text of its files."""
+        """Returns a turn in which files are replaced by their text."""
         return replace(turn, messages=[await self._files.message(m) for m in turn.messages])
 
     def _refuse(self, shown: Sequence[Turn]) -> None:
@@ -139,11 +138,11 @@ class ConversationContext:
             return
         id, name, kind = refused
         self._sources.audit.count("guardrail.block", name, self._caller.tenant)
-        message = f"A guardrail blocks what was said before: {name} ({kind}) in the item {id}."
+        message = f"A guardrail blocks an earlier message: {name} ({kind}) in the item {id}."
         raise invalid(message, self._param, "content_filter")
 
     async def asked_before(self) -> str:
-        """Returns what the user asked last in the history, empty where the newest turns hold no question."""
+        """Returns the user's previous question in the history; empty if the newest turns have none."""
         with _missing_as_404():
             async with aclosing(self._history.turns()) as turns:
                 looked_at = 0
@@ -157,7 +156,7 @@ class ConversationContext:
         return ""
 
     async def count(self, shown: Sequence[Turn] = (), found: RetrievedMemory | None = None) -> None:
-        """Fills in `report`; `shown` are the newest turns, and `found` is what memory gave. Raises as `recall`."""
+        """Fills `report`; `shown` are the newest turns, and `found` is what memory recalled. Raises as `recall`."""
         found = found or RetrievedMemory([])
         with _missing_as_404():
             left_out = await self._history.left_out(shown)
@@ -165,7 +164,7 @@ class ConversationContext:
 
 
 class ChatTurn(ConversationContext):
-    """A chat completion's turn of `conversation`, from its request to its end."""
+    """A chat completion's turn of `conversation`."""
 
     def __init__(
         self,
@@ -184,7 +183,7 @@ class ChatTurn(ConversationContext):
         self._said = [message.model_dump(exclude_none=True) for message in body.messages]
 
     def items(self, choice: dict[str, Any]) -> tuple[str, Sequence[Body]]:
-        """Returns what is kept of what was asked and answered, and the conversation with it; raises `ApiError`."""
+        """Returns the items to store for question and answer, with the conversation; raises `ApiError`."""
         status = "incomplete" if choice.get("finish_reason") in ("length", "content_filter") else "completed"
         try:
             answer = items.bodies([{**choice["message"], "role": "assistant"}], status=status)
@@ -202,6 +201,6 @@ def _missing_as_404() -> Iterator[None]:
 
 
 def predecessor_not_found(error: NotFound) -> ApiError:
-    """What a request goes on with is not there, or another tenant's."""
+    """The error when the object that a request continues does not exist, or belongs to another tenant."""
     param = "previous_response_id" if error.kind == "response" else error.kind
     return ApiError("not_found", f"There is no such {error.kind}.", param=param)

@@ -1,4 +1,4 @@
-"""A request whose caller does not wait for its answer."""
+"""The exchange of a request in the background."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from serving.protocol.errors import ApiError
 
 
 async def _nowhere(data: bytes) -> None:
-    """Nobody reads it."""
+    """Discards the data."""
 
 
 class DetachedExchange(Exchange):
-    """An exchange in the background, for a caller who was identified before. What it streams goes to `sink`.
+    """An exchange in the background, for a caller who was identified earlier.
 
-    `error` is how it failed after its stream began, of which `sink` is told nothing: it may be tried again.
+    Its stream is written to `sink`. `error` is how it failed after its stream began; `sink` does not get it, since the
+    request may be tried again.
     """
 
     __slots__ = ("_sink", "error")
@@ -30,20 +31,20 @@ class DetachedExchange(Exchange):
         self._sink = sink
 
     def fail(self, error: ApiError) -> None:
-        """Notes the error that it ends with."""
+        """Records the error that it ends with."""
         super().fail(error)
         self.error = error
 
     async def start_stream(self) -> None:
-        """Notes that the answer has begun."""
+        """Records that the answer has begun."""
         self.started = self.streamed = True
 
     async def write(self, data: bytes, *, last: bool = False) -> None:
-        """Passes a piece of the answer on."""
+        """Passes a part of the answer on."""
         if data and self.error is None:
             await self._sink(data)
 
     @contextlib.asynccontextmanager
     async def cancelled_by_hang_up(self) -> AsyncIterator[None]:
-        """Runs the block: nobody can hang up."""
+        """Runs the block; there is no connection that could be closed."""
         yield

@@ -1,4 +1,4 @@
-"""An engine as strategies see a model: whole answers, within its context."""
+"""An engine as strategies use it: complete answers, within its context."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from serving.engines.token_counter import TokenCounter
 from serving.protocol.errors import ApiError, may_have_worked, upstream
 
 COMPLETION = 2048
-"""Tokens that a completion may have when nobody says. It never gets more than half of the context."""
+"""Default number of completion tokens. The maximum is half of the context."""
 
 
 class EngineModel:
-    """Asks `endpoint`; `document` holds the request's sampling fields."""
+    """Sends requests to `endpoint`; `document` has the request's sampling fields."""
 
     def __init__(self, client: EngineClient, endpoint: Endpoint, document: dict[str, Any]) -> None:
         self._client = client
@@ -27,7 +27,7 @@ class EngineModel:
         self._document = document
         self._times = 0
         self.unknown = False  # whether it may have used more than it reported
-        # llama.cpp takes a slot for each of several samples, and a request was given one.
+        # llama.cpp needs a slot for each of several samples, and a request has one.
         self._several = endpoint.tokenizer != "llamacpp"
 
     async def generate(
@@ -40,7 +40,7 @@ class EngineModel:
         max_tokens: int | None = None,
         tools: Sequence[dict[str, Any]] = (),
     ) -> Generation:
-        """Returns the engine's completions: `n`, or one where it does not give several.
+        """Returns the engine's completions: `n`, or one if it does not support several.
 
         Raises `PromptTooLong` and `ApiError`.
         """
@@ -59,7 +59,7 @@ class EngineModel:
         if tools:
             document["tools"] = list(tools)
         if "seed" in document:
-            document["seed"] += self._times  # the same seed again would give the same sample again
+            document["seed"] += self._times  # the same seed would give the same sample
         self._times += 1
         if n > 1 and self._several:
             try:
@@ -67,7 +67,7 @@ class EngineModel:
             except ApiError as e:
                 if e.type != "invalid_request_error":
                     raise
-                self._several = False  # some engines take no n; what else is wrong the next request shows
+                self._several = False  # some engines reject n; the next request shows any other error
         return await self._ask(document)
 
     async def _ask(self, document: dict[str, Any]) -> Generation:
@@ -85,7 +85,7 @@ class EngineModel:
 
 
 def completion_tokens(asked: int | None, window: int | None) -> int:
-    """Returns what a completion may have, of a caller's `max_tokens` and in a context of `window` tokens."""
+    """Returns the limit of a completion, given a caller's `max_tokens` and a context of `window` tokens."""
     most = asked or COMPLETION
     return most if window is None else min(most, window // 2)
 

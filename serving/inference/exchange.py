@@ -1,4 +1,4 @@
-"""One request and what became of it: identity, timings, and the response that is under way."""
+"""One request and its processing: identity, timings, and the response in progress."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from serving.telemetry.timeline import Timeline
 
 
 class Recording(Protocol):
-    """The event of the audit log that a request writes."""
+    """The audit event of a request."""
 
     async def write(self, target: str | None) -> None:
-        """Writes the event, of what has the id `target`. Raises `StoreUnavailable`."""
+        """Writes the event, about the object with the id `target`. Raises `StoreUnavailable`."""
         ...
 
 
@@ -58,42 +58,44 @@ class Exchange(ABC):
         self.principal: Principal | None = None
         self.route = UNKNOWN
         self.model = "none"
-        self.assistant: str | None = None  # that is asked, by its configured name
+        self.assistant: str | None = None  # the requested one, by its configured name
         self.usage: Mapping[str, object] = {}  # the tokens that an engine reported
         self.code = ""
         self.failed = False
         self.started = False
         self.streamed = False
         self.disconnected = False
-        self.background = False  # nobody waits for it: those whose caller waits go first
-        self.run: AppRun | None = None  # of the app that asks it for its caller
-        self.paid = False  # its request was charged before: what it uses is still to be
+        self.background = False  # in the background: requests with waiting callers take precedence
+        self.run: AppRun | None = None  # the run of the app that sends the request for its caller
+        self.paid = False  # its request was charged before; its tokens are not charged yet
         self.error_frame: Callable[[ApiError], bytes] = ApiError.frame  # how its stream ends when it fails
-        self.hold: AnswerHold | None = None  # keeps the answer beside what it did, by an idempotency key or in a batch
-        self.charge: Charge | None = None  # to its caller's quotas
+        self.hold: AnswerHold | None = None  # stores the answer with its effects, for an idempotency key or a batch
+        self.charge: Charge | None = None  # of its caller's quotas
         self.guard: GuardrailChecker | None = None  # of the assistant that answers, if it has guardrails
-        self.recording: Recording | None = None  # of what it does, where the audit log has events of it
+        self.recording: Recording | None = None  # of the request, if its route has audit events
 
     @property
     def caller(self) -> Principal:
-        """The verified caller of a route that needs one."""
+        """The verified caller of a route that requires one."""
         if self.principal is None:
-            raise AssertionError("this route has no caller")
+            raise AssertionError("this route has no verified caller")
         return self.principal
 
     async def record(self, target: str | None) -> None:
-        """Records what the request does, in the transaction around it. Raises `StoreUnavailable`."""
+        """Records the request in the audit log, in the current transaction. Raises `StoreUnavailable`."""
         if self.recording is None:
-            raise AssertionError("the audit log has no events of this route")
+            raise AssertionError("this route has no audit events")
         await self.recording.write(target)
 
     def begin(self, route: str) -> None:
-        """Books that a request to a route began."""
+        """Counts the start of a request to a route."""
         self.route = route
         metrics.child(metrics.requests_started, route).inc()
 
     def fail(self, error: ApiError) -> None:
-        """Notes the error that it ends with: a failure where it is ours or the answer had begun, else a refusal."""
+        """Records the error that it ends with: a failure if it is the stack's or the answer had begun, else a
+        rejection.
+        """
         self.code = error.code
         self.failed = self.started or error.type == "server_error"
 
@@ -103,14 +105,14 @@ class Exchange(ABC):
 
     @abstractmethod
     async def write(self, data: bytes, *, last: bool = False) -> None:
-        """Sends a piece of the answer."""
+        """Sends a part of the answer."""
 
     @abstractmethod
     def cancelled_by_hang_up(self) -> AbstractAsyncContextManager[None]:
-        """Cancels the block when the caller hangs up. The request must have been read."""
+        """Cancels the block when the caller disconnects. The request must have been read."""
 
     def account(self) -> None:
-        """Books the request's metrics; called once, at its end."""
+        """Records the request's metrics; called once, at its end."""
         self.timeline.cut()
         outcome = self.outcome
         if self.route == UNKNOWN:
@@ -136,7 +138,7 @@ class Exchange(ABC):
 
     @property
     def outcome(self) -> str:
-        """How it ended: one of `OUTCOMES`."""
+        """Its outcome, one of `OUTCOMES`."""
         if self.code:
             return "error" if self.failed else "refused"
         return "cancelled" if self.disconnected else "ok"

@@ -1,4 +1,4 @@
-"""Runs generations: from what an engine is asked to what the caller is sent."""
+"""Runs generations: sends requests to engines and relays their answers to the caller."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ from serving.telemetry import metrics, tracing
 log = logging.getLogger("headrace.api")
 
 ELSEWHERE = 2
-"""Other engine replicas that a request may go to, where one is gone before the first byte of its answer."""
+"""Number of other engine replicas to try when one is lost before the first byte of its answer."""
 
 _DEAD = (EngineLost, EngineMissing, EngineRefused)
-"""How a target of an alias fails that did nothing, so that the next one is asked."""
+"""Error codes of an alias's target that did nothing, so that the next one is tried."""
 
 ELSEWHERE_ASKED = 1
-"""As `ELSEWHERE`, where those before had got the request: it may be what they died of."""
+"""Like `ELSEWHERE`, after replicas were lost that had received the request, which may be the cause."""
 
 
 class Generator:
@@ -60,23 +60,25 @@ class Generator:
         self._upstream = upstream_client
 
     async def run(self, x: Exchange, job: GenerationJob) -> dict[str, Any] | None:
-        """Returns the whole answer, or None after it was streamed to the caller. Raises `ApiError`."""
+        """Returns the complete answer, or None after it was streamed to the caller. Raises `ApiError`."""
         lost: list[str] = []
-        asked = 0  # of them, those that may have died of this request
+        asked = 0  # of these, those that this request may have crashed
         alternatives = list(job.route.alternatives)
         record: GenerationRecord | None = None
         while True:
             try:
                 async with self._prepared(x, job, lost) as (endpoint, document):
-                    if x.charge is not None and job.route.app is None:  # what an app asks for is charged by itself
+                    if x.charge is not None and job.route.app is None:  # an app's own requests are charged
                         await x.charge.reserve(document, endpoint, job.route.price, job.effort)
                     if lost:
                         metrics.child(metrics.engine_replaced, job.route.model).inc()
-                        log.warning("request %s: a replica of %s is gone: another", x.request_id, job.route.model)
+                        log.warning(
+                            "request %s: a replica of %s is gone; trying another", x.request_id, job.route.model
+                        )
                     record = GenerationRecord(x, job, document)
                     return await self._answer(x, job, endpoint, record)
             except StoreError:
-                raise  # nor could it be stored that it was not
+                raise  # its end could not be stored either
             except Exception as e:
                 begun = x.started or (record is not None and bool(record.steps))
                 resumes = job.solver is not None and job.solver.resumes
@@ -89,7 +91,7 @@ class Generator:
                 unanswered = record is None or not (x.started or record.steps)
                 if isinstance(e, _DEAD) and not may_have_worked(e) and unanswered and alternatives:
                     log.warning(
-                        "request %s: %s of %s does not answer: the next", x.request_id, job.route.model, x.model
+                        "request %s: %s of %s does not answer; trying the next", x.request_id, job.route.model, x.model
                     )
                     x.timeline.cut()
                     job, record, lost, asked = replace(job, route=alternatives.pop(0)), None, [], 0
@@ -121,7 +123,7 @@ class Generator:
         return await self._complete_answer(x, job, endpoint, record, ours)
 
     async def count(self, x: Exchange, job: GenerationJob) -> int:
-        """Returns the tokens of a chat's prompt. Raises `ApiError`, also where the engine counts none."""
+        """Returns the number of tokens of a chat's prompt. Raises `ApiError`, also if the engine cannot count them."""
         async with self._prepared(x, job) as (endpoint, document):
             with x.timeline.during("memory"):
                 tokens = await TokenCounter(self._upstream, endpoint, document.get("tools")).count(document["messages"])
@@ -133,7 +135,7 @@ class Generator:
     async def _prepared(
         self, x: Exchange, job: GenerationJob, lost: Sequence[str] = ()
     ) -> AsyncIterator[tuple[Endpoint, dict[str, Any]]]:
-        """Holds an engine that is not `lost`, and yields it with what it is asked."""
+        """Leases an engine that is not in `lost`, and yields it with its request."""
         x.timeline.under_way = "queue"
         try:
             async with self._engines.endpoint(job.route.model, x.caller, lost) as endpoint:
@@ -168,7 +170,7 @@ class Generator:
         if isinstance(choices, list) and len(choices) > 1 and not each_in_turn:
             usage = await choices_usage.usage_of_answer(self._upstream, endpoint, record.prompt, choices, usage)
             answer["usage"] = usage or None
-        book(x, job, usage)  # whatever becomes of the answer
+        book(x, job, usage)  # whatever the outcome
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             raise upstream("The model's answer has no choices.")
         if x.guard is not None and x.guard.output:
@@ -206,9 +208,8 @@ class Generator:
             await x.write(relay.head())
             try:
                 rest = await _copy(x, relay, piece, response)
-                if job.relay is not None or (
-                    job.annotator is not None and job.annotator.slow
-                ):  # another's frames may be numbered
+                # Other relays may number their frames.
+                if job.relay is not None or (job.annotator is not None and job.annotator.slow):
                     await x.write(rest)
                     rest = b""
                 if record.has_more_to_say:
@@ -216,8 +217,9 @@ class Generator:
                     relay.annotate(record.beside)
                 rest += relay.tail()
             except (FrameError, EngineError, aiohttp.ClientError, TimeoutError):
-                # The head is sent: one error frame, no end mark, so that nobody takes the answer for complete.
-                error = upstream("The model broke off in the middle of its answer.")
+                # The head has been sent: one error frame without an end mark, so that the answer does not look
+                # complete.
+                error = upstream("The model's answer was cut off.")
                 x.fail(error)
                 rest = x.error_frame(error)
             finally:
@@ -240,7 +242,7 @@ class Generator:
 
 
 def _named(e: EngineBusy | EngineUnavailable, route: Route, problem: str) -> str:
-    """Returns what the caller is told of an engine: names that the caller did not ask for are not in it."""
+    """Returns the error message for the caller, without names that the caller did not use."""
     if route.model == route.requested and route.adapts is None:
         return str(e)
     log.warning("a request to %s is not answered: %s", route.requested, e)
@@ -248,21 +250,21 @@ def _named(e: EngineBusy | EngineUnavailable, route: Route, problem: str) -> str
 
 
 def _message(choice: dict[str, Any]) -> dict[str, Any]:
-    """Returns the message of a choice, an empty one where an engine gives none."""
+    """Returns the message of a choice; an empty one if the engine sends none."""
     message = choice.get("message")
     return message if isinstance(message, dict) else {}
 
 
 def _choice(choice: dict[str, Any]) -> dict[str, Any]:
-    """Returns a choice of a chat or a completion in the chat's shape, without log probabilities."""
+    """Returns a choice of a chat or a completion in a chat's format, without log probabilities."""
     message = choice.get("message") or {"role": "assistant", "content": choice.get("text")}
     return {"index": choice.get("index", 0), "message": message, "finish_reason": choice.get("finish_reason")}
 
 
 async def _copy(x: Exchange, relay: Relay, piece: bytes, response: EngineResponse) -> bytes:
-    """Passes on the stream that begins with `piece`; returns what came with the end mark: it leaves with the tail.
+    """Relays the stream that begins with `piece`; returns what arrived with the end mark, to be sent with the tail.
 
-    Each send is a system call here and wakes HAProxy and the caller: a short stream has four instead of six.
+    Each send is a system call and wakes HAProxy and the caller: a short stream has four instead of six.
     """
     rest = b""
     guarded = GuardedStream(x.guard) if x.guard is not None and x.guard.output else None
@@ -282,7 +284,7 @@ async def _copy(x: Exchange, relay: Relay, piece: bytes, response: EngineRespons
 
 def _observe(x: Exchange, relay: Relay) -> None:
     if relay.first_token is None or relay.last_token is None or x.background:
-        return  # nobody waited for the first token
+        return  # the first token was not streamed
     metrics.child(metrics.ttft_seconds, x.model).observe(relay.first_token - x.timeline.start)
     tokens = relay.usage.get("completion_tokens") or relay.tokens
     if tokens > 1:
@@ -292,7 +294,7 @@ def _observe(x: Exchange, relay: Relay) -> None:
 
 
 def book(x: Exchange, job: GenerationJob, usage: dict[str, Any]) -> None:
-    """Books the tokens of an answer, and their cost where it is known."""
+    """Records the tokens of an answer, and their cost if it is known."""
     x.usage = usage
     count_tokens(x.model, x.caller.tenant, usage)
     cost = cost_of(usage, job.route.price)

@@ -1,4 +1,4 @@
-"""What keeps a request's answer in the transaction that stores what it did: the hold on an idempotency key is one."""
+"""Holds on idempotency keys, which store a request's answer in the transaction of its effects."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ log = logging.getLogger("headrace.api")
 
 
 class AnswerHold(Protocol):
-    """Keeps an answer beside what it did. `kept` says that it is in the store.
+    """Stores an answer with its effects. `kept` tells whether it is stored.
 
-    `for_later` holds keep also what is not to be stored: its caller gets it from nowhere else.
+    With `for_later`, an answer is stored even for `store: false`, since its caller has no other way to get it.
     """
 
     for_later: bool
     kept: bool
 
     def answer(self, last: bytes, *, stream: bool) -> KeptAnswer | None:
-        """Returns what is kept, when `last` is all of the answer that is still to be sent."""
+        """Returns the answer to store, when `last` is all that remains to be sent."""
         ...
 
     def keeping(
         self, answer: KeptAnswer | None, made_id: str, told_of: Mapping[str, str | None], then: Then | None
     ) -> Then:
-        """Returns `then` and what keeps the answer in its transaction."""
+        """Returns `then` with a step that stores the answer in the same transaction."""
         ...
 
     async def pin(self) -> None:
-        """Is told before something is done that must not be done again; raises `ApiError`."""
+        """Called before an effect that must not be repeated; raises `ApiError`."""
         ...
 
 
 class Hold:
-    """A request's hold on its key, and what its caller was sent so far."""
+    """A request's hold on its key, and the part of the answer sent so far."""
 
     for_later = False
 
@@ -56,13 +56,13 @@ class Hold:
         self.kept = False
 
     def hear(self, data: bytes) -> None:
-        """Notes what is sent, as far as it may be kept."""
+        """Records sent data, up to the limit for stored answers."""
         self._size += len(data)
         if self._size <= MAX_BODY:
             self._sent.append(data)
 
     def answer(self, last: bytes, *, stream: bool) -> KeptAnswer | None:
-        """Returns the answer, when `last` is all of it that is still to be sent; None where it is too large."""
+        """Returns the answer, when `last` is all that remains to be sent; None if it is too large."""
         if self._size + len(last) > MAX_BODY:
             return None
         kind = "text/event-stream; charset=utf-8" if stream else "application/json"
@@ -71,7 +71,7 @@ class Hold:
     def keeping(
         self, answer: KeptAnswer | None, made_id: str, told_of: Mapping[str, str | None], then: Then | None
     ) -> Then:
-        """Returns `then` and what keeps the answer in its transaction."""
+        """Returns `then` with a step that stores the answer in the same transaction."""
 
         def both(connection: Connection, added: Sequence[Item]) -> None:
             if then is not None:
@@ -81,7 +81,7 @@ class Hold:
         return both
 
     async def pin(self) -> None:
-        """Holds the key whatever comes: what is done next must not be done again. Raises `ApiError` when it is lost."""
+        """Makes the hold permanent: the next effect must not be repeated. Raises `ApiError` if the hold is lost."""
         async with self._prolonging:
             if self._pinned:
                 return
@@ -92,7 +92,7 @@ class Hold:
             self._pinned = True
 
     async def renew(self) -> None:
-        """Holds the key until cancelled."""
+        """Renews the hold until cancelled."""
         while True:
             await asyncio.sleep(LEASE_S / 3)
             async with self._prolonging:
@@ -101,12 +101,12 @@ class Hold:
                 try:
                     await self._keys.renew(self._claim)
                 except StoreUnavailable as e:
-                    log.warning("an idempotency key is not held on to: %s", e)
-                except LeaseLost:  # the answer will not be kept, nor what it did
+                    log.warning("an idempotency key cannot be renewed: %s", e)
+                except LeaseLost:  # neither the answer nor its effects will be stored
                     return
 
     async def release(self) -> None:
-        """Gives the key back unless the answer was kept, or the key is held whatever comes."""
+        """Releases the key, unless the answer was stored or the hold is permanent."""
         if self.kept:
             return
         try:
@@ -115,4 +115,4 @@ class Hold:
             else:
                 await self._keys.release(self._claim)
         except StoreError as e:
-            log.warning("an idempotency key is given back in %d s only: %s", LEASE_S, e)
+            log.warning("an idempotency key is released only after %d s: %s", LEASE_S, e)

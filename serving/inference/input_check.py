@@ -1,4 +1,4 @@
-"""Guardrails of what a request says, checked before anything else reads it."""
+"""Input guardrails: they check a request before anything else reads it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from serving.security.audit import AuditLog
 
 KEPT = 1_000
 KEPT_S = 600.0
-"""Instructions of tenants' assistants whose check is remembered, and for how long."""
+"""Size and lifetime of the cache of checks of tenants' assistants' instructions."""
 
 Body = TypeVar("Body", ChatRequest, CompletionRequest, ResponseRequest)
 
 _FIELDS = {"messages": "user", "instructions": "system", "input": "user", "prompt": "user"}
-"""Fields of requests that hold texts, and whose words they are where nothing says so."""
+"""Fields of requests with texts, and the default role of each."""
 
 _DESCRIBED = ("tools", "response_format", "text")
-"""Fields that describe tools and the form of an answer, which a model reads too."""
+"""Fields that describe tools and the answer's format, which the model reads too."""
 
 
 class InputCheck:
@@ -48,7 +48,7 @@ class InputCheck:
         self._own: TtlCache[tuple[str, str]] = TtlCache(KEPT_S, KEPT)
 
     async def check_instructions(self, x: Exchange, rails: AssistantRails, text: str) -> None:
-        """Raises `ApiError` for instructions that would be refused, or blocked, in a request of the caller's."""
+        """Raises `ApiError` for instructions that would be refused or blocked in a request of the caller."""
         policy = rails.instructions(None, x.caller)
         if text and policy == "refuse":
             raise no_instructions("instructions")
@@ -63,10 +63,10 @@ class InputCheck:
             raise invalid(f"A guardrail blocks these instructions: {name} ({kind}).", "instructions", "content_filter")
 
     async def _check_own(self, x: Exchange, guard: GuardrailChecker, assistant: Assistant) -> None:
-        """Raises `ApiError` where a guardrail blocks the instructions of an assistant that a tenant made.
+        """Raises `ApiError` if a guardrail blocks the instructions of an assistant that a tenant created.
 
-        They were checked when it was made, by the guardrails of that time. What was found is remembered for a while:
-        each request brings the same text.
+        They were checked at its creation, by the guardrails of that time. The result is cached, since every request has
+        the same text.
         """
         if not assistant.prompt:
             return
@@ -88,11 +88,10 @@ class InputCheck:
     async def check(
         self, x: Exchange, rails: AssistantRails, route: Route, body: Body, *, answers: bool = True
     ) -> Body:
-        """Returns the request after the guardrails of its assistant, which are `x.guard` from then on.
+        """Returns the request after its assistant's input guardrails, which become `x.guard`.
 
-        Raises `ApiError` for instructions that are refused, and where it is blocked. The attempt is captured, without
-        the secrets and personal data that it holds, where the request `answers` what it asks: a count of its tokens is
-        no attempt to be answered.
+        Raises `ApiError` for refused instructions, and if the request is blocked. A blocked request is captured without
+        secrets and personal data if it `answers`; one that only counts tokens is not.
         """
         instructions = rails.instructions(route.assistant, x.caller)
         if instructions == "refuse" and (place := _instructs(body)) is not None:
@@ -129,7 +128,7 @@ class InputCheck:
 
 
 def _instructs(body: ChatRequest | CompletionRequest | ResponseRequest) -> str | None:
-    """Returns where a request has instructions, None where it has none."""
+    """Returns the location of a request's instructions, or None if it has none."""
     if isinstance(body, CompletionRequest):
         return None
     if isinstance(body, ResponseRequest):
@@ -143,7 +142,7 @@ def _instructs(body: ChatRequest | CompletionRequest | ResponseRequest) -> str |
 
 
 async def _without_private(body: Body, stage: Stage) -> Body:
-    """Returns the request as it may be stored."""
+    """Returns the request with private data redacted, for storage."""
     rules = tuple(replace(rule, action="redact") for rule in stage.rules if rule.name in ("secrets", "pii"))
 
     async def clean(text: str, role: str, place: str) -> str:
@@ -153,7 +152,7 @@ async def _without_private(body: Body, stage: Stage) -> Body:
 
 
 async def _with_texts(body: Body, on_text: OnText) -> Body:
-    """Returns `body` with what `on_text` returns for each of its texts."""
+    """Returns `body` with each of its texts replaced by the result of `on_text`."""
     document = body.model_dump(exclude_unset=True, by_alias=True)
     changed = False
     for field, role in _FIELDS.items():
@@ -170,7 +169,7 @@ async def _with_texts(body: Body, on_text: OnText) -> Body:
 
 
 async def _described(value: Any, field: str, on_text: OnText) -> Any:
-    """As `described`, except for searches among the tools: their ids and filters are read by no model."""
+    """Like `described`, but skips searches among the tools: no model reads their ids and filters."""
     if field != "tools" or not isinstance(value, list):
         return await described(value, field, on_text)
     searches = [isinstance(tool, dict) and tool.get("type") == "file_search" for tool in value]

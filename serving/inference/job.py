@@ -1,4 +1,4 @@
-"""One generation: what to ask an engine, and the record of what it said."""
+"""A generation job: the engine's request, and the record of its answer."""
 
 from __future__ import annotations
 
@@ -26,39 +26,39 @@ _SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "s
 
 
 class Memory(Protocol):
-    """What was said before."""
+    """Earlier messages for the prompt."""
 
     async def recall(self, endpoint: Endpoint, document: dict[str, Any]) -> None:
-        """Puts it into an engine's document, once it is known which engine reads that."""
+        """Adds them to an engine's request, once the engine is known."""
         ...
 
 
 class Solver(Protocol):
-    """Answers in place of one plain generation."""
+    """Answers a job instead of one plain generation."""
 
     @property
     def resumes(self) -> bool:
-        """Whether another engine can go on with what was begun and shown."""
+        """Whether another engine can continue after parts were streamed."""
         ...
 
     async def solve(
         self, x: Exchange, job: GenerationJob, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
     ) -> dict[str, Any] | None:
-        """Returns the whole answer, or None after it was streamed, with the `id` and `model` of `ours`.
+        """Returns the complete answer, or None after it was streamed, with the `id` and `model` of `ours`.
 
-        What it finds it puts into `record`, and completes that before the caller learns of the end.
+        It fills `record`, and completes it before the caller gets the end.
         """
         ...
 
 
 class Annotator(Protocol):
-    """What stands beside an answer."""
+    """Adds fields beside an answer."""
 
     slow: bool
-    """Whether it takes time to find."""
+    """Whether annotating takes time."""
 
     async def annotate(self, texts: dict[int, str]) -> dict[int, dict[str, Any]]:
-        """Returns, from the text of each choice, the fields that its message gets beside it."""
+        """Returns, for the text of each choice, the fields beside its message."""
         ...
 
 
@@ -66,8 +66,8 @@ class Annotator(Protocol):
 class GenerationJob:
     """One generation.
 
-    `relay` is of another kind of stream than a chat's, and `param` the request's field that holds what is asked.
-    `effort` are the tokens that a `solver` may use beside the answer's.
+    `relay` produces another kind of stream than a chat's, and `param` is the request's field with the input. `effort`
+    is the number of tokens that a `solver` may use in addition to the answer's.
     """
 
     id: str
@@ -88,25 +88,25 @@ class GenerationJob:
 
 
 def sampling_fields(body: Sampling) -> dict[str, Any]:
-    """Returns the sampling fields that were given, as engines take them."""
+    """Returns the sampling fields of a request in the engines' format."""
     return {name: value for name in _SAMPLING if (value := getattr(body, name)) is not None}
 
 
 class AnswerSoFar(Protocol):
-    """What an engine has said so far."""
+    """The part of an answer that an engine has sent."""
 
     def choices(self) -> list[dict[str, Any]]:
-        """Returns it as the choices of a whole answer."""
+        """Returns the choices in the format of a complete answer."""
         ...
 
     @property
     def usage(self) -> dict[str, Any]:
-        """The tokens that the engine reported; empty where they are not known."""
+        """The tokens that the engine reported; empty if unknown."""
         ...
 
 
 class CompleteAnswer:
-    """A whole answer, as `AnswerSoFar`."""
+    """A complete answer, as `AnswerSoFar`."""
 
     def __init__(self, choices: list[dict[str, Any]], usage: dict[str, Any]) -> None:
         self._choices = choices
@@ -118,10 +118,9 @@ class CompleteAnswer:
 
 
 class GenerationRecord:
-    """What an engine was sent and has said so far; has the job's keeper keep it at the end, once.
+    """The engine's request and its answer so far; at the end, the job's keeper stores it, once.
 
-    `heard` is what the engine has said, and `steps` are those of a strategy. `beside` is what stands beside each
-    choice that was heard.
+    `heard` is the answer so far, `steps` are those of a strategy, and `beside` are the fields beside each choice.
     """
 
     def __init__(self, x: Exchange, job: GenerationJob, prompt: dict[str, Any]) -> None:
@@ -135,12 +134,12 @@ class GenerationRecord:
 
     @property
     def has_more_to_say(self) -> bool:
-        """Whether something stands beside an answer: its citations, its memory, its cost."""
+        """Whether there are fields beside the answer: citations, memory's report, cost."""
         beside = self._job.route.price is not None or self._x.guard is not None
         return self._job.annotator is not None or (beside and self._job.path == CHAT)
 
     async def annotate(self, texts: dict[int, str], usage: dict[str, Any]) -> dict[int, dict[str, Any]]:
-        """Returns the fields beside each of a chat's choices; what all of them cost stands beside the first."""
+        """Returns the fields beside each of a chat's choices; the first has the cost of all."""
         fields: dict[int, dict[str, Any]] = {}
         if self._job.annotator is not None:
             with self._x.timeline.during("cite"):
@@ -152,7 +151,7 @@ class GenerationRecord:
         return fields
 
     async def complete(self, last: Callable[[], bytes]) -> None:
-        """The engine has said all, and the caller is sent `last` next. Raises what the keeper raises."""
+        """Stores the complete answer, before `last` is sent to the caller. Raises what the keeper raises."""
         choices, usage = self.heard.choices(), self.heard.usage
         if not choices:
             raise upstream("The model's answer has no choices.")
@@ -160,15 +159,15 @@ class GenerationRecord:
             await self._keep(self._job.keeper, self._outcome(ending(choices), choices, usage, last=last))
 
     async def abort(self, kind: Ending, code: str | None = None) -> None:
-        """The engine or the caller broke off. That it cannot be stored does not hide why."""
-        self._x.timeline.cut()  # what was waited for is not the time to store it
+        """Stores an answer that the engine or the caller interrupted. An error of the store does not hide the cause."""
+        self._x.timeline.cut()  # the cancelled work's own exceptions must not interrupt storing
         if self._job.keeper is None or self._kept:
             return
         outcome = self._outcome(kind, self.heard.choices(), self.heard.usage, code)
         try:
             await self._keep(self._job.keeper, outcome)
         except (ApiError, StoreError) as e:
-            log.warning("request %s: a completion that broke off is not stored: %s", self._x.request_id, e)
+            log.warning("request %s: an interrupted completion is not stored: %s", self._x.request_id, e)
 
     def _outcome(
         self,
@@ -187,7 +186,7 @@ class GenerationRecord:
         )
 
     def _reported(self, choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Returns the choices with what guardrails found, also where it does not stand beside the caller's answer."""
+        """Returns the choices with the guardrails' findings, even if the caller's answer does not have these."""
         if self._x.guard is None or not self._x.guard.report:
             return choices
         beside = {"guardrails": self._x.guard.report}
@@ -199,7 +198,7 @@ class GenerationRecord:
         ]
 
     async def _keep(self, keeper: AnswerKeeper, outcome: Outcome) -> None:
-        self._kept = True  # also when this is cancelled: what is stored is stored
+        self._kept = True  # shielded: storing continues even when the request is cancelled
         try:
             await keeper.keep(outcome)
         except Exception:

@@ -1,4 +1,4 @@
-"""How a generation ended, and what an engine was sent and said until then."""
+"""The outcome of a generation."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from serving.store.captures import Ending
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one generation ended: `prompt` is what the engine was sent, `choices` what it said, whole or not.
+    """The outcome of one generation: `prompt` is the engine's request, `choices` its answer, complete or not.
 
-    `ending` is `error` with the error's `code` when it broke off, and `cancelled` when the caller hung up. `last` is
-    what the caller is sent next, when it is whole: the answer, or the rest of its stream. `route` is what answered,
-    None where nothing was asked.
+    `ending` is `error` with the error's `code` when it failed, and `cancelled` when the caller disconnected. `last` is
+    the remaining part for the caller if the answer is complete: all of it, or the rest of its stream. `route` is the
+    resolved route, None if no model was asked.
     """
 
     id: str
@@ -35,20 +35,20 @@ class Outcome:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the engine said all that it had to say."""
+        """Whether the engine completed its answer."""
         return self.ending not in ("error", "cancelled")
 
 
 class AnswerKeeper(Protocol):
-    """Keeps an answer."""
+    """Stores answers."""
 
     async def keep(self, outcome: Outcome) -> None:
-        """Is told of the end before the caller learns of it; what it raises the caller gets instead."""
+        """Called before the caller gets the end; the caller gets an exception raised here instead."""
         ...
 
 
 def blocked(x: Exchange) -> Outcome:
-    """Returns how a request ends that a guardrail blocks before any model reads it."""
+    """Returns the outcome of a request that a guardrail blocks before any model reads it."""
     report = x.guard.report if x.guard is not None else []
     said = {"role": "assistant", "content": "", "headrace": {"guardrails": report}}
     choice = {"index": 0, "message": said, "finish_reason": "content_filter"}
@@ -56,6 +56,6 @@ def blocked(x: Exchange) -> Outcome:
 
 
 def ending(choices: Sequence[dict[str, Any]]) -> Ending:
-    """Returns how an answer ended, by the `finish_reason` of its first choice."""
+    """Returns the ending of an answer, by the `finish_reason` of its first choice."""
     reason = choices[0].get("finish_reason") if choices else None
     return reason if reason in ("length", "content_filter", "tool_calls") else "completed"

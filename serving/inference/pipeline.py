@@ -1,4 +1,4 @@
-"""The one way from a request to its answer."""
+"""The pipeline, which every request for an answer passes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ from serving.store.used_approvals import UsedApprovals
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A request that was read: what is asked, what answers it, and what its caller approves of."""
+    """A parsed request: its chat, its route, and its approvals."""
 
     view: CatalogView
     route: Route
@@ -67,10 +67,10 @@ class _Read:
 
 
 class Pipeline:
-    """Answers requests, as a line of stages.
+    """Answers requests, in a line of stages.
 
-    A request is resolved to a route, charged, checked by guardrails and read; it waits for its turn; documents are
-    searched; then a model or a strategy answers, citations stand beside the answer, and it is kept.
+    A request is resolved to a route, charged, checked by guardrails and parsed; it waits for admission; documents are
+    searched; then a model or a strategy answers, citations are added, and the answer is stored.
     """
 
     def __init__(
@@ -117,34 +117,34 @@ class Pipeline:
         self._audit = audit
 
     async def chat(self, x: Exchange, body: ChatRequest) -> dict[str, Any] | None:
-        """Returns the answer to a chat, None after it was streamed. Raises `ApiError`."""
+        """Returns the answer to a chat, or None after it was streamed. Raises `ApiError`."""
         return await self._answer(x, ChatForm(body, self._sources))
 
     async def response(
         self, x: Exchange, body: ResponseRequest, queued: QueuedResponse | None = None
     ) -> dict[str, Any] | None:
-        """Returns the response, None after it was streamed. Raises `ApiError`.
+        """Returns the response, or None after it was streamed. Raises `ApiError`.
 
-        `queued` is the one that it answers in the background.
+        `queued` is the background response that it answers.
         """
         form = self._response_form(body, queued)
         answer = await self._answer(x, form)
         return form.response.document() if answer is not None and form.response is not None else None
 
     async def queue_response(self, x: Exchange, body: ResponseRequest) -> NewResponse:
-        """Charges a request that is to be answered in the background; returns its response. Raises `ApiError`.
+        """Charges a request that will be answered in the background; returns its response. Raises `ApiError`.
 
-        What it uses is charged when it runs, and guardrails read it then.
+        Its tokens are charged, and guardrails check it, when it runs.
         """
         if x.run is not None:
-            raise invalid("What an app asks ends with its run: background must be false.", "background")
+            raise invalid("Requests of an app end with its run: background must be false.", "background")
         form = self._response_form(body)
         route = await self._resolve(x, self._catalog.current, body.model)
         async with charged(self._keeper, x):
             return await form.queue(x, route)
 
     async def completion(self, x: Exchange, body: CompletionRequest) -> dict[str, Any] | None:
-        """Returns the continuation of a text by a bare model, None after it was streamed. Raises `ApiError`."""
+        """Returns the continuation of a text by a model, or None after it was streamed. Raises `ApiError`."""
         view = self._catalog.current
         route = await self._resolve(x, view, body.model)
         if route.app is not None:
@@ -160,22 +160,21 @@ class Pipeline:
                 return await self._generator.run(x, job)
 
     async def count(self, x: Exchange, body: ResponseRequest) -> int:
-        """Returns the tokens that a model would read for a response, with earlier turns and documents.
+        """Returns the number of tokens that a model would read for a response, with earlier turns and documents.
 
-        Guardrails read all of it as for an answer: what they take out is not counted, and to block they raise
-        `ApiError`.
+        Guardrails check all of it as for an answer: redacted text is not counted, and blocking raises `ApiError`.
         """
         form = self._response_form(body)
         view = self._catalog.current
         route = await self._resolve(x, view, body.model)
         async with x.cancelled_by_hang_up(), charged(self._keeper, x):
             if route.app is not None:
-                raise invalid("What an app will read is known afterwards only; models count tokens.", "model")
+                raise invalid("The tokens that an app reads are not known in advance; name a model.", "model")
             read = await self._read_request(x, view, route, form, answers=False)
             if read.strategy is not None:
                 kind = read.strategy.kind
                 raise invalid(
-                    f"What {kind} will read is known afterwards only; direct answers are counted.", "strategy"
+                    f"The tokens that {kind} reads are not known in advance; count a direct answer.", "strategy"
                 )
             async with self._admission.admit(background=x.background, within=x.run is not None):
                 x.timeline.end_of("admit")
@@ -200,7 +199,7 @@ class Pipeline:
             async with self._admission.admit(background=x.background, within=x.run is not None):
                 x.timeline.end_of("admit")
                 read = await self._with_files(x, read)
-                # Samples that vote need the excerpts before; ReAct alone asks for what it needs.
+                # Samples that vote need the excerpts in advance; only ReAct searches by itself.
                 small_talk = read.asked.searches and answers_courtesy(route, read.asked.chat)
                 hits = None if small_talk or self._asks_itself(read) else await self._search(x, read)
                 if hits is not None and read.asked.chat.knowledge is not None:
@@ -213,7 +212,7 @@ class Pipeline:
     async def _unasked(
         self, x: Exchange, read: _Read, hits: Sequence[Hit] | None, *, small_talk: bool
     ) -> DocumentAnswer | None:
-        """Returns the answer that no model is asked for, None where one is."""
+        """Returns the answer that needs no model, or None if one is needed."""
         assistant, context = read.route.assistant or BARE, read.asked.context
         if small_talk:
             return await courtesy(x, assistant, context)
@@ -224,19 +223,20 @@ class Pipeline:
         return None
 
     async def _resolve(self, x: Exchange, view: CatalogView, name: str) -> Route:
-        """Returns what answers the caller for `name`; raises `ApiError`, also for what the caller may not call.
+        """Returns the route for `name` and this caller; raises `ApiError`, also if the caller may not call it.
 
-        Names of the configuration come first. What tenants call their own is in no metric: there is no end of it.
+        Names of the configuration take precedence. Names that tenants choose are not in metrics, since their number is
+        unlimited.
         """
         route = view.router.resolve(name, x.caller) or await self._assistants.route(view.router, name, x.caller)
         if route is None:
             raise no_model()
         if route.task != "chat":
             path = "/v1/embeddings" if route.task == "embed" else "/v1/rerank"
-            raise invalid(f"This model answers no chats: ask it at {path}.", "model", "model_not_found")
+            raise invalid(f"This model does not answer chats; use {path}.", "model", "model_not_found")
         if route.app is not None:
             if route.assistant is not None:
-                raise invalid("An app answers by itself, not for an assistant.", "model")
+                raise invalid("An app cannot be the model of an assistant.", "model")
             require_acyclic(route.app.name, x.run)
         x.model = route.alias if route.own else route.requested
         x.assistant = route.assistant.name if route.assistant is not None and not route.own else None
@@ -251,7 +251,7 @@ class Pipeline:
         *,
         answers: bool = True,
     ) -> _Read:
-        """Has guardrails check a request, and returns what it asks."""
+        """Has guardrails check a request, and returns its parsed form."""
         with x.timeline.during("guard"):
             body = await self._input_check.check(x, view.rails, route, form.body, answers=answers)
         screen = HistoryChecker.for_guard(x.guard, self._clean)
@@ -262,7 +262,7 @@ class Pipeline:
         return _Read(view, route, asked, strategy, approvals)
 
     async def _with_files(self, x: Exchange, read: _Read) -> _Read:
-        """Returns a request with the text of its files."""
+        """Returns a request in which files are replaced by their text."""
         asked = read.asked
         with x.timeline.during("prompt"):
             chat = await self._attached.read(x.caller, x.guard, asked.chat, asked.param)
@@ -278,10 +278,10 @@ class Pipeline:
         return await self._documents.search(x, read.route, asked.chat, asked.param, asked.context)
 
     def _job(self, x: Exchange, read: _Read, hits: Sequence[Hit] | None) -> GenerationJob:
-        """Returns what an engine is asked, by whom it is answered, and what stands beside it and keeps it."""
+        """Returns the generation job, with solver, annotator and keeper."""
         asked, route = read.asked, read.route
         searches = searches_by_itself(route, read.strategy)
-        found = list(hits or ())  # and what the model's own searches find
+        found = list(hits or ())  # includes the hits of the model's own searches
         shown = found if searches else hits
         job = replace(
             chat_job(asked, route, hits),
@@ -335,13 +335,13 @@ class Pipeline:
 
 
 def _quotes(route: Route) -> bool:
-    """Whether the assistant answers with quotes of its documents."""
+    """Returns whether the assistant answers with quotes of its documents."""
     return route.assistant is not None and route.assistant.unsupported == "quote"
 
 
 def _refuses(read: _Read, hits: Sequence[Hit] | None) -> bool:
-    """Whether nothing was found to answer from. A model that is given functions may find it by them.
+    """Returns whether the assistant must refuse, since nothing relevant was found.
 
-    An assistant that reads documents of its own answers from documents alone.
+    A model with functions may find the answer with these. An assistant with documents answers only from documents.
     """
     return hits is not None and not hits and (read.route.reads or not read.asked.chat.tools)

@@ -1,4 +1,4 @@
-"""Charges a request whose model reads and writes nothing: what is embedded, and what is ranked."""
+"""Charges requests whose model generates no text: embedding and reranking."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from serving.metering.keeper import Keeper
 from serving.protocol.errors import may_have_worked
 
 MARKS = 2
-"""Tokens that a model puts around each text."""
+"""Number of special tokens that a model adds around each text."""
 
 
 def tokens_at_most(texts: Iterable[str]) -> int:
-    """Returns more tokens than texts have for any tokenizer."""
+    """Returns an upper bound of the number of tokens of texts, for any tokenizer."""
     return sum(len(text.encode(errors="replace")) + MARKS for text in texts)
 
 
 class ReadCharge:
-    """The charge of what a request reads."""
+    """The charge for the tokens that a request reads."""
 
     def __init__(self, x: Exchange, charge: Charge, price: Price | None, most: int) -> None:
         self._x = x
@@ -37,7 +37,7 @@ class ReadCharge:
         self.usage: dict[str, Any] = {}
 
     def read(self, tokens: int | None) -> None:
-        """Books the tokens that were read; where they are not known, those that were reserved."""
+        """Records the tokens read; if they are unknown, the reserved number."""
         x = self._x
         usage = {"prompt_tokens": self._most if tokens is None else tokens, "completion_tokens": 0}
         cost = cost_of(usage, self._price)
@@ -53,7 +53,7 @@ class ReadCharge:
 async def reading(
     keeper: Keeper, admission: Admission, x: Exchange, most: int, price: Price | None = None
 ) -> AsyncIterator[ReadCharge]:
-    """Charges what is read inside, `most` tokens at most. Raises `ApiError`."""
+    """Charges the tokens that are read inside, at most `most`. Raises `ApiError`."""
     admitted = admission.admit(background=x.background, within=x.run is not None)
     async with x.cancelled_by_hang_up(), charged(keeper, x) as charge, admitted:
         x.timeline.end_of("admit")
@@ -63,7 +63,7 @@ async def reading(
                 yield ReadCharge(x, charge, price, most)
         except asyncio.CancelledError:
             if not charge.booked:
-                charge.lose()  # what was asked is read whether or not somebody waits for it
+                charge.lose()  # the model reads the input even if the caller disconnects
             raise
         except Exception as e:
             if not charge.booked and may_have_worked(e):

@@ -1,4 +1,4 @@
-"""Relays an engine's event stream to the caller while reading from it what capture, usage and citations need."""
+"""Relays an engine's event stream to the caller, and reads from it what capture, usage and citations need."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class EngineError(Exception):
 
 
 class Relay:
-    """State of one relayed stream.
+    """State of one relayed stream. `ours` are the `id` and `model` for the caller.
 
-    `ours` are the `id` and `model` that the caller sees. With `hold_finish`, frames that end a choice wait for
-    `tail()`, so that citations can ride on them. `transform` rewrites each decoded frame in place; with it every
-    frame is decoded. Unless `counted`, the caller is not told what of the prompt the engine had read before.
+    With `hold_finish`, frames that end a choice are held until `tail()`, so that citations can be added to them.
+    `transform` changes each decoded frame in place; with it every frame is decoded. Unless `counted`, the number of
+    cached prompt tokens is removed.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class Relay:
         self._reasons: dict[int, str] = {}
         self._usage_frame: dict[str, Any] | None = None
         self._created = int(time.time())
-        self._stepped = False  # steps came before the answer
+        self._stepped = False  # steps have been sent before the answer
         self.counted = True
         self.held: list[dict[str, Any]] = []
-        self.asked: dict[str, Any] = {}  # of the engine, where it may give several choices
-        self._sums: list[dict[str, Any]] = []  # reports of usage: by themselves, and beside the choices
+        self.asked: dict[str, Any] = {}  # the engine's request, if it may have several choices
+        self._sums: list[dict[str, Any]] = []  # reports of usage: in frames of their own, and beside choices
         self._of_choices: dict[int, dict[str, Any]] = {}
         self.done = False
         self.tokens = 0
@@ -56,10 +56,7 @@ class Relay:
         self.last_token: float | None = None
 
     def feed(self, chunk: bytes) -> bytes:
-        """Takes bytes from the engine and returns the bytes for the caller.
-
-        Raises `FrameError` or `EngineError`.
-        """
+        """Takes bytes from the engine and returns the bytes for the caller. Raises `FrameError` or `EngineError`."""
         out = []
         before = self.tokens
         for frame in self._splitter.feed(chunk):
@@ -82,13 +79,13 @@ class Relay:
             return b""
         if data == DONE:
             self.done = True
-            self._template = None  # whatever follows the end mark is not part of the answer
+            self._template = None  # frames after the end mark are not part of the answer
             return b""
         document = decode(data)
         if document.get("error"):
             raise EngineError
         if not self.counted:
-            without_cached(document)  # before a template is made of it
+            without_cached(document)  # before it becomes a template
         choices = document.get("choices")
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             raise FrameError("a frame of the engine's stream has no choices")
@@ -103,7 +100,7 @@ class Relay:
         if isinstance(usage, dict):
             if choices:
                 self._of_choices[choices[0].get("index", 0)] = usage
-                if choices_usage.answers_of(self.asked) > 1:  # what one of them used is told in their sum
+                if choices_usage.answers_of(self.asked) > 1:  # usage of single choices is reported in their sum
                     del document["usage"]
                     self._usage_frame = self._usage_frame or {**document, "choices": []}
             else:
@@ -123,11 +120,11 @@ class Relay:
         return self._frame(document)
 
     def _added(self, template: FrameTemplate, text: bytes) -> bytes:
-        """Returns the caller's frame for a text, as it stands in JSON."""
+        """Returns the caller's frame for a JSON-escaped text."""
         return template.fill(text)
 
     def _frame(self, document: dict[str, Any]) -> bytes:
-        """Returns the caller's frame for a decoded one, whose choices were read."""
+        """Returns the caller's frame for a decoded one, whose choices have been read."""
         return encode(document)
 
     def _read_choice(self, choice: dict[str, Any]) -> None:
@@ -150,7 +147,7 @@ class Relay:
             self._reasons[index] = reason
 
     def _read_calls(self, index: int, parts: list[Any]) -> None:
-        """Joins the pieces in which a stream brings a call: its name once, its arguments bit by bit."""
+        """Joins the parts of a tool call in a stream: its name in one part, its arguments in several."""
         for part in parts:
             piece = part.get("function") if isinstance(part, dict) else None
             if not isinstance(piece, dict):
@@ -162,7 +159,7 @@ class Relay:
             call["arguments"] += str(piece.get("arguments") or "")
 
     def choices(self) -> list[dict[str, Any]]:
-        """Returns what the stream said so far, as the choices of a whole answer."""
+        """Returns the choices received so far, in the format of a complete answer."""
         return [
             {"index": index, "message": self._message(index, text), "finish_reason": self._reasons.get(index)}
             for index, text in sorted(self.texts().items())
@@ -182,8 +179,8 @@ class Relay:
 
     @property
     def usage(self) -> dict[str, Any]:
-        """The tokens that the engine reported so far, of all choices together; empty where they are not known."""
-        # Of several prompts llama.cpp reports the last one's by itself, and each one's beside its choice.
+        """The tokens that the engine has reported so far for all choices; empty if unknown."""
+        # For several prompts, llama.cpp reports the last one in its own frame, and each one beside its choice.
         of_choices = list(self._of_choices.values())
         reports = of_choices if len(of_choices) > len(self._sums) else self._sums
         if choices_usage.answers_of(self.asked) == 1:
@@ -195,17 +192,17 @@ class Relay:
         return {index: b"".join(parts).decode(errors="replace") for index, parts in self._texts.items()}
 
     def head(self) -> bytes:
-        """Returns the frames that come before the engine's first."""
+        """Returns the frames before the engine's first one."""
         return b""
 
     def step(self, step: dict[str, Any]) -> bytes:
-        """Returns the frames of a step of a strategy, as it is shown; steps come before the answer."""
+        """Returns the frames of a strategy's step in its shown form; steps precede the answer."""
         delta = {} if self._stepped else {"role": "assistant"}
         self._stepped = True
         return self._chunk({**delta, "reasoning_content": f"{steps.step_text(step)}\n"})
 
     def answer(self, text: str, finish_reason: str, usage: dict[str, Any]) -> bytes:
-        """Takes an answer that no engine streams and returns its frames, without the last: `tail` has them."""
+        """Takes an answer that is not from an engine's stream, and returns its frames, except those of `tail`."""
         delta = {} if self._stepped else {"role": "assistant"}
         frames = [self._chunk({**delta, "content": text}), self._chunk({}, finish_reason)]
         frames.append(encode({**self._base(), "choices": [], "usage": usage or None}))
@@ -219,13 +216,13 @@ class Relay:
         return {**self._ours, "created": self._created, "object": "chat.completion.chunk"}
 
     def annotate(self, fields: dict[int, dict[str, Any]]) -> None:
-        """Puts fields beside the text of each choice, by index, before its end."""
+        """Adds fields beside the text of each choice, by index, before its end."""
         for document in self.held:
             for choice in document["choices"]:
                 choice.setdefault("delta", {}).update(fields.get(choice.get("index", 0), {}))
 
     def tail(self) -> bytes:
-        """Returns the last frames: what was held, usage when it was asked for, and the end mark.
+        """Returns the last frames: held ones, usage if requested, and the end mark.
 
         Raises `FrameError` when the engine's stream was cut off: such a stream must never look complete.
         """

@@ -1,4 +1,6 @@
-"""The routes' requests as the pipeline sees them: each becomes a chat, with what it goes on from and what keeps it."""
+"""Converts requests of the routes to chats for the pipeline, with their context and the place that stores
+the answer.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +38,12 @@ Body = TypeVar("Body", ChatRequest, ResponseRequest)
 
 @dataclass(frozen=True, slots=True)
 class ParsedRequest:
-    """A request that was read: the chat that answers it, and what belongs to its answer.
+    """A parsed request: its chat, and what belongs to its answer.
 
-    `body` is the request after its guardrails. `place` keeps the answer, and `relay` streams it where it is not
-    streamed as a chat. `fields` are those of the request that are called something else in a chat, and `param` is the
-    one that holds what is asked. `searches` says whether documents are searched for it, and `citations` how its answer
-    cites them. `read` is the chat with the text of its files in their place, once they were read.
+    `body` is the request after its guardrails. `place` stores the answer, and `relay` streams it if the format is not a
+    chat's. `fields` maps names in a chat to names in the request if they differ, and `param` is the field with the
+    input. `searches` tells whether documents are searched, and `citations` is their format. `read` is the chat with
+    files replaced by their text, once they have been read.
     """
 
     id: str
@@ -63,17 +65,17 @@ class Form(Protocol[Body]):
     body: Body
 
     def check(self, route: Route, recorder: AnswerRecorder) -> None:
-        """Raises `ApiError` for what contradicts the route, before anything is charged."""
+        """Raises `ApiError` for contradictions to the route, before anything is charged."""
         ...
 
     async def read(
         self, x: Exchange, route: Route, body: Body, instructions: Instructions, screen: HistoryChecker | None
     ) -> ParsedRequest:
-        """Returns what is asked by `body`, which guardrails have checked; raises `ApiError`."""
+        """Returns the parsed `body`, which guardrails have checked; raises `ApiError`."""
         ...
 
     async def searched(self, x: Exchange, documents: DocumentSearch, question: str, hits: Sequence[Hit]) -> None:
-        """Takes note of a search that the request asks for, and of what it found."""
+        """Records a search that the request asks for, and its hits."""
         ...
 
 
@@ -85,24 +87,24 @@ class ChatForm:
         self._sources = sources
 
     def check(self, route: Route, recorder: AnswerRecorder) -> None:
-        """Raises `ApiError` where the answer is to be stored and may not be."""
+        """Raises `ApiError` if the request stores an answer that must not be stored."""
         recorder.check_storable(route, self.body)
 
     async def read(
         self, x: Exchange, route: Route, body: ChatRequest, instructions: Instructions, screen: HistoryChecker | None
     ) -> ParsedRequest:
-        """Returns what is asked, and the turn of the conversation that it names."""
+        """Returns the chat, with the turn of its conversation."""
         turn = None
         if body.conversation is not None:
             turn = ChatTurn(self._sources, x.caller, route.assistant, body, instructions=instructions, screen=screen)
         return ParsedRequest(new_id("chatcmpl"), body, body, turn, turn, None, {}, "messages", searches=True)
 
     async def searched(self, x: Exchange, documents: DocumentSearch, question: str, hits: Sequence[Hit]) -> None:
-        """Takes no note: a chat has no place for it."""
+        """Does nothing: a chat has no field for searches."""
 
 
 class ResponseForm:
-    """A response. `response` is the object that answers it, from `read` on."""
+    """A response. `response` is the object for the answer, set by `read`."""
 
     FIELDS: Mapping[str, str] = {"messages": "input", "response_format": "text.format", "knowledge": "tools"}
 
@@ -122,12 +124,12 @@ class ResponseForm:
         self._queued = queued
 
     def check(self, route: Route, recorder: AnswerRecorder) -> None:
-        """Raises nothing: its checks need what is read."""
+        """Does nothing: the checks need the parsed request."""
 
     async def queue(self, x: Exchange, route: Route) -> NewResponse:
-        """Returns the response as it waits to be answered in the background; raises `ApiError`.
+        """Returns the response that will be answered in the background; raises `ApiError`.
 
-        Its input is kept once guardrails have read it.
+        Its input is stored after guardrails have checked it.
         """
         own = own_items(self.body)
         check(self.body, own, self._limits)
@@ -143,7 +145,7 @@ class ResponseForm:
         instructions: Instructions,
         screen: HistoryChecker | None,
     ) -> ParsedRequest:
-        """Returns what is asked, and the response or the conversation that it goes on from."""
+        """Returns the chat, with the response or conversation that it continues."""
         own = own_items(body)
         check(body, own, self._limits)
         earlier = answers_to_earlier_calls(own)
@@ -153,7 +155,7 @@ class ResponseForm:
             async with self._admission.admit(background=x.background, within=x.run is not None):
                 newest = await _newest(history)
         check_answers(own, earlier, newest)
-        # Kept in the order in which the model is shown them: a result follows its call.
+        # Stored in the order of the prompt: a result follows its call.
         own = [own[place] for place in earlier] + [item for place, item in enumerate(own) if place not in earlier]
         chat = chat_request(body, own, range(len(earlier)))
         context = None
@@ -175,13 +177,13 @@ class ResponseForm:
         relay = ResponseRelay(response, first) if body.stream else None
         if relay is not None:
             x.error_frame = relay.failed
-        # What a tool returned is no question.
+        # A tool's result is not a question.
         searches = not earlier or any(m.role == "user" for m in chat.messages)
         cites: CitationKind = "file_citation" if chat.knowledge is not None else "url_citation"
         return ParsedRequest(response.id, body, chat, context, response, relay, self.FIELDS, "input", searches, cites)
 
     async def searched(self, x: Exchange, documents: DocumentSearch, question: str, hits: Sequence[Hit]) -> None:
-        """Has it stand in the response as a call of `file_search`."""
+        """Adds a `file_search` call to the response."""
         if self.response is None:
             return
         attributes = {}
@@ -193,7 +195,7 @@ class ResponseForm:
     async def _goes_on_from(
         self, x: Exchange, body: ResponseRequest, screen: HistoryChecker | None
     ) -> tuple[StoredResponse | None, History | None]:
-        """Returns the response before, and what was said before; raises `ApiError`."""
+        """Returns the previous response, and the conversation context; raises `ApiError`."""
         conversations, responses = self._sources.conversations, self._sources.responses
         try:
             if body.previous_response_id is not None:
@@ -219,13 +221,13 @@ async def _newest(history: History) -> list[dict[str, Any]]:
 
 
 class _Untruncated(ConversationContext):
-    """Shows the model everything or nothing."""
+    """Memory that includes all earlier turns or raises an error."""
 
     async def recall(self, endpoint: Endpoint, document: dict[str, Any]) -> None:
         await super().recall(endpoint, document)
         if left_out := self.report["left_out"]:
             raise invalid(
-                f"{left_out} earlier turns do not fit into the model's memory, and truncation is disabled.",
+                f"{left_out} earlier turns do not fit into the model's context, and truncation is disabled.",
                 "truncation",
                 "context_length_exceeded",
             )

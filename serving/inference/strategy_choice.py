@@ -1,4 +1,4 @@
-"""Which strategy answers a request."""
+"""Selects the strategy for a request."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _STRATEGY: TypeAdapter[Strategy] = TypeAdapter(Strategy)
 
 
 def choose(route: Route, body: ChatRequest, fields: Mapping[str, str] | None = None) -> Reasoning | None:
-    """Returns the strategy that answers: the request's, else the assistant's; None is direct. Raises `ApiError`.
+    """Returns the strategy: the request's, or else the assistant's; None is direct. Raises `ApiError`.
 
-    `fields` are those of the caller's request that are called something else in a chat.
+    `fields` maps names in a chat to names in the caller's request, if they differ.
     """
     fields = fields or {}
     if route.app is not None:
@@ -27,7 +27,7 @@ def choose(route: Route, body: ChatRequest, fields: Mapping[str, str] | None = N
         return None
     strategy = strategy_of(route, body.strategy)
     if body.approvals and not isinstance(strategy, React | ReactCotSc):
-        raise invalid(f"approvals is for strategies that call tools, which {strategy.kind} does not.", "approvals")
+        raise invalid(f"approvals applies to strategies that call tools; {strategy.kind} does not.", "approvals")
     if isinstance(strategy, Direct):
         if route.assistant is not None and route.assistant.unsupported != "mark":
             check_fields(route.assistant, body, fields)
@@ -42,16 +42,14 @@ def choose(route: Route, body: ChatRequest, fields: Mapping[str, str] | None = N
     ):
         if given:
             name = fields.get(name, name)
-            raise invalid(
-                f"{name} is for the strategy direct alone; this request is answered by {strategy.kind}.", name
-            )
+            raise invalid(f"{name} applies to the strategy direct only; this request uses {strategy.kind}.", name)
     if prompt.question_of([{"role": m.role} for m in body.messages]) is None:
-        raise invalid("A strategy needs a message of the user.", fields.get("messages", "messages"))
+        raise invalid("A strategy needs a user message.", fields.get("messages", "messages"))
     return strategy
 
 
 def _check_for_app(body: ChatRequest, fields: Mapping[str, str]) -> None:
-    """Raises `ApiError` for what an app cannot be asked: it answers once, by itself, with text."""
+    """Raises `ApiError` for fields that do not apply to an app, which gives one answer, of text."""
     for name, given in (
         ("strategy", body.strategy is not None and body.strategy != "direct"),
         ("approvals", body.approvals),
@@ -62,17 +60,17 @@ def _check_for_app(body: ChatRequest, fields: Mapping[str, str]) -> None:
     ):
         if given:
             name = fields.get(name, name)
-            raise invalid(f"{name} is for models; an app answers by itself, with text.", name)
+            raise invalid(f"{name} applies to models, not to apps.", name)
 
 
 def strategy_of(route: Route, asked: StrategyKind | None) -> Strategy:
-    """Returns the strategy that is asked for, else the assistant's; raises `ApiError` for one that it does not have."""
+    """Returns the requested strategy, or else the assistant's; raises `ApiError` if the assistant does not allow it."""
     assistant = route.assistant
     strategy: Strategy = assistant.strategy if assistant is not None else Direct()
     if asked is None or asked == strategy.kind:
         return strategy
     if assistant is not None and asked not in assistant.strategies:
-        raise invalid(f"This assistant does not answer by {asked}.", "strategy")
+        raise invalid(f"This assistant does not allow the strategy {asked}.", "strategy")
     return _STRATEGY.validate_python({"kind": asked})
 
 
@@ -82,5 +80,5 @@ def tools_of(route: Route) -> tuple[str, ...]:
 
 
 def searches_by_itself(route: Route, strategy: Reasoning | None) -> bool:
-    """Whether the model asks for what it needs of the documents."""
+    """Returns whether the model itself searches the documents."""
     return isinstance(strategy, React | ReactCotSc) and "retrieval" in tools_of(route)

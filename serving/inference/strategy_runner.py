@@ -1,4 +1,4 @@
-"""Answers by a strategy: how its steps and its answer reach the caller."""
+"""Answers by a strategy: streams its steps and its answer to the caller."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ from serving.telemetry.tracing import Value
 log = logging.getLogger("headrace.api")
 
 _OURS = ("messages", "tool_choice", "response_format")
-"""Fields of an engine's document that are for the strategy to say."""
+"""Fields of an engine's request that the strategy sets."""
 
 INSTRUCTIONS = 512
-"""Tokens of a prompt that are kept free of memory for a strategy's own words."""
+"""Number of prompt tokens that memory leaves free for the strategy's own prompts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acting:
-    """What one request's tools may do: those of the catalogue, what the caller approved of, and when to ask."""
+    """The tools of one request: those of the catalogue, the caller's approvals, and the rules for asking."""
 
     catalogue: CatalogTools
     approving: GivenApprovals
@@ -55,7 +55,7 @@ class Acting:
 
 
 class _LeavingRoom:
-    """Memory that fills less of the window than there is."""
+    """Memory that uses only a part of the available window."""
 
     def __init__(self, memory: Memory, client: EngineClient, added: int) -> None:
         self._memory = memory
@@ -71,7 +71,7 @@ class _LeavingRoom:
 
 
 class _Working:
-    """What a strategy has used so far: it has said nothing yet."""
+    """The usage of a strategy that has not answered yet."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -85,7 +85,7 @@ class _Working:
 
 
 class StrategyRunner:
-    """Answers one request by `strategy`, on the engine that the request was given."""
+    """Answers one request by `strategy`, on the engine leased for the request."""
 
     resumes = False
 
@@ -108,18 +108,18 @@ class StrategyRunner:
         self._acting = acting
 
     def leaving_room(self, memory: Memory) -> Memory:
-        """Returns `memory` with room left for what the strategy adds to the prompt, and for its completions."""
+        """Returns `memory` with room for the strategy's prompts and its completions."""
         return _LeavingRoom(memory, self._client, self._added())
 
     def _added(self) -> int:
-        """Tokens that instructions may have: a template, tools, and what a first observation needs."""
+        """Returns the number of tokens for instructions: a template, tools, and a first observation."""
         given = [getattr(self._strategy, f"{name}_template", None) for name in ("cot", "pal", "react")]
         return INSTRUCTIONS + max(len(template.text) if template else 0 for template in given) // 2
 
     async def solve(
         self, x: Exchange, job: GenerationJob, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
     ) -> dict[str, Any] | None:
-        """Returns the whole answer, or None after it was streamed. Raises `ApiError`."""
+        """Returns the complete answer, or None after it was streamed. Raises `ApiError`."""
         with tracing.agent(job.route.requested, endpoint.model):
             return await self._solve(x, job, endpoint, record, ours)
 
@@ -156,7 +156,8 @@ class StrategyRunner:
                 settings.tool_calls,
                 settings.tool_seconds,
                 characters=settings.tool_characters,
-                # A request that approves of calls was one before: what it did then unasked waits now, not done twice.
+                # A request with approvals continues an earlier one: calls that this one made without approval are not
+                # repeated.
                 tainted=self._acting.tainted()
                 or self._acting.catalogue.told_by_others(self._names)
                 or bool(self._acting.approving.approved),
@@ -171,7 +172,7 @@ class StrategyRunner:
             answer = await run(strategy, work, record.prompt["messages"], sandbox=self._sandbox, toolbox=toolbox)
         except PromptTooLong:
             raise invalid(
-                "What is asked does not fit the model's context.", job.param, "context_length_exceeded"
+                "The prompt does not fit into the model's context.", job.param, "context_length_exceeded"
             ) from None
         except SandboxFull:
             raise too_many("Too many programs wait to be run; try again soon.") from None
@@ -224,10 +225,10 @@ class StrategyRunner:
 
 
 def _trace(step: Step) -> None:
-    """Makes a span of a step, which took the time since the one before."""
+    """Creates a span for a step, whose duration is the time since the previous one."""
     if (parent := tracing.recording_span()) is None:
         return
-    # Its tokens are those of the requests to the model, which have the conventions' attribute for them.
+    # Its tokens are those of its model requests, which have the conventions' attribute for them.
     attributes: dict[str, Value] = {"headrace.step.kind": step.kind, "headrace.step.tokens": step.tokens}
     if step.name:
         attributes["gen_ai.tool.name"] = step.name
@@ -237,14 +238,14 @@ def _trace(step: Step) -> None:
 
 
 async def _begin(x: Exchange, relay: Relay) -> None:
-    """Begins the stream, if it has not begun: what fails before is an error of its own."""
+    """Begins the stream unless it has begun: earlier failures are ordinary error responses."""
     if not x.started:
         await x.start_stream()
         await x.write(relay.head())
 
 
 def _usage(work: Work) -> dict[str, Any]:
-    """Returns the tokens of all that the model was asked, none where the engine says nothing of them."""
+    """Returns the tokens of all requests to the model; none if the engine reports none."""
     usage = work.usage
     if not usage.total:
         return {}

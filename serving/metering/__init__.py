@@ -1,1 +1,1 @@
-"""What a request may use, and what it used."""
+"""Metering: charges requests to quotas, and records usage and cost."""

@@ -1,4 +1,4 @@
-"""Charges a request to its caller's quotas: what it may use at most when it is admitted, what it used at its end."""
+"""Charges a request to its caller's quotas: a reservation of the maximum at admission, and the usage at the end."""
 
 from __future__ import annotations
 
@@ -33,31 +33,33 @@ from serving.store.values import MAX_NUMBER
 from serving.telemetry import metrics
 
 BACKGROUND = "background"
-"""What usage calls the key of work that no request waits for."""
+"""Key name of background work in usage."""
 
 _SHOWN = ("requests", "tokens")
-"""Measures of a minute's quota that OpenAI's headers show."""
+"""Measures of a minute's quotas in OpenAI's headers."""
 
 HEADERS = (
     "headrace-quota-warning",
     *(f"x-ratelimit-{name}-{measure}" for name in ("limit", "remaining", "reset") for measure in _SHOWN),
 )
-"""What an answer may say of its caller's quotas."""
+"""Measures for which warnings are sent."""
 
 
 @contextlib.asynccontextmanager
 async def charged_in_background(
     keeper: Keeper, caller: Principal, model: str, endpoint: Endpoint, document: dict[str, Any], price: Price | None
 ) -> AsyncIterator[Charge]:
-    """Charges what an engine is asked for `caller`, who waits for no answer.
+    """Charges background work of an engine for `caller`.
 
-    Tokens and money count as the user's and the tenant's, under the key `BACKGROUND`, and no request does. Raises
+    Tokens and money count as the user's and the tenant's, under the key `BACKGROUND`, but no request is counted. Raises
     `ApiError`, and `PermanentError` for more than a quota ever allows.
     """
     charge = Charge(keeper, replace(caller, key_id=BACKGROUND, account=""), model, requests=0)
     for quota, units in charge.needs(document, endpoint, price):
         if units > quota.limit:
-            raise PermanentError("insufficient_quota", f"the quota of {quota.description} never allows as much at once")
+            raise PermanentError(
+                "insufficient_quota", f"the quota of {quota.description} never allows this much at once"
+            )
     try:
         await charge.reserve(document, endpoint, price)
         yield charge
@@ -74,12 +76,12 @@ async def charged_in_background(
 
 
 def storage_meter(keeper: Keeper, caller: Principal, **uses: int) -> Meter:
-    """Returns what counts uses of these measures in the transaction that stores them."""
+    """Returns a function that counts stored amounts in the transaction that stores them."""
     return meter(_needs(keeper, caller, uses), now())
 
 
 async def require_storage(store: QuotaStore, keeper: Keeper, caller: Principal, **uses: int) -> None:
-    """Raises `QuotaExceeded` where uses of these measures would not be stored."""
+    """Raises `QuotaExceeded` if these amounts could not be stored."""
     await store.require(_needs(keeper, caller, uses), now())
 
 
@@ -89,11 +91,11 @@ def _needs(keeper: Keeper, caller: Principal, uses: Mapping[str, int]) -> list[t
 
 
 def quota_error(e: QuotaExceeded) -> ApiError:
-    """Returns the error that says which quota does not allow it, and when to ask again."""
+    """Returns the error for an exceeded quota, with the time after which to retry."""
     metrics.child(metrics.quota_refused, e.quota.tenant, e.quota.measure, e.quota.window).inc()
     headers = {"Retry-After": str(math.ceil(e.retry_after_s))} if e.retry_after_s is not None else {}
     if e.spent and (e.quota.is_budget or e.quota.window == "total"):
-        headers["x-should-retry"] = "false"  # OpenAI's SDKs would ask again at once
+        headers["x-should-retry"] = "false"  # OpenAI's SDKs would retry immediately
         return rate_limited("insufficient_quota", f"Too little is left of the quota of {e.quota.description}.", headers)
     return rate_limited(
         "rate_limit_exceeded", f"The quota of {e.quota.description} is reached; try again later.", headers
@@ -101,10 +103,10 @@ def quota_error(e: QuotaExceeded) -> ApiError:
 
 
 class Charge:
-    """What one request reserved, and what is known of what it used.
+    """The reservation and usage of one request.
 
-    `booked` says that an engine reported, and `counted` that what it reported is in the store. What memory does after
-    an answer is none of the `requests`, and is held to no quota of a key: it has none. `told` hears what was booked.
+    `booked` tells that an engine reported usage, and `counted` that the usage is in the store. Memory's work after an
+    answer counts no `requests`, and no quotas of keys, since it has none. `told` gets the recorded usage.
     """
 
     def __init__(
@@ -120,7 +122,7 @@ class Charge:
         self._keeper = keeper
         self._caller = caller
         self._model = model
-        # What is counted where it is stored is no engine's to use.
+        # Amounts that are counted when they are stored are not engines' usage.
         self._quotas = [
             each
             for each in keeper.quotas_for(caller, model)
@@ -146,9 +148,9 @@ class Charge:
         self._admitted = True
 
     async def reserve(self, document: dict[str, Any], endpoint: Endpoint, price: Price | None, effort: int = 0) -> None:
-        """Reserves the most that an engine may read and write for a document; raises `ApiError`.
+        """Reserves the maximum that an engine may read and write for a request; raises `ApiError`.
 
-        `effort` are the tokens of a strategy.
+        `effort` is the number of tokens of a strategy.
         """
         self._admitted = True
         await self._reserve_most(self.needs(document, endpoint, price, effort))
@@ -156,18 +158,18 @@ class Charge:
     def needs(
         self, document: dict[str, Any], endpoint: Endpoint, price: Price | None, effort: int = 0
     ) -> list[tuple[Quota, int]]:
-        """Returns the most that an engine may use for a document, of each quota."""
+        """Returns the maximum that an engine may use for a request, by quota."""
         if not self._metered:
             return []
         read, written, tokens = estimate_usage(document, endpoint.context, self._keeper.defaults.answer_tokens)
         money = _money(read, written, price)
-        if effort:  # a strategy may go past its effort by one completion
+        if effort:  # a strategy may exceed its effort by one completion
             tokens += effort
             money += _money(effort, effort, price) if price is not None else 0
         return self._of_each(tokens, money, price.currency if price is not None else "")
 
     async def reserve_tokens(self, tokens: int, price: Price | None = None) -> None:
-        """Reserves tokens that are read alone; raises `ApiError`."""
+        """Reserves tokens that are only read; raises `ApiError`."""
         currency = price.currency if price is not None else ""
         await self._reserve_most(self._of_each(tokens, _money(tokens, 0, price), currency))
 
@@ -190,22 +192,20 @@ class Charge:
         try:
             return await self._keeper.reserve(needs)
         except QuotaExceeded as e:
-            self._admitted = False  # what is refused is not counted
+            self._admitted = False  # rejected requests are not counted
             raise quota_error(e) from None
         except QuotaUnavailable as e:
             self._admitted = False
-            raise unavailable(
-                f"Whether the quota of {e.quota.description} allows this cannot be looked up now."
-            ) from None
+            raise unavailable(f"The quota of {e.quota.description} cannot be checked now.") from None
 
     def book(self, usage: dict[str, Any], cost: Cost | None) -> None:
-        """Adds what an engine reported; where it does not say, all that was reserved counts as used."""
+        """Adds an engine's reported usage; if it reports none, the whole reservation counts as used."""
         self.booked = True
         if self._told is not None:
             self._told(usage, cost)
         counts = counts_of(usage)
         money = _units(cost.amount) if cost is not None else 0
-        if counts is None or money > MAX_NUMBER:  # more than a column holds would stop the counting of everybody
+        if counts is None or money > MAX_NUMBER:  # values beyond a column's range would break counting for everybody
             self._known = False
             return
         self._used += Used(0, *counts, money)
@@ -213,22 +213,22 @@ class Charge:
             self._currency = cost.currency
 
     def lose(self) -> None:
-        """The engine was asked, and nobody heard what it used."""
+        """Records that an engine was asked but its usage is unknown."""
         self._known = False
 
     def counting(self, then: Then | None) -> Then:
-        """Returns `then` and what counts the request in its transaction. Set `counted` once that is done."""
+        """Returns `then` with a step that counts the request in the same transaction. Set `counted` afterwards."""
         counted = [self._count()]
 
         def both(connection: Connection, added: Sequence[Item]) -> None:
             if then is not None:
                 then(connection, added)
-            count(connection, counted)  # last: others wait for the counter
+            count(connection, counted)  # last, since others wait for the counter
 
         return both
 
     def end(self) -> None:
-        """Settles what was reserved, and counts what was used."""
+        """Settles the reservation, and counts the usage."""
         for each in self._flat:
             self._keeper.settle(each, 0 if each.share.quota.measure == "streams" else each.units)
         tokens = self._used.prompt_tokens + self._used.completion_tokens
@@ -245,7 +245,7 @@ class Charge:
         return Whose(caller.tenant, day(now()), caller.user, caller.key_id, self._model, self._currency), self._used
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Returns OpenAI's headers for the quotas of a minute, and warnings of those of a day or month."""
+        """Returns OpenAI's headers for minute quotas, and warnings for day and month quotas."""
         found: list[tuple[bytes, bytes]] = []
         shares = [self._keeper.share(each) for each in self._quotas]
         for measure in _SHOWN:
@@ -261,10 +261,10 @@ class Charge:
 
 
 def estimate_usage(document: dict[str, Any], context: int | None, answer_tokens: int) -> tuple[int, int, int]:
-    """Returns the tokens that an engine may read, and write, and both, for a document at most.
+    """Returns the maximum number of tokens that an engine may read, write, and both, for a request.
 
-    `context` are those of one prompt with its answer; where neither it nor the request bounds an answer, an answer
-    has `answer_tokens`.
+    `context` is the limit of one prompt with its answer; if neither it nor the request limits the answer,
+    `answer_tokens` does.
     """
     prompt = document.get("prompt")
     if prompt is None:

@@ -1,4 +1,4 @@
-"""What an answer cost: its tokens, times the price of the model that answered."""
+"""The cost of an answer: its tokens times the price of the model."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Cost:
 
     @property
     def document(self) -> dict[str, str]:
-        """As the API shows it: the amount as a decimal number without exponent, in a string."""
+        """The amount in the API's format: a decimal number without exponent, in a string."""
         return {"amount": f"{self.amount.normalize():f}", "currency": self.currency}
 
 
 def cost_of(usage: Mapping[str, Any], price: Price | None) -> Cost | None:
-    """Returns what the tokens of an engine's `usage` cost, None without a price or where both counts are not said.
+    """Returns the cost of an engine's `usage`; None without a price or if not both counts are reported.
 
-    Prompt tokens that the engine had in its cache have a price of their own where there is one.
+    Cached prompt tokens have their own price if one is set.
     """
     if price is None or price.input is None or price.output is None or (counts := counts_of(usage)) is None:
         return None

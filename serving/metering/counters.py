@@ -1,4 +1,4 @@
-"""The metrics of what answers used: tokens and their cost, by model and by tenant."""
+"""Metrics of usage: tokens and cost, by model and by tenant."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from serving.telemetry import metrics
 
 
 def count_cost(model: str, tenant: str, cost: Cost) -> None:
-    """Books what an answer cost."""
+    """Records the cost of an answer."""
     metrics.child(metrics.cost, model, cost.currency).inc(float(cost.amount))
     metrics.child(metrics.tenant_cost, tenant, cost.currency).inc(float(cost.amount))
 
 
 def count_tokens(model: str, tenant: str, usage: dict[str, Any]) -> None:
-    """Books the tokens that an engine reported."""
+    """Records the tokens that an engine reported."""
     for metric, field in ((metrics.prompt_tokens, "prompt_tokens"), (metrics.completion_tokens, "completion_tokens")):
         value = usage.get(field)
         if isinstance(value, int) and 0 < value <= MAX_TOKENS:

@@ -1,9 +1,9 @@
-"""Holds the requests of one gateway to their quotas, and counts what they use.
+"""Enforces quotas for the requests of one gateway, and counts their usage.
 
-A request reserves the most that it can use when it is admitted, from what the gateway has in hand, and settles when it
-ends. The store is asked when too little is in hand, and told every second what was used and is handed back. While it
-is gone, quotas of a minute and of streams are this gateway's alone, and those of a day or month hold: what is in hand
-can be used, then nothing.
+At its admission, a request reserves the maximum that it can use from the gateway's shares of the quotas, and settles at
+its end. The store is asked when a share is too small, and gets usage and unused amounts every second. During an outage
+of the store, minute and stream quotas apply to each gateway separately, and day and month quotas allow only what the
+gateway already holds.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ __all__ = ["Keeper", "QuotaExceeded", "QuotaUnavailable", "Reservation"]
 log = logging.getLogger("headrace.quotas")
 
 TICK_S = 1.0
-"""How often the store is told what was used, and asked whether a quota changed."""
+"""Interval at which usage is written to the store, and changes of quotas are read."""
 
 GONE_S = 2.0
-"""A store that was gone is not asked for so long: requests would wait for it one after the other."""
+"""Time for which the store is not asked after a failure: requests would wait for it one after the other."""
 
 PRUNE_S = 3600.0
 
 CALLERS = 4096
-"""Callers and models whose quotas are remembered."""
+"""Number of callers and models whose quotas are cached."""
 
 
 class QuotaUnavailable(Exception):
-    """Whether `quota` has anything left cannot be found out: the store is gone."""
+    """The state of `quota` is unknown, since the store is unavailable."""
 
     def __init__(self, quota: Quota) -> None:
         super().__init__(quota.description)
@@ -58,7 +58,7 @@ class Reservation:
 
 
 class Keeper:
-    """The quotas of all requests of a gateway. Not for several threads. `clock` gives unix seconds."""
+    """The quotas of all requests of a gateway. Not thread-safe. `clock` returns unix seconds."""
 
     def __init__(self, store: QuotaStore, usage: Usage, defaults: Quotas, *, clock: Callable[[], float] = now) -> None:
         self.defaults = defaults
@@ -70,7 +70,7 @@ class Keeper:
         self._revision = 0
         self._of: dict[tuple[Principal, str], tuple[Quota, ...]] = {}
         self._shares: dict[tuple[str, int], Share] = {}
-        self._latest: dict[str, Share] = {}  # of `_shares`, by quota
+        self._latest: dict[str, Share] = {}  # `_shares` by quota
         self._counted: dict[Whose, Used] = {}
         self._gone_until = 0.0
         self._prune_at = 0.0
@@ -79,12 +79,12 @@ class Keeper:
         self._telling = asyncio.Lock()
 
     async def start(self) -> None:
-        """Reads the quotas and begins to tell the store what is used."""
+        """Reads the quotas and starts to write usage to the store."""
         await self.reload()
         self._ticking = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Tells the store what was used, and hands everything back."""
+        """Writes the usage to the store, and returns all shares."""
         if self._ticking is not None:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
@@ -92,7 +92,7 @@ class Keeper:
             await self.tell(all=True)
 
     def quotas_for(self, principal: Principal, model: str) -> tuple[Quota, ...]:
-        """Returns what a request for `model` is held to, in the order of ids."""
+        """Returns the quotas for a request to `model`, in the order of ids."""
         key = (principal, model)
         found = self._of.get(key)
         if found is None:
@@ -102,15 +102,15 @@ class Keeper:
         return found
 
     def ceiling(self, below: Quota) -> Quota | None:
-        """Returns the platform's limit above a tenant's, as it was read last; None without one."""
+        """Returns the platform's limit above a tenant's, as last read; None without one."""
         return self._rules.ceiling(below)
 
     def share(self, quota: Quota) -> Share:
-        """Returns the share of a quota's present window."""
+        """Returns the share of a quota's current window."""
         at = self._clock()
         latest = self._latest.get(quota.id)
         if latest is not None and latest.start <= at < latest.end:
-            return latest  # each request asks some dozen times; a month's bounds are dear
+            return latest  # each request needs it some dozen times, and computing a month's bounds is slow
         start, end = bounds(quota.window, at)
         found = self._shares.get((quota.id, start))
         if found is None:
@@ -119,13 +119,13 @@ class Keeper:
         return found
 
     def budgets(self) -> list[Share]:
-        """Returns this gateway's shares of quotas of a day or month."""
+        """Returns this gateway's shares of day and month quotas."""
         return [share for share in self._shares.values() if share.quota.is_budget]
 
     async def reserve(self, needs: Sequence[tuple[Quota, int]]) -> list[Reservation]:
-        """Reserves units of each quota, or of none. The order of `needs` is that of the quotas' ids.
+        """Reserves units of all quotas, or of none.
 
-        Raises `QuotaExceeded` or `QuotaUnavailable`.
+        The order of `needs` is that of the quotas' ids. Raises `QuotaExceeded` or `QuotaUnavailable`.
         """
         at = self._clock()
         made: list[Reservation] = []
@@ -140,7 +140,7 @@ class Keeper:
                 if missing:
                     lacking.append((made[-1], missing, need))
             if lacking:
-                # Whoever hangs up meanwhile gives back what was handed out.
+                # If the caller disconnects meanwhile, granted units are returned.
                 await finish(self._fill(lacking))
         except BaseException:
             for each in made:
@@ -149,18 +149,18 @@ class Keeper:
         return made
 
     def settle(self, reservation: Reservation, used: int) -> None:
-        """Ends a reservation of which so many units were used."""
+        """Ends a reservation of which `used` units were used."""
         reservation.share.settle(reservation.units, used)
         reservation.units = 0
         if reservation.share.scarce:
-            self._wake.set()  # another gateway may lack what was not used
+            self._wake.set()  # another gateway may need the unused ones
 
     def count(self, whose: Whose, used: Used) -> None:
-        """Counts what was used; the store learns of it within seconds."""
+        """Counts usage, which is written to the store within seconds."""
         self._counted[whose] = self._counted.get(whose, Used()) + used
 
     async def reload(self) -> None:
-        """Takes in the quotas as they are set now."""
+        """Reads the current quotas."""
         revision, given = await self._store.all()
         self._rules = Rules(self.defaults, given)
         self._revision = revision
@@ -172,10 +172,9 @@ class Keeper:
                 share.quota = current or share.quota
 
     async def tell(self, *, all: bool = False) -> None:
-        """Tells the store what was used and hands back what is not needed soon. Raises `StoreUnavailable`."""
+        """Writes usage to the store and returns unneeded units. Raises `StoreUnavailable`."""
         async with self._telling:
-            # A reading that fails has lost nothing. What a writing that fails did, nobody knows: then what was
-            # handed back stays taken.
+            # A failed read loses nothing. The effect of a failed write is unknown: then returned units stay taken.
             if await self._store.revision() != self._revision:
                 await self.reload()
             at = self._clock()
@@ -190,7 +189,7 @@ class Keeper:
                     for share, _ in posted:
                         share.confirm_posting(share.standing)
                     raise
-                except Exception:  # it wrote nothing
+                except Exception:  # nothing was written
                     for share, _ in posted:
                         share.take_back_posting()
                     raise
@@ -206,17 +205,17 @@ class Keeper:
             return
         try:
             await self._usage.add(list(counted.items()))
-        except Exception:  # whoever is cancelled has told it
+        except Exception:  # a cancelled caller has written it
             for whose, used in counted.items():
                 self.count(whose, used)
             raise
 
     async def _fill(self, lacking: Sequence[tuple[Reservation, int, int]]) -> None:
-        """Reserves what is missing. One request asks the store, and what it brings is for all that lack the same."""
+        """Reserves missing units. One request asks the store, on behalf of all that lack the same."""
         async with lacking[0][0].share.filling:
             lacking = [(each, rest, need) for each, missing, need in lacking if (rest := self._top_up(each, missing))]
             if lacking:
-                await self._ask(lacking, self._clock())  # whoever waited long finds out what was found out meanwhile
+                await self._ask(lacking, self._clock())  # a request that waited long uses the result found meanwhile
 
     def _top_up(self, reservation: Reservation, missing: int) -> int:
         rest = reservation.share.top_up(missing)
@@ -231,12 +230,12 @@ class Keeper:
         gateway = self._gateway
         try:
             if at < self._gone_until:
-                raise StoreUnavailable("it was gone just now")
+                raise StoreUnavailable("it failed a moment ago")
             found = await self._store.take(gateway, wants, at)
         except StoreUnavailable:
             if at >= self._gone_until:
-                log.warning("quotas cannot be looked up: those of a minute are each gateway's own, others hold")
-                self._gone_until = self._clock() + GONE_S  # the store may take longer than that to be gone
+                log.warning("quotas cannot be read: minute quotas apply per gateway, others to held units")
+                self._gone_until = self._clock() + GONE_S  # a failing request to the store may take longer than that
                 self._lose_streams()
             self._lend(lacking, at)
             return
@@ -262,7 +261,9 @@ class Keeper:
             each.units += missing
 
     def _lose_streams(self) -> None:
-        """Goes on under another name: nobody knows what the store has under the old one. It ends with its lease."""
+        """Continues under another gateway name, since the store's state of the old one is unknown; its
+        lease expires.
+        """
         self._gateway = new_id("gw")
         for share in self._shares.values():
             if share.quota.window == "concurrent":
@@ -288,6 +289,6 @@ class Keeper:
                     self._prune_at = at + PRUNE_S
                     await self._store.prune(at)
             except StoreUnavailable as e:
-                log.warning("what was used is told later: %s", e)
+                log.warning("usage will be stored later: %s", e)
             except Exception:
-                log.exception("what was used was not told")
+                log.exception("usage could not be stored")

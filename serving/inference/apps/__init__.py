@@ -1,1 +1,1 @@
-"""Runs of apps: what they are asked, what they may ask meanwhile, and how they end."""
+"""Runs of apps: their input, their requests to the platform, and their end."""

@@ -1,4 +1,4 @@
-"""Answers by an app: its process is asked for a run, and what it says becomes the answer and its steps."""
+"""Answers by an app: sends a run to its process, and relays its output as the answer and its steps."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ from serving.telemetry import tracing
 log = logging.getLogger("headrace.api")
 
 PATIENCE_S = 10
-"""How long an app may take to say that its time is over: it counts from when it has a place for the run."""
+"""Extra time for an app to report its timeout, which starts when the run gets a slot."""
 
 MAX_EVENT = 8_000_000
-"""Bytes of one thing that an app says."""
+"""Maximum size of one event of an app, in bytes."""
 
 MAX_STEPS = 256
 
 TOOL_CALLS, TOOL_S, TOOL_CHARACTERS = 64, 60.0, 200_000
-"""Of one run: calls of tools, seconds of each, and characters that they say together."""
+"""Limits of one run: calls of tools, seconds per call, and characters of all results."""
 
 _PASSED_ON = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "stop", "max_tokens")
 
 MakeTools = Callable[[Callable[[], None]], Awaitable[Toolbox]]
-"""Makes an app's tools, which tell a function before each call that may change something."""
+"""Creates an app's tools; they call a function before each call that may change something."""
 
 
 async def app_tools(
     x: Exchange, names: Sequence[str], catalogue: CatalogTools, sandbox: SandboxOf, changing: Callable[[], None]
 ) -> Toolbox:
-    """Returns the tools that one run of an app has, with its caller's secrets.
+    """Returns the tools of one run of an app, with its caller's secrets.
 
-    Nobody knows what an app has read, so a call that may change something waits for approval unless the tool's
-    configuration vouches for it; an app is then told so. `changing` is told before each call that may change something.
+    It is unknown what an app has read. A call that may change something therefore requires approval, unless the tool's
+    configuration exempts it, and the app is told so. `changing` is called before each call that may change something.
     """
 
     async def change() -> None:
@@ -80,9 +80,9 @@ async def app_tools(
 class AppRunner:
     """Answers one request by an app.
 
-    Where its process ends before it has said anything of the answer, another replica goes on with the run: a graph
-    from its last checkpoint, anything else from its beginning. None does where a tool that may change something would
-    be called again.
+    If its process ends before it has sent any part of the answer, another replica continues the run: a graph from its
+    last checkpoint, anything else from the beginning. This is not done if it would repeat a tool call that may have
+    changed something.
     """
 
     def __init__(
@@ -109,24 +109,24 @@ class AppRunner:
 
     @property
     def resumes(self) -> bool:
-        """Whether another replica may go on with what was begun."""
+        """Whether another replica may continue the run."""
         return not self._said and (self._run is None or self._run.repeatable)
 
     async def solve(
         self, x: Exchange, job: GenerationJob, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
     ) -> dict[str, Any] | None:
-        """Returns the whole answer, or None after it was streamed. Raises `ApiError`."""
+        """Returns the complete answer, or None after it was streamed. Raises `ApiError`."""
         thread = Thread(self._app.name, self._conversation or job.id, self._conversation)
         lost = False
         try:
             return await self._solve(x, job, endpoint, record, ours, thread)
         except EngineLost:
             if not self.resumes:
-                raise upstream("The app broke off after it had called a tool that changes something.") from None
-            lost = True  # another replica goes on from its checkpoints
+                raise upstream("The app's process ended after it had called a tool that changes something.") from None
+            lost = True  # another replica continues from its checkpoints
             raise
         finally:
-            # Once the run is over, so that nothing is added any more.
+            # After the end of the run, when nothing is added any more.
             if self._run is not None and self._run.checkpointed and self._conversation is None and not lost:
                 await self._checkpoints.delete(x.caller, thread)
 
@@ -139,7 +139,7 @@ class AppRunner:
         ours: dict[str, str],
         thread: Thread,
     ) -> dict[str, Any] | None:
-        # One box for all replicas: what its calls have used up stays used up.
+        # One toolbox for all replicas, so that the limits apply to all calls together.
         tools = self._toolbox = self._toolbox or await self._tools(self._change)
         with tracing.agent(job.route.requested, endpoint.model):
             async with self._runs.opened(x.caller, self._app.name, thread, tools, x.run, self._run) as run:
@@ -165,7 +165,7 @@ class AppRunner:
         try:
             await self._hear(x, job, endpoint, record, relay, run)
         finally:
-            x.usage = run.usage  # it is charged where it is used: by the requests of the run
+            x.usage = run.usage  # the run's own requests are charged
             tracing.answered(None, run.usage)
         x.timeline.end_of("reason")
         return await self._answer(x, job, record, relay, run, ours)
@@ -179,7 +179,7 @@ class AppRunner:
         relay: Relay,
         run: AppRun,
     ) -> None:
-        """Takes in what the app says, to its end."""
+        """Reads the app's events to their end."""
         guarded = GuardedStream(x.guard) if x.guard is not None and x.guard.output else None
 
         async def say(frames: bytes) -> None:
@@ -207,7 +207,7 @@ class AppRunner:
             raise timed_out() from None
 
     def _document(self, job: GenerationJob, record: GenerationRecord, run: AppRun) -> dict[str, Any]:
-        """Returns what the app's process is asked; what is kept of the request has no token in it."""
+        """Returns the request to the app's process; the recorded copy contains no token."""
         own: Sequence[dict[str, Any]] = job.document["messages"]
         first = next((i for i, message in enumerate(own) if message["role"] != "system"), len(own))
         return {
@@ -221,7 +221,7 @@ class AppRunner:
         }
 
     async def _events(self, response: EngineResponse) -> AsyncIterator[dict[str, Any]]:
-        """Yields what the app says before its end. Raises `ApiError`."""
+        """Yields the app's events before the final one. Raises `ApiError`."""
         rest = b""
         try:
             while data := await response.content.readany():
@@ -229,38 +229,38 @@ class AppRunner:
                 for line in filter(None, lines):
                     event = orjson.loads(line)
                     if not isinstance(event, dict):
-                        raise upstream("The app says what is no event.")
+                        raise upstream("The app sent an invalid event.")
                     if isinstance(error := event.get("error"), dict):
                         raise self._failure(error)
                     if event.get("end"):
                         return
                     if not isinstance(event.get("interrupt", []), list):
-                        raise upstream("The app says what is no event.")
+                        raise upstream("The app sent an invalid event.")
                     yield event
                 if len(rest) > MAX_EVENT:
-                    raise upstream("The app says too much at once.")
+                    raise upstream("The app sent too large an event.")
         except orjson.JSONDecodeError:
-            raise upstream("The app says what is no event.") from None
+            raise upstream("The app sent an invalid event.") from None
         except aiohttp.ClientError:
             pass
         if self._said:
-            raise upstream("The app broke off in the middle of its answer.")
-        raise EngineLost("The app broke off before it answered.", asked=True)
+            raise upstream("The app's answer was cut off.")
+        raise EngineLost("The app's process ended before it answered.", asked=True)
 
     def _failure(self, error: dict[str, Any]) -> ApiError:
-        """Returns the caller's error for what an app failed of: of the platform's own errors their code."""
+        """Returns the caller's error for an app's failure: with the code of an error of the platform."""
         code, message, status = error.get("code"), str(error.get("message"))[:500], error.get("status")
         if code == "timeout":
             return timed_out()
         if isinstance(status, int) and 400 <= status < 500 and isinstance(code, str):
             if code in ("rate_limit_exceeded", "insufficient_quota", "overloaded"):
                 return rate_limited(code, message, {})
-            return ApiError(code[:64], f"What the app {self._app.name} asked was refused: {message}")
+            return ApiError(code[:64], f"A request of the app {self._app.name} was rejected: {message}")
         log.warning("the app %s failed: %s", self._app.name, message)
         return upstream(f"The app {self._app.name} failed: {message}.")
 
     async def _step(self, x: Exchange, job: GenerationJob, relay: Relay, said: object) -> None:
-        """Keeps a step, and shows it where the answer has not begun: steps come before it."""
+        """Records a step, and streams it if the answer has not begun, since steps precede it."""
         if not isinstance(said, dict) or said.get("kind") not in STEP_KINDS or len(self._steps) >= MAX_STEPS:
             return
         text, name = (well_formed(str(said.get(part) or "")) for part in ("text", "name"))
@@ -281,7 +281,7 @@ class AppRunner:
         run: AppRun,
         ours: dict[str, str],
     ) -> dict[str, Any] | None:
-        """Has the answer kept, and sends or returns it."""
+        """Stores the answer, and streams or returns it."""
         usage = run.usage
         text = relay.texts().get(0, "")
         fields = (await record.annotate({0: text}, usage)).get(0, {})
@@ -313,7 +313,7 @@ class AppRunner:
 
 
 def _text(event: dict[str, Any]) -> str:
-    """Returns what an event adds to the answer: what a graph asks before it goes on is an answer too."""
+    """Returns the text that an event adds to the answer, which includes a graph's interrupt."""
     if "interrupt" in event:
         values = event["interrupt"]
         return "\n".join(v if isinstance(v, str) else orjson.dumps(v).decode() for v in values)
@@ -321,7 +321,7 @@ def _text(event: dict[str, Any]) -> str:
 
 
 async def _guarded(x: Exchange, value: Any) -> Any:
-    """Returns what a graph asks as its caller may see it: beside the answer it is told once more."""
+    """Returns an interrupt's value after the output guardrails, as a field beside the answer."""
     if x.guard is None or not x.guard.output:
         return value
     if isinstance(value, str):
@@ -346,7 +346,7 @@ def _chunk(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
 
 
 async def _begin(x: Exchange, relay: Relay) -> None:
-    """Begins the stream, if it has not begun: what fails before is an error of its own."""
+    """Begins the stream unless it has begun: earlier failures are ordinary error responses."""
     if not x.started:
         await x.start_stream()
         await x.write(relay.head())

@@ -1,7 +1,7 @@
-"""Runs of apps under way at this gateway: each is its caller's, and lasts as long as the caller waits.
+"""Runs of apps at this gateway: each belongs to its caller, and lasts as long as the caller waits.
 
-What an app asks of the platform reaches the gateway that has its run, by a token that is known here alone: it says who
-the caller is and stops working when the run ends. So there is nothing to sign, to store or to revoke.
+Requests of an app reach the gateway of its run, with a token that only this gateway knows: it identifies the caller,
+and is invalid after the run. So nothing needs to be signed, stored or revoked.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from serving.protocol.errors import ApiError
 from serving.store.apps.checkpoints import Thread
 
 MAX_DEPTH = 4
-"""Apps that call each other for one request."""
+"""Maximum nesting of apps in one request."""
 
 AT_ONCE = 8
-"""Requests that one run has under way; further ones wait."""
+"""Maximum number of concurrent requests of one run; further ones wait."""
 
 SCOPES: frozenset[Scope] = frozenset(("inference", "data:read", "data"))
-"""What an app may do for its caller, as far as the caller may."""
+"""Scopes of an app's requests, if the caller has them."""
 
 T = TypeVar("T")
 
 
 class RunOver(Exception):
-    """The run has ended: nothing is done for it any more."""
+    """The run has ended: its requests are rejected."""
 
 
 @dataclass(eq=False)
 class AppRun:
-    """One run: for whom, in which apps (the outermost first), and what it has used.
+    """One run: its caller, its apps (the outermost first), and its usage.
 
-    `caller` is who asked, with no more than an app may do. `tools` are called for the caller, and `thread` is where
-    the app's checkpoints are kept. Once it is `over`, nothing is answered for it any more. `asking` counts what the app
-    asks now other than checkpoints, and `changes` the calls of its tools that may have changed something, of which
-    `changes_kept` were over when a checkpoint of the whole graph was kept.
+    `caller` has at most the scopes of apps. `tools` are called for the caller, and `thread` identifies the app's
+    checkpoints. Once it is `over`, its requests are rejected. `asking` is the number of requests in progress other than
+    for checkpoints, `changes` that of tool calls that may have changed something, and `changes_kept` those before the
+    last checkpoint of the whole graph.
     """
 
     caller: Principal
@@ -68,7 +68,7 @@ class AppRun:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Holds one of the run's places. Raises `RunOver`, also for who waits for one when the run ends."""
+        """Occupies one of the run's slots. Raises `RunOver`, also if the run ends during the wait."""
         taking = asyncio.create_task(self.places.acquire())
         over = asyncio.create_task(self.over.wait())
         try:
@@ -84,7 +84,7 @@ class AppRun:
                 taking.cancel()
 
     async def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """Returns what `work` does for the run, which is cancelled when the run ends. Raises `RunOver`."""
+        """Returns the result of `work`, which is cancelled when the run ends. Raises `RunOver`."""
         task = asyncio.create_task(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
@@ -97,7 +97,7 @@ class AppRun:
             raise
 
     async def end(self) -> None:
-        """Cancels what is done for the run, and returns once none of it goes on."""
+        """Cancels the run's work, and returns once all of it has ended."""
         self.over.set()
         for task in self._work:
             task.cancel()
@@ -105,18 +105,18 @@ class AppRun:
             await asyncio.wait(self._work)
 
     def change(self) -> None:
-        """Takes down that a call of a tool may change something, for the runs around it too."""
+        """Counts a tool call that may change something, for the enclosing runs too."""
         self.changes += 1
         if self.outer is not None:
             self.outer.change()
 
     @property
     def repeatable(self) -> bool:
-        """Whether who goes on with the run repeats no call that changes something."""
+        """Whether continuing the run repeats no call that changes something."""
         return self.changes == self.changes_kept
 
     def spent(self, usage: dict[str, Any], cost: Cost | None) -> None:
-        """Adds what a request of the app's used, to the runs around it too."""
+        """Adds the usage of one of the app's requests, for the enclosing runs too."""
         counts = counts_of(usage)
         self.calls += 1
         if counts is None:
@@ -129,14 +129,14 @@ class AppRun:
             self.outer.spent(usage, cost)
 
     def continue_from(self, before: AppRun) -> None:
-        """Takes over what a run used and changed whose process died."""
+        """Takes over usage and changes of the run whose process ended."""
         self.changes, self.changes_kept = before.changes, before.changes_kept
         self.calls, self.checkpointed = before.calls, before.checkpointed
         self._tokens, self._known, self._costs = before._tokens, before._known, dict(before._costs)
 
     @property
     def usage(self) -> dict[str, Any]:
-        """The tokens of all that the app asked models for; empty where an engine did not say."""
+        """The tokens of all model requests of the app; empty if an engine did not report any."""
         if not self._known:
             return {}
         read, written = self._tokens
@@ -144,7 +144,7 @@ class AppRun:
 
     @property
     def cost(self) -> Cost | None:
-        """What that cost, where all of it has one currency."""
+        """Their cost, if all of it is in one currency."""
         if len(self._costs) != 1:
             return None
         ((currency, amount),) = self._costs.items()
@@ -152,14 +152,14 @@ class AppRun:
 
 
 class AppRuns:
-    """The runs of one gateway, by their tokens; `address` is where apps reach it."""
+    """The runs of one gateway, by token; `address` is where apps reach it."""
 
     def __init__(self) -> None:
         self._runs: dict[str, AppRun] = {}
         self.address = ""
 
     def find(self, token: str) -> AppRun | None:
-        """Returns the run of a token, None where there is none any more."""
+        """Returns the run of a token, or None if it has ended."""
         return self._runs.get(token)
 
     @asynccontextmanager
@@ -172,7 +172,7 @@ class AppRuns:
         outer: AppRun | None,
         before: AppRun | None = None,
     ) -> AsyncIterator[AppRun]:
-        """Has a run answered as long as the block lasts; it goes on from the one `before`, with what that used."""
+        """Accepts requests of a run as long as the block lasts; `before` is the interrupted run that it continues."""
         apps = (*(outer.apps if outer is not None else ()), app)
         run = AppRun(replace(caller, scopes=caller.scopes & SCOPES), apps, thread, tools, outer=outer)
         if before is not None:
@@ -186,7 +186,7 @@ class AppRuns:
 
 
 def require_acyclic(app: str, outer: AppRun | None) -> None:
-    """Raises `ApiError` where an app is asked by itself, or by too many others."""
+    """Raises `ApiError` if an app calls itself, or apps are nested too deeply."""
     if outer is None:
         return
     path = " > ".join((*outer.apps, app))

@@ -1,1 +1,1 @@
-"""Documents behind answers: what is searched, quoted and cited, and what becomes of text without support."""
+"""Answers from documents: search, quotes, citations, and the handling of unsupported text."""

@@ -1,4 +1,4 @@
-"""Answers to an assistant's callers that no model is asked for: courtesies, quotes of documents, and refusals."""
+"""Answers to an assistant's callers without a model: small talk, quotes of documents, and refusals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from serving.telemetry import metrics
 
 @dataclass(frozen=True, slots=True)
 class DocumentAnswer:
-    """A whole answer: its text, the fields beside it and how it ended."""
+    """A complete answer: its text, the fields beside it and its finish reason."""
 
     text: str
     fields: dict[str, Any]
@@ -37,14 +37,14 @@ class DocumentAnswer:
 
 
 def question_of(body: ChatRequest) -> str:
-    """Returns what the user said last, empty where that is no text."""
+    """Returns the user's last message; empty if it has no text."""
     return next((m.text() for m in reversed(body.messages) if m.role == "user"), "").strip()
 
 
 def answers_courtesy(route: Route, body: ChatRequest) -> bool:
-    """Whether what the user said last is small talk, which the assistant answers as such.
+    """Returns whether the user's last message is small talk, which the assistant answers without a model.
 
-    A "Yes, please" to a model that has functions, or to a call that waits for an approval, is none.
+    "Yes, please" to a model with functions, or to a call that requires approval, is not.
     """
     assistant, last = route.assistant, body.messages[-1]
     if assistant is None or not route.reads or not assistant.small_talk:
@@ -54,9 +54,9 @@ def answers_courtesy(route: Route, body: ChatRequest) -> bool:
 
 
 def check_fields(assistant: Assistant, body: ChatRequest, fields: Mapping[str, str]) -> None:
-    """Raises `ApiError` for what cannot be asked of answers that are checked before the caller sees them.
+    """Raises `ApiError` for fields that do not apply to answers that are checked before the caller gets them.
 
-    `fields` are those of the caller's request that are called something else in a chat.
+    `fields` maps names in a chat to the names in the caller's request, if they differ.
     """
     for name, given in (
         ("n", (body.n or 1) > 1),
@@ -76,9 +76,9 @@ async def courtesy(x: Exchange, assistant: Assistant, context: ConversationConte
 
 
 async def refusal(x: Exchange, assistant: Assistant, context: ConversationContext | None) -> DocumentAnswer:
-    """Returns what an assistant says when retrieval finds nothing to answer from, after its output checks.
+    """Returns the assistant's answer when retrieval finds nothing relevant, after its output guardrails.
 
-    A tenant wrote that of an assistant of its own.
+    Tenants write this text for their own assistants.
     """
     metrics.retrieval_empty.inc()
     text, reason = assistant.refusal, "stop"
@@ -96,7 +96,7 @@ async def quoted(
     context: ConversationContext | None,
     kind: CitationKind,
 ) -> DocumentAnswer:
-    """Returns the answer that quotes `hits`, after its output checks: what these change is cited anew."""
+    """Returns the answer that quotes `hits`, after its output guardrails; text changed by them is cited again."""
     answer = quotation(hits)
     text, found, reason = answer.text, answer.attribution, "stop"
     if x.guard is not None and x.guard.output:
@@ -111,7 +111,7 @@ async def quoted(
 
 
 async def fixed_answer(x: Exchange, job: GenerationJob, said: DocumentAnswer) -> dict[str, Any] | None:
-    """Answers a chat with what is `said` without asking a model, in the shape that was asked for."""
+    """Answers a chat with the text `said`, without a model, in the requested format."""
     text, fields, reason = said.text, said.fields, said.finish_reason
     ours = {"id": job.id, "model": job.route.requested}
     base = {**ours, "created": int(time.time())}
@@ -142,7 +142,7 @@ async def _fields(
     context: ConversationContext | None,
     kind: CitationKind = "url_citation",
 ) -> dict[str, Any]:
-    """Returns what stands beside an answer that no model was asked for."""
+    """Returns the fields beside an answer without a model."""
     fields = citation_fields(found.citations, found.unsupported, retrieved, kind)
     if context is not None:
         await context.count()

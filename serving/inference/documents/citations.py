@@ -1,4 +1,4 @@
-"""Citations as OpenAI clients know them (`url_citation`), and with our own detail beside them."""
+"""Citations in OpenAI's format (`url_citation`), with additional details."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from serving.retrieval.types import Citation, TextSpan
 
 CitationKind = Literal["url_citation", "file_citation"]
-"""OpenAI's kinds of annotations that name a document: with its URL, or as `file_search` has it."""
+"""OpenAI's kinds of annotations for documents: with a URL, or as in `file_search`."""
 
 
 def citation_fields(
@@ -17,11 +17,11 @@ def citation_fields(
     retrieved: int,
     kind: CitationKind = "url_citation",
 ) -> dict[str, Any]:
-    """Returns the fields that a message gets beside its text.
+    """Returns the fields of a message beside its text.
 
-    `annotations` is OpenAI's list (character indexes in the answer, title, URL of our file route). `headrace`
-    holds what OpenAI has no place for: the quote, where it stands, how well it supports the sentence (0 to 1),
-    and the sentences that nothing supports.
+    `annotations` is OpenAI's list (character indexes in the answer, title, URL of the file route). `headrace` has what
+    OpenAI has no field for: the quote, its position, how well it supports the sentence (0 to 1), and the unsupported
+    sentences.
     """
     return {
         "annotations": [{"type": kind, kind: _annotation(c, kind)} for c in citations],

@@ -1,4 +1,4 @@
-"""What an assistant reads to answer, and what of it supports the answer."""
+"""Searches documents for an answer, and attributes the answer to them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from serving.telemetry import metrics
 
 
 class DocumentSearch:
-    """Searches the documents of assistants, and those that requests name."""
+    """Searches the documents of assistants, and vector stores named in requests."""
 
     def __init__(self, retrieval: RetrievalClient, stores: VectorStores) -> None:
         self._retrieval = retrieval
@@ -38,7 +38,7 @@ class DocumentSearch:
         if body.knowledge is None:
             return
         if "data:read" not in x.caller.scopes:
-            raise forbidden("insufficient_scope", "Documents need a key with the scope data:read.", field)
+            raise forbidden("insufficient_scope", "Searching documents requires a key with the scope data:read.", field)
         ids = body.knowledge.vector_store_ids
         known = await self._stores.readable_ids(x.caller, ids)
         if any(id not in known for id in ids):
@@ -47,7 +47,7 @@ class DocumentSearch:
     async def search(
         self, x: Exchange, route: Route, body: ChatRequest, param: str, context: ConversationContext | None
     ) -> Sequence[Hit] | None:
-        """Returns what was found, empty when nothing is good enough, None when nothing is read to answer."""
+        """Returns the hits, empty when nothing is relevant; None when the answer needs no documents."""
         assistant = reader(route, body)
         if assistant is None:
             return None
@@ -67,7 +67,7 @@ class DocumentSearch:
     async def attributes(
         self, x: Exchange, stores: Sequence[str], hits: Sequence[Hit]
     ) -> dict[str, dict[str, Attribute]]:
-        """Returns the attributes of the files of `hits` by their ids, as the first of `stores` with each says them."""
+        """Returns the attributes of the files of `hits`, by id, from the first of `stores` that has each file."""
         found: dict[str, dict[str, Attribute]] = {}
         files = list(dict.fromkeys(hit.file_id for hit in hits))
         for id in stores:
@@ -75,7 +75,7 @@ class DocumentSearch:
         return found
 
     def tool(self, x: Exchange, route: Route, body: ChatRequest, found: list[Hit]) -> Search:
-        """Returns the search that a model itself calls; what it finds is added to `found`."""
+        """Returns the search tool that the model itself calls; its hits are added to `found`."""
         assistant = reader(route, body)
         if assistant is None:
             raise AssertionError("only what reads documents has this tool")
@@ -91,13 +91,13 @@ class DocumentSearch:
     async def _readable_hits(
         self, x: Exchange, assistant: Assistant, route: Route, body: ChatRequest, question: str, before: str = ""
     ) -> Sequence[Hit]:
-        """Returns the chunks that the model may read."""
+        """Returns the chunks for the model's prompt."""
         within = spotlight.budgeted(assistant)
         hits = await self._retrieval.context(x.caller, within, question, before, route.stores, body.knowledge)
         return hits if x.guard is None else await x.guard.hits(hits)
 
     def policy(self, assistant: Assistant | None, hits: Sequence[Hit] | None) -> SupportPolicy | None:
-        """Returns what becomes of an answer that `hits` do not support, None where it is shown and marked."""
+        """Returns how an answer that `hits` do not support is handled; None if it is shown with marks."""
         if assistant is None or hits is None or assistant.unsupported == "mark":
             return None
         return SupportPolicy(self._retrieval, assistant, hits)
@@ -112,14 +112,14 @@ class DocumentSearch:
         slow: bool,
         assistant: Assistant | None = None,
     ) -> AnswerAnnotator | None:
-        """Returns what puts citations and memory's report beside an answer, None when there are none."""
+        """Returns the annotator that adds citations and memory's report to an answer; None if there are none."""
         if hits is None and context is None:
             return None
         return AnswerAnnotator(self._retrieval, x, hits, context, kind=kind, slow=slow, assistant=assistant)
 
 
 class AnswerAnnotator:
-    """Puts beside an answer the citations of `hits`, and how much the model was shown of what was said before."""
+    """Adds to an answer the citations of `hits`, and the report on the conversation context."""
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class AnswerAnnotator:
 
 
 def within_tokens(assistant: Assistant, body: ChatRequest) -> Assistant:
-    """Returns the assistant with the budget that a caller leaves for quotes, which are the answer itself."""
+    """Returns the assistant with the caller's token budget for quotes, which are the answer itself."""
     asked = body.max_completion_tokens or body.max_tokens
     if assistant.unsupported != "quote" or asked is None or asked >= assistant.context_tokens:
         return assistant
@@ -174,6 +174,6 @@ def within_tokens(assistant: Assistant, body: ChatRequest) -> Assistant:
 
 
 def _asked_before(body: ChatRequest) -> str:
-    """Returns the question before the last one in a request, empty where there is none."""
+    """Returns the question before the last one in a request; empty if there is none."""
     users = [text for m in body.messages if m.role == "user" and (text := m.text().strip())]
     return next((text for text in reversed(users[:-1]) if not is_small_talk(text)), "")

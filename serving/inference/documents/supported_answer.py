@@ -1,4 +1,4 @@
-"""Answers that the caller is shown only once documents are known to support them."""
+"""Answers that the caller gets only after documents are known to support them."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from serving.retrieval.types import Hit
 from serving.telemetry import metrics
 
 RETRIES = 2
-"""Further answers that a model is asked for, where one holds what no document says."""
+"""Number of retries when an answer has a sentence that no document supports."""
 
 RETRY_TEMPERATURE = 0.7
-"""Least temperature of a further answer: without chance it would be the same again."""
+"""Minimum temperature of a retry: without sampling it would return the same answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class SupportPolicy:
-    """What an assistant says in place of an answer that `hits` do not support."""
+    """The text that replaces an answer that `hits` do not support."""
 
     retrieval: RetrievalClient
     assistant: Assistant
     hits: Sequence[Hit]
 
     async def holds(self, x: Exchange, text: str) -> bool:
-        """Whether documents support every sentence of an answer."""
+        """Returns whether documents support every sentence of an answer."""
         with x.timeline.during("cite"):
             found = await self.retrieval.attribute(text, self.hits)
         metrics.unsupported.labels(x.model).inc(len(found.unsupported))
         return not found.unsupported
 
     async def instead(self, x: Exchange) -> str:
-        """Returns what is said instead of an answer that does not hold, after its output checks."""
+        """Returns the text that replaces an unsupported answer, after its output guardrails."""
         if self.assistant.unsupported != "quote" or not self.hits:
             return self.assistant.refusal
         text = quotation(self.hits).text
@@ -59,14 +59,14 @@ class SupportPolicy:
 
 
 class _Asking:
-    """The tokens of what a model was asked so far."""
+    """The tokens of all requests to the model so far."""
 
     def __init__(self) -> None:
         self.tokens = TokenUsage()
 
     @property
     def usage(self) -> dict[str, Any]:
-        """As an answer reports it, empty where the engine says nothing."""
+        """The usage for the answer; empty if the engine reports none."""
         tokens = self.tokens
         if not tokens.total:
             return {}
@@ -79,7 +79,7 @@ class _Asking:
 
 
 class SupportedAnswer:
-    """Answers one request directly, held back until `policy` is known to hold."""
+    """Answers one request directly, but holds the answer back until `policy` is satisfied."""
 
     resumes = False
 
@@ -88,14 +88,14 @@ class SupportedAnswer:
         self._policy = policy
 
     def effort(self, document: dict[str, Any]) -> int:
-        """Returns the tokens that further answers may have."""
+        """Returns the number of tokens for retries."""
         tries = RETRIES if self._policy.assistant.unsupported == "retry" else 0
         return tries * completion_tokens(document.get("max_tokens"), None)
 
     async def solve(
         self, x: Exchange, job: GenerationJob, endpoint: Endpoint, record: GenerationRecord, ours: dict[str, str]
     ) -> dict[str, Any] | None:
-        """Returns the whole answer, or None after it was streamed. Raises `ApiError`."""
+        """Returns the complete answer, or None after it was streamed. Raises `ApiError`."""
         sampling = {name: value for name, value in record.prompt.items() if name != "messages"}
         model = EngineModel(self._client, endpoint, sampling)
         asking = _Asking()
@@ -103,7 +103,7 @@ class SupportedAnswer:
             text, reason = await self._answer(x, model, record, asking)
         except PromptTooLong:
             raise invalid(
-                "What is asked does not fit the model's context.", job.param, "context_length_exceeded"
+                "The prompt does not fit into the model's context.", job.param, "context_length_exceeded"
             ) from None
         finally:
             book(x, job, asking.usage)
@@ -135,7 +135,7 @@ class SupportedAnswer:
     async def _answer(
         self, x: Exchange, model: EngineModel, record: GenerationRecord, asking: _Asking
     ) -> tuple[str, str]:
-        """Returns what is said and how it ended."""
+        """Returns the text and its finish reason."""
         temperature = record.prompt.get("temperature")
         tries = 1 + RETRIES if self._policy.assistant.unsupported == "retry" else 1
         for attempt in range(tries):

@@ -1,1 +1,1 @@
-"""OpenAI's Responses: from their input to a chat, and back as an object and its events."""
+"""OpenAI's Responses: converts their input to a chat, and the answer to an object and its events."""

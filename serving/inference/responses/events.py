@@ -19,23 +19,23 @@ _MESSAGE = "message"
 class ResponseRelay(Relay):
     """State of one stream of events.
 
-    Events are numbered without a gap, by default from 0. An item's index is its place in the order in which items were
-    opened: the message with the first text, each call with its first piece. Items are closed together at the end, when
-    citations are known; a step of a strategy is closed at once.
+    Events are numbered consecutively, by default from 0. An item's index is its position in the order in which items
+    were opened: the message at its first text, each call at its first part. Items are closed together at the end, when
+    citations are known; a strategy's step is closed immediately.
     """
 
     def __init__(self, response: ResponseObject, first: int = 0) -> None:
         super().__init__({}, want_usage=False)
         self._response = response
         self._sequence = first
-        self._left = first  # events that have left: the number of the next one if the stream fails
-        self._before: list[dict[str, Any]] = []  # items that no engine said: searches, and steps of a strategy
+        self._left = first  # number of sent events: the number of the next one if the stream fails
+        self._before: list[dict[str, Any]] = []  # items that are not from the engine: searches, and steps of a strategy
         self._opened: dict[str, str] = {}  # ids of items, in order
         self._text_head = b""
         self._beside: dict[str, Any] = {}
 
     def head(self) -> bytes:
-        """Returns the events that say that the response is there and under way, and what was searched for it."""
+        """Returns the events for the creation and start of the response, and its searches."""
         document = self._response.document()
         events = b""
         if document["background"]:
@@ -50,13 +50,15 @@ class ResponseRelay(Relay):
         return events
 
     def feed(self, chunk: bytes) -> bytes:
-        """Takes bytes from the engine and returns events; raises `FrameError` or `EngineError`, and then none leave."""
+        """Takes bytes from the engine and returns events; when it raises `FrameError` or `EngineError`,
+        none are sent.
+        """
         events = super().feed(chunk)
         self._left = self._sequence
         return events
 
     def step(self, step: dict[str, Any]) -> bytes:
-        """Returns the events of a step of a strategy, an item of its own."""
+        """Returns the events of a strategy's step, which is its own item."""
         item = reasoning_item(step, self._response.id)
         [part] = item["summary"]
         place = {"item_id": item["id"], "output_index": len(self._opened)}
@@ -76,7 +78,7 @@ class ResponseRelay(Relay):
         return b"".join(events)
 
     def _search(self, item: dict[str, Any]) -> bytes:
-        """Returns the events of a search, which was made before the stream began."""
+        """Returns the events of a search, which took place before the stream."""
         index = len(self._opened)
         place = {"item_id": item["id"], "output_index": index}
         self._before.append(item)
@@ -89,14 +91,14 @@ class ResponseRelay(Relay):
         return b"".join(events)
 
     def annotate(self, fields: dict[int, dict[str, Any]]) -> None:
-        """Takes the annotations of the text, and what the response carries beside it."""
+        """Takes the annotations of the text, and the response's additional fields."""
         self._beside = fields.get(0, {})
         self._response.headrace = self._beside.get("headrace")
 
     def tail(self) -> bytes:
-        """Returns the last events, up to the one that carries the whole response.
+        """Returns the last events, up to the one with the whole response.
 
-        Raises `FrameError` when the engine's stream was cut off, and `ApiError` for what is no message.
+        Raises `FrameError` when the engine's stream was cut off, and `ApiError` when the answer is not a message.
         """
         self._check_whole()
         empty: dict[str, Any] = {"message": {"content": ""}, "finish_reason": None}
@@ -117,7 +119,7 @@ class ResponseRelay(Relay):
         return b"".join([*out, self._of_response(f"response.{self._response.status}")])
 
     def failed(self, error: ApiError) -> bytes:
-        """Returns the last events of a stream that failed."""
+        """Returns the last events of a failed stream."""
         self._response.fail(error)
         self._sequence = self._left
         event = self._event("error", code=error.code, message=error.message, param=error.param)
@@ -150,7 +152,7 @@ class ResponseRelay(Relay):
         return opening
 
     def _delta(self, text: bytes) -> bytes:
-        """Returns the event of a text, as it stands in JSON."""
+        """Returns the event for a JSON-escaped text."""
         return self._text_head + text + b'","sequence_number":%d}\n\n' % self._next()
 
     def _piece(self, part: dict[str, Any]) -> bytes:

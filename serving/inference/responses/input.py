@@ -1,4 +1,4 @@
-"""The input of a response: its own items, and the chat that answers it."""
+"""The input of a response: its own items, and its chat."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from serving.store.conversations import PREFIXES, Body
 
 
 def own_items(body: ResponseRequest) -> list[dict[str, Any]]:
-    """Returns the input as items with ids; reasoning and searches are none. A string is a message of the user."""
+    """Returns the input as items with ids, without reasoning and searches. A string is a user message."""
     if isinstance(body.input, str):
         content = [{"type": "input_text", "text": body.input}]
         given: list[dict[str, Any]] = [
@@ -39,15 +39,15 @@ def own_items(body: ResponseRequest) -> list[dict[str, Any]]:
 
 
 def check(body: ResponseRequest, own: Sequence[Body], limits: Limits) -> None:
-    """Raises `ApiError` for settings that contradict each other, and for more than the limits allow."""
+    """Raises `ApiError` for contradictory settings, and for input beyond the limits."""
     if body.previous_response_id is not None and body.conversation is not None:
         raise invalid("previous_response_id and conversation exclude each other.", "previous_response_id")
     if body.background and not body.keeps:
-        raise invalid("A response in the background is kept: store must not be false.", "store")
+        raise invalid("A background response is stored: store must not be false.", "store")
     if body.conversation is not None and not body.keeps:
-        raise invalid("A conversation keeps what is said in it: store must not be false.", "store")
+        raise invalid("A conversation stores its messages: store must not be false.", "store")
     if not own:
-        raise invalid("The input has nothing that a model is shown.", "input")
+        raise invalid("The input has no item that a model reads.", "input")
     if len(own) > limits.messages:
         raise invalid(f"More than {limits.messages} items.", "input", "too_many_messages")
     if characters(list(own)) + len(body.instructions or "") > limits.characters:
@@ -68,9 +68,10 @@ def _check_tool_choice(body: ResponseRequest) -> None:
 
 
 def answers_to_earlier_calls(own: Sequence[Body]) -> list[int]:
-    """Returns the places of results whose calls are not in the input; raises `ApiError` for a call without its result.
+    """Returns the positions of results whose calls are not in the input; raises `ApiError` for a call without its
+    result.
 
-    A call in the input needs its result there too: no engine goes on from a call that nobody answered.
+    A call in the input needs its result there too: no engine continues after an unanswered call.
     """
     waiting: dict[str, int] = {}
     earlier = []
@@ -86,7 +87,7 @@ def answers_to_earlier_calls(own: Sequence[Body]) -> list[int]:
 
 
 def check_answers(own: Sequence[Body], earlier: Sequence[int], newest: Sequence[Message]) -> None:
-    """Raises `ApiError` unless the results at the places `earlier` answer all open calls of `newest`, each once."""
+    """Raises `ApiError` unless the results at the positions `earlier` answer all open calls of `newest`, each once."""
     waiting = {call["id"] for message in newest for call in message.get("tool_calls", ())}
     waiting -= {message["tool_call_id"] for message in newest if message["role"] == "tool"}
     for place in earlier:
@@ -98,9 +99,9 @@ def check_answers(own: Sequence[Body], earlier: Sequence[int], newest: Sequence[
 
 
 def chat_request(body: ResponseRequest, own: Sequence[Body], earlier: Sequence[int]) -> ChatRequest:
-    """Returns the chat that answers `body`.
+    """Returns the chat for `body`.
 
-    Results of earlier calls come right after the instructions, since in a chat they follow their calls.
+    Results of earlier calls are placed right after the instructions, since in a chat they follow their calls.
     """
     said = [item for place, item in enumerate(own) if place not in set(earlier)]
     lead = next((n for n, item in enumerate(said) if item.get("role") not in INSTRUCTIONS), len(said))
@@ -135,7 +136,7 @@ def _tools(body: ResponseRequest) -> list[dict[str, Any]] | None:
 
 
 def _tool_choice(body: ResponseRequest) -> str | dict[str, Any] | None:
-    """Returns which functions are called; a search, which is made anyway, is what was required to be called."""
+    """Returns which functions are called; a required search, which takes place anyway, needs none."""
     choice = body.tool_choice
     if isinstance(choice, FunctionChoice):
         return {"type": "function", "function": {"name": choice.name}}

@@ -1,4 +1,4 @@
-"""OpenAI's response object, from the request to the last word."""
+"""OpenAI's response object, from the request to its end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"
 
 @dataclass(frozen=True, slots=True)
 class QueuedResponse:
-    """A response that is answered in the background. `first_event` is the number of the first event of its stream."""
+    """A background response. `first_event` is the number of the first event of its stream."""
 
     id: str
     created_at: int
@@ -32,10 +32,10 @@ class QueuedResponse:
 
 
 class ResponseObject:
-    """A response in the making: its request's `own` items, and what they go on with.
+    """A response in progress: its request's `own` items, and the context that it continues.
 
-    `headrace` is what OpenAI has no place for: it is shown once and not stored. `session` is the conversation, else
-    the first response of the chain. `searches` are the items of searches that it is made from.
+    `headrace` has fields that OpenAI lacks: they are returned once and not stored. `session` is the conversation, or
+    else the first response of the chain. `searches` are the search items.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ResponseObject:
             "safety_identifier": None,
             "service_tier": "default",
             "store": body.keeps,
-            "temperature": 1 if temperature is None else temperature,  # clients want a number: OpenAI's default
+            "temperature": 1 if temperature is None else temperature,  # clients require a number: OpenAI's default
             "text": text,
             "tool_choice": choice if isinstance(choice, str) else choice.model_dump(),
             "tools": [tool.model_dump() for tool in body.tools or ()],
@@ -96,14 +96,14 @@ class ResponseObject:
         }
 
     def queued(self) -> NewResponse:
-        """Returns it as it waits in the queue, before anything of it was read."""
+        """Returns the queued object, before its input is read."""
         self._document["status"] = "queued"
         return NewResponse(self._document, (), self.id)
 
     def searched(self, question: str, hits: Sequence[Hit], attributes: Mapping[str, Mapping[str, Attribute]]) -> None:
-        """Takes note of a search, and of what was found where the request asks for it.
+        """Records a search, and its hits if the request asks for them.
 
-        `attributes` are those of the files, by their ids.
+        `attributes` are those of the files, by id.
         """
         results = [
             {
@@ -126,9 +126,9 @@ class ResponseObject:
         )
 
     def stored(self, outcome: Outcome) -> NewResponse | None:
-        """Returns what is kept of it when the engine has said all, None for nothing; raises `ApiError` for no message.
+        """Returns the part to store after the engine's end, or None; raises `ApiError` if the answer is not a message.
 
-        A stream has ended it already: its events say how.
+        A stream has ended it already, with its events.
         """
         if self.status == "in_progress":
             choice = outcome.choices[0]
@@ -144,20 +144,20 @@ class ResponseObject:
         return NewResponse(document, self._own, self.session, document["previous_response_id"], self.conversation)
 
     def document(self) -> dict[str, Any]:
-        """Returns the object as the caller of this request sees it."""
+        """Returns the object for the caller."""
         return self._document if self.headrace is None else {**self._document, "headrace": self.headrace}
 
     def item_id(self, kind: str) -> str:
-        """Returns a new id of an item of its output, by which it can be referred to."""
+        """Returns a new id for an item of its output, by which it can be referenced."""
         return part_id(PREFIXES[kind], self.id)
 
     @property
     def status(self) -> str:
-        """What has become of it."""
+        """Its status."""
         return str(self._document["status"])
 
     def finish(self, output: list[dict[str, Any]], finish_reason: str | None, usage: dict[str, Any]) -> None:
-        """Ends it with its items, why the engine stopped, and the tokens that the engine reported."""
+        """Ends it with its items, the finish reason, and the reported tokens."""
         reason = _INCOMPLETE.get(finish_reason or "")
         self._document |= {
             "output": output,
@@ -194,12 +194,12 @@ def output_items(message: dict[str, Any], finish_reason: str | None) -> list[dic
 
 
 def _without_results(item: dict[str, Any]) -> dict[str, Any]:
-    """Returns an item as it is kept: no passage outlives its file."""
+    """Returns an item for storage, without passages, which must not outlive their files."""
     return {**item, "results": None} if item["type"] == "file_search_call" else item
 
 
 def _usage(usage: dict[str, Any]) -> dict[str, Any] | None:
-    """Returns a chat's usage as that of a response; None when the engine reported none."""
+    """Converts a chat's usage to that of a response; None when the engine reported none."""
     given = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     if "prompt_tokens" not in usage and "completion_tokens" not in usage:
         return None

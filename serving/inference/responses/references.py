@@ -1,4 +1,4 @@
-"""References to items of responses that were kept: they stand for the items themselves, as if those had been sent."""
+"""References to items of stored responses, which are replaced by the items."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from serving.store.errors import NotFound
 from serving.store.responses import Responses
 
 MAX_RESPONSES = 500
-"""Responses whose items one request refers to: each is read."""
+"""Maximum number of responses that one request's references are in: each is read."""
 
 MAX_REFERENCES = 1_000
-"""References of one request: each stands for a whole item, which is validated anew."""
+"""Maximum number of references of one request: each item is validated again."""
 
 _KINDS: Mapping[str, type[Body]] = {
     "message": MessageItem,
@@ -29,7 +29,7 @@ _KINDS: Mapping[str, type[Body]] = {
 
 
 async def resolved(responses: Responses, caller: Principal, body: ResponseRequest) -> ResponseRequest:
-    """Returns the request with the items that it refers to; raises `ApiError` for one that is not the caller's."""
+    """Returns the request with references replaced by items; raises `ApiError` for one that the caller does not own."""
     if isinstance(body.input, str) or not any(isinstance(item, ItemReference) for item in body.input):
         return body
     if sum(isinstance(item, ItemReference) for item in body.input) > MAX_REFERENCES:

@@ -127,7 +127,7 @@ async def test_guardrails_read_names_of_steps_and_what_a_graph_asks(monkeypatch:
         return frames
 
     monkeypatch.setattr(module, "GuardedStream", lambda _: SimpleNamespace(feed=feed))
-    with pytest.raises(ApiError, match="in the middle of its answer"):
+    with pytest.raises(ApiError, match="answer was cut off"):
         await solve(runner, x)
     assert runner._interrupt == ["a [removed]?"]
     job: Any = SimpleNamespace(stream=False)
