@@ -1,1 +1,1 @@
-"""Assistants: prompts, and what a model is given beside the question."""
+"""Assistants: prompts, and what a model gets in addition to the question."""

@@ -1,4 +1,4 @@
-"""Items of a conversation as messages of a chat, and back."""
+"""Converts items of a conversation to messages of a chat, and back."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from itertools import takewhile
 from typing import Any
 
 Message = dict[str, Any]
-"""A message as `/v1/chat/completions` takes it."""
+"""A message in the format of `/v1/chat/completions`."""
 
 
 def messages(bodies: Iterable[Mapping[str, Any]]) -> list[Message]:
-    """Returns what a model is shown of `bodies`; calls belong to the assistant's message before them."""
+    """Returns the messages for `bodies`; calls are part of the assistant's message before them."""
     shown: list[Message] = []
     for body in bodies:
         if body["type"] == "function_call":
@@ -29,7 +29,7 @@ def messages(bodies: Iterable[Mapping[str, Any]]) -> list[Message]:
 
 
 def paired(shown: Sequence[Message]) -> list[Message]:
-    """Returns `shown` without calls that nobody answered and results that nobody called for: engines refuse both."""
+    """Returns `shown` without unanswered calls and results without a call: engines reject both."""
     kept: list[Message] = []
     waiting: set[str] = set()
     for i, message in enumerate(shown):
@@ -53,7 +53,7 @@ def paired(shown: Sequence[Message]) -> list[Message]:
 
 
 def bodies(conversation: Iterable[Message], *, status: str = "completed") -> list[dict[str, Any]]:
-    """Returns the items that keep `conversation`; instructions are none, they belong to a request."""
+    """Returns the items to store for `conversation`, without instructions, which belong to a request."""
     return [body for message in conversation for body in _bodies(message, status)]
 
 
@@ -77,7 +77,7 @@ def _bodies(message: Message, status: str) -> Iterable[dict[str, Any]]:
         parts.append({"type": "refusal", "refusal": message["refusal"]})
     calls = message.get("tool_calls") or ()
     if parts or not calls:
-        # What a user or a program said is whole, whatever became of the answer.
+        # Messages of users and programs are complete, whatever the status of the answer.
         state = status if role == "assistant" else "completed"
         yield {"type": "message", "role": role, "status": state, "content": parts}
     for call in calls:
@@ -109,7 +109,7 @@ def _part(part: Mapping[str, Any], text_type: str) -> dict[str, Any]:
 
 
 def _content(parts: str | Sequence[Mapping[str, Any]]) -> str | list[dict[str, Any]]:
-    """Returns a single text as a string, which every engine takes, and anything else as parts."""
+    """Returns a single text as a string, which every engine accepts, and anything else as parts."""
     if isinstance(parts, str):
         return parts
     shown = [_chat_part(part) for part in parts]
@@ -134,10 +134,10 @@ def _chat_part(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def characters(value: object) -> int:
-    """Returns how long the texts of items are together."""
+    """Returns the total length of the texts of items."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):
-        # A picture is no text: the size of the body bounds it.
+        # A picture is not text: its size is limited by that of the body.
         return sum(characters(v) for k, v in value.items() if k not in ("image_url", "input_audio", "file_data"))
     return sum(map(characters, value)) if isinstance(value, list) else 0

@@ -1,4 +1,4 @@
-"""The prompt of an assistant: its instructions, what retrieval found, and the conversation."""
+"""The prompt of an assistant: instructions, excerpts and conversation."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ REQUEST = "Answer with the sentence of the text above that answers it."
 def messages(assistant: Assistant, hits: Sequence[Hit], conversation: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Returns the messages for the model.
 
-    The assistant's prompt comes first; system messages of the caller follow it, so that they can add to the
-    assistant but not come before it. The excerpts of `hits` stand in the last user message, before what it says.
+    The assistant's prompt comes first; the caller's system messages follow, so that they can add to it but not precede
+    it. The excerpts of `hits` are in the last user message, before its text.
     """
     conversation = _with_excerpts(hits, conversation, spotlight.new(assistant)) if hits else conversation
     if assistant.prompt:
@@ -36,8 +36,8 @@ def _with_excerpts(
 ) -> list[dict[str, Any]]:
     """Puts the excerpts before the question and the request after it.
 
-    A small model does what it read last: with the excerpts in the system message, or the request anywhere but
-    at the end, SmolLM2-135M answers from memory. The best excerpt stands next to the question for the same reason.
+    A small model follows what it read last: with the excerpts in the system message, or the request anywhere but at the
+    end, SmolLM2-135M answers from memory. For the same reason, the best excerpt is next to the question.
     """
     asked = question_of(conversation)
     if asked is None:
@@ -50,10 +50,10 @@ def _with_excerpts(
 
 
 def around(message: dict[str, Any], before: str, after: str) -> dict[str, Any]:
-    """Returns `message` with text before and after what it says."""
+    """Returns `message` with text before and after its content."""
     content = message["content"]
     if isinstance(content, str):
         content = before + content + after
-    else:  # parts keep what they are; ours go around them
+    else:  # parts stay unchanged; text parts are added around them
         content = [{"type": "text", "text": before}, *content, {"type": "text", "text": after}]
     return {**message, "content": content}

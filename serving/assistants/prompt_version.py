@@ -1,4 +1,4 @@
-"""Which prompt an answer came from: captures keep it, so that ratings of different prompts can be told apart."""
+"""The version of an assistant's prompt, which captures store, so that ratings of different prompts can be compared."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _TEXTS = (
         spotlight.DATAMARK,
     ),
 )
-"""What Headrace itself may say to a model: another release may say it otherwise."""
+"""Texts that Headrace itself adds to prompts, which may differ between releases."""
 
 
 @lru_cache(maxsize=1024)
 def version(assistant: Assistant) -> str:
-    """Returns a digest of what an assistant puts before a model beside the request: 16 hexadecimal digits."""
+    """Returns a digest of everything in a prompt except the request: 16 hexadecimal digits."""
     parts = "\0".join((assistant.model_dump_json(include=_SETTINGS), *_TEXTS))
     return hashlib.sha256(parts.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Who reads documents to answer a request."""
+"""The assistant that reads documents for a request."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from serving.engines.router import Route
 from serving.protocol.chat import ChatRequest
 
 CHUNK_TOKENS = 256
-"""What a passage takes at most, in tokens of the embedder."""
+"""Maximum number of tokens of a passage, for the embedder."""
 
 BARE = Assistant(name="bare", model="bare", spotlight="delimit")
-"""Reads in the place of a bare model. What the tenant's users uploaded is set apart from their instructions."""
+"""Reads documents for a model without assistant. Text that the tenant's users uploaded is marked as data."""
 
 
 def reader(route: Route, body: ChatRequest) -> Assistant | None:
-    """Returns the assistant that reads documents for a request, None where nothing is read.
+    """Returns the assistant that reads documents for a request, or None if none are read.
 
-    How much an assistant reads at most is its own to say; a bare model reads as many passages as the request says.
+    An assistant limits its documents itself; without one, the request sets the number of passages.
     """
     assistant, asked = route.assistant, body.knowledge
     if asked is None:

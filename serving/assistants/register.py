@@ -1,7 +1,7 @@
-"""Assistants that tenants make by the API, and what answers by their names.
+"""Assistants that tenants create through the API, and the routes for their names.
 
-Versions are never changed. One of them answers; whoever asks reads which from the store, so that a change holds at once
-on every replica.
+Versions are immutable. One of them is active; each request reads which one from the store, so that a change takes
+effect immediately on every replica.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from serving.store.relational.tables import assistant_versions, assistants
 MAX_PAGE = 100
 
 MAX_VERSIONS = 200
-"""Versions of one assistant."""
+"""Maximum number of versions of one assistant."""
 
 _SETTINGS = frozenset(AssistantSettings.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
 class OwnAssistant:
-    """An assistant of a tenant's, with the settings of the version that answers."""
+    """A tenant's assistant, with the settings of its active version."""
 
     id: str
     tenant: str
@@ -50,12 +50,12 @@ class OwnAssistant:
     settings: dict[str, Any]
 
     def route(self, router: ModelRouter, requested: str, caller: Principal) -> Route | None:
-        """Returns what answers a caller by it, None where the caller may not call its model."""
+        """Returns the route for a caller, or None if the caller may not call its model."""
         settings = settings_of(self.settings)
         route = router.resolve(settings.model, caller)
         if route is None or route.assistant is not None or route.task != "chat":
             return None
-        # The id, since a name of the tenant's may be one of the stack's for others.
+        # The id, since a tenant's name may also be a name of the stack.
         assistant = Assistant(
             name=self.id,
             model=route.alias,
@@ -87,20 +87,20 @@ class AssistantVersion:
 
 
 class AssistantRegister:
-    """The assistants of all tenants. `most` is how many one tenant may have."""
+    """The assistants of all tenants. `most` is the maximum number per tenant."""
 
     def __init__(self, database: Database, most: int) -> None:
         self._database = database
         self._most = most
 
     async def route(self, router: ModelRouter, name: str, caller: Principal) -> Route | None:
-        """Returns what answers by a name or an id of the tenant's own, None where there is none for the caller."""
+        """Returns the route for a name or an id of a tenant's assistant, or None if the caller cannot use it."""
         found = await self.callable_by(caller, name)
         return found.route(router, name, caller) if found is not None else None
 
     @uninterrupted
     async def callable_by(self, principal: Principal, name: str) -> OwnAssistant | None:
-        """Returns the assistant with that name or id, if there is one that the principal may call."""
+        """Returns the assistant with that name or id, or None if the principal may not call it."""
         named = and_(or_(assistants.c.name == name, assistants.c.id == name), readable(assistants, principal))
         query = _with_settings().where(named).order_by(assistants.c.id != name).limit(1)
         async with self._database.read() as connection:
@@ -111,7 +111,7 @@ class AssistantRegister:
     async def create(
         self, principal: Principal, name: str, settings: AssistantSettings, access: Access | None
     ) -> OwnAssistant:
-        """Makes an assistant with its first version; raises `Conflict` for a name that is taken in the tenant."""
+        """Creates an assistant with its first version; raises `Conflict` if the tenant has one of this name."""
         id = new_id("asst")
         row = {
             "id": id,
@@ -126,9 +126,9 @@ class AssistantRegister:
         async with self._database.write() as connection:
             await lock(connection, "assistants", principal.tenant)
             if (await connection.execute(select(assistants.c.id).where(mine, assistants.c.name == name))).first():
-                raise Conflict("an assistant of this tenant has this name")
+                raise Conflict("the tenant already has an assistant of this name")
             if (await connection.execute(select(func.count()).where(mine))).scalar_one() >= self._most:
-                raise InvalidValue("name", f"the tenant has {self._most} assistants already: delete some")
+                raise InvalidValue("name", f"the tenant already has {self._most} assistants; delete some")
             await connection.execute(assistants.insert().values(row))
             await _add(connection, principal, id, 1, settings)
             return await _get(connection, principal, id)
@@ -143,7 +143,7 @@ class AssistantRegister:
     async def list(
         self, principal: Principal, *, after: str | None = None, limit: int = 20, order: Order = "desc"
     ) -> Page[OwnAssistant]:
-        """Returns those that the principal may call."""
+        """Returns the assistants that the principal may call."""
         async with self._database.read() as connection:
             found = await page(
                 connection,
@@ -162,7 +162,7 @@ class AssistantRegister:
     async def add_version(
         self, principal: Principal, id: str, settings: AssistantSettings, *, activate: bool
     ) -> AssistantVersion:
-        """Adds the next version, which with `activate` answers from now on. Raises `NotFound` and `NotOwner`."""
+        """Adds the next version, which becomes active with `activate`. Raises `NotFound` and `NotOwner`."""
         async with self._database.write() as connection:
             await lock(connection, "assistants", principal.tenant)
             await _require_change(connection, principal, id)
@@ -170,7 +170,7 @@ class AssistantRegister:
             newest = select(func.max(of.version)).where(of.assistant_id == id)
             number = int((await connection.execute(newest)).scalar_one()) + 1
             if number > MAX_VERSIONS:
-                raise Conflict(f"an assistant has {MAX_VERSIONS} versions at most: make another assistant")
+                raise Conflict(f"an assistant has at most {MAX_VERSIONS} versions; create another assistant")
             if activate:
                 await connection.execute(assistants.update().where(assistants.c.id == id).values(version=number))
             added = await _add(connection, principal, id, number, settings)
@@ -207,7 +207,9 @@ class AssistantRegister:
         version: int | None = None,
         access: Access | Literal["unchanged"] | None = "unchanged",
     ) -> OwnAssistant:
-        """Has another version answer, or others call it. Raises `NotFound`, also for the version, and `NotOwner`."""
+        """Activates another version, or changes the access list. Raises `NotFound`, also for the version, and
+        `NotOwner`.
+        """
         async with self._database.write() as connection:
             owner = await _require_change(connection, principal, id)
             changes: dict[str, object] = {}
@@ -232,7 +234,7 @@ class AssistantRegister:
 
 
 def settings_of(stored: Mapping[str, Any]) -> AssistantSettings:
-    """Returns stored settings: what another release knew beside them is left out, or has its default."""
+    """Returns stored settings; settings unknown to this release are ignored, and missing ones have their defaults."""
     known = {name: value for name, value in stored.items() if name in _SETTINGS}
     try:
         return AssistantSettings.model_validate(known)
@@ -257,7 +259,7 @@ async def _get(connection: AsyncConnection, principal: Principal, id: str, *, re
 
 
 async def _require_change(connection: AsyncConnection, principal: Principal, id: str) -> str:
-    """Returns an assistant's owner; raises `NotFound`, and `NotOwner` where it is another's."""
+    """Returns an assistant's owner; raises `NotFound`, and `NotOwner` if it belongs to another user."""
     query = select(assistants.c.user).where(assistants.c.id == id, reachable(assistants, principal))
     owner: str | None = (await connection.execute(query.with_for_update())).scalar()
     if owner is None:

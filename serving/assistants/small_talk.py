@@ -1,7 +1,8 @@
-"""Messages that ask nothing of the documents: greetings, thanks, farewells, and questions about the assistant itself.
+"""Detects messages that do not ask about the documents: greetings, thanks, farewells, and questions about the
+assistant.
 
-A message is small talk when courtesy is all that it holds: every word is part of a courtesy, and one at least is more
-than a filler. One word beside them ("Hello, how do I add a model?") makes it a question. English, German and French.
+A message is small talk when every word is part of a courtesy, and at least one is more than a filler. One other word
+("Hello, how do I add a model?") makes it a question. English, German and French.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 
 MAX_CHARACTERS = 200
-"""A longer message says more than courtesies."""
+"""A longer message is more than courtesies."""
 
 _WORD = re.compile(r"[^\W_]+")
 
@@ -63,7 +64,7 @@ _LONGEST = max(map(len, _ASKED))
 
 
 def is_small_talk(message: str) -> bool:
-    """Whether a message holds courtesies alone. Its time grows with the message's length, up to `MAX_CHARACTERS`."""
+    """Returns whether a message consists of courtesies only. It takes linear time, up to `MAX_CHARACTERS`."""
     if len(message) > MAX_CHARACTERS:
         return False
     words = _WORD.findall(message.lower())
@@ -81,7 +82,7 @@ def is_small_talk(message: str) -> bool:
 
 
 def _question(words: list[str], at: int) -> int:
-    """Returns how many words a question about the assistant has that begins here, 0 where none does."""
+    """Returns the number of words of a question about the assistant that begins here; 0 if there is none."""
     for length in range(min(_LONGEST, len(words) - at), 0, -1):
         if tuple(words[at : at + length]) in _ASKED:
             return length

@@ -1,4 +1,4 @@
-"""A conversation as text that another model reads: who said what, one line each."""
+"""A conversation as text for another model: one line for each message, with its speaker."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Iterable
 from serving.assistants.items import Message
 
 MAX_CHARACTERS = 8_000
-"""Characters of one message; what stands beyond is cut off."""
+"""Maximum number of characters of one message; longer ones are truncated."""
 
 _SPEAKERS = {"user": "User", "assistant": "Assistant", "tool": "Tool"}
 
 
 def lines(messages: Iterable[Message]) -> list[str]:
-    """Returns a line for each message and each call of a tool.
+    """Returns a line for each message and each tool call.
 
-    Instructions are left out: memory is shown with the operator's weight, which a caller's must not get by way of it.
+    Instructions are omitted: memory has the operator's authority, which a caller's instructions must not gain through
+    it.
     """
     return [line for message in messages if message["role"] in _SPEAKERS for line in _lines(message)]
 
@@ -29,7 +30,7 @@ def _lines(message: Message) -> Iterable[str]:
 
 
 def text(message: Message) -> str:
-    """Returns what a message says; a picture, a recording or a file is named by its kind."""
+    """Returns a message's text; pictures, recordings and files are replaced by their kind."""
     content = message.get("content") or ""
     if isinstance(content, str):
         return content
@@ -37,5 +38,5 @@ def text(message: Message) -> str:
 
 
 def cut(line: str, most: int = MAX_CHARACTERS) -> str:
-    """Returns `line`, or its beginning with a mark where it goes on."""
+    """Returns `line`, or its beginning with a mark of truncation."""
     return line if len(line) <= most else f"{line[:most]} […]"

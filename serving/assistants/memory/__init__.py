@@ -1,1 +1,1 @@
-"""What an assistant is shown again of what was said before, and what it keeps of it."""
+"""Memory: which earlier messages an assistant's model gets, and what the assistant remembers."""

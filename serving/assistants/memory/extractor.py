@@ -1,4 +1,4 @@
-"""Finds facts about the user in a turn that was stored."""
+"""Extracts facts about the user from a stored turn."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from serving.store.memories import MAX_TEXT, Memories
 from serving.telemetry import metrics
 
 MAX_TOKENS = 512
-"""Tokens of an answer."""
+"""Maximum number of tokens of an answer."""
 
 KNOWN = 30
-"""Facts that the model is told, so that it does not find them again."""
+"""Number of known facts that the model gets, so that it does not extract them again."""
 
 SHORTEST = 64
-"""Characters to which a line may be cut."""
+"""Length in characters to which a line may be truncated."""
 
 
 class Extractor:
-    """Fills profiles."""
+    """Adds facts to profiles."""
 
     def __init__(self, conversations: Conversations, memories: Memories) -> None:
         self._conversations = conversations
         self._memories = memories
 
     async def extract(self, context: JobContext, assistant: Assistant, kind: FactsMemory, model: HelperModel) -> Json:
-        """Adds what the items of the job's payload say about the user. Raises `ApiError` when the model fails."""
+        """Adds what the items in the job's payload tell about the user. Raises `ApiError` when the model fails."""
         id, first, last = (context.job.payload[name] for name in ("conversation_id", "first", "last"))
         found = await self._conversations.following(context.principal, id, after=first - 1, limit=MAX_PAGE)
         said = transcript.lines(items.messages(item.body for item in found if item.seq <= last))

@@ -1,4 +1,4 @@
-"""How facts about a user are found in what was said, and how a model is told them."""
+"""Prompts that extract facts about a user, and that tell a model known facts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import orjson
 from serving.assistants.items import Message
 
 MOST = 8
-"""Facts that one turn may bring."""
+"""Maximum number of facts of one turn."""
 
 SCHEMA = {"type": "array", "items": {"type": "string", "maxLength": 200}, "maxItems": MOST}
-"""JSON Schema of the answer, for engines that can be held to one."""
+"""JSON Schema of the answer, for engines that support constrained output."""
 
 TASK = """\
 Find lasting facts about the user in the lines of a conversation: name, work, place, needs, preferences, decisions.
@@ -36,7 +36,7 @@ def request(known: Sequence[str], lines: Sequence[str]) -> list[Message]:
 
 
 def parse(answer: str, longest: int) -> list[str] | None:
-    """Returns the facts of a model's answer, those of at most `longest` characters; None when it is no JSON list."""
+    """Returns the facts of at most `longest` characters in a model's answer; None when it is not a JSON list."""
     try:
         found = orjson.loads(answer)
     except (orjson.JSONDecodeError, UnicodeEncodeError):
@@ -48,7 +48,7 @@ def parse(answer: str, longest: int) -> list[str] | None:
 
 
 def note(facts: Sequence[str]) -> Message:
-    """Returns the message that tells a model `facts`: as data, which cannot end its own mark."""
+    """Returns the message that tells a model `facts`: as data, which cannot close its own mark."""
     return {"role": "system", "content": NOTE.format(facts=_listed(facts).replace("</facts", "< /facts"))}
 
 

@@ -1,4 +1,4 @@
-"""A model that works for memory, not for a caller who waits."""
+"""Requests of memory to a model, for which no caller waits."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from serving.protocol.errors import ApiError, upstream
 from serving.store.jobs.worker import Postponed
 
 PATIENCE_S = 900.0
-"""Seconds after which work that a quota did not allow is tried again at the latest."""
+"""Maximum delay in seconds before work that exceeds a quota is retried."""
 
 UNKNOWN_WINDOW = 4096
-"""Tokens of a prompt with its answer, where nobody knows the model's context."""
+"""Assumed number of tokens of a prompt with its answer, if the model's context is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class HelperModel:
-    """A leased model: what fits is counted as it counts, and it answers with a text."""
+    """A leased model for memory: counts tokens with the engine, and returns text."""
 
     client: EngineClient
     endpoint: Endpoint
@@ -39,15 +39,15 @@ class HelperModel:
     window: int
     model: str
     tenant: str
-    caller: Principal | None = None  # whom it is charged to; nobody, where nobody keeps quotas
+    caller: Principal | None = None  # who is charged; None without quotas
     keeper: Keeper | None = None
     price: Price | None = None
 
     async def ask(self, messages: list[Message], max_tokens: int, schema: dict[str, Any] | None = None) -> str:
-        """Returns the answer's text, empty when there is none. Raises `ApiError`.
+        """Returns the text of the answer, empty if there is none. Raises `ApiError`.
 
-        Engines that are known to take a JSON `schema` are held to it. Raises `Postponed` while a quota of whom it is
-        for does not allow it, and `PermanentError` where none ever does.
+        Engines that support it are constrained to a JSON `schema`. Raises `Postponed` while a quota is exceeded, and
+        `PermanentError` if it always will be.
         """
         document: dict[str, Any] = {
             "model": self.endpoint.model,
@@ -96,7 +96,7 @@ class HelperModel:
 async def lease_helper(
     engines: Engines, client: EngineClient, route: Route, caller: Principal, keeper: Keeper | None = None
 ) -> AsyncIterator[HelperModel]:
-    """Leases the model of `route` for `caller`, to whom is charged what it uses. Raises `EngineUnavailable`."""
+    """Leases the model of `route` for `caller`, who is charged. Raises `EngineUnavailable`."""
     async with engines.endpoint(route.model, caller) as endpoint:
         tokens = TokenCounter(client, endpoint)
         window = await tokens.window() or UNKNOWN_WINDOW

@@ -1,4 +1,4 @@
-"""What was said before a request: a conversation, or a chain of responses."""
+"""The history that a request continues: a conversation, or a chain of responses."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from serving.store.conversations import Body, Conversations, Item
 from serving.store.responses import MAX_CHAIN, Responses, StoredResponse, split
 
 RESPONSES = 8
-"""Of a chain that are read together."""
+"""Number of responses of a chain that are read at once."""
 
 
 class History(Protocol):
-    """Turns that a model can be shown again."""
+    """Earlier turns for a prompt."""
 
     @property
     def conversation(self) -> str | None:
-        """The conversation that all of them are of, None when there is none."""
+        """The conversation of all turns, or None."""
         ...
 
     def turns(self) -> AsyncGenerator[Turn, None]:
-        """Yields the turns, the newest first, and reads no more than is asked for."""
+        """Yields the turns, newest first, and reads only as many as are needed."""
         ...
 
     async def left_out(self, shown: Sequence[Turn]) -> int:
-        """Returns how many turns there are before `shown`, which are the newest."""
+        """Returns the number of turns before `shown`, which are the newest."""
         ...
 
 
 class ConversationHistory:
-    """The turns of a conversation, as far as a `screen` leaves them; raises `NotFound` where the caller has no such."""
+    """The turns of a conversation, after its `screen`; raises `NotFound` if the caller has no such conversation."""
 
     def __init__(
         self, conversations: Conversations, principal: Principal, id: str, screen: HistoryScreen | None = None
@@ -45,10 +45,10 @@ class ConversationHistory:
         self._conversations = conversations
         self._principal = principal
         self._screen = screen
-        self._count: int | None = None  # of its turns, once it was read
+        self._count: int | None = None  # number of its turns, once it was read
 
     async def turns(self) -> AsyncGenerator[Turn, None]:
-        """Yields the turns, the newest first."""
+        """Yields the turns, newest first."""
         page = await self._newest(PAGE)
         found = newest_turns(self._conversations, self._principal, self.conversation, page=page, screen=self._screen)
         async with aclosing(found) as turns:
@@ -56,7 +56,7 @@ class ConversationHistory:
                 yield turn
 
     async def left_out(self, shown: Sequence[Turn]) -> int:
-        """Returns how many turns there are before `shown`."""
+        """Returns the number of turns before `shown`."""
         if self._count is None:
             await self._newest(1)
         return max((self._count or 0) - len(shown), 0)
@@ -68,7 +68,7 @@ class ConversationHistory:
 
 
 class ChainHistory:
-    """The turns of a response and of those before it, up to the conversation that the first was made in."""
+    """The turns of a response and its predecessors, back to the conversation of the first one."""
 
     conversation = None
 
@@ -87,7 +87,7 @@ class ChainHistory:
         self._screen = screen
 
     async def turns(self) -> AsyncGenerator[Turn, None]:
-        """Yields the turns, the newest first; a turn can have several responses, for example around a call."""
+        """Yields the turns, newest first; a turn can span several responses, for example around a tool call."""
         rest: list[Body] = []  # of a turn that began earlier
         next_id: str | None = self._id
         oldest = None
@@ -123,7 +123,7 @@ class ChainHistory:
         return [await screen.item(body["id"], body, response.checked) for body in response.items]
 
     async def left_out(self, shown: Sequence[Turn]) -> int:
-        """Returns how many turns there are before `shown`."""
+        """Returns the number of turns before `shown`."""
         return max(await self._responses.count_turns(self._principal, self._id) - len(shown), 0)
 
 
@@ -132,6 +132,6 @@ def _ids(bodies: Sequence[Body]) -> tuple[str, ...]:
 
 
 def _messages(bodies: Sequence[Body]) -> list[Message]:
-    """Returns a turn without results whose call was deleted: engines refuse them."""
+    """Returns a turn without results whose call was deleted: engines reject them."""
     calls = {body["call_id"] for body in bodies if body["type"] == "function_call"}
     return items.messages(b for b in bodies if b["type"] != "function_call_output" or b["call_id"] in calls)

@@ -1,4 +1,4 @@
-"""Embeds the turns of a conversation, so that memory finds them again."""
+"""Embeds the turns of a conversation, so that memory can search them."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from serving.store.jobs.worker import JobContext
 from serving.store.turn_vectors import TurnVectors
 
 AT_ONCE = 32
-"""Turns that are embedded together."""
+"""Turns that are embedded at once."""
 
 ITEMS = 64
-"""Items of a turn that are read."""
+"""Maximum number of items that are read of a turn."""
 
 EMBEDDED = 4000
-"""Characters of a turn that the embedder is given; it reads its first 256 tokens."""
+"""Number of characters of a turn for the embedder, which reads its first 256 tokens."""
 
 
 async def turn_text(
     vectors: TurnVectors, principal: Principal, id: str, turn: int, screen: HistoryScreen | None = None
 ) -> str:
-    """Returns what was said in a turn, as far as `screen` leaves it, a line for each message; empty when it is gone."""
+    """Returns the text of a turn after its `screen`, one line per message; empty when it was deleted."""
     found = await vectors.items(principal, id, turn, limit=ITEMS)
     bodies = [await screen.quoted(i.id, i.body, i.checked) if screen is not None else i.body for i in found]
     return "\n".join(transcript.lines(items.messages(bodies)))
 
 
 class Indexer:
-    """Embeds what waits for it: the newest turn, and whatever was missed before."""
+    """Embeds turns without a current embedding: the newest one, and missed ones."""
 
     def __init__(self, vectors: TurnVectors, retrieval: RetrievalClient) -> None:
         self._vectors = vectors
         self._retrieval = retrieval
 
     async def index(self, context: JobContext, assistant: Assistant, kind: VectorMemory, id: str) -> Json:
-        """Returns how many turns were embedded. Raises `RetrievalUnavailable`."""
+        """Embeds turns and returns their number. Raises `RetrievalUnavailable`."""
         principal, embedder, done = context.principal, self._retrieval.embedder, 0
         while waiting := await self._vectors.waiting(principal, id, embedder, keep=kind.keep, limit=AT_ONCE):
             texts = [await turn_text(self._vectors, principal, id, turn.turn) for turn in waiting]
@@ -47,7 +47,7 @@ class Indexer:
             packed = dict(zip(waiting, map(similarity.pack, embedded), strict=True))
             await context.check()
             stored = await self._vectors.put(principal, id, assistant.name, embedder, packed, keep=kind.keep)
-            if not stored:  # the conversation changes while we look: its next turn makes up for it
+            if not stored:  # the conversation changed meanwhile: the job of its next turn continues
                 break
             done += stored
         return {"embedded": done}

@@ -1,4 +1,4 @@
-"""What memory does after an answer, as durable jobs: one for each turn, those of a conversation one after another."""
+"""Memory's durable jobs after an answer: one for each turn, sequential per conversation."""
 
 from __future__ import annotations
 
@@ -35,17 +35,18 @@ from serving.store.jobs.queue import Jobs, Json, add_job
 from serving.store.jobs.worker import Handler, JobContext, PermanentError
 
 REMEMBER = "remember"
-"""Job kind: payload {"conversation_id", "assistant", "first", "last"}: bring memory up to date with the conversation,
-to which the items numbered `first` to `last` were added."""
+"""Job kind: payload {"conversation_id", "assistant", "first", "last"}: updates memory after the items numbered `first`
+to `last` were added to the conversation.
+"""
 
 ATTEMPTS = 3
 
 STEPS = 8
-"""Summaries that one job asks for; what is left then waits behind the jobs of others."""
+"""Maximum number of summaries of one job; the remaining work waits behind other jobs."""
 
 
 class MemoryJobs:
-    """Enqueues the jobs and does them. `resolver` and `screen` are of the catalogue, which changes."""
+    """Enqueues and runs the jobs. `resolver` and `screen` return those of the current catalogue."""
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class MemoryJobs:
         self.handlers: dict[str, Handler] = {REMEMBER: counted(self._remember)}
 
     def after(self, principal: Principal, assistant: Assistant | None, id: str) -> Then | None:
-        """Returns what belongs into the transaction that stores a turn; None when memory has nothing to do."""
+        """Returns what a turn's transaction must do for memory, or None."""
         if assistant is None or isinstance(assistant.memory, NoMemory | BufferMemory | TokenWindowMemory):
             return None
         name = assistant.name
@@ -88,7 +89,7 @@ class MemoryJobs:
         name, id = context.job.payload["assistant"], context.job.payload["conversation_id"]
         assistant = self._resolver().composed_assistant(name)
         if assistant is None:
-            raise PermanentError("assistant_not_found", f"there is no assistant '{name}' any more")
+            raise PermanentError("assistant_not_found", f"the assistant '{name}' no longer exists")
         try:
             if isinstance(assistant.memory, SummaryMemory | SummaryWindowMemory):
                 return await self._summarise(context, assistant, assistant.memory, id)
@@ -97,7 +98,7 @@ class MemoryJobs:
             if isinstance(assistant.memory, FactsMemory):
                 async with self._helper(context, assistant, assistant.memory.model) as model:
                     return await self._extractor.extract(context, assistant, assistant.memory, model)
-        except NotFound:  # the conversation was deleted meanwhile, and with it what was to be remembered
+        except NotFound:  # the conversation was deleted meanwhile, and with it what it would add to memory
             return None
         return None
 
@@ -125,12 +126,11 @@ class MemoryJobs:
     def _helper(
         self, context: JobContext, assistant: Assistant, model: str | None
     ) -> AbstractAsyncContextManager[HelperModel]:
-        """Leases `model`, by default the assistant's own.
-
-        Its tokens are booked on the assistant, and charged to the user whose conversation it works on.
+        """Leases `model`, by default the assistant's own. Its tokens are recorded for the assistant, and charged to the
+        conversation's user.
         """
         route = self._resolver().composed(model or assistant.model)
-        if route is None:  # the catalogue is checked: only a newer one can lack it
-            raise PermanentError("model_not_found", f"there is no model '{model}' any more")
+        if route is None:  # the catalogue is validated: only a newer one can lack it
+            raise PermanentError("model_not_found", f"the model '{model}' no longer exists")
         route = replace(route, requested=assistant.name)
         return lease_helper(self._engines, self._client, route, context.principal, self._keeper)

@@ -1,4 +1,4 @@
-"""What memory of each kind puts into a prompt."""
+"""Retrieves memory of each kind for a prompt."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from serving.store.turn_vectors import TurnVector, TurnVectors
 log = logging.getLogger("headrace.memory")
 
 MAX_VECTORS = 5000
-"""Embeddings that are read for one question, the newest of the user."""
+"""Maximum number of embeddings that are compared with a question: the user's newest."""
 
 MAX_FACTS = 2000
-"""Facts that are read: more than a profile can hold."""
+"""Maximum number of facts that are read, more than a profile can have."""
 
 FIRST_FACTS = 32
-"""Facts that are checked and counted together; after them twice as many, so that few are checked in vain."""
+"""Number of facts that are screened and counted first; it doubles in each step, so that few are screened in vain."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedPrompt:
-    """A prompt that is being planned: memory comes between `before` and `after`, `room` is for all of it in tokens.
+    """A prompt being composed: memory is placed between `before` and `after`; `room` is the limit of all tokens.
 
-    `question` is what the user asks now, empty when the request says nothing of the user's. `screen` is what checks
-    what memory holds before it is shown.
+    `question` is the user's current message, empty when the request has none. `screen` checks stored texts before they
+    are in the prompt.
     """
 
     before: list[Message]
@@ -48,17 +48,17 @@ class PlannedPrompt:
     screen: HistoryScreen | None = None
 
     async def checked(self, text: str) -> str:
-        """Returns what may be shown of a text that memory holds; empty where nothing may."""
+        """Returns the part of a stored text that may be in the prompt; empty if none may."""
         return await self.screen.note(text) if self.screen is not None else text
 
     async def holds(self, messages: list[Message]) -> bool:
-        """Whether the prompt has room for `messages` too."""
+        """Returns whether the prompt has room for `messages` too."""
         return self.room is None or await self.fits([*self.before, *messages, *self.after], self.room)
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievedMemory:
-    """Notes that come before `turns`; `covered` turns of the conversation are shown in notes alone."""
+    """Notes for the prompt before `turns`; `covered` is the number of turns that are only in the notes."""
 
     turns: list[Turn]
     notes: list[Message] = field(default_factory=list)
@@ -67,7 +67,7 @@ class RetrievedMemory:
 
 
 class MemoryRetriever:
-    """Reads what was remembered."""
+    """Retrieves stored memory."""
 
     def __init__(
         self,
@@ -92,10 +92,10 @@ class MemoryRetriever:
         turns: AsyncIterator[Turn],
         prompt: PlannedPrompt,
     ) -> RetrievedMemory:
-        """Returns what of the conversation `id`, whose `turns` come newest first, the prompt has room for.
+        """Returns the memory of the conversation `id`, whose `turns` are newest first, that fits into the prompt.
 
-        `assistant` is the name of the one whose memory is of this `kind`. Turns of no conversation (None) have no
-        summary and no embeddings: they are shown as they were said.
+        `assistant` is the name of the assistant with memory of this `kind`. Turns without a conversation (None) have no
+        summary and no embeddings, and are included verbatim.
         """
         if isinstance(kind, VectorMemory):
             return await self._alike(caller, id, assistant, kind, turns, prompt)
@@ -109,7 +109,7 @@ class MemoryRetriever:
         self, caller: Principal, assistant: str, kind: FactsMemory, turns: AsyncIterator[Turn], prompt: PlannedPrompt
     ) -> RetrievedMemory:
         profile = await self._memories.profile(caller, assistant, limit=MAX_FACTS)
-        unread, count = iter(profile), 0  # so many texts are known to fit
+        unread, count = iter(profile), 0  # this many texts are known to fit
         texts: list[str] = []
 
         async def fit(count: int) -> bool:
@@ -147,7 +147,7 @@ class MemoryRetriever:
         rest = replace(prompt, after=[*window.flat(kept), *prompt.after])
 
         def noted(count: int) -> list[Message]:
-            """The best `count`, in the order of their conversation."""
+            """Returns the best `count`, in the order of the conversation."""
             ordered = sorted(there[:count], key=lambda pair: (pair[0].conversation_id != id, pair[0].turn))
             return [similarity.note([text for _, text in ordered])] if count else []
 
@@ -161,7 +161,7 @@ class MemoryRetriever:
     async def _similar_turns(
         self, caller: Principal, id: str | None, assistant: str, kind: VectorMemory, shown: int | None, question: str
     ) -> list[TurnVector]:
-        """Returns past turns that are like the question, the best first; none when retrieval does not answer."""
+        """Returns past turns that are similar to the question, best first; none when retrieval does not answer."""
         embedder = self._retrieval.embedder
         if not question.strip():
             return []
@@ -177,10 +177,10 @@ class MemoryRetriever:
         try:
             embedded, _ = await self._retrieval.embed([question[:EMBEDDED]])
         except RetrievalUnavailable as e:
-            log.warning("nothing is recalled: %s", e)
+            log.warning("no similar turns are recalled: %s", e)
             return []
         vectors = [v.vector for v in past]
-        # Off the loop: it takes a few milliseconds, and others' streams wait meanwhile.
+        # In a thread: it takes a few milliseconds, during which other streams would wait.
         best = await asyncio.to_thread(similarity.best, embedded[0], vectors, count=kind.top_k, least=kind.min_score)
         return [past[i] for i in best]
 
@@ -198,14 +198,14 @@ class MemoryRetriever:
 
 
 async def _most(count: int, fit: Callable[[int], Awaitable[bool]]) -> int:
-    """Returns a number up to `count` that fits, and of which one more does not; 0 is taken to fit."""
+    """Returns the largest number up to `count` that fits; 0 always does."""
     if count == 0 or await fit(count):
         return count
     return await _between(0, count, fit)
 
 
 async def _between(low: int, high: int, fit: Callable[[int], Awaitable[bool]]) -> int:
-    """As `_most`, where `low` fit and `high` do not."""
+    """As `_most`, where `low` is known to fit and `high` not to."""
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if await fit(middle) else (low, middle)

@@ -1,4 +1,4 @@
-"""What an assistant checks of a history before its model reads it."""
+"""Checks of a history before a model reads it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from serving.store.conversations import Body
 
 
 class HistoryScreen(Protocol):
-    """The checks. `checked` names those that an item passed when it was said, None where none read it."""
+    """The checks of an assistant. `checked` names the guardrails that an item passed when it was stored; None if none
+    read it.
+    """
 
     async def item(self, id: str, body: Body, checked: str | None) -> Body:
-        """Returns what may be shown of an item as it was said."""
+        """Returns the part of an item that may be in the prompt as a message."""
         ...
 
     async def quoted(self, id: str, body: Body, checked: str | None) -> Body:
-        """Returns what may be shown of an item that another text quotes."""
+        """Returns the part of an item that may be quoted in another text."""
         ...
 
     async def note(self, text: str) -> str:
-        """Returns what may be shown of a text that memory holds; empty where nothing may."""
+        """Returns the part of a stored text that may be in the prompt; empty if none may."""
         ...

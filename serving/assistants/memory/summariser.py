@@ -1,4 +1,4 @@
-"""Folds what left the window of a conversation into its summary."""
+"""Updates a conversation's summary with the turns that no longer fit into its window."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from serving.store.jobs.worker import JobContext, PermanentError
 from serving.store.summaries import Summaries, Summary
 
 PAGE = 64
-"""Items that are read, and at most folded, together."""
+"""Maximum number of items that are read and summarised at once."""
 
 BATCH_TOKENS = 4096
-"""Tokens of the longest prompt that asks for a summary: a CPU reads so many within a minute."""
+"""Maximum number of tokens of a prompt for a summary, which a CPU reads within a minute."""
 
 SHORTEST = 64
-"""Characters to which a line may be cut before the old summary is."""
+"""Length in characters to which a line may be truncated before the old summary is."""
 
 
 class Summariser:
-    """Makes summaries. Each step is stored, so that a job which runs again goes on where it was."""
+    """Writes summaries. Each step is stored, so that a repeated job continues where it stopped."""
 
     def __init__(self, conversations: Conversations, summaries: Summaries) -> None:
         self._conversations = conversations
         self._summaries = summaries
 
     async def edge(self, context: JobContext, assistant: Assistant, id: str, answering: HelperModel) -> int:
-        """Returns the number of the first item that a prompt still has room for, as the assistant's model counts.
+        """Returns the number of the first item that still fits into a prompt, as the assistant's model counts tokens.
 
-        The next request is not known yet: a quarter of the context is kept free for it. Raises `NotFound`.
+        A quarter of the context is reserved for the next request. Raises `NotFound`.
         """
         kind = assistant.memory
         shown_kind = (
@@ -64,9 +64,9 @@ class Summariser:
         model: HelperModel,
         screen: HistoryScreen | None,
     ) -> bool:
-        """Folds the oldest items before `edge` that no summary covers; returns whether there were any.
+        """Summarises the oldest items before `edge` that no summary covers; returns whether there were any.
 
-        The model reads what `screen` leaves of them. Raises `ApiError` when the model fails: the old summary stays.
+        The model reads them after the `screen`. Raises `ApiError` when the model fails: the old summary stays.
         """
         old = await self._summaries.get(context.principal, id)
         left = await self._left(context, id, old, edge)
@@ -78,12 +78,13 @@ class Summariser:
         if not text:
             raise upstream("The model's summary is empty.")
         await context.check()
-        # Nothing is stored when another summary came first or an item went: the next step sees what there is.
+        # Nothing is stored when another summary was stored first or an item was deleted: the next step reads the new
+        # state.
         await self._summaries.put(context.principal, old, left[:count], text)
         return True
 
     async def behind(self, context: JobContext, id: str, edge: int) -> bool:
-        """Whether there are items before `edge` that no summary covers."""
+        """Returns whether there are items before `edge` that no summary covers."""
         return bool(await self._left(context, id, await self._summaries.get(context.principal, id), edge))
 
     async def _left(self, context: JobContext, id: str, old: Summary | None, edge: int) -> list[Item]:
@@ -99,7 +100,7 @@ async def _screened(left: Sequence[Item], screen: HistoryScreen | None) -> Seque
 
 
 async def _batch(old: str, left: Sequence[Item], most: int, model: HelperModel) -> tuple[int, list[Message]]:
-    """Returns how many items the request takes, and the request: whole turns, unless the first is too long."""
+    """Returns the request and the number of items in it: whole turns, unless the first is too long."""
     room = min(model.window - most, BATCH_TOKENS)
     count, longest = len(left), transcript.MAX_CHARACTERS
     while True:
@@ -111,12 +112,12 @@ async def _batch(old: str, left: Sequence[Item], most: int, model: HelperModel) 
             count = _whole_turns(left, count // 2)
         elif longest > SHORTEST:
             longest //= 2
-        elif old:  # a model with a larger context, or none that kept to its bound, wrote it
+        elif old:  # written by a model with a larger context, or one that ignored the limit
             old = old[: len(old) // 2]
         else:
             raise PermanentError("context_too_small", "the model's context holds no request for a summary")
 
 
 def _whole_turns(left: Sequence[Item], count: int) -> int:
-    """Returns `count`, or less where that ends a turn."""
+    """Returns `count`, or a smaller number that ends a turn."""
     return next((n for n in range(count, 0, -1) if left[n - 1].turn != left[n].turn), count)

@@ -1,4 +1,4 @@
-"""How a conversation is summarised, and how a model is shown the summary."""
+"""Prompts that summarise a conversation, and that tell a model the summary."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def request(old: str, lines: Sequence[str], tokens: int) -> list[Message]:
     """Returns the messages that ask a model for the summary of `old` and `lines` in at most `tokens` tokens."""
     said = "\n".join(lines)
     data = f"Old summary:\n{old or '(none)'}\n\nNew lines:\n{said}\n\nNew summary:"
-    words = max(tokens // 2, 10)  # a word of a language other than English can be several tokens
+    words = max(tokens // 2, 10)  # words of languages other than English can be several tokens
     return [{"role": "system", "content": TASK.format(words=words)}, {"role": "user", "content": data}]
 
 
 def note(summary: str) -> Message:
-    """Returns the message that shows a model the summary: as data, which cannot end its own mark."""
+    """Returns the message with the summary for a model: as data, which cannot close its own mark."""
     return {"role": "system", "content": NOTE.format(summary=summary.replace("</summary", "< /summary"))}

@@ -1,8 +1,8 @@
-"""What an assistant is shown again of a conversation, planned into the model's context window.
+"""Selects the turns of a conversation that fit into the model's context window.
 
-The window is a hard budget. First comes what the answer may need, then the assistant's prompt, the retrieved text and
-the request; memory gets what is left. It holds whole turns, the newest without a gap. A note (what a program made of
-earlier turns) comes before the turns, in the prompt and in the plan.
+The window is a hard limit. The tokens for the answer are reserved first, then those of the assistant's prompt, the
+retrieved text and the request; memory gets the rest. It consists of whole, consecutive turns up to the newest. A note
+(text generated from earlier turns) precedes the turns, in the prompt and in priority.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from serving.core.principal import Principal
 from serving.store.conversations import MAX_PAGE, Conversations, Item
 
 FIRST = 4
-"""Turns that are read and counted together; after them twice as many at each step, so that counts are few."""
+"""Number of turns that are read and counted first; it doubles in each step, so that counts are few."""
 
 PAGE = 12
-"""Items that are read first; after them twice as many at each step, up to what the store reads together."""
+"""Number of items that are read first; it doubles in each step, up to the store's page size."""
 
 MAX_TURN = 512
-"""Items of the longest turn that is remembered: one without an end must not be read to its end."""
+"""Maximum number of items of a recalled turn: an endless turn must not be read to its end."""
 
 ANSWER = 512
-"""Tokens kept free for an answer when nobody says how long it may be."""
+"""Number of tokens reserved for an answer when no limit is set."""
 
 UNKNOWN_ROOM = 8192
-"""Tokens of turns that wait for their summary, where nobody knows the context of the model."""
+"""Number of tokens of turns without a summary, if the model's context is unknown."""
 
 Fits = Callable[[list[Message], int], Awaitable[bool]]
 """Whether a prompt of these messages has at most so many tokens."""
@@ -47,7 +47,7 @@ Fits = Callable[[list[Message], int], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What the user said and all that followed, oldest first; `seq` is the number of its first item, if it has one.
+    """A user's message and all that followed it, oldest first; `seq` is the number of its first item, if it has one.
 
     `ids` are those of its items.
     """
@@ -66,10 +66,10 @@ async def newest_turns(
     page: Sequence[Item] | None = None,
     screen: HistoryScreen | None = None,
 ) -> AsyncGenerator[Turn, None]:
-    """Yields the turns of a conversation, the newest first, and reads no more of it than is asked for.
+    """Yields the turns of a conversation, newest first, and reads only as many as are needed.
 
-    With `before`, only items with a number below it. `page` are its PAGE newest items where they were read already.
-    With a `screen`, a turn is what that leaves of it.
+    With `before`, only items with a lower number. `page` are its PAGE newest items if they were read already. With a
+    `screen`, turns are screened.
     """
     turn: list[Item] = []  # newest first
     limit = PAGE
@@ -89,7 +89,7 @@ async def newest_turns(
 
 
 async def since(turns: AsyncIterator[Turn], seq: int) -> AsyncIterator[Turn]:
-    """Yields the newest turns, as far as they begin after the item numbered `seq`."""
+    """Yields the newest turns that begin after the item numbered `seq`."""
     async for turn in turns:
         if turn.seq is not None and turn.seq <= seq:
             return
@@ -103,7 +103,7 @@ async def _turn(newest_first: Sequence[Item], screen: HistoryScreen | None) -> T
 
 
 def room(context: int | None, max_tokens: int | None) -> int | None:
-    """Returns the tokens that a prompt may have in a window of `context`; None when that is not known."""
+    """Returns the number of tokens of a prompt for a window of `context`; None when that is unknown."""
     if context is None:
         return None
     return max(context - (max_tokens or min(ANSWER, context // 4)), 0)
@@ -118,11 +118,11 @@ async def recall(
     room: int | None,
     fits: Fits,
 ) -> list[Turn]:
-    """Returns the turns, oldest first, that stand between `before` and `after` in the prompt.
+    """Returns the turns, oldest first, for the prompt between `before` and `after`.
 
-    `turns` come newest first; `room` is what the whole prompt may have, in tokens. Nothing is recalled when the
-    prompt without memory does not fit. A memory that summarises shows all the turns that it is given: they are those
-    which no summary covers yet.
+    `turns` are newest first; `room` is the limit for the whole prompt, in tokens. Nothing is recalled when the prompt
+    without memory does not fit. Memory with summaries includes all given turns, which are those that no summary covers
+    yet.
     """
     if isinstance(memory, NoMemory):
         return []
@@ -151,7 +151,7 @@ async def recall(
         if await fit(tried):
             kept = tried
             continue
-        low, high = len(kept), len(tried)  # so many fit, so many do not
+        low, high = len(kept), len(tried)  # lower fits, upper does not
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if await fit(tried[:middle]) else (low, middle)
@@ -161,5 +161,5 @@ async def recall(
 
 
 def flat(turns: Sequence[Turn]) -> list[Message]:
-    """Returns the messages of `turns`, one after the other."""
+    """Returns the messages of `turns` in one list."""
     return [message for turn in turns for message in turn.messages]

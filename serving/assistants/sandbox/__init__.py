@@ -1,1 +1,1 @@
-"""Programs that a model wrote, run where they can reach nothing."""
+"""The sandbox for programs that models write."""

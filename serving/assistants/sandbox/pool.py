@@ -1,8 +1,8 @@
-"""Runs programs that a model wrote, in workers that can reach nothing.
+"""Runs programs that models write, in isolated workers.
 
-The first wall is the interpreter: Monty knows no file, network or process, and counts time, memory, recursion and
-output. The second is the process it runs in, which `serving.core.confine` leaves nothing but its pipes. Programs are
-run side by side in a few warm workers; one that dies or does not end is replaced.
+The first layer of isolation is the interpreter: Monty has no access to files, network or processes, and limits time,
+memory, recursion and output. The second is its process, which `serving.core.confine` leaves nothing but its pipes.
+Programs run concurrently in a few warm workers; one that crashes or hangs is replaced.
 """
 
 from __future__ import annotations
@@ -34,40 +34,40 @@ Kind = Literal["value", "syntax", "runtime", "time", "memory", "recursion", "out
 """How a program ended: with or without an answer, or by which error or limit."""
 
 _COUNTED: dict[Kind, str] = {"value": "ok", "syntax": "error", "runtime": "error", "crash": "crashed"}
-"""What an end is counted as; the others are limits."""
+"""Metric label of each ending; all others are limits."""
 
 _RUNS = {outcome: metrics.sandbox_runs.labels(outcome) for outcome in ("ok", "error", "limit", "crashed")}
 
 MAX_MESSAGE = 500
-"""Characters of an error's message that are kept."""
+"""Maximum number of characters of a stored error message."""
 
 MAX_CHECKOUTS = 1000
-"""Programs that a worker runs before another takes its place: what one left behind does not stay for ever."""
+"""Number of programs after which a worker is replaced, so that leftovers of a program do not stay for ever."""
 
 _GRACE_S = 0.25
-"""How long after its time a worker that did not stop by itself is killed."""
+"""Time after the limit when a worker that did not stop by itself is killed."""
 
 _PATIENCE_S = 5.0
-"""How long beyond its time a worker may be silent: its clock does not run while it reads a program."""
+"""Additional time that a worker may be silent: its clock does not run while it parses a program."""
 
 _OWN_MEMORY = 512_000_000
-"""Address space of a worker beyond what programs may use: code, stacks and what the allocator reserves."""
+"""Address space of a worker beyond the limit of programs: code, stacks and the allocator's reserve."""
 
 _START_S = 30.0
-"""A worker that is not there by then on a busy host will not come."""
+"""Timeout of a worker's start, sufficient on a busy host."""
 
 
 class SandboxFull(Exception):
-    """Too many programs wait already; the caller may try again."""
+    """Too many programs are waiting; the caller may try again."""
 
 
 class SandboxUnavailable(Exception):
-    """No worker can be started, or none can be confined; the message says why."""
+    """No worker can be started or confined; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxLimits:
-    """What one program may use, in seconds, bytes and characters, and how many run and wait side by side."""
+    """Limits of one program, in seconds, bytes and characters, and of the number of running and waiting ones."""
 
     time_s: float = 2.0
     memory_bytes: int = 64_000_000
@@ -81,7 +81,7 @@ class SandboxLimits:
 
 @dataclass(frozen=True, slots=True)
 class ProgramOutcome:
-    """What became of a program: its answer as text, what it printed, and for an error its message and line."""
+    """The outcome of a program: its answer as text, its output, and for an error its message and line."""
 
     kind: Kind
     value: str | None = None
@@ -91,19 +91,19 @@ class ProgramOutcome:
 
     @property
     def answer(self) -> str | None:
-        """The program's answer, or what it printed when it has none; None after an error."""
+        """The program's answer, or else its output; None after an error."""
         if self.kind != "value":
             return None
         return self.value if self.value is not None else self.printed.strip() or None
 
     @property
     def error(self) -> str:
-        """What was wrong, in a line."""
+        """The error in one line."""
         return f"{self.kind}: {self.message}{f' (line {self.line})' if self.line else ''}"
 
 
 class _Printed:
-    """Keeps what a program prints, up to so many bytes."""
+    """Stores a program's output up to a number of bytes."""
 
     def __init__(self, limit: int) -> None:
         self._left = limit
@@ -114,7 +114,7 @@ class _Printed:
         self._left -= len(text.encode())
         if self._left < 0:
             self.full = True
-            raise MemoryError("too much was printed")
+            raise MemoryError("the output is too long")
         self._parts.append(text)
 
     @property
@@ -123,7 +123,7 @@ class _Printed:
 
 
 class Sandbox:
-    """Warm workers, made by `open_sandbox`."""
+    """Warm workers, created by `open_sandbox`."""
 
     def __init__(self, pool: Monty, limits: SandboxLimits) -> None:
         self._pool = pool
@@ -134,9 +134,9 @@ class Sandbox:
         self._unfinished = 0
 
     async def run(self, program: str) -> ProgramOutcome:
-        """Runs `program` until it ends or its time is over.
+        """Runs `program` until it ends or reaches its limits.
 
-        When the caller is cancelled, a program that waits is dropped and one that runs is left to its limits.
+        When the caller is cancelled, a waiting program is dropped, and a running one continues within its limits.
         Raises `SandboxFull`.
         """
         outcome = await self._run_beside(program)
@@ -158,7 +158,7 @@ class Sandbox:
             self._unfinished -= 1
 
     def close(self) -> None:
-        """Waits for what runs, which is not long, and drops what waits."""
+        """Waits for running programs, which takes little time, and drops waiting ones."""
         self._threads.shutdown(cancel_futures=True)
 
     def _run(self, program: str) -> ProgramOutcome:
@@ -184,22 +184,25 @@ class Sandbox:
             return _failed("output" if printed.full else _kind(e), e, program, printed)
         except MontyCrashedError as e:
             if not e.timed_out:
-                _log.warning("a worker of the sandbox ended by itself: %s", e)
+                _log.warning("a worker of the sandbox ended unexpectedly: %s", e)
             return ProgramOutcome(
                 "time" if e.timed_out else "crash", printed=printed.text, message="the worker was ended"
             )
         except (RuntimeError, TimeoutError) as e:
             _log.error("no worker of the sandbox can be started: %s", e)
             return ProgramOutcome("crash", message="no worker could be started")
-        if value is not None and not isinstance(value, str):  # the ending gives no other: the worker was taken over
-            return ProgramOutcome("crash", message="the worker's answer is none")
+        # The appended code returns nothing but text: the program took over the worker.
+        if value is not None and not isinstance(value, str):
+            return ProgramOutcome("crash", message="the worker's answer is not valid")
         if value is not None and len(value) > limits.value_characters:
             return ProgramOutcome("output", printed=printed.text, message="the answer is too long")
         return ProgramOutcome("value", value, printed.text)
 
 
 def _kind(error: MontyRuntimeError) -> Kind:
-    """A program may raise these errors itself: then it ends as if by that limit, which harms nobody."""
+    """Returns the kind of an error. A program may raise these errors itself, which then count as the limit; this is
+    harmless.
+    """
     match error.exception():
         case TimeoutError():
             return "time"
@@ -211,7 +214,7 @@ def _kind(error: MontyRuntimeError) -> Kind:
 
 
 def _failed(kind: Kind, error: MontySyntaxError | MontyRuntimeError, program: str, printed: _Printed) -> ProgramOutcome:
-    ours = program.count("\n") + 1  # what follows is the ending that asks for the answer
+    ours = program.count("\n") + 1  # later lines are those that Headrace appended
     lines = [frame.line if kind != "syntax" else min(frame.line, ours) for frame in error.traceback()]
     line = next((line for line in reversed(lines) if line <= ours), None)
     return ProgramOutcome(kind, None, printed.text, error.display("type-msg")[:MAX_MESSAGE], line)
@@ -219,7 +222,7 @@ def _failed(kind: Kind, error: MontySyntaxError | MontyRuntimeError, program: st
 
 @contextlib.asynccontextmanager
 async def open_sandbox(limits: SandboxLimits | None = None) -> AsyncGenerator[Sandbox, None]:
-    """Starts workers and ends them. Raises `SandboxUnavailable`."""
+    """Starts workers and terminates them at the end. Raises `SandboxUnavailable`."""
     limits = limits or SandboxLimits()
     with _launcher(limits) as launcher:
         await asyncio.to_thread(_check, launcher)
@@ -247,9 +250,9 @@ async def open_sandbox(limits: SandboxLimits | None = None) -> AsyncGenerator[Sa
 
 @contextlib.contextmanager
 def _launcher(limits: SandboxLimits) -> Generator[str, None, None]:
-    """Yields the path of a program that the pool starts as `monty`: our worker, with what it may use.
+    """Yields the path of a program that the pool starts as `monty`: a confined worker with its limits.
 
-    It is in memory: a folder for temporary files may forbid programs, and is cleaned up on some hosts.
+    It is in memory: folders for temporary files may forbid execution, and are cleaned up on some hosts.
     """
     monty = shutil.which("monty", path=f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ.get('PATH', '')}")
     if monty is None:
@@ -265,7 +268,7 @@ def _launcher(limits: SandboxLimits) -> Generator[str, None, None]:
 
 
 def _check(launcher: str) -> None:
-    """Starts one worker that ends at once, to learn why none can be started."""
+    """Starts one worker that ends immediately, to find out why none can be started."""
     try:
         done = subprocess.run(
             [launcher, "subprocess"], stdin=subprocess.DEVNULL, capture_output=True, env={}, timeout=_START_S
@@ -280,4 +283,4 @@ def _check(launcher: str) -> None:
 
 
 SandboxOf = Callable[[], Awaitable[Sandbox]]
-"""Gives the sandbox, which is not opened before somebody needs it. Raises `SandboxUnavailable`."""
+"""Returns the sandbox, which is opened on first use. Raises `SandboxUnavailable`."""

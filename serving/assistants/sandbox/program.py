@@ -1,7 +1,7 @@
-"""A program as program-aided models write it, given an ending that says its answer as text.
+"""Appends code to a program that returns its answer as text.
 
 Source: Gao et al., "PAL: Program-aided Language Models", 2022, https://arxiv.org/abs/2211.10435. Its programs define
-`solution()`; models also end in an expression, or bind `answer`.
+`solution()`; models also end with an expression, or assign `answer`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import ast
 
 _VALUE = "_headrace_value"
 
-# Only the look-up of a name stands in a `try`: a NameError inside the program is the program's. A name that is nowhere
-# in the program is not looked up, since that asks the host. A format string makes the text, since a program can bind
-# `str` to something else.
+# Only the look-up of a name is inside `try`: a NameError in the program is the program's own. A name that does not
+# occur in the program is not looked up, since that would ask the host. A format string converts to text, since a
+# program can rebind `str`.
 _SOLUTION = """
 try:
     _headrace_solution = solution if {value} is None else None
@@ -33,10 +33,10 @@ None if {value} is None else f"{{{value}}}"[:{characters}]
 
 
 def with_answer(program: str, characters: int) -> str:
-    """Returns `program` with an ending whose value is its answer as text of at most so many characters, or None.
+    """Returns `program` with appended code whose value is its answer as text, truncated to `characters`, or None.
 
-    The answer is the value of the last expression, else what `solution()` returns, else `answer`. The program's lines
-    keep their numbers.
+    The answer is the value of the last expression, else what `solution()` returns, else `answer`. The program's line
+    numbers do not change.
     """
     program = program.replace("\r\n", "\n").replace("\r", "\n")
     names = {"solution": _SOLUTION, "answer": _ANSWER}
@@ -45,7 +45,7 @@ def with_answer(program: str, characters: int) -> str:
 
 
 def _with_value(program: str) -> str:
-    """Binds the last expression's value; what this Python cannot read is left to the sandbox's to judge."""
+    """Assigns the last expression's value; code that this Python cannot parse is left to the sandbox."""
     unbound = f"{program}\n{_VALUE} = None"
     try:
         statements = ast.parse(program).body

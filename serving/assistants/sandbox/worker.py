@@ -1,7 +1,7 @@
 """A worker of the sandbox: `python -m serving.assistants.sandbox.worker <monty> <bytes of memory> <seconds>`.
 
-It gives up everything that the interpreter does not need and then becomes the interpreter, which takes programs on
-stdin. Only the standard library is loaded here: a worker must be there in a blink.
+It drops everything that the interpreter does not need, and then becomes the interpreter, which reads programs from
+stdin. It imports only the standard library, since workers must start quickly.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from serving.core.confine import LIBRARIES, ProcessLimits, Unconfined, become
 
 
 def main(argv: Sequence[str]) -> int:
-    """Becomes the interpreter; returns an exit status and says why only when that fails."""
+    """Becomes the interpreter; if that fails, returns an exit status and prints the reason."""
     monty, memory, cpu = argv
-    errors = os.dup(2)  # not inherited: the interpreter has no way to the log
+    errors = os.dup(2)  # not inherited: the interpreter cannot write to the log
     try:
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 2)

@@ -1,1 +1,1 @@
-"""Ways to an answer: chain of thought, programs, tools, votes."""
+"""Reasoning strategies: chain of thought, programs, tools, votes."""

@@ -1,4 +1,4 @@
-"""Finds the answer in a model's text, brings equal answers into one form, and counts votes."""
+"""Extracts the answer from a model's text, normalises equal answers, and counts votes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from decimal import Decimal
 
 _NUMBER = re.compile(r"[-−+]?[$€£]?(?:\d+(?:,\d{3})*(?!\d)(?:\.\d+)?(?:[eE][-+]?\d{1,3})?|\.\d+)")
 _GOES_ON = re.compile(r"\s*[/:-]\s*\d")
-"""After a number: it is a fraction, a time or a date."""
+"""Follows a number that is part of a fraction, a time or a date."""
 _MARK = re.compile(r"(?:####|\b(?:the )?(?:final )?answer(?: is\b:?|:))", re.IGNORECASE)
 _BOX = re.compile(r"\\boxed\{([^{}]*)\}")
 _DECORATION = " \t\r\n*_`\"'“”()[]{}\\#"
 LAST = 8192
-"""Characters at the end of a text in which its answer is looked for."""
+"""Number of characters at the end of a text that are searched for its answer."""
 
 MAX_VALUE = 200
-"""Characters of a value: votes compare answers, not essays."""
+"""Maximum number of characters of a value: votes compare answers, not essays."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundAnswer:
-    """An answer: what to show of it, and its value in the form that equal answers share."""
+    """An answer: the text to show, and its normalised value."""
 
     text: str
     value: str
@@ -32,9 +32,9 @@ class FoundAnswer:
 def find(text: str, *, whole: bool = True) -> FoundAnswer | None:
     """Returns the answer that `text` ends with; None when there is none.
 
-    It stands after the last `####` (as in GSM8K, Cobbe et al. 2021) or `The answer is`; in a text without such a mark
-    the last number is taken for it. Of a text that is not `whole` only a marked answer counts, and not one in the last
-    line, which may have been going on.
+    It follows the last `####` (as in GSM8K, Cobbe et al. 2021) or `The answer is`; without such a mark it is the last
+    number. In a text that is not `whole`, only a marked answer counts, and not in the last line, which may be
+    incomplete.
     """
     if not whole:
         text = text.rpartition("\n")[0]
@@ -53,7 +53,7 @@ def find(text: str, *, whole: bool = True) -> FoundAnswer | None:
 def normalise(answer: str) -> str:
     """Returns the form that equal answers share.
 
-    A number at the beginning (of what follows the last `=`) is the answer, without its currency, unit and zeros:
+    If the text (after the last `=`) begins with a number, that is the answer, without currency, unit and zeros:
     `$1,234.0 a day` is `1234`. Any other answer is its words in lower case.
     """
     answer = _BOX.sub(r"\1", answer)
@@ -65,7 +65,7 @@ def normalise(answer: str) -> str:
 
 
 def value(text: str) -> str:
-    """Returns the value of a text that is an answer: a number that it begins with, one that it names, or its words."""
+    """Returns the value of an answer's text: its leading number, the only number that it names, or its words."""
     if _NUMBER.match(text.strip(_DECORATION)):
         return normalise(text)
     found = find(text)
@@ -85,13 +85,13 @@ def _number(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """The value that most answers have, and how many of them."""
+    """The value of most answers, and their number."""
 
     value: str
     count: int
 
 
 def majority(values: Sequence[str | None]) -> Vote | None:
-    """Returns the value with the most votes; of several, the one that came first. None abstains."""
+    """Returns the value with the most votes; of equally frequent ones, the first. None abstains."""
     counted = Counter(value for value in values if value is not None).most_common(1)  # keeps the order of ties
     return Vote(*counted[0]) if counted else None

@@ -1,4 +1,4 @@
-"""Takes the program out of what a model said."""
+"""Extracts the program from a model's output."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import textwrap
 from markdown_it import MarkdownIt
 
 MAX_CHARACTERS = 65_536
-"""Longest output that is looked at; a program is short, and what follows it is not needed."""
+"""Maximum length of the searched output; a program is short, and the rest is not needed."""
 
 _LANGUAGES = ("python", "python3", "py", "py3")
 _MARKDOWN = MarkdownIt("zero").enable(["fence", "list", "blockquote"])
 _STARTS = re.compile(r"(?:from\s+\w|import\s+\w|def\s+\w+\s*\(|class\s+\w|@\w|\w+\s*=[^=]|print\s*\()")
 _MAX_CUTS = 64
-"""How many lines at the end are tried as prose; each try reads the rest."""
+"""Number of lines at the end that are tried as prose; each try parses the rest."""
 
 
 def code_block(output: str) -> str | None:
-    """Returns the last Python program of a model's output, None when there is none.
+    """Returns the last Python program in a model's output, None when there is none.
 
-    A program is what stands in a fence, also one that is never closed. Without any fence it is the longest text that
-    is Python, from the first line that looks like it.
+    A program is the content of a fence, even an unclosed one. Without fences it is the longest valid Python text, from
+    the first line that looks like it.
     """
     output = output[:MAX_CHARACTERS]
     fences = [token for token in _MARKDOWN.parse(output) if token.type == "fence" and token.content.strip()]

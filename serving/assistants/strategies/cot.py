@@ -14,7 +14,7 @@ from serving.config import Template
 
 
 async def solve(work: Work, messages: list[Message], template: Template | None) -> StrategyAnswer:
-    """Returns what the reasoning ends with; all of the text when it ends with no answer."""
+    """Returns the answer at the end of the reasoning; without one, the whole text."""
     before = work.usage.completion_tokens
     (said, *_) = await work.generate(templates.ask(template or templates.COT, messages))
     await work.note("thought", said.text, tokens=work.usage.completion_tokens - before)

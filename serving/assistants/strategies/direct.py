@@ -1,4 +1,4 @@
-"""The model answers at once: what the other strategies are compared with."""
+"""The model answers directly: the baseline of the other strategies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from serving.assistants.strategies.work import StrategyAnswer, Work
 
 
 async def solve(work: Work, messages: list[Message]) -> StrategyAnswer:
-    """Returns the model's text as it is."""
+    """Returns the model's text unchanged."""
     (said, *_) = await work.generate(messages)
     found = answers.find(said.text)
     return StrategyAnswer(said.text, found.value if found else None, said.finish_reason)

@@ -1,4 +1,4 @@
-"""A model as strategies see it."""
+"""The interface of models for strategies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from serving.assistants.items import Message
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """Tokens that a model read and wrote; `cached_tokens` of those that it read stood in its cache."""
+    """Tokens that a model read and wrote; `cached_tokens` of those read were in its cache."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -32,7 +32,7 @@ class TokenUsage:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A tool call that a model asked for; `arguments` is what it wrote, JSON if all is well."""
+    """A tool call of a model; `arguments` is the text that it wrote, which should be JSON."""
 
     id: str
     name: str
@@ -50,14 +50,14 @@ class ModelCompletion:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What one request to a model gave."""
+    """The result of one request to a model."""
 
     completions: tuple[ModelCompletion, ...]
     usage: TokenUsage
 
 
 class PromptTooLong(Exception):
-    """The prompt does not fit the model's context."""
+    """The prompt does not fit into the model's context."""
 
 
 class StrategyModel(Protocol):
@@ -73,9 +73,9 @@ class StrategyModel(Protocol):
         max_tokens: int | None = None,
         tools: Sequence[dict[str, Any]] = (),
     ) -> Generation:
-        """Returns up to `n` completions: engines may give fewer.
+        """Returns up to `n` completions: engines may return fewer.
 
-        `max_tokens` is of each completion and a bound beside the model's own; `tools` are in OpenAI's shape.
-        Raises `PromptTooLong`.
+        `max_tokens` limits each completion, in addition to the model's own limit; `tools` have OpenAI's format. Raises
+        `PromptTooLong`.
         """
         ...

@@ -1,7 +1,7 @@
 """Program-aided language models: the model writes a program, and a sandbox runs it.
 
-Source: Gao et al. 2023, PAL: Program-aided Language Models. Here a program that fails can be written again, with the
-error before the model's eyes.
+Source: Gao et al. 2023, PAL: Program-aided Language Models. In addition, a model may correct a failed program, given
+its error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NOTHING = "the program gave no result: solution() must return one"
 
 
 async def solve(work: Work, messages: list[Message], settings: ProgramAided, sandbox: SandboxOf) -> StrategyAnswer:
-    """Returns what the program gave; when none ran to its end, what the model's last text says.
+    """Returns the program's result; if none succeeded, the model's last text.
 
     Raises `SandboxFull` and `SandboxUnavailable`.
     """

@@ -1,6 +1,6 @@
-"""ReAct: the model thinks, calls tools and reads what they say, until it answers.
+"""ReAct: the model thinks, calls tools and reads their results, until it answers.
 
-Source: Yao et al. 2023, ReAct: Synergizing Reasoning and Acting in Language Models. The model speaks ReAct's text
+Source: Yao et al. 2023, ReAct: Synergizing Reasoning and Acting in Language Models. The model uses ReAct's text
 protocol or OpenAI's tool calls.
 """
 
@@ -18,12 +18,12 @@ from serving.assistants.tools.tool import PendingCall, Toolbox
 from serving.config import React, ReactCotSc, Template
 
 MAX_CALLS = 16
-"""Tool calls of one message that are looked at."""
+"""Maximum number of tool calls of one message that are considered."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A call of a tool that the model asks for."""
+    """A tool call of the model."""
 
     id: str
     name: str
@@ -32,30 +32,30 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class _Final:
-    """What the model says when it calls no more tools, and whether that was cut short."""
+    """The model's final text, and whether it was truncated."""
 
     text: str
     cut: bool
 
 
 class _Dialogue(Protocol):
-    """What the model was shown and said, in one of the protocols."""
+    """The dialogue with the model, in one of the protocols."""
 
     async def ask(self, step: int) -> _Final | Sequence[_Call]:
-        """Returns the answer, or the calls that the model makes; none where it must be asked again."""
+        """Returns the answer, or the model's calls; none if it must be asked again."""
         ...
 
     def observe(self, call: _Call, said: str) -> None:
-        """Shows the model what a call brought."""
+        """Gives the model the result of a call."""
         ...
 
 
 async def solve(
     work: Work, messages: list[Message], settings: React | ReactCotSc, toolbox: Toolbox
 ) -> StrategyAnswer | None:
-    """Returns the answer, None when `settings.steps` do not lead to one.
+    """Returns the answer, or None if `settings.steps` do not lead to one.
 
-    Where a call waits for approval, neither it nor another call of the same message is made, and the answer says so.
+    If a call requires approval, no call of the same message is made, and the answer says so.
     """
     dialogue: _Dialogue
     if settings.protocol == "text":
@@ -75,11 +75,11 @@ async def solve(
 
 
 async def _make(calls: Sequence[_Call], toolbox: Toolbox) -> list[str]:
-    """Makes the calls of one message at the same time, and returns what each brought.
+    """Makes the calls of one message concurrently, and returns the result of each.
 
-    Raises the error of the first that could not be made, after the others have ended.
+    If calls cannot be made, raises the error of the first one, after the others have ended.
     """
-    # A task group would do, but Python 3.11's leaves the task that waits for it marked as cancelled after an error.
+    # A task group would suffice, but after an error Python 3.11's leaves the waiting task marked as cancelled.
     tasks = [asyncio.create_task(toolbox.call(call.name, call.arguments)) for call in calls]
     try:
         return await asyncio.gather(*tasks)
@@ -123,7 +123,7 @@ class _TextDialogue:
                 return [_Call(f"call_{step}", tool, arguments)]
         complaint = f"Error: {react_text.FORM}."
         await self._work.note("observation", complaint)
-        if self._work.draft is None or self._work.draft.value is None:  # votes that were counted are worth more
+        if self._work.draft is None or self._work.draft.value is None:  # counted votes are worth more
             self._work.draft = StrategyAnswer(said.text, None, said.finish_reason)
         self._add("assistant", said.text)
         self._add("user", f"Observation: {complaint}")
@@ -137,7 +137,7 @@ class _TextDialogue:
 
 
 class _ToolCallsDialogue:
-    """OpenAI's protocol: a message calls tools, and one message for each call says what it brought."""
+    """OpenAI's protocol: a message calls tools, and one message for each call has its result."""
 
     def __init__(self, work: Work, messages: list[Message], toolbox: Toolbox) -> None:
         self._work = work

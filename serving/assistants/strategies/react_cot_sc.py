@@ -1,4 +1,4 @@
-"""ReAct and self-consistency, each where the other cannot answer.
+"""ReAct and self-consistency, each as the fallback of the other.
 
 Source: Yao et al. 2023, ReAct, section 3.2: ReAct -> CoT-SC when ReAct gives no answer within its steps; CoT-SC ->
 ReAct when the majority among n samples has fewer than n/2 votes.
@@ -15,7 +15,7 @@ from serving.config import ReactCotSc
 
 
 async def solve(work: Work, messages: list[Message], settings: ReactCotSc, toolbox: Toolbox) -> StrategyAnswer | None:
-    """Returns the answer; where neither is sure, what most samples say."""
+    """Returns the answer; if both fail, that of most samples."""
 
     async def votes() -> Voted:
         return await self_consistency.solve(

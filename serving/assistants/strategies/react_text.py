@@ -1,7 +1,7 @@
-"""ReAct's text protocol, for models that do not call tools: Thought, Action, Action Input, Observation, Final Answer.
+"""ReAct's text protocol, for models without tool calls: Thought, Action, Action Input, Observation, Final Answer.
 
-Source: Yao et al. 2023, ReAct: Synergizing Reasoning and Acting in Language Models. The paper's own form, `Search[x]`
-and `Finish[x]`, is understood too.
+Source: Yao et al. 2023, ReAct: Synergizing Reasoning and Acting in Language Models. The paper's own notation,
+`Search[x]` and `Finish[x]`, is understood too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 STOP = ("\nObservation:",)
-"""What follows is for us to say, not for the model."""
+"""Stop text: the platform writes the observation, not the model."""
 
 FORM = "Write Action and Action Input in a line each, or Final Answer"
 
@@ -24,7 +24,7 @@ _OPENING = re.compile(r"```[\w-]*\n?")
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """The model wants a tool. `said` is the text up to there, which is what the model has really said."""
+    """A tool call. `said` is the text up to it, the part that is really the model's."""
 
     thought: str
     tool: str
@@ -34,16 +34,16 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """The model answers."""
+    """The final answer."""
 
     thought: str
     answer: str
 
 
 def parse(text: str) -> Action | Final | None:
-    """Returns what a model's text asks for, the first of it; None when it does not keep to the form.
+    """Returns the first action or answer in a model's text; None when it has neither.
 
-    What comes after an action is not read: the model has made up its observation.
+    Text after an action is ignored: the model made up its observation.
     """
     marks = list(_MARK.finditer(text))
     thought = ""
@@ -82,7 +82,7 @@ def _action(thought: str, body: str, arguments: str, said: str) -> Action | Fina
 
 
 def _unfenced(arguments: str) -> str:
-    """Returns what stands in a fence that is the whole of the arguments, otherwise these."""
+    """Returns the content of a fence around all of the arguments, else the arguments."""
     opening = _OPENING.match(arguments)
     if opening is None or len(arguments) < 6 or not arguments.endswith("```"):
         return arguments

@@ -30,7 +30,7 @@ async def run(
     sandbox: SandboxOf,
     toolbox: Callable[[React | ReactCotSc], Toolbox],
 ) -> StrategyAnswer:
-    """Returns the answer, with `finish_reason` "length" when a limit came first: then it is the best until there.
+    """Returns the answer, with `finish_reason` "length" when a limit was reached: then it is the best one so far.
 
     Raises what the model raises, `PromptTooLong`, `SandboxFull` and `SandboxUnavailable`.
     """

@@ -1,4 +1,4 @@
-"""Self-consistency: several chains of thought are sampled, and the answer that most of them come to is given.
+"""Self-consistency: samples several chains of thought, and returns their most frequent answer.
 
 Source: Wang et al. 2023, Self-Consistency Improves Chain of Thought Reasoning in Language Models.
 """
@@ -16,7 +16,7 @@ from serving.config import Template
 
 @dataclass(frozen=True, slots=True)
 class Voted:
-    """The answer with the most votes, and how many of all samples it has."""
+    """The answer with the most votes, and its number of votes among the samples."""
 
     answer: StrategyAnswer
     count: int
@@ -26,19 +26,19 @@ class Voted:
 async def solve(
     work: Work, messages: list[Message], template: Template | None, samples: int, temperature: float
 ) -> Voted:
-    """Samples and counts.
+    """Samples and counts. A tie goes to the answer that came first.
 
-    A tie goes to the answer that came first. A sample without an answer has no vote; when none has one, the first
-    sample's text is the answer and has no value. What was sampled before a limit was reached has voted: `work.draft`.
+    A sample without an answer has no vote; when none has one, the first sample's text is the answer and has no value.
+    Samples before a limit was reached count too: `work.draft`.
     """
     asked = templates.ask(template or templates.COT, messages)
     sampled: list[StrategyAnswer] = []
-    while len(sampled) < samples:  # an engine may give fewer than it was asked for
+    while len(sampled) < samples:  # an engine may return fewer than requested
         before = work.usage.completion_tokens
         said = await work.generate(asked, n=samples - len(sampled), temperature=temperature)
         tokens = work.usage.completion_tokens - before
         for i, completion in enumerate(said):
-            # Engines count the samples of one request together.
+            # Engines report the tokens of all samples of a request together.
             await work.note("thought", completion.text, tokens=tokens if i == 0 else 0)
             sampled.append(answer_of(completion))
         voted = _vote(sampled)

@@ -16,7 +16,7 @@ COT = Template(
 Let's think step by step. End with a line of this form: The answer is <answer>.""",
 )
 
-# An example, as the paper's prompts have: small models write the form that they see, not the one that is described.
+# An example as in the paper's prompts: small models copy an example's form, but do not follow a description.
 PAL = Template(
     name="pal",
     version=2,
@@ -56,7 +56,7 @@ Question: {question}""",
 
 
 def ask(template: Template, messages: list[Message], **values: str) -> list[Message]:
-    """Returns `messages` with `template` around the last one of the user, whose text is its `{question}`.
+    """Returns `messages` with `template` around the text of the last user message, its `{question}`.
 
     Raises `ValueError` when there is none.
     """

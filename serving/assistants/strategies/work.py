@@ -1,4 +1,4 @@
-"""One answer in the making: its model, within limits, and the steps so far."""
+"""The state of one answer in progress: its model, within limits, and its steps so far."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serving.assistants.strategies.model import Call, ModelCompletion, PromptToo
 from serving.assistants.tools.tool import PendingCall, shorten, well_formed
 
 MAX_TEXT = 4000
-"""Characters of a step that are kept."""
+"""Maximum number of characters of a recorded step."""
 
 StepKind = Literal[
     "thought", "action", "observation", "program", "result", "vote", "switch", "limit", "approval", "node"
@@ -23,7 +23,9 @@ STEP_KINDS: tuple[StepKind, ...] = get_args(StepKind)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a strategy did; `name` is the tool's. `tokens` were written for it, `seconds` went by since the last."""
+    """A step of a strategy; `name` is the tool's. `tokens` were written in it; `seconds` is the time since the previous
+    one.
+    """
 
     kind: StepKind
     text: str
@@ -34,9 +36,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class StrategyAnswer:
-    """What a strategy came to: the text to show, and its value in a form that equal answers share.
+    """The result of a strategy: the text to show, and its normalised value.
 
-    `pending` are calls that wait for approval: then the text says so.
+    `pending` are calls that require approval: then the text says so.
     """
 
     text: str
@@ -46,16 +48,16 @@ class StrategyAnswer:
 
 
 class Exhausted(Exception):
-    """A limit is reached. The message says which."""
+    """A limit is reached. The message names it."""
 
 
 OnStep = Callable[[Step], Awaitable[None]]
 
 
 class Work:
-    """Counts what `model` reads and writes and asks it no more after `tokens`; `on_step` gets each step as it is made.
+    """Counts the tokens of `model`, and stops requests after `tokens`; `on_step` gets each step.
 
-    `draft` is the best answer so far: it stands when a limit is reached.
+    `draft` is the best answer so far, which is used when a limit is reached.
     """
 
     def __init__(self, model: StrategyModel, tokens: int, on_step: OnStep | None = None) -> None:
@@ -79,8 +81,8 @@ class Work:
     ) -> tuple[ModelCompletion, ...]:
         """Returns 1 to `n` completions.
 
-        Raises `Exhausted` when no tokens are left or a prompt that has grown is too long for the model, and
-        `PromptTooLong` when the first is.
+        Raises `Exhausted` when no tokens are left or a grown prompt no longer fits into the model's context, and
+        `PromptTooLong` when the first prompt does not.
         """
         left = self._tokens - self.usage.total
         if left < n:
@@ -108,6 +110,6 @@ class Work:
 
 
 def _well_formed(said: ModelCompletion) -> ModelCompletion:
-    """Returns what a model said as text that can be sent: in JSON it can write what no UTF-8 holds."""
+    """Returns a model's text in a form that can be sent: in JSON it can write surrogates, which UTF-8 cannot encode."""
     calls = tuple(Call(well_formed(c.id), well_formed(c.name), well_formed(c.arguments)) for c in said.calls)
     return ModelCompletion(well_formed(said.text), said.finish_reason, calls)

@@ -1,14 +1,14 @@
-"""Which addresses a tool may connect to.
+"""The addresses that tools may connect to.
 
-Source: the registries of special-purpose addresses of IANA, as Python's `ipaddress` has them, and the addresses of
-clouds' metadata services.
+Source: IANA's registries of special-purpose addresses, as in Python's `ipaddress`, and the addresses of clouds'
+metadata services.
 """
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-# Alone in IPv4; in IPv6 Amazon's, Google's and Oracle's have networks of their own.
+# Link-local in IPv4; in IPv6, those of Amazon, Google and Oracle are in networks of their own.
 _METADATA = tuple(
     map(
         ip_network,
@@ -16,15 +16,15 @@ _METADATA = tuple(
     )
 )
 _NAT64 = IPv6Network("64:ff9b::/96")
-_UNICAST = IPv6Network("2000::/3")  # RFC 4291: all that is given out
+_UNICAST = IPv6Network("2000::/3")  # RFC 4291: all allocated unicast addresses
 _PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
 _UNIQUE_LOCAL = IPv6Network("fc00::/7")
 
 
 def may_connect(text: str, *, private: bool) -> bool:
-    """Whether a tool may connect to an address: a public one or, if `private`, one of loopback or of private networks.
+    """Returns whether a tool may connect to an address: a public one or, if `private`, loopback or a private network.
 
-    Metadata services, link-local, multicast and reserved addresses are never allowed, whatever they are wrapped in.
+    Metadata services, link-local, multicast and reserved addresses are never allowed, in whatever notation.
     """
     try:
         address = ip_address(text)

@@ -1,4 +1,4 @@
-"""The tools that are built in."""
+"""The built-in tools."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from serving.assistants.tools.tool import Parameters, Tool, ToolError
 from serving.retrieval.types import Hit
 
 Search = Callable[[str], Awaitable[Sequence[Hit]]]
-"""From a query to the chunks that the caller may read, best first."""
+"""Searches for the chunks that the caller may read, best first."""
 
 
 class Expression(Parameters):
-    """What the calculator takes."""
+    """Arguments of the calculator."""
 
     expression: str = Field(min_length=1, max_length=MAX_CHARACTERS, description="such as (12 + 3) * 4")
 
 
 class Program(Parameters):
-    """What Python takes."""
+    """Arguments of Python."""
 
     program: str = Field(min_length=1, max_length=20_000, description="its last expression, or what it prints, counts")
 
 
 class Query(Parameters):
-    """What retrieval takes."""
+    """Arguments of retrieval."""
 
     query: str = Field(min_length=1, max_length=2000, description="what to look for")
 
 
 class Zone(Parameters):
-    """What the clock takes."""
+    """Arguments of the clock."""
 
     zone: str = Field(default="UTC", max_length=64, description="such as Europe/Berlin")
 
@@ -78,10 +78,10 @@ async def _run(sandbox: SandboxOf, call: Callable[[Sandbox], Awaitable[ProgramOu
 
 
 async def tell_time(given: Zone) -> str:
-    """Returns the time there in ISO 8601, with the day of the week."""
+    """Returns the time in a time zone in ISO 8601, with the day of the week."""
     try:
         zone = ZoneInfo(given.zone)
-    except (LookupError, OSError, ValueError):  # also for names that are no key: paths, folders
+    except (LookupError, OSError, ValueError):  # also raised for names that are not keys: paths, folders
         raise ToolError(f"there is no time zone {given.zone!r}") from None
     now = datetime.now(zone)
     return f"{now.isoformat(timespec='seconds')} {now:%A}"

@@ -1,7 +1,6 @@
-"""Arithmetic for models that cannot: one expression, read strictly and computed in the sandbox.
+"""Arithmetic for models: one expression, strictly parsed and computed in the sandbox.
 
-The sandbox bounds what a huge power may cost; here only what is arithmetic is let through, so that a calculator stays
-a calculator.
+The sandbox limits the cost of huge powers; this module accepts arithmetic only.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _SIGNS: Final = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–
 
 
 async def calculate(sandbox: Sandbox, expression: str) -> ProgramOutcome:
-    """Returns the value of `expression`, or what is wrong with it. Raises `SandboxFull`."""
+    """Returns the value of `expression`, or its error. Raises `SandboxFull`."""
     text = expression[: MAX_CHARACTERS + 1].translate(_SIGNS).strip()
     if len(expression) > MAX_CHARACTERS:
         return ProgramOutcome("syntax", message=f"the expression has more than {MAX_CHARACTERS} characters")

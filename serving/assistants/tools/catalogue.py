@@ -15,7 +15,7 @@ from serving.config import TOOLS, CatalogTool, McpTool
 
 
 async def _of_server(settings: McpTool, servers: McpServers) -> MadeTools:
-    return MadeTools(await servers.tools(settings), keep_s=0)  # the session itself knows when its tools are others
+    return MadeTools(await servers.tools(settings), keep_s=0)  # the session itself notices when its tools change
 
 
 MAKERS: dict[str, Callable[[Any, McpServers], Awaitable[MadeTools]]] = {
@@ -23,11 +23,11 @@ MAKERS: dict[str, Callable[[Any, McpServers], Awaitable[MadeTools]]] = {
     "sql": lambda settings, _: sql.make(settings),
     "mcp": _of_server,
 }
-"""What makes the tools of an entry, by its kind."""
+"""Functions that create the tools of an entry, by kind."""
 
 
 class CatalogTools:
-    """Makes tools when they are first asked for: to tell of its tables a database must be there."""
+    """Creates tools on first use, since a database must be available to describe its tables."""
 
     def __init__(
         self, servers: McpServers, tools: Sequence[CatalogTool] = (), clock: Callable[[], float] = time.monotonic
@@ -35,13 +35,13 @@ class CatalogTools:
         self._servers = servers
         self._settings = {tool.name: tool for tool in tools}
         self._clock = clock
-        # By name and secrets: who has others is asked as somebody else.
+        # By name and secrets: with other secrets, a server may see another user.
         self._made: dict[tuple[object, ...], tuple[Sequence[Tool], float]] = {}
 
     async def get(self, names: Sequence[str], tenant: str) -> list[Tool]:
-        """Returns those of `names` that are not built in, with the secrets that are used for a tenant.
+        """Returns the configured tools among `names`, with the tenant's secrets.
 
-        An MCP server's name stands for all that it has. A tool for which the tenant has no secret is left out.
+        An MCP server's name stands for all of its tools. A tool for which the tenant has no secret is omitted.
         """
         wanted = (self._settings[name] for name in names if name not in TOOLS)
         for_tenant = (tool.of_tenant(tenant) for tool in wanted)
@@ -49,7 +49,7 @@ class CatalogTools:
         return [tool for tools in found for tool in tools]
 
     def told_by_others(self, names: Sequence[str]) -> bool:
-        """Whether others wrote what a model is told of these tools, before it calls one."""
+        """Returns whether the descriptions of these tools were written by others."""
         return any(self._settings[name].told_by_others for name in names if name in self._settings)
 
     async def _entry_tools(self, settings: CatalogTool) -> Sequence[Tool]:

@@ -1,4 +1,4 @@
-"""HTTP requests that a model makes: to URLs that are allowed, at addresses that are, and text comes back."""
+"""HTTP requests of a model: to allowed URLs and addresses, with text as the result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.sandbox import ParserLimits, parse_isolated
 
 SAFE = ("GET", "HEAD")
-"""Methods that change nothing, by RFC 9110."""
+"""Methods without side effects, by RFC 9110."""
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _TEXT = frozenset(
@@ -34,20 +34,20 @@ _TEXT = frozenset(
 )
 _HTML = ("text/html", "application/xhtml+xml")
 _CHARSETS = ("utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252", "utf-16")
-"""Python's names of charsets. Some of its other codecs need quadratic time."""
+"""Python's names of supported charsets. Some of its other codecs take quadratic time."""
 
 _PAGE = ParserLimits(memory_bytes=1_000_000_000, cpu_s=5, wall_s=10)
-# Their own threads: others' work, such as the store's, does not wait for slow pages.
+# Separate threads: other work, such as the store's, does not wait for slow pages.
 _THREADS = ThreadPoolExecutor(2, thread_name_prefix="http-tool")
 
 
 async def make(settings: HttpTool) -> MadeTools:
-    """Returns the tool of an entry of the catalogue."""
+    """Returns the tool of a catalogue entry."""
     return MadeTools([http_tool(settings)])
 
 
 def http_tool(settings: HttpTool, resolver: AbstractResolver | None = None) -> Tool:
-    """Returns the tool; `resolver` finds hosts' addresses, by default as the system does."""
+    """Returns the tool; `resolver` resolves host names, by default as the system does."""
     requests = _Requests(settings, resolver)
     return Tool(
         settings.name,
@@ -73,7 +73,7 @@ def _parameters(settings: HttpTool) -> dict[str, Any]:
 
 
 class _Requests:
-    """Makes the requests of one tool."""
+    """Sends the requests of one tool."""
 
     def __init__(self, settings: HttpTool, resolver: AbstractResolver | None) -> None:
         self._settings = settings
@@ -85,11 +85,11 @@ class _Requests:
         return str(given.get("method", self._settings.methods[0]))
 
     async def call(self, given: Mapping[str, Any]) -> str:
-        """Returns the status, the type and the text of what comes back. Raises `ToolError`."""
+        """Returns status, type and text of the response. Raises `ToolError`."""
         target, method = self._allowed(given["url"]), self.method(given)
         body = _encoded(given["body"]) if "body" in given else None
         if body is not None and method in SAFE:
-            raise ToolError(f"a request with {method} has no body")
+            raise ToolError(f"a {method} request must not have a body")
         sockets = GuardedSockets(self._settings.private)
         try:
             async with asyncio.timeout(self._settings.timeout_s):
@@ -171,17 +171,17 @@ class _Requests:
 
 
 async def _body(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
-    """Returns the first `limit` bytes of a body as they were before they were packed, and whether that is all."""
+    """Returns the first `limit` bytes of a decompressed body, and whether they are all."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "deflate"):
-        raise ToolError(f"the answer is packed by {encoding[:50]}, which this tool does not read")
+        raise ToolError(f"the answer has the encoding {encoding[:50]}, which this tool does not support")
     unpacked = zlib.decompressobj(wbits=47) if encoding != "identity" else None  # 47: zlib or gzip
     found = bytearray()
     async for chunk in response.content.iter_chunked(65_536):
         try:
             found += unpacked.decompress(chunk, limit + 1 - len(found)) if unpacked is not None else chunk
         except zlib.error:
-            raise ToolError(f"the answer says that it is packed by {encoding}, and is not") from None
+            raise ToolError(f"the answer is not valid {encoding}") from None
         if len(found) > limit:
             return bytes(found[:limit]), False
     return bytes(found), True
@@ -195,12 +195,12 @@ def _decoded(body: bytes, charset: str | None) -> str:
     text = body.decode(name if name in _CHARSETS else "utf-8", errors="replace")
     odd = sum(text.count(character) for character in ("\x00", "\ufffd"))
     if odd > len(text) // 10:
-        raise ToolError("the answer says that it is text, and is not")
+        raise ToolError("the answer is not valid text")
     return text.replace("\x00", "\ufffd")
 
 
 def _page(html: str) -> str:
-    """Returns the text of a page, read behind the wall where documents are read."""
+    """Returns the text of a page, parsed in a confined child process as documents are."""
     try:
         page = parse_isolated(html.encode(), "page.html", _PAGE)
     except Unconfined:
@@ -214,7 +214,7 @@ def _encoded(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        raise ToolError("the body holds a character that is none") from None
+        raise ToolError("the body contains an invalid character") from None
 
 
 def _is_json(text: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""JSON Schemas that others wrote, made safe to show to a model and to check arguments by."""
+"""Makes JSON Schemas from others safe to pass to a model and to validate arguments with."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 MAX_NODES = 500
-"""Schemas within a schema, references followed."""
+"""Maximum number of subschemas, with references resolved."""
 
 MAX_DEPTH = 16
 MAX_CHARACTERS = 8000
-"""Of a schema written as JSON."""
+"""Maximum number of characters of a schema as JSON."""
 
 MAX_TEXT = 1000
-"""Characters of a description."""
+"""Maximum number of characters of a description."""
 
 T = TypeVar("T")
 
@@ -44,20 +44,20 @@ _TEXTS = ("title", "description")
 _VALUES = ("type", "enum", "const", "required", "format", "default")
 _TYPES = ("null", "boolean", "object", "array", "number", "string", "integer")
 _LARGE = 2**63
-"""Numbers from here on are not the same to everybody who reads JSON."""
+"""Larger numbers differ between JSON parsers."""
 
 
 class UnusableSchema(ValueError):
-    """A schema is broken, points elsewhere or is too large. The message says which."""
+    """A schema is invalid, has external references or is too large. The message says which."""
 
 
 def restrict(schema: object) -> dict[str, Any]:
-    """Returns the schema of an object in a part of JSON Schema 2020-12 that is cheap to check by.
+    """Returns an object's schema in a subset of JSON Schema 2020-12 that is cheap to validate with.
 
-    References are written out; where one leads into itself, anything is allowed. Regular expressions and keywords
-    under which a laxer part would make the whole stricter (`not`, `if`, `contains`) are left out, `oneOf` becomes
-    `anyOf`: what the schema allows stays allowed. Left out are also numbers that not every reader of JSON has, and
-    values with characters that nobody sees. Who wrote it checks the rest. Raises `UnusableSchema`.
+    References are resolved; a recursive one allows anything. Regular expressions, and keywords in which a weaker part
+    would make the whole stricter (`not`, `if`, `contains`), are removed, and `oneOf` becomes `anyOf`: everything that
+    the schema allows stays allowed. Numbers that JSON parsers treat differently, and values with invisible characters,
+    are removed too. The schema's author validates the rest. Raises `UnusableSchema`.
     """
     if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
         raise UnusableSchema("it is not the schema of an object")
@@ -69,7 +69,7 @@ def restrict(schema: object) -> dict[str, Any]:
         if len(json.dumps(made)) > MAX_CHARACTERS:
             raise _too_long()
         Draft202012Validator.check_schema(made)
-        orjson.dumps(made)  # as models are sent it
+        orjson.dumps(made)  # the format that models get
     except UnusableSchema:
         raise
     except (SchemaError, TypeError, ValueError, RecursionError, OverflowError):
@@ -82,7 +82,7 @@ def _too_long() -> UnusableSchema:
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
-    """Returns at most `limit` characters of `text`, without those that nobody sees but a model reads.
+    """Returns at most `limit` characters of `text`, without characters that are invisible to people but not to models.
 
     These are Unicode's control, format, private and unassigned characters; white space becomes a space.
     """
@@ -93,7 +93,7 @@ def clean(text: str, limit: int = MAX_TEXT) -> str:
 
 
 class _SchemaWriter:
-    """Writes one schema out, and stops where it gets too long: references can lead to one long part many times."""
+    """Writes one schema, and stops when it gets too long: references can repeat one long part many times."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
@@ -102,7 +102,7 @@ class _SchemaWriter:
         self._clean = functools.cache(clean)
 
     def write(self, schema: object, within: frozenset[str], depth: int) -> dict[str, Any] | bool:
-        """Returns `schema` written out, found inside the references `within`."""
+        """Returns `schema` with references resolved; `within` are the references around it."""
         if isinstance(schema, bool):
             return schema
         if not isinstance(schema, Mapping):
@@ -125,7 +125,7 @@ class _SchemaWriter:
         for word in _TEXTS:
             if isinstance(schema.get(word), str):
                 made[word] = self._counted(self._clean(schema[word]))
-        # Before JSON Schema's own schema is asked: it compares each with each.
+        # Checked before validation with the metaschema, which compares all pairs.
         if not _has_types(schema.get("type", [])) or not _has_texts(schema.get("required", [])):
             raise UnusableSchema("it is not a JSON Schema")
         for word in _VALUES:
@@ -201,7 +201,7 @@ def _has_texts(value: object) -> bool:
 
 
 def _hides(value: object) -> bool:
-    """Whether a text in `value` holds a character that nobody sees but a model reads; see `clean`."""
+    """Returns whether a text in `value` has a character that is invisible to people but not to models; see `clean`."""
     if isinstance(value, str):
         return any(unicodedata.category(c)[0] == "C" and not c.isspace() for c in value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Tools of MCP servers: one session with each server per process, opened when it is first needed."""
+"""Tools of MCP servers: one session per server and process, opened on first use."""
 
 from __future__ import annotations
 
@@ -33,52 +33,52 @@ T = TypeVar("T")
 log = logging.getLogger("headrace.tools")
 
 MAX_TOOLS = 64
-"""Tools of one server that are looked at."""
+"""Maximum number of tools of one server."""
 
 MAX_CHARACTERS = 48_000
-"""Of what a model is told of the tools of one server."""
+"""Maximum number of characters of all tool descriptions of one server."""
 
 MAX_IN_FLIGHT = 64
-"""Requests to one server at once."""
+"""Maximum number of concurrent requests to one server."""
 
 LIFETIME_S = 300.0
-"""Seconds after which a server is asked for its tools again, whether or not it said that they are others now."""
+"""Seconds after which a server's tools are listed again, even without a notification of changes."""
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
-"""Seconds until a server that cannot be reached is tried again: after each failure twice as many."""
+"""Seconds before an unreachable server is tried again; doubled after each failure."""
 
 _SDK = "serving.assistants.tools.mcp_session"
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 class McpServers:
-    """The servers of a catalogue. One that is asked with several tenants' secrets is a server for each of them."""
+    """The servers of a catalogue. One that is used with several tenants' secrets is a separate server for each."""
 
     def __init__(self) -> None:
         self._servers: dict[str, McpServer] = {}
         self._named: set[str] | None = None
-        # Not named any more; turns under way can still call their tools.
+        # Removed from the catalogue; turns in progress can still call their tools.
         self._left: weakref.WeakSet[McpServer] = weakref.WeakSet()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def configure(self, settings: Iterable[McpTool]) -> None:
-        """Ends the sessions with servers that are not named any more, after the calls under way."""
+        """Closes the sessions of removed servers, after the calls in progress."""
         self._named = {variant.model_dump_json() for each in settings for variant in each.variants}
         for key in [key for key in self._servers if key not in self._named]:
             self._leave(self._servers.pop(key))
         if self._named:
-            # The SDK takes seconds to import: better before somebody waits for it, and nobody's stream stands still.
+            # The SDK takes seconds to import: it is imported now, so that nobody waits for it later.
             self._do(asyncio.to_thread(importlib.import_module, _SDK))
 
     async def tools(self, settings: McpTool) -> list[Tool]:
-        """Returns the tools of a server; of one that cannot be asked, those it last had, or one that says so."""
+        """Returns the tools of a server; if it does not answer, the last known ones, or one that says so."""
         key = settings.model_dump_json()
         server = self._servers.get(key)
         if server is None:
             server = McpServer(settings)
             if self._named is None or key in self._named:
                 self._servers[key] = server
-            else:  # a turn that began with another catalogue
+            else:  # a turn that began with an earlier catalogue
                 self._leave(server)
         return await server.tools()
 
@@ -92,13 +92,13 @@ class McpServers:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Ends all sessions."""
+        """Closes all sessions."""
         closing = [server.close(at_once=True) for server in (*self._servers.values(), *self._left)]
         await asyncio.gather(*closing, *self._tasks, return_exceptions=True)
 
 
 class McpServer:
-    """One server: its session, and what it said that its tools are."""
+    """One server: its session, and its list of tools."""
 
     def __init__(self, settings: McpTool, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
@@ -113,23 +113,23 @@ class McpServer:
         self._tools: list[Tool] | None = None
         self._stale_at = -math.inf
         self._in_flight = 0
-        self._secrets: dict[str, str] = {}  # by header, as the newest session was opened with them
+        self._secrets: dict[str, str] = {}  # by header, as sent by the newest session
         self._closed = self._shut = False
 
     async def tools(self) -> list[Tool]:
-        """Returns its tools; when it cannot be asked, those it last had, or one that says so."""
+        """Returns its tools; if it does not answer, the last known ones, or one that says so."""
         if self._tools is not None and self._clock() < self._stale_at:
             return self._tools
         if self._listing is None:
             self._listing = asyncio.create_task(self._list())
         try:
-            # Who hangs up meanwhile must not stop it for the others.
+            # A caller that disconnects meanwhile must not cancel it for the others.
             return await asyncio.shield(self._listing)
         except ToolError as e:
             return self._tools if self._tools is not None else [self._apology(str(e))]
 
     def _forget_tools(self) -> None:
-        """Has the server asked for its tools again, the next time that they are needed."""
+        """Has the tools listed again on the next use."""
         self._stale_at = -math.inf
 
     def _apology(self, why: str) -> Tool:
@@ -147,10 +147,10 @@ class McpServer:
 
     async def _list(self) -> list[Tool]:
         try:
-            # Not when the answer comes: what changes meanwhile must not be lost.
+            # Set before the answer: changes during the request must not be lost.
             self._stale_at = self._clock() + LIFETIME_S
             listed = await self._ask(lambda session: session.tools())
-            # Not on the event loop: it is others who say how much there is to do.
+            # In a thread: the amount of work depends on the server.
             self._tools = await asyncio.to_thread(self._make_tools, listed)
         except (_Unreachable, _Busy):
             self._forget_tools()
@@ -172,17 +172,17 @@ class McpServer:
         room = MAX_CHARACTERS
         wanted = [each for each in listed if settings.tools is None or each.name in settings.tools]
         if len(wanted) > MAX_TOOLS:
-            log.warning("MCP server %s: all but the first %d of its tools are left out", settings.name, MAX_TOOLS)
+            log.warning("MCP server %s: only the first %d of its tools are used", settings.name, MAX_TOOLS)
         for each in wanted[:MAX_TOOLS]:
             try:
                 tool = self._tool(each)
                 if tool.name in made:
-                    raise _LeftOut("another has its name")
+                    raise _LeftOut("another tool has its name")
                 characters = len(json.dumps(tool.schema))
                 if characters > room:
-                    raise _LeftOut(f"with it they have more than {MAX_CHARACTERS} characters")
+                    raise _LeftOut(f"with it the descriptions exceed {MAX_CHARACTERS} characters")
             except _LeftOut as e:
-                log.warning("MCP server %s: its tool %.100r is left out: %s", settings.name, each.name, e)
+                log.warning("MCP server %s: its tool %.100r is not used: %s", settings.name, each.name, e)
                 continue
             made[tool.name] = tool
             room -= characters
@@ -213,7 +213,7 @@ class McpServer:
             self._masked_text(listed.description or listed.title or "", MAX_TEXT) or "(no description)",
             parameters,
             call,
-            # What a server says of itself lowers no guard: its annotations are not looked at.
+            # Annotations of a server are ignored: they must not weaken guardrails.
             effects=listed.name not in settings.read_only,
             untrusted=True,
             approval=settings.approval,
@@ -221,7 +221,7 @@ class McpServer:
         )
 
     async def _ask(self, question: Callable[[McpSession], Awaitable[T]]) -> T:
-        """Asks the server; raises `ToolError`."""
+        """Sends a request to the server; raises `ToolError`."""
         name = self._settings.name
         if self._in_flight >= MAX_IN_FLIGHT:
             raise _Busy(f"{name} is busy: {MAX_IN_FLIGHT} calls are under way")
@@ -238,7 +238,7 @@ class McpServer:
             try:
                 answer = await question(session)
             except McpFailure as e:
-                # A new session is cheap, and cures what a server forgot.
+                # A new session is cheap, and helps if the server forgot the old one.
                 self._retire(session)
                 if e.sent or not again:
                     raise ToolError(f"{self._settings.name} failed: {self._masked_text(str(e))}") from None
@@ -248,7 +248,7 @@ class McpServer:
             else:
                 self._wait = FIRST_WAIT_S
                 return answer
-        raise AssertionError("the second time raises or returns")
+        raise AssertionError("unreachable: the second attempt raises or returns")
 
     async def _opened(self) -> McpSession:
         if self._shut:
@@ -265,10 +265,10 @@ class McpServer:
         return await asyncio.shield(self._opening)
 
     async def _rotated(self) -> bool:
-        """Whether the secrets in its headers are others than those that the session was opened with."""
+        """Returns whether the secrets in its headers have changed since the session was opened."""
         try:
             return bool(self._settings.secrets) and await self._headers() != self._secrets
-        except LookupError:  # about to be written: what is known goes on
+        except LookupError:  # being written: the known ones are used
             return False
 
     async def _headers(self) -> dict[str, str]:
@@ -304,22 +304,22 @@ class McpServer:
         finally:
             self._opening = None
         self._session = session
-        self._leave()  # who asked for it can have gone
+        self._leave()  # the caller can have disconnected
         return session
 
     def _masked_text(self, text: str, limit: int = 200) -> str:
-        """Returns what may be seen of a text of the server."""
+        """Returns the part of a server's text that may be shown."""
         return clean(masked(text, self._secrets.values()), limit)
 
     def _failed(self, message: str) -> _Unreachable:
-        """Lets some time pass until the server is tried again."""
+        """Delays the next attempt to connect to the server."""
         self._failure = message
         self._again_at = self._clock() + self._wait
         self._wait = min(2 * self._wait, LONGEST_WAIT_S)
         return _Unreachable(message)
 
     def _retire(self, session: McpSession) -> None:
-        """Ends a session once its requests under way are done; the next request opens another."""
+        """Closes a session after its requests in progress; the next request opens another."""
         if self._session is not session:
             return
         self._session = None
@@ -329,12 +329,12 @@ class McpServer:
         task.add_done_callback(self._ending.pop)
 
     def _leave(self) -> None:
-        """Ends the session of a closed server, unless somebody waits for an answer."""
+        """Closes the session of a removed server, unless requests wait for an answer."""
         if self._closed and not self._in_flight and self._session is not None:
             self._retire(self._session)
 
     async def close(self, *, at_once: bool = False) -> None:
-        """Ends the session; unless `at_once` after the requests under way, and later ones have one of their own."""
+        """Closes the session; unless `at_once`, after the requests in progress, and later ones open their own."""
         self._closed = True
         if at_once:
             self._shut = True
@@ -351,7 +351,7 @@ class McpServer:
 
 
 async def _resolve(host: str, port: int, *, private: bool) -> list[str]:
-    """Returns the addresses of a host; raises `OSError` when there is none that may be connected to."""
+    """Returns the addresses of a host; raises `OSError` when none may be connected to."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = dict.fromkeys(str(where[0]) for *_, where in found)
     allowed = [address for address in addresses if may_connect(address, private=private)]
@@ -361,12 +361,12 @@ async def _resolve(host: str, port: int, *, private: bool) -> list[str]:
 
 
 class _Unreachable(ToolError):
-    """There is no session with a server, and for some time none is tried."""
+    """There is no session with a server, and no attempt to open one yet."""
 
 
 class _Busy(ToolError):
-    """A server has enough to do; it has not failed."""
+    """A server has too many requests; it has not failed."""
 
 
 class _LeftOut(Exception):
-    """A tool is not shown to models. The message says why."""
+    """A tool is not offered to models. The message has the reason."""

@@ -1,4 +1,4 @@
-"""What a tool of an MCP server returned, as text for a model."""
+"""Converts the result of an MCP tool to text for a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CONTROLS = dict.fromkeys((*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), *range(
 
 
 def result_text(result: mcp_types.CallToolResult) -> tuple[bool, str]:
-    """Returns whether a tool says that it failed, and what it said as text."""
+    """Returns whether a tool reports an error, and its text."""
     parts = list(filter(None, map(_part, result.content)))
     if not parts and result.structured_content is not None:
         parts = [json.dumps(result.structured_content, ensure_ascii=False)]
@@ -22,7 +22,7 @@ def result_text(result: mcp_types.CallToolResult) -> tuple[bool, str]:
 
 
 def _part(content: mcp_types.ContentBlock) -> str:
-    """Returns a text as it is, and of anything else what it is."""
+    """Returns text unchanged, and a description of anything else."""
     match content.type:
         case "text":
             return content.text

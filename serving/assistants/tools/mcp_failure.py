@@ -1,10 +1,10 @@
-"""What goes wrong with an MCP server; apart from the SDK, which takes seconds to import."""
+"""The error of MCP sessions; separate from the SDK, which takes seconds to import."""
 
 from __future__ import annotations
 
 
 class McpFailure(Exception):
-    """A server did not do what it was asked; `sent` says whether it may have done it all the same."""
+    """A request to a server failed; `sent` tells whether it may have had an effect."""
 
     def __init__(self, message: str, *, sent: bool = True) -> None:
         super().__init__(message)

@@ -1,7 +1,7 @@
 """One session with an MCP server, by the official SDK, over Streamable HTTP.
 
-Importing this takes seconds: only who connects to a server does.
-Source: https://modelcontextprotocol.io/specification.
+Importing it takes seconds, so only processes that connect to a server do. Source:
+https://modelcontextprotocol.io/specification.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from pydantic import ValidationError
 from serving.assistants.tools.mcp_failure import McpFailure
 from serving.assistants.tools.mcp_transport import NOT_SENT, REFUSED, SESSION_GONE, McpTransport, Resolve
 
-# They quote what servers send, with tracebacks; what matters is told to who asked.
+# They quote what servers send, with tracebacks; relevant errors are reported to the caller.
 logging.getLogger("mcp").setLevel(logging.CRITICAL)
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 MAX_PAGES = 16
-"""Pages of a list of tools."""
+"""Maximum number of pages of a list of tools."""
 
 CLOSE_S = 2.0
-"""Seconds that the end of a session may take."""
+"""Timeout in seconds of closing a session."""
 
 _QUIET_S = 300.0
-"""Seconds after which a stream without a byte counts as broken, where a call may not take longer."""
+"""Seconds without data after which a stream counts as broken, unless a call may take longer."""
 
 _TLS = ssl.create_default_context()
-"""Made once, and by who imports: to read all authorities takes long on an event loop."""
+"""Created at import time: loading all certificate authorities takes long on an event loop."""
 
 T = TypeVar("T")
 
 
 class McpSession:
-    """A session, usable after `open`. Its connections and what the SDK runs belong to a task of its own, and so does
-    each request: who asks may be cancelled at any time.
+    """A session, usable after `open`.
 
-    `changed` is called when the server says that its tools are others now.
+    Its connections and the SDK's tasks belong to a task of its own, and so does each request, since callers may be
+    cancelled at any time. `changed` is called when the server notifies of changed tools.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class McpSession:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Connects and agrees on a version; raises `McpFailure`, after `seconds` at the latest."""
+        """Connects and negotiates a version; raises `McpFailure`, after `seconds` at the latest."""
         self._task = asyncio.create_task(self._hold())
         self._task.add_done_callback(self._ended)
         try:
@@ -107,7 +107,7 @@ class McpSession:
                 await self._end.wait()
             finally:
                 listening.cancel()
-                self._end.set()  # what breaks takes its time, and is not usable meanwhile
+                self._end.set()  # closing takes time, during which the session is not usable
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         failure = None if task.cancelled() else task.exception()
@@ -116,7 +116,7 @@ class McpSession:
 
     @property
     def usable(self) -> bool:
-        """Whether it can be asked something."""
+        """Returns whether requests can be sent."""
         return (
             self._opened.done()
             and not self._opened.cancelled()
@@ -129,14 +129,14 @@ class McpSession:
             self._changed()
 
     async def _listen(self) -> None:
-        """Listens for changes, with a server that speaks a version where one has to."""
+        """Listens for changes, if the server's version of the protocol needs that."""
         if self._client.protocol_version in MODERN_PROTOCOL_VERSIONS:
             async with self._client.listen(tools_list_changed=True) as changes:
                 async for _ in changes:
                     self._changed()
 
     async def tools(self) -> list[mcp_types.Tool]:
-        """Returns the server's tools, those of its first `MAX_PAGES` pages; raises `McpFailure`."""
+        """Returns the tools on the first `MAX_PAGES` pages; raises `McpFailure`."""
 
         async def ask(session: ClientSession) -> list[mcp_types.Tool]:
             found: list[mcp_types.Tool] = []
@@ -154,15 +154,15 @@ class McpSession:
         return await self._ask(ask)
 
     async def call(self, name: str, arguments: dict[str, Any]) -> CallToolResult:
-        """Returns what a tool says; raises `McpFailure`."""
+        """Returns a tool's result; raises `McpFailure`."""
         request = mcp_types.CallToolRequest(params=mcp_types.CallToolRequestParams(name=name, arguments=arguments))
-        # Not `call_tool`: it checks the result by the server's own schema, which can take for ever.
+        # Not `call_tool`: it validates the result with the server's own schema, which can take for ever.
         return await self._ask(lambda session: session.send_request(request, CallToolResult))
 
     async def _ask(self, question: Callable[[ClientSession], Coroutine[Any, Any, T]]) -> T:
         try:
             session = self._client.session
-        except RuntimeError:  # it has just broken, and is still being taken down
+        except RuntimeError:  # it has just broken, and is being closed
             raise McpFailure("the session ended", sent=False) from None
         task = asyncio.create_task(question(session))
         self._asked.add(task)
@@ -182,7 +182,7 @@ class McpSession:
             task.cancel()
 
     async def close(self, *, at_once: bool = False) -> None:
-        """Ends the session, after the requests under way unless `at_once`."""
+        """Closes the session, after the requests in progress unless `at_once`."""
         if self._asked and not at_once:
             await asyncio.wait(set(self._asked))
         self._end.set()
@@ -193,7 +193,7 @@ class McpSession:
 
 
 def _failure(found: BaseException | None) -> McpFailure:
-    """Returns what an exception of the SDK means."""
+    """Converts an exception of the SDK."""
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
     if isinstance(found, MCPError):
@@ -204,6 +204,6 @@ def _failure(found: BaseException | None) -> McpFailure:
 
 
 def _forget(task: asyncio.Task[Any]) -> None:
-    """Takes note of how a task ended, so that nobody is told that it was never asked."""
+    """Retrieves a task's exception, so that asyncio does not report it as never retrieved."""
     if not task.cancelled():
         task.exception()

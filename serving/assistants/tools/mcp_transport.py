@@ -1,6 +1,6 @@
-"""HTTP to an MCP server: to checked addresses alone, and never more than so many bytes of an answer.
+"""HTTP to an MCP server: only to checked addresses, and with a limit on the size of answers.
 
-What fails here becomes an error answer to the one request: an exception would end the session for all its calls.
+Failures become error answers to the one request: an exception would end the session for all its calls.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import httpx2
 
 _CODES = -secrets.randbits(60)
-"""Ours begin where no server knows: with one of them it could have a call made twice."""
+"""Random prefix of request ids: a server that knew them could cause a call to be repeated."""
 
 NOT_SENT = _CODES - 1
-"""JSON-RPC code: the server was not asked."""
+"""JSON-RPC code: the server did not get the request."""
 
 SESSION_GONE = _CODES - 2
 """JSON-RPC code: the server does not know the session (any more), so it did nothing."""
 
 NO_ANSWER = _CODES - 3
-"""JSON-RPC code: the server may have been asked, and did not answer."""
+"""JSON-RPC code: the server may have got the request, and did not answer."""
 
 REFUSED = _CODES - 4
-"""JSON-RPC code: the server does not let us in."""
+"""JSON-RPC code: the server rejects the credentials."""
 
 PAUSE_S = 1.0
-"""Least time between two streams that are opened to listen, whatever the server asks for."""
+"""Minimum time between two streams for listening, whatever the server asks for."""
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""From a host and a port to the addresses that may be connected to; raises `OSError` when there is none."""
+"""Resolves a host and a port to the addresses that may be connected to; raises `OSError` when there is none."""
 
 
 class McpTransport(httpx2.AsyncBaseTransport):
@@ -77,7 +77,7 @@ class McpTransport(httpx2.AsyncBaseTransport):
         elif response.status_code == 404 and "mcp-session-id" in request.headers:
             error = _error(404, SESSION_GONE, "the session is gone")
         elif response.headers.get("content-encoding", "identity") != "identity":
-            error = _error(502, NO_ANSWER, "its answer is compressed, which was not asked for")
+            error = _error(502, NO_ANSWER, "its answer is compressed, although compression was not requested")
         if error is not None:
             await response.aclose()
             return error
@@ -92,7 +92,7 @@ class McpTransport(httpx2.AsyncBaseTransport):
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    """A response's bytes. All that fails is a `StreamError`: the SDK takes that for the failure of one request."""
+    """A response's bytes. Every failure is a `StreamError`, which the SDK treats as the failure of one request."""
 
     def __init__(self, response: httpx2.Response, limit: int) -> None:
         self._response = response
@@ -116,7 +116,7 @@ class _Bounded(httpx2.AsyncByteStream):
 
 
 def _to(address: str, request: httpx2.Request) -> httpx2.Request:
-    """Returns `request` as it goes to `address`: its Host and the name in TLS stay those of the URL."""
+    """Returns `request` directed to `address`: its Host header and TLS server name stay those of the URL."""
     return httpx2.Request(
         request.method,
         request.url.copy_with(host=address),

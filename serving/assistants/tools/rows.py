@@ -1,4 +1,4 @@
-"""What came of a query, within bounds, and its text for a model."""
+"""The result of a query, within limits, and its text for a model."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MAX_SQL = 10_000
-"""Characters of a query."""
+"""Maximum number of characters of a query."""
 
 MAX_COLUMNS = 200
 MAX_CELL = 500
-"""Characters of a value that are shown."""
+"""Maximum number of characters of a shown value."""
 
 MAX_SHOWN = 3500
-"""Characters of all rows that are shown, so that nothing of them is cut later without a word."""
+"""Maximum number of characters of all shown rows, so that they are not truncated later without notice."""
 
 Cell = int | float | str | None
 
@@ -30,7 +30,9 @@ class Rows:
 
     @property
     def text(self) -> str:
-        """Names and rows as JSON, a line each, after their number; what is too wide for even one row is cut."""
+        """Names and rows as JSON, one line each, after their number; if not even one row fits, its values are
+        truncated.
+        """
         names = _fitted([name[:100] for name in self.columns], MAX_SHOWN // 3)
         room = MAX_SHOWN - len(names)
         lines: list[str] = []
@@ -49,7 +51,7 @@ class Rows:
 
 
 def cell(value: object) -> Cell:
-    """Returns a value in a form that is short and that JSON has."""
+    """Returns a value in a short form that JSON can represent."""
     if value is None or isinstance(value, int):
         return value
     if isinstance(value, float):
@@ -69,7 +71,7 @@ def _json(value: Cell) -> str:
 
 
 def _fitted(cells: Sequence[Cell], room: int) -> str:
-    """Returns a line of at most `room` characters, in which each value that needs more than its share is cut."""
+    """Returns a line of at most `room` characters, in which each value that exceeds its share is truncated."""
     line = _line(cells)
     if len(line) <= room:
         return line

@@ -1,4 +1,4 @@
-"""Sockets for requests to URLs that others chose."""
+"""Sockets for requests to URLs from others."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from serving.assistants.tools.address import may_connect
 
 
 class GuardedSockets:
-    """Makes sockets to addresses that are allowed, and remembers whether it refused one.
+    """Creates sockets to allowed addresses, and records whether it rejected one.
 
-    Only where a socket is made is it known what a name has led to: asked again, a resolver may say something else.
+    The address is checked when the socket is created, since a second look-up of a name may give another address.
     """
 
     def __init__(self, private: bool) -> None:

@@ -1,4 +1,4 @@
-"""Queries that a model makes of a database."""
+"""SQL queries of a model."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from serving.config import SqlTool
 log = logging.getLogger("headrace.tools")
 
 MAX_TABLES = 4000
-"""Characters of what a model is told of tables."""
+"""Maximum number of characters of the description of tables."""
 
 COLUMNS_S = 5.0
-"""Seconds within which a database says what columns its tables have."""
+"""Timeout in seconds of listing the columns of tables."""
 
 AGAIN_S = 30.0
-"""Seconds until a database that did not tell of all its tables is asked for them again."""
+"""Seconds before a database that did not list all its tables is asked again."""
 
 
 class Query(Parameters):
-    """What a database is asked."""
+    """Arguments of a query."""
 
     sql: str = Field(min_length=1, max_length=MAX_SQL, description="one SELECT")
 
 
 async def make(settings: SqlTool) -> MadeTools:
-    """Returns the tool of an entry of the catalogue; one that does not know all its tables is soon made again."""
+    """Returns the tool of a catalogue entry; one that does not know all its tables is created again soon."""
     try:
         tables = await columns(settings)
     except ToolError as e:
@@ -46,7 +46,7 @@ async def make(settings: SqlTool) -> MadeTools:
 
 
 async def columns(settings: SqlTool) -> dict[str, list[str]]:
-    """Returns the columns of those of its tables that are there, within seconds. Raises `ToolError`."""
+    """Returns the columns of the existing tables. Raises `ToolError`."""
     if not settings.tables:
         return {}
     hurried = settings.model_copy(update={"timeout_s": min(settings.timeout_s, COLUMNS_S)})
@@ -55,11 +55,11 @@ async def columns(settings: SqlTool) -> dict[str, list[str]]:
 
 
 def sql_tool(settings: SqlTool, tables: Mapping[str, Sequence[str]]) -> Tool:
-    """Returns the tool, which tells the model of `tables` and their columns."""
+    """Returns the tool, whose description lists `tables` and their columns."""
 
     async def call(given: Query) -> str:
         if "\0" in given.sql:
-            raise ToolError("the query holds a character that is none")
+            raise ToolError("the query contains an invalid character")
         rows: Rows = await _database(settings).query(settings, given.sql)
         return rows.text
 

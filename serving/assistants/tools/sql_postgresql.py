@@ -1,7 +1,7 @@
-"""Queries of a PostgreSQL database that can do nothing but read.
+"""Read-only queries of a PostgreSQL database.
 
-A query runs as a cursor: `DECLARE` takes one SELECT or VALUES and nothing else, by PostgreSQL's own grammar, in a
-transaction that is read-only and never committed. What its role may read is for the database's grants to say.
+A query runs as a cursor: by PostgreSQL's own grammar, `DECLARE` takes one SELECT or VALUES and nothing else, in a
+read-only transaction that is never committed. What its role may read is determined by the database's grants.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from serving.config import SqlTool
 
 _BYTEA = 17
 _FETCHED = 20
-"""Rows that come at once."""
+"""Rows per fetch."""
 
 _DANGEROUS: LiteralString = """
 SELECT r.rolname FROM pg_roles r
@@ -41,7 +41,8 @@ WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY at
 async def query(settings: SqlTool, sql: str) -> Rows:
     """Returns the first rows of a query. Raises `ToolError`."""
     async with _open(settings) as connection:
-        # By itself first, so that it is one whole query: what is put around it below means what it says.
+        # First by itself, which ensures that it is one complete query and cannot change the meaning of the text around
+        # it below.
         async with connection.cursor("given") as given:
             await given.execute(sql.encode())
             found = given.description or []
@@ -81,7 +82,7 @@ async def _open(settings: SqlTool) -> AsyncIterator[AsyncConnection]:
                 dangerous = await (await connection.execute(_DANGEROUS)).fetchone()
                 if dangerous is not None:
                     raise ToolError(
-                        f"the database's user has the rights of {dangerous[0]}, which is too much to read with"
+                        f"the database's user has the rights of {dangerous[0]}, which reading does not need"
                     )
                 if await (await connection.execute(_OWN)).fetchone() == (True,):
                     raise ToolError("this is the stack's own database, which no tool reads")
@@ -95,11 +96,11 @@ async def _open(settings: SqlTool) -> AsyncIterator[AsyncConnection]:
     except psycopg.Error as e:
         raise ToolError((e.diag.message_primary or "the database cannot be reached")[:300]) from None
     except ValueError:
-        raise ToolError("the query holds a character that is none") from None
+        raise ToolError("the query contains an invalid character") from None
 
 
 def _bounded(sql: str, types: list[int]) -> str:
-    """Returns a query of `sql` whose values are short texts: the server cuts them, however long they are."""
+    """Returns a query around `sql` whose values are short texts: the server truncates them."""
     names = [f"c{i}" for i in range(len(types))]
     values = [
         f"'(' || octet_length({name}) || ' bytes)'" if kind == _BYTEA else f"left({name}::text, {MAX_CELL + 1})"

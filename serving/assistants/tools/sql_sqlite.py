@@ -1,6 +1,6 @@
-"""Queries of an SQLite file that can do nothing but read.
+"""Read-only queries of an SQLite file.
 
-Each runs in a child process of its own, since nothing within SQLite stops a function that takes long.
+Each runs in its own child process, since nothing inside SQLite stops a slow function.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from serving.config import SqlTool
 from serving.core.child import Overrun, ask
 
 _BOUND = 4_000_000
-"""Bytes of an answer, which is at most one wide row longer than what is shown."""
+"""Maximum size of an answer in bytes: at most one wide row longer than what is shown."""
 
 _AT_ONCE = 4
 
-# Their own threads: others' work does not wait for a slow query.
+# Separate threads: other work does not wait for a slow query.
 _THREADS = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sql-tool")
 
 _under_way: set[Future[dict[str, Any]]] = set()
-"""Queries that have, or wait for, a thread."""
+"""Maximum number of running and waiting queries."""
 
 
 async def query(settings: SqlTool, sql: str) -> Rows:
@@ -54,7 +54,7 @@ async def _ask(settings: SqlTool, question: dict[str, Any]) -> dict[str, Any]:
     try:
         answer = await asyncio.wrap_future(running)
     finally:
-        stop.set()  # also when nobody waits for it any more
+        stop.set()  # also when the caller no longer waits
     if "error" in answer:
         raise ToolError(answer["error"])
     return answer
@@ -76,8 +76,8 @@ def _run(settings: SqlTool, asked: bytes, deadline: float, stop: threading.Event
         answer: dict[str, Any] = json.loads(said)
     except Overrun:
         raise too_long from None
-    except ValueError:  # a child that dies leaves half an answer or none
-        # One that used up its processor time, which is longer than the query's, died after the deadline.
+    except ValueError:  # a killed child leaves an incomplete answer or none
+        # A child that used up its CPU time, whose limit is longer than the query's, died after the deadline.
         late = time.monotonic() > deadline
         raise too_long if late else ToolError("the query needs too much time or memory") from None
     return answer

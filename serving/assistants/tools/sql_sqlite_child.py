@@ -1,10 +1,8 @@
 """The child that reads an SQLite file: `python -SBP -m serving.assistants.tools.sql_sqlite_child`.
 
-It opens the file and begins to read, and then gives up everything else: no statement of a model is looked at before
-`serving.core.confine` has left it its pipes and what it holds open. What SQLite sorts stays in its memory, which is
-bounded.
-
-Sources: SQLite's "Defense Against The Dark Arts" (security.html), sqlite3_set_authorizer, "Limits In SQLite".
+It opens the file and starts to read, and then drops everything else: no statement of a model is parsed before
+`serving.core.confine` has left it only its pipes and open files. SQLite sorts in memory, which is limited. Sources:
+SQLite's "Defense Against The Dark Arts" (security.html), sqlite3_set_authorizer, "Limits In SQLite".
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from serving.assistants.tools.rows import MAX_COLUMNS, MAX_SHOWN, MAX_SQL, Cell,
 from serving.core.confine import ProcessLimits, Unconfined, confine
 
 _MEMORY = 300_000_000
-"""Bytes of address space, of which the interpreter needs a tenth."""
+"""Address space in bytes, of which the interpreter needs a tenth."""
 
 _ALLOWED = frozenset((sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE))
 _FORBIDDEN = frozenset(("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"))
@@ -39,11 +37,11 @@ _LIMITS = {
 
 
 class _QueryRefused(Exception):
-    """The question gets no answer. The message is for the model."""
+    """The query is rejected. The message is for the model."""
 
 
 def _open(file: str, seconds: float) -> sqlite3.Connection:
-    """Opens a file and begins to read it, so that everything that SQLite needs is open."""
+    """Opens a file and starts to read it, so that everything that SQLite needs is open."""
     connection = sqlite3.connect(f"file:{quote(file)}?mode=ro", uri=True, timeout=min(1, seconds), isolation_level=None)
     for setting in ("query_only = ON", "trusted_schema = OFF", "temp_store = MEMORY"):
         connection.execute(f"PRAGMA {setting}")
@@ -56,13 +54,13 @@ def _open(file: str, seconds: float) -> sqlite3.Connection:
 
 
 def _query(connection: sqlite3.Connection, sql: str, max_rows: int) -> dict[str, Any]:
-    """Returns the first rows, no more than can be shown."""
+    """Returns the first rows, at most as many as can be shown."""
     for limit, value in _LIMITS.items():
         connection.setlimit(limit, value)
     connection.set_authorizer(_authorize)
     cursor = connection.execute(sql)
     if cursor.description is None:
-        raise _QueryRefused("this is no query")
+        raise _QueryRefused("this is not a query")
     rows: list[list[Cell]] = []
     size = 0
     for row in cursor:

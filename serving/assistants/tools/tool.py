@@ -1,4 +1,4 @@
-"""Tools that a model calls, within limits: whatever a tool does, the model is told something short."""
+"""Tools that a model calls, within limits: whatever a tool does, the model gets a short text."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ from serving.telemetry.catalogue import OTHER
 log = logging.getLogger("headrace.tools")
 
 MAX_OBSERVATION = 4000
-"""Characters of a tool's result that the model is shown."""
+"""Maximum number of characters of a tool's result for the model."""
 
 MAX_ARGUMENTS = 100_000
-"""Characters of what a model may write as arguments."""
+"""Maximum number of characters of a model's arguments."""
 
-# A pattern of a stranger's schema can take for ever to match; whoever wrote it checks what they get anyway.
+# Patterns are ignored: one from a third party can take for ever to match, and its author validates the arguments
+# anyway.
 _Validator = extend(  # type: ignore[no-untyped-call]
     jsonschema.Draft202012Validator, {"pattern": lambda *_: None, "patternProperties": lambda *_: None}
 )
 
 
 class Parameters(BaseModel):
-    """Base of what a tool takes."""
+    """Base class of tools' parameters."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class ToolError(Exception):
-    """A tool cannot do what it was asked. The message is for the model."""
+    """A tool failed. The message is for the model."""
 
 
 class ToolRefused(ToolError):
@@ -51,7 +52,7 @@ class ToolRefused(ToolError):
 
 
 class ToolTimeout(ToolError):
-    """A tool took too long."""
+    """A tool timed out."""
 
 
 _OUTCOMES: dict[type[ToolError], str] = {ToolRefused: "refused", ToolTimeout: "timeout"}
@@ -59,7 +60,7 @@ _OUTCOMES: dict[type[ToolError], str] = {ToolRefused: "refused", ToolTimeout: "t
 
 @dataclass(frozen=True, slots=True)
 class PendingCall:
-    """A call that was not made, since somebody must approve of it first; `arguments` are canonical JSON."""
+    """A call that was not made, since it requires approval; `arguments` are canonical JSON."""
 
     tool: str
     arguments: str
@@ -72,11 +73,11 @@ class PendingCall:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """Something that a model may call; `call` gets what `read` returns, and returns text.
+    """A tool that a model may call; `call` gets the result of `read`, and returns text.
 
-    `parameters` is a model, or a JSON Schema (draft 2020-12) of an object. `effects` says whether a call, or this
-    call, changes something outside; `untrusted` whether what comes back was written by others. `approval` says when
-    somebody must approve of a call. `configured` is the name of the setting that it comes from, by default its own.
+    `parameters` is a model, or a JSON Schema (draft 2020-12) of an object. `effects` tells whether a call, or this
+    call, has external effects; `untrusted` whether results may contain text from others. `approval` tells when a call
+    requires approval. `configured` is the name of its setting, by default its own.
     """
 
     name: str
@@ -98,7 +99,7 @@ class Tool:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The tool in the shape of OpenAI's API."""
+        """The tool in the format of OpenAI's API."""
         given = self.parameters
         parameters = given if isinstance(given, dict) else given.model_json_schema()
         return {
@@ -108,13 +109,13 @@ class Tool:
 
     @property
     def line(self) -> str:
-        """The tool in a line of a prompt."""
+        """The tool on one line of a prompt."""
         fields = self.fields
         takes = fields[0] if len(fields) == 1 else f"JSON with {', '.join(fields)}" if fields else "nothing"
         return f"{self.name} (Action Input: {takes}): {self.description}"
 
     def read(self, arguments: str) -> Parameters | dict[str, Any]:
-        """Returns what a model wrote as arguments: a JSON object, or the one text that the tool takes, as it is.
+        """Parses a model's arguments: a JSON object, or the plain text of the tool's only parameter.
 
         Raises `ToolError`.
         """
@@ -128,7 +129,7 @@ class Tool:
         if not isinstance(document, dict):
             if document and len(fields) != 1:
                 raise ToolError("the arguments are not a JSON object")
-            # A text in quotes is meant without them; a number that stands for a text is meant as it was written.
+            # A quoted text is meant without quotes; a number in place of a text keeps its notation.
             document = {fields[0]: document if isinstance(document, str) else arguments.strip()} if document else {}
         if isinstance(self.parameters, dict):
             _check(document, self.parameters)
@@ -141,44 +142,42 @@ class Tool:
             raise ToolError(f"the arguments are wrong: {where}: {first['msg']}") from None
 
     def needs_approval(self, given: Parameters | dict[str, Any], *, tainted: bool) -> bool:
-        """Whether somebody must approve of a call with `given`; `tainted` when the model has read untrusted text."""
+        """Returns whether a call with `given` requires approval; `tainted` when the model has read untrusted text."""
         if self.approval == "tainted":
             return tainted and self.changes(given)
         return self.approval == "always"
 
     def changes(self, given: Parameters | dict[str, Any]) -> bool:
-        """Whether a call with `given` may change something outside."""
+        """Returns whether a call with `given` may have external effects."""
         return self.effects(given) if callable(self.effects) else self.effects
 
 
 @dataclass(frozen=True, slots=True)
 class MadeTools:
-    """The tools that an entry of the catalogue stands for, and for how many seconds they may be used again."""
+    """The tools of a catalogue entry, and for how many seconds they can be reused."""
 
     tools: Sequence[Tool]
     keep_s: float = math.inf
 
 
 class ToolScreen(Protocol):
-    """Checks what goes to tools and what comes back."""
+    """Checks arguments and results of tools."""
 
     async def arguments(self, arguments: str) -> str:
         """Returns the arguments with which a tool may be called; raises `ArgumentsBlocked`."""
         ...
 
     async def observation(self, text: str) -> str:
-        """Returns what the model may read."""
+        """Returns the part of a result that the model may read."""
         ...
 
 
 class Toolbox:
-    """The tools of one turn; together they are called at most `calls` times, each for `seconds` at most, and what
-    they say has at most `characters`.
+    """The tools of one turn, with limits: in total `calls` calls and `characters` of results, and `seconds` per call.
 
-    The turn is `tainted` once the model has read what others wrote. `approved` holds names of tools and digests of
-    arguments: each stands for one call, and `using` is told before that is made. `changing` is told before a call that
-    may change something outside. `screen` checks calls and what they bring, and `marks` set that apart from
-    instructions.
+    The turn is `tainted` once the model has read text from others. `approved` has names of tools and digests of
+    arguments: each allows one call, before which `using` is called. `changing` is called before a call that may have
+    external effects. `screen` checks arguments and results, and `marks` separate results from instructions.
     """
 
     def __init__(
@@ -205,10 +204,10 @@ class Toolbox:
         self._changing = changing
         self._screen = screen
         self._marks = marks
-        self._screened: dict[str, str] = {}  # arguments of calls that are still to be made
+        self._screened: dict[str, str] = {}  # arguments of calls that have not been made yet
 
     async def pending(self, calls: Iterable[tuple[str, str]]) -> list[PendingCall]:
-        """Returns those of `calls`, by name and arguments, that somebody must approve of before they are made."""
+        """Returns those of `calls`, by name and arguments, that require approval."""
         approved = list(self._approved)
         found = []
         for name, arguments in calls:
@@ -219,13 +218,13 @@ class Toolbox:
                 self._screened[arguments] = screened = await self._screened_arguments(arguments)
                 waits = self._pending(tool, tool.read(screened), approved)
             except ToolError:
-                continue  # the call itself says what is wrong
+                continue  # the call itself reports the error
             if waits is not None:
                 found.append(waits)
         return found
 
     async def _screened_arguments(self, arguments: str) -> str:
-        """Returns the arguments that a tool may be given, which are those that are approved of. Raises `ToolError`."""
+        """Returns the screened arguments, which are those that approvals refer to. Raises `ToolError`."""
         if (screened := self._screened.pop(arguments, None)) is not None:
             return screened
         if self._screen is None:
@@ -238,7 +237,7 @@ class Toolbox:
     def _pending(
         self, tool: Tool, given: Parameters | dict[str, Any], approved: list[tuple[str, str]]
     ) -> PendingCall | None:
-        """Returns the call if it must wait, else takes what allows it out of `approved`."""
+        """Returns the call if it must wait; otherwise removes its approval from `approved`."""
         if not tool.needs_approval(given, tainted=self.tainted):
             return None
         waits = PendingCall(tool.name, canonical(given))
@@ -248,10 +247,11 @@ class Toolbox:
         return None
 
     async def call(self, name: str, arguments: str) -> str:
-        """Returns what the tool says, or what was wrong: a model can go on after either."""
+        """Returns the tool's result, or an error text: a model can continue after either."""
         called = name[:64]
         if name not in self.tools:
-            # Nothing was called: the model's own mistake uses up nothing, and no guardrail reads what it is told of it.
+            # Nothing was called: the model's own mistake counts towards no limit, and no guardrail reads the error
+            # text.
             self._count(name, "refused")
             return well_formed(f"Error: {called} is not a valid tool, try one of [{', '.join(self.tools)}].")
         asked = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": called, "gen_ai.tool.type": "function"}
@@ -278,7 +278,7 @@ class Toolbox:
         return said
 
     def _count(self, name: str, outcome: str) -> None:
-        tool = self.tools.get(name)  # a model may call what there is not
+        tool = self.tools.get(name)  # a model may call a tool that does not exist
         metrics.child(metrics.tool_calls, (tool.configured or tool.name) if tool is not None else OTHER, outcome).inc()
 
     async def _call(self, name: str, arguments: str) -> str:
@@ -308,22 +308,22 @@ class Toolbox:
             log.warning("the tool %s failed", name, exc_info=e)
             raise ToolError(f"{name} failed") from None
         finally:
-            self.tainted = self.tainted or tool.untrusted  # an error's text can be a stranger's too
+            self.tainted = self.tainted or tool.untrusted  # the text of an error can be from others too
         if not isinstance(result, str):
             raise ToolError(f"{name} returned {type(result).__name__}, not text")
         return result or "(nothing)"
 
 
 def canonical(given: Parameters | dict[str, Any]) -> str:
-    """Returns the arguments of a call in a form that equal arguments share: JSON in ASCII with sorted keys."""
+    """Returns the arguments of a call in canonical form: JSON in ASCII with sorted keys."""
     document = given if isinstance(given, dict) else given.model_dump(mode="json")
     return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
 
 def _check(document: dict[str, Any], schema: dict[str, Any]) -> None:
-    """Raises `ToolError` when `document` is not what `schema` says, or the schema is none."""
+    """Raises `ToolError` when `document` does not match `schema`, or the schema is invalid."""
     try:
-        # A registry of its own: nothing is fetched from where a schema refers to.
+        # A separate registry: external references are not fetched.
         problem = next(_Validator(schema, registry=Registry()).iter_errors(document), None)
     except (Exception, RecursionError) as e:
         log.warning("a tool's schema cannot be used: %s", type(e).__name__)
@@ -333,12 +333,12 @@ def _check(document: dict[str, Any], schema: dict[str, Any]) -> None:
 
 
 def well_formed(text: str) -> str:
-    """Returns `text` without halves of surrogate pairs, which no UTF-8 can hold."""
+    """Returns `text` without unpaired surrogates, which UTF-8 cannot encode."""
     return text.encode("utf-8", "replace").decode()
 
 
 def shorten(text: str, limit: int) -> str:
-    """Returns `text` with at most `limit` characters, and a note of what was left out."""
+    """Returns `text` truncated to `limit` characters, with a note about the rest."""
     if len(text) <= limit:
         return text
     note = f" [{len(text)} characters, cut here]"

@@ -32,7 +32,7 @@ async def test_the_servers_tools_are_offered(servers, process, caplog):
     assert tools["t_fail"].description == "(no description)"
     assert len(tools["t_long"].description) == 1000
     for name, why in {
-        "dotted_name_x": "another has its name",
+        "dotted_name_x": "another tool has its name",
         "nnn": "its name is too long",
         "wide": "its schema cannot be used: it has more than 500 parts",
         "remote": "its schema cannot be used: it refers to something outside of it",

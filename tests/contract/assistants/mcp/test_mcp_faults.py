@@ -296,7 +296,7 @@ async def test_many_tools_are_not_looked_at(servers, caplog):
     tools = [listed(f"n{i}", properties={"a": {"type": 5}}) for i in range(mcp.MAX_TOOLS - 2)]
     async with pretender(speaks([listed("first"), *tools, *(listed(f"m{i}") for i in range(8000))])) as url:
         assert [tool.name for tool in await servers.tools(settings(url))] == ["t_first", "t_m0"]
-        assert "MCP server t: all but the first 64 of its tools are left out" in caplog.messages
+        assert "MCP server t: only the first 64 of its tools are used" in caplog.messages
         assert len(caplog.messages) == mcp.MAX_TOOLS - 1
         assert [tool.name for tool in await servers.tools(settings(url, tools=("m7999",)))] == ["t_m7999"]
 
@@ -308,7 +308,7 @@ async def test_tools_that_are_left_out_take_no_room(servers, caplog):
         names = [tool.name for tool in await servers.tools(settings(url))]
     assert names == [*(f"t_large{i}" for i in range(6)), "t_small"]
     assert [line.partition(": ")[2] for line in caplog.messages] == [
-        f"its tool 'large{i}' is left out: with it they have more than 48000 characters" for i in (6, 7)
+        f"its tool 'large{i}' is not used: with it the descriptions exceed 48000 characters" for i in (6, 7)
     ]
 
 

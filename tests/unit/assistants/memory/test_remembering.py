@@ -135,7 +135,7 @@ async def test_jobs_of_deleted_objects_succeed(world):
     made = await world.conversations.create(ME)
     await world.turn(made.id, assistant, 0)
     world.catalog = Catalog()
-    with pytest.raises(PermanentError, match="no assistant"):
+    with pytest.raises(PermanentError, match="no longer exists"):
         await world.work()
 
 
