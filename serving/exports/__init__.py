@@ -1,1 +1,1 @@
-"""Rated completions as training data: rows of a documented format, in files with a manifest."""
+"""Exports: rated completions as training data, in documented formats and with a manifest."""

@@ -1,4 +1,4 @@
-"""What an export is made of: completions with what was said of them, whatever holds them."""
+"""The input of an export: completions with their ratings, independent of their storage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class CapturedMessage:
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """The other answer of a choice: what it said, and whether it is a whole answer whose caller agreed to exports."""
+    """The other answer of a comparison: its text, and whether it is complete and its caller agreed to exports."""
 
     id: str
     answer: str | None
@@ -25,10 +25,10 @@ class Rival:
 
 @dataclass(frozen=True, slots=True)
 class CapturedRating:
-    """What a caller who agreed to exports said of a completion, at unix time `at`; what was not said is None.
+    """A rating of a completion by a caller who agreed to exports, at unix time `at`; omitted parts are None.
 
-    `thumb` is True for up. `score` is from 0 to 1. `correction` is the
-    better answer. `preferred` says which side of a choice this completion was, and `rival` is the other side.
+    `thumb` is True for up. `score` is from 0 to 1. `correction` is a better answer. `preferred` tells which side of a
+    comparison this completion was, and `rival` is the other side.
     """
 
     id: str
@@ -42,7 +42,9 @@ class CapturedRating:
     user: str = ""
 
     def verdict(self, min_score: float) -> bool | None:
-        """Whether the answer is good: by thumb, else by a score of `min_score` or more, else by the choice."""
+        """Returns whether the answer is good: by thumb, else by a score of at least `min_score`, else by the
+        comparison.
+        """
         if self.thumb is not None:
             return self.thumb
         if self.score is not None:
@@ -52,10 +54,10 @@ class CapturedRating:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One answer whose caller agreed to exports: the exact `messages` that the model was sent, and its `answer`.
+    """One answer whose caller agreed to exports: the exact `messages` of the prompt, and the `answer`.
 
-    `messages` is None when they are not text alone, and so is `answer`. `whole` says that the model ended the answer
-    by itself. Completions of one `session` never stand in two splits.
+    `messages` is None when they are not only text, and so is `answer`. `whole` tells that the model completed the
+    answer. Completions of one `session` are always in the same split.
     """
 
     id: str
@@ -73,6 +75,6 @@ class Completion:
 
     @property
     def users(self) -> dict[str, str]:
-        """Who asked for it, rated it and asked for what it was compared with, by the id of each of these."""
+        """The users who requested it, rated it and requested its rivals, by the ids of these."""
         rivals = {rating.rival.id: rating.rival.user for rating in self.ratings if rating.rival is not None}
         return {self.id: self.user, **{rating.id: rating.user for rating in self.ratings}, **rivals}

@@ -1,4 +1,4 @@
-"""Which rows were seen before, in a file: memory does not grow with them."""
+"""Detects repeated rows with a file, so that memory does not grow with them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serving.store.errors import StoreUnavailable
 class DigestSet:
     """A set of digests in a temporary database, which SQLite deletes with its connection.
 
-    Raises `StoreUnavailable` when the folder of temporary files is full.
+    Raises `StoreUnavailable` when the folder for temporary files is full.
     """
 
     def __enter__(self) -> Self:
@@ -28,8 +28,8 @@ class DigestSet:
         self._connection.close()
 
     def add(self, digest: bytes) -> bool:
-        """Adds a digest and says whether it is new."""
+        """Adds a digest and returns whether it is new."""
         try:
             return self._connection.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest,)).rowcount == 1
         except sqlite3.Error as e:
-            raise StoreUnavailable(f"the rows seen cannot be noted in the folder of temporary files: {e}") from e
+            raise StoreUnavailable(f"digests of rows cannot be written to the folder for temporary files: {e}") from e

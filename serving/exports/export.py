@@ -1,4 +1,4 @@
-"""From completions to a folder of rows: ratings, redaction, duplicates, splits, manifest."""
+"""Converts completions to a folder of rows: ratings, redaction, duplicates, splits, manifest."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from serving.exports.splits import split_of
 from serving.store.errors import InvalidValue, StoreError
 
 MAX_VERSIONS = 10_000
-"""Model versions that one manifest names."""
+"""Maximum number of model versions in one manifest."""
 
 
 class NothingToExport(StoreError):
-    """No completion gives a row; the message says what was read and why not."""
+    """No completion gives a row; the message has the counts and reasons."""
 
 
 class Redact(Protocol):
-    """What removes personal data from a completion's texts, and says what it removed."""
+    """Removes personal data from a completion's texts, and reports it."""
 
     def redact(self, completion: Completion) -> Completion: ...
 
@@ -38,7 +38,7 @@ class Redact(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to export. `licences` has the licence of models' bases, by model."""
+    """The parameters of an export. `licences` has the licences of models' bases, by model."""
 
     format: str
     filters: Filters
@@ -55,9 +55,9 @@ async def export(
     *,
     without_consent: int = 0,
 ) -> ExportManifest:
-    """Writes the rows of `completions`, which come newest first, publishes the folder and returns its manifest.
+    """Writes the rows of `completions`, which are newest first, publishes the folder and returns its manifest.
 
-    Of equal rows the first stays, so the newest. `without_consent` is how many completions there are besides, for the
+    Of equal rows the first, that is, the newest is kept. `without_consent` is the number of other completions, for the
     manifest. Raises `NothingToExport`, `Occupied` or `OSError`.
     """
     if order.format not in FORMATS:
@@ -125,7 +125,7 @@ async def export(
 
 
 def _rows(completion: Completion, order: Order, redactor: Redact | None) -> tuple[list[Row], str]:
-    """Returns a completion's rows, or none and the count that says why."""
+    """Returns a completion's rows, or none and the name of the count for the reason."""
     if not completion.whole:
         return [], "unfinished"
     if not completion.messages or not completion.answer or not completion.answer.strip():

@@ -1,6 +1,6 @@
-"""The folder of an export, which appears under its name whole or not at all.
+"""The folder of an export, which appears under its name completely or not at all.
 
-While it is written, a file beside it is locked: who can lock that file knows that the writer is gone.
+While it is written, a file beside it is locked: a process that gets the lock knows that the writer has ended.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from serving.store.errors import StoreError
 
 
 class Occupied(StoreError):
-    """The folder that an export would be written to holds something."""
+    """The target folder of an export is not empty."""
 
 
 class BeingWritten(StoreError):
-    """The export has a writer that is alive."""
+    """The export's writer is still running."""
 
 
 @dataclass(slots=True)
 class Lines:
-    """A file that is written line by line, and what is known of it."""
+    """A file written line by line, with its digest and counts."""
 
     file: BinaryIO
     rows: int = 0
@@ -45,18 +45,17 @@ class Lines:
 
 
 class ExportFolder:
-    """Files beside `target`, which `publish` makes `target`; when the block fails, nothing is left.
+    """Files in a folder beside `target`, which `publish` renames to `target`; if the block fails, nothing remains.
 
-    Nobody but its owner can look into it. `id` tells it from others that are written to the same target. While it is
-    `marked` the locked file stays after the block, as after a writer that was killed.
-
-    Raises `Occupied` when the target is there and is no empty folder, and `OSError` when it cannot be written.
+    Only its owner can read it. `id` distinguishes it from other exports to the same target. While it is `marked`, the
+    locked file remains after the block, as after a writer that was killed. Raises `Occupied` when the target exists and
+    is not empty, and `OSError` when it cannot be written.
     """
 
     def __init__(self, target: Path) -> None:
         self.target = target.absolute()
         if self.target.is_symlink() or (self.target.exists() and not self._empty()):
-            raise Occupied(f"{target} is there and is no empty folder: name another one")
+            raise Occupied(f"{target} exists and is not an empty folder: name another one")
         self.id = new_id("export")
         self._temporary, self._lock_file = _partial_paths(self.target, self.id)
         self._published = False
@@ -85,19 +84,21 @@ class ExportFolder:
         self._clear()
 
     def discard(self) -> None:
-        """Removes what was written, and stays its writer until the block ends: then nobody thinks it is elsewhere."""
+        """Removes what was written, but keeps the lock until the block ends, so that no process looks for the export
+        elsewhere.
+        """
         shutil.rmtree(self._temporary, ignore_errors=True)
         if self._published:
             shutil.rmtree(self.target, ignore_errors=True)
 
     def add(self, name: str, line: bytes) -> None:
-        """Appends a line to the file `name`, which begins with its first line."""
+        """Appends a line to the file `name`, creating it for the first line."""
         if name not in self.files:
             self.files[name] = Lines(self._open.enter_context((self._temporary / name).open("xb")))
         self.files[name].add(line)
 
     def publish(self, manifest: str, content: bytes) -> None:
-        """Adds the last file, makes all of it durable and gives the folder its name."""
+        """Adds the last file, makes all files durable and renames the folder."""
         self.add(manifest, content)
         for lines in self.files.values():
             lines.file.flush()
@@ -108,7 +109,7 @@ class ExportFolder:
             self._temporary.rename(self.target)
         except OSError as e:
             if self.target.exists():
-                raise Occupied(f"{self.target} is there and is no empty folder any more") from e
+                raise Occupied(f"{self.target} exists and is no longer an empty folder") from e
             raise
         self._published = True
         _sync(self.target.parent)
@@ -118,16 +119,16 @@ class ExportFolder:
 
     def _clear(self) -> None:
         shutil.rmtree(self._temporary, ignore_errors=True)
-        if not self.marked:  # while it is locked: who locks it now finds out that all is done
+        if not self.marked:  # while it is locked: the next process that locks it finds that all is done
             self._lock_file.unlink(missing_ok=True)
         self._locked.close()
 
 
 @contextmanager
 def abandoned(target: Path, id: str) -> Iterator[bool]:
-    """Keeps an export whose writer died to this process, and removes what was not published of it when the block ends.
+    """Locks an export whose writer died, and removes its unpublished files when the block ends.
 
-    Yields whether anything of it is on this host. Raises `BeingWritten` when the writer is alive.
+    Yields whether any of it is on this host. Raises `BeingWritten` when the writer is still running.
     """
     temporary, lock_file = _partial_paths(target, id)
     with ExitStack() as stack:
@@ -135,10 +136,8 @@ def abandoned(target: Path, id: str) -> Iterator[bool]:
         try:
             stack.enter_context(_locked(lock_file))
         except BlockingIOError:
-            raise BeingWritten(
-                f"the export {target} is being written: wait until that is done, or stop its writer"
-            ) from None
-        except FileNotFoundError:  # there was none before the rest was, and it goes last
+            raise BeingWritten(f"the export {target} is being written: wait for its end, or stop its writer") from None
+        except FileNotFoundError:  # it is created first and removed last
             here = temporary.exists()
         yield here
         with suppress(FileNotFoundError):
@@ -147,7 +146,7 @@ def abandoned(target: Path, id: str) -> Iterator[bool]:
 
 
 def _partial_paths(target: Path, id: str) -> tuple[Path, Path]:
-    """Returns where an export is until it is published, and the file that is locked meanwhile."""
+    """Returns the path of an unpublished export, and of its locked file."""
     return target.with_name(f".{target.name}.{id}"), target.with_name(f".{target.name}.{id}.lock")
 
 

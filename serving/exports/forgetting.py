@@ -1,4 +1,4 @@
-"""Takes a user out of an export that was written: the rows that a completion or a rating of the user went into."""
+"""Removes a user from a published export: the rows made from the user's completions or ratings."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from serving.store.errors import StoreError
 
 
 class CannotForget(StoreError):
-    """The folder does not say whose its rows are; the message says what to do."""
+    """The folder does not record the users of its rows; the message says what to do."""
 
 
 def person(salt: str, tenant: str, user: str) -> str:
-    """Returns what stands for a user in one export: another one has another salt."""
+    """Returns the hash of a user for one export, by its salt."""
     return hmac.digest(bytes.fromhex(salt), f"{tenant}\0{user}".encode(), "sha256").hex()[:32]
 
 
 def people(folder: Path, manifest: ExportManifest) -> set[str]:
-    """Returns whom the rows of an export are of, as `person` does."""
+    """Returns the hashes of all users whose data is in an export, as by `person`."""
     found: set[str] = set()
     for file in manifest.files:
         if file.kind == "lineage":
@@ -34,20 +34,20 @@ def people(folder: Path, manifest: ExportManifest) -> set[str]:
 
 
 def forget(folder: Path, tenant: str, user: str) -> int:
-    """Removes the rows of a user from an export, and returns how many there were.
+    """Removes the rows of a user from an export, and returns their number. It can be repeated after a crash.
 
-    Done again after a crash it goes on. Raises `CannotForget` for a folder that is no export, or was damaged.
+    Raises `CannotForget` for a folder that is not an export, or is damaged.
     """
     path = folder / MANIFEST
     try:
         manifest = ExportManifest.model_validate_json(path.read_bytes())
     except (OSError, ValueError) as e:
-        raise CannotForget(f"{folder} is no whole export: delete it ({type(e).__name__})") from None
+        raise CannotForget(f"{folder} is not a complete export: delete it ({type(e).__name__})") from None
     if manifest.filters.tenant != tenant:
         return 0
     if manifest.people_salt is None:
         raise CannotForget(
-            f"{folder} was written by an earlier Headrace and does not say whose its rows are: delete it"
+            f"{folder} was written by an earlier version of Headrace, without the users of its rows: delete it"
         )
     gone, files = 0, []
     this = person(manifest.people_salt, tenant, user)
@@ -65,7 +65,9 @@ def forget(folder: Path, tenant: str, user: str) -> int:
 
 
 def _forget(folder: Path, pair: tuple[ExportedFile, ExportedFile], this: str) -> tuple[int, list[ExportedFile]]:
-    """Removes rows and their lineage; a file that has none left goes. Returns how many, and the files that stay."""
+    """Removes rows and their lineage, and files without remaining rows. Returns the number of rows, and the remaining
+    files.
+    """
     try:
         rows, lineage = [(folder / file.name).read_bytes().splitlines(keepends=True) for file in pair]
         kept = [(row, of) for row, of in zip(rows, lineage, strict=True) if this not in orjson.loads(of)["people"]]

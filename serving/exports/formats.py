@@ -40,7 +40,7 @@ Answer = Annotated[tuple[Answered, ...], Field(min_length=1, max_length=1)]
 
 
 class Chat(Strict):
-    """TRL's language modeling row, and OpenAI's row of supervised fine-tuning; the last message is the model's."""
+    """TRL's language modeling row, and OpenAI's row for supervised fine-tuning; the last message is the model's."""
 
     messages: Annotated[tuple[TrainingMessage, ...], Field(min_length=2)]
 
@@ -68,13 +68,13 @@ class PromptOnly(Strict):
 
 
 class FineTuneInput(Strict):
-    """What both answers of OpenAI's preference row answer."""
+    """The common input of both answers in OpenAI's preference row."""
 
     messages: Prompt
 
 
 class FineTunePreference(Strict):
-    """OpenAI's row of direct preference optimization."""
+    """OpenAI's row for direct preference optimization."""
 
     input: FineTuneInput
     preferred_output: Answer
@@ -83,7 +83,7 @@ class FineTunePreference(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row, what makes it the same as another, and the ratings that it comes from (besides its completion)."""
+    """A row, its key for duplicates, and the ratings that it is made from (besides its completion)."""
 
     data: Strict
     key: bytes
@@ -96,14 +96,14 @@ Rows = Callable[[Completion, float], Iterator[Row]]
 
 @dataclass(frozen=True, slots=True)
 class ExportFormat:
-    """What a row is, and how a completion (and the least good score) gives rows."""
+    """A format's row type, and the function from a completion (and the minimum score) to rows."""
 
     row: type[Strict]
     rows: Rows
 
 
 def demonstrations(completion: Completion, min_score: float) -> Iterator[Row]:
-    """Yields the conversation with its newest correction, else with the answer if it was found good."""
+    """Yields the conversation with its newest correction, or else with the answer if it was rated as good."""
     prompt, answer = _texts(completion)
     rating = _newest(completion, lambda r: r.correction is not None)
     if rating is None:
@@ -116,14 +116,14 @@ def demonstrations(completion: Completion, min_score: float) -> Iterator[Row]:
 
 
 def preferences(completion: Completion, min_score: float) -> Iterator[Row]:
-    """Yields a pair for the newest correction against the answer, and one for each choice of this answer."""
+    """Yields a pair of the newest correction and the answer, and one for each comparison of this answer."""
     prompt, answer = _texts(completion)
 
     def pair(chosen: str, rejected: str, completions: tuple[str, ...], rating: CapturedRating) -> Iterator[Row]:
         if _normal(chosen) == _normal(rejected):
             return
         data = Preference(prompt=prompt, chosen=(Answered(content=chosen),), rejected=(Answered(content=rejected),))
-        # Whichever way round: the same two answers are compared once.
+        # In either order: the same two answers are compared once.
         yield Row(data, _key(prompt, *sorted((_normal(chosen), _normal(rejected)))), completions, (rating.id,))
 
     corrected = _newest(completion, lambda r: r.correction is not None)
@@ -136,7 +136,7 @@ def preferences(completion: Completion, min_score: float) -> Iterator[Row]:
 
 
 def unpaired(completion: Completion, min_score: float) -> Iterator[Row]:
-    """Yields the newest correction as good, and the answer as it was found: bad where it was only corrected."""
+    """Yields the newest correction as good, and the answer as rated: bad if it was only corrected."""
     prompt, answer = _texts(completion)
 
     def labelled(content: str, label: bool, rating: CapturedRating) -> Row:
@@ -154,13 +154,13 @@ def unpaired(completion: Completion, min_score: float) -> Iterator[Row]:
 
 
 def prompts(completion: Completion, min_score: float) -> Iterator[Row]:
-    """Yields what was asked, rated or not."""
+    """Yields the prompt, rated or not."""
     prompt, _ = _texts(completion)
     yield Row(PromptOnly(prompt=prompt), _key(prompt), (completion.id,))
 
 
 def fine_tune_preferences(completion: Completion, min_score: float) -> Iterator[Row]:
-    """Yields `preferences` in OpenAI's words."""
+    """Yields `preferences` in OpenAI's format."""
     for row in preferences(completion, min_score):
         pair = row.data
         assert isinstance(pair, Preference)
@@ -189,7 +189,7 @@ def _texts(completion: Completion) -> tuple[tuple[TrainingMessage, ...], str]:
 
 
 def _training_message(message: CapturedMessage) -> TrainingMessage:
-    # Chat templates and OpenAI's fine-tuning know the older name alone.
+    # Chat templates and OpenAI's fine-tuning only know the older name.
     role = "system" if message.role == "developer" else message.role
     return TrainingMessage.model_validate({"role": role, "content": message.content})
 
@@ -207,7 +207,7 @@ def _judged(completion: Completion, min_score: float) -> CapturedRating | None:
 
 
 def _key(prompt: tuple[TrainingMessage, ...], *answers: str) -> bytes:
-    """Digest of normalised content: rows that differ in white space or in Unicode's forms alone are the same."""
+    """Digest of normalised content: rows that differ only in white space or Unicode forms are equal."""
     content = [[(said.role, _normal(said.content)) for said in prompt], *map(_normal, answers)]
     return hashlib.sha256(json.dumps(content).encode()).digest()
 

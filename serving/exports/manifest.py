@@ -1,4 +1,4 @@
-"""What an export is: everything that must be known to use it, to repeat it and to trace it."""
+"""The manifest of an export: everything needed to use, repeat and trace it."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ MANIFEST: Final = "manifest.json"
 
 
 class Filters(Strict):
-    """What was asked for; times are unix seconds, from `since` up to but not including `until`."""
+    """The filters of an export; times are unix seconds, from `since` to before `until`."""
 
     tenant: str
     since: float | None = None
     until: float | None = None
     assistant: str | None = None
     model: str | None = None
-    min_score: float = Field(default=0.5, ge=0, le=1, description="a score from here on is a good one")
-    tags: tuple[str, ...] = Field(default=(), max_length=16, description="one of them stands in a rating that counts")
+    min_score: float = Field(default=0.5, ge=0, le=1, description="minimum score of a good rating")
+    tags: tuple[str, ...] = Field(default=(), max_length=16, description="tags, of which a rating must have one")
 
 
 class Counts(Strict):
-    """Completions that passed the filters, and why some gave no row; then rows."""
+    """Numbers of completions that passed the filters, of those without a row by reason, and of rows."""
 
-    without_consent: int = Field(default=0, ge=0, description="completions that were not read")
+    without_consent: int = Field(default=0, ge=0, description="completions without consent, which were not read")
     completions: int = Field(default=0, ge=0, description="completions that were read")
-    unfinished: int = Field(default=0, ge=0, description="broken off, cut at a limit or filtered")
+    unfinished: int = Field(default=0, ge=0, description="interrupted, truncated at a limit or filtered")
     not_text: int = Field(default=0, ge=0, description="with tools, images or no text at all")
-    without_rating: int = Field(default=0, ge=0, description="of the kind that the format needs, with consent")
-    duplicates: int = Field(default=0, ge=0, description="rows that an earlier row equals but for white space")
+    without_rating: int = Field(default=0, ge=0, description="without a rating that the format needs, with consent")
+    duplicates: int = Field(default=0, ge=0, description="rows equal to an earlier one except for white space")
     rows: int = Field(default=0, ge=0)
 
 
 class ModelVersion(Strict):
-    """What made the answers of some rows. `licence` is the base model's, as an SPDX expression."""
+    """A model version that generated answers of some rows. `licence` is the base model's, as an SPDX expression."""
 
     model: str
     adapter: str | None
@@ -46,7 +46,7 @@ class ModelVersion(Strict):
 
 
 class ExportedFile(Strict):
-    """One file of rows, or of where they come from: line by line the completions and the ratings."""
+    """One file of rows, or of their lineage: per line, the completions and ratings of a row."""
 
     name: str
     kind: Literal["rows", "lineage"]
@@ -57,27 +57,27 @@ class ExportedFile(Strict):
 
 
 class Redaction(Strict):
-    """What removed personal data and secrets, and how many of each kind it replaced."""
+    """The tool that removed personal data and secrets, and the number of replacements by kind."""
 
     presidio: str = Field(description="version of presidio-analyzer")
     replaced: dict[str, int]
 
 
 class ExportManifest(Strict):
-    """The last file of an export: a folder without it is none."""
+    """The last file of an export: a folder without it is incomplete."""
 
     manifest: Literal[1] = 1
     format: str
     row_schema: dict[str, Any] = Field(description="JSON schema of a row")
     created_at: float
-    people_salt: str | None = Field(default=None, description="with it the people in the lineage are hashed")
+    people_salt: str | None = Field(default=None, description="salt of the hashes of users in the lineage")
     forgotten: int = Field(
-        default=0, ge=0, description="rows that went since, with a user; models are counted as before"
+        default=0, ge=0, description="rows removed since, with their user; the counts of models are unchanged"
     )
     filters: Filters
     splits: dict[str, float]
     seed: int
-    redaction: Redaction | None = Field(description="null: the texts are as they were said")
+    redaction: Redaction | None = Field(description="null: texts are not redacted")
     counts: Counts
     models: tuple[ModelVersion, ...]
     files: tuple[ExportedFile, ...]

@@ -1,6 +1,6 @@
-"""Removes personal data and secrets from texts, by Presidio with recognisers of patterns and checksums alone.
+"""Removes personal data and secrets from texts, by Presidio with recognisers of patterns and checksums only.
 
-No model is loaded and nothing is asked of a network, so names and addresses of people are not found.
+No model is loaded and no network is used, so names and addresses of people are not found.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from serving.exports.manifest import Redaction
 
 
 class Redactor:
-    """Replaces what it finds by its kind, as in `<EMAIL_ADDRESS>`, and counts."""
+    """Replaces findings by their kind, as in `<EMAIL_ADDRESS>`, and counts them."""
 
     def __init__(self) -> None:
         self._recognizers: Sequence[EntityRecognizer] = (
@@ -52,7 +52,7 @@ class Redactor:
         )
 
     def text(self, text: str) -> str:
-        """Returns `text` with every personal datum and secret replaced."""
+        """Returns `text` with all personal data and secrets replaced."""
         found = [
             RecognizerResult(r.entity_type, r.start, r.end, r.score)
             for recognizer in self._recognizers
@@ -65,7 +65,7 @@ class Redactor:
         return str(result.text)
 
     def report(self) -> Redaction:
-        """Returns what was replaced until now."""
+        """Returns the numbers of replacements so far."""
         return Redaction(presidio=version("presidio-analyzer"), replaced=dict(sorted(self._replaced.items())))
 
     def _maybe(self, text: str | None) -> str | None:
@@ -77,7 +77,7 @@ class Redactor:
 
 
 def _patterns(entity: str, patterns: dict[str, str]) -> EntityRecognizer:
-    # Case counts: flags of patterns are their own.
+    # Case matters: patterns have their own flags.
     return PatternRecognizer(
         entity, patterns=[Pattern(name, regex, 1.0) for name, regex in patterns.items()], global_regex_flags=0
     )

@@ -1,4 +1,4 @@
-"""Which exports were written where, and whom they hold: so that a user who is forgotten is taken out of them."""
+"""The register of exports, with their location and users, so that erased users are removed from them."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Elsewhere(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """An export: its folder on the host that wrote it, and whose rows it holds, hashed with its salt.
+    """An export: its folder on the host that wrote it, and the users of its rows, hashed with its salt.
 
-    While it is written it has no salt, and nobody knows whom it holds.
+    While it is written it has no salt, and its users are unknown.
     """
 
     id: str
@@ -56,14 +56,14 @@ class Register:
 
     @uninterrupted
     async def begin(self, folder: ExportFolder, tenant: str) -> None:
-        """Registers an export of which nothing is written yet."""
+        """Registers an export before anything is written."""
         row = {"id": folder.id, "tenant": tenant, "folder": str(folder.target), "salt": "", "people": []}
         async with self._database.write() as connection:
             await connection.execute(exports.insert().values(row | {"created_at": now()}))
 
     @uninterrupted
     async def finish(self, id: str, salt: str, people: Collection[str]) -> None:
-        """Says whom an export holds that was written. Raises `NotFound` for one that was given up."""
+        """Records the users of a finished export. Raises `NotFound` for one that was abandoned."""
         held = {"salt": salt, "people": sorted(people)}
         async with self._database.write() as connection:
             found = await connection.execute(exports.update().where(exports.c.id == id, _UNFINISHED).values(held))
@@ -72,27 +72,27 @@ class Register:
 
     @uninterrupted
     async def drop(self, id: str) -> None:
-        """Forgets an export of which nothing is left."""
+        """Removes an export whose files are gone."""
         async with self._database.write() as connection:
             await connection.execute(exports.delete().where(exports.c.id == id))
 
     async def holding(self, tenant: str, user: str) -> list[Registered]:
-        """Returns the exports that hold a user; those that are being written are not among them."""
+        """Returns the exports with data of a user, except those in progress."""
         return [one for one in await self._select(exports.c.tenant == tenant) if one.salt and one.holds(user)]
 
     async def unfinished(self, tenant: str) -> list[Registered]:
-        """Returns the exports that are being written, or whose writer died."""
+        """Returns the exports in progress, and those whose writer died."""
         return await self._select(and_(exports.c.tenant == tenant, _UNFINISHED))
 
     async def take_over(self, one: Registered, *, here: bool) -> None:
-        """Finishes an export whose writer died: it was published, or what there is of it is removed.
+        """Finishes an export whose writer died: it was published, or its files are removed.
 
-        `here` says that it can only be on this host. Raises `Elsewhere`, and `BeingWritten` while its writer lives.
+        `here` tells that it can only be on this host. Raises `Elsewhere`, and `BeingWritten` while its writer runs.
         """
         folder = Path(one.folder)
         async with _in_threads(abandoned(folder, one.id)) as found:
             if not await self._select(and_(exports.c.id == one.id, _UNFINISHED)):
-                return  # its writer was quicker
+                return  # its writer was faster
             if not (found or here):
                 raise Elsewhere(f"the export {folder} is being written, or its writer died, on another host")
             if (manifest := await asyncio.to_thread(_manifest, folder)) is None:
@@ -109,7 +109,7 @@ class Register:
 
     @uninterrupted
     async def forgotten(self, one: Registered, user: str) -> None:
-        """Notes that an export does not hold a user any more."""
+        """Records that an export no longer has data of a user."""
         this = exports.c.id == one.id
         async with self._database.write() as connection:
             now_held = (await connection.execute(select(exports.c.people).where(this).with_for_update())).scalar()
@@ -119,7 +119,9 @@ class Register:
 
 @asynccontextmanager
 async def _in_threads(block: AbstractContextManager[T]) -> AsyncIterator[T]:
-    """Begins and ends a block in threads: it may lock and remove files for long, and the loop has others to serve."""
+    """Enters and exits a context manager in threads: it may lock and remove files for long, which must not block the
+    loop.
+    """
     value = await asyncio.to_thread(block.__enter__)
     try:
         yield value
@@ -130,7 +132,7 @@ async def _in_threads(block: AbstractContextManager[T]) -> AsyncIterator[T]:
 
 
 def _manifest(folder: Path) -> ExportManifest | None:
-    """Returns the manifest of a folder that is an export and says whose its rows are."""
+    """Returns the manifest of a folder that is an export and records the users of its rows."""
     try:
         manifest = ExportManifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):

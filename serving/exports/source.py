@@ -1,4 +1,4 @@
-"""Reads completions and their ratings out of the store, in pages: memory does not grow with what is stored."""
+"""Reads completions and their ratings from the store, in pages: memory does not grow with the stored data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from serving.store.relational.tables import captures, feedback
 
 PAGE = 50
 MAX_RATINGS = 64
-"""Ratings that count for one completion, the newest."""
+"""Maximum number of ratings per completion: the newest."""
 
 ROLES = {"system", "developer", "user", "assistant"}
 
@@ -45,13 +45,13 @@ _READ = [
 ]
 
 
-_AGREED = captures.c.consent  # who agreed asked for the completion or the response to be stored
+_AGREED = captures.c.consent  # consent is given by requesting that the completion or response be stored
 
 
 async def completions(database: Database, filters: Filters) -> AsyncIterator[Completion]:
-    """Yields completions with consent that pass the filters of tenant, time and model, the newest first, as rated.
+    """Yields completions with consent that match tenant, time and model, newest first, with their ratings.
 
-    What comes meanwhile is not seen, but what goes is gone.
+    Rows added during the iteration are not included, and deleted ones are omitted.
     """
     before: tuple[float, str] | None = None
     while page := await _page(database, filters, before):
@@ -63,7 +63,7 @@ async def completions(database: Database, filters: Filters) -> AsyncIterator[Com
 
 @uninterrupted
 async def without_consent(database: Database, filters: Filters) -> int:
-    """Returns how many completions pass those filters and may not be exported."""
+    """Returns the number of completions that match these filters and must not be exported."""
     query = select(func.count()).where(*_passing(filters), not_(_AGREED))
     async with database.read() as connection:
         return int((await connection.execute(query)).scalar_one())
@@ -109,7 +109,7 @@ def _captures(filters: Filters, before: tuple[float, str] | None) -> Select[Any]
 
 
 def _ratings(tenant: str, column: str, ids: Sequence[str]) -> Select[Any]:
-    """The newest ratings of each id that may be exported; the number of a target's ratings is its raters' choice."""
+    """Returns the newest exportable ratings of each id, limited in number, since raters can add any number."""
     target = feedback.c[column]
     numbered = (
         select(
@@ -153,14 +153,14 @@ def _completion(row: RowMapping, ratings: Sequence[CapturedRating]) -> Completio
 
 
 def _rating(row: RowMapping, column: str) -> CapturedRating:
-    """What a rating says of the completion that its `column` names."""
+    """Returns a rating's statements about the completion in its `column`."""
     chosen = row["rejected_id"] is not None
     rejected = column == "rejected_id"
     rival = None
     if chosen and not rejected and row["rival_answer"] is not None:
         allowed = row["rival_consent"] and row["rival_outcome"] == "completed"
         rival = Rival(row["rejected_id"], _answer(row["rival_answer"]), allowed, row["rival_user"])
-    if rejected:  # the rest is said of the other side
+    if rejected:  # the other fields refer to the other side
         return CapturedRating(row["id"], row["created_at"], tags=tuple(row["tags"]), preferred=False, user=row["user"])
     return CapturedRating(
         id=row["id"],
@@ -176,7 +176,7 @@ def _rating(row: RowMapping, column: str) -> CapturedRating:
 
 
 def _messages(prompt: Mapping[str, Any]) -> tuple[CapturedMessage, ...] | None:
-    """Returns the messages of a prompt of text alone: without its tools an answer would be another task's."""
+    """Returns the messages of a text-only prompt: without its tools, an answer would belong to another task."""
     messages = prompt.get("messages")
     if not isinstance(messages, list) or prompt.get("tools"):
         return None
@@ -185,7 +185,7 @@ def _messages(prompt: Mapping[str, Any]) -> tuple[CapturedMessage, ...] | None:
 
 
 def _message(message: object) -> CapturedMessage | None:
-    """Returns a message of text alone, else None."""
+    """Returns a text-only message, else None."""
     if not isinstance(message, Mapping) or message.get("role") not in ROLES or message.get("tool_calls"):
         return None
     content = message.get("content")
@@ -196,12 +196,12 @@ def _message(message: object) -> CapturedMessage | None:
 
 
 def _writable(text: str) -> bool:
-    """JSON may escape half of a character's pair, which no file in UTF-8 can hold."""
+    """Returns text without unpaired surrogates, which JSON can escape but UTF-8 cannot encode."""
     return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _answer(choices: object) -> str | None:
-    """Returns the text of the first choice, which is the one that ratings are of."""
+    """Returns the text of the first choice, which ratings refer to."""
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
         return None
     message = _message({"role": "assistant", **(choices[0].get("message") or {})})
@@ -209,9 +209,9 @@ def _answer(choices: object) -> str | None:
 
 
 def _opening(id: str, messages: object) -> str:
-    """Names the session of a completion outside of conversations by what its caller said up to the first question.
+    """Identifies the session of a completion without a conversation by the caller's messages up to the first question.
 
-    Callers who keep the history themselves send it again with every question: what begins alike is one session.
+    Callers that keep the history themselves send it again with every question: equal beginnings are one session.
     """
     said = messages if isinstance(messages, list) else []
     for i, message in enumerate(said):

@@ -1,4 +1,4 @@
-"""Which split a session belongs to: by a hash, so that it is the same in every export with the same seed."""
+"""Assigns sessions to splits by hash, so that the assignment is the same in every export with the same seed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 
 
 def parse(text: str) -> dict[str, float]:
-    """Returns the share of each split of `train=0.9,test=0.1`; shares add up to 1 or are scaled to it.
-
-    Raises `InvalidValue`.
-    """
+    """Returns the share of each split in `train=0.9,test=0.1`, normalised to a sum of 1. Raises `InvalidValue`."""
     shares: dict[str, float] = {}
     for part in text.split(","):
         name, _, share = part.partition("=")
@@ -35,13 +32,13 @@ def parse(text: str) -> dict[str, float]:
 
 
 def split_of(session: str, shares: Mapping[str, float], seed: int) -> str:
-    """Returns the split of a session: that whose range of [0, 1) its hash falls into."""
+    """Returns the split of a session, whose range of [0, 1) contains the session's hash."""
     digest = hashlib.sha256(f"{seed}/{session}".encode()).digest()
-    point = int.from_bytes(digest[:7]) / 2**56  # 56 bits: a float holds each exactly, and none becomes 1
+    point = int.from_bytes(digest[:7]) / 2**56  # 56 bits: floats represent each value exactly, and none becomes 1
     last = ""
     for name, share in shares.items():
         last = name
         point -= share
         if point < 0:
             return name
-    return last  # shares that add up to a little less than 1
+    return last  # shares whose sum is slightly below 1

@@ -1,4 +1,4 @@
-"""Writes an export that the stack knows of from its beginning to its end, so that whoever is forgotten is not in it."""
+"""Writes an export that is registered from beginning to end, so that erased users are removed from it."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from serving.store.relational.database import Database
 async def write(database: Database, order: Order, target: Path, redactor: Redact | None) -> ExportManifest:
     """Exports from the database into the folder `target`, and returns its manifest.
 
-    An erasure that begins meanwhile waits for the end, and takes its user out then. Raises as `ExportFolder` and
-    `export` do, and `StoreUnavailable`; then nothing is left, but where the database could not be told so an empty file
-    beside `target`: by that the next erasure or export on this host knows that the writer is gone. Where nothing of the
-    export was registered, nobody looks for that file, which has nothing in it.
+    An erasure that begins meanwhile waits for the end, and then removes its user. Raises as `ExportFolder` and `export`
+    do, and `StoreUnavailable`; then nothing remains, except, if the database could not be updated, an empty file beside
+    `target`, by which the next erasure or export on this host knows that the writer has ended. If the export was not
+    registered, the empty file is never needed.
     """
     register, folder = Register(database), ExportFolder(target)
     await _finish_abandoned(database, register, order.filters.tenant)
     with folder:
         try:
-            await register.begin(folder, order.filters.tenant)  # before anything of anybody is read
+            await register.begin(folder, order.filters.tenant)  # before any user's data is read
             read = source.completions(database, order.filters)
             without_consent = await source.without_consent(database, order.filters)
             manifest = await export(read, order, folder, redactor, without_consent=without_consent)
             await register.finish(folder.id, str(manifest.people_salt), people(folder.target, manifest))
         except BaseException:
-            folder.discard()  # first: what is dropped nobody looks for
+            folder.discard()  # first: files of a dropped export would never be found
             folder.marked = True
             with suppress(StoreError):
                 await register.drop(folder.id)
@@ -43,7 +43,7 @@ async def write(database: Database, order: Order, target: Path, redactor: Redact
 
 
 async def _finish_abandoned(database: Database, register: Register, tenant: str) -> None:
-    """Finishes what earlier writers on this host left; one that cannot be finished is left to an erasure to report."""
+    """Finishes exports of writers that died on this host; those that cannot be finished are reported by erasures."""
     for one in await register.unfinished(tenant):
         with suppress(StoreError, OSError, ValueError, LookupError):
             await register.take_over(one, here=database.is_sqlite)

@@ -1,1 +1,1 @@
-"""Checks of what is said to a model, by a model, and to tools."""
+"""Guardrails: checks of the input and output of models and tools."""

@@ -1,4 +1,4 @@
-"""The guardrails of one request: what they find, and what is left of a text."""
+"""The guardrails of one request: applies checks to its texts, and reports findings."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from serving.retrieval.types import Hit
 from serving.telemetry import metrics
 
 MAX_REPORTED = 100
-"""Findings of one request that are reported; all are counted."""
+"""Maximum number of reported findings of one request; all are counted."""
 
 LONG = 4000
-"""Characters from which a text is checked beside the event loop, so that no stream stands still meanwhile."""
+"""Length in characters from which a text is checked in a thread, so that other streams continue meanwhile."""
 
 REMOVED = "[removed by a guardrail]"
 By = Callable[[str, Sequence[Rule]], Screened]
 TEXTS = ("content", "text", "reasoning_content", "reasoning", "refusal")
-"""Fields of a choice, its message or its delta in which a model says something."""
+"""Fields of a choice, its message or its delta with text of the model."""
 
 _BESIDE = ThreadPoolExecutor(2, thread_name_prefix="guardrails")
-"""Threads of their own: however long texts take, the store has its threads."""
+"""Separate threads: long checks do not occupy the store's threads."""
 
 INSTRUCTIONS = ("system", "developer")
-"""Roles of messages that hold instructions."""
+"""Roles of messages with instructions."""
 
 _NOT_JUDGED = (*INSTRUCTIONS, "description")
 
@@ -43,10 +43,10 @@ class ArgumentsBlocked(Exception):
 
 
 class GuardrailChecker:
-    """Checks the texts of one request; `report` says what was found where, and never what it was.
+    """Checks the texts of one request; `report` has the location and kind of each finding, but not its text.
 
-    `trusting` says whether instructions are taken to be those of whoever builds the application: of them secrets and
-    personal data alone are checked. Else they are checked as text of the user.
+    With `trusting`, instructions are considered to be the application developer's: they are checked only for secrets
+    and personal data. Otherwise they are checked like text of the user.
     """
 
     def __init__(self, rails: Rails, judges: Classifiers, caller: Principal, *, trusting: bool = False) -> None:
@@ -55,40 +55,40 @@ class GuardrailChecker:
         self._caller = caller
         self._trusting = trusting
         self.report: list[dict[str, Any]] = []
-        self.blocks: dict[str, tuple[str, str]] = {}  # the check and the kind that first blocked each place
-        self.whole = True  # until a model gives no verdict on what is read, and that lets it pass
+        self.blocks: dict[str, tuple[str, str]] = {}  # check and kind that first blocked each location
+        self.whole = True  # set when a model gives no verdict on input and the configuration then lets it pass
 
     @property
     def version(self) -> str:
-        """Names the checks. What was trusted when it was said is read again by who does not trust it."""
+        """Identifies the checks. Text that was trusted when it was stored is checked again where it is not trusted."""
         version = self._rails.version
         return version if self._trusting else hashlib.sha256(f"screen {version}".encode()).hexdigest()[: len(version)]
 
     @property
     def tenant(self) -> str:
-        """Whose texts are checked."""
+        """The tenant whose texts are checked."""
         return self._caller.tenant
 
     @property
     def reads(self) -> bool:
-        """Whether anything is checked of what a model reads."""
+        """Whether any input of the model is checked."""
         return bool(self._rails.input or self._rails.context)
 
     def apart(self) -> GuardrailChecker:
-        """Returns the same checks, with a report of their own."""
+        """Returns the same checks with a separate report."""
         return GuardrailChecker(self._rails, self._judges, self._caller, trusting=self._trusting)
 
     def asks(self, role: str) -> bool:
-        """Whether a text of that role is one of the user, who asks for something."""
+        """Returns whether a text of that role is the user's, who asks for something."""
         return role == "user" or (role in INSTRUCTIONS and not self._trusting)
 
     @property
     def output(self) -> Stage:
-        """What is checked of an answer; false where nothing is."""
+        """The checks of an answer; false if there are none."""
         return self._rails.output
 
     async def check(self, text: str, on: GuardedText, place: str, role: str = "user", *, asks: bool = True) -> Screened:
-        """Returns what is left of `text`, which stands at `place`; `asks` is as `Classifiers.judge` has it.
+        """Returns `text`, at the location `place`, after its checks; `asks` is as for `Classifiers.judge`.
 
         Raises `RetrievalUnavailable`.
         """
@@ -118,13 +118,13 @@ class GuardrailChecker:
         return result
 
     async def check_message(self, text: str, role: str, place: str, *, asks: bool = True) -> Screened:
-        """As `check`, of a text of a request or of an earlier turn; `role` is as `texts.OnText` has it."""
+        """Like `check`, for a text of a request or of an earlier turn; `role` is as for `texts.OnText`."""
         if role == "arguments":
             return await self.call(text, place, "input")
         return await self.check(text, "context" if role == "tool" else "input", place, role, asks=asks)
 
     async def hits(self, hits: Sequence[Hit]) -> list[Hit]:
-        """Returns the chunks that the model may read: one that is blocked is left out."""
+        """Returns the chunks that the model may read: blocked ones are omitted."""
         if not self._rails.context:
             return list(hits)
         kept = []
@@ -135,7 +135,7 @@ class GuardrailChecker:
         return kept
 
     async def observation(self, text: str) -> str:
-        """Returns what the model may read of what a tool said."""
+        """Returns the part of a tool's result that the model may read."""
         result = await self.check(text, "context", "observation")
         return REMOVED if result.blocked else result.text
 
@@ -147,25 +147,27 @@ class GuardrailChecker:
         return result.text
 
     async def call(self, arguments: str, place: str, on: GuardedText = "output") -> Screened:
-        """Returns what is left of a call's arguments."""
+        """Returns a call's arguments after their checks."""
         stage: Stage = getattr(self._rails, on)
         result = await screened(arguments, stage.rules, screen_arguments)
         self.note(result.found, on, place)
         return result
 
     async def step(self, text: str) -> str:
-        """Returns what the caller may see of a strategy's step."""
+        """Returns a strategy's step in the form for the caller."""
         result = await screened(text, self.output.rules)
         self.note(result.found, "output", "steps")
         return REMOVED if result.blocked else result.text
 
     async def answer(self, choices: list[dict[str, Any]]) -> None:
-        """Takes out of a whole answer's choices what may not be said; one that is blocked ends where that begins."""
+        """Removes from the choices of a complete answer what checks do not allow; a blocked choice is
+        truncated there.
+        """
         for i, choice in enumerate(choices):
             message = choice.get("message")
             holder = message if isinstance(message, dict) else choice
             if "logprobs" in choice:
-                choice["logprobs"] = None  # they spell the text once more
+                choice["logprobs"] = None  # they contain the text once more
             blocked = False
             for name in TEXTS:
                 if isinstance(text := holder.get(name), str) and text:
@@ -194,7 +196,7 @@ class GuardrailChecker:
             self._report(f.rule.name, f.finding.kind, on, f.action, place, f.finding.start, f.finding.end)
 
     def include(self, report: Sequence[dict[str, Any]]) -> None:
-        """Reports what another found too."""
+        """Adds the findings of another report."""
         self.report += report[: MAX_REPORTED - len(self.report)]
 
     def _report(
@@ -206,7 +208,7 @@ class GuardrailChecker:
 
 
 async def screened(text: str, rules: Sequence[Rule], by: By = screen) -> Screened:
-    """Returns what is left of a text after the rules; a long one is read beside the event loop."""
+    """Returns `text` after the rules; a long one is checked in a thread."""
     if not rules:
         return Screened(text)
     if len(text) <= LONG:

@@ -1,4 +1,4 @@
-"""Asks models about whole texts: the embedder whether a text is of a topic, a classifier whether it is safe."""
+"""Checks of whole texts by models: the embedder determines their topic, a classifier whether they are safe."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from serving.retrieval.client import RetrievalClient
 log = logging.getLogger("headrace.guardrails")
 
 PIECE = 800
-"""Characters of a piece of a text that are embedded together: about what the embedder reads."""
+"""Number of characters of a text that are embedded at once: about as many as the embedder reads."""
 
 PIECES = 16
-"""Pieces of a text that are looked at: of a longer text those at its beginning and at its end."""
+"""Maximum number of checked pieces: of a longer text, those at its beginning and end."""
 
 FAILURE = "failure"
 VERDICT_TOKENS = 32
@@ -37,7 +37,7 @@ class NoVerdict(Exception):
 
 
 class Classifiers:
-    """Gives verdicts on whole texts."""
+    """Checks whole texts."""
 
     def __init__(
         self, retrieval: RetrievalClient, engines: Engines, client: EngineClient, resolver: Callable[[], ModelRouter]
@@ -49,9 +49,9 @@ class Classifiers:
         self._vectors: dict[tuple[str, ...], NDArray[np.float32]] = {}
 
     async def judge(self, guardrail: Judged, text: str, caller: Principal, *, asks: bool = True) -> str | None:
-        """Returns what is wrong with `text` of a request of `caller`, None for nothing.
+        """Returns why `text` in a request of `caller` is not allowed, or None if it is.
 
-        A text that `asks` for nothing may be of any topic but a denied one. Raises `NoVerdict`, and for topics
+        A text that does not `ask` for something is only rejected for denied topics. Raises `NoVerdict`, and for topics
         `RetrievalUnavailable`.
         """
         if not text.strip():
@@ -79,7 +79,7 @@ class Classifiers:
 
     async def _phrase_vectors(self, phrases: tuple[str, ...]) -> NDArray[np.float32]:
         if phrases not in self._vectors:
-            if len(self._vectors) >= 256:  # catalogues come and go
+            if len(self._vectors) >= 256:  # the catalogue can change
                 self._vectors.clear()
             self._vectors[phrases], _ = await self._retrieval.embed(list(phrases))
         return self._vectors[phrases]
@@ -109,14 +109,14 @@ class Classifiers:
 
 
 def pieces(text: str) -> list[str]:
-    """Returns the pieces of a text that are embedded: at most `PIECES`."""
+    """Returns the pieces of a text to embed: at most `PIECES`."""
     cut = [text[i : i + PIECE] for i in range(0, len(text), PIECE)]
     whole = cut if len(cut) <= PIECES else [*cut[: PIECES // 2], *cut[-PIECES // 2 :]]
     return [piece for piece in whole if piece.strip()]
 
 
 def _moderation_categories(answer: dict[str, Any]) -> Sequence[str] | None:
-    """Returns the categories of OpenAI's moderations, None for a text that is not flagged. Raises `ApiError`."""
+    """Returns the categories of OpenAI's moderation, None for a text that is not flagged. Raises `ApiError`."""
     try:
         results = answer["results"]
         if not results or not all(isinstance(r["flagged"], bool) for r in results):
@@ -129,7 +129,7 @@ def _moderation_categories(answer: dict[str, Any]) -> Sequence[str] | None:
 
 
 def _llama_guard_categories(answer: dict[str, Any]) -> Sequence[str] | None:
-    """Returns the categories of an unsafe text as Llama Guard says them, None for a safe one. Raises `ApiError`."""
+    """Returns the categories of an unsafe text in Llama Guard's notation, None for a safe one. Raises `ApiError`."""
     try:
         words: list[str] = answer["choices"][0]["message"]["content"].replace(",", " ").split()
     except (AttributeError, LookupError, TypeError):
@@ -138,5 +138,5 @@ def _llama_guard_categories(answer: dict[str, Any]) -> Sequence[str] | None:
     if verdict == "safe":
         return None
     if verdict != "unsafe":
-        raise upstream("The classifier said neither safe nor unsafe.")
+        raise upstream("The classifier answered neither safe nor unsafe.")
     return words[1:]

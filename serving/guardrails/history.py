@@ -1,8 +1,8 @@
-"""Input checks of what was said before a request: of items that came without a request, or before other guardrails.
+"""Input checks of earlier messages that were stored without a request, or with other guardrails.
 
-Items keep the name of the guardrails that they passed when they were said, and are not read again by the same. What was
-found in others that stay as they are is remembered for a while, so that a conversation is not read anew for each turn.
-No text is remembered: an item of which something is taken out is read again by each request.
+Items store the version of the guardrails that they passed, and are not checked again by the same. Results for other
+items that stay unchanged are cached for a while, so that a conversation is not checked again for each turn. Texts are
+not cached: an item from which something is removed is checked again for each request.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ from serving.guardrails.texts import walk
 from serving.store.conversations import Body
 
 CleanTexts = TtlCache[tuple[dict[str, Any], ...]]
-"""From digests of texts that guardrails let pass as they are to what they reported of them."""
+"""Cache from digests of texts that passed unchanged to the findings in them."""
 
 MAX_FOUND = 8
-"""Findings of a text that are remembered; one with more is read again."""
+"""Maximum number of cached findings of a text; one with more is checked again."""
 
 TTL_S = 3600
 UNJUDGED_S = 60
-"""Seconds for which a text passes that a model gave no verdict on: not long, nor is each turn slow while it is gone."""
+"""Seconds for which the pass of a text without a verdict is cached: short, but long enough that not every turn is slow
+during an outage.
+"""
 
 SIZE = 16_384
 
 
 class HistoryChecker:
-    """The `Screen` of one request. What blocks an item blocks the request only if the model would be shown it."""
+    """The `Screen` of one request. A blocked item blocks the request only if it would be in the prompt."""
 
     def __init__(self, guard: GuardrailChecker, clean: CleanTexts) -> None:
         self.guard = guard
@@ -45,11 +47,11 @@ class HistoryChecker:
 
     @classmethod
     def for_guard(cls, guard: GuardrailChecker | None, clean: CleanTexts) -> HistoryChecker | None:
-        """Returns what checks a history, None where nothing is checked."""
+        """Returns the checker of a history, or None if nothing is checked."""
         return cls(guard, clean) if guard is not None and guard.reads else None
 
     async def item(self, id: str, body: Body, checked: str | None) -> Body:
-        """Returns what is left of an item. Raises `RetrievalUnavailable`."""
+        """Returns an item after its checks. Raises `RetrievalUnavailable`."""
         if checked == self.guard.version:
             return body
         if id in self._left:
@@ -68,7 +70,7 @@ class HistoryChecker:
                 self._refused.setdefault(id, own.blocks[place])
             return REMOVED
 
-        await asyncio.sleep(0)  # a history is many texts, and others' streams must not wait for all of them
+        await asyncio.sleep(0)  # a history has many texts, and other streams must not wait for all of them
         left: Body = await walk(dict(body), "", "user", check)
         self._left[id] = left
         self._found[id] = _placed(id, own.report)
@@ -76,13 +78,13 @@ class HistoryChecker:
         return left
 
     async def quoted(self, id: str, body: Body, checked: str | None) -> Body:
-        """As `item`; what it finds is reported at once, and blocks no request."""
+        """Like `item`; findings are reported immediately, and block no request."""
         left = await self.item(id, body, checked)
         self._report(id)
         return left
 
     async def note(self, text: str) -> str:
-        """Returns what is left of a text that memory holds, empty where it is blocked. Raises as `item`."""
+        """Returns a stored text after its checks; empty if it is blocked. Raises as `item`."""
         digest = self._digest(text)
         if (known := self._clean.get(digest)) is not None:
             self.guard.include(known)
@@ -95,9 +97,9 @@ class HistoryChecker:
         return "" if result.blocked else result.text
 
     def report_shown(self, ids: Iterable[str]) -> tuple[str, str, str] | None:
-        """Reports what was found in items that the model is shown.
+        """Reports the findings in items that are in the prompt.
 
-        Returns the first of them that is blocked, with the check and the kind, None when none is.
+        Returns the first blocked item, with check and kind, or None.
         """
         refused = None
         for id in ids:

@@ -1,4 +1,4 @@
-"""From an assistant's guardrails to the rules of each text that they are for."""
+"""Converts an assistant's guardrails to the checks of each kind of text."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ _CHOOSE: dict[str, Any] = {
     **dict.fromkeys(("runtime", "quantization", "chat_template", "arguments"), True),
     "canary": {"storage"},
 }
-"""Fields of a model that choose what answers under its name: others say how much of it runs, and where."""
+"""Fields of a model that determine its answers; the others determine its size and placement."""
 
 Judged = TopicsGuardrail | ClassifierGuardrail
-"""What is asked of a model, about a whole text."""
+"""Guardrails that ask a model about a whole text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What is checked of one kind of text: by rules, and by models. It is false where nothing is."""
+    """The checks of one kind of text: by rules, and by models. It is false if there are none."""
 
     rules: tuple[Rule, ...]
     judges: tuple[Judged, ...]
@@ -60,8 +60,8 @@ class Stage:
 class Rails:
     """The checks of an assistant.
 
-    `version` names those of what a model reads: others, other settings of theirs, or another model behind the name of a
-    classifier have another.
+    `version` identifies those of the model's input: it changes with the guardrails, their settings, and the model of a
+    classifier.
     """
 
     input: Stage
@@ -71,7 +71,7 @@ class Rails:
 
 
 class AssistantRails:
-    """The checks of each assistant of a catalogue, and of bare models. Immutable."""
+    """The checks of each assistant of a catalogue, and of models without assistant. Immutable."""
 
     def __init__(self, catalog: Catalog) -> None:
         asked = partial(_classifier_models, catalog)
@@ -80,11 +80,11 @@ class AssistantRails:
         self._own = {a.name: build(a.guardrails, asked) for a in catalog.assistants if a.guardrails is not None}
 
     def for_assistant(self, assistant: Assistant | None) -> Rails | None:
-        """Returns the checks of an assistant, None of a bare model; None where there are none."""
+        """Returns the checks of an assistant, or with None those of models without one; None if there are none."""
         return self._own.get(assistant.name, self._default) if assistant is not None else self._default
 
     def instructions(self, assistant: Assistant | None, caller: Principal) -> Instructions:
-        """Returns what becomes of a caller's instructions, to an assistant or to a bare model."""
+        """Returns how a caller's instructions to an assistant, or to a model, are treated."""
         if "prompt" in caller.scopes:
             return "trust"
         own = assistant.instructions if assistant is not None else None
@@ -92,7 +92,7 @@ class AssistantRails:
 
 
 def build(guardrails: Sequence[Guardrail], asked: Callable[[str], object] = str) -> Rails | None:
-    """Returns the checks, None where there are none; `asked` tells what answers under the name of a classifier."""
+    """Returns the checks, None if there are none; `asked` identifies the model of a classifier."""
     if not guardrails:
         return None
     stages = (_stage(guardrails, "input"), _stage(guardrails, "output"), _stage(guardrails, "context"))
@@ -109,7 +109,7 @@ def _version(guardrails: Sequence[Guardrail], asked: Callable[[str], object]) ->
 
 
 def _classifier_models(catalog: Catalog, name: str) -> list[object]:
-    """Returns what tells apart the models that `name` can stand for, whichever of them has the greater weight."""
+    """Returns a value that identifies the models that `name` can resolve to, independent of their weights."""
     targets = next((sorted(t.model for t in alias.targets) for alias in catalog.aliases if alias.name == name), [name])
     return [
         [target, *_chosen(model, target)] for target in targets for model in catalog.models if target in names(model)
@@ -117,7 +117,7 @@ def _classifier_models(catalog: Catalog, name: str) -> list[object]:
 
 
 def _chosen(model: AnsweringModel, name: str) -> list[object]:
-    """Returns what answers under a name of `model`: its own, or that of an adapter."""
+    """Returns a value that identifies a name of `model`: its own, or that of an adapter."""
     loras = model.loras if isinstance(model, VllmModel) else ()
     return [model.model_dump(mode="json", include=_CHOOSE), [lora.source for lora in loras if lora.name == name]]
 

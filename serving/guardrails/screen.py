@@ -10,12 +10,12 @@ from serving.config import GuardAction
 from serving.guardrails.rules.finding import Check, Finding
 
 MAX_FOUND = 1000
-"""Findings of one check in one text."""
+"""Maximum number of findings of one check in one text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A check under its `name`, and what to do about what it finds."""
+    """A check with its `name`, and the action on its findings."""
 
     name: str
     action: GuardAction
@@ -24,20 +24,20 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RuleFinding:
-    """What a rule found; offsets are those of the text that was checked."""
+    """A finding of a rule; offsets are those in the checked text."""
 
     rule: Rule
     finding: Finding
 
     @property
     def action(self) -> GuardAction:
-        """The rule's."""
+        """The rule's action."""
         return self.rule.action
 
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """A text after its rules: with `blocked`, only what stood before the first thing that blocks it."""
+    """A text after its rules; with `blocked`, only the part before the first blocking finding."""
 
     text: str
     found: tuple[RuleFinding, ...] = ()
@@ -45,13 +45,13 @@ class Screened:
 
 
 def find(text: str, rules: Sequence[Rule], start: int = 0) -> list[RuleFinding]:
-    """Returns what the rules find at or after `start`, in order."""
+    """Returns the findings of the rules at or after `start`, in order."""
     found = [RuleFinding(rule, finding) for rule in rules for finding in _bounded(rule.check.find(text, start))]
     return sorted(found, key=lambda f: (f.finding.start, f.finding.end, f.rule.name, f.finding.kind))
 
 
 def _bounded(found: list[Finding]) -> list[Finding]:
-    """Returns the findings; from the last that is told by itself on, they are one."""
+    """Returns the findings, of which those from the maximum number on are merged into one."""
     if len(found) <= MAX_FOUND:
         return found
     found = sorted(found, key=lambda f: (f.start, f.end))
@@ -60,12 +60,14 @@ def _bounded(found: list[Finding]) -> list[Finding]:
 
 
 def screen(text: str, rules: Sequence[Rule]) -> Screened:
-    """Returns `text` without what the rules take out of it."""
+    """Returns `text` without what the rules remove."""
     return apply(text, find(text, rules))
 
 
 def apply(text: str, found: Sequence[RuleFinding], start: int = 0, end: int | None = None) -> Screened:
-    """Returns `text[start:end]` after what was `found` in it. What blocks ends it; what is taken out leaves a note."""
+    """Returns `text[start:end]` after the actions on what was `found`: it is truncated at a block, and redacted parts
+    are replaced by notes.
+    """
     end = len(text) if end is None else end
     stop = min((f.finding.start for f in found if f.action == "block"), default=None)
     out: list[str] = []
@@ -80,7 +82,7 @@ def apply(text: str, found: Sequence[RuleFinding], start: int = 0, end: int | No
 
 
 def _redactions(found: Sequence[RuleFinding]) -> list[tuple[int, int, str]]:
-    """Returns the spans to take out, none touching another, each with the note that takes its place."""
+    """Returns the spans to remove, merged if they touch, each with its replacement."""
     spans: list[tuple[int, int, str]] = []
     for f in found:
         if f.action != "redact":
@@ -95,9 +97,9 @@ def _redactions(found: Sequence[RuleFinding]) -> list[tuple[int, int, str]]:
 
 
 def screen_arguments(arguments: str, rules: Sequence[Rule]) -> Screened:
-    """Returns a call's arguments after their rules: JSON stays JSON, whatever is taken out of its texts.
+    """Returns a call's arguments after their rules: they stay valid JSON.
 
-    Offsets of what was found are those within one text of the arguments.
+    Offsets of findings are those within one text of the arguments.
     """
     try:
         document = json.loads(arguments)
@@ -122,7 +124,7 @@ def screen_arguments(arguments: str, rules: Sequence[Rule]) -> Screened:
 
     def screened(text: str, name: str = "") -> str:
         nonlocal blocked
-        # Beside its name a value says more: `{"password": "..."}`.
+        # A name gives context to its value: `{"password": "..."}`.
         before = f"{name}: " if name else ""
         result = apply(before + text, [f for f in find(before + text, rules) if f.finding.end > len(before)])
         if not result.found:

@@ -1,7 +1,7 @@
-"""An engine's event stream after its output checks, as if the engine had said no more than that.
+"""Applies output guardrails to an engine's event stream.
 
-Text is held back until it was checked (`window.HOLD` characters of it, all of it where a model judges), and the
-arguments of a call until they are whole. The relay behind it reads, stores and sends what is left.
+Text is held back until it has been checked (`window.HOLD` characters of it, or all of it if a model checks it), and the
+arguments of a call until they are complete. The relay then reads, stores and sends only the checked stream.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from serving.guardrails.screen import Screened
 from serving.guardrails.window import Window
 
 MAX_HELD = 4_000_000
-"""Characters of one text, or of one choice's calls, that are held back."""
+"""Maximum number of characters that are held back, of one text or of one choice's calls."""
 
 _JUDGED = ("content", "text")
 
@@ -29,7 +29,7 @@ class GuardedStream:
         self._base: dict[str, Any] = {}
 
     async def feed(self, chunk: bytes) -> bytes:
-        """Takes bytes from the engine and returns those that were checked. Raises `FrameError`."""
+        """Takes bytes from the engine and returns those that have been checked. Raises `FrameError`."""
         return b"".join([await self._frame(frame) for frame in self._splitter.feed(chunk)])
 
     async def _frame(self, frame: bytes) -> bytes:
@@ -42,7 +42,7 @@ class GuardedStream:
         document = decode(data)
         choices = document.get("choices")
         if document.get("error") or not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
-            return frame + b"\n\n"  # the relay says what is wrong with it
+            return frame + b"\n\n"  # the relay reports the error
         usage = {"usage": document.pop("usage")} if isinstance(document.get("usage"), dict) else {}
         self._base = {name: value for name, value in document.items() if name != "choices"}
         out = []
@@ -60,7 +60,7 @@ class GuardedStream:
 
 
 class _Choice:
-    """What one choice has said so far, and may say."""
+    """The text of one choice so far, and the checked part of it."""
 
     def __init__(self, guard: GuardrailChecker, index: int) -> None:
         self._guard = guard
@@ -98,7 +98,7 @@ class _Choice:
         return [*sent, *(await self.end(reason))] if reason else sent
 
     async def end(self, reason: str | None) -> list[dict[str, Any]]:
-        """Returns the last choices to send; `reason` is None where the engine gave none."""
+        """Returns the last choices to send; `reason` is None if the engine gave none."""
         if self._ended:
             return []
         self._ended = True

@@ -1,4 +1,4 @@
-"""The texts of requests and items: each with its place, and whose words it is."""
+"""The texts of requests and items, each with its location and its role."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 _NAMED = frozenset(("type", "name", "format", "required", "dependentRequired", "$ref", "$schema", "$id", "$anchor"))
-"""Fields of a schema or a tool that name things. What stands there is read as said where it has spaces or is long."""
+"""Fields of a schema or a tool with names. A value counts as text if it has spaces or is long."""
 
 _NAME_LENGTH = 200
-"""What is said in those; names and patterns are only matched."""
+"""Fields with text; names and patterns are only matched."""
 
 _INSIDE = ("content", "text", "output", "refusal", "tool_calls", "function", "arguments", "file")
-"""Fields of messages and items that hold texts."""
+"""Fields of messages and items with text."""
 
 _NAMES = ("name", "filename")
-"""Fields of those that name a person, a function or a file: whoever sends them chooses what they say."""
+"""Fields with the name of a person, a function or a file, which the sender chooses."""
 
 _SAYS = {"arguments": "arguments", **dict.fromkeys(_NAMES, "description")}
-"""Fields whose texts are of a role of their own."""
+"""Fields whose texts have their own role."""
 
 OnText = Callable[[str, str, str], Awaitable[str]]
-"""From a text, the role that says it and its place to what stands for it.
+"""Maps a text, its role and its location to its replacement.
 
-Roles beside those of messages: `arguments` of a call, and `description` of a tool or a form, or what is a name.
+Roles in addition to those of messages: `arguments` of a call, and `description` of a tool, a format, or a name.
 """
 
 
 async def walk(value: Any, place: str, role: str, on_text: OnText) -> Any:
-    """Returns a message, an item or a list of such with what `on_text` returns for each of their texts."""
+    """Returns a message, an item or a list of them, with each text replaced by the result of `on_text`."""
     if isinstance(value, str):
         return await on_text(value, role, place) if value else value
     if isinstance(value, list):
@@ -45,9 +45,9 @@ async def walk(value: Any, place: str, role: str, on_text: OnText) -> Any:
 
 
 async def described(value: Any, place: str, on_text: OnText, *, named: bool = False) -> Any:
-    """Returns a description of tools or of an answer's form with what `on_text` returns for what it says.
+    """Returns the description of tools or of an answer's format, with each text replaced by the result of `on_text`.
 
-    Each string says something, whatever its field is called: engines show models the whole schema.
+    Every string counts, whatever its field: engines put the whole schema into the prompt.
     """
     if isinstance(value, str):
         a_name = named and len(value) <= _NAME_LENGTH and not any(map(str.isspace, value))

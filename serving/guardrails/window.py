@@ -1,4 +1,4 @@
-"""Applies rules to a text that comes in pieces, and gives the same as for the whole of it, however it was cut."""
+"""Applies rules to a text that arrives in parts, with the same result as for the whole text, however it is divided."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from collections.abc import Sequence
 from serving.guardrails.screen import Rule, RuleFinding, Screened, apply, find
 
 HOLD = 256
-"""Characters that are held back: what a check can find shows within so many of where it begins."""
+"""Number of characters that are held back: a finding is recognised within this many from its beginning."""
 
 STEP = 64
-"""New characters before the text is looked at again."""
+"""Number of new characters after which the text is checked again."""
 
 CONTEXT = 64
-"""Characters that left already and are kept, for checks that look at what stands before."""
+"""Number of released characters that are kept as context for checks."""
 
 
 class Window:
-    """The text of one choice of a stream. What leaves was checked, and what is found leaves whole or not at all."""
+    """The text of one choice of a stream. Released text has been checked; a finding is released completely or not at
+    all.
+    """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = rules
         self._text = ""
-        self._sent = 0  # characters of `_text` that left
-        self._offset = 0  # of `_text` in the whole text
+        self._sent = 0  # released characters of `_text`
+        self._offset = 0  # offset of `_text` in the whole text
         self._looked_at = 0
         self.blocked = False
 

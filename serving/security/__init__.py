@@ -1,1 +1,1 @@
-"""Who asks, what they may do, and the record of what was done."""
+"""Security: callers, their permissions, and the audit log."""

@@ -1,4 +1,4 @@
-"""Callers whose request is done later: what they are is noted with it, and looked at again when it is done."""
+"""Callers of deferred requests: their identity is stored with the request, and checked again when it runs."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from serving.store.users import Users
 _KEY = "key_"
 
 MAX_ROTATIONS = 32
-"""Keys that followed each other since a request was sent; with more of them its caller is not known again."""
+"""Maximum number of key rotations between a request and its execution; after more, its caller is not recognised."""
 
 
 class NotAllowedAnyMore(Exception):
-    """The key was revoked or has expired, or its user or tenant is gone or disabled."""
+    """The key was revoked or has expired, or its user or tenant was deleted or disabled."""
 
 
 def note(caller: Principal) -> dict[str, Any]:
-    """Returns what is to be known of a caller later, as JSON. It holds no secret."""
+    """Returns what identifies a caller later, as JSON. It contains no secret."""
     return {
         "key_id": caller.key_id,
         "account": caller.account,
@@ -35,7 +35,7 @@ def note(caller: Principal) -> dict[str, Any]:
 
 
 class AbsentCallers:
-    """Finds out what callers who asked earlier may do now."""
+    """Determines the current permissions of callers of earlier requests."""
 
     def __init__(self, keys: Keys, users: Users, tenants: Tenants) -> None:
         self._keys = keys
@@ -43,10 +43,10 @@ class AbsentCallers:
         self._tenants = tenants
 
     async def again(self, tenant: str, user: str, noted: Mapping[str, Any]) -> Principal:
-        """Returns a caller as it is now, with no more rights than it had; raises `NotAllowedAnyMore`.
+        """Returns a caller with its current permissions, but no more than it had; raises `NotAllowedAnyMore`.
 
-        Who asked by a key is good for what that key, or the one that it was rotated to, is good for. Sessions and
-        tokens may have ended: who asked by one has the rights that it had, as far as the user has them still.
+        A caller with a key has the permissions of that key, or of the one that it was rotated to. Sessions and tokens
+        may have ended: their callers keep the permissions that they had, as far as the user still has them.
         """
         if str(noted["key_id"]).startswith(_KEY):
             now_good = await self._by_key(tenant, str(noted["key_id"]))

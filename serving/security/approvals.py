@@ -1,4 +1,4 @@
-"""Approvals of calls that a model wants to make: signed, so that any replica honours them and no offer is stored."""
+"""Approvals of tool calls: signed, so that any replica accepts them and offers need not be stored."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from serving.security.signed import keys, seal, unseal
 PREFIX = "apr_"
 LIFETIME_S = 600
 MAX_ID = 2048
-"""Characters of an approval's id."""
+"""Maximum number of characters of an approval's id."""
 
 
 class ApprovalError(Exception):
-    """An approval that is not valid. The message says which kind of invalid, without what it holds."""
+    """An invalid approval. The message has the reason, without its content."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -30,9 +30,9 @@ class ApprovalError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """What the caller approved of: one call of a tool, by the digest of its arguments, until `expires_at`.
+    """An approval of one tool call, identified by the digest of its arguments, until `expires_at`.
 
-    `id` tells it from all others, however the caller spells what it was offered.
+    `id` is unique, in whatever encoding the caller returns the offer.
     """
 
     id: str
@@ -42,14 +42,14 @@ class Approval:
 
 
 class Approvals:
-    """Offers approvals to callers, and reads those that they give; `clock` tells seconds since 1970.
+    """Offers approvals to callers, and verifies those in requests; `clock` returns seconds since 1970.
 
-    An approval holds for a caller's tenant and user, an assistant, a tool and its arguments' digest, until it expires.
-    Those that were offered under the secret `previous` are good too.
+    An approval is valid for a caller's tenant and user, an assistant, a tool and its arguments' digest, until it
+    expires. Offers signed with the secret `previous` are valid too.
     """
 
     def __init__(self, secret: str, clock: Callable[[], float] = now, *, previous: str | None = None) -> None:
-        # Keys of their own: what is signed here is never taken for the hash of an API key.
+        # Derived keys: these signatures can never be taken for the hash of an API key.
         self._keys = keys(b"headrace approvals 1", secret, previous)
         self._clock = clock
 
@@ -57,16 +57,16 @@ class Approvals:
         return "Approvals()"
 
     def offer(self, caller: Principal, assistant: str, tool: str, digest: str) -> tuple[str, int]:
-        """Returns the id to approve of a call with, and when it expires, in seconds since 1970."""
+        """Returns the id with which to approve a call, and its expiry, in seconds since 1970."""
         expires_at = int(self._clock()) + LIFETIME_S
-        # The last claim tells two offers of the same call apart, each of which allows one.
+        # The last claim distinguishes two offers of the same call, each of which allows one.
         claims = [caller.tenant, caller.user, assistant, tool, digest, expires_at, secrets.token_hex(8)]
         signed = json.dumps(claims).encode()
         return PREFIX + seal(partial(_mac, self._keys[0]), signed), expires_at
 
     def read(self, id: str, caller: Principal, assistant: str) -> Approval:
-        """Returns what `id` approves of. Raises `ApprovalError`."""
-        no_id = ApprovalError("invalid_approval", "is no id of an approval")
+        """Returns the approval with this id. Raises `ApprovalError`."""
+        no_id = ApprovalError("invalid_approval", "is not the id of an approval")
         sealed = id.removeprefix(PREFIX) if id.startswith(PREFIX) and len(id) <= MAX_ID else ""
         read = (unseal(partial(_mac, key), sealed) for key in self._keys)
         claims = next((claims for claims in read if claims is not None), None)

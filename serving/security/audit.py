@@ -1,6 +1,6 @@
-"""The audit log: what was done to a stack, by whom, in a chain that shows whether it was changed.
+"""The audit log: actions on a stack and their actors, in a hash chain that reveals changes.
 
-`python -m serving.security.audit` verifies it, in the database or as a file, and exports it.
+`python -m serving.security.audit` verifies the log, in the database or an exported file, and exports it.
 """
 
 from __future__ import annotations
@@ -32,21 +32,23 @@ from serving.store.upkeep.retention import DAY_S
 log = logging.getLogger("headrace.audit")
 
 FLUSH_S = 60.0
-"""How often what was only counted becomes an event."""
+"""Interval at which counted actions become events."""
 
 ANCHOR_S = 3600.0
-"""How often the ends of the chains are written to the log of the process, which the database's owner cannot change."""
+"""Interval at which the ends of the chains are written to the process's log, which the database's owner
+cannot change.
+"""
 
 
 MAX_COUNTED = 1000
-"""Kinds of events that are counted until the next time; the rest is counted as one."""
+"""Maximum number of kinds of events that are counted per interval; the others are counted as one."""
 
 CONFIG = Path("/etc/headrace/config/serving.json")
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What is known of one chain after it was read. `unchecked` events and anchors are of keys that are not at hand."""
+    """The result of verifying one chain. `unchecked` events and anchors need keys that were not given."""
 
     tenant: str
     events: int
@@ -56,12 +58,12 @@ class Verification:
 
     @property
     def valid(self) -> bool:
-        """Whether all of it is known to be as it was written."""
+        """Whether the whole chain is known to be unchanged."""
         return not self.problems and not self.unchecked
 
 
 class AuditLog:
-    """Records events and verifies chains. `secret` is the stack's key secret, `previous` others that it had."""
+    """Records events and verifies chains. `secret` is the stack's key secret, `previous` are earlier ones."""
 
     def __init__(self, database: Database, secret: str, previous: Sequence[str] = ()) -> None:
         self._key = chain_key(secret)
@@ -69,14 +71,14 @@ class AuditLog:
         self._rows = AuditRows(database, self._key)
         self._counted: Counter[tuple[str, str, str]] = Counter()
         self._anchored: dict[str, int] = {}
-        self._hashing = asyncio.Lock()  # threads that hash at once would leave the event loop little time
+        self._hashing = asyncio.Lock()  # concurrent hashing in threads would leave the event loop little time
 
     def __repr__(self) -> str:
         return "AuditLog()"
 
     @property
     def key(self) -> bytes:
-        """What `serving.store.audit.add` needs where an event belongs into a transaction."""
+        """The key for `serving.store.audit.add`, for events that belong to another transaction."""
         return self._key
 
     async def record(
@@ -91,10 +93,10 @@ class AuditLog:
         request_id: str | None = None,
         tenant: str | None = None,
     ) -> None:
-        """Records what a principal did, in its tenant's chain or that of `tenant`, and returns once it is on disk.
+        """Records an action of a principal, in its tenant's chain or that of `tenant`, and returns once it is durable.
 
-        `target` is an id, `subject` the name of a user whom it is about; `detail` has names, numbers and booleans, and
-        no text that people wrote. Raises `StoreUnavailable`: what cannot be recorded is not to be done.
+        `target` is an id, `subject` the name of an affected user; `detail` has names, numbers and booleans, but no free
+        text. Raises `StoreUnavailable`: an action that cannot be recorded must not take place.
         """
         entry = entry_of(
             principal,
@@ -109,14 +111,14 @@ class AuditLog:
         await self._rows.append([entry])
 
     def count(self, action: str, reason: str, tenant: str = PLATFORM) -> None:
-        """Notes something that strangers can do as often as they like: it becomes one event a minute, with a number."""
+        """Counts an action that anybody can repeat without limit: it becomes one event per minute, with a number."""
         kind = (tenant, action, reason)
         if kind not in self._counted and len(self._counted) >= MAX_COUNTED:
             kind = (PLATFORM, action, "others")
         self._counted[kind] += 1
 
     async def flush(self) -> None:
-        """Records what was counted. What cannot be recorded now stays counted."""
+        """Records the counts. If that fails, they are kept."""
         counted, self._counted = self._counted, Counter()
         entries = [
             Entry(tenant, action, outcome="denied", detail={"reason": reason, "count": count})
@@ -127,10 +129,10 @@ class AuditLog:
                 await self._rows.append(entries)
         except StoreUnavailable as e:
             self._counted += counted
-            log.warning("%d kinds of events wait to be recorded: %s", len(counted), e)
+            log.warning("%d kinds of events cannot be recorded yet: %s", len(counted), e)
 
     async def keep(self, days: float | None) -> None:
-        """Flushes and anchors for ever, and removes events that are older than `days`."""
+        """Flushes counts and logs anchors until cancelled, and removes events that are older than `days`."""
         since = 0.0
         while True:
             await asyncio.sleep(FLUSH_S)
@@ -142,14 +144,16 @@ class AuditLog:
                     await self._say_anchors()
                     if days is not None:
                         await self.prune(days * DAY_S)
-            except Exception as e:  # it outlives whatever is wrong with the database
-                log.warning("the audit log was not kept: %s", e, exc_info=not isinstance(e, StoreUnavailable))
+            except Exception as e:  # it must survive any problem of the database
+                log.warning(
+                    "the audit log could not be maintained: %s", e, exc_info=not isinstance(e, StoreUnavailable)
+                )
 
     async def _say_anchors(self) -> None:
         for made in await self.anchors():
             if self._anchored.get(made.tenant) != made.seq:
                 self._anchored[made.tenant] = made.seq
-                log.info("how far the audit log has come: %s", json.dumps({"anchor": as_document(made)}))
+                log.info("anchors of the audit log: %s", json.dumps({"anchor": as_document(made)}))
 
     async def page(self, tenant: str, **query: Any) -> Page[Row]:
         """As `AuditRows.page`."""
@@ -172,16 +176,16 @@ class AuditLog:
         return self._rows.events(tenant)
 
     async def tenants(self) -> list[str]:
-        """Returns whose chains there are."""
+        """Returns the tenants with chains."""
         return sorted(await self._rows.heads())
 
     async def anchors(self) -> list[Anchor]:
-        """Returns how far each chain has come: keep it where the database's owner cannot write."""
+        """Returns an anchor of each chain: store them where the database's owner cannot write."""
         at = int(now() * 1000)
         return [anchor(self._key, tenant, *head, at) for tenant, head in sorted((await self._rows.heads()).items())]
 
     async def verify(self, tenant: str, anchors: Sequence[Anchor] = ()) -> Verification:
-        """Reads a whole chain and returns what is wrong with it. Others have their turn meanwhile."""
+        """Verifies a whole chain and returns its problems. Other tasks can run in between."""
         verifier = Verifier(self._keys, tenant, anchors)
         async for events in self._rows.batches(tenant):
             async with self._hashing:
@@ -190,7 +194,9 @@ class AuditLog:
 
 
 async def export(audit: AuditLog, tenants: Sequence[str], out: TextIO) -> int:
-    """Writes chains as lines of JSON, an event each, with an anchor behind each chain. Returns how many events."""
+    """Writes chains as JSON Lines, one event per line, with an anchor after each chain. Returns the number
+    of events.
+    """
     count = 0
     for tenant in tenants:
         last: Row | None = None
@@ -204,9 +210,9 @@ async def export(audit: AuditLog, tenants: Sequence[str], out: TextIO) -> int:
 
 
 def verify_export(keys: Sequence[bytes], lines: Iterator[str], anchors: Sequence[Anchor] = ()) -> list[Verification]:
-    """Verifies what `export` wrote, with the keys of its events.
+    """Verifies the output of `export` with the keys of its events.
 
-    Raises `InvalidValue` where a line is none of an export's.
+    Raises `InvalidValue` for a line that is not part of an export.
     """
     chains: dict[str, Verifier] = {}
     ended: set[str] = set()
@@ -222,14 +228,16 @@ def verify_export(keys: Sequence[bytes], lines: Iterator[str], anchors: Sequence
             continue
         key = by_id.get(end.signed_with)
         if (end.seq, end.hash) != chains[tenant].head or (key is not None and not genuine(key, end)):
-            chains[tenant].problems.append(Problem(tenant, end.seq, "is not the end that the export had"))
+            chains[tenant].problems.append(Problem(tenant, end.seq, "is not the last event of the export"))
             continue
         if key is None:
             chains[tenant].unchecked += 1
         ended.add(tenant)
     for tenant, verifier in chains.items():
         if tenant not in ended:
-            verifier.problems.append(Problem(tenant, verifier.head[0], "is followed by no end: the export was cut"))
+            verifier.problems.append(
+                Problem(tenant, verifier.head[0], "is not followed by an anchor: the export was truncated")
+            )
     for tenant in {a.tenant for a in anchors} - set(chains):
         chains[tenant] = Verifier(keys, tenant, anchors)
     return [_verification(tenant, verifier) for tenant, verifier in sorted(chains.items())]
@@ -241,7 +249,7 @@ def _verification(tenant: str, verifier: Verifier) -> Verification:
 
 
 def anchor_of(document: dict[str, Any]) -> Anchor | None:
-    """Returns the anchor that a line holds, None where it holds none."""
+    """Returns the anchor on a line, or None."""
     try:
         return Anchor(**document["anchor"])
     except (KeyError, TypeError):
@@ -254,12 +262,12 @@ def _line(number: int, line: str) -> dict[str, Any]:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise InvalidValue("file", f"line {number} is no JSON object")
+        raise InvalidValue("file", f"line {number} is not a JSON object")
     return document
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0 when all is well, 1 when a chain is not as it was written, 2 when that is not known."""
+    """The command. Returns 0 if all chains are unchanged, 1 if one was changed, 2 if that cannot be determined."""
     options = _parser().parse_args(arguments)
     try:
         return asyncio.run(_run(options))
@@ -306,7 +314,7 @@ def _report(found: Sequence[Verification]) -> int:
         name = chain.tenant or "(platform)"
         print(f"{name}: {chain.events} events, the last is {chain.head[0]}, {len(chain.problems)} problems")
         if chain.unchecked:
-            print(f"{name}: {chain.unchecked} cannot be checked with the keys at hand: name older ones too")
+            print(f"{name}: {chain.unchecked} cannot be checked with the given keys: name older ones too")
         for problem in chain.problems:
             print(f"{name}: event {problem.seq} {problem.message}")
     if any(chain.problems for chain in found):
@@ -317,14 +325,14 @@ def _report(found: Sequence[Verification]) -> int:
 def _anchors(options: argparse.Namespace) -> Iterator[Anchor]:
     for path in options.anchors:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            # Lines of an export are taken too, and so are those of a process's log from the brace on.
+            # Lines of an export are accepted too, and lines of a process's log from the brace on.
             found = anchor_of(_line(number, line[max(line.find("{"), 0) :]))
             if found is not None:
                 yield found
 
 
 def _configured(options: argparse.Namespace) -> tuple[Store | None, list[str]]:
-    """Returns where the log is, and the key secrets: today's, then those before it."""
+    """Returns the store of the log, and the key secrets, newest first."""
     previous = [_secret(path) for path in options.previous_key]
     if options.key_secret is not None:
         store = Store(database=options.database, data="/nowhere") if options.database is not None else None
@@ -345,7 +353,7 @@ def _secret(path: Path) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m serving.security.audit",
-        description="Verifies a stack's audit log, exports it, and says how far it has come.",
+        description="Verifies and exports a stack's audit log, and prints its anchors.",
         epilog="Exit status: 0 all is well, 1 a chain is not as it was written, 2 that could not be found out: "
         "the events of a key that was not named are such.",
     )
@@ -367,13 +375,18 @@ def _parser() -> argparse.ArgumentParser:
     def add(name: str, help: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=help, description=help, parents=[where])
 
-    verify = add("verify", "say whether events were changed, inserted, moved or removed")
+    verify = add("verify", "check whether events were changed, inserted, moved or removed")
     verify.add_argument("--file", type=Path, help="an export instead of the database")
     verify.add_argument(
-        "--anchors", type=Path, action="append", default=[], metavar="FILE", help="what `anchor` or `export` wrote once"
+        "--anchors",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="output of an earlier `anchor` or `export`",
     )
-    add("anchor", "print how far each chain has come: keep it elsewhere, and later nobody can cut the chain before it")
-    out = add("export", "write chains as lines of JSON into a new file")
+    add("anchor", "print an anchor of each chain: stored elsewhere, it reveals a later truncation of the chain")
+    out = add("export", "write chains as JSON Lines into a new file")
     out.add_argument("out", type=Path, help="the file")
     return parser
 

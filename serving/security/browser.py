@@ -1,4 +1,4 @@
-"""Browsers: they sign in at a provider and get a session in a cookie. No page ever holds a key or a token.
+"""Sign-in of browsers at an identity provider, with a session in a cookie. Pages never have a key or a token.
 
 Sources: RFC 9207 (issuer in the answer), RFC 6265bis (`__Host-` cookies), OpenID Connect RP-Initiated Logout 1.0.
 """
@@ -26,14 +26,14 @@ from serving.store.sessions import Recorded, Session, Sessions
 CSRF_HEADER = "x-csrf-token"
 MAX_CODE = 4096
 MAX_FLOWS = 16_384
-"""Sign-ins that came back of which a gateway knows that they did."""
+"""Number of finished sign-ins that a gateway remembers."""
 
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 
 class Forged(Exception):
-    """A page may have made the browser send this. The message says what is missing."""
+    """Another page may have made the browser send this. The message says what is missing."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -41,9 +41,9 @@ class Forged(Exception):
 
 
 class Browser:
-    """Signs browsers in and out, and tells whose request one sends.
+    """Signs browsers in and out, and identifies the callers of their requests.
 
-    Sessions that began under the secret `previous` go on, and are kept under `secret` when they are used.
+    Sessions that began with the secret `previous` continue, and are moved to `secret` when they are used.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class Browser:
         previous: str | None = None,
     ) -> None:
         self.providers = {provider.issuer.name: provider for provider in providers} if oidc.url else {}
-        """Those at which one can sign in, by name."""
+        """Providers for sign-in, by name."""
         self.secure = oidc.url.startswith("https://")
-        # The prefix keeps other hosts of a domain from planting a cookie here.
+        # The prefix prevents other hosts of a domain from setting this cookie.
         prefix = "__Host-" if self.secure else ""
         self.session_cookie = f"{prefix}headrace"
         self.flow_cookie = f"{prefix}headrace-sign-in"
@@ -76,7 +76,7 @@ class Browser:
         return "Browser()"
 
     async def begin(self, provider: Provider, next: str) -> tuple[str, str]:
-        """Returns the provider's page to go to, and the cookie to come back with. Raises `ProviderUnavailable`."""
+        """Returns the URL of the provider's page, and the cookie for the return. Raises `ProviderUnavailable`."""
         metadata = await provider.metadata()
         flow, cookie = self._flows.begin(provider.issuer.name, next)
         asked = {
@@ -94,15 +94,14 @@ class Browser:
     async def finish(
         self, answer: Mapping[str, str], cookies: Mapping[str, str], recorded: Recorded | None = None
     ) -> tuple[Session, str, str]:
-        """Returns the new session, its cookie, and where its browser goes on; one that it had is over.
+        """Returns the new session, its cookie, and the path to continue at; the browser's earlier session ends.
 
-        `recorded` is awaited in the transaction that makes it. Raises `FlowError`, `AuthenticationError`,
-        `ProviderUnavailable`.
+        `recorded` is awaited in the same transaction. Raises `FlowError`, `AuthenticationError`, `ProviderUnavailable`.
         """
         flow = self._flows.read(cookies.get(self.flow_cookie), answer.get("state"))
         provider = self.providers.get(flow.issuer)
         if provider is None:
-            raise FlowError("The provider takes part no more.")
+            raise FlowError("The provider is no longer configured.")
         metadata = await provider.metadata()
         named = "iss" in answer or metadata.authorization_response_iss_parameter_supported
         if named and answer.get("iss") != metadata.issuer:
@@ -112,12 +111,12 @@ class Browser:
             raise FlowError("The provider did not sign you in.")
         state = hashlib.sha256(flow.state.encode()).digest()
         if self._back.get(state):
-            raise FlowError("This sign-in was finished before: begin again.")
+            raise FlowError("This sign-in has already been completed; start again.")
         self._back.put(state, True)
         try:
             token = await provider.exchange(code, flow.verifier, self._callback)
         except CodeRefused:
-            raise FlowError("The provider does not know its answer again.") from None
+            raise FlowError("The provider rejected the code of its own answer.") from None
         principal = await self._people.admit(await signed_in(provider, token, flow.nonce), fresh=True)
         cookie = secrets.token_urlsafe(32)
         before = cookies.get(self.session_cookie)
@@ -131,22 +130,22 @@ class Browser:
         return session, cookie, flow.next
 
     async def session(self, cookies: Mapping[str, str]) -> Session | None:
-        """Returns the session of a request without a key, None when it has no cookie of one.
+        """Returns the session of a request without a key, None without a session cookie.
 
-        Raises `AuthenticationError` when the session is over.
+        Raises `AuthenticationError` when the session has ended.
         """
         cookie = cookies.get(self.session_cookie)
         if cookie is None or not self.providers:
             return None
         session = await self._sessions.get(*self._hashes(cookie)) if _COOKIE.fullmatch(cookie) else None
         if session is None or session.issuer not in self.providers:
-            raise AuthenticationError("the session is over: sign in again")
+            raise AuthenticationError("the session has ended: sign in again")
         return session
 
     async def caller(self, method: str, headers: Mapping[str, str], cookies: Mapping[str, str]) -> Principal | None:
-        """Returns who sends a request by the cookie of a session, None without one.
+        """Returns the caller of a request with a session cookie, None without one.
 
-        Raises `AuthenticationError`, and `Forged` for a change that another page may have asked for.
+        Raises `AuthenticationError`, and `Forged` for a change that another page may have caused.
         """
         session = await self.session(cookies)
         if session is not None and method not in _SAFE:
@@ -154,24 +153,24 @@ class Browser:
         return session.principal if session is not None else None
 
     def require_own(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> None:
-        """Raises `Forged` unless a page of ours made the request, and knows the session's CSRF token."""
+        """Raises `Forged` unless the request is from a page of this origin that knows the session's CSRF token."""
         origin = headers.get("origin")
         if origin not in self._origins and (origin is not None or headers.get("sec-fetch-site") != "same-origin"):
-            raise Forged("cross_origin", "With a session, pages of this origin alone may change something.")
+            raise Forged("cross_origin", "With a session, only pages of this origin may make changes.")
         given, wanted = headers.get(CSRF_HEADER, ""), self._macs(b"csrf", cookies[self.session_cookie])
         if not any(hmac.compare_digest(given.encode(errors="replace"), token.encode()) for token in wanted):
             raise Forged("invalid_csrf_token", f"The header {CSRF_HEADER} must be the csrf_token of /auth/session.")
 
     def csrf_token(self, cookies: Mapping[str, str]) -> str:
-        """Returns what a page of ours proves itself with, while the session lasts."""
+        """Returns the session's CSRF token."""
         return self._macs(b"csrf", cookies[self.session_cookie])[0]
 
     async def end(
         self, session: Session, cookies: Mapping[str, str], recorded: Callable[[], Awaitable[None]] | None = None
     ) -> str | None:
-        """Ends a session. Returns the provider's page where one signs out there too, if it has one.
+        """Ends a session. Returns the URL of the provider's sign-out page, if it has one.
 
-        `recorded` is awaited in the transaction that ends it.
+        `recorded` is awaited in the same transaction.
         """
         await self._sessions.end(*self._hashes(cookies[self.session_cookie]), recorded=recorded)
         provider = self.providers[session.issuer]
@@ -190,7 +189,7 @@ class Browser:
         return self._macs(b"hash", cookie)
 
     def _macs(self, use: bytes, cookie: str) -> list[str]:
-        """Returns what each secret makes of a cookie, today's first."""
+        """Returns the keyed hash of a cookie for each secret, newest first."""
         data = use + b"\0" + cookie.encode(errors="replace")
         return [hmac.digest(key, data, "sha256").hex() for key in self._keys]
 

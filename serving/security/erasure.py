@@ -1,7 +1,7 @@
-"""Erasure: removes a user from every table, and from every file and index through the jobs that do that anyway.
+"""Erasure: removes a user's data from every table, and from files and indexes through their own jobs.
 
-An erasure is a job, which names the user until nothing is left. It is done again after a crash: each step removes what
-is there. A tenant's erasures are done one after the other, and share the compaction at their end.
+An erasure is a job, which contains the user's name until everything is removed. It is idempotent, so that it can be
+repeated after a crash. A tenant's erasures run one after the other, and share the compaction at their end.
 """
 
 from __future__ import annotations
@@ -46,35 +46,35 @@ from serving.store.users import require_dispensable
 from serving.store.vector_stores import VectorStores
 
 SETTLE_S = 15.0
-"""Seconds in which gateways still know a key that was deleted: what comes in them is removed too."""
+"""Seconds for which gateways may still accept a deleted key: data stored in this time is removed too."""
 
 WAIT_S = 1.0
 
 EXPORT_PATIENCE_S = 7200.0
-"""Seconds for which an export that is being written is waited for without losing an attempt."""
+"""Seconds of waiting for an export in progress without counting a failed attempt."""
 
 MAX_WAITING = 100
-"""Erasures of a tenant that may be unfinished; as many dry runs may be so beside them."""
+"""Maximum number of unfinished erasures per tenant, and likewise of dry runs."""
 
 _COUNT = "count/"
-"""How the keys of dry runs begin."""
+"""Prefix of the deduplication keys of dry runs."""
 
 BRIEF_FAILURES = 4
-"""Failures of the database after which an erasure keeps its place in the queue: half a minute of tries."""
+"""Number of database failures after which an erasure leaves its place in the queue: half a minute of attempts."""
 
 EXPORT_LOOKS = 10
-"""Waits between two looks at exports that are being written."""
+"""Interval of checks of exports in progress."""
 
 _EXPORTS = "exports"
-"""The step after all else was removed."""
+"""The step after everything else was removed."""
 
 
 class NotErased(StoreError):
-    """Something of the user is left; the message says what."""
+    """Some data of the user remains; the message says which."""
 
 
 class Erasures:
-    """The erasures of all tenants. `audit_key` is what the audit log is hashed with."""
+    """The erasures of all tenants. `audit_key` is the audit log's hash key."""
 
     def __init__(
         self,
@@ -100,18 +100,18 @@ class Erasures:
         self.handlers: dict[str, Handler] = {ERASE: counted(self._erase), **self._compactions.handlers}
 
     async def request(self, principal: Principal, user: str, subject: str | None, *, dry_run: bool) -> Job:
-        """Adds the job that erases a user of the principal's tenant, or with `dry_run` only counts what there is.
+        """Adds the job that erases a user of the principal's tenant, or with `dry_run` only counts the data.
 
-        `subject` is the user's pseudonym in the audit log, which a dry run need not have. While such a job is
-        unfinished, that one is returned. Raises `Conflict` for whom the tenant or the stack cannot be without, and
-        `TooMany` where `MAX_WAITING` are unfinished.
+        `subject` is the user's pseudonym in the audit log, which a dry run does not need. An unfinished job for the
+        same user is returned. Raises `Conflict` for a user that the tenant or the stack needs, and `TooMany` if
+        `MAX_WAITING` are unfinished.
         """
         values.text("user", user, min_length=1)
         if user == counters.ERASED:
-            raise InvalidValue("user", "is nobody: it stands for all who were erased")
+            raise InvalidValue("user", "is reserved: it represents all erased users")
         if not dry_run:
             await self._require_dispensable(principal.tenant, user)
-        # A name must not stay in the key of a job that outlives it.
+        # A user's name must not stay in the key of a job that outlives it.
         key = f"{_COUNT}{_digest(user)}" if dry_run else f"{subject}/{dry_run}"
         return await self._enqueue(principal, {"user": user, "subject": subject, "dry_run": dry_run}, key)
 
@@ -142,12 +142,12 @@ class Erasures:
         return job if job.kind == ERASE else None
 
     async def list(self, principal: Principal, *, after: str | None = None, limit: int = 20) -> Page[Job]:
-        """Returns the tenant's erasures, the newest first."""
+        """Returns the tenant's erasures, newest first."""
         return await self._jobs.list(principal, kind=ERASE, after=after, limit=limit)
 
     @uninterrupted
     async def counts(self, tenant: str, user: str, *, but: str = "") -> dict[str, int]:
-        """Returns how many rows of each class are a user's; the job `but` is not counted."""
+        """Returns the number of a user's rows in each class, without the job `but`."""
         found = {}
         async with self._database.read() as connection:
             for name, table in CLASSES.items():
@@ -168,7 +168,7 @@ class Erasures:
     async def _erase(self, context: JobContext) -> dict[str, Any]:
         job = context.job
         user = job.payload.get("user")
-        if user is None:  # nothing is left but bytes
+        if user is None:  # only deleted bytes on disk remain
             await context.progress(0, 1, "compaction")
             await self._compacted(job)
             return {"counts": job.payload["counts"]}
@@ -188,15 +188,16 @@ class Erasures:
         raise Postponed(0)
 
     async def _forget(self, context: JobContext, user: str) -> None:
-        """Removes all of a user, and the user's name from the job. Raises unless it has come to that."""
+        """Removes all data of a user, and the user's name from the job. Raises unless that is complete."""
         job = context.job
         counts = job.payload.get("counts")
         if counts is None:
             counts = await self.counts(job.tenant, user, but=job.id)
             await self._note(job, {**job.payload, "counts": counts})
         else:
-            await self._followed(job)  # looked at first, for all else takes longer than the jobs that are waited for
-            if job.message.startswith(_EXPORTS):  # all else was removed
+            # Checked first, since everything else takes longer than the jobs that it waits for.
+            await self._followed(job)
+            if job.message.startswith(_EXPORTS):  # everything else was removed
                 await self._finish_exports(context)
         await self._removal.remove(context, user)
         if now() - (job.started_at or now()) < self._settle_s:
@@ -215,12 +216,12 @@ class Erasures:
 
     @uninterrupted
     async def _leave_queue(self, job: Job) -> None:
-        """Lets the tenant's other erasures go on: this one may fail for long."""
+        """Lets the tenant's other erasures continue, since this one may keep failing."""
         async with self._database.write() as connection:
             await connection.execute(jobs.update().where(jobs.c.id == job.id).values(group_key=None))
 
     async def _compacted(self, job: Job) -> None:
-        """Raises until a compaction that began since nothing was left has ended."""
+        """Raises until a compaction has ended that began after everything was removed."""
         found = None
         if (id := job.payload.get("compaction")) is not None:
             with suppress(NotFound):
@@ -230,7 +231,7 @@ class Erasures:
         if found is None or found.finished_at is not None:
             await self._join_compaction(job)
         if found is not None and found.status == "failed":
-            raise NotErased(f"the database cannot be written anew: {found.error_message}")
+            raise NotErased(f"the database cannot be compacted: {found.error_message}")
         raise Postponed(self._wait_s * LOOKS)
 
     @uninterrupted
@@ -245,9 +246,9 @@ class Erasures:
             await require_dispensable(connection, tenant, user)
 
     async def _finish_exports(self, context: JobContext) -> None:
-        """Waits for exports that are being written, which may hold the user, and finishes those whose writer died.
+        """Waits for exports in progress, which may contain the user, and finishes those whose writer died.
 
-        Raises `NotErased` for one that was waited for in vain.
+        Raises `NotErased` when the wait takes too long.
         """
         job = context.job
         for one in await self._exports.unfinished(job.tenant):
@@ -262,23 +263,23 @@ class Erasures:
                 raise Postponed(self._wait_s * EXPORT_LOOKS) from None
 
     def _require_patience(self, job: Job, one: Registered, why: str) -> None:
-        """Raises `NotErased` for an export that has been written for too long since the erasure was asked for."""
+        """Raises `NotErased` for an export that has been in progress for too long since the erasure was requested."""
         if now() - max(job.created_at, one.created_at) > self._patience_s:
             raise NotErased(why)
 
     async def _forget_exports(self, job: Job, user: str) -> None:
-        """Raises `NotErased` for an export on another host: nobody else can take the user out of it."""
+        """Raises `NotErased` for an export on another host, where the user must be removed."""
         for one in await self._exports.holding(job.tenant, user):
             folder = Path(one.folder)
             if await asyncio.to_thread(folder.exists):
                 await asyncio.to_thread(forget, folder, job.tenant, user)
-            elif not self._database.is_sqlite:  # with SQLite all of a stack is on one host
+            elif not self._database.is_sqlite:  # with SQLite the whole stack is on one host
                 raise _elsewhere(one)
             await self._exports.forgotten(one, user)
 
     @uninterrupted
     async def _followed(self, job: Job) -> None:
-        """Raises unless every job that followed from this one has done its part; those that failed begin again."""
+        """Raises unless all jobs that this one enqueued have succeeded; failed ones are restarted."""
         following = and_(jobs.c.tenant == job.tenant, jobs.c.user == job.id)
         async with self._database.write() as connection:
             count = select(func.count()).select_from(jobs).where(following, UNFINISHED)
@@ -292,7 +293,7 @@ class Erasures:
 
     @uninterrupted
     async def _record(self, job: Job, user: str, counts: dict[str, int]) -> None:
-        """Says in the audit log that the user is gone, and lets go of the name, in one transaction."""
+        """Records the erasure in the audit log, and removes the name from the job, in one transaction."""
         done = Entry(job.tenant, "user.erase", actor=job.user, target=job.id, subject=user, detail=counts)
         async with self._database.write() as connection:
             await connection.run_sync(add, self._audit_key, done)

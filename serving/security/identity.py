@@ -1,4 +1,4 @@
-"""Who sends a request: the one place where keys and tokens meet."""
+"""Identifies the caller of a request: the one place that handles both keys and tokens."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from serving.security.tokens import TokenVerifier, is_token
 
 
 class Identity:
-    """Tells callers by the `Authorization` header: API keys begin with `hr_`, and what looks like a JWT is a token."""
+    """Identifies callers by the `Authorization` header: API keys begin with `hr_`, and a value that looks like a JWT is
+    a token.
+    """
 
     def __init__(self, keys: Authenticator, tokens: TokenVerifier) -> None:
         self._keys = keys
         self._tokens = tokens
 
     async def authenticate(self, authorization: str | None, address: str | None = None) -> Principal:
-        """Returns the caller, who asks from an `address`, None for one of our own.
+        """Returns the caller at `address`, which is None for internal requests.
 
-        Raises `AuthenticationError`, `LockedOut`, and `ProviderUnavailable` when nobody can tell.
+        Raises `AuthenticationError`, `LockedOut`, and `ProviderUnavailable` when the token cannot be verified now.
         """
         scheme, _, credential = (authorization or "").partition(" ")
         credential = credential.strip()

@@ -1,4 +1,4 @@
-"""API keys: `hr_` and 256 random bits. The store holds only HMAC-SHA256(key secret, key)."""
+"""API keys: `hr_` and 256 random bits. The store has only HMAC-SHA256(key secret, key)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ log = logging.getLogger("headrace.security")
 
 PREFIX = "hr_"
 GOOD_S = 3600
-"""For so long after a key was good nobody's wrong keys stand in its way."""
+"""Time after a key's successful use in which it is exempt from lockouts."""
 COUNTED_S = 900
-"""For so long a wrong key that comes again counts once: whoever guesses tries another."""
+"""Time in which a repeated wrong key counts once: an attacker would try different ones."""
 _KEY = re.compile(r"hr_[A-Za-z0-9_-]{43}", re.ASCII)
 
 
 class AuthenticationError(Exception):
-    """No key, or none that is valid; the message never repeats what the caller sent."""
+    """The key is missing or invalid; the message never repeats what the caller sent."""
 
 
 def new_key() -> str:
@@ -34,16 +34,13 @@ def new_key() -> str:
 
 
 class Authenticator:
-    """Makes keys and checks them. Not for several threads.
+    """Creates and verifies keys. Not thread-safe.
 
-    Verified keys are remembered for `ttl_s` seconds, refused ones for `refused_ttl_s`, at most `size` of each:
-    a revoked key works that much longer, and so does what a user's role or groups were. Only digests are kept in
-    memory.
-
-    Keys that are not known are looked up for each address as `Lockout` has it; those that were good here before are
-    looked up all the same, so that nobody is locked out by neighbours behind the same address.
-
-    Keys that were hashed with the secret `previous` verify too, and are hashed anew when they are used.
+    Verified keys are cached for `ttl_s` seconds, rejected ones for `refused_ttl_s`, at most `size` of each: a revoked
+    key works that much longer, and changes of a user's role or groups take that long. Only digests are kept in memory.
+    Look-ups of unknown keys are limited per address, see `Lockout`; keys that were valid recently are exempt, so that
+    nobody is locked out by others behind the same address. Keys that were hashed with the secret `previous` are valid
+    too, and are hashed again when they are used.
     """
 
     def __init__(
@@ -73,12 +70,13 @@ class Authenticator:
         return "Authenticator()"
 
     async def authenticate(self, authorization: str | None, address: str | None = None) -> Principal:
-        """Returns who sent the `Authorization` header's value from an `address`, None for one of our own.
+        """Returns the principal for the value of an `Authorization` header from `address`, which is None for internal
+        requests.
 
         Raises `AuthenticationError`, and `LockedOut`.
         """
         if not authorization:
-            raise AuthenticationError("an API key is needed: send 'Authorization: Bearer hr_…'")
+            raise AuthenticationError("an API key is required: send 'Authorization: Bearer hr_…'")
         scheme, _, key = authorization.partition(" ")
         principal = await self.verify(key.strip(), address) if scheme.lower() == "bearer" else None
         if principal is None:
@@ -88,7 +86,7 @@ class Authenticator:
     async def verify(self, key: str, address: str | None = None) -> Principal | None:
         """Returns the key's principal, or None when the key is malformed, unknown, revoked, expired or disabled.
 
-        Raises `LockedOut` for an `address` that tried too many.
+        Raises `LockedOut` for an `address` with too many attempts.
         """
         if not _KEY.fullmatch(key):
             return None
@@ -120,7 +118,7 @@ class Authenticator:
         return principal
 
     async def note_used(self) -> None:
-        """Stores which keys were used since the last time; called once a minute, so that no request waits for it."""
+        """Stores which keys were used since the last call; called once a minute, so that no request waits for it."""
         used, self._used = self._used, set()
         if used:
             await self._keys.used(used, now())
@@ -134,9 +132,9 @@ class Authenticator:
         scopes: Iterable[str] = (),
         expires_at: float | None = None,
     ) -> tuple[ApiKey, str]:
-        """Makes a key for a user of the principal's tenant. The key itself is returned here and never again.
+        """Creates a key for a user of the principal's tenant. The key itself is only returned here.
 
-        It is good for `scopes`, as far as its user's role allows at each time. Raises `NotFound` for no such user.
+        It has the `scopes`, as far as its user's current role allows. Raises `NotFound` if there is no such user.
         """
         key = new_key()
         row = await self._keys.add(
@@ -150,14 +148,14 @@ class Authenticator:
         return row, key
 
     async def rotate(self, principal: Principal, id: str, *, overlap_s: float) -> tuple[ApiKey, str]:
-        """Makes the key that follows another, which works for `overlap_s` seconds more; as `Keys.rotate`."""
+        """Creates the key that replaces another one, which works for `overlap_s` more seconds; as `Keys.rotate`."""
         key = new_key()
         return await self._keys.rotate(principal, id, self._digest(key).hex(), overlap_s=overlap_s), key
 
     async def ensure_bootstrap(self, key: str) -> None:
-        """Stores the key that the stack made, once; another one than before revokes the one before.
+        """Stores the bootstrap key once; a different key revokes the previous one.
 
-        One that was revoked so stays revoked, which is logged: nobody can administer the stack with it.
+        A key that was revoked this way stays revoked, which is logged: nobody could administer the stack with it.
         """
         if not _KEY.fullmatch(key):
             raise ValueError("the bootstrap key must be 'hr_' and 43 base64url characters")
@@ -172,7 +170,7 @@ class Authenticator:
             )
 
     async def _find(self, key: str, digest: bytes) -> KeyWithUser | None:
-        """Returns the stored key, valid or not, hashed with today's secret from now on."""
+        """Returns the stored key, valid or not, after updating its hash to the current secret."""
         found = await self._keys.by_hash(digest.hex())
         if found is None and self._previous is not None:
             before = hmac.digest(self._previous, key.encode(), "sha256")
@@ -184,14 +182,14 @@ class Authenticator:
 
 
 def is_good(found: KeyWithUser, at: float) -> bool:
-    """Whether a key may be used at unix time `at`."""
+    """Returns whether a key may be used at unix time `at`."""
     return found.key.valid(at) and not found.disabled
 
 
 def principal_of(found: KeyWithUser) -> Principal:
-    """Returns who sends requests with a key."""
+    """Returns the principal of a key."""
     key = found.key
-    # The stack's own key is good for everything, whatever was written beside it when there were fewer scopes.
+    # The stack's own key has all scopes, including those that did not exist when it was stored.
     scopes = frozenset(SCOPES) if key.bootstrap else allowed(key.scopes, found.role)
     groups, account = frozenset(found.groups), key.first_id or key.id
     return Principal(key.tenant, key.user, key.id, scopes, found.role, groups, account)

@@ -1,4 +1,4 @@
-"""Slows down callers that try keys: after a few unknown ones, an address waits longer after each further one."""
+"""Rate-limits attempts with unknown keys: after a few, an address waits longer after each further one."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 FREE = 10
-"""Keys that an address may try and that are not known, before it waits."""
+"""Number of unknown keys that an address may try before it must wait."""
 LONGEST_S = 300
-"""The longest wait: the first takes a second, and each is twice the one before."""
+"""The longest wait: the first takes a second, and each further one twice as long."""
 FORGOTTEN_S = 900
-"""After which an address that tried no further one starts anew."""
+"""Time without attempts after which an address starts anew."""
 TOGETHER = 4
-"""Keys of one address that are looked up at once: others wait, so that none is looked up that would be one too many."""
+"""Number of keys per address that are looked up at once: others wait, so that the limit cannot be exceeded."""
 PREFIX_V6 = 64
-"""Bits of an address of IPv6 that stand for whoever has it: the others are theirs to choose."""
+"""Prefix length of IPv6 addresses that counts as one caller, who can choose the rest freely."""
 
 
 class LockedOut(Exception):
-    """The address tried too many keys that are not known; `retry_after_s` says for how long it waits."""
+    """The address tried too many unknown keys; `retry_after_s` is its remaining wait."""
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__("too many keys from this address were not valid; try again later")
@@ -53,7 +53,7 @@ class _Address:
 
 
 class Lockout:
-    """What each of at most `size` addresses tried; those that tried nothing for longest are forgotten first."""
+    """Attempts of at most `size` addresses; the longest inactive ones are dropped first."""
 
     def __init__(self, size: int = 16_384) -> None:
         self._size = size
@@ -64,9 +64,9 @@ class Lockout:
 
     @asynccontextmanager
     async def look_up(self, address: str) -> AsyncIterator[Try]:
-        """Lets a key of `address` be looked up; `Try.wrong()` says that it is not known.
+        """Lets a key of `address` be looked up; `Try.wrong()` reports that it is unknown.
 
-        Raises `LockedOut` at once for an address that waits.
+        Raises `LockedOut` immediately for an address that must wait.
         """
         name = network(address)
         known = self._addresses.get(name)
@@ -78,7 +78,7 @@ class Lockout:
         try:
             known.check()
             async with known.turn:
-                known.check()  # those before may have been too many
+                known.check()  # earlier look-ups may have reached the limit
                 yield Try(known)
         finally:
             known.asking -= 1
@@ -96,14 +96,14 @@ class Try:
         self._address = address
 
     def wrong(self) -> None:
-        """The key is not known."""
+        """Reports that the key is unknown."""
         self._address.add()
 
 
 def network(address: str) -> str:
-    """Returns what stands for whoever has `address`: itself, or its network of IPv6.
+    """Returns the caller's identity for limits: the address, or its IPv6 network.
 
-    Some proxies, as Azure's Application Gateway, write a port behind it.
+    Some proxies, such as Azure's Application Gateway, append a port.
     """
     if address.startswith("["):
         address = address[1:].partition("]")[0]

@@ -1,4 +1,4 @@
-"""People who sign in at an identity provider, as users of a tenant."""
+"""Users who sign in at an identity provider."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from serving.store.users import Users
 
 
 class KnownPeople:
-    """`People` that are kept among the users: a provider's subject is one user of one tenant for ever.
+    """`People` who are stored as users: a provider's subject is one user of one tenant for ever.
 
-    Role and groups are what the provider said at the last sign-in, for their API keys and sessions too; those of a
-    token hold for its own requests, since an older token may be good still. Remembers each for `ttl_s` seconds: whoever
-    is disabled can come in that much longer.
+    Role and groups are those of the last sign-in, also for the user's API keys and sessions; those in a token apply to
+    its own requests only, since an older token may still be valid. Users are cached for `ttl_s` seconds: a disabled
+    user can sign in that much longer.
     """
 
     def __init__(self, users: Users, *, ttl_s: float = 10, size: int = 4096) -> None:
@@ -24,7 +24,9 @@ class KnownPeople:
         self._known: TtlCache[Principal] = TtlCache(ttl_s, size)
 
     async def admit(self, person: Person, *, fresh: bool = False) -> Principal:
-        """Returns who `person` is here, who may be new. Raises `TokenError` for those who may not come in."""
+        """Returns the principal for `person`, who may be new. Raises `TokenError` for those who are not allowed to sign
+        in.
+        """
         said = (person.issuer, person.subject, person.tenant, person.user, person.role, *sorted(person.groups))
         key = hashlib.sha256("\0".join(said).encode()).digest()
         if not fresh and (known := self._known.get(key)) is not None:
@@ -39,9 +41,9 @@ class KnownPeople:
                 fresh=fresh,
             )
         except (Conflict, InvalidValue) as e:
-            raise TokenError(f"the token is of nobody who may come in: {e}") from None
+            raise TokenError(f"the token's user is not allowed to sign in: {e}") from None
         except NotFound:
-            raise TokenError("the token is of a tenant that is not here") from None
+            raise TokenError("the token's tenant does not exist") from None
         principal = Principal(
             tenant=user.tenant,
             user=user.user,

@@ -1,7 +1,7 @@
-"""Who shares the prompt cache of an engine, which reuses the beginning of a prompt that it has read before.
+"""Ownership of engines' prompt caches, which reuse the beginning of earlier prompts.
 
-That is quicker, which can be measured, and counted, which is told. So what is kept of one caller's prompts must never
-be found by another's.
+Cache hits are faster, which can be measured, and are reported in the usage. Therefore one caller's cached prompts must
+never be reused for another's.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from serving.config import PromptCache
 from serving.core.principal import Principal
 
 BYTES = 16
-"""Of a name: nobody can find out whom it stands for, nor make one, without the stack's key."""
+"""Length of a name: without the stack's key, nobody can find out whom it represents, or create one."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheOwner:
-    """Who shares a cache: those of one `name`, which engines are told. `user` is one name per user, shared or not."""
+    """The owner of a cache: callers with the same `name`, which engines get, share it. `user` is one name per user,
+    shared or not.
+    """
 
     name: str
     user: str
 
 
 class CacheOwners:
-    """Names of owners, the same in each gateway. `secret` is the stack's key secret."""
+    """Names of owners, equal on all gateways. `secret` is the stack's key secret."""
 
     def __init__(self, shared_by: PromptCache, secret: str) -> None:
         self._shared_by = shared_by
@@ -37,11 +39,11 @@ class CacheOwners:
 
     @property
     def counted(self) -> bool:
-        """Whether what was found in a cache is of the caller alone, who may be told how much."""
+        """Whether cached prompts are always the caller's own, so that their number may be reported."""
         return self._shared_by != "tenant"
 
     def owner(self, caller: Principal) -> CacheOwner:
-        """Returns who shares what is kept of the caller's prompts."""
+        """Returns the owner of the caller's prompts."""
         user = self._name("user", caller.tenant, caller.user)
         if self._shared_by == "off":  # nobody, not even the caller's next request
             return CacheOwner(secrets.token_hex(BYTES), user)

@@ -1,4 +1,4 @@
-"""An identity provider: what it says of itself, its keys, and codes that it turns into tokens.
+"""An identity provider: its metadata, its keys, and the exchange of codes for tokens.
 
 Sources: OpenID Connect Discovery 1.0, RFC 7517 (keys), RFC 6749 section 4.1.3 (codes), RFC 7636 (PKCE).
 """
@@ -27,14 +27,14 @@ log = logging.getLogger("headrace.security")
 ANSWER_BYTES = 512 * 1024
 ANSWER_S = 5.0
 FRESH_S = 600.0
-"""Keys are asked for anew after this, beside the requests that use them."""
+"""Age after which keys are refreshed, in the background."""
 KEPT_S = 86_400.0
-"""Keys of a provider that does not answer hold this long."""
+"""Maximum age of keys of a provider that does not answer."""
 AGAIN_S = 10.0
-"""Between two questions for keys, whatever strangers put into their tokens."""
+"""Minimum interval between refreshes, whatever tokens arrive."""
 MAX_KEYS = 64
 MAX_EXCHANGES = 16
-"""Codes that are turned into tokens at once: strangers bring as many as they like."""
+"""Maximum number of concurrent code exchanges, since anybody can send codes."""
 
 _KTY = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
 _PUBLIC = frozenset(("kty", "crv", "x", "y", "n", "e"))
@@ -42,15 +42,15 @@ _RSA_BITS = 2048
 
 
 class ProviderUnavailable(Exception):
-    """The provider does not answer, or not as one does. Nothing is said about whoever asks."""
+    """The provider does not answer, or its answer is invalid. This says nothing about the caller."""
 
 
 class CodeRefused(Exception):
-    """The provider gives no token for a code."""
+    """The provider rejects a code."""
 
 
 class Metadata(BaseModel):
-    """What a provider says of itself, as far as it is used."""
+    """The used part of a provider's metadata."""
 
     issuer: str
     authorization_endpoint: str
@@ -69,7 +69,7 @@ class Metadata(BaseModel):
 
 
 Keys = Mapping[str, tuple[tuple[object, jwt.PyJWK], ...]]
-"""By algorithm, each with its name."""
+"""Keys by algorithm and name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class _Known:
 
 
 class Provider:
-    """One provider and what is known of it, kept in memory. `clock` tells seconds that only grow."""
+    """One provider and its cached metadata. `clock` is monotonic, in seconds."""
 
     def __init__(self, issuer: Issuer, clock: Callable[[], float] = time.monotonic) -> None:
         self.issuer = issuer
@@ -99,13 +99,13 @@ class Provider:
         return f"Provider({self.issuer.name!r})"
 
     async def metadata(self) -> Metadata:
-        """Returns what the provider says of itself. Raises `ProviderUnavailable`."""
+        """Returns the provider's metadata. Raises `ProviderUnavailable`."""
         return (await self._current()).metadata
 
     async def key(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
-        """Returns the key by which the provider signs with `algorithm`, None when it has no such key.
+        """Returns the provider's signing key for `algorithm`, None when it has no such key.
 
-        Without `kid` there must be one alone. Raises `ProviderUnavailable` when nobody can tell.
+        Without `kid` it must have exactly one. Raises `ProviderUnavailable` when the keys are unknown.
         """
         found = _pick((await self._current()).keys, kid, algorithm)
         if found is None:
@@ -118,7 +118,7 @@ class Provider:
     async def exchange(self, code: str, verifier: str, redirect_uri: str) -> str:
         """Returns the ID token for a code. Raises `CodeRefused` and `ProviderUnavailable`."""
         if self._exchanging >= MAX_EXCHANGES:
-            raise ProviderUnavailable(f"identity provider {self.issuer.name}: too many sign in at once")
+            raise ProviderUnavailable(f"identity provider {self.issuer.name}: too many sign-ins at once")
         self._exchanging += 1
         try:
             return await self._exchange(code, verifier, redirect_uri)
@@ -155,7 +155,7 @@ class Provider:
         return token
 
     async def close(self) -> None:
-        """Ends what is under way and closes connections."""
+        """Cancels requests in progress and closes connections."""
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
@@ -172,12 +172,12 @@ class Provider:
         return self._known
 
     def _age(self) -> float:
-        """Returns for how many seconds the keys have been known."""
+        """Returns the age of the keys in seconds."""
         return self._clock() - self._known.at if self._known is not None else math.inf
 
     async def _ask(self) -> None:
-        """Waits for a question that is under way or may be asked again."""
-        # Whoever hangs up meanwhile ends their own wait alone.
+        """Waits for a refresh in progress, or starts one if it is due."""
+        # A caller that disconnects meanwhile only ends its own wait.
         if (asking := self._begin()) is not None:
             await asyncio.shield(asking)
 
@@ -199,13 +199,13 @@ class Provider:
             self._note_away(e)
 
     def _note_away(self, problem: ProviderUnavailable) -> None:
-        """Logs an outage once, whatever strangers send meanwhile."""
+        """Logs an outage once, however many requests arrive meanwhile."""
         if not self._away:
             self._away = True
             log.error("%s", problem)
 
     def _note_refusal(self, reason: str) -> None:
-        """Logs at its first time what a stranger's code does not explain: a client that the provider does not know."""
+        """Logs the first error that an invalid code does not explain, such as an unknown client."""
         known = reason in ("invalid_grant", self._refusal)
         log.log(
             logging.DEBUG if known else logging.WARNING,
@@ -224,10 +224,10 @@ class Provider:
             fields = ", ".join(str(error["loc"][0]) for error in e.errors(include_input=False, include_url=False))
             raise self._unavailable(f"its configuration has wrong values: {fields}") from None
         if metadata.issuer != self.issuer.issuer:
-            raise self._unavailable("it calls itself otherwise")
+            raise self._unavailable("its metadata names another issuer")
         keys = (await self._get(metadata.jwks_uri)).get("keys")
         if not isinstance(keys, list) or len(keys) > MAX_KEYS:
-            raise self._unavailable(f"it has no list of at most {MAX_KEYS} keys")
+            raise self._unavailable(f"it does not have a list of at most {MAX_KEYS} keys")
         return _Known(metadata, usable(keys, self.issuer.algorithms), self._clock())
 
     async def _get(self, url: str) -> dict[str, Any]:
@@ -251,7 +251,7 @@ class Provider:
         except (aiohttp.ClientError, OSError, ValueError) as e:  # a timeout is an OSError
             raise self._unavailable(type(e).__name__) from None
         if not isinstance(answer, dict):
-            raise self._unavailable("no JSON object")
+            raise self._unavailable("not a JSON object")
         return response.status, answer
 
     def _client(self) -> aiohttp.ClientSession:
@@ -271,7 +271,7 @@ class Provider:
 
 
 def usable(keys: Iterable[object], algorithms: Iterable[str]) -> Keys:
-    """Returns keys of a list by the algorithm that each is for: it is used for what it is, whatever a token says."""
+    """Returns keys of a list by algorithm: each is used only for its own algorithm, whatever a token says."""
     found: dict[str, tuple[tuple[object, jwt.PyJWK], ...]] = {}
     for algorithm in algorithms:
         fitting = [
@@ -288,7 +288,7 @@ def usable(keys: Iterable[object], algorithms: Iterable[str]) -> Keys:
 
 
 def _pick(keys: Keys, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
-    """Returns the one key for `algorithm`, of that name if any."""
+    """Returns the key for `algorithm`, with that name if there is one."""
     found = [key for name, key in keys.get(algorithm, ()) if kid is None or name == kid]
     return found[0] if len(found) == 1 else None
 
@@ -303,6 +303,6 @@ def _load(key: Mapping[str, Any], algorithm: str) -> jwt.PyJWK | None:
 
 
 def _reason(answer: Mapping[str, Any]) -> str:
-    """Returns the error's name, as far as it is one."""
+    """Returns the error code in an answer, if it is valid."""
     error = answer.get("error")
     return error if isinstance(error, str) and error.isidentifier() and len(error) < 64 else "unknown"

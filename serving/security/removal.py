@@ -1,4 +1,4 @@
-"""Removes what a user has: a few rows at a time, so that others need not wait long to write."""
+"""Removes a user's rows, a few at a time, so that other writers do not wait long."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ from serving.store.users import require_dispensable
 from serving.store.vector_stores import DROP_INDEX, INGEST, PURGE_INDEX, UNINDEX, VectorStores
 
 TOGETHER = 200
-"""Rows of one transaction."""
+"""Rows per transaction."""
 
 FILES_TOGETHER = 20
 
 _UPKEEP = (INGEST, UNINDEX, DROP_INDEX, PURGE_INDEX, DELETE_BLOB)
-"""Kinds of jobs whose payload has ids alone."""
+"""Kinds of jobs whose payload has only ids."""
 
 _REMOVED: tuple[tuple[Table, str], ...] = (
-    (keys, "id"),  # first, so that nothing more comes
+    (keys, "id"),  # first, so that no new data is stored
     (sessions, "id"),
     (batches, "id"),
-    (responses, "id"),  # before that by which they are found
+    (responses, "id"),  # before the rows by which they are found
     (conversations, "id"),
     (captures, "id"),
     (feedback, "id"),
@@ -66,16 +66,16 @@ _REMOVED: tuple[tuple[Table, str], ...] = (
     (idempotency_keys, "id"),
     (jobs, "id"),
 )
-"""In this order, by these columns; the others have more to them.
+"""In this order, by these columns; other tables need more work.
 
-Items, summaries and vectors go with conversations, lines with batches, versions with assistants.
+Items, summaries and vectors are deleted with conversations, lines with batches, versions with assistants.
 """
 
 
 class Removal:
-    """Removes users, but not the jobs that erase them. What takes files and indexes along is left to jobs.
+    """Removes users' data, except the jobs that erase them. Files and indexes are removed by jobs.
 
-    An index is purged `settle_s` after an erasure began, when nothing more comes into it.
+    An index is purged `settle_s` after an erasure began, when no more data of the user arrives.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Removal:
         self._settle_s = settle_s
 
     async def remove(self, context: JobContext, user: str) -> None:
-        """Removes all rows of a user, and has jobs remove the files and what indexes hold."""
+        """Removes all rows of a user, and enqueues jobs for files and indexes."""
         job = context.job
         await self._remove_user(job, user)
         removed = 0
@@ -107,9 +107,9 @@ class Removal:
 
     @uninterrupted
     async def purge_some(self, job: Job) -> int:
-        """Has some indexes written anew that may keep something of the user on disk.
+        """Rewrites some indexes that may still contain data of the user on disk.
 
-        That is every one of the tenant: what was taken out of it, long ago and by whomever, stays in its files.
+        These are all of the tenant's indexes: chunks that anybody removed at any time stay in their files until then.
         """
         settled = (job.started_at or now()) + self._settle_s
         async with self._database.write() as connection:
@@ -120,7 +120,7 @@ class Removal:
 
     @uninterrupted
     async def _remove_user(self, job: Job, user: str) -> None:
-        """Removes whom keys and sign-in depend on, and quotas while their keys are known; takes the name off usage."""
+        """Removes the user's keys and sign-in, and quotas while their keys are known; removes the name from usage."""
         async with self._database.write() as connection:
             await require_dispensable(connection, job.tenant, user)
             await connection.execute(users.delete().where(rows_of_user(users, job.tenant, user)))
@@ -129,7 +129,7 @@ class Removal:
 
     @uninterrupted
     async def _some_files(self, job: Job, user: str) -> int:
-        """Deletes some files with all that hangs on them, through jobs that bear this job's id as their user."""
+        """Deletes some files with all dependent rows, through jobs with this job's id as their user."""
         worker = _worker(job)
         async with self._database.write() as connection:
             mine = select(files.c.id).where(rows_of_user(files, job.tenant, user)).limit(FILES_TOGETHER)
@@ -140,7 +140,7 @@ class Removal:
 
     @uninterrupted
     async def _some_stores(self, job: Job, user: str) -> int:
-        """Deletes some vector stores, whosever files are in them; files that are others' stay files."""
+        """Deletes some vector stores; other users' files in them are not deleted."""
         async with self._database.write() as connection:
             mine = select(vector_stores.c.id).where(rows_of_user(vector_stores, job.tenant, user)).limit(FILES_TOGETHER)
             ids = (await connection.execute(mine)).scalars().all()
@@ -150,7 +150,7 @@ class Removal:
 
     @uninterrupted
     async def _some_lists(self, job: Job, user: str) -> int:
-        """Takes the user's name off some access lists, and off those in the indexes."""
+        """Removes the user's name from some access lists, and from those in the indexes."""
         name = user_name(user)
         worker = _worker(job)
         async with self._database.write() as connection:
@@ -173,7 +173,7 @@ class Removal:
 
     @uninterrupted
     async def _take_over(self, job: Job, user: str) -> None:
-        """Keeps what the user left to be done to files and indexes that others have too, or that are gone."""
+        """Takes over the user's unfinished jobs on files and indexes that are shared or already deleted."""
         left = and_(rows_of_user(jobs, job.tenant, user), jobs.c.kind.in_(_UPKEEP), UNFINISHED)
         async with self._database.write() as connection:
             await connection.execute(jobs.update().where(left).values(user=job.id, lane=ERASURE))
@@ -182,7 +182,7 @@ class Removal:
     async def _some_rows(self, table: Table, key: str, job: Job, user: str) -> int:
         column = table.c[key]
         where = but_job(table, rows_of_user(table, job.tenant, user), job.id)
-        if table is jobs:  # what runs holds up the job that undoes it, by its row
+        if table is jobs:  # a running job blocks the one that undoes its work, through its row
             where = and_(where, jobs.c.status != "running")
         async with self._database.write() as connection:
             some = select(column).where(where).limit(TOGETHER)
@@ -192,10 +192,10 @@ class Removal:
 
 
 def but_job(table: Table, where: ColumnElement[bool], id: str) -> ColumnElement[bool]:
-    """Returns `where`, and of jobs only those that are not `id`."""
+    """Returns `where`, excluding the job `id`."""
     return and_(where, not_(jobs.c.id == id)) if table is jobs else where
 
 
 def _worker(job: Job) -> Principal:
-    """Returns as whom the jobs work that follow from an erasure."""
+    """Returns the principal of jobs that an erasure enqueues."""
     return worker(job.tenant, job.id)

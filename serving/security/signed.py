@@ -1,4 +1,4 @@
-"""Claims that carry their signature: base64url of HMAC-SHA256 and of what it signs. Nothing is stored for them."""
+"""Signed claims: base64url of HMAC-SHA256 and of the signed data. Nothing is stored for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MAC = 32  # bytes of HMAC-SHA256
 
 
 def keys(use: bytes, *secrets: str | None) -> tuple[bytes, ...]:
-    """Returns a key for one `use` made of each secret that there is: the first signs, and what any signed is known."""
+    """Returns a key for one `use`, derived from each secret: the first signs, and all of them verify."""
     return tuple(hmac.digest(secret.encode(), use, "sha256") for secret in secrets if secret is not None)
 
 
@@ -20,12 +20,12 @@ def text(data: bytes) -> str:
 
 
 def seal(mac: Callable[[bytes], bytes], claims: bytes) -> str:
-    """Returns `claims` behind their signature."""
+    """Returns `claims` after their signature."""
     return text(mac(claims) + claims)
 
 
 def unseal(mac: Callable[[bytes], bytes], sealed: str) -> bytes | None:
-    """Returns the claims, None where the signature is not theirs."""
+    """Returns the claims, or None if the signature is invalid."""
     try:
         given = base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Tokens of identity providers: JWTs, verified by the keys that the provider publishes.
+"""Tokens of identity providers: JWTs, verified with the keys that the provider publishes.
 
 Sources: RFC 7519 (JWT), RFC 8725 (best current practices), RFC 9068 (access tokens), OpenID Connect Core 1.0, section
 3.1.3.7 (ID tokens).
@@ -23,25 +23,25 @@ from serving.security.person import People, Person, TokenError, person
 from serving.security.provider import Provider
 
 MAX_TOKEN = 16_384
-"""Characters of a token."""
+"""Maximum number of characters of a token."""
 
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*", re.ASCII)
 _ACCESS = ("jwt", "at+jwt", "application/at+jwt")
 _ID = ("jwt",)
-_NOBODYS = "the token's issuer is none of which tokens are taken"
-# A number as large as a float can be is no time either: it overflows.
+_NOBODYS = "the token's issuer is not accepted"
+# Numbers beyond the range of floats are not times: they would overflow.
 _BROKEN = (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError)
 
 
 def is_token(credential: str) -> bool:
-    """Whether a credential has the shape of a JWT, which no API key has."""
+    """Returns whether a credential has the form of a JWT, which no API key has."""
     return len(credential) > MAX_TOKEN or _JWT.fullmatch(credential) is not None
 
 
 class TokenVerifier:
-    """Verifies tokens of the providers that take part.
+    """Verifies tokens of the configured providers.
 
-    Remembers whom each verified token speaks of for `ttl_s` seconds, but not beyond its expiry; at most `size` of them.
+    Caches the person of each verified token for `ttl_s` seconds, but not beyond its expiry; at most `size` of them.
     """
 
     def __init__(self, providers: Iterable[Provider], people: People, *, ttl_s: float = 10, size: int = 4096) -> None:
@@ -50,7 +50,7 @@ class TokenVerifier:
         self._verified: TtlCache[Person] = TtlCache(ttl_s, size)
 
     async def principal(self, token: str) -> Principal:
-        """Returns whom an access token lets in. Raises `AuthenticationError` and `ProviderUnavailable`."""
+        """Returns the principal of an access token. Raises `AuthenticationError` and `ProviderUnavailable`."""
         if not self._providers:
             raise TokenError(_NOBODYS)
         _bounded(token)
@@ -68,10 +68,7 @@ class TokenVerifier:
 
 
 async def signed_in(provider: Provider, token: str, nonce: str) -> Person:
-    """Returns whom an ID token speaks of, which must have been made for `nonce`.
-
-    Raises `TokenError` and `ProviderUnavailable`.
-    """
+    """Returns the person of an ID token, which must have `nonce`. Raises `TokenError` and `ProviderUnavailable`."""
     claims = await verified(provider, token, provider.issuer.client_id, _ID)
     given = claims.get("nonce")
     if not isinstance(given, str) or not hmac.compare_digest(given.encode(), nonce.encode()):
@@ -91,10 +88,10 @@ async def verified(provider: Provider, token: str, audience: str, types: tuple[s
     if not isinstance(kind, str) or kind.lower() not in types:
         raise TokenError("the token is of another type")
     if "crit" in header or "b64" in header or not isinstance(kid, str | None):
-        raise TokenError("the token's header asks for what is not understood")
+        raise TokenError("the token's header has an unsupported critical extension")
     key = await provider.key(kid, algorithm)
     if key is None:
-        raise TokenError("the token's key is none of its issuer's")
+        raise TokenError("the token's key is not one of its issuer's")
     try:
         claims: dict[str, Any] = jwt.decode(
             token,
@@ -108,7 +105,7 @@ async def verified(provider: Provider, token: str, audience: str, types: tuple[s
     except jwt.ExpiredSignatureError:
         raise TokenError("the token has expired") from None
     except (jwt.InvalidAudienceError, jwt.InvalidIssuerError):
-        raise TokenError("the token is another's") from None
+        raise TokenError("the token is for another audience") from None
     except _BROKEN:
         raise TokenError("the token is not valid") from None
     return claims
@@ -128,7 +125,7 @@ def _header(token: str) -> dict[str, Any]:
 
 
 def _issuer(token: str) -> object:
-    """Returns what a token says of its issuer, unverified: it only tells whose keys to verify the token with."""
+    """Returns the issuer in a token, unverified: it only selects the keys for verifying the token."""
     try:
         payload = token.split(".")[1]
         claims = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

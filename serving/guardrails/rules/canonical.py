@@ -1,7 +1,8 @@
-"""Texts as a reader sees them: without invisible characters, compatibility forms and look-alike letters.
+"""Canonical forms of texts, as a reader sees them: without invisible characters, compatibility forms and look-alike
+letters.
 
-Sources: Unicode Standard Annex 15 (NFKC); Unicode Technical Standard 39, `confusables.txt`, of which `CONFUSABLES`
-holds letters of living scripts that look like one Latin letter; Unicode Standard 23.9 (tag characters).
+Sources: Unicode Standard Annex 15 (NFKC); Unicode Technical Standard 39, `confusables.txt`, of which `CONFUSABLES` has
+letters of living scripts that look like one Latin letter; Unicode Standard 23.9 (tag characters).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import lru_cache
 
 _TAGS = range(0xE0000, 0xE0080)
 _SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
-_FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")  # blank, but letters or marks to Unicode
+_FILLERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")  # blank, but letters or marks in Unicode
 
 CONFUSABLES = {
     like: latin
@@ -76,19 +77,19 @@ CONFUSABLES = {
 
 @dataclass(frozen=True, slots=True)
 class Canonical:
-    """A canonical `text`, and where in the original each of its characters stands; None where nothing moved."""
+    """A canonical `text`, with the original offset of each character; None if all offsets are unchanged."""
 
     text: str
     origins: Sequence[int] | None = None
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """Returns the span of the original that `text[start:end]`, which is not empty, came from."""
+        """Returns the original span of `text[start:end]`, which is not empty."""
         if self.origins is None:
             return start, end
         return self.origins[start], self.origins[end - 1] + 1
 
     def index(self, original: int) -> int:
-        """Returns the first index in `text` of what stands at or after `original`."""
+        """Returns the first index in `text` of a character at or after the offset `original`."""
         if self.origins is None:
             return original
         low, high = 0, len(self.origins)
@@ -101,13 +102,15 @@ class Canonical:
 def visible(text: str) -> Canonical:
     """Returns `text` without invisible characters and in compatibility form (NFKC), character by character.
 
-    Tag characters, which show nothing, are read as the ASCII that they stand for.
+    Tag characters, which are invisible, are replaced by the ASCII characters that they represent.
     """
     return _mapped(text, _visible)
 
 
 def skeleton(text: str) -> Canonical:
-    """Returns the lower-case letters that `text` looks like: `visible`, without accents, look-alikes as Latin."""
+    """Returns the lower-case letters that `text` looks like: `visible`, without accents, and with
+    look-alikes as Latin.
+    """
     return _mapped(text, _looks)
 
 

@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""Findings of checks."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """A span of a text, `text[start:end]`, and what kind of thing stands there. It never holds the text itself.
+    """A span of a text, `text[start:end]`, and its kind. It never contains the text itself.
 
-    `since` is where what tells it begins, such as the word `password` before one; None is `start`.
+    `since` is where the evidence begins, such as the word `password` before a value; None is `start`.
     """
 
     start: int
@@ -20,17 +20,17 @@ class Finding:
 
     @property
     def begins(self) -> int:
-        """Where it would have to be read from to be found again."""
+        """The offset from which the text must be read to find it again."""
         return self.start if self.since is None else self.since
 
 
 class Check(Protocol):
     """Finds things in a text.
 
-    A finding is recognised within `window.HOLD` characters of its start, whatever follows: a stream is checked with
-    no more than that before its eyes.
+    A finding is recognised within `window.HOLD` characters of its start, whatever follows: of a stream, a check sees no
+    more than that at a time.
     """
 
     def find(self, text: str, start: int = 0) -> list[Finding]:
-        """Returns what begins at or after `start`; what stands before it is context."""
+        """Returns findings that begin at or after `start`; the text before it is context."""
         ...

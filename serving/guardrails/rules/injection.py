@@ -1,8 +1,8 @@
-"""Finds text that tries to give a model other instructions, by heuristics over several readings of it.
+"""Finds prompt injections (text that tries to give a model other instructions), by heuristics on several readings of a
+text.
 
-A heuristic catches what is said the way it is usually said. Readings undo what hides it: invisible and look-alike
-characters, accents, digits for letters, letters apart, one level of base64, hexadecimal, percent signs or rot13, and
-text that is written backwards.
+Heuristics recognise common phrasings. Readings undo obfuscation: invisible and look-alike characters, accents, digits
+for letters, spaced letters, one level of base64, hexadecimal, percent-encoding or rot13, and reversed text.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FORMS = [
 _READ = [*_FORMS, ("override", re.compile(OTHERS), STEMS["abroad"].split())]
 _CORE = [entry for entry in _FORMS if entry[0] in ("override", "reveal", "exfiltration")]
 BEFORE, AFTER = 160, 480
-"""Characters around a stem in which a form is looked for."""
+"""Number of characters around a stem in which a form is searched."""
 
 _SQUEEZED = re.compile(
     r"(?:ignore|disregard|forget|override|bypass)(?:all|any|the|your|my|of|every|and){0,3}(?:previous|prior|above"
@@ -44,7 +44,7 @@ _LEET = str.maketrans("013457@$!|", "oieastasil")
 _LEET_WORD = re.compile(r"(?=[^\s]{0,30}[a-z])(?=[^\s]{0,30}[013457@$!|])[a-z013457@$!|]{3,30}")
 
 _HIDDEN = re.compile(
-    # The flag of a region has tags: what it takes is not looked at again.
+    # Flags of regions contain tags, which are not examined again.
     "(?P<flag>\U0001f3f4[\U000e0020-\U000e007f]{1,32})"
     "|[\U000e0020-\U000e007e]{3,}|[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}"
     "|[\u200b-\u200d\u2060-\u2064\u180e\ufeff]{8,}"
@@ -60,17 +60,17 @@ _TALK = re.compile(
 )
 _QUOTES = {"'": "'", '"': '"', "`": "`", "“": "”", "‘": "’", "«": "»", "„": "“"}
 TALK = 160
-"""Characters before a quotation in which it can be said that it is one."""
+"""Number of characters before a quotation that may introduce it."""
 
 QUOTED = 200
-"""Characters of a quotation."""
+"""Maximum length of a quotation."""
 
 
 class Injection:
-    """Attempts to override instructions, to have them shown, to break out of a role, to send data away, and to hide."""
+    """Attempts to override or reveal instructions, to leave a role, to exfiltrate data, and to hide this."""
 
     def find(self, text: str, start: int = 0) -> list[Finding]:
-        """Returns what begins at or after `start`."""
+        """Returns findings that begin at or after `start`."""
         found = set(_hidden(text))
         seen, looks = canonical.visible(text), canonical.skeleton(text)
         lower = Canonical(seen.text.lower(), seen.origins) if len(seen.text) == len(seen.text.lower()) else seen
@@ -103,13 +103,13 @@ def _phrases(reading: Canonical) -> Iterator[Finding]:
 
 
 def _spans(form: re.Pattern[str], stems: Sequence[str], text: str) -> Iterator[tuple[int, int]]:
-    """Yields where `form` matches, looked for around the `stems`."""
+    """Yields matches of `form`, searched around the `stems`."""
     places = []
     for stem in stems:
         at = text.find(stem)
         while at >= 0:
             places.append(at)
-            at = text.find(stem, at + BEFORE)  # those between are in its surroundings
+            at = text.find(stem, at + BEFORE)  # stems in between are in its surroundings
     done = 0
     for at in sorted(places):
         first, last = max(at - BEFORE, done), min(at + AFTER, len(text))
@@ -120,7 +120,7 @@ def _spans(form: re.Pattern[str], stems: Sequence[str], text: str) -> Iterator[t
 
 
 def _quoted(text: str, start: int, end: int) -> bool:
-    """Whether `text[start:end]` stands within a short quotation that is spoken about."""
+    """Returns whether `text[start:end]` is in a short quotation that is mentioned rather than used."""
     before = text[max(start - QUOTED, 0) : start]
     for opens, closes in _QUOTES.items():
         at = before.rfind(opens)
@@ -136,7 +136,7 @@ def _quoted(text: str, start: int, end: int) -> bool:
 
 
 def _unleet(reading: Canonical) -> Canonical:
-    """Returns the reading with letters for the digits and signs inside of words."""
+    """Returns the reading with letters for digits and signs inside of words."""
     parts: list[str] = []
     at = 0
     for match in scan(_LEET_WORD, reading.text):
@@ -146,7 +146,7 @@ def _unleet(reading: Canonical) -> Canonical:
 
 
 def _squeezed(reading: Canonical) -> Iterator[Finding]:
-    """Yields what is spelled letter by letter, or with signs between its words or syllables."""
+    """Yields readings of text that is spelled letter by letter, or has signs between its words or syllables."""
     for apart in (_APART, _CUT):
         for match in scan(apart, reading.text):
             letters = "".join(c for c in match[0] if c.isalnum())

@@ -1,6 +1,6 @@
-"""What is said to give a model other instructions: regular expressions of its kinds, over text in lower case.
+"""Regular expressions for kinds of prompt injections, over lower-case text.
 
-Kinds of attack after Perez and Ribeiro 2022 (Ignore Previous Prompt), Greshake et al. 2023 (Not what you've signed up
+Kinds of attacks after Perez and Ribeiro 2022 (Ignore Previous Prompt), Greshake et al. 2023 (Not what you've signed up
 for) and OWASP's list for LLM applications, LLM01. Each repetition is bounded.
 """
 
@@ -236,7 +236,7 @@ STEMS = {
         " 显示 输出 告诉 打印 泄露 重复 無視 システム 무시 잊 프롬프트"
     ),
 }
-"""Parts of words of which one stands in whatever a form matches; a hard space stands for a space.
+"""Parts of words, one of which occurs in every match of a form; a non-breaking space stands for a space.
 
-The forms are slow, so they are looked for around these alone.
+The forms are slow, so only text around these parts is searched.
 """

@@ -1,8 +1,8 @@
-"""Finds links and images that lead to hosts which are not allowed, or carry data away in their address.
+"""Finds links and images to hosts that are not allowed, or with data in their address.
 
-A page that shows an answer fetches its images by itself: an address with data in it is how a model that was talked into
-it sends away what it read. So what cannot be read as a plain address of an allowed host is found. Browsers take a
-backslash for a slash, and leave out tabs and line ends (WHATWG URL Standard).
+A page that shows an answer loads its images automatically: a manipulated model can exfiltrate what it read in such an
+address. Therefore everything that is not a plain address of an allowed host is found. Browsers treat a backslash as a
+slash, and ignore tabs and line ends (WHATWG URL Standard).
 """
 
 from __future__ import annotations
@@ -37,18 +37,19 @@ _ACTIVE = re.compile(
     r"(?i)<\s{0,4}(?:script|iframe|frame|embed|object|base|form|meta|link|style)\b|\bon[a-z]{3,20}\s{0,4}="
 )
 _ENCODED = re.compile(r"(?:[A-Za-z0-9_+=-]|%[0-9A-Fa-f]{2}){40,}")
-_RUN = re.compile(r"[A-Za-z0-9]{20,}")  # what is written for people has hyphens between its words
+_RUN = re.compile(r"[A-Za-z0-9]{20,}")  # readable text has hyphens between its words
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _LONG_NUMBER = re.compile(r"&#(?=[0-9]{8})")  # of no character
 _TRAILING = ".,;:!?)]}*_'\"»"
 MIN_ENTROPY = 3.5
-"""Bits a character of a piece of an address that is taken for encoded data."""
+"""Entropy in bits per character from which a part of an address counts as encoded data."""
 
 
 class Links:
-    """Addresses whose host is none of `allow`, nor under one that begins with `*.`, or that carry data.
+    """Addresses whose host is neither in `allow` nor a subdomain of an entry that begins with `*.`, or that contain
+    data.
 
-    `max_data` bounds the characters of the query and the fragment; a path is bounded by four times as many.
+    `max_data` is the maximum number of characters of query and fragment; a path may have four times as many.
     """
 
     def __init__(self, allow: Sequence[str], max_data: int) -> None:
@@ -57,7 +58,7 @@ class Links:
         self._max_data = max_data
 
     def find(self, text: str, start: int = 0) -> list[Finding]:
-        """Returns what begins at or after `start`."""
+        """Returns findings that begin at or after `start`."""
         seen = canonical.visible(text)
         at = seen.index(start)
         found = []
@@ -77,7 +78,7 @@ class Links:
     def _wrong_tag(self, tag: str, at_end: bool) -> str:
         tag = _unescaped(tag)
         if _ACTIVE.search(tag) or (not tag.endswith(">") and (at_end or "=" in tag)):
-            return "html"  # what has no end would fetch nobody knows what
+            return "html"  # an unterminated tag could load anything
         for attribute in _ATTRIBUTE.finditer(tag):
             value = attribute[1].strip("\"' \t\n")
             addresses = re.findall(r"(?:https?:|[\\/]{2})[^\s,)]+", value) or [value]
@@ -87,7 +88,7 @@ class Links:
         return ""
 
     def _wrong(self, address: str) -> str:
-        """Returns what is wrong with an address; empty for nothing."""
+        """Returns why an address is not allowed; empty if it is."""
         plain = _unescaped(address).replace("\\", "/").strip()
         scheme = re.match(r"(?i)([a-z][a-z0-9+.-]*)\s?:", plain)
         if scheme is not None and scheme[1].lower() not in ("http", "https"):
@@ -113,7 +114,9 @@ class Links:
 
 
 def _unescaped(text: str) -> str:
-    """Returns HTML's text. A number of thousands of digits stays as it is: Python refuses to read it."""
+    """Returns HTML text without escapes. A number with thousands of digits stays escaped, since Python refuses to parse
+    it.
+    """
     return html.unescape(_LONG_NUMBER.sub("&", text))
 
 

@@ -1,9 +1,9 @@
-"""Finds personal data that has a form or a checksum; names and postal addresses have neither.
+"""Finds personal data with a fixed form or a checksum, which names and postal addresses lack.
 
 Sources of checksums: ISO/IEC 7812-1 (Luhn), ISO 13616 and ISO 7064 (IBAN, mod 97-10); the German tax number by ISO 7064
 (mod 11, 10), the Spanish DNI by its letter (mod 23), the French NIR by mod 97, the Italian codice fiscale by its table,
 the Dutch BSN by the 11-proof, the British NHS number and the Brazilian CPF by mod 11; a US social security number has
-none, so it counts with its hyphens and outside of the ranges that are never given.
+none, so it counts only with hyphens and outside of the ranges that are never issued.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _IBAN_LENGTHS = {
     "LC": 32,
     "RU": 33,
 }
-"""Characters of each country's IBAN (SWIFT's IBAN registry)."""
+"""Length of each country's IBAN (SWIFT's IBAN registry)."""
 
 _DNI = "TRWAGMYFPDXBNJZSQVHLCKE"
 _ODD = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23)
@@ -51,7 +51,7 @@ class PersonalInformation:
         self._forms = [form for form in _FORMS if form[0] in kinds]
 
     def find(self, text: str, start: int = 0) -> list[Finding]:
-        """Returns what begins at or after `start`."""
+        """Returns findings that begin at or after `start`."""
         seen = canonical.visible(text)
         found = []
         for kind, form, holds in self._forms:
@@ -60,7 +60,7 @@ class PersonalInformation:
                 end = holds(match[0])
                 if end:
                     found.append(Finding(*seen.span(match.start(), match.start() + end), kind))
-                # What fails a checksum may begin with something that is no part of it.
+                # A match with a wrong checksum may begin with characters that do not belong to it.
                 at = match.start() + (end or 1)
         return found
 
@@ -70,13 +70,13 @@ def _digits(text: str) -> list[int]:
 
 
 def luhn(digits: Sequence[int]) -> bool:
-    """Whether the last digit is the check digit of ISO/IEC 7812-1."""
+    """Returns whether the last digit is the check digit of ISO/IEC 7812-1."""
     doubled = [d if i % 2 == 0 else sum(divmod(2 * d, 10)) for i, d in enumerate(reversed(digits))]
     return sum(doubled) % 10 == 0
 
 
 def _card(text: str) -> int:
-    """Returns how much of `text` is a card's number: other numbers can follow it after a space."""
+    """Returns the length of the card number at the beginning of `text`: other numbers can follow it after a space."""
     for end in range(len(text), 12, -1):
         digits = _digits(text[:end])
         whole = not text[end : end + 1].isdigit() and text[end - 1].isdigit()
@@ -86,7 +86,7 @@ def _card(text: str) -> int:
 
 
 def _iban(text: str) -> int:
-    """Returns how much of `text` is an IBAN: words can follow it after a space."""
+    """Returns the length of the IBAN at the beginning of `text`: words can follow it after a space."""
     wanted = _IBAN_LENGTHS.get(text[:2].upper(), 0)
     end = count = 0
     for i, char in enumerate(text, 1):
@@ -110,7 +110,7 @@ def _address(text: str) -> int:
         ip = ipaddress.ip_address(text)
     except ValueError:
         return 0
-    return len(text) if ip.is_global else 0  # those of private networks and documentation are nobody's
+    return len(text) if ip.is_global else 0  # addresses of private networks and documentation are nobody's
 
 
 def _ssn(text: str) -> int:
@@ -146,7 +146,7 @@ def _cpf(text: str) -> int:
 
 
 def _named(length: int, check: Callable[[list[int]], bool]) -> Callable[[str], int]:
-    """A number that counts beside its name alone: one in eleven would hold by chance."""
+    """A number that counts only after its name: one in eleven has a valid checksum by chance."""
 
     def holds(text: str) -> int:
         digits = _digits(text)[-length:]

@@ -1,7 +1,6 @@
-"""Looks for patterns in a long text a part at a time, so that other threads go on meanwhile.
+"""Searches patterns in a long text in parts, so that other threads can run in between.
 
-A search holds the interpreter's lock to its end: for a text of millions of characters that is seconds in which no
-event loop turns.
+A search holds the interpreter's lock: for a text of millions of characters that is seconds in which no event loop runs.
 """
 
 from __future__ import annotations
@@ -10,17 +9,17 @@ import re
 from collections.abc import Iterator
 
 PART = 16_384
-"""Characters in which a match is looked for before others have their turn."""
+"""Number of characters that are searched before other threads can run."""
 
 REACH = 4_096
-"""Characters after these that are looked at too: each form shows within fewer whether it matches."""
+"""Number of following characters that are visible too: each form matches within fewer."""
 
 LOOK = 512
-"""Characters after a match that its form looks at, at most."""
+"""Maximum number of characters after a match that its form examines."""
 
 
 def scan(form: re.Pattern[str], text: str, start: int = 0) -> Iterator[re.Match[str]]:
-    """Yields what `form.finditer(text, start)` does, of a form that matches no empty text."""
+    """Yields the same as `form.finditer(text, start)`, for a form without empty matches."""
     if len(text) - start <= PART + REACH:
         yield from form.finditer(text, start)
         return
@@ -30,14 +29,14 @@ def scan(form: re.Pattern[str], text: str, start: int = 0) -> Iterator[re.Match[
 
 
 def search(form: re.Pattern[str], text: str, start: int) -> re.Match[str] | None:
-    """Returns what `form.search(text, start)` does."""
+    """Returns the same as `form.search(text, start)`."""
     while (end := start + PART + REACH) < len(text):
         found = form.search(text, start, end)
         if found is None or found.start() >= start + PART:
             start += PART
         elif found.end() < end - LOOK:
             return found
-        else:  # it may go on, or be none
+        else:  # it may continue, or not match
             start = found.start()
             if (whole := form.match(text, start)) is not None:
                 return whole

@@ -1,4 +1,4 @@
-"""Finds secrets: keys and tokens by their form, and values that stand beside a word such as `password`."""
+"""Finds secrets: keys and tokens by their form, and values after a word such as `password`."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _FORMS = {
 _FIND = [(kind, re.compile(form)) for kind, form in _FORMS.items()]
 _PLACEHOLDER = re.compile(r"(?i)your|example|change-?me|placeholder|dummy|redacted|x{4}|\*{3}|\.{3}|\$|%|removed")
 LOOKED_AT = 128
-"""Characters of a value that tell whether it is a secret."""
+"""Number of characters of a value that determine whether it is a secret."""
 
 MIN_ENTROPY = 2.5
-"""Bits a character of what stands beside a word such as `password`; words that explain have no digits anyway."""
+"""Entropy in bits per character of a value after a word such as `password`; ordinary words have no digits anyway."""
 
 
 class Secrets:
-    """Keys, tokens, private keys, credentials in URLs, and values that are named a password or a key."""
+    """Keys, tokens, private keys, credentials in URLs, and values that are called a password or a key."""
 
     def find(self, text: str, start: int = 0) -> list[Finding]:
-        """Returns what begins at or after `start`."""
+        """Returns findings that begin at or after `start`."""
         seen = canonical.visible(text)
         found = []
         for kind, form in _FIND:
@@ -52,11 +52,11 @@ class Secrets:
 
 
 def likely(value: str) -> bool:
-    """Whether a value looks made up by a generator or a careful person: letters and digits, no placeholder."""
+    """Returns whether a value looks generated or deliberately chosen: letters and digits, and no placeholder."""
     mixed = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
     return mixed and not _PLACEHOLDER.search(value) and entropy(value) >= MIN_ENTROPY
 
 
 def entropy(text: str) -> float:
-    """Returns the Shannon entropy of the characters of `text`, in bits a character."""
+    """Returns the Shannon entropy of the characters of `text`, in bits per character."""
     return -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values())

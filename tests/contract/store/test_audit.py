@@ -302,4 +302,4 @@ async def test_the_command(new_url: Callable[[], str], tmp_path: Path, capsys, a
         assert await run("verify", *other, "--previous-key", str(tmp_path / "secret")) == 0
         assert await run("export", *where, str(tmp_path / "out.jsonl")) == 2  # it is there
         assert await run("verify", "--key-secret", str(tmp_path / "secret"), "--file", str(tmp_path / "secret")) == 2
-        assert "line 1 is no JSON object" in capsys.readouterr().err
+        assert "line 1 is not a JSON object" in capsys.readouterr().err

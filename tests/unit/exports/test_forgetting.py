@@ -88,7 +88,7 @@ async def test_pseudonyms_differ_between_exports(tmp_path: Path):
 
 
 async def test_incomplete_exports_are_rejected(tmp_path: Path):
-    with pytest.raises(CannotForget, match="no whole export"):
+    with pytest.raises(CannotForget, match="not a complete export"):
         forget(tmp_path, "acme", "alice")
     folder = tmp_path / "out"
     manifest = await written(folder, ("alice", "bob"), ("bob", "bob"))
@@ -101,5 +101,5 @@ async def test_incomplete_exports_are_rejected(tmp_path: Path):
     lineage.write_bytes(whole)
     old = manifest.model_copy(update={"people_salt": None})
     (folder / "manifest.json").write_text(old.model_dump_json())
-    with pytest.raises(CannotForget, match="earlier Headrace"):
+    with pytest.raises(CannotForget, match="earlier version of Headrace"):
         forget(folder, "acme", "alice")
