@@ -1,1 +1,1 @@
-"""State: rows, files and jobs."""
+"""The store: relational rows, files, jobs and backups."""

@@ -1,4 +1,4 @@
-"""`python -m serving.store`: migrate the schema, wait for it, back a stack up and restore it, export feedback."""
+"""`python -m serving.store`: migrates the schema, backs a stack up and restores it, and exports feedback."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def say(message: str) -> None:
 
 
 async def _run(options: argparse.Namespace, store: Store) -> None:
-    # What takes a while here takes longer than any request may.
+    # Operations here may take longer than any request.
     database = Database.from_config(store.model_copy(update={"statement_timeout_s": 3600.0}))
     try:
         match options.command:
@@ -96,9 +96,9 @@ async def _forget(options: argparse.Namespace, database: Database) -> None:
         if one.folder == str(folder):
             await register.take_over(one, here=True)
     if folder.exists():
-        say(f"{forget(folder, options.tenant, options.user)} rows of the user are removed")
+        say(f"{forget(folder, options.tenant, options.user)} rows of the user were removed")
     else:
-        say(f"{folder} is not there: it is taken as deleted")
+        say(f"{folder} does not exist: it counts as deleted")
     for one in await register.holding(options.tenant, options.user):
         if one.folder == str(folder):
             await register.forgotten(one, options.user)
@@ -120,7 +120,7 @@ async def _export(options: argparse.Namespace, database: Database) -> None:
     for name, count in manifest.counts.model_dump().items():
         say(f"{count} {name.replace('_', ' ')}")
     for model in sorted({version.model for version in manifest.models if version.licence is None}):
-        say(f"the licence of {model} is not known: say --licence {model}=…")
+        say(f"the licence of {model} is unknown: set --licence {model}=…")
     print(options.out)
 
 
@@ -129,16 +129,16 @@ def _redactor() -> Redact:
         from serving.exports.redaction import Redactor
     except ImportError as e:
         raise LookupError(
-            f"redaction needs {e.name}: run `python -m tools.environment redaction`, or say --no-redact"
+            f"redaction needs {e.name}: run `python -m tools.environment redaction`, or use --no-redact"
         ) from None
     return Redactor()
 
 
 async def patiently(step: Callable[[], Awaitable[None]], timeout_s: float) -> None:
-    """Repeats `step` while the database is not there yet, and says why when that changes.
+    """Repeats `step` while the database is unavailable, and prints the reason when it changes.
 
-    Raises `StoreUnavailable` after `timeout_s`, and at once for a database that waiting does not change: that of a
-    newer Headrace, or of an unreleased one.
+    Raises `StoreUnavailable` after `timeout_s`, and immediately for a database that waiting does not help: one of a
+    newer or an unreleased version of Headrace.
     """
     deadline = time.monotonic() + timeout_s
     said = ""
@@ -166,7 +166,7 @@ def _key(given: str | None) -> bytes | None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m serving.store",
-        description="Works on the state of a stack: its database, files and collections.",
+        description="Manages the state of a stack: its database, files and collections.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -177,44 +177,48 @@ def _parser() -> argparse.ArgumentParser:
     def add(name: str, help: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=help, description=help, parents=[where])
 
-    migrate = add("migrate", "bring the schema up to date; a database that is not there yet is waited for")
+    migrate = add("migrate", "migrate the schema; waits for the database")
     migrate.add_argument("--timeout", type=float, default=600, metavar="SECONDS", help="%(default)s by default")
-    wait = add("wait", "wait until the database answers and its schema is this version's")
+    wait = add("wait", "wait until the database answers and has this version's schema")
     wait.add_argument("--timeout", type=float, default=1800, metavar="SECONDS", help="%(default)s by default")
-    backup = add("backup", "write all state into one archive, also while the stack runs")
+    backup = add("backup", "write all state to one archive; the stack may be running")
     backup.add_argument("target", type=Path, help="the file to write, or a folder to write a file into")
     backup.add_argument(
         "--patience",
         type=float,
         default=600,
         metavar="SECONDS",
-        help="longest wait for background work that runs (%(default)s)",
+        help="timeout of waiting for running background jobs (%(default)s)",
     )
-    key = commands.add_parser("key", help="make a file with a new key, for backups that are sealed")
+    key = commands.add_parser("key", help="write a new key for encrypted backups to a file")
     key.add_argument("file", type=Path, help="the file to write")
-    restore = add("restore", "make a stopped stack's state equal to an archive's")
+    restore = add("restore", "restore the state of a stopped stack from an archive")
     restore.add_argument("source", type=Path, help="the archive")
-    restore.add_argument("--force", action="store_true", help="replace what is there")
-    forgetting = add("forget-export", "take a user out of an export that was written on this host")
+    restore.add_argument("--force", action="store_true", help="replace existing data")
+    forgetting = add("forget-export", "remove a user from an export on this host")
     forgetting.add_argument("folder", type=Path, help="the export's folder")
-    forgetting.add_argument("--user", required=True, help="who is forgotten")
+    forgetting.add_argument("--user", required=True, help="the user to remove")
     forgetting.add_argument("--tenant", default="default", help="the user's tenant (%(default)s)")
     for command in (backup, restore):
         command.add_argument(
-            "--key", metavar="KEY", help="seals the archive, or opens it: a file that `key` made, or env:NAME"
+            "--key", metavar="KEY", help="key of the encrypted archive: a file written by `key`, or env:NAME"
         )
-    out = add("export", "write feedback as training data, of those who agreed to it, into a new folder")
-    out.add_argument("--format", required=True, choices=FORMATS, help="what a row is")
-    out.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="is made; may be there if it is empty")
-    out.add_argument("--tenant", default="default", help="whose completions (%(default)s)")
-    out.add_argument("--since", type=_time, metavar="TIME", help="from 2026-05-01 on, or 2026-05-01T12:00+02:00")
-    out.add_argument("--until", type=_time, metavar="TIME", help="before this time; without a zone it is UTC")
-    out.add_argument("--assistant", help="answers of this assistant")
-    out.add_argument("--model", help="answers of this model")
-    out.add_argument("--min-score", type=_share, default=0.5, metavar="0..1", help="least good score (%(default)s)")
-    out.add_argument("--tags", nargs="+", default=[], metavar="TAG", help="ratings with one of these tags")
-    out.add_argument("--split", default="train=0.9,test=0.1", metavar="SHARES", help="of the sessions (%(default)s)")
-    out.add_argument("--seed", type=int, default=0, help="another seed splits otherwise (%(default)s)")
+    out = add("export", "write feedback as training data, with consent, to a new folder")
+    out.add_argument("--format", required=True, choices=FORMATS, help="format of the rows")
+    out.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="is created; may exist if it is empty")
+    out.add_argument("--tenant", default="default", help="tenant of the completions (%(default)s)")
+    out.add_argument(
+        "--since", type=_time, metavar="TIME", help="start time, such as 2026-05-01 or 2026-05-01T12:00+02:00"
+    )
+    out.add_argument("--until", type=_time, metavar="TIME", help="end time, exclusive; UTC by default")
+    out.add_argument("--assistant", help="only answers of this assistant")
+    out.add_argument("--model", help="only answers of this model")
+    out.add_argument("--min-score", type=_share, default=0.5, metavar="0..1", help="minimum good score (%(default)s)")
+    out.add_argument("--tags", nargs="+", default=[], metavar="TAG", help="only ratings with one of these tags")
+    out.add_argument(
+        "--split", default="train=0.9,test=0.1", metavar="SHARES", help="shares of the sessions (%(default)s)"
+    )
+    out.add_argument("--seed", type=int, default=0, help="seed of the assignment to splits (%(default)s)")
     out.add_argument(
         "--licence",
         type=_licence,
@@ -233,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _time(text: str) -> float:
-    """Returns unix seconds of ISO 8601's date or time."""
+    """Returns unix seconds for a date or time in ISO 8601."""
     time = datetime.fromisoformat(text)
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 

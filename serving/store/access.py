@@ -1,7 +1,7 @@
-"""Access lists of documents: who may read them, as a list of names in a column.
+"""Access lists: the names of those who may read a document, in one column.
 
-A name is `user:…` or `group:…`, and the owner's is always among them. No list at all is everybody of the tenant. The
-index of a vector store holds the same lists, beside each chunk.
+A name is `user:…` or `group:…`, and the owner's is always included. Without a list, everybody in the tenant may read
+it. The index of a vector store has the same lists, for each chunk.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from serving.store import values
 from serving.store.errors import InvalidValue, NotOwner
 
 MAX_NAMES = 100
-"""Users, and groups, of one list."""
+"""Maximum number of users, and of groups, of one list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may read something beside its owner."""
+    """Who may read an object in addition to its owner."""
 
     users: Sequence[str] = ()
     groups: Sequence[str] = ()
 
 
 def listed(access: Access | None, owner: str) -> list[str] | None:
-    """Returns the names of a list, sorted, with its owner's; raises `InvalidValue` for what is out of bounds."""
+    """Returns the sorted names of a list, including its owner's; raises `InvalidValue` beyond the limits."""
     if access is None:
         return None
     users, groups = _checked("access.users", access.users), _checked("access.groups", access.groups)
@@ -40,7 +40,7 @@ def listed(access: Access | None, owner: str) -> list[str] | None:
 
 
 def access_document(names: Sequence[str] | None) -> dict[str, list[str]] | None:
-    """Returns a list as the API has it."""
+    """Returns a list in the API's format."""
     if names is None:
         return None
     split = [name.partition(":") for name in names]
@@ -48,33 +48,35 @@ def access_document(names: Sequence[str] | None) -> dict[str, list[str]] | None:
 
 
 def user_name(user: str) -> str:
-    """Returns the name that a user has in lists."""
+    """Returns the name of a user in lists."""
     return f"user:{user}"
 
 
 def names_of(principal: Principal) -> list[str]:
-    """Returns the names that a principal has in lists."""
+    """Returns the names of a principal in lists."""
     return [user_name(principal.user), *(f"group:{group}" for group in sorted(principal.groups))]
 
 
 def readable(table: Table, principal: Principal) -> ColumnElement[bool]:
-    """The rows of the principal's tenant that it may read."""
+    """Returns the condition for rows of the principal's tenant that it may read."""
     named = _holds(table, names_of(principal))
     return and_(table.c.tenant == principal.tenant, or_(table.c.access.is_(None), named))
 
 
 def naming(table: Table, tenant: str, user: str) -> ColumnElement[bool]:
-    """The rows of a tenant whose list names a user."""
+    """Returns the condition for rows of a tenant whose list names a user."""
     return and_(table.c.tenant == tenant, _holds(table, [user_name(user)]))
 
 
 def reachable(table: Table, principal: Principal) -> ColumnElement[bool]:
-    """The rows that the principal may read, or change as who administers the tenant."""
+    """Returns the condition for rows that the principal may read, or change as an admin of the tenant."""
     return table.c.tenant == principal.tenant if principal.administers else readable(table, principal)
 
 
 def require_owner(principal: Principal, owner: str | None) -> None:
-    """Raises `NotOwner` unless the principal may change what is `owner`'s. What has no owner is everybody's."""
+    """Raises `NotOwner` unless the principal may change an object of `owner`. Objects without an owner belong to
+    everybody.
+    """
     if owner not in (None, principal.user) and not principal.administers:
         raise NotOwner()
 
@@ -92,7 +94,7 @@ def _checked(param: str, names: Iterable[str]) -> list[str]:
 
 
 class _Elements(FunctionElement[Any]):
-    """The texts in an array of JSON, a row each; none of NULL."""
+    """The texts in a JSON array, one row each; none for NULL."""
 
     inherit_cache = True
     name = "elements"

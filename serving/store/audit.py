@@ -1,6 +1,6 @@
-"""The audit log's rows: a chain for each tenant, to which events are added and from which only time removes any.
+"""The audit log's rows: an append-only chain for each tenant, whose events are only removed by age.
 
-Those who write to one chain at once wait for each other: each event follows the one before it.
+Concurrent writers to one chain wait for each other, since each event contains the hash of the previous one.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from serving.store.relational.rows import Page
 from serving.store.relational.tables import audit, audit_pseudonyms, meta
 
 PLATFORM = ""
-"""The chain of what belongs to no tenant: no tenant's name is empty."""
+"""The chain of events that belong to no tenant: no tenant has an empty name."""
 
 MAX_PAGE = 100
 READ_TOGETHER = 1000
 MAX_DETAILS = 32
 MAX_DETAIL = 128
-"""Characters of a text in `detail`, which names things and quotes nobody."""
+"""Maximum number of characters of a text in `detail`, which has names but no quotes."""
 
 UNLOCKED = "audit_unlocked"
 
@@ -44,10 +44,9 @@ Detail = Mapping[str, str | int | bool | None]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event that is still to be recorded. `actor` and `subject` are names of the tenant's users.
+    """An event to be recorded. `actor` and `subject` are names of the tenant's users.
 
-    `target` is the id of what was acted upon. Nothing here may be personal but the two names, which are stored as
-    pseudonyms.
+    `target` is the id of the affected object. Only the two names may be personal data; they are stored as pseudonyms.
     """
 
     tenant: str
@@ -62,7 +61,7 @@ class Entry:
 
 
 class AuditRows:
-    """The chains of all tenants. `key` is what they are hashed with."""
+    """The chains of all tenants. `key` is the hash key."""
 
     def __init__(self, database: Database, key: bytes) -> None:
         self._database = database
@@ -73,8 +72,8 @@ class AuditRows:
 
     @uninterrupted
     async def append(self, entries: Sequence[Entry]) -> None:
-        """Adds events in a transaction that others may share. Raises `InvalidValue` for what is out of bounds."""
-        # The chains in one order, whoever writes to several: else two that meet lock each other out.
+        """Appends events in a transaction that others may share. Raises `InvalidValue` beyond the limits."""
+        # Chains are locked in one order, to prevent deadlocks.
         checked = sorted((_checked(entry) for entry in entries), key=lambda entry: entry.tenant)
 
         def work(connection: Connection) -> None:
@@ -93,9 +92,9 @@ class AuditRows:
         after: int | None = None,
         limit: int = 20,
     ) -> Page[Row]:
-        """Returns the newest events of a chain numbered below `after`, those of one action if given.
+        """Returns the newest events of a chain with numbers below `after`, optionally those of one action.
 
-        With `user`, those that the user did or that are about the user.
+        With `user`, those of which the user is the actor or the subject.
         """
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidValue("limit", f"must be from 1 to {MAX_PAGE}")
@@ -123,7 +122,7 @@ class AuditRows:
                 yield row
 
     async def batches(self, tenant: str) -> AsyncIterator[list[Row]]:
-        """Yields a chain's events from the first on, `READ_TOGETHER` at a time."""
+        """Yields a chain's events from the first on, in batches of `READ_TOGETHER`."""
         seq = 0
         while rows := await self._following(tenant, seq):
             yield rows
@@ -146,7 +145,7 @@ class AuditRows:
 
     @uninterrupted
     async def pseudonym(self, tenant: str, user: str) -> str:
-        """Returns what stands for a user in the chain, which is made now if the user has none."""
+        """Returns a user's pseudonym in the chain, creating it if the user has none."""
 
         def work(connection: Connection) -> str:
             return str(_pseudonym(connection, tenant, user))
@@ -155,14 +154,14 @@ class AuditRows:
 
     @uninterrupted
     async def known_pseudonym(self, tenant: str, user: str) -> str | None:
-        """Returns what stands for a user in the chain, None for one who has no pseudonym: writes nothing."""
+        """Returns a user's pseudonym in the chain, None if the user has none: writes nothing."""
         return await self._database.query(lambda c: _pseudonym(c, tenant, user, make=False) or None)
 
     @uninterrupted
     async def prune(self, older_than_s: float) -> int:
-        """Removes events of all chains older than that, which an event says. Returns how many.
+        """Removes events of all chains older than that, and records this as an event. Returns their number.
 
-        The newest event of a chain stays whatever its age.
+        The newest event of a chain is kept at any age.
         """
         before = int((now() - older_than_s) * 1000)
         removed = 0
@@ -197,9 +196,9 @@ def entry_of(
     detail: Detail | None = None,
     tenant: str | None = None,
 ) -> Entry:
-    """Returns what a principal did in a tenant, by default its own.
+    """Returns the entry for a principal's action in a tenant, by default its own.
 
-    In another one it has no name, which a user there could have too: the id of its key says who it was.
+    In another tenant it has no name, since a user there could have the same: the id of its key identifies it.
     """
     own = tenant is None or tenant == principal.tenant
     return Entry(
@@ -216,7 +215,7 @@ def entry_of(
 
 
 def add(connection: Connection, key: bytes, entry: Entry) -> None:
-    """Adds an event within a transaction, of which it shares the fate."""
+    """Appends an event within a transaction."""
     entry = _checked(entry)
     seq, previous = _head(connection, entry.tenant)
     row: Row = {
@@ -239,7 +238,7 @@ def add(connection: Connection, key: bytes, entry: Entry) -> None:
 
 @asynccontextmanager
 async def unlocked(connection: AsyncConnection, why: str) -> AsyncIterator[None]:
-    """Lets a transaction replace the log, as a restored backup does. Others see nothing of it."""
+    """Lets a transaction replace the log, as a restored backup does. It has no effect on other transactions."""
     await connection.execute(meta.insert().values(key=UNLOCKED, value=why))
     yield
     await connection.execute(meta.delete().where(meta.c.key == UNLOCKED))
@@ -253,9 +252,9 @@ def _head(connection: Connection, tenant: str) -> tuple[int, str]:
 
 
 def _pseudonym(connection: Connection, tenant: str, user: str | None, *, make: bool = True) -> str | None:
-    """Returns a user's pseudonym; the salt's row is the only way back, and goes when the user is forgotten.
+    """Returns a user's pseudonym; the salt's row is the only link to the user, and is deleted when the user is erased.
 
-    The salt alone makes it, which is a key of 256 bits: it stays the same when the stack's secrets are rotated.
+    The pseudonym depends only on the salt, a key of 256 bits: it stays the same when the stack's secrets are rotated.
     """
     if user is None:
         return None

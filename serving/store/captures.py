@@ -1,6 +1,6 @@
-"""Captures: every completion with what led to it and what came of it, one row each.
+"""Captures: one row for every completion, with its input, its output and its cost.
 
-A capture is written in the transaction that stores its turn of a conversation or its response. It goes with that
+A capture is written in the transaction that stores its turn of a conversation or its response, and is deleted with that
 conversation.
 """
 
@@ -29,10 +29,10 @@ from serving.store.relational.tables import captures
 from serving.store.responses import NewResponse, add_response
 
 MAX_PAGE = 100
-PRUNED_TOGETHER = 200  # so that others need not wait long to write
+PRUNED_TOGETHER = 200  # so that other writers do not wait long
 
 Ending = Literal["completed", "length", "content_filter", "tool_calls", "error", "cancelled"]
-"""How a completion ended: as its first choice did, by an engine's error, or by a caller that hung up."""
+"""How a completion ended: by its first choice's finish reason, an engine's error, or a caller's disconnect."""
 
 
 _INSERT = Prepared(captures.insert())
@@ -42,13 +42,13 @@ _BROKE_OFF = captures.c.outcome.in_(("error", "cancelled"))
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """One completion, or what there was of it when it broke off.
+    """One completion, or its part until it was interrupted.
 
-    `request` is the body as the caller sent it, `prompt` the document as the engine got it, `answer` the list of
-    choices; `timings` are the seconds of each stage. `stored` says that the API of stored completions shows it,
-    `consent` that exports may hold it. Responses that go on with each other have one `session_id`. Tokens are None
-    where the engine did not say. `cost` is in `currency`, that of the model's price then, as far as a double holds the
-    exact amount in `answer`; both are None where nobody knows a price or the tokens.
+    `request` is the body as the caller sent it, `prompt` the engine's request, `answer` the list of choices; `timings`
+    are the seconds of each stage. `stored` tells whether the API of stored completions shows it, `consent` whether
+    exports may include it. Responses in one chain share a `session_id`. Tokens are None if the engine did not report
+    them. `cost` is in `currency`, that of the model's price at the time, as a double; `answer` has the exact amount.
+    Both are None if the price or the tokens are unknown.
     """
 
     id: str
@@ -83,7 +83,7 @@ class Capture:
 
 
 class Captures:
-    """The captures of all tenants. What the API shows are those that are `stored`."""
+    """The captures of all tenants. The API shows those that are `stored`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -100,12 +100,12 @@ class Captures:
         then: Then | None = None,
         again: bool = False,
     ) -> None:
-        """Stores a capture with the answer's own place, and does `then` with the items that were added, all or nothing.
+        """Stores a capture with the place of its answer, and runs `then` with the added items, all or nothing.
 
-        That is a `turn`, whose items are added to the conversation that it names and passed the guardrails `checked`,
-        or a `response`. What is tried `again` takes the place of the capture of an attempt that broke off. Raises
-        `NotFound` when that conversation, the capture's, or the response before it is gone, and `LeaseLost` for a
-        response in the background that is not waited for any more.
+        The place is a `turn`, whose items are added to its conversation and passed the guardrails `checked`, or a
+        `response`. A retry (`again`) replaces the capture of the interrupted attempt. Raises `NotFound` when that
+        conversation, the capture's, or the previous response is gone, and `LeaseLost` for a background response that is
+        no longer wanted.
         """
 
         def work(connection: Connection) -> None:
@@ -113,7 +113,7 @@ class Captures:
             if response is not None:
                 added = add_response(connection, principal, response)
             if capture is not None:
-                # The columns of JSON are not copied.
+                # The JSON columns are not copied.
                 row = {name: getattr(capture, name) for name in Capture.__slots__}
                 row["item_id"] = added[-1].id if added else None
                 if again:
@@ -146,7 +146,7 @@ class Captures:
         limit: int = 20,
         order: Order = "asc",
     ) -> Page[Capture]:
-        """Returns stored completions, those of one `model` and with all of `metadata` if given."""
+        """Returns stored completions, optionally those of one `model` and with all of `metadata`."""
         query = select(captures)
         if model is not None:
             query = query.where(captures.c.requested == values.text("model", model))
@@ -167,7 +167,7 @@ class Captures:
         return Page([build(Capture, row) for row in found.items], found.has_more)
 
     def _has_metadata(self, key: str, value: str) -> ColumnElement[bool]:
-        # A JSON path cannot name every key: SQLite has no way to write a quote in one.
+        # JSON paths cannot express every key: SQLite has no escape for a quote in them.
         each = func.json_each if self._database.is_sqlite else func.json_each_text
         pair = each(captures.c.metadata).table_valued("key", "value")
         return exists(select(pair.c.key).where(pair.c.key == key, pair.c.value == value))
@@ -189,7 +189,7 @@ class Captures:
 
     @uninterrupted
     async def prune(self, older_than_s: float) -> int:
-        """Removes captures of all tenants older than that, with their feedback. Returns how many."""
+        """Removes captures of all tenants older than that, with their feedback. Returns their number."""
         old = select(captures.c.id).where(captures.c.created_at < now() - older_than_s).limit(PRUNED_TOGETHER)
         removed = 0
         while True:

@@ -1,8 +1,8 @@
-"""Conversations: items in the order in which they were added, one row each.
+"""Conversations: ordered items, one row each.
 
-A conversation's row numbers its items, and its lock makes those who add at once wait for each other: nobody's items
-come between another's, and no number is given twice. A turn is a message of the user and all that follows it up to
-the next; what stands before the first is turn 0.
+A conversation's row numbers its items, and its lock serialises concurrent additions: items of one request are
+contiguous, and no number is used twice. A turn is a user message and all that follows it up to the next; items before
+the first user message are turn 0.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from serving.store.relational.tables import (
 )
 
 MAX_PAGE = 100
-PRUNED_TOGETHER = 50  # each with all its items: others need not wait long to write
+PRUNED_TOGETHER = 50  # each with all its items: other writers do not wait long
 
 Body = Mapping[str, Any]
-"""An item as OpenAI's API shows it; one without an id gets one."""
+"""An item in OpenAI's format; one without an id gets one."""
 
 PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco"}
 
@@ -59,9 +59,9 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One item: `body` is its content, `seq` its place in the conversation.
+    """One item: `body` is its content, `seq` its number in the conversation.
 
-    `checked` names the guardrails that it passed when it was said, None where none read it.
+    `checked` names the guardrails that it passed when it was stored, None if none read it.
     """
 
     id: str
@@ -76,14 +76,14 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """The newest items of a conversation, the newest first, and how many turns all its items are."""
+    """The newest items of a conversation, newest first, and its number of turns."""
 
     turns: int
     items: list[Item]
 
 
 Then = Callable[[Connection, Sequence[Item]], object]
-"""What else belongs into the transaction that adds items."""
+"""An additional step of the transaction that adds items."""
 
 _MINE = conversations.c.id == bindparam("of"), own_bound(conversations)
 _INSIDE = (
@@ -129,7 +129,7 @@ class Conversations:
         items: Sequence[Body] = (),
         meter: Meter | None = None,
     ) -> Conversation:
-        """Makes a conversation that begins with `items`; raises `QuotaExceeded` where `meter` does."""
+        """Creates a conversation that begins with `items`; raises `QuotaExceeded` if `meter` does."""
         row = {
             "id": new_id("conv"),
             "tenant": principal.tenant,
@@ -171,7 +171,7 @@ class Conversations:
 
     @uninterrupted
     async def add(self, principal: Principal, id: str, items: Sequence[Body], then: Then | None = None) -> list[Item]:
-        """Adds `items` behind all others, next to each other, all or none; raises `NotFound`."""
+        """Appends `items`, contiguously, all or none; raises `NotFound`."""
 
         def work(connection: Connection) -> list[Item]:
             added = add_items(connection, principal, id, items)
@@ -183,16 +183,15 @@ class Conversations:
 
     @uninterrupted
     async def prune(self, older_than_s: float) -> int:
-        """Removes conversations of all tenants whose newest item is older than that, with all that hangs on them.
-
-        Returns how many.
+        """Removes conversations of all tenants whose newest item is older than that, with all dependent rows. Returns
+        their number.
         """
         before = now() - older_than_s
         newer = exists().where(
             conversation_items.c.conversation_id == conversations.c.id, conversation_items.c.created_at >= before
         )
         old = and_(conversations.c.created_at < before, ~newer)
-        # Locked first, judged again after: an item may have come while we waited.
+        # Locked first and checked again: an item may have been added during the wait.
         query = select(conversations.c.id).where(old).limit(PRUNED_TOGETHER).with_for_update(skip_locked=True)
         removed = 0
         while True:
@@ -207,7 +206,7 @@ class Conversations:
     async def list_items(
         self, principal: Principal, id: str, *, after: str | None = None, limit: int = 20, order: Order = "desc"
     ) -> Page[Item]:
-        """Returns items in their order or, by default, the newest first; raises `NotFound`."""
+        """Returns items in order or, by default, newest first; raises `NotFound`."""
         async with self._database.read() as connection:
             await connection.run_sync(_get, principal, id)
             found = await page(
@@ -226,16 +225,16 @@ class Conversations:
 
     @uninterrupted
     async def last(self, principal: Principal, id: str, *, before: int | None = None, limit: int = 20) -> list[Item]:
-        """Returns at most `limit` items numbered below `before`, the newest first; none of another user's."""
+        """Returns at most `limit` items with numbers below `before`, newest first; none of another user's."""
         query, given = _LAST, _page(principal, id, limit)
         if before is not None:
             query = query.where(conversation_items.c.seq < before)
         return await self._database.query(lambda connection: [Item(*row) for row in connection.execute(query, given)])
 
     async def newest(self, principal: Principal, id: str, *, limit: int = 20) -> Newest:
-        """Returns at most `limit` items, the newest first, with the number of turns; raises `NotFound`.
+        """Returns at most `limit` items, newest first, with the number of turns; raises `NotFound`.
 
-        One statement, so that both tell of the same moment.
+        It is one statement, so that both are of the same moment.
         """
         given = _page(principal, id, limit)
         rows = await self._database.look_up(_NEWEST, given)
@@ -245,7 +244,7 @@ class Conversations:
 
     @uninterrupted
     async def following(self, principal: Principal, id: str, *, after: int = 0, limit: int = 20) -> list[Item]:
-        """Returns at most `limit` items numbered above `after`, the oldest first; none of another user's."""
+        """Returns at most `limit` items with numbers above `after`, oldest first; none of another user's."""
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidValue("limit", f"must be from 1 to {MAX_PAGE}")
         query = select(conversation_items).where(*_inside(principal, id), conversation_items.c.seq > after)
@@ -255,7 +254,7 @@ class Conversations:
 
     @uninterrupted
     async def count_turns(self, principal: Principal, id: str, *, before: int | None = None) -> int:
-        """Returns how many turns have items numbered below `before`."""
+        """Returns the number of turns with items numbered below `before`."""
         query, given = _TURNS, {"of": id, **binds(principal)}
         if before is not None:
             query = query.where(conversation_items.c.seq < before)
@@ -273,7 +272,7 @@ class Conversations:
 
     @uninterrupted
     async def delete_item(self, principal: Principal, id: str, item_id: str) -> Conversation:
-        """Deletes an item, with what memory made of it, and returns its conversation; raises `NotFound`.
+        """Deletes an item, with what memory derived from it, and returns its conversation; raises `NotFound`.
 
         Other items keep their numbers.
         """
@@ -289,16 +288,17 @@ class Conversations:
             embeds = turn_vectors.c.conversation_id == id, turn_vectors.c.turn == row.turn
             await connection.execute(turn_vectors.delete().where(*embeds))
             await lock(connection, "checkpoints", id)
-            for table in (checkpoint_writes, checkpoints):  # an app's run has read it: the next one begins anew
+            # An app's run has read it: the next run starts without its state.
+            for table in (checkpoint_writes, checkpoints):
                 await connection.execute(table.delete().where(table.c.conversation_id == id))
             await connection.execute(
-                idempotency_answers.delete().where(idempotency_answers.c.conversation_id == id)  # one may quote it
+                idempotency_answers.delete().where(idempotency_answers.c.conversation_id == id)  # one may contain it
             )
             return await connection.run_sync(_get, principal, id)
 
 
 def _page(principal: Principal, id: str, limit: int) -> dict[str, Any]:
-    """Returns the values of a statement that reads a page."""
+    """Returns the parameters of a statement that reads a page."""
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidValue("limit", f"must be from 1 to {MAX_PAGE}")
     return {"of": id, "items": limit, **binds(principal)}
@@ -314,7 +314,7 @@ def _get(connection: Connection, principal: Principal, id: str) -> Conversation:
 def add_items(
     connection: Connection, principal: Principal, id: str, items: Sequence[Body], checked: str | None = None
 ) -> list[Item]:
-    """Adds `items` to a conversation within a transaction; raises `NotFound`. `checked` is that of each."""
+    """Adds `items` to a conversation within a transaction; raises `NotFound`. `checked` applies to each."""
     begins = [_begins_turn(items, i) for i in range(len(items))]
     of = {"of": id, **binds(principal)}
     numbered = _NUMBER.rows(connection, of | {"items": len(items), "turns": sum(begins)})
@@ -335,7 +335,7 @@ def add_items(
 
 
 def _begins_turn(items: Sequence[Body], i: int) -> bool:
-    """A user's messages that are added together, one after the other, are one turn."""
+    """Returns whether an item begins a turn: consecutive user messages that are added together are one turn."""
     return items[i].get("role") == "user" and (i == 0 or items[i - 1].get("role") != "user")
 
 

@@ -1,30 +1,30 @@
-"""Every way in which a store call fails. The API makes one answer of each."""
+"""The errors of the store, each of which the API converts to one answer."""
 
 from __future__ import annotations
 
 
 class StoreError(Exception):
-    """Base of the store's errors."""
+    """Base class of the store's errors."""
 
 
 class StoreUnavailable(StoreError):
-    """State cannot be read or written now: disk full, read-only, damaged, locked, unreachable."""
+    """The state cannot be read or written now: disk full, read-only, damaged, locked, unreachable."""
 
 
 class NewerDatabase(StoreUnavailable):
-    """The database was written by a newer Headrace; this one would damage it."""
+    """The database was written by a newer version of Headrace, and this one would damage it."""
 
 
 class UnreleasedDatabase(StoreUnavailable):
-    """The database was written by a version from before the first release, which no migration leads from."""
+    """The database was written by an unreleased version, from which no migration exists."""
 
 
 class OlderDatabase(StoreUnavailable):
-    """The database's schema is older than this version's, and this process is not the one to migrate it."""
+    """The database's schema is older than this version's, and this process must not migrate it."""
 
 
 class NotFound(StoreError):
-    """There is no such object, or it is another's: the caller cannot tell which."""
+    """The object does not exist, or it belongs to another user: the caller cannot tell which."""
 
     def __init__(self, kind: str, id: str) -> None:
         super().__init__(f"no such {kind}")
@@ -33,11 +33,11 @@ class NotFound(StoreError):
 
 
 class NotOwner(StoreError):
-    """The caller may see the object and not change it."""
+    """The caller may read the object but not change it."""
 
 
 class PlatformOnly(StoreError):
-    """The platform set it, and only the platform changes it."""
+    """The platform set the object, and only the platform may change it."""
 
 
 class Conflict(StoreError):
@@ -45,15 +45,15 @@ class Conflict(StoreError):
 
 
 class TooMany(StoreError):
-    """As much of it as may wait is waiting; the message says of what."""
+    """The maximum number of waiting or stored objects is reached; the message names them."""
 
 
 class LeaseLost(StoreError):
-    """A worker no longer holds its job, or a request its key: the lease was taken over, or the job ended."""
+    """A worker lost its job, or a request its key: the lease was taken over, or the job ended."""
 
 
 class InvalidValue(ValueError):
-    """A value outside its bounds; `param` is the field's path and never the caller's text."""
+    """A value beyond its limits; `param` is the field's path and never the caller's text."""
 
     def __init__(self, param: str, message: str) -> None:
         super().__init__(f"{param}: {message}")

@@ -1,4 +1,4 @@
-"""What people say of answers and conversations. The caller may choose a rating's id: sent twice, it is there once."""
+"""Feedback on answers and conversations. The caller may choose a rating's id, so that a repetition is stored once."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ _TARGETS: dict[Kind, tuple[str, Table]] = {
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """What is said of a target; at least one field says something.
+    """The content of a rating; at least one field is set.
 
     `score` is from 0 (worst) to 1 (best); `correction` is the answer that should have been given; `rejected_id` is
-    the response to which the target, a response of the same prompt, was preferred.
+    another response to the same prompt, to which the target response was preferred.
     """
 
     thumb: Thumb | None = None
@@ -77,7 +77,7 @@ class Feedback:
 
     @property
     def target(self) -> tuple[Kind, str]:
-        """What is rated."""
+        """The id of the target."""
         for kind, (column, _) in _TARGETS.items():
             if (id := getattr(self, column)) is not None:
                 return kind, id
@@ -85,7 +85,7 @@ class Feedback:
 
 
 class TargetNotFound(NotFound):
-    """What a rating names is not there, or is another's; `param` is the field that names it."""
+    """The target of a rating does not exist, or belongs to another user; `param` is the field that names it."""
 
     def __init__(self, kind: str, id: str, param: str) -> None:
         super().__init__(kind, id)
@@ -102,10 +102,10 @@ class Ratings:
     async def create(
         self, principal: Principal, target: tuple[Kind, str], rating: Rating, *, id: str | None = None
     ) -> Feedback:
-        """Stores a rating and returns it; one that is already there, word for word, stays as it is.
+        """Stores a rating and returns it; an equal existing one stays unchanged.
 
-        Raises `Conflict` when `id` is another rating's, `TargetNotFound` for a target or a rejected response that is
-        not there, `InvalidValue` for what is out of bounds.
+        Raises `Conflict` when `id` belongs to another rating, `TargetNotFound` for a missing target or rejected
+        response, `InvalidValue` beyond the limits.
         """
         if id is not None and not IDS.fullmatch(id):
             raise InvalidValue("id", "must be 1 to 64 of A-Z a-z 0-9 _ -")
@@ -120,10 +120,10 @@ class Ratings:
 
         try:
             return await self._database.group_commit(work)
-        except IntegrityError:  # somebody was quicker: with the same id, or with deleting the target
+        except IntegrityError:  # a concurrent request stored the id, or deleted the target
             try:
                 return await self._database.group_commit(work)
-            except IntegrityError:  # the id is another user's
+            except IntegrityError:  # the id belongs to another user
                 raise Conflict(TAKEN) from None
 
     @uninterrupted
@@ -145,7 +145,7 @@ class Ratings:
         limit: int = 20,
         order: Order = "desc",
     ) -> Page[Feedback]:
-        """Returns ratings, those of one target if its id is given."""
+        """Returns ratings, optionally those of one target."""
         query = select(feedback)
         if target is not None:
             query = query.where(or_(*(feedback.c[column] == target for column, _ in _TARGETS.values())))
@@ -186,12 +186,12 @@ def _checked(principal: Principal, target: tuple[Kind, str], rating: Rating, id:
     if rating.score is not None and not (math.isfinite(rating.score) and 0 <= rating.score <= 1):
         raise InvalidValue("score", "must be from 0 to 1")
     if rating.rejected_id is not None and kind != "response":
-        raise InvalidValue("rejected", "only a response is preferred to another")
+        raise InvalidValue("rejected", "only a response can be preferred to another")
     if rating.rejected_id == target_id:
-        raise InvalidValue("rejected", "must be another response than the target")
+        raise InvalidValue("rejected", "must not be the target itself")
     said = (rating.thumb, rating.score, rating.comment, rating.correction, rating.rejected_id)
     if not tags and all(value is None for value in said):
-        raise InvalidValue("thumb", "one of thumb, score, tags, comment, correction and rejected must say something")
+        raise InvalidValue("thumb", "one of thumb, score, tags, comment, correction and rejected must be set")
     named: dict[str, str | None] = {column: None for column, _ in _TARGETS.values()}
     named[_TARGETS[kind][0]] = target_id
     return Feedback(
@@ -222,7 +222,7 @@ def _find(connection: Connection, principal: Principal, id: str) -> Feedback | N
 
 
 def _require(connection: Connection, principal: Principal, new: Feedback) -> None:
-    """Raises unless what is rated is there, and what was rejected answered the same prompt."""
+    """Raises unless the target exists, and the rejected response answered the same prompt."""
     kind, id = new.target
     table = _TARGETS[kind][1]
     there = select(table.c.id).where(table.c.id == id)

@@ -1,4 +1,4 @@
-"""Rows of uploaded files. Their content lies in `Blobs`, written before the row and deleted after it."""
+"""Rows of uploaded files. Their content is in `Blobs`, written before the row and deleted after it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DELETE_BLOB = "delete_blob"
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """OpenAI's file object, with `sha256` of its bytes and `kind`, the content type found in the content.
+    """OpenAI's file object, with the `sha256` of its bytes, and `kind`, the content type determined from the content.
 
     `access` is the list of names of `serving.store.access`.
     """
@@ -72,9 +72,9 @@ class Files:
         access: Access | None = None,
         meter: Meter | None = None,
     ) -> File:
-        """Adds the row of a file whose content was written to `Blobs` under the same `id`.
+        """Adds the row of a file whose content was written to `Blobs` with the same `id`.
 
-        Raises `QuotaExceeded` where `meter` does.
+        Raises `QuotaExceeded` if `meter` does.
         """
         row = {
             "id": id,
@@ -103,7 +103,7 @@ class Files:
 
     @uninterrupted
     async def get_any(self, tenant: str, id: str) -> File:
-        """Returns a file for work in the background, whoever may read it; raises `NotFound`."""
+        """Returns a file for background work, whoever may read it; raises `NotFound`."""
         async with self._database.read() as connection:
             return await _get_one(connection, id, files.c.tenant == tenant)
 
@@ -136,15 +136,16 @@ class Files:
 
     @uninterrupted
     async def delete(self, principal: Principal, id: str) -> None:
-        """Deletes the row, detaches the file everywhere, and enqueues the removal of its index and content.
+        """Deletes the row, detaches the file everywhere, and enqueues the removal of its content from indexes and
+        storage.
 
-        All in one transaction: from here on nobody finds the file, whatever happens to this process. Raises
-        `NotFound`, and `NotOwner` where it is another's who shares it.
+        It is one transaction: afterwards nobody finds the file, whatever happens to this process. Raises `NotFound`,
+        and `NotOwner` if another user owns and shares it.
         """
         async with self._database.write() as connection:
             found = await _get_one(connection, id, reachable(files, principal), lock=True)
             require_owner(principal, found.user)
-            # In one order for everybody: two deletions that meet in two stores would wait for each other for ever.
+            # In one order: concurrent deletions from two stores would deadlock otherwise.
             stores = await connection.execute(
                 select(vector_store_files.c.vector_store_id)
                 .where(vector_store_files.c.file_id == id)
@@ -156,11 +157,11 @@ class Files:
             await self._jobs.enqueue(principal, DELETE_BLOB, {"file_id": id}, connection=connection)
 
     async def prune(self, older_than_s: float) -> int:
-        """Deletes files of all tenants that were uploaded longer ago than that. Returns how many."""
+        """Deletes files of all tenants that were uploaded longer ago than that. Returns their number."""
         removed = 0
         while old := await self._older(now() - older_than_s):
             for tenant, id in old:
-                with suppress(NotFound):  # another process was quicker
+                with suppress(NotFound):  # another process did it first
                     await self.delete(worker(tenant, "retention"), id)
                     removed += 1
         return removed

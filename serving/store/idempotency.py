@@ -1,8 +1,8 @@
-"""Keys by which a caller repeats a request without repeating what it does.
+"""Idempotency keys, with which a caller can repeat a request without repeating its effects.
 
-A request claims its key before it begins, for a short time that it prolongs. Its answer is kept in the transaction
-that stores what it did, so that the two cannot differ. The answer goes with what it tells of; the key stays until it
-is over, so that a late repetition does nothing a second time.
+A request claims its key before it begins, for a short time that it renews. Its answer is stored in the transaction of
+its effects, so that the two cannot diverge. The answer is deleted with the objects that it describes; the key is kept
+until it expires, so that a late repetition has no effect.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ LEASE_S = 30.0
 """How long a request whose process died holds its key."""
 
 MAX_BODY = 1_000_000
-"""Bytes of an answer: a larger one is not kept."""
+"""Maximum size of an answer; a larger one is not stored."""
 
-ATTEMPTS = 5  # whose key goes whenever it is looked at
-PRUNED_TOGETHER = 200  # so that others need not wait long to write
+ATTEMPTS = 5  # expired keys of the caller are removed at each claim
+PRUNED_TOGETHER = 200  # so that other writers do not wait long
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class KeptAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A request that had the key before: in flight, or carried out and, as a rule, with its answer."""
+    """An earlier request with the key: in progress, or completed and usually with its answer."""
 
     fingerprint: str
     in_flight: bool
@@ -68,7 +68,7 @@ class Earlier:
 
 
 def claim_of(principal: Principal, key: str, fingerprint: str) -> Claim:
-    """Returns what a request claims that has the caller's `key`."""
+    """Returns the claim of a request with the caller's `key`."""
     named = json.dumps([principal.tenant, principal.user, key]).encode()
     id = hashlib.sha256(named).hexdigest()
     return Claim(id, principal.tenant, principal.user, fingerprint, new_id("claim"))
@@ -82,7 +82,7 @@ class IdempotencyKeys:
 
     @uninterrupted
     async def claim(self, claim: Claim) -> Earlier | None:
-        """Takes the key, for `LEASE_S`; returns the request that has it already, and None when it was taken."""
+        """Claims the key for `LEASE_S`; returns the request that holds it, or None when the claim succeeded."""
 
         def work(connection: Connection) -> Earlier | None:
             for _ in range(ATTEMPTS):
@@ -97,21 +97,23 @@ class IdempotencyKeys:
 
     @uninterrupted
     async def renew(self, claim: Claim) -> None:
-        """Holds the key for another `LEASE_S`; raises `LeaseLost` when another request has it."""
+        """Renews the claim for another `LEASE_S`; raises `LeaseLost` when another request holds the key."""
         prolonged = idempotency_keys.update().where(_is_claimed(claim)).values(lease_until=now() + LEASE_S)
         if not await self._database.group_commit(lambda connection: connection.execute(prolonged).rowcount):
             raise LeaseLost(claim.id)
 
     @uninterrupted
     async def pin(self, claim: Claim) -> None:
-        """Holds the key until it is over, whatever becomes of the request; raises `LeaseLost` when it is another's."""
+        """Holds the key until it expires, whatever happens to the request; raises `LeaseLost` when another request
+        holds it.
+        """
         pinned = idempotency_keys.update().where(_is_claimed(claim)).values(lease_until=now() + KEPT_S)
         if not await self._database.group_commit(lambda connection: connection.execute(pinned).rowcount):
             raise LeaseLost(claim.id)
 
     @uninterrupted
     async def release(self, claim: Claim) -> None:
-        """Gives a key back whose request was not carried out."""
+        """Releases the key of a request that had no effect."""
         released = idempotency_keys.delete().where(_is_claimed(claim))
         await self._database.group_commit(lambda connection: connection.execute(released))
 
@@ -119,12 +121,12 @@ class IdempotencyKeys:
     async def keep(
         self, claim: Claim, answer: KeptAnswer | None, made_id: str | None, told_of: Mapping[str, str | None]
     ) -> None:
-        """As `keep`, in a transaction of its own."""
+        """Like `keep`, in its own transaction."""
         await self._database.group_commit(lambda connection: keep(connection, claim, answer, made_id, told_of))
 
     @uninterrupted
     async def prune(self) -> int:
-        """Removes the keys of all tenants that are over, with their answers. Returns how many."""
+        """Removes the expired keys of all tenants, with their answers. Returns their number."""
         over = select(idempotency_keys.c.id).where(_is_expired()).limit(PRUNED_TOGETHER)
         removed = 0
         while True:
@@ -143,10 +145,10 @@ def keep(
     made_id: str | None,
     told_of: Mapping[str, str | None],
 ) -> None:
-    """Says within a transaction that a request is carried out, and keeps its answer if there is one.
+    """Marks a request as completed within a transaction, and stores its answer if there is one.
 
-    `told_of` are the ids of what the answer tells of, by their columns.
-    Raises `LeaseLost` when another request has the key.
+    `told_of` are the ids of the objects that the answer describes, by column. Raises `LeaseLost` when another request
+    holds the key.
     """
     done = idempotency_keys.update().where(_is_claimed(claim)).values(lease_until=None, made_id=made_id)
     if not connection.execute(done).rowcount:
@@ -181,6 +183,6 @@ def _is_claimed(claim: Claim) -> ColumnElement[bool]:
 
 
 def _is_expired() -> ColumnElement[bool]:
-    """Whose time is over: a lease that nobody prolonged, or an answer of yesterday."""
+    """Returns the condition for expired keys: a lease that was not renewed, or an old answer."""
     at, of = now(), idempotency_keys.c
     return or_(of.lease_until < at, and_(of.lease_until.is_(None), of.created_at < at - KEPT_S))

@@ -1,4 +1,4 @@
-"""API keys at rest: only a keyed hash of each. Making and checking keys is `serving.security.keys`."""
+"""Stored API keys: only a keyed hash of each. Keys are created and verified by `serving.security.keys`."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from serving.store.relational.tables import keys, tenants, users
 from serving.store.users import ADMIN
 
 USED_S = 60
-"""How exactly it is known when a key was last used, in seconds."""
+"""Precision in seconds of the time of a key's last use."""
 
 MAX_OVERLAP_S = 30 * 86400
-"""How long a key that was rotated works on at most."""
+"""Maximum overlap of a rotated key."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A stored key; `hash` is its HMAC-SHA256 in hexadecimal and stays out of `repr`.
+    """A stored key; `hash` is its HMAC-SHA256 in hexadecimal and not in `repr`.
 
-    `rotated_to` is the key that follows it, `first_id` the first of those before it; `last_used_at` is exact to
+    `rotated_to` is the key that replaces it, `first_id` the first of its predecessors; `last_used_at` is exact to
     `USED_S` seconds.
     """
 
@@ -48,19 +48,19 @@ class ApiKey:
     hash: str = field(repr=False)
 
     def valid(self, at: float) -> bool:
-        """Whether the key may be used at unix time `at`."""
+        """Returns whether the key may be used at unix time `at`."""
         return self.revoked_at is None and (self.expires_at is None or at < self.expires_at)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyWithUser:
-    """A key, and what its user is now."""
+    """A key, and the current state of its user."""
 
     key: ApiKey
     role: Role
     groups: list[str]
     disabled: bool
-    """Whether the user is, or the tenant."""
+    """Whether the user or the tenant is disabled."""
 
 
 class Keys:
@@ -95,10 +95,10 @@ class Keys:
 
     @uninterrupted
     async def add_bootstrap(self, hash: str) -> None:
-        """Stores the stack's own key once; a new one revokes the one before. Safe from several replicas.
+        """Stores the bootstrap key once; a new one revokes the previous one. Safe from several replicas.
 
-        A key that was stored before stays as it is, revoked or not: an old replica cannot bring it back. Its tenant
-        and its user have been there since the schema has.
+        An existing key stays unchanged, revoked or not: an old replica cannot restore it. Its tenant and its user exist
+        since the schema was created.
         """
         async with self._database.write() as connection:
             await lock(connection, "bootstrap")
@@ -112,12 +112,12 @@ class Keys:
 
     @uninterrupted
     async def by_hash(self, hash: str) -> KeyWithUser | None:
-        """Returns the key of any tenant with this hash, valid or not, and what its user is now."""
+        """Returns the key of any tenant with this hash, valid or not, and the current state of its user."""
         return await self._select(keys.c.hash == hash)
 
     @uninterrupted
     async def by_id(self, tenant: str, id: str) -> KeyWithUser | None:
-        """As `by_hash`, of a tenant's key with this id."""
+        """Like `by_hash`, for a tenant's key with this id."""
         return await self._select(and_(keys.c.tenant == tenant, keys.c.id == id))
 
     async def _select(self, where: ColumnElement[bool]) -> KeyWithUser | None:
@@ -136,9 +136,11 @@ class Keys:
 
     @uninterrupted
     async def rehash(self, before: str, hash: str) -> KeyWithUser | None:
-        """Stores a key's hash under another secret in place of the one `before`; None when there is no such key."""
+        """Replaces the hash `before` of a key by its hash with another secret; returns None when there is
+        no such key.
+        """
         found = await self.by_hash(before)
-        if found is None:  # most often a key that nobody knows, or else another replica was first
+        if found is None:  # usually the key is unknown, or another replica was first
             return await self.by_hash(hash)
         async with self._database.write() as connection:
             await connection.execute(keys.update().where(keys.c.hash == before).values(hash=hash))
@@ -163,7 +165,7 @@ class Keys:
         limit: int = 20,
         order: Order = "desc",
     ) -> Page[ApiKey]:
-        """Returns the tenant's keys, those of one user if it is given."""
+        """Returns the tenant's keys, optionally those of one user."""
         query = select(keys) if user is None else select(keys).where(keys.c.user == user)
         async with self._database.read() as connection:
             found = await page(connection, query, keys, principal, after=after, limit=limit, max_limit=100, order=order)
@@ -171,7 +173,7 @@ class Keys:
 
     @uninterrupted
     async def revoke(self, principal: Principal, id: str) -> ApiKey:
-        """Ends a key for good; a cached verification ends within the cache's seconds.
+        """Revokes a key for good; a cached verification expires within the cache's seconds.
 
         Raises `NotFound`, and `Conflict` for the stack's own key.
         """
@@ -188,15 +190,15 @@ class Keys:
 
     @uninterrupted
     async def rotate(self, principal: Principal, id: str, hash: str, *, overlap_s: float) -> ApiKey:
-        """Stores a key that follows another: of its user, with its name and scopes, for as long as that was made for.
+        """Stores a key that replaces another: with its user, name, scopes and lifetime.
 
-        The other ends `overlap_s` seconds from now, or earlier if it was to. Raises `NotFound`, and `Conflict` for one
-        that is no longer valid, that was rotated before, or that is the stack's own.
+        The other ends `overlap_s` seconds from now, or at its own expiry if that is earlier. Raises `NotFound`, and
+        `Conflict` for one that is no longer valid, that was rotated before, or that is the stack's own.
         """
         if not 0 <= overlap_s <= MAX_OVERLAP_S:
             raise InvalidValue("overlap_s", f"must be from 0 to {MAX_OVERLAP_S}")
         async with self._database.write() as connection:
-            # Of two rotations at once the second must find the first.
+            # Of two concurrent rotations, the second must see the first.
             await lock(connection, "keys", principal.tenant)
             found = (await connection.execute(select(keys).where(*_mine(principal, id)))).mappings().first()
             if found is None:
@@ -205,7 +207,7 @@ class Keys:
             if old.bootstrap:
                 raise Conflict(_STACKS)
             if old.rotated_to is not None or not old.valid(at):
-                raise Conflict("this key was rotated before, or it has ended")
+                raise Conflict("this key was rotated before, or is no longer valid")
             row = _row(old.tenant, old.user, hash, old.name, old.scopes)
             row["first_id"] = old.first_id or old.id
             row["expires_at"] = at + old.expires_at - old.created_at if old.expires_at is not None else None
@@ -217,15 +219,15 @@ class Keys:
 
     @uninterrupted
     async def used(self, ids: Collection[str], at: float) -> None:
-        """Notes that keys were used; one that another replica noted within `USED_S` seconds stays as it is."""
+        """Records the use of keys; a use that another replica recorded within `USED_S` seconds stays unchanged."""
         late = or_(keys.c.last_used_at.is_(None), keys.c.last_used_at <= at - USED_S)
         note = keys.update().where(keys.c.id == bindparam("used"), late).values(last_used_at=at)
         async with self._database.write() as connection:
-            # In one order, so that replicas do not lock each other out.
+            # In one order, so that replicas do not deadlock.
             await connection.execute(note, [{"used": id} for id in sorted(ids)])
 
 
-_STACKS = "this is the stack's own key, which the stack replaces"
+_STACKS = "this is the stack's own key, which only the stack replaces"
 
 
 def _mine(principal: Principal, id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -1,7 +1,7 @@
-"""What is remembered of a user: short statements, for each user and assistant, that the user reads and edits.
+"""Facts about users: short statements, for each user and assistant, that the user can read and edit.
 
-A statement is there once, whatever its case and spacing. What the user wrote stays until the user deletes it; of
-what a program found the oldest go first.
+A statement is stored once, ignoring case and spacing. Statements of the user are kept until the user deletes them; of
+those that were extracted, the oldest are deleted.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from serving.store.relational.tables import idempotency_answers, memories
 
 MAX_PAGE = 100
 MAX_TEXT = 500
-"""Characters of a statement."""
+"""Maximum number of characters of a statement."""
 
 MAX_OWN = 1000
-"""Statements that one user may write for one assistant."""
+"""Maximum number of statements that one user may write for one assistant."""
 
 MadeBy = Literal["user", "model"]
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One statement; `conversation_id` is where a program found it."""
+    """One statement; `conversation_id` is where it was extracted."""
 
     id: str
     tenant: str
@@ -64,7 +64,7 @@ class Memories:
         limit: int = 20,
         order: Order = "desc",
     ) -> Page[Fact]:
-        """Returns the user's statements, those for one assistant if given, the newest first."""
+        """Returns the user's statements, optionally those for one assistant, newest first."""
         mine: ColumnElement[bool] = memories.c.user == principal.user
         if assistant is not None:
             mine = and_(mine, memories.c.assistant == values.text("assistant", assistant))
@@ -84,7 +84,7 @@ class Memories:
 
     @uninterrupted
     async def profile(self, principal: Principal, assistant: str, *, limit: int) -> list[Fact]:
-        """Returns what an assistant may be told first: the user's own statements, then others, each newest first."""
+        """Returns the statements for an assistant's prompt: the user's own, then others, each newest first."""
         query = select(memories).where(_profile(principal, assistant))
         query = query.order_by(memories.c.made_by.desc(), memories.c.created_at.desc(), memories.c.id).limit(limit)
         async with self._database.read() as connection:
@@ -92,13 +92,13 @@ class Memories:
 
     @uninterrupted
     async def add(self, principal: Principal, assistant: str, text: str) -> Fact:
-        """Adds a statement of the user; one that a program found already becomes the user's."""
+        """Adds a statement of the user; an equal extracted one becomes the user's."""
         text = _checked(text)
         async with self._database.write() as connection:
             await _lock(connection, principal, assistant)
             own = and_(_profile(principal, assistant), memories.c.made_by == "user")
             if (await connection.execute(select(func.count()).where(own))).scalar_one() >= MAX_OWN:
-                raise InvalidValue("text", f"there are {MAX_OWN} memories for this assistant already: delete some")
+                raise InvalidValue("text", f"there are already {MAX_OWN} memories for this assistant; delete some")
             same = and_(_profile(principal, assistant), memories.c.key == _key(text))
             old = (await connection.execute(select(memories).where(same))).mappings().first()
             if old is not None:
@@ -109,12 +109,14 @@ class Memories:
 
     @uninterrupted
     async def update(self, principal: Principal, id: str, text: str) -> Fact:
-        """Changes a statement, which then is the user's. Raises `NotFound`, and `Conflict` when it is there twice."""
+        """Changes a statement, which then is the user's. Raises `NotFound`, and `Conflict` when it would
+        exist twice.
+        """
         text = _checked(text)
         async with self._database.write() as connection:
             fact = await _get(connection, principal, id)
             await _lock(connection, principal, fact.assistant)
-            await _get(connection, principal, id)  # it can have gone while another held the lock
+            await _get(connection, principal, id)  # it can have been deleted while another process held the lock
             twin = and_(_profile(principal, fact.assistant), memories.c.key == _key(text), memories.c.id != id)
             if (await connection.execute(select(memories.c.id).where(twin))).first() is not None:
                 raise Conflict("another memory says the same")
@@ -132,7 +134,7 @@ class Memories:
     async def add_found(
         self, principal: Principal, assistant: str, texts: Sequence[str], conversation_id: str, *, most: int
     ) -> int:
-        """Adds what a program found, keeps `most` statements in all, and returns how many of `texts` were new."""
+        """Adds extracted statements, keeps `most` in total, and returns how many of `texts` were new."""
         async with self._database.write() as connection:
             await _lock(connection, principal, assistant)
             keys = select(memories.c.key).where(_profile(principal, assistant))
@@ -148,7 +150,7 @@ class Memories:
 
 
 async def _forget(connection: AsyncConnection, principal: Principal, assistant: str, count: int) -> None:
-    """Deletes the `count` oldest statements that a program found."""
+    """Deletes the `count` oldest extracted statements."""
     if count <= 0:
         return
     theirs = and_(_profile(principal, assistant), memories.c.made_by == "model")

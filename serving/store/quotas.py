@@ -1,8 +1,7 @@
-"""Quotas: what was set, and how much of each window is in whose hands.
+"""Stored quotas, and the shares of each window that gateways hold. `serving.metering` enforces them.
 
-What gateways do with it is `serving.metering`. A window's `taken` never exceeds the limit by what is handed
-out here; it does by what a request used above what was reserved for it, and by what a minute's quota let through
-while this store was gone.
+Shares never exceed the limit. A window's `taken` can exceed it by usage beyond a reservation, and for minute quotas by
+what was allowed while this store was unavailable.
 """
 
 from __future__ import annotations
@@ -39,7 +38,9 @@ from serving.store.relational.tables import (
 
 MAX_PAGE = 100
 MOST = 10_000
-"""Quotas of one tenant that it sets, and as many that the platform does: every gateway has all of them in memory."""
+"""Maximum number of quotas of one tenant that it sets, and likewise that the platform sets: every gateway has all of
+them in memory.
+"""
 
 LEASE_S = 15.0
 """How long a gateway that died holds its streams."""
@@ -47,12 +48,12 @@ LEASE_S = 15.0
 KEPT_S = 7 * 86_400.0
 """How long a window is kept after its end."""
 
-_REVISION = "quotas"  # of all quotas, in `meta`: gateways read them anew when it is another
+_REVISION = "quotas"  # of all quotas, in `meta`: gateways read the quotas again when it changes
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """Units that were handed out, and how the window stands then."""
+    """Granted units, and the state of the window afterwards."""
 
     units: int
     standing: Standing
@@ -60,7 +61,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class QuotaRefused:
-    """The first quota of which too little is left; nothing was handed out of any."""
+    """The first quota with too little left; nothing was granted of any."""
 
     quota_id: str
     standing: Standing
@@ -94,7 +95,8 @@ class QuotaStore:
                 await connection.execute(
                     insert.on_conflict_do_update(index_elements=["id"], set_={"limit": row["limit"]})
                 )
-            for set_by in {each.set_by for each in given}:  # or a tenant could leave no place for the platform's
+            # Otherwise a tenant could prevent the platform from setting any.
+            for set_by in {each.set_by for each in given}:
                 mine = quotas.c.tenant == principal.tenant, quotas.c.set_by == set_by
                 count = select(func.count()).select_from(quotas).where(*mine)
                 if (await connection.execute(count)).scalar_one() > MOST:
@@ -103,9 +105,9 @@ class QuotaStore:
 
     @uninterrupted
     async def delete(self, principal: Principal, id: str) -> None:
-        """Removes a quota, so that the default holds if there is one.
+        """Removes a quota, so that the default applies if there is one.
 
-        Raises `NotFound`, and `PlatformOnly` where it is the platform's and the principal is not.
+        Raises `NotFound`, and `PlatformOnly` if it is the platform's and the principal is not.
         """
         async with self._database.write() as connection:
             await lock(connection, _REVISION)
@@ -129,7 +131,7 @@ class QuotaStore:
         limit: int = 20,
         order: Order = "desc",
     ) -> Page[Quota]:
-        """Returns quotas of the principal's tenant, those of one kind of subject or one subject if named."""
+        """Returns quotas of the principal's tenant, optionally those of one kind of subject or one subject."""
         query = select(quotas)
         if subject is not None:
             query = query.where(quotas.c.subject == subject)
@@ -143,7 +145,7 @@ class QuotaStore:
 
     @uninterrupted
     async def revision(self) -> int:
-        """Returns a number that is another after every change of a quota."""
+        """Returns a number that changes with every change of a quota."""
         return await self._database.query(_revision)
 
     @uninterrupted
@@ -158,7 +160,7 @@ class QuotaStore:
 
     @uninterrupted
     async def standings(self, windows: Iterable[tuple[str, int]]) -> dict[str, Standing]:
-        """Returns how windows stand, by the ids of their quotas."""
+        """Returns the state of windows, by the ids of their quotas."""
         wanted = dict(windows)
         query = select(quota_windows).where(quota_windows.c.quota_id.in_(list(wanted)))
 
@@ -170,7 +172,7 @@ class QuotaStore:
 
     @uninterrupted
     async def stored_bytes(self, given: Iterable[Quota]) -> dict[str, Standing]:
-        """Returns how many bytes are stored of those of the quotas that are of them, by the quotas' ids."""
+        """Returns the stored bytes of each quota of that measure, by the quotas' ids."""
         of = [each for each in given if each.window == "total"]
         if not of:
             return {}
@@ -180,7 +182,7 @@ class QuotaStore:
 
     @uninterrupted
     async def require(self, needs: Sequence[tuple[Quota, int]], at: float) -> None:
-        """Raises `QuotaExceeded` where a `meter` would now: what is refused need not be received first."""
+        """Raises `QuotaExceeded` if a `meter` would now: a rejected upload need not be received."""
 
         def work(connection: Connection) -> None:
             for quota, units in needs:
@@ -192,9 +194,9 @@ class QuotaStore:
 
     @uninterrupted
     async def take(self, gateway: str, wants: Sequence[Want], at: float) -> list[Granted] | QuotaRefused:
-        """Hands units of each window out to a gateway, or of none. The order of `wants` is that of their quotas' ids.
+        """Grants units of each window to a gateway, or of none. The order of `wants` is that of their quotas' ids.
 
-        Less is handed out than is wanted at most when little is left, and what is needed at least.
+        If little is left, less is granted than wanted, but at least what is needed.
         """
 
         def work(connection: Connection) -> list[Granted] | QuotaRefused:
@@ -214,7 +216,7 @@ class QuotaStore:
 
     @uninterrupted
     async def post(self, gateway: str, postings: Sequence[Posting], at: float) -> list[Standing]:
-        """Takes back what was not used and notes what was; prolongs the gateway's leases. Returns how windows stand."""
+        """Takes back unused units and records usage; renews the gateway's leases. Returns the state of the windows."""
         ordered = sorted(postings, key=lambda each: each.quota.id)
 
         def work(connection: Connection) -> dict[tuple[str, int], Standing]:
@@ -231,7 +233,7 @@ class QuotaStore:
 
     @uninterrupted
     async def prune(self, at: float) -> int:
-        """Removes windows that ended long ago, and what gateways held that are gone. Returns how many."""
+        """Removes windows that ended long ago, and shares of gateways that are gone. Returns their number."""
         async with self._database.write() as connection:
             old = delete(quota_windows).where(quota_windows.c.ends_at < at - KEPT_S)
             gone = delete(quota_streams).where(quota_streams.c.lease_until < at - KEPT_S)
@@ -239,11 +241,11 @@ class QuotaStore:
 
 
 Meter = Callable[[Connection], None]
-"""Counts what something uses in the transaction that stores it. Raises `QuotaExceeded`: then nothing is stored."""
+"""Counts stored amounts in the transaction that stores them. Raises `QuotaExceeded`: then nothing is stored."""
 
 
 def meter(needs: Sequence[tuple[Quota, int]], at: float) -> Meter:
-    """Returns what counts units of quotas as used, in the order of the quotas' ids."""
+    """Returns a meter of quotas, in the order of the quotas' ids."""
 
     def use(connection: Connection) -> None:
         for quota, units in needs:
@@ -262,9 +264,9 @@ def _require(quota: Quota, standing: Standing, units: int, ends_in_s: float) -> 
 
 
 def _stored_bytes(connection: Connection, quota: Quota) -> int:
-    """Returns the bytes of the files of a quota's subject, and of what its vector stores keep.
+    """Returns the stored bytes of a quota's subject: of its files and its vector stores.
 
-    What a file that is still to be read will take there is not known: it counts as much as the file does.
+    The index size of a file that is not ingested yet is unknown: it counts as the file's size.
     """
     row = vector_store_files.c
     kept = case((row.status == "in_progress", func.coalesce(files.c.bytes, 0)), else_=row.usage_bytes)
@@ -293,7 +295,7 @@ def _insert(connection: Connection, table: Table) -> Any:
 
 
 def remove(connection: Connection, where: ColumnElement[bool]) -> None:
-    """Removes quotas with what is known of their windows, within a transaction."""
+    """Removes quotas with their windows, within a transaction."""
     ids = connection.execute(select(quotas.c.id).where(where)).scalars().all()
     for table, column in ((quota_windows, "quota_id"), (quota_streams, "quota_id"), (quotas, "id")):
         connection.execute(table.delete().where(table.c[column].in_(ids)))
@@ -312,7 +314,7 @@ def _revise(connection: Connection) -> None:
 
 
 def _standing(connection: Connection, want: Want, gateway: str, at: float) -> Standing:
-    """Returns how a window stands, and keeps others from changing it until the transaction ends."""
+    """Returns the state of a window, and locks it until the end of the transaction."""
     if want.quota.window in ("concurrent", "total"):
         lock_out(connection, "quota", want.quota.id)
     else:

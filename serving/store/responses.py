@@ -1,7 +1,7 @@
-"""Responses: what was asked and answered, one row each, linked into chains.
+"""Responses: requests with their answers, one row each, linked in chains.
 
-A response holds its own items only; what was said before it stands in the responses before it, or in the
-conversation that it was made in. Several responses may follow one, so chains are the branches of a tree.
+A response has only its own items; its context is in the responses before it, or in its conversation. Several responses
+may follow one, so chains are the branches of a tree.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from serving.store.relational.rows import Order, Page, build, part
 from serving.store.relational.tables import captures, responses
 
 MAX_PAGE = 100
-PRUNED_TOGETHER = 50  # so that others need not wait long to write
+PRUNED_TOGETHER = 50  # so that other writers do not wait long
 
 MAX_CHAIN = 10_000
-"""Responses of a chain that are looked at: what lies further back is forgotten."""
+"""Maximum number of responses of a chain that are read; earlier ones are ignored."""
 
 WAITED_FOR = responses.c.body["status"].as_string().in_(("queued", "in_progress"))
-"""Of responses in the background: those that have no answer yet."""
+"""Statuses of background responses without an answer."""
 
 _OPENING = ("user", "system", "developer")
 
@@ -39,8 +39,8 @@ _OPENING = ("user", "system", "developer")
 class StoredResponse:
     """A response: `body` is OpenAI's object with its output, `input` its own items, `turns` those that begin in it.
 
-    It goes on with the response `previous_id`, or with the items of `conversation_id` numbered below
-    `conversation_before`. Those that go on with each other have one `session_id`. `checked` is as an item's.
+    It continues the response `previous_id`, or the items of `conversation_id` numbered below `conversation_before`. All
+    responses of a tree share a `session_id`. `checked` is as for items.
     """
 
     id: str
@@ -58,18 +58,18 @@ class StoredResponse:
 
     @property
     def unanswered(self) -> bool:
-        """Whether it waits in the background for its answer, or got none there."""
+        """Whether it is a background response without an answer."""
         return self.body.get("status") in ("queued", "in_progress", "failed", "cancelled")
 
     @property
     def items(self) -> list[dict[str, Any]]:
-        """What was said in it, oldest first."""
+        """Its items, oldest first."""
         return [*self.input, *_shown_again(self.body)]
 
 
 @dataclass(frozen=True, slots=True)
 class NewResponse:
-    """A response to be kept, as `StoredResponse` has it. It goes on with a response, a conversation or nothing."""
+    """A response to store, as `StoredResponse`. It continues a response, a conversation or nothing."""
 
     body: dict[str, Any]
     input: Sequence[Body]
@@ -80,7 +80,7 @@ class NewResponse:
 
 
 class Responses:
-    """The responses of all tenants. They are kept by `Captures.record`, together with their captures."""
+    """The responses of all tenants. `Captures.record` stores them, together with their captures."""
 
     def __init__(self, database: Database, conversations: Conversations) -> None:
         self._database = database
@@ -99,7 +99,7 @@ class Responses:
     async def delete(self, principal: Principal, id: str) -> None:
         """Deletes a response with its capture and the feedback on it; raises `NotFound`.
 
-        Those that followed it go on with what was before it.
+        Those that followed it continue its predecessor.
         """
         async with self._database.write() as connection:
             row = await connection.run_sync(_lock, principal, id)
@@ -113,15 +113,14 @@ class Responses:
 
     @uninterrupted
     async def prune(self, older_than_s: float) -> int:
-        """Removes responses of all tenants whose session has none newer than that, with their captures and feedback.
-
-        Returns how many.
+        """Removes responses of all tenants whose session has no newer one, with their captures and feedback. Returns
+        their number.
         """
         before = now() - older_than_s
         others = responses.alias("others")
         newer = exists().where(others.c.session_id == responses.c.session_id, others.c.created_at >= before)
         old = and_(responses.c.created_at < before, ~newer)
-        # Locked first, judged again after: another may have followed while we waited.
+        # Locked first and checked again: another may have followed during the wait.
         query = select(responses.c.id).where(old).limit(PRUNED_TOGETHER).with_for_update(skip_locked=True, of=responses)
         removed = 0
         while True:
@@ -137,13 +136,13 @@ class Responses:
     async def list_input(
         self, principal: Principal, id: str, *, after: str | None = None, limit: int = 20, order: Order = "desc"
     ) -> Page[dict[str, Any]]:
-        """Returns a response's own input in its order or, by default, the newest first; raises `NotFound`."""
+        """Returns a response's own input in order or, by default, newest first; raises `NotFound`."""
         items = (await self.get(principal, id)).input
         return part(items, after=after, limit=limit, max_limit=MAX_PAGE, order=order)
 
     @uninterrupted
     async def chain(self, principal: Principal, id: str, *, limit: int) -> list[StoredResponse]:
-        """Returns the response and those before it, the newest first, at most `limit`; none of another user's."""
+        """Returns the response and its predecessors, newest first, at most `limit`; none of another user's."""
         links = _links(principal, id, limit)
         query = select(responses).join(links, responses.c.id == links.c.id).order_by(links.c.depth)
         async with self._database.read() as connection:
@@ -151,7 +150,7 @@ class Responses:
 
     @uninterrupted
     async def count_turns(self, principal: Principal, id: str) -> int:
-        """Returns how many turns the response and all before it have, those of the conversation included."""
+        """Returns the number of turns in the response and all before it, including those of the conversation."""
         links = _links(principal, id, MAX_CHAIN)
         columns = responses.c.turns, responses.c.conversation_id, responses.c.conversation_before
         query = select(*columns).join(links, responses.c.id == links.c.id).order_by(links.c.depth)
@@ -165,9 +164,9 @@ class Responses:
 
 
 def add_response(connection: Connection, principal: Principal, new: NewResponse) -> list[Item]:
-    """Keeps a response within a transaction, and adds its items to its conversation; returns those.
+    """Stores a response within a transaction, and adds its items to its conversation; returns those.
 
-    Raises `NotFound` when the conversation, or the response before it, is not there any more.
+    Raises `NotFound` when the conversation, or the previous response, no longer exists.
     """
     items = [*new.input, *_shown_again(new.body)]
     head, *begun = split(items)
@@ -180,7 +179,7 @@ def add_response(connection: Connection, principal: Principal, new: NewResponse)
     if not new.body.get("background"):
         connection.execute(responses.insert(), row)
         return added
-    # What is no longer waited for, because it was cancelled, deleted or answered by another gateway, is not kept.
+    # An unwanted answer is not stored: the response was cancelled, deleted, or answered by another gateway.
     answered = responses.update().where(*_mine(principal, new.body["id"]), WAITED_FOR).values(row)
     if connection.execute(answered).rowcount != 1:
         raise LeaseLost(new.body["id"])
@@ -188,7 +187,7 @@ def add_response(connection: Connection, principal: Principal, new: NewResponse)
 
 
 def queue_response(connection: Connection, principal: Principal, new: NewResponse) -> None:
-    """Keeps a response within a transaction that has no answer yet: `add_response` brings it."""
+    """Stores a response without an answer within a transaction; `add_response` completes it."""
     connection.execute(responses.insert(), _row(principal, new, before=None, turns=0))
 
 
@@ -210,14 +209,14 @@ def _row(principal: Principal, new: NewResponse, *, before: int | None, turns: i
 
 
 def _shown_again(body: Body) -> list[dict[str, Any]]:
-    """Returns a response's output without its reasoning and its searches, which no model is shown again."""
+    """Returns a response's output without its reasoning and searches, which are never in later prompts."""
     return [item for item in body["output"] if item["type"] not in ("reasoning", "file_search_call")]
 
 
 def split(items: Sequence[Body]) -> list[list[Body]]:
-    """Returns the turns that `items` hold. The first list, which may be empty, goes on with a turn before them.
+    """Divides `items` into turns. The first list, which may be empty, continues an earlier turn.
 
-    A turn begins with what a user or a program says, and goes on up to the next.
+    A turn begins with a message of a user or a program, and extends to the next one.
     """
     turns: list[list[Body]] = [[]]
     opening = False
@@ -231,7 +230,7 @@ def split(items: Sequence[Body]) -> list[list[Body]]:
 
 
 def _links(principal: Principal, id: str, limit: int) -> CTE:
-    """The ids of a chain with their depth, which begins at 1."""
+    """Returns the query for the ids of a chain with their depth, from 1."""
     first = select(responses.c.id, responses.c.previous_id, literal(1, Integer).label("depth"))
     links = first.where(*_mine(principal, id)).cte("links", recursive=True)
     further = select(responses.c.id, responses.c.previous_id, links.c.depth + 1)
@@ -240,7 +239,7 @@ def _links(principal: Principal, id: str, limit: int) -> CTE:
 
 
 def _lock(connection: Connection, principal: Principal, id: str) -> Any:
-    """Returns a response's row, which nobody else deletes or follows before the transaction ends."""
+    """Returns a response's row, locked against deletion and continuation until the transaction ends."""
     query = select(responses).where(*_mine(principal, id)).with_for_update()
     row = connection.execute(query).mappings().first()
     if row is None:

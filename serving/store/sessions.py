@@ -1,4 +1,4 @@
-"""Sessions of browsers, at rest: a keyed hash of each cookie. Any gateway knows them, and an ended one is gone."""
+"""Stored browser sessions: a keyed hash of each cookie. All gateways share them, and ended ones are deleted."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from serving.store.relational.rows import build
 from serving.store.relational.tables import sessions, tenants, users
 
 PER_USER = 16
-"""Sessions that a user has at once; an older one goes for a newer."""
+"""Maximum number of concurrent sessions of a user; the oldest is replaced."""
 TOUCH_S = 60.0
-"""A session's last use is written this often at most."""
+"""Minimum interval between updates of a session's last use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser that signed in, and what its user is now.
+    """A browser session, and the current state of its user.
 
-    `hash` is the HMAC-SHA256 of its cookie in hexadecimal and stays out of `repr`.
+    `hash` is the HMAC-SHA256 of its cookie in hexadecimal and not in `repr`.
     """
 
     id: str
@@ -55,11 +55,11 @@ class Session:
 
 
 Recorded = Callable[[Session], Awaitable[None]]
-"""Puts on record what became of a session, in the transaction that it became so in."""
+"""Records an event about a session, in the same transaction."""
 
 
 class Sessions:
-    """The sessions of all tenants. `lifetime_s` is that of a session at most, `idle_s` without a request."""
+    """The sessions of all tenants. `lifetime_s` is their maximum duration, `idle_s` that without a request."""
 
     def __init__(self, database: Database, *, lifetime_s: float, idle_s: float) -> None:
         self._database = database
@@ -76,7 +76,7 @@ class Sessions:
         instead_of: Sequence[str] = (),
         recorded: Recorded | None = None,
     ) -> Session:
-        """Stores a new session of the principal, and removes that with a hash of `instead_of` and what is over.
+        """Stores a new session of the principal, and removes the one with a hash in `instead_of`, and expired ones.
 
         `recorded` is awaited in the same transaction.
         """
@@ -117,10 +117,10 @@ class Sessions:
 
     @uninterrupted
     async def get(self, hash: str, *older: str) -> Session | None:
-        """Returns the session with this hash; None when there is none, it is over, or its user may not come in.
+        """Returns the session with this hash; None when there is none, it has expired, or its user is disabled.
 
-        One with an `older` hash has this hash from then on. One statement looks for all of them: a gateway that takes
-        another hash for today's may change it meanwhile.
+        A session with an `older` hash gets this hash. It is a single statement for all hashes, since another gateway
+        may update the hash concurrently.
         """
         at = now()
         query = (
@@ -144,7 +144,7 @@ class Sessions:
 
     @uninterrupted
     async def end(self, *hashes: str, recorded: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Removes the session that has one of the hashes, if it is there; `recorded` is as in `start`."""
+        """Removes the session that has one of the hashes, if it exists; `recorded` is as in `start`."""
 
         async def work() -> None:
             async with self._database.write() as connection:

@@ -1,7 +1,7 @@
-"""The running summary of a conversation: one row, which says how far it reaches.
+"""The running summary of a conversation: one row, with the number of the last item in it.
 
-Nothing overtakes: a summary is stored only in the place of the one that it was made from, and only while the items
-that it covers are all there. An item that is deleted takes the summary with it.
+Summaries never overtake each other: one is stored only in place of the one that it was made from, and only while all
+items in it exist. Deleting an item deletes the summary.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from serving.store.relational.rows import build
 from serving.store.relational.tables import conversation_items, conversation_summaries, conversations
 
 MAX_CHARACTERS = 100_000
-"""Characters kept of a summary, whatever its model takes for a token."""
+"""Maximum number of characters of a summary, independent of tokenizers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """`text` stands for every item up to the one numbered `last_seq`."""
+    """`text` replaces every item up to the one numbered `last_seq`."""
 
     conversation_id: str
     tenant: str
@@ -52,7 +52,7 @@ class Summaries:
 
     @uninterrupted
     async def put(self, principal: Principal, old: Summary | None, added: Sequence[Item], text: str) -> Summary | None:
-        """Stores `text` as what `old` and the items `added` amount to.
+        """Stores `text` as the summary of `old` and the items `added`.
 
         Returns None, and changes nothing, when another summary was stored meanwhile or one of the items was deleted.
         """
@@ -67,7 +67,7 @@ class Summaries:
         async with self._database.write() as connection:
             await lock(connection, "memory", id)
             there = select(conversations.c.id).where(conversations.c.id == id, own(conversations, principal))
-            # Kept from going: the row that is written next refers to it.
+            # Locked against deletion: the next row refers to it.
             if (await connection.execute(there.with_for_update(read=True, key_share=True))).first() is None:
                 return None
             if await _get(connection, principal, id) != old:

@@ -1,4 +1,4 @@
-"""Tenants: the teams that share a stack. Each sees its own, and nothing of the others."""
+"""Tenants: the teams that share a stack, without access to each other's data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ID = r"^[a-z][a-z0-9-]{0,62}$"
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A tenant; `name` is for people. The keys of a disabled one are good for nothing."""
+    """A tenant; `name` is for display. Keys of a disabled tenant are rejected."""
 
     id: str
     name: str
@@ -31,14 +31,14 @@ class Tenant:
 
 
 class Tenants:
-    """All tenants. Only the platform may see others than its own: who calls this has looked."""
+    """All tenants. Only the platform may see others than its own, which callers of this class have checked."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @uninterrupted
     async def create(self, id: str, *, name: str = "") -> Tenant:
-        """Makes a tenant; raises `Conflict` when there is one with this id."""
+        """Creates a tenant; raises `Conflict` if the id exists."""
         if not re.fullmatch(ID, id):
             raise InvalidValue("id", "must be a letter a-z and up to 62 of a-z 0-9 -")
         row = {"id": id, "name": values.text("name", name) or id, "created_at": now()}
@@ -68,7 +68,9 @@ class Tenants:
 
     @uninterrupted
     async def update(self, id: str, *, name: str | None = None, disabled: bool | None = None) -> Tenant:
-        """Changes what is given. Raises `NotFound`, and `Conflict` for disabling the tenant of the stack's own key."""
+        """Changes the given fields. Raises `NotFound`, and `Conflict` for disabling the tenant of the
+        stack's own key.
+        """
         if disabled and id == STACK:
             raise Conflict("the tenant of the stack's own key cannot be disabled")
         changes: dict[str, object] = {}

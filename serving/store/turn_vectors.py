@@ -1,7 +1,7 @@
 """Embeddings of turns: a row for each of the newest turns of a conversation.
 
-A row says up to which item it tells, so that a turn that grew, or whose embedding was lost, is found and embedded
-again. A vector is opaque here: bytes in base 64.
+A row has the number of its turn's last item, so that a turn that grew, or whose embedding is missing, is found and
+embedded again. A vector is opaque here: bytes in base64.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from serving.store.relational.tables import conversation_items, conversations, t
 
 @dataclass(frozen=True, slots=True)
 class WaitingTurn:
-    """A turn that has no embedding, or an old one: as many items, the last of which is numbered `last_seq`."""
+    """A turn with no embedding, or an outdated one; the last of its items is numbered `last_seq`."""
 
     turn: int
     last_seq: int
@@ -34,7 +34,7 @@ class WaitingTurn:
 
 @dataclass(frozen=True, slots=True)
 class TurnVector:
-    """A turn's embedding; `vector` is base 64."""
+    """A turn's embedding; `vector` is base64."""
 
     conversation_id: str
     turn: int
@@ -52,7 +52,7 @@ class TurnVectors:
     async def waiting(
         self, principal: Principal, id: str, embedder: str, *, keep: int, limit: int
     ) -> list[WaitingTurn]:
-        """Returns turns, among the newest `keep`, that `embedder` is still to embed, the oldest first."""
+        """Returns turns, among the newest `keep`, that `embedder` has to embed, oldest first."""
         item, vector = conversation_items.c, turn_vectors.c
         last = (
             select(conversations.c.last_turn)
@@ -95,13 +95,13 @@ class TurnVectors:
     ) -> int:
         """Stores embeddings and deletes those of turns older than the newest `keep`.
 
-        Returns how many were stored: not those of turns that changed meanwhile, for they wait again.
+        Returns the number of stored ones, without turns that changed meanwhile, which have to be embedded again.
         """
         item, at = conversation_items.c, now()
         async with self._database.write() as connection:
             await lock(connection, "memory", id)
             mine = conversations.c.id == id, own(conversations, principal)
-            # Kept from going: the rows that are written next refer to it.
+            # Locked against deletion: the next rows refer to it.
             newest = select(conversations.c.last_turn).where(*mine).with_for_update(read=True, key_share=True)
             last = (await connection.execute(newest)).scalar()
             if last is None:
@@ -151,7 +151,7 @@ class TurnVectors:
 
     @uninterrupted
     async def of_user(self, principal: Principal, assistant: str, embedder: str, *, limit: int) -> list[TurnVector]:
-        """Returns the newest embeddings of what the user said to an assistant, in whatever conversation."""
+        """Returns the newest embeddings of the user's turns with an assistant, in any conversation."""
         vector = turn_vectors.c
         mine = and_(vector.tenant == principal.tenant, vector.user == principal.user, vector.assistant == assistant)
         query = select(*_SHOWN).where(mine, vector.embedder == embedder)

@@ -1,4 +1,4 @@
-"""What was used: requests, tokens and their cost by tenant, user, key, model and day."""
+"""Usage: requests, tokens and their cost by tenant, user, key, model and day."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from serving.store.relational.tables import usage
 
 MAX_PAGE = 1000
 SHARDS = 8
-"""Rows of one counter: PostgreSQL lets one transaction at a time change a row."""
+"""Rows per counter: PostgreSQL lets one transaction at a time change a row."""
 
 ERASED = "(erased)"
-"""Whose usage is that of users who were erased: the tenant's sums stay. No user can have this name."""
+"""The user of erased users' usage: the tenant's sums stay. No user can have this name."""
 
 _ERASED_KEY = "erased"
 
@@ -35,7 +35,7 @@ _SUMS = ("requests", "prompt_tokens", "completion_tokens", "cost")
 
 @dataclass(frozen=True, slots=True)
 class Whose:
-    """What is counted together; `currency` is empty where nobody knows a cost."""
+    """The key of a counter; `currency` is empty if the cost is unknown."""
 
     tenant: str
     day: str
@@ -60,7 +60,7 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class UsageOf:
-    """What was used of one user, key, model or day, with the cost of each currency."""
+    """Usage of one user, key, model or day, with the cost in each currency."""
 
     id: str
     requests: int
@@ -92,9 +92,9 @@ class Usage:
         after: str | None = None,
         limit: int = 100,
     ) -> Page[UsageOf]:
-        """Returns what the principal's tenant used from one day to another, or what a user of it did, in order of ids.
+        """Returns the usage of the principal's tenant, or of one of its users, between two days, ordered by id.
 
-        Days are as `2026-01-31`.
+        Days have the form `2026-01-31`.
         """
         column = _COLUMN[by]
         within = [usage.c.tenant == principal.tenant, usage.c.day.between(first_day, last_day)]
@@ -133,14 +133,14 @@ def count(connection: Connection, counted: Sequence[tuple[Whose, Used]]) -> None
         {name: getattr(whose, name) for name in Whose.__slots__}
         | {name: getattr(used, name) for name in _SUMS}
         | {"shard": shard}
-        for whose, used in sorted(counted, key=lambda pair: repr(pair[0]))  # in one order: no two wait for each other
+        for whose, used in sorted(counted, key=lambda pair: repr(pair[0]))  # in one order, to prevent deadlocks
     ]
     if rows:
         connection.execute(insert, rows)
 
 
 def fold(connection: Connection, tenant: str, user: str) -> None:
-    """Takes a user's name and keys off what was counted, within a transaction: the tenant's sums stay."""
+    """Removes a user's name and keys from the counters, within a transaction: the tenant's sums stay."""
     mine = usage.delete().where(usage.c.tenant == tenant, usage.c.user == user).returning(usage)
     removed = connection.execute(mine).all()
     count(
@@ -161,4 +161,4 @@ def _upsert(dialect: Any) -> Any:
     return insert.on_conflict_do_update(index_elements=list(usage.primary_key.columns), set_=added)
 
 
-_UPSERT = (_upsert(sqlite), _upsert(postgresql))  # made once: see conversations.py
+_UPSERT = (_upsert(sqlite), _upsert(postgresql))  # compiled once: see conversations.py

@@ -1,4 +1,4 @@
-"""Which approvals were used, so that each allows one call, whichever gateway is asked."""
+"""Used approvals, so that each allows one call on any gateway."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from serving.store.relational.database import Database
 from serving.store.relational.tables import used_approvals
 
 KEPT_S = 3600.0
-"""How long it is known of an approval that it was used, after it has expired: clocks of gateways differ."""
+"""How long a used approval is stored after its expiry, since clocks of gateways differ."""
 
 
 class UsedApprovals:
-    """The used approvals of all tenants, by what tells one from all others."""
+    """The used approvals of all tenants, by their unique ids."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -33,7 +33,7 @@ class UsedApprovals:
 
     @uninterrupted
     async def use(self, principal: Principal, id: str, expires_at: float) -> bool:
-        """Uses an approval, and returns whether it was not used before."""
+        """Uses an approval, and returns whether it was unused."""
         row = {"id": id, "tenant": principal.tenant, "expires_at": expires_at}
 
         def work(connection: Connection) -> bool:
@@ -45,7 +45,7 @@ class UsedApprovals:
 
     @uninterrupted
     async def prune(self) -> int:
-        """Forgets those that have long expired. Returns how many."""
+        """Removes those that expired long ago. Returns their number."""
         async with self._database.write() as connection:
             over = used_approvals.delete().where(used_approvals.c.expires_at < now() - KEPT_S)
             return (await connection.execute(over)).rowcount

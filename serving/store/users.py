@@ -1,4 +1,6 @@
-"""Users: people and programs of a tenant, with a role and groups. What keys and tokens are good for depends on them."""
+"""Users: people and programs of a tenant, with a role and groups, which determine the permissions of keys
+and tokens.
+"""
 
 from __future__ import annotations
 
@@ -25,19 +27,19 @@ ADMIN = "admin"
 
 ID = r"^[A-Za-z0-9][A-Za-z0-9._@+:|=-]{0,127}$"
 SIGNED_IN = r"[A-Za-z0-9_-][A-Za-z0-9._@+:|=-]{0,127}"
-"""What a provider may call somebody: some of their subjects are base64url, which an admin would not choose."""
+"""Names that a provider may use: some subjects are base64url, which an admin would not choose."""
 
 MAX_GROUPS = 256
 MAX_GROUP = 256
 
 
 _ADMINS = (users.c.role == "admin", users.c.disabled_at.is_(None))
-_LAST = "this is the tenant's last admin: make another one first"
+_LAST = "this is the tenant's last admin: create another one first"
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user. `issuer` and `subject` say who it is at an identity provider, if it signs in there."""
+    """A user. `issuer` and `subject` identify the user at an identity provider, if the user signs in there."""
 
     tenant: str
     user: str
@@ -97,17 +99,18 @@ class Users:
     async def signed_in(
         self, tenant: str, user: str, *, subject: tuple[str, str], role: Role, groups: Iterable[str], fresh: bool
     ) -> User:
-        """Returns whoever an identity provider names so; new ones are made, with the role and the groups that it says.
+        """Returns the user for an identity provider's subject; a new one is created, with the provider's role and
+        groups.
 
-        Others get them only where what it says is `fresh`: a token may be older than what is stored.
-        Who they are stays with the provider's `subject` (issuer and name there), whatever they call themselves later.
-        A user whom an admin made is theirs who first sign in by that name. What the provider takes away is taken from
-        a tenant's last admin too: the platform can make another. Raises `Conflict` where the name is another's, or
-        they or the tenant may not come in, and `NotFound` when there is no such tenant.
+        Existing users get these only if they are `fresh`, since a token may be older than the stored values. The user
+        is identified by the provider's `subject` (issuer and name there), even if the name changes. A user that an
+        admin created belongs to the subject that first signs in with that name. The provider can also revoke a tenant's
+        last admin, since the platform can create another. Raises `Conflict` if the name is taken, or the user or the
+        tenant is disabled, and `NotFound` when there is no such tenant.
         """
         issuer, name = subject
         theirs = users.c.issuer == issuer, users.c.subject == name
-        # As it most often is, nothing is new.
+        # Usually nothing has changed.
         async with self._database.read() as connection:
             found = await _of_tenant(connection, tenant, *theirs)
         said: dict[str, object] = {"role": _role(role), "groups": _groups(groups)}
@@ -116,10 +119,10 @@ class Users:
                 async with self._database.write() as connection:
                     await _let_in(connection, tenant, user, subject, said, fresh)
                     found = await _of_tenant(connection, tenant, *theirs)
-            except IntegrityError:  # an admin made a user of that name meanwhile
-                raise Conflict("somebody else has that name") from None
-        if found is None:  # forgotten meanwhile
-            raise Conflict("they are gone")
+            except IntegrityError:  # an admin created a user of that name meanwhile
+                raise Conflict("another user has that name") from None
+        if found is None:  # erased meanwhile
+            raise Conflict("the user was erased")
         return found
 
     @uninterrupted
@@ -150,10 +153,10 @@ class Users:
         groups: Iterable[str] | None = None,
         disabled: bool | None = None,
     ) -> User:
-        """Changes what is given, for keys and tokens that are in use too.
+        """Changes the given fields, also for existing keys and tokens.
 
-        Raises `NotFound`, and `Conflict` for what would leave the tenant without an admin, or the stack without its
-        own, and for role and groups of somebody for whom an identity provider says them.
+        Raises `NotFound`, and `Conflict` if the tenant, or the stack, would lose its last admin, and for role and
+        groups of a user whose identity provider determines them.
         """
         changes: dict[str, object] = {}
         if role is not None:
@@ -161,13 +164,13 @@ class Users:
         if groups is not None:
             changes["groups"] = _groups(groups)
         async with self._database.write() as connection:
-            # Of two admins who remove each other one is late.
+            # Of two admins who remove each other, the second fails.
             await lock(connection, "admins", principal.tenant)
             row = (await connection.execute(select(users).where(*_user_condition(principal, user)))).mappings().first()
             if row is None:
                 raise NotFound("user", user)
             if changes and row["subject"] is not None:
-                raise Conflict("they sign in at an identity provider, which says their role and groups")
+                raise Conflict("the user's identity provider determines role and groups")
             if disabled is not None and disabled != (row["disabled_at"] is not None):
                 changes["disabled_at"] = now() if disabled else None
             if changes:
@@ -183,18 +186,19 @@ class Users:
 async def _let_in(
     connection: AsyncConnection, tenant: str, user: str, who: tuple[str, str], said: dict[str, object], fresh: bool
 ) -> None:
-    """Stores what a provider says of somebody: who was here by the subject, or has the name, or is new."""
+    """Stores a provider's claims about a user: one with this subject, one with the name, or a new one."""
     issuer, subject = who
-    # Of two first sign-ins the second must find the first: one person's under two names, and two people's of one name.
+    # Of two concurrent first sign-ins, the second must see the first: of one person with two names, or two people with
+    # one.
     await lock(connection, "subjects", issuer, subject)
     await lock(connection, "users", tenant, user)
     found = await _of_tenant(connection, tenant, users.c.issuer == issuer, users.c.subject == subject)
     if found is None:
         if not re.fullmatch(SIGNED_IN, user, re.ASCII):
-            raise Conflict("nobody here can have that name")
+            raise Conflict("that name is not a valid user name")
         found = await _of_tenant(connection, tenant, users.c.tenant == tenant, users.c.user == user)
         if found is not None and (found.subject is not None or (tenant, user) == (STACK, ADMIN)):
-            raise Conflict("somebody else has that name")
+            raise Conflict("another user has that name")
     if found is not None:
         mine = users.c.tenant == tenant, users.c.user == found.user
         row = {"issuer": issuer, "subject": subject, **(said if fresh else {})}
@@ -210,22 +214,22 @@ async def _let_in(
 
 
 async def _of_tenant(connection: AsyncConnection, tenant: str, *where: ColumnElement[bool]) -> User | None:
-    """Returns the user that `where` says. Raises `Conflict` for one of another tenant, or who may not come in."""
+    """Returns the user for `where`. Raises `Conflict` for one of another tenant, or who is disabled."""
     query = select(users, tenants.c.disabled_at.label("closed_at")).join(tenants, tenants.c.id == users.c.tenant)
     row = (await connection.execute(query.where(*where))).mappings().first()
     if row is None:
         return None
     if row["tenant"] != tenant or row["closed_at"] is not None:
-        raise Conflict("they are of another tenant, or it is disabled")
+        raise Conflict("the user is of another tenant, or the tenant is disabled")
     if row["disabled_at"] is not None:
-        raise Conflict("they are disabled")
+        raise Conflict("the user is disabled")
     return build(User, row)
 
 
 async def require_dispensable(connection: AsyncConnection, tenant: str, user: str) -> None:
     """Raises `Conflict` for the user of the stack's own key, and for a tenant's last admin.
 
-    Until the transaction ends, nobody else removes an admin.
+    No other transaction can remove an admin until this one ends.
     """
     if (tenant, user) == (STACK, ADMIN):
         raise Conflict("the user of the stack's own key stays")

@@ -1,4 +1,4 @@
-"""Bounds of what callers may store. Over them is an `InvalidValue`, before anything is written."""
+"""Limits of values from callers. Violations are an `InvalidValue`, before anything is written."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from serving.store.errors import InvalidValue
 
 Attribute = str | float | bool
-"""A value that search can filter by (OpenAI's `attributes`)."""
+"""A value that searches can filter by (OpenAI's `attributes`)."""
 
 MAX_PAIRS = 16
 MAX_KEY = 64
 MAX_VALUE = 512
 MAX_NAME = 256
-MAX_NUMBER = 2**53  # beyond it JSON readers disagree about integers
+MAX_NUMBER = 2**53  # larger integers differ between JSON parsers
 
 
 def text(param: str, value: object, *, max_length: int = MAX_NAME, min_length: int = 0) -> str:
-    """Returns `value` when it is a string of allowed length that every database can hold."""
+    """Returns `value` if it is a string of allowed length that every database can store."""
     if not isinstance(value, str):
         raise InvalidValue(param, "must be a string")
     if not min_length <= len(value) <= max_length:
@@ -29,12 +29,12 @@ def text(param: str, value: object, *, max_length: int = MAX_NAME, min_length: i
 
 
 def storable(value: str, max_length: int) -> str:
-    """Returns at most `max_length` characters of a message of our own that may quote anything."""
+    """Returns at most `max_length` characters of Headrace's own message, which may quote anything."""
     return value.replace("\0", "").encode("utf-8", "replace").decode()[:max_length]
 
 
 def attributes(param: str, value: Mapping[str, object] | None) -> dict[str, Attribute]:
-    """Returns checked attributes: 16 pairs, keys of 64 characters, values strings of 512, numbers, booleans."""
+    """Returns validated attributes: 16 pairs, keys of 64 characters, values strings of 512, numbers, booleans."""
     checked: dict[str, Attribute] = {}
     for key, item in _pairs(param, value).items():
         if isinstance(item, bool):
@@ -49,7 +49,7 @@ def attributes(param: str, value: Mapping[str, object] | None) -> dict[str, Attr
 
 
 def metadata(param: str, value: Mapping[str, object] | None) -> dict[str, str]:
-    """Returns checked metadata: 16 pairs, keys of 64 characters, values strings of 512."""
+    """Returns validated metadata: 16 pairs, keys of 64 characters, values strings of 512."""
     return {k: text(param, v, max_length=MAX_VALUE) for k, v in _pairs(param, value).items()}
 
 

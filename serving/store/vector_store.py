@@ -1,4 +1,4 @@
-"""One vector store and one file in it: their rows as values."""
+"""Rows of a vector store and its files as values."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from serving.store.values import Attribute
 INGEST = "ingest_file"
 """Job kind: payload {"vector_store_id", "file_id"}; result {"usage_bytes": int}."""
 UNINDEX = "unindex_file"
-"""Job kind: payload {"vector_store_id", "file_id"}: remove the file's chunks from the index."""
+"""Job kind: payload {"vector_store_id", "file_id"}: removes the file's chunks from the index."""
 DROP_INDEX = "drop_index"
-"""Job kind: payload {"vector_store_id", "indexes"}: remove all indexes, by their names."""
+"""Job kind: payload {"vector_store_id", "indexes"}: removes all indexes, by name."""
 PURGE_INDEX = "purge_index"
-"""Job kind: payload {"vector_store_id"}: leave nothing on disk of what was removed from the index."""
+"""Job kind: payload {"vector_store_id"}: removes deleted chunks of the index from disk."""
 REINDEX = "build_index"
-"""Job kind: payload {"vector_store_id"}: build an index by another embedder, a part of it for each job."""
+"""Job kind: payload {"vector_store_id"}: rebuilds the index with another embedder, one part per job."""
 DROP_RETIRED = "drop_retired_index"
-"""Job kind: payload {"vector_store_id", "index"}: remove an index that no search reads any more."""
+"""Job kind: payload {"vector_store_id", "index"}: removes an index that searches no longer use."""
 OPTIMIZE = "optimize_index"
-"""Job kind: payload {"vector_store_id"}: bring new rows into the indexes and compact."""
+"""Job kind: payload {"vector_store_id"}: adds new rows to the indexes and compacts."""
 
 Groups = dict[str, list[str]]
 """The ids of files by their attributes as JSON."""
@@ -57,7 +57,7 @@ class FileCounts:
 
 @dataclass(frozen=True, slots=True)
 class VectorStore:
-    """OpenAI's vector store object; `usage_bytes` is what its files take in the index.
+    """OpenAI's vector store object; `usage_bytes` is the size of its files in the index.
 
     `access` is the list of names of `serving.store.access`.
     """
@@ -97,7 +97,7 @@ class VectorStoreFile:
 
 
 async def ingestion_ended(connection: AsyncConnection, job: Job) -> None:
-    """Writes the end of an ingestion to its attachment; one that was replaced or detached matches nothing."""
+    """Records the end of an ingestion in its attachment; one that was replaced or detached matches no row."""
     failed = job.status == "failed"
     await connection.execute(
         vector_store_files.update()
@@ -120,19 +120,19 @@ async def touch(connection: AsyncConnection, id: str, at: float) -> None:
 
 
 async def require(connection: AsyncConnection, principal: Principal, id: str) -> None:
-    """Raises `NotFound` unless the principal may read this store; unlike `get`, counts none of its files."""
+    """Raises `NotFound` unless the principal may read this store; unlike `get`, does not count its files."""
     if (await connection.execute(select(vector_stores.c.id).where(shared(principal, id)))).first() is None:
         raise NotFound("vector store", id)
 
 
 async def drop_payload(connection: AsyncConnection, id: str) -> dict[str, Any]:
-    """Returns the payload of the job that drops the indexes of a store, whose row goes before."""
+    """Returns the payload of the job that removes the indexes of a store, whose row is deleted first."""
     stored = (await connection.execute(select(vector_stores.c.indexes).where(vector_stores.c.id == id))).scalar()
     return {"vector_store_id": id, "indexes": read_indexes(id, stored).all}
 
 
 async def require_change(connection: AsyncConnection, principal: Principal, id: str) -> str | None:
-    """Returns a store's owner; raises `NotFound`, and `NotOwner` where it is another's who shares it."""
+    """Returns a store's owner; raises `NotFound`, and `NotOwner` if another user owns and shares it."""
     mine = and_(vector_stores.c.id == id, reachable(vector_stores, principal))
     row = (await connection.execute(select(vector_stores.c.user).where(mine))).first()
     if row is None:
@@ -181,14 +181,14 @@ async def get_any_file(connection: AsyncConnection, tenant: str, id: str, file_i
 async def get_any_files(
     connection: AsyncConnection, tenant: str, id: str, file_ids: Sequence[str]
 ) -> dict[str, VectorStoreFile]:
-    """Returns those of the files that are in a store, by their ids, whoever may read them."""
+    """Returns those of the files that are in a store, by id, whoever may read them."""
     of = vector_store_files.c
     query = select(vector_store_files).where(of.vector_store_id == id, of.file_id.in_(file_ids), of.tenant == tenant)
     return {row["file_id"]: build(VectorStoreFile, row) for row in (await connection.execute(query)).mappings()}
 
 
 async def leave_batches(connection: AsyncConnection, id: str, file_id: str) -> None:
-    """Takes a file that leaves a store out of the store's batches."""
+    """Removes a file that is detached from a store from the store's batches."""
     of = select(file_batches.c.id).where(file_batches.c.vector_store_id == id)
     member = file_batch_files.c
     await connection.execute(file_batch_files.delete().where(member.file_id == file_id, member.batch_id.in_(of)))
@@ -212,8 +212,9 @@ async def attribute_groups(
 ) -> tuple[float, Groups | None]:
     """Returns the version of a store's attributes, and the ids of its files by their attributes as JSON.
 
-    There are no files where the version is the `known` one. Whatever changes attributes, or puts files in or takes
-    them out, changes it, since the store is active then; it is read first, so that files are never older than it.
+    No files are returned if the version is the `known` one. Every change of attributes, and every attachment or
+    detachment, changes the version, since it updates the store's activity time; it is read first, so that the files are
+    never older than it.
     """
     stamp = select(vector_stores.c.last_active_at).where(vector_stores.c.id == id, vector_stores.c.tenant == tenant)
     version = (await connection.execute(stamp)).scalar() or 0.0
@@ -230,7 +231,7 @@ async def attribute_groups(
 
 
 async def with_usage(connection: AsyncConnection, rows: list[RowMapping]) -> list[VectorStore]:
-    """Adds file counts and usage to store rows, with one query for all of them."""
+    """Adds file counts and usage to rows of stores, with one query for all of them."""
     table = vector_store_files.c
     query = (
         select(table.vector_store_id, table.status, func.count(), func.sum(table.usage_bytes))

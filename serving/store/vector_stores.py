@@ -1,7 +1,7 @@
-"""Vector stores and the files attached to them: what should be searchable, and how far that has come.
+"""Vector stores and their attached files, with the state of their ingestion.
 
-Each change and the job that carries it into the index are one transaction. The end of an ingestion job decides
-the attachment's status in the job's own last transaction, however the job ends.
+Each change and the job that applies it to the index are one transaction. The end of an ingestion job determines the
+attachment's status in the job's own last transaction, however the job ends.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ MAX_PAGE = 100
 
 
 class VectorStores:
-    """The vector stores of all tenants. Make one wherever jobs are run or cancelled: it follows their ends."""
+    """The vector stores of all tenants. Create one wherever jobs are run or cancelled: it registers for their ends."""
 
     def __init__(self, database: Database, jobs: Jobs) -> None:
         self._database = database
@@ -108,7 +108,9 @@ class VectorStores:
         limit: int = 20,
         order: Order = "desc",
     ) -> Page[VectorStore]:
-        """Returns those that the principal may read; `name` keeps those of exactly this name (names may repeat)."""
+        """Returns the stores that the principal may read, optionally only those of one `name`, which need not be
+        unique.
+        """
         query = select(vector_stores)
         if name is not None:
             query = query.where(vector_stores.c.name == values.text("name", name))
@@ -128,10 +130,10 @@ class VectorStores:
 
     @uninterrupted
     async def named(self, tenant: str, owner: str, name: str) -> str | None:
-        """Returns the id of the oldest vector store of that name of a tenant's user `owner`, whoever may read it.
+        """Returns the id of the oldest vector store of that name owned by `owner`, whoever may read it.
 
-        One from before there were owners is taken only where the owner has none. What others call alike never is: they
-        decide what it holds.
+        One from a version without owners is used only if the owner has none. Other users' stores of the same name never
+        are, since these users determine their content.
         """
         of = vector_stores.c
         query = select(of.id).where(of.tenant == tenant, of.name == name, or_(of.user == owner, of.user.is_(None)))
@@ -149,9 +151,9 @@ class VectorStores:
         metadata: Mapping[str, object] | None = None,
         access: Access | Unchanged | None = "unchanged",
     ) -> VectorStore:
-        """Changes what is given; `metadata` and `access` replace the whole. Raises `NotFound` or `NotOwner`.
+        """Changes the given fields; `metadata` and `access` are replaced completely. Raises `NotFound` or `NotOwner`.
 
-        A store from before there were owners becomes the stack's own user's, when that one changes it.
+        A store from a version without owners becomes the stack's own user's when that user changes it.
         """
         changes: dict[str, object] = {"last_active_at": now()}
         if name is not None:
@@ -192,7 +194,7 @@ class VectorStores:
         access: Access | Unchanged | None = "unchanged",
         meter: MeterOf | None = None,
     ) -> VectorStoreFile:
-        """Puts one file into the store, as `attach_all` does."""
+        """Attaches one file to the store, as `attach_all` does."""
         asked = NewFile(file_id, attributes, chunking, access)
         (found,) = await self.attach_all(principal, id, [asked], meter=meter)
         return found
@@ -201,7 +203,7 @@ class VectorStores:
     async def attach_all(
         self, principal: Principal, id: str, asked: Sequence[NewFile], *, meter: MeterOf | None = None
     ) -> Sequence[VectorStoreFile]:
-        """Puts files into the store, all or none, as `attaching.attach` does."""
+        """Attaches files to the store, all or none, as `attaching.attach` does."""
         async with self._database.write() as connection:
             return await attach(connection, self._jobs, principal, id, asked, meter)
 
@@ -216,7 +218,7 @@ class VectorStores:
 
     @uninterrupted
     async def get_any_file(self, tenant: str, id: str, file_id: str) -> VectorStoreFile:
-        """Returns a file's attachment for work in the background, whoever may read it; raises `NotFound`."""
+        """Returns a file's attachment for background work, whoever may read it; raises `NotFound`."""
         async with self._database.read() as connection:
             found = await rows.get_any_file(connection, tenant, id, file_id)
         if found is None:
@@ -225,10 +227,10 @@ class VectorStores:
 
     @uninterrupted
     async def withheld(self, principal: Principal, id: str) -> Sequence[str] | None:
-        """Returns the files that a search must leave out, or None when the principal may not read the store at all.
+        """Returns the files that a search must exclude, or None when the principal may not read the store at all.
 
-        They are those whose list, which the index does not know yet, leaves the principal out, and those that went and
-        are still in the index.
+        These are files whose new access list, which is not in the index yet, excludes the principal, and removed files
+        that are still in the index.
         """
         of = vector_store_files.c
         changing = select(of.file_id).where(
@@ -244,7 +246,7 @@ class VectorStores:
     async def attributes(
         self, principal: Principal, id: str, file_ids: Sequence[str]
     ) -> dict[str, dict[str, values.Attribute]]:
-        """Returns the attributes of these files in the store, of those that the principal may read."""
+        """Returns the attributes of these files in the store, if the principal may read them."""
         of = vector_store_files.c
         query = select(of.file_id, of.attributes).where(of.vector_store_id == id, of.file_id.in_(file_ids))
         async with self._database.read() as connection:
@@ -253,7 +255,7 @@ class VectorStores:
 
     @uninterrupted
     async def attribute_groups(self, tenant: str, id: str, known: float | None) -> tuple[float, rows.Groups | None]:
-        """As `rows.attribute_groups`."""
+        """Like `vector_store.attribute_groups`."""
         async with self._database.read() as connection:
             return await rows.attribute_groups(connection, tenant, id, known)
 
@@ -261,7 +263,7 @@ class VectorStores:
     async def update_file(
         self, principal: Principal, id: str, file_id: str, attributes: Mapping[str, object] | None
     ) -> VectorStoreFile:
-        """Replaces a file's attributes, which the next search knows. Raises `NotFound` or `NotOwner`."""
+        """Replaces a file's attributes, which apply to the next search. Raises `NotFound` or `NotOwner`."""
         checked = values.attributes("attributes", attributes)
         async with self._database.write() as connection:
             await lock(connection, "group", id)
@@ -279,7 +281,7 @@ class VectorStores:
         limit: int = 20,
         order: Order = "desc",
     ) -> Page[VectorStoreFile]:
-        """Returns the store's files, of one status if given; `after` is a file id."""
+        """Returns the store's files, optionally of one status; `after` is a file id."""
         query = select(vector_store_files)
         if status is not None:
             query = query.where(vector_store_files.c.status == status)
@@ -301,7 +303,7 @@ class VectorStores:
 
     @uninterrupted
     async def detach(self, principal: Principal, id: str, file_id: str) -> None:
-        """Takes a file out of the store and enqueues the removal of its chunks. Raises `NotFound` or `NotOwner`."""
+        """Detaches a file from the store and enqueues the removal of its chunks. Raises `NotFound` or `NotOwner`."""
         async with self._database.write() as connection:
             await lock(connection, "group", id)
             await rows.require_change(connection, principal, id)
@@ -311,7 +313,7 @@ class VectorStores:
             await self._take_out(connection, principal, found)
 
     async def forget(self, principal: Principal, id: str, file_id: str, connection: AsyncConnection) -> None:
-        """As `detach`, of a file that goes altogether, from whoever's store."""
+        """Like `detach`, for a file that is being deleted, from any user's store."""
         await lock(connection, "group", id)
         found = await rows.get_any_file(connection, principal.tenant, id, file_id)
         if found is not None:
@@ -320,7 +322,7 @@ class VectorStores:
     async def relist(
         self, principal: Principal, id: str, file_id: str, names: Sequence[str], connection: AsyncConnection
     ) -> None:
-        """Gives a file in whoever's store another list, and brings that into the index if the file is there."""
+        """Gives a file in any user's store another access list, and applies it to the index if the file is in it."""
         await lock(connection, "group", id)
         found = await rows.get_any_file(connection, principal.tenant, id, file_id)
         if found is None:

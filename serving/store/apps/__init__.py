@@ -1,1 +1,1 @@
-"""What apps keep between their steps."""
+"""Stored state of apps."""

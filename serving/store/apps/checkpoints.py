@@ -1,7 +1,7 @@
-"""Checkpoints of apps: where a run stands after each of its steps, so that any replica can go on with it.
+"""Checkpoints of apps: the state of a run after each step, so that any replica can continue it.
 
-A thread is one user's: what another user, tenant or app keeps under the same name is another thread. That of a
-conversation lives as long as the conversation; any other lives as long as its run.
+A thread belongs to one user: the same id of another user, tenant or app is another thread. The thread of a conversation
+lives as long as the conversation; any other lives as long as its run.
 """
 
 from __future__ import annotations
@@ -25,30 +25,32 @@ from serving.store.relational.postgres import lock
 from serving.store.relational.tables import checkpoint_writes, checkpoints, conversations
 
 KEPT = 8
-"""Checkpoints of one thread and namespace: a run goes on from the newest."""
+"""Number of checkpoints kept per thread and namespace: a run continues from the newest."""
 
 MAX_BYTES = 8_000_000
-"""Of a checkpoint, in base64."""
+"""Maximum size of a checkpoint, in base64."""
 
 MAX_THREAD_BYTES = 64_000_000
-"""Of all that is kept of a thread."""
+"""Maximum size of everything stored for a thread."""
 
 MAX_WRITES = 256
-"""Of one task."""
+"""Maximum number of writes of one task."""
 
 LOST_S = 86_400.0
-"""A thread of no conversation is removed after so long: its gateway ended before it did."""
+"""Age after which a thread without a conversation is removed: its gateway ended before the run did."""
 
 OF_ONE_CALL = ":"
-"""In the namespace of a subgraph that is begun anew each time; one that remembers has none, and its newest stay."""
+"""Separator in namespaces of subgraphs without memory; subgraphs with memory lack it, and keep their newest
+checkpoints.
+"""
 
 Packed = tuple[str, str]
-"""A serialised value: its type, and itself in base64."""
+"""A serialised value: its type, and its bytes in base64."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """A thread of an app's; `conversation` is the id of the one that it belongs to."""
+    """A thread of an app; `conversation` is the id of its conversation, if any."""
 
     app: str
     name: str
@@ -57,7 +59,7 @@ class Thread:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint with the writes that its next step has made so far: task, channel and value of each."""
+    """A checkpoint with the writes of its next step so far: task, channel and value of each."""
 
     id: str
     parent: str | None
@@ -74,7 +76,7 @@ class Checkpoints:
 
     @uninterrupted
     async def get(self, principal: Principal, thread: Thread, namespace: str, id: str | None) -> Checkpoint | None:
-        """Returns a checkpoint, the newest without `id`; None where there is none."""
+        """Returns a checkpoint, by default the newest; None if it does not exist."""
         query = select(checkpoints).where(_rows_of(checkpoints, principal, thread, namespace))
         if id is not None:
             query = query.where(checkpoints.c.id == id)
@@ -86,7 +88,7 @@ class Checkpoints:
     async def newest_first(
         self, principal: Principal, thread: Thread, namespace: str, before: str | None
     ) -> list[Checkpoint]:
-        """Returns the checkpoints that are kept, those older than `before` if it is given."""
+        """Returns the stored checkpoints, optionally those older than `before`, newest first."""
         query = select(checkpoints).where(_rows_of(checkpoints, principal, thread, namespace))
         if before is not None:
             query = query.where(checkpoints.c.id < before)
@@ -112,10 +114,11 @@ class Checkpoints:
 
     @uninterrupted
     async def put(self, principal: Principal, thread: Thread, namespace: str, checkpoint: Checkpoint) -> None:
-        """Keeps a checkpoint, and the newest few alone; of subgraphs' runs, those since the oldest of the graph's own.
+        """Stores a checkpoint, and deletes all but the newest few; for runs of subgraphs, those since the oldest kept
+        one of the graph.
 
-        Raises `NotFound` where the conversation or the parent is gone, as when an item of the conversation was deleted:
-        the state of a run that has read it would bring it back.
+        Raises `NotFound` if the conversation or the parent is gone, for example because an item of the conversation was
+        deleted: the state of a run that read it would restore it.
         """
         _require_size("state", checkpoint.state[1])
         _require_size("metadata", checkpoint.metadata[1])
@@ -156,9 +159,9 @@ class Checkpoints:
         task: str,
         writes: Sequence[tuple[int, str, Packed]],
     ) -> None:
-        """Keeps what a task has written after a checkpoint: place, channel and value of each.
+        """Stores a task's writes after a checkpoint: index, channel and value of each.
 
-        What it wrote before stands, but for what has a place below 0, such as an error. Raises `NotFound` where the
+        Existing writes are kept, except those with a negative index, such as errors. Raises `NotFound` if the
         conversation or the checkpoint is gone.
         """
         if len(writes) > MAX_WRITES:
@@ -195,7 +198,7 @@ class Checkpoints:
 
     @uninterrupted
     async def prune(self) -> int:
-        """Removes threads of no conversation whose run is long over. Returns how many rows."""
+        """Removes threads without a conversation whose run ended long ago. Returns the number of rows."""
         removed = 0
         for table in (checkpoint_writes, checkpoints):
             lost = and_(table.c.conversation_id.is_(None), table.c.created_at < now() - LOST_S)
@@ -235,19 +238,21 @@ async def _replace(connection: AsyncConnection, table: Table, rows: Sequence[Map
 
 
 async def _require_conversation(connection: AsyncConnection, principal: Principal, thread: Thread) -> None:
-    """Raises `NotFound` where the thread's conversation is gone or none of the user's; it stays until the end."""
+    """Raises `NotFound` if the thread's conversation is gone or not the user's; locks it until the end of the
+    transaction.
+    """
     if thread.conversation is None:
         return
     there = select(conversations.c.id).where(conversations.c.id == thread.conversation, own(conversations, principal))
     if (await connection.execute(there.with_for_update(read=True, key_share=True))).first() is None:
         raise NotFound("conversation", thread.conversation)
-    await lock(connection, "checkpoints", thread.conversation)  # an item's deletion comes before or after, not amid
+    await lock(connection, "checkpoints", thread.conversation)  # an item's deletion is serialised with this
 
 
 async def _require_checkpoint(
     connection: AsyncConnection, principal: Principal, thread: Thread, namespace: str, id: str
 ) -> None:
-    """Raises `NotFound` where a checkpoint is not there."""
+    """Raises `NotFound` if a checkpoint does not exist."""
     mine = _rows_of(checkpoints, principal, thread, namespace)
     there = select(checkpoints.c.id).where(mine, checkpoints.c.id == id)
     if (await connection.execute(there)).first() is None:
@@ -255,7 +260,7 @@ async def _require_checkpoint(
 
 
 async def _require_room(connection: AsyncConnection, principal: Principal, thread: Thread) -> None:
-    """Raises `InvalidValue` where a thread has become too large."""
+    """Raises `InvalidValue` if a thread has become too large."""
     used = 0
     for table, columns in (
         (checkpoints, (checkpoints.c.state, checkpoints.c.metadata)),

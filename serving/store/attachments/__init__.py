@@ -1,1 +1,1 @@
-"""Files in vector stores: how they are put there, one by one or many at once."""
+"""Attachments of files to vector stores, one at a time or in batches."""

@@ -1,4 +1,4 @@
-"""Puts files into a vector store: one transaction, whose statements do not grow with the number of files."""
+"""Attaches files to a vector store: in one transaction, with a number of statements independent of that of files."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from serving.store.vector_store import INGEST, VectorStoreFile
 Unchanged = Literal["unchanged"]
 
 MeterOf = Callable[[int, int], Meter]
-"""Returns what counts so many files of so many bytes together."""
+"""Returns the meter for a number of files and their bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """What is asked of a file that is put into a store; `chunking` is the caller's strategy as given."""
+    """A file to attach to a store; `chunking` is the caller's strategy as given."""
 
     file_id: str
     attributes: Mapping[str, object] | None = None
@@ -46,16 +46,16 @@ async def attach(
     asked: Sequence[NewFile],
     meter: MeterOf | None,
 ) -> list[VectorStoreFile]:
-    """Puts files, each named once, into the store `id`, and enqueues their ingestion; returns them in their order.
+    """Attaches files, each named once, to the store `id`, and enqueues their ingestion; returns them in their order.
 
-    A file that is already there stays as it is, unless it had failed or was cancelled, or its attributes, its chunking
-    or its list change: then it is ingested anew. It begins with the file's own list, and only the file's owner gives it
-    another. `meter` is given the files that are ingested, and their bytes. Raises `NotFound` for the store or a file,
-    `NotOwner`, `InvalidValue`, and `QuotaExceeded` where the meter does.
+    An attached file stays unchanged, unless it had failed or was cancelled, or its attributes, chunking or access list
+    change: then it is ingested again. Its access list is initially the file's own, and only the file's owner can set
+    another. `meter` gets the files to ingest and their bytes. Raises `NotFound` for the store or a file, `NotOwner`,
+    `InvalidValue`, and `QuotaExceeded` if the meter does.
     """
     ids = [each.file_id for each in asked]
     checked = [values.attributes("attributes", each.attributes) for each in asked]
-    # The files before the store, as when a file is deleted, and in one order: all wait in the same order.
+    # Files are locked before the store, as in a file's deletion, and in one order, to prevent deadlocks.
     mine = select(files.c.id, files.c.user, files.c.access, files.c.bytes).where(
         files.c.id.in_(ids), readable(files, principal)
     )

@@ -1,7 +1,7 @@
-"""File batches: files that were put into a vector store at once, and how far they have come together.
+"""File batches: files that were attached to a vector store together, with their joint progress.
 
-A batch is a part of its store, and goes with it. What becomes of its files is not kept here: they are counted as they
-stand in the store.
+A batch is part of its store, and is deleted with it. The results of its files are not stored here: they are counted
+from their rows in the store.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FileBatchStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class FileBatch:
-    """OpenAI's vector store file batch. Files that were taken out of the store since are not counted."""
+    """OpenAI's vector store file batch. Files that were removed from the store since are not counted."""
 
     id: str
     vector_store_id: str
@@ -46,7 +46,7 @@ class FileBatch:
 
     @property
     def status(self) -> FileBatchStatus:
-        """The batch failed when no file of it is in the store and one could not be."""
+        """Status of the batch: failed when no file of it is in the store and at least one failed."""
         if self.cancelled_at is not None:
             return "cancelled"
         if self.file_counts.in_progress:
@@ -65,7 +65,7 @@ class FileBatches:
     async def create(
         self, principal: Principal, store_id: str, asked: Sequence[NewFile], *, meter: MeterOf | None = None
     ) -> FileBatch:
-        """Puts files, each named once, into a store: all of them or none. Raises as `attach` does."""
+        """Attaches files, each named once, to a store: all or none. Raises as `attach` does."""
         batch = {
             "id": new_id("vsfb"),
             "vector_store_id": store_id,
@@ -90,7 +90,7 @@ class FileBatches:
 
     @uninterrupted
     async def cancel(self, principal: Principal, store_id: str, id: str) -> FileBatch:
-        """Cancels the ingestion of those files that wait for it or are at it; the others stay. No effect without any.
+        """Cancels the ingestion of files that are not in the store yet; others stay. No effect if there are none.
 
         Raises `NotFound` or `NotOwner`.
         """
@@ -161,7 +161,7 @@ async def _get(connection: AsyncConnection, principal: Principal, store_id: str,
 
 
 def _members(store_id: str, id: str, *columns: Any) -> Select[Any]:
-    """Selects of the files of a batch that are in the store."""
+    """Returns the selection of a batch's files that are in the store."""
     of, member = vector_store_files.c, file_batch_files.c
     joined = vector_store_files.join(file_batch_files, of.file_id == member.file_id)
     return select(*columns).select_from(joined).where(member.batch_id == id, of.vector_store_id == store_id)

@@ -1,1 +1,1 @@
-"""What is answered while nobody waits: single responses, and batches."""
+"""Background work: responses and batches that no caller waits for."""

@@ -1,4 +1,4 @@
-"""Batches: requests of a file that are answered by a job. Each line has at most one answer, whoever works on it."""
+"""Batches: requests in a file that a job answers. Each line has at most one answer, whichever gateway processes it."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ BATCH = "batch"
 """Job kind: payload {"batch_id"}."""
 
 ATTEMPTS = 100
-"""Gateways that may die over one batch: its lines are many, and each may run for long."""
+"""Number of gateways that may die during one batch: it has many lines, each of which may take long."""
 
 READ_TOGETHER = 200
 CHARACTERS_TOGETHER = 4_000_000
-"""Of answers that are read at once, unless one alone has more: a page of the longest would be gigabytes."""
+"""Bytes of answers that are read at once, or one larger answer: a page of the largest ones would be gigabytes."""
 
 PRUNED_TOGETHER = 100
 MAX_PAGE = 100
 
 MAX_UNFINISHED = 100
-"""Batches of a tenant that wait or are worked on; more are refused."""
+"""Maximum number of unfinished batches of a tenant; more are rejected."""
 
 BatchStatus = Literal[
     "validating",
@@ -58,7 +58,7 @@ Counts = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """OpenAI's batch. `completed` and `failed` are lines by how they were answered; `times` are those of statuses."""
+    """OpenAI's batch. `completed` and `failed` count lines by their outcome; `times` are those of its statuses."""
 
     id: str
     tenant: str
@@ -80,13 +80,13 @@ class Batch:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing of it changes any more."""
+        """Whether it has its final state."""
         return self.status in ENDED
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one line was answered: `body` is JSON."""
+    """The answer of one line; `body` is JSON."""
 
     number: int
     request_id: str
@@ -95,7 +95,7 @@ class Line:
 
 
 class Batches:
-    """The batches of all tenants. Those of a tenant are worked on one after the other."""
+    """The batches of all tenants. Those of a tenant are processed one after the other."""
 
     def __init__(self, database: Database, jobs: Jobs) -> None:
         self._database = database
@@ -152,13 +152,13 @@ class Batches:
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> Batch:
-        """Returns the user's batch as it stands now; raises `NotFound`."""
+        """Returns the user's batch in its current state; raises `NotFound`."""
         async with self._database.read() as connection:
             return await _get(connection, principal, id)
 
     @uninterrupted
     async def list(self, principal: Principal, *, after: str | None = None, limit: int = 20) -> Page[Batch]:
-        """Returns the user's batches, the newest first."""
+        """Returns the user's batches, newest first."""
         async with self._database.read() as connection:
             found = await page(
                 connection,
@@ -176,7 +176,9 @@ class Batches:
 
     @uninterrupted
     async def cancel(self, principal: Principal, id: str) -> Batch:
-        """Has a batch end with what it has; raises `NotFound`, and `Conflict` for one that has ended otherwise."""
+        """Cancels a batch, which keeps the answers that it has; raises `NotFound`, and `Conflict` for one that has
+        ended otherwise.
+        """
         async with self._database.write() as connection:
             batch = await _get(connection, principal, id, lock=True)
             if batch.status in ("cancelling", "cancelled"):
@@ -188,7 +190,7 @@ class Batches:
 
     @uninterrupted
     async def status(self, id: str) -> BatchStatus | None:
-        """Returns the status of a batch, None where it is gone."""
+        """Returns the status of a batch, None if it was deleted."""
         async with self._database.read() as connection:
             found: BatchStatus | None = (
                 await connection.execute(select(batches.c.status).where(batches.c.id == id))
@@ -197,7 +199,7 @@ class Batches:
 
     @uninterrupted
     async def begin(self, batch: Batch, total: int) -> None:
-        """Notes that the file was read and has `total` lines. No effect on a batch that is cancelled or gone."""
+        """Records that the file was read and has `total` lines. No effect on a batch that is cancelled or deleted."""
         async with self._database.write() as connection:
             times = batch.times | {"in_progress": batch.times.get("in_progress", now())}
             changes = {"status": "in_progress", "total": total, "times": times}
@@ -206,14 +208,14 @@ class Batches:
 
     @uninterrupted
     async def answered(self, id: str) -> set[int]:
-        """Returns the numbers of the lines that have an answer."""
+        """Returns the numbers of the answered lines."""
         query = select(batch_lines.c.number).where(batch_lines.c.batch_id == id)
         async with self._database.read() as connection:
             return set((await connection.execute(query)).scalars())
 
     @uninterrupted
     async def lines(self, id: str, *, after: int) -> Sequence[Line]:
-        """Returns the next lines that have an answer, in their order: one at least, as many as it is well to hold."""
+        """Returns the next answered lines, in order: at least one, and as many as fit in memory."""
         of = batch_lines.c
         rest = (of.batch_id == id, of.number > after)
         sizes = select(of.number, func.length(of.body)).where(*rest).order_by(of.number).limit(READ_TOGETHER)
@@ -232,7 +234,7 @@ class Batches:
 
     @uninterrupted
     async def answer(self, batch: Batch, line: Line) -> None:
-        """As `add_line`, in a transaction of its own."""
+        """Like `add_line`, in its own transaction."""
         await self._database.group_commit(lambda connection: add_line(connection, batch, line))
 
     @uninterrupted
@@ -245,7 +247,7 @@ class Batches:
         error_file_id: str | None,
         errors: Sequence[Json] = (),
     ) -> bool:
-        """Ends a batch, whose lines are in its files from now on. False where it is gone or has ended before."""
+        """Ends a batch, whose answers are now in its files. Returns False if it was deleted or has ended before."""
         async with self._database.write() as connection:
             query = select(batches).where(batches.c.id == batch.id, batches.c.status.not_in(ENDED)).with_for_update()
             row = (await connection.execute(query)).mappings().first()
@@ -266,7 +268,7 @@ class Batches:
 
     @uninterrupted
     async def prune(self, older_than_s: float) -> int:
-        """Removes batches of all tenants that ended and are older than that. Returns how many."""
+        """Removes batches of all tenants that ended and are older than that. Returns their number."""
         old = batches.c.created_at < now() - older_than_s
         some = select(batches.c.id).where(old, batches.c.status.in_(ENDED)).limit(PRUNED_TOGETHER)
         removed = 0
@@ -278,14 +280,14 @@ class Batches:
                 return removed
 
     async def _end(self, connection: AsyncConnection, job: Job) -> None:
-        """Ends a batch whose job could not be done."""
+        """Ends a batch whose job failed."""
         if job.status != "failed":
             return
         query = select(batches).where(batches.c.id == job.payload["batch_id"], batches.c.status.not_in(ENDED))
         row = (await connection.execute(query.with_for_update())).mappings().first()
         if row is not None:
             known = job.error_code != SERVER_ERROR
-            message = job.error_message if known else "The batch could not be done."
+            message = job.error_message if known else "The batch failed."
             error = {"code": job.error_code, "message": message, "line": None, "param": None}
             counts = await _settle(connection, row["id"])
             await _set(connection, build(Batch, row), "failed", errors=[error], **counts)
@@ -293,7 +295,7 @@ class Batches:
 
 
 def add_line(connection: Connection, batch: Batch, line: Line) -> None:
-    """Keeps the answer of a line within a transaction; raises `LeaseLost` where it has one, or nobody waits for it."""
+    """Stores the answer of a line within a transaction; raises `LeaseLost` if it has one, or it is no longer wanted."""
     waiting = (
         select(batches.c.id).where(batches.c.id == batch.id, batches.c.status.not_in(ENDED)).with_for_update(read=True)
     )
@@ -320,7 +322,7 @@ def _build(row: Any, counts: Mapping[str, Counts]) -> Batch:
 
 
 async def _counts(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Counts]:
-    """Returns how many lines were answered well and badly, by batch."""
+    """Returns the numbers of successful and failed lines, by batch."""
     of = batch_lines.c
     well = func.sum(case((of.status_code < 400, 1), else_=0))
     query = select(of.batch_id, well, func.count()).where(of.batch_id.in_(ids)).group_by(of.batch_id)
@@ -328,7 +330,7 @@ async def _counts(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, 
 
 
 async def _settle(connection: AsyncConnection, id: str) -> dict[str, int]:
-    """Deletes the lines of a batch that ends; returns its columns that count them from now on."""
+    """Deletes the lines of a batch that ends; returns the columns with their counts."""
     completed, failed = (await _counts(connection, [id])).get(id, (0, 0))
     await connection.execute(batch_lines.delete().where(batch_lines.c.batch_id == id))
     return {"completed": completed, "failed": failed}

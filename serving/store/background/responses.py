@@ -1,4 +1,4 @@
-"""Responses that are answered in the background: each is a row that waits for its answer, and a job that brings it."""
+"""Background responses: each is a row without an answer, and a job that produces it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ from serving.store.relational.tables import jobs, responses
 from serving.store.responses import WAITED_FOR, NewResponse, StoredResponse, queue_response
 
 RESPOND = "respond"
-"""Job kind: payload {"response_id", "request", "caller", "request_id"}, of which the first is left at its end.
-`message` is the id of the stream of its events, `done` how many numbers of events are taken."""
+"""Job kind: payload {"response_id", "request", "caller", "request_id"}, of which the first is kept at its end.
+
+`message` is the id of the stream of its events, `done` the number of reserved event numbers.
+"""
 
 ATTEMPTS = 5
 
@@ -36,7 +38,7 @@ _CODES = {
 
 
 class BackgroundResponses:
-    """The responses of all tenants that are answered in the background."""
+    """The background responses of all tenants."""
 
     def __init__(self, database: Database, jobs: Jobs) -> None:
         self._database = database
@@ -45,7 +47,7 @@ class BackgroundResponses:
 
     @uninterrupted
     async def begin(self, principal: Principal, new: NewResponse, payload: Json, then: Then | None = None) -> None:
-        """Stores a response with the job that answers it, and does `then` in the same transaction."""
+        """Stores a response with the job that answers it, and runs `then` in the same transaction."""
         id = new.body["id"]
 
         def work(connection: Connection) -> None:
@@ -59,20 +61,20 @@ class BackgroundResponses:
 
     @uninterrupted
     async def start(self, principal: Principal, id: str) -> StoredResponse | None:
-        """Marks a response as under way, and returns it; None where nobody waits for its answer any more."""
+        """Marks a response as in progress, and returns it; None if its answer is no longer wanted."""
         async with self._database.write() as connection:
             return await _change(connection, principal.tenant, id, {"status": "in_progress"})
 
     @uninterrupted
     async def waited_for(self, principal: Principal, id: str) -> bool:
-        """Whether a response is still there, and has no answer and no end."""
+        """Returns whether a response exists without an answer, and has not ended."""
         query = select(responses.c.id).where(responses.c.id == id, responses.c.tenant == principal.tenant, WAITED_FOR)
         async with self._database.read() as connection:
             return (await connection.execute(query)).first() is not None
 
     @uninterrupted
     async def job(self, principal: Principal, id: str) -> Job | None:
-        """Returns the job that answers a response, or did so not long ago."""
+        """Returns the current or recent job of a response."""
         try:
             return await self._jobs.get(principal, job_of(id))
         except NotFound:
@@ -80,10 +82,7 @@ class BackgroundResponses:
 
     @uninterrupted
     async def cancel(self, principal: Principal, id: str) -> StoredResponse:
-        """Ends a response that waits for its answer, and returns it; one that has ended stays as it is.
-
-        Raises `NotFound`.
-        """
+        """Ends a response without an answer, and returns it; one that has ended stays unchanged. Raises `NotFound`."""
         mine = select(responses).where(responses.c.id == id, own(responses, principal))
         async with self._database.write() as connection:
             row = (await connection.execute(mine.with_for_update())).mappings().first()
@@ -92,18 +91,18 @@ class BackgroundResponses:
             cancelled = await _change(connection, principal.tenant, id, {"status": "cancelled"})
             if cancelled is None:
                 return build(StoredResponse, row)
-            with suppress(NotFound):  # what nobody works on any more is over now
+            with suppress(NotFound):  # a response that no job processes ends immediately
                 await self._jobs.cancel(principal, job_of(id), connection=connection)
             return cancelled
 
 
 def job_of(id: str) -> str:
-    """Returns the id of the job that answers a response."""
+    """Returns the id of a response's job."""
     return f"job_{id.removeprefix('resp_')}"
 
 
 async def _change(connection: AsyncConnection, tenant: str, id: str, changes: dict[str, Any]) -> StoredResponse | None:
-    """Changes fields of a response that is waited for; None where there is none."""
+    """Changes fields of an unanswered response; returns None if there is none."""
     found = select(responses).where(responses.c.id == id, responses.c.tenant == tenant, WAITED_FOR).with_for_update()
     row = (await connection.execute(found)).mappings().first()
     if row is None:
@@ -116,7 +115,7 @@ async def _change(connection: AsyncConnection, tenant: str, id: str, changes: di
 
 
 async def _end(connection: AsyncConnection, job: Job) -> None:
-    """Ends the response of a job that brings no answer, and keeps nothing of the request beside it."""
+    """Ends the response of a failed job, and deletes the request."""
     id = job.payload["response_id"]
     await connection.execute(jobs.update().where(jobs.c.id == job.id).values(payload={"response_id": id}))
     if job.status == "cancelled":
@@ -126,7 +125,7 @@ async def _end(connection: AsyncConnection, job: Job) -> None:
 
 
 def _error(job: Job) -> dict[str, str]:
-    """Returns the error of a response, by OpenAI's codes."""
-    if job.error_code == SERVER_ERROR:  # the exception's own words are the operator's
-        return {"code": SERVER_ERROR, "message": "The response could not be made."}
+    """Returns the error of a response, with OpenAI's codes."""
+    if job.error_code == SERVER_ERROR:  # the exception's text is for the operator only
+        return {"code": SERVER_ERROR, "message": "The response failed."}
     return {"code": _CODES.get(job.error_code or "", "invalid_prompt"), "message": job.error_message or ""}

@@ -1,4 +1,6 @@
-"""Webhooks: where a tenant is told how work in the background ended. Each delivery is a job of the same transaction."""
+"""Webhooks: URLs of a tenant that are notified when background work ends. Each delivery is a job of the same
+transaction.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,13 @@ from serving.store.relational.rows import Order, Page, build, page
 from serving.store.relational.tables import webhooks
 
 DELIVER = "deliver_webhook"
-"""Job kind: payload {"webhook_id", "event"}, the document that is sent."""
+"""Job kind: payload {"webhook_id", "event"}, the document to send."""
 
 ATTEMPTS = 30
-"""Of a delivery: with the queue's back-off they take about two hours."""
+"""Maximum number of attempts of a delivery: with the queue's back-off about two hours."""
 
 MAX_WEBHOOKS = 16
-"""Of a tenant: each event is as many jobs."""
+"""Maximum number of webhooks of a tenant: each event becomes as many jobs."""
 
 EventType = Literal[
     "response.completed",
@@ -46,9 +48,10 @@ EVENTS: tuple[EventType, ...] = get_args(EventType)
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Where events are sent. `private` ones may be in private networks. A secret before is good until `previous_until`.
+    """The destination of events. `private` ones may be in private networks.
 
-    Secrets are kept, since every delivery is signed by them; they stay out of `repr`.
+    The previous secret is valid until `previous_until`. Secrets are stored, since deliveries are signed with them; they
+    are not in `repr`.
     """
 
     id: str
@@ -62,7 +65,7 @@ class Webhook:
     created_at: float
 
     def secrets(self, at: float) -> list[str]:
-        """Returns the secrets by which a delivery is signed at unix time `at`."""
+        """Returns the secrets that sign a delivery at unix time `at`."""
         before = self.previous_secret is not None and at < (self.previous_until or 0)
         return [self.secret, *([self.previous_secret] if before and self.previous_secret is not None else [])]
 
@@ -120,7 +123,7 @@ class Webhooks:
 
     @uninterrupted
     async def rotate(self, principal: Principal, id: str, *, overlap_s: float) -> Webhook:
-        """Gives a webhook a new secret; for `overlap_s` deliveries are signed by the one before too."""
+        """Gives a webhook a new secret; for `overlap_s`, deliveries are signed with the previous one too."""
         async with self._database.write() as connection:
             before = await _get(connection, principal.tenant, id)
             changes = {
@@ -133,14 +136,14 @@ class Webhooks:
 
     @uninterrupted
     async def delete(self, principal: Principal, id: str) -> None:
-        """Deletes a webhook: nothing more is sent there. Raises `NotFound`."""
+        """Deletes a webhook: no further events are sent. Raises `NotFound`."""
         async with self._database.write() as connection:
             if not (await connection.execute(webhooks.delete().where(*_mine(principal.tenant, id)))).rowcount:
                 raise NotFound("webhook", id)
 
 
 def announce(connection: Connection, tenant: str, user: str, type: str, id: str) -> None:
-    """Adds a delivery to each of a tenant's webhooks that wants it, in the transaction of what it tells of."""
+    """Adds a delivery to each of a tenant's webhooks for this type, in the transaction of the event."""
     at = now()
     event = {"id": new_id("evt"), "object": "event", "type": type, "created_at": int(at), "data": {"id": id}}
     wanted = connection.execute(select(webhooks.c.id, webhooks.c.events).where(webhooks.c.tenant == tenant)).all()

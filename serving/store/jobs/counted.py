@@ -1,4 +1,4 @@
-"""Counts how jobs end."""
+"""Metrics of ended jobs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from serving.telemetry import metrics
 
 
 def counted(handler: Handler) -> Handler:
-    """Returns `handler`, whose ends are counted by kind and outcome."""
+    """Returns `handler` with a counter of its outcomes by kind."""
 
     async def run(context: JobContext) -> Json | None:
         outcome = "failed"

@@ -1,4 +1,4 @@
-"""One job: its row as a value, and the conditions under which it may be seen, claimed and written."""
+"""A job: its row as a value, and the conditions for reading, claiming and writing it."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Json = dict[str, Any]
 
 SERVER_ERROR = "server_error"
-MAX_ERROR = 2000  # characters kept of an error message
+MAX_ERROR = 2000  # maximum length of a stored error message
 
 ERASE = "erase_user"
-"""Job kind: payload {"user", "subject", "dry_run"}; result {"counts"}: how many of each class there were."""
+"""Job kind: payload {"user", "subject", "dry_run"}; result {"counts"}: the number of rows of each class."""
 
 COMPACT = "compact_database"
 """Job kind: payload {}."""
 
 ERASURE = "erasure"
-"""The lane of erasures, and of all jobs that follow from one: workers of their own do them. The other lane is ""."""
+"""The lane of erasures, and of all jobs that they enqueue, which have their own workers. The other lane is ""."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One piece of background work. `attempts` counts claims; times are unix seconds."""
+    """One background job. `attempts` counts claims; times are unix seconds."""
 
     id: str
     tenant: str
@@ -62,7 +62,7 @@ class Job:
 
     @property
     def principal(self) -> Principal:
-        """Who the work is done for."""
+        """The principal for whom the job runs."""
         return Principal(tenant=self.tenant, user=self.user, key_id=self.id)
 
 
@@ -75,7 +75,7 @@ def owned(principal: Principal, id: str) -> ColumnElement[bool]:
 
 
 def is_leased(job: Job) -> ColumnElement[bool]:
-    """The fence: true while nobody else claimed, ended or released the job."""
+    """Returns the fencing condition: true while nobody else has claimed, ended or released the job."""
     return and_(jobs.c.id == job.id, jobs.c.status == "running", jobs.c.lease_owner == job.lease_owner)
 
 
@@ -83,7 +83,7 @@ async def hold(connection: AsyncConnection, job: Job) -> Job:
     try:
         return await one(connection, is_leased(job), lock=True)
     except NotFound:
-        raise LeaseLost(f"{job.id} is no longer ours") from None
+        raise LeaseLost(f"{job.id} is no longer held by this worker") from None
 
 
 async def first(connection: AsyncConnection, where: ColumnElement[bool], lock: bool = False) -> Job | None:
@@ -104,9 +104,10 @@ async def one(connection: AsyncConnection, where: ColumnElement[bool], id: str =
 def claimable(
     kinds: Sequence[str], at: float | BindParameter[Any], *, lane: str | None = None, tenant: str | None = None
 ) -> Select[Any]:
-    """The oldest job that is due, or whose lease ran out, and that waits for no earlier one of its group.
+    """Returns the condition for the oldest job that is due, or whose lease expired, and that waits for no earlier one
+    of its group.
 
-    Of one `lane` and one `tenant` where they are given.
+    Optionally of one `lane` and one `tenant`.
     """
     earlier = jobs.alias("earlier")
     blocked = (
@@ -114,7 +115,7 @@ def claimable(
         .where(
             earlier.c.group_key == jobs.c.group_key,
             earlier.c.seq < jobs.c.seq,
-            text(f"earlier.{UNFINISHED}"),  # literal, or the partial index stays unused
+            text(f"earlier.{UNFINISHED}"),  # literal, since the partial index would not be used otherwise
             or_(
                 earlier.c.group_item == jobs.c.group_item,
                 earlier.c.group_item.is_(None),
@@ -135,7 +136,7 @@ def claimable(
 
 @cache
 def any_claimable(kinds: tuple[str, ...], lane: str | None) -> Prepared:
-    """Returns a query with one row where a job is `claimable` at the given `at`, and none otherwise.
+    """Returns a query with one row if a job is `claimable` at the given `at`, and none otherwise.
 
     It is compiled once, since idle workers repeat it.
     """
@@ -145,10 +146,10 @@ def any_claimable(kinds: tuple[str, ...], lane: str | None) -> Prepared:
 
 
 def _tenants() -> Select[Any]:
-    """The tenants that have unfinished jobs, in the order of their names: as many steps in an index as there are."""
+    """Returns the tenants with unfinished jobs, ordered by name: one step in an index per tenant."""
     first = select(func.min(jobs.c.tenant).label("tenant")).where(UNFINISHED).cte("waiting", recursive=True)
     after = jobs.alias("after")
-    # Literal, or the partial index stays unused.
+    # Literal, since the partial index would not be used otherwise.
     following = select(func.min(after.c.tenant)).where(text(f"after.{UNFINISHED}"), after.c.tenant > first.c.tenant)
     waiting = first.union_all(select(following.scalar_subquery()).where(first.c.tenant.is_not(None)))
     return select(waiting.c.tenant).where(waiting.c.tenant.is_not(None))
@@ -160,10 +161,10 @@ _TENANTS = _tenants()
 async def turns(
     connection: AsyncConnection, kinds: Sequence[str], lane: str | None, after: str, at: float
 ) -> list[str]:
-    """Returns the tenants that have unfinished jobs in the order in which it is their turn.
+    """Returns the tenants with unfinished jobs in the order in which they are served.
 
-    First comes who has the fewest running, and of those who have as many, whose name follows `after` in the round of
-    names: each has a turn before anybody has another, however many jobs wait.
+    Tenants with the fewest running jobs come first, and among these, in round-robin order of names, those after
+    `after`: each tenant is served before any is served again, however many jobs wait.
     """
     waiting = (await connection.execute(_TENANTS)).scalars().all()
     running: list[ColumnElement[bool]] = [jobs.c.kind.in_(list(kinds)), jobs.c.lease_until > at]
@@ -182,7 +183,9 @@ async def requeue(connection: AsyncConnection, job: Job, **changes: object) -> J
 
 
 async def cancel_all(connection: AsyncConnection, principal: Principal, ids: Sequence[str]) -> Sequence[str]:
-    """Cancels jobs as `Jobs.cancel` does, and returns the queued ones, which end at once: no `on_end` is called."""
+    """Cancels jobs as `Jobs.cancel` does, and returns the queued ones, which end immediately: `on_end` is
+    not called.
+    """
     mine = and_(jobs.c.tenant == principal.tenant, jobs.c.id.in_(ids))
     queued = select(jobs.c.id).where(mine, jobs.c.status == "queued").order_by(jobs.c.id).with_for_update()
     ended = (await connection.execute(queued)).scalars().all()

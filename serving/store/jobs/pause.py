@@ -1,6 +1,6 @@
-"""A pause of background work, during which neither indexes nor contents change: what a backup copies fits together.
+"""Pauses of background work, during which indexes and file contents do not change, so that a backup is consistent.
 
-Only jobs change an index or delete a content. Requests go on: what they write meanwhile waits in the queue.
+Only jobs change an index or delete a content. Requests continue: their jobs wait in the queue.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from serving.store.relational.postgres import lock
 from serving.store.relational.tables import jobs, meta
 
 KEY = "paused"
-"""The row of `meta` that says who paused the work, and until when: `<id> <unix time>`."""
+"""The row of `meta` with the id and the end of the pause: `<id> <unix time>`."""
 
 LEASE_S = 60.0
-"""A pause whose holder died ends after this."""
+"""Time after which a pause ends whose holder died."""
 
 
 async def active(connection: AsyncConnection, *, claiming: bool = False) -> bool:
-    """Whether work is paused. With `claiming`, no pause begins before the end of the transaction either."""
+    """Returns whether work is paused. With `claiming`, no pause can begin before the end of the transaction."""
     if claiming:
         await lock(connection, KEY, shared=True)
     value = (await connection.execute(select(meta.c.value).where(meta.c.key == KEY))).scalar()
@@ -39,10 +39,10 @@ async def active(connection: AsyncConnection, *, claiming: bool = False) -> bool
 async def paused(
     database: Database, *, patience_s: float, say: Callable[[str], None], poll_s: float = 0.5
 ) -> AsyncIterator[Callable[[], None]]:
-    """Keeps workers from claiming jobs, and begins once no job runs.
+    """Prevents workers from claiming jobs, and begins once no job runs.
 
-    Yields a function that raises `StoreUnavailable` when the pause was lost meanwhile: call it before relying on what
-    was copied. Raises `StoreUnavailable` when jobs still run after `patience_s`, or when there is a pause already.
+    Yields a function that raises `StoreUnavailable` when the pause was lost: call it before relying on the copied data.
+    Raises `StoreUnavailable` when jobs still run after `patience_s`, or when there is a pause already.
     """
     id = new_id("pause")
     await _begin(database, id)
@@ -52,7 +52,9 @@ async def paused(
 
         def still() -> None:
             if holding.done():
-                raise StoreUnavailable("background work went on meanwhile: the database could not be reached in time")
+                raise StoreUnavailable(
+                    "background work resumed during the backup: the database could not be reached in time"
+                )
 
         yield still
     finally:
@@ -65,7 +67,7 @@ async def paused(
 @uninterrupted
 async def _begin(database: Database, id: str) -> None:
     async with database.write() as connection:
-        await lock(connection, KEY)  # whoever claims now has committed its claim
+        await lock(connection, KEY)  # concurrent claims have been committed
         if await active(connection):
             raise StoreUnavailable("another backup or restore is under way: wait for it")
         await connection.execute(meta.delete().where(meta.c.key == KEY))
@@ -73,7 +75,7 @@ async def _begin(database: Database, id: str) -> None:
 
 
 async def _hold(database: Database, id: str) -> None:
-    """Extends the pause, and ends when that failed for too long or another took it."""
+    """Renews the pause, and ends when that failed for too long or another process took it."""
     until = time.monotonic() + LEASE_S
     while time.monotonic() < until:
         await asyncio.sleep(LEASE_S / 6)
@@ -101,7 +103,7 @@ async def _end(database: Database, id: str) -> None:
 
 
 async def _quiet(database: Database, patience_s: float, say: Callable[[str], None], poll_s: float) -> None:
-    """Waits until no job runs; one whose lease ran out has no worker any more."""
+    """Waits until no job runs; a job whose lease expired has no worker."""
     deadline = time.monotonic() + patience_s
     said = 0
     while running := await _running(database):

@@ -1,7 +1,7 @@
-"""The durable jobs table: background work that outlives the process that runs it.
+"""The durable queue of jobs: background work that outlives the process that runs it.
 
-A worker holds a job by a lease with a name of its own for each claim: whoever claims the job next changes it, and
-every write of a worker that lost its job then matches no row (`LeaseLost`).
+A worker holds a job by a lease with a unique name for each claim: the next claim changes it, and all writes of a worker
+that lost its job then match no row (`LeaseLost`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from serving.store.relational.postgres import lock, lock_out
 from serving.store.relational.rows import Page, build
 from serving.store.relational.tables import UNFINISHED, jobs, meta
 
-MAX_OWNER = 200  # characters kept of a worker's name
+MAX_OWNER = 200  # maximum length of a worker's name
 
 _ERASING = (ERASE, COMPACT)
 
@@ -36,7 +36,7 @@ __all__ = ["Job", "Jobs", "Json", "OnEnd", "Status"]
 
 
 class Jobs:
-    """Enqueue, claim and end jobs. `backoff_s` doubles with each failed attempt, up to `backoff_cap_s`."""
+    """Enqueues, leases and ends jobs. `backoff_s` doubles with each failed attempt, up to `backoff_cap_s`."""
 
     def __init__(self, database: Database, *, backoff_s: float = 2, backoff_cap_s: float = 300) -> None:
         self._database = database
@@ -45,7 +45,7 @@ class Jobs:
         self._on_end: dict[str, OnEnd] = {}
 
     def on_end(self, kind: str, callback: OnEnd) -> None:
-        """Registers what else must change in the transaction that ends a job of `kind`."""
+        """Registers an additional step of the transaction that ends a job of `kind`."""
         self._on_end[kind] = callback
 
     @uninterrupted
@@ -63,9 +63,9 @@ class Jobs:
     ) -> Job:
         """Adds a job, within the caller's transaction when `connection` is given.
 
-        Jobs of one `group` (key, item) run one after another in the order of their arrival, as far as they
-        share the item; an item of None waits for, and holds up, every item of its key.
-        While a job with the same tenant, kind and `dedupe_key` is unfinished, that one is returned instead.
+        Jobs of one `group` (key, item) run one after another in the order of their arrival, if they have the same item;
+        an item of None waits for, and blocks, every item of its key. If a job with the same tenant, kind and
+        `dedupe_key` is unfinished, that one is returned.
         """
         row = _row(principal, kind, payload, group, dedupe_key, max_attempts, delay_s)
         async with self._database.write(connection) as connection:
@@ -82,7 +82,7 @@ class Jobs:
         work: Sequence[tuple[str, Json, tuple[str, str | None]]],
         connection: AsyncConnection,
     ) -> None:
-        """Adds many jobs within the caller's transaction: each has its id, its payload and its group, as `enqueue`."""
+        """Adds many jobs within the caller's transaction: each with its id, payload and group, as `enqueue`."""
         added = [_row(principal, kind, payload, group, None, 5, 0) | {"id": id} for id, payload, group in work]
         for key in {row["group_key"]: row for row in added}.values():
             await connection.run_sync(_keep_order, key)
@@ -104,7 +104,7 @@ class Jobs:
         after: str | None = None,
         limit: int = 20,
     ) -> Page[Job]:
-        """Returns the tenant's jobs, the newest first."""
+        """Returns the tenant's jobs, newest first."""
         if not 1 <= limit <= 100:
             raise InvalidValue("limit", "must be from 1 to 100")
         query = select(jobs).where(jobs.c.tenant == principal.tenant)
@@ -124,33 +124,33 @@ class Jobs:
 
     @uninterrupted
     async def unfinished(self) -> dict[tuple[str, str], int]:
-        """Returns how many jobs of all tenants are queued and running: {(kind, status): number}."""
+        """Returns the numbers of queued and running jobs of all tenants: {(kind, status): number}."""
         query = select(jobs.c.kind, jobs.c.status, func.count()).where(UNFINISHED).group_by(jobs.c.kind, jobs.c.status)
         async with self._database.read() as connection:
             return {(kind, status): n for kind, status, n in await connection.execute(query)}
 
     @uninterrupted
     async def prune(self, older_than_s: float) -> int:
-        """Removes jobs of all tenants that ended longer ago than `older_than_s`. Returns how many."""
+        """Removes jobs of all tenants that ended longer ago than `older_than_s`. Returns their number."""
         old = jobs.delete().where(jobs.c.finished_at < now() - older_than_s)
         async with self._database.write() as connection:
             return (await connection.execute(old)).rowcount
 
     @uninterrupted
     async def cancel(self, principal: Principal, id: str, *, connection: AsyncConnection | None = None) -> Job:
-        """Cancels a job: a queued one at once, a running one when its worker notices. No effect on an ended one."""
+        """Cancels a job: a queued one immediately, a running one when its worker notices. No effect on an ended one."""
         async with self._database.write(connection) as connection:
             job = await rows.one(connection, rows.owned(principal, id), id, lock=True)
             if job.status == "queued":
                 return await self._end(connection, job, "cancelled")
             if job.status == "running":
-                # Its dedupe key is free from now on: work that is asked for again is not the cancelled one.
+                # Its dedupe key is released: new work with the same key is not the cancelled job.
                 asked = {"cancel_requested": True, "dedupe_key": None}
                 await connection.execute(jobs.update().where(jobs.c.id == id).values(asked))
             return await rows.one(connection, jobs.c.id == id)
 
     async def cancel_group(self, principal: Principal, key: str, *, connection: AsyncConnection) -> None:
-        """Cancels every job of a group at once, for an owner that goes away itself: no `on_end` is called."""
+        """Cancels every job of a group, for an owner that is being deleted: `on_end` is not called."""
         mine = and_(jobs.c.tenant == principal.tenant, jobs.c.group_key == key, UNFINISHED)
         ended = {"status": "cancelled", "finished_at": now()}
         await connection.execute(jobs.update().where(mine, jobs.c.status == "queued").values(ended))
@@ -159,15 +159,13 @@ class Jobs:
 
     @uninterrupted
     async def claim(self, kinds: Sequence[str], owner: str, lease_s: float, *, lane: str | None = None) -> Job | None:
-        """Leases the oldest job that may run now, of the tenant whose turn it is, to `owner` for `lease_s` seconds.
+        """Leases the oldest job that may run, of the tenant to be served next, to `owner` for `lease_s` seconds.
 
-        Tenants take turns: who has more jobs running waits for those who have fewer, whoever asked first. Jobs are of
-        one `lane`, by default of any.
-
-        Atomic across processes. A job whose lease ran out is claimable again; one that used up its attempts
-        that way ends as failed, one whose cancellation nobody could notice as cancelled.
+        Tenants are served in turns: those with fewer running jobs first, whoever came first. Only jobs of one `lane`,
+        by default of any. It is atomic across processes. A job whose lease expired can be claimed again; one that used
+        up its attempts this way ends as failed, and one whose cancellation was not noticed as cancelled.
         """
-        # An idle worker looks often: it takes no write lock and hardly any time.
+        # An idle worker polls often: the check takes no write lock and little time.
         if not await self._database.look_up(rows.any_claimable(tuple(kinds), lane), {"at": now()}):
             return None
         async with self._database.read() as connection:
@@ -206,7 +204,7 @@ class Jobs:
         total: int | None = None,
         message: str | None = None,
     ) -> None:
-        """Extends the lease and notes progress. Raises `LeaseLost` when the job was taken over, ended or cancelled."""
+        """Renews the lease and records progress. Raises `LeaseLost` when the job was taken over, ended or cancelled."""
         changes: Json = {"lease_until": now() + lease_s}
         if done is not None:
             changes["done"] = done
@@ -219,7 +217,7 @@ class Jobs:
                 jobs.update().where(rows.is_leased(job), jobs.c.cancel_requested.is_(False)).values(changes)
             )
             if found.rowcount != 1:
-                raise LeaseLost(f"{job.id} is no longer ours")
+                raise LeaseLost(f"{job.id} is no longer held by this worker")
 
     @uninterrupted
     async def complete(self, job: Job, result: Json | None = None) -> Job:
@@ -229,7 +227,7 @@ class Jobs:
 
     @uninterrupted
     async def fail(self, job: Job, message: str, *, code: str = SERVER_ERROR, retryable: bool = True) -> Job:
-        """Puts the job back to run later, or ends it as failed after the last attempt or when not retryable."""
+        """Requeues the job for a later attempt, or ends it as failed after the last attempt or when not retryable."""
         async with self._database.write() as connection:
             held = await rows.hold(connection, job)
             if held.cancel_requested:
@@ -247,7 +245,9 @@ class Jobs:
 
     @uninterrupted
     async def release(self, job: Job, *, delay_s: float = 0) -> Job:
-        """Gives a job back unfinished: a cancelled one ends, others run again after `delay_s` and lose no attempt."""
+        """Releases an unfinished job: a cancelled one ends, others run again after `delay_s`, and the attempt does not
+        count.
+        """
         async with self._database.write() as connection:
             held = await rows.hold(connection, job)
             if held.cancel_requested:
@@ -255,7 +255,7 @@ class Jobs:
             return await rows.requeue(connection, held, run_after=now() + delay_s, attempts=held.attempts - 1)
 
     async def _bury(self, connection: AsyncConnection, job: Job) -> bool:
-        """Ends a job whose worker died, if it may not run again."""
+        """Ends a job whose worker died, if no attempts are left."""
         if job.cancel_requested:
             await self._end(connection, job, "cancelled")
             return True
@@ -295,9 +295,9 @@ class Jobs:
 
 
 async def _next(connection: AsyncConnection, kinds: Sequence[str], lane: str | None, at: float) -> Job | None:
-    """Returns the job that is to be claimed, and notes whose turn that was."""
+    """Returns the job to claim, and records which tenant was served."""
     turn = f"turn/{lane if lane is not None else '*'}/{min(kinds)}"[:64]
-    await lock(connection, turn)  # two who look at once would both serve the same tenant
+    await lock(connection, turn)  # two concurrent claims would serve the same tenant
     after = (await connection.execute(select(meta.c.value).where(meta.c.key == turn))).scalar()
     for tenant in await rows.turns(connection, kinds, lane, after or "", at):
         query = rows.claimable(kinds, at, lane=lane, tenant=tenant).with_for_update(skip_locked=True)
@@ -319,7 +319,7 @@ def add_job(
     max_attempts: int = 5,
     id: str | None = None,
 ) -> None:
-    """Adds a job within a transaction, as `Jobs.enqueue` does; `id` is what it is to be called."""
+    """Adds a job within a transaction, as `Jobs.enqueue` does; `id` is its id."""
     row = _row(principal, kind, payload, group, None, max_attempts, 0)
     _insert(connection, row | {"id": id} if id is not None else row)
 
@@ -361,7 +361,7 @@ def _row(
 
 
 def _lane(principal: Principal, kind: str) -> Any:
-    """Returns the lane of a job, or what finds it out: a job that follows from an erasure works in that one's name."""
+    """Returns the lane of a job, or the query for it: jobs that an erasure enqueues belong to its lane."""
     if kind in _ERASING:
         return ERASURE
     if not principal.user.startswith("job_") or not principal.key_id.startswith("job_"):  # no caller has such a key
@@ -377,7 +377,7 @@ def _insert(connection: Connection, row: Json) -> None:
 
 
 def _keep_order(connection: Connection, row: Json) -> None:
-    """Makes numbers of one group visible in their order: `claimable` relies on it."""
+    """Makes rows of one group visible in the order of their numbers, on which `claimable` relies."""
     if row["group_key"] is not None:
         lock_out(connection, "group", row["group_key"])
 
@@ -388,7 +388,7 @@ async def _insert_unless_twin(connection: AsyncConnection, row: Json) -> Job:
     while True:
         if (twin := await rows.first(connection, same)) is not None:
             return twin
-        with suppress(IntegrityError):  # another process was quicker; its job may have ended by now
+        with suppress(IntegrityError):  # another process was faster; its job may have ended by now
             async with connection.begin_nested():
                 await connection.execute(jobs.insert().values(row))
             return await rows.one(connection, jobs.c.id == row["id"])

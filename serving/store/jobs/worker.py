@@ -1,4 +1,4 @@
-"""Runs jobs: claim, handle, heartbeat in the background, end. One asyncio loop, several at once."""
+"""Runs jobs: claim, handle, heartbeat in the background, end. One asyncio loop, several jobs concurrently."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class PermanentError(Exception):
-    """Raised by a handler when another attempt cannot help; `message` is shown to the tenant."""
+    """Raised by a handler when a retry cannot help; `message` is shown to the tenant."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -28,7 +28,9 @@ class PermanentError(Exception):
 
 
 class Postponed(Exception):
-    """Raised by a handler that must wait for other jobs: it is called again after `delay_s`, and loses no attempt."""
+    """Raised by a handler that must wait for other jobs: it is called again after `delay_s`, and the attempt does not
+    count.
+    """
 
     def __init__(self, delay_s: float) -> None:
         super().__init__(f"postponed by {delay_s} s")
@@ -36,7 +38,7 @@ class Postponed(Exception):
 
 
 class JobContext:
-    """What a handler is given: the job, whom it works for, and a way to report progress."""
+    """The arguments of a handler: the job, its principal, and a way to report progress."""
 
     def __init__(self, jobs: Jobs, job: Job, lease_s: float) -> None:
         self._jobs = jobs
@@ -48,28 +50,29 @@ class JobContext:
         return self.job.principal
 
     async def progress(self, done: int, total: int, message: str = "") -> None:
-        """Notes progress and extends the lease.
+        """Records progress and renews the lease.
 
-        Raises `LeaseLost` when the job was cancelled or taken over: call it (or `check`) right before a step that
-        cannot be undone.
+        Raises `LeaseLost` when the job was cancelled or taken over: call it (or `check`) right before an irreversible
+        step.
         """
         await self._jobs.heartbeat(self.job, self._lease_s, done=done, total=total, message=message)
 
     async def check(self) -> None:
-        """Raises `LeaseLost` when the job was cancelled or taken over; extends the lease otherwise."""
+        """Raises `LeaseLost` when the job was cancelled or taken over; renews the lease otherwise."""
         await self._jobs.heartbeat(self.job, self._lease_s)
 
 
 Handler = Callable[[JobContext], Awaitable[Json | None]]
-"""Does one job and returns its result. It may run twice: what it does must bear repeating.
+"""Runs one job and returns its result. It must be idempotent, since it may run twice.
 
-It is cancelled when the job is; blocking work belongs into `asyncio.to_thread`, or heartbeats stop."""
+It is cancelled when the job is; blocking work belongs in `asyncio.to_thread`, since it would block heartbeats.
+"""
 
 
 class Worker:
-    """Claims and runs jobs of the kinds that have a handler, at most `concurrency` at once, of one `lane` if given.
+    """Claims and runs jobs of the kinds that have a handler, at most `concurrency` at once, optionally of one `lane`.
 
-    `run()` returns after `stop()`; jobs still running then are cancelled and given back to the queue.
+    `run()` returns after `stop()`; jobs still running then are cancelled and requeued.
     """
 
     def __init__(
@@ -94,11 +97,11 @@ class Worker:
         self._looking = asyncio.Lock()
 
     def stop(self) -> None:
-        """Asks `run()` to end; safe to call more than once."""
+        """Asks `run()` to end; may be called repeatedly."""
         self._stopping.set()
 
     async def run(self) -> None:
-        """Works until `stop()`. A store that is unavailable is waited for."""
+        """Works until `stop()`. It waits while the store is unavailable."""
         slots = [asyncio.create_task(self._slot()) for _ in range(self._concurrency)]
         try:
             await self._stopping.wait()
@@ -109,10 +112,10 @@ class Worker:
 
     async def _slot(self) -> None:
         while not self._stopping.is_set():
-            async with self._looking:  # one of those that are idle looks for all
+            async with self._looking:  # one idle slot polls for all
                 try:
                     job = await self._claim()
-                except Exception as e:  # a worker outlives whatever is wrong with the database
+                except Exception as e:  # a worker survives any problem of the database
                     log.warning("no jobs can be claimed: %s", e, exc_info=not isinstance(e, StoreUnavailable))
                     job = None
                 if job is None:
@@ -121,7 +124,7 @@ class Worker:
                 await self._work(job)
 
     async def _claim(self) -> Job | None:
-        """Claims a job. One that is claimed while the worker stops is given back: else its lease had to run out."""
+        """Claims a job. A job claimed during a stop is released, since its lease would have to expire otherwise."""
         claiming = asyncio.ensure_future(
             self._jobs.claim(list(self._handlers), self._owner, self._lease_s, lane=self._lane)
         )
@@ -131,12 +134,12 @@ class Worker:
             try:
                 if (job := await claiming) is not None:
                     await self._jobs.release(job)
-            except Exception:  # the lease runs out and the job is tried again
-                log.exception("what was claimed at the end cannot be given back")
+            except Exception:  # the lease expires and the job is tried again
+                log.exception("a job claimed during shutdown cannot be released")
             raise
 
     async def _work(self, job: Job) -> None:
-        """Runs one job to its end. What cannot be written now is left to the lease: it runs out."""
+        """Runs one job to its end. If the result cannot be written, the lease expires."""
         context = JobContext(self._jobs, job, self._lease_s)
         handling = asyncio.ensure_future(self._handlers[job.kind](context))
         beating = asyncio.create_task(self._beat(job))
@@ -146,7 +149,7 @@ class Worker:
             interrupted = not handling.done()
             handling.cancel()
             beating.cancel()
-            # To its end: a job that is given back at shutdown must be written before the process goes.
+            # Shielded: a job that is released at shutdown must be written before the process ends.
             await finish(self._end(job, handling, beating, interrupted))
 
     async def _end(
@@ -161,7 +164,7 @@ class Worker:
             if handling.cancelled():
                 if interrupted:
                     await self._jobs.release(job)
-                else:  # the handler's own doing
+                else:  # the handler's own fault
                     await self._jobs.fail(job, "the handler cancelled itself")
             elif (error := handling.exception()) is None:
                 await self._jobs.complete(job, handling.result())
@@ -176,11 +179,11 @@ class Worker:
                 await self._jobs.fail(job, f"{type(error).__name__}: {error}")
         except LeaseLost:
             log.warning("%s %s was taken over by another worker", job.kind, job.id)
-        except Exception:  # the lease runs out and the job is tried again
+        except Exception:  # the lease expires and the job is tried again
             log.exception("the end of %s %s cannot be written", job.kind, job.id)
 
     async def _beat(self, job: Job) -> None:
-        """Extends the lease until the job is lost, or until no heartbeat could be written for a whole lease."""
+        """Renews the lease until the job is lost, or no renewal could be written for a whole lease."""
         alive_until = now() + self._lease_s
         while now() < alive_until:
             await asyncio.sleep(self._lease_s / 3)

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection, and in the transaction, that the caller opened."""
+"""Alembic's entry point: runs the migrations on the caller's connection, in its transaction."""
 
 from __future__ import annotations
 

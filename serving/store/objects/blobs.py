@@ -1,4 +1,4 @@
-"""The content of uploaded files, by tenant and id, in a folder or a bucket. It appears whole or not at all."""
+"""The contents of uploaded files, by tenant and id, in a folder or a bucket. They appear completely or not at all."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Readable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """What was written: `bytes` is the size, `sha256` hexadecimal."""
+    """A written content: `bytes` is the size, `sha256` hexadecimal."""
 
     bytes: int
     sha256: str
 
 
 class Blobs:
-    """File contents in a place. Its work runs in threads; its trouble is `StoreUnavailable`."""
+    """File contents in a storage place. Operations run in threads; failures are `StoreUnavailable`."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -50,14 +50,14 @@ class Blobs:
         max_bytes: int,
         param: str = "file",
     ) -> Blob:
-        """Writes `source` and returns its size and hash once it is durable, whole, under its name.
+        """Writes `source` and returns its size and hash once it is durable and complete under its name.
 
-        Raises `InvalidValue(param, …)` beyond `max_bytes`. Whatever fails, nothing is left behind.
+        Raises `InvalidValue(param, …)` beyond `max_bytes`. Any failure leaves nothing behind.
         """
         name = _name(principal.tenant, id)
         digest, size = hashlib.sha256(), 0
-        # Each step is carried to its end: a file closed under a thread that writes to it would hand that thread's
-        # bytes to whoever gets the descriptor next.
+        # Each step runs to its end: if a file were closed while a thread writes to it, the thread's bytes could go to
+        # whoever gets the descriptor next.
         writing = await finish(asyncio.to_thread(self._place.create, name))
         try:
             async for chunk in _chunks(source):
@@ -77,20 +77,20 @@ class Blobs:
     async def open(self, principal: Principal, id: str) -> AsyncIterator[bytes]:
         """Returns the content in chunks of 1 MiB; `NotFound` is raised here, before the first chunk.
 
-        A deletion meanwhile does not cut the content off where it lies in a folder.
+        In a folder, a concurrent deletion does not truncate the content.
         """
         return _stream(await asyncio.to_thread(self._open, _name(principal.tenant, id), id))
 
     async def delete(self, principal: Principal, id: str) -> None:
-        """Removes the content; one that is gone already is no error."""
+        """Removes the content; does nothing if it does not exist."""
         await asyncio.to_thread(self._place.delete, _name(principal.tenant, id))
 
     async def sweep(
         self, existing: Callable[[str, Sequence[str]], Awaitable[set[str]]], *, older_than_s: float = 86_400
     ) -> int:
-        """Removes what crashes left: temporary files, and contents without a row (`Files.existing`).
+        """Removes leftovers of crashes: temporary files, and contents without a row (`Files.existing`).
 
-        Only files older than `older_than_s`, which must exceed the longest upload. Returns how many.
+        Only files older than `older_than_s`, which must exceed the longest upload. Returns their number.
         """
         removed = 0
         for tenant, names in (await asyncio.to_thread(self._old, now() - older_than_s)).items():
@@ -122,7 +122,9 @@ class Blobs:
 
 
 def _name(tenant: str, id: str) -> str:
-    """Names come from verified principals and from `new_id`; anything that could climb is refused."""
+    """Returns the name of a content. Tenants and ids are from verified principals and `new_id`; names that could leave
+    the folder are rejected.
+    """
     for param, part in (("tenant", tenant), ("id", id)):
         if not _SAFE.fullmatch(part):
             raise InvalidValue(param, "must have 1 to 128 letters, digits and ._@- and no leading dot")

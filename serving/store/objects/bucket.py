@@ -1,8 +1,8 @@
-"""What is particular to object stores, in this one place: a place in a bucket, and what its errors mean.
+"""Access to buckets of object stores, and the meaning of their errors.
 
-`s3://bucket/prefix` is Amazon S3 or what speaks like it, `gs://bucket/prefix` Google Cloud Storage, and
-`az://account/container/prefix` Azure Blob Storage. Credentials come from the pod's workload identity, or from where
-`_CREDENTIALS` says: LanceDB looks for them in the same places.
+`s3://bucket/prefix` is Amazon S3 or a compatible service, `gs://bucket/prefix` Google Cloud Storage, and
+`az://account/container/prefix` Azure Blob Storage. Credentials come from the pod's workload identity, or from the
+sources in `_CREDENTIALS`, where LanceDB looks for them too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from serving.store.errors import StoreUnavailable
 from serving.store.objects.object_clients import Arrow, Client, ObjectStore
 from serving.store.objects.places import WritableContent
 
-DEFAULT_REGION = "us-east-1"  # S3 services that are not Amazon's have no regions, and signatures need one
+DEFAULT_REGION = "us-east-1"  # S3 services other than Amazon's have no regions, but signatures need one
 
 _FROM_A_STORE = re.compile(
     r'AWS Error|store: "(S3|GCS|MicrosoftAzure)|Generic (S3|GCS|MicrosoftAzure)|operation lacked (the necessary|valid)'
@@ -38,11 +38,11 @@ _CREDENTIALS = (
 _CAUSES = (
     (
         re.compile(r"NO_?SUCH_?BUCKET|ContainerNotFound", re.I),
-        "the bucket does not exist: create it, or mend store.data",
+        "the bucket does not exist: create it, or correct store.data",
     ),
     (
         re.compile(r"TokenRequest|token request|workload identity credentials"),
-        "no credentials could be had: check {credentials}",
+        "credentials could not be obtained: check {credentials}",
     ),
     (
         re.compile(
@@ -67,7 +67,7 @@ _CAUSES = (
 
 
 def explain(error: BaseException) -> str | None:
-    """Returns what an error of an object store's client means, or None when it does not come from one."""
+    """Returns the meaning of an error of an object store's client; None for any other error."""
     text = str(error)
     if not _FROM_A_STORE.search(text):
         return None
@@ -77,7 +77,7 @@ def explain(error: BaseException) -> str | None:
 
 
 def uri(store: Store) -> str:
-    """The place as LanceDB names it: an Azure account is one of the options."""
+    """Returns the location in LanceDB's notation: an Azure account is one of the options."""
     scheme, _, rest = store.data.partition("://")
     return f"az://{rest.partition('/')[2]}" if scheme == "az" else store.data
 
@@ -109,7 +109,7 @@ def _gs(store: Store, endpoint: str | None) -> Options:
 
 def _az(store: Store, endpoint: str | None) -> Options:
     account = store.data.removeprefix("az://").partition("/")[0]
-    if endpoint and f"//{account}." not in endpoint:  # an emulator's, which serves every account below one host
+    if endpoint and f"//{account}." not in endpoint:  # of an emulator, which serves all accounts below one host
         endpoint = f"{endpoint}/{account}"
     return {"azure_storage_account_name": account, "azure_storage_endpoint": endpoint}
 
@@ -133,7 +133,7 @@ def _client(store: Store, folder: str) -> Client:
 
 
 class Bucket:
-    """A place below the bucket and prefix of a `Store`."""
+    """A storage place below the bucket and prefix of a `Store`."""
 
     def __init__(self, store: Store, folder: str) -> None:
         self._store = store
@@ -154,7 +154,7 @@ class Bucket:
             try:
                 return self._client.open(name)
             except FileNotFoundError:
-                # A bucket that is not there and a content that is not there are answered alike.
+                # A missing bucket and a missing content have the same error.
                 self._client.check()
                 raise
 
@@ -183,7 +183,7 @@ class Bucket:
 
 
 class _Upload:
-    """Kept on this machine's disk until it is whole: a broken-off upload leaves nothing in the bucket."""
+    """An upload, buffered on the local disk until it is complete: an interrupted one leaves nothing in the bucket."""
 
     def __init__(self, bucket: Bucket, name: str) -> None:
         self._bucket = bucket

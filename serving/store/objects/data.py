@@ -1,4 +1,4 @@
-"""Where files and collections lie, as a `Store` says: a folder, or a bucket."""
+"""The storage of files and collections, by a `Store`: a folder, or a bucket."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ COLLECTIONS = "collections"
 
 
 def place(store: Store, folder: str) -> Place:
-    """Returns the place of `FILES` or `COLLECTIONS`."""
+    """Returns the storage place of `FILES` or `COLLECTIONS`."""
     if store.in_bucket:
         return bucket.Bucket(store, folder)
     return Folder(Path(store.data) / folder)
 
 
 def collections(store: Store) -> tuple[str, Mapping[str, str]]:
-    """Returns the URI of the collections, and the options that LanceDB needs to reach it."""
+    """Returns the URI of the collections, and LanceDB's options for it."""
     if store.in_bucket:
         return f"{bucket.uri(store)}/{COLLECTIONS}", bucket.options(store)
     return f"{store.data}/{COLLECTIONS}", {}

@@ -1,8 +1,8 @@
-"""Clients of object stores, as `Bucket` uses them: Arrow's for S3, object_store for Google's and Azure's.
+"""Clients of object stores for `Bucket`: Arrow's for S3, object_store for Google's and Azure's.
 
-Arrow reads shared credentials files of S3, which object_store does not. With Azure, Arrow ends the process when a token
-cannot be had, and shows a content as an empty one until it is whole; object_store does neither, and as LanceDB's own
-client it takes the same options and the same credentials.
+Arrow supports shared credentials files of S3, which object_store does not. With Azure, Arrow ends the process when a
+token cannot be obtained, and shows incomplete contents as empty ones; object_store does neither, and as LanceDB's own
+client it has the same options and credentials.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 if TYPE_CHECKING:
     from obstore import ReadableFile
 
-PART = 8 << 20  # bytes given to a client at once
+PART = 8 << 20  # bytes passed to a client at once
 CONNECT_S = 5
 REQUEST_S = 30
 RETRY_S = 10
 
 
 class Client(Protocol):
-    """Contents below one prefix of a bucket. Every trouble is an `OSError`; a missing content `FileNotFoundError`."""
+    """Contents below one prefix of a bucket. Every failure is an `OSError`; a missing content `FileNotFoundError`."""
 
     def open(self, name: str) -> BinaryIO: ...
 
     def put(self, name: str, content: BinaryIO) -> None:
-        """Writes a content whole or not at all."""
+        """Writes a content completely or not at all."""
 
     def delete(self, name: str) -> None: ...
 
@@ -37,14 +37,14 @@ class Client(Protocol):
         """Yields each name with its unix time of writing."""
 
     def check(self) -> None:
-        """Raises when the bucket is not there."""
+        """Raises when the bucket does not exist."""
 
 
 class Arrow:
     """S3; `options` are those of `pyarrow.fs.S3FileSystem`."""
 
     def __init__(self, root: str, options: Mapping[str, Any]) -> None:
-        from pyarrow import fs  # slow to import, and not needed where data lies in a folder
+        from pyarrow import fs  # slow to import, and not needed for folders
 
         self._root = root
         self._fs = fs
@@ -66,7 +66,7 @@ class Arrow:
             shutil.copyfileobj(content, target, PART)
             target.close()
         except BaseException:
-            # Closing is the only way to end it, and may publish a part: away with it.
+            # Closing is the only way to end it, and may publish a partial content: delete that.
             with suppress(OSError):
                 target.close()
             with suppress(OSError):
@@ -89,7 +89,7 @@ class Arrow:
 
 
 class ObjectStore:
-    """Google's and Azure's; `options` are those of object_store, and LanceDB's."""
+    """Google's and Azure's object stores; `options` are those of object_store and LanceDB."""
 
     def __init__(self, uri: str, options: Mapping[str, str]) -> None:
         from obstore.store import from_url
@@ -133,7 +133,7 @@ class ObjectStore:
 
 
 class _Content(io.RawIOBase):
-    """A content on its way from the store, as Python's files are."""
+    """A content being read from the store, with Python's file interface."""
 
     def __init__(self, content: ReadableFile) -> None:
         self._content = content

@@ -1,4 +1,4 @@
-"""Where contents lie by name: what every such place can do, and the one that is a folder."""
+"""Storage places for contents by name: the interface, and the one for folders."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from serving.core.ids import new_id
 from serving.store.errors import StoreUnavailable
 
 TEMPORARY = ".tmp-"
-"""Beginning of the last part of a name that is no content yet."""
+"""Prefix of the last part of a temporary name."""
 
 
 class WritableContent(Protocol):
-    """A content on its way: nobody sees it under its name until it is published, whole."""
+    """A content being written: it is invisible under its name until it is published completely."""
 
     def append(self, chunk: bytes) -> None: ...
 
     def publish(self) -> None:
-        """Returns once the content is durable, under its name, instead of what stood there."""
+        """Returns once the content is durable under its name, replacing an existing one."""
 
     def discard(self) -> None:
-        """Leaves nothing behind; never raises, also after `publish`."""
+        """Leaves nothing behind; never raises, not even after `publish`."""
 
 
 class Place(Protocol):
-    """Contents by name; a name is parts joined by `/`, which callers have checked.
+    """Contents by name; a name is parts joined by `/`, which callers have validated.
 
-    Every method blocks, and raises `StoreUnavailable` for whatever is wrong with the place itself.
+    Every method blocks, and raises `StoreUnavailable` for failures of the place itself.
     """
 
     def create(self, name: str) -> WritableContent: ...
@@ -39,14 +39,14 @@ class Place(Protocol):
         """Raises `FileNotFoundError` when there is no such content."""
 
     def delete(self, name: str) -> None:
-        """Removes a content; one that is gone already is no error."""
+        """Removes a content; does nothing if it does not exist."""
 
     def names(self, below: str = "") -> Iterator[tuple[str, float]]:
-        """Yields every name (temporary ones too) that begins with the parts `below`, with its unix time of writing."""
+        """Yields every name (temporary ones too) below the parts `below`, with its unix time of writing."""
 
 
 class Folder:
-    """A place that is a folder, which is made with its first content."""
+    """A place in a folder, which is created with its first content."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

@@ -1,9 +1,9 @@
-"""Sealed files: encrypted to a key that can be destroyed, after which nobody reads them.
+"""Sealed files: encrypted with a key whose destruction makes them unreadable.
 
 AES-256-GCM in chunks, in the STREAM construction (Hoang, Reyhanitabar, Rogaway and Vizár, "Online
-Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance", CRYPTO 2015) as age has it: each file has a key of its
-own by HKDF (RFC 5869), and a chunk's nonce is its number and whether it is the last. So no chunk can be changed, moved
-or left out, and a file that was cut is none.
+Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance", CRYPTO 2015) as in age: each file has its own key by
+HKDF (RFC 5869), and a chunk's nonce is its number and whether it is the last. So no chunk can be changed, moved or
+omitted, and a truncated file is invalid.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from serving.store.errors import StoreError
 MAGIC = b"headrace sealed 1\n"
 KEY = 32
 SALT = 16
-NAME = 8  # bytes of what names a key
+NAME = 8  # bytes of a key's name
 HEADER = len(MAGIC) + NAME + SALT
 CHUNK = 1 << 20
 TAG = 16
 
 
 class Unreadable(StoreError):
-    """A sealed file that this key does not open, or that was changed or cut."""
+    """A sealed file does not match the key, or was changed or truncated."""
 
 
 def new_key() -> str:
-    """Returns a new key, 32 random bytes in base 64."""
+    """Returns a new key: 32 random bytes in base64."""
     return base64.b64encode(secrets.token_bytes(KEY)).decode()
 
 
 def write_key(path: Path) -> None:
-    """Makes a file with a new key, which only its owner can read; one that is there is an error."""
+    """Writes a new key to a file that only its owner can read; an existing file is an error."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
         file.write(new_key() + "\n")
         file.flush()
@@ -50,7 +50,7 @@ def write_key(path: Path) -> None:
 
 
 def read_key(text: str) -> bytes:
-    """Returns the bytes of a key; raises `Unreadable`, which does not repeat it, for what is none."""
+    """Returns the bytes of a key; raises `Unreadable`, without repeating an invalid key."""
     try:
         key = base64.b64decode(text.strip().translate(str.maketrans("-_", "+/")), validate=True)
     except (binascii.Error, ValueError):
@@ -61,14 +61,14 @@ def read_key(text: str) -> bytes:
 
 
 def is_sealed(file: BinaryIO) -> bool:
-    """Whether a file is a sealed one; it is then at its beginning again."""
+    """Returns whether a file is sealed, and rewinds it."""
     found = file.read(len(MAGIC)) == MAGIC
     file.seek(0)
     return found
 
 
 class Sealing:
-    """A file to write, whose content is sealed. Without `finish` it is none."""
+    """A writable file whose content is sealed. It is invalid without `finish`."""
 
     def __init__(self, file: BinaryIO, key: bytes) -> None:
         salt = secrets.token_bytes(SALT)
@@ -82,7 +82,7 @@ class Sealing:
     def write(self, content: bytes) -> int:
         self._waiting += content
         self._size += len(content)
-        while len(self._waiting) > CHUNK:  # the last chunk is known at the end only
+        while len(self._waiting) > CHUNK:  # the last chunk is known only at the end
             self._seal(bytes(self._waiting[:CHUNK]), last=False)
             del self._waiting[:CHUNK]
         return len(content)
@@ -101,7 +101,7 @@ class Sealing:
 
 
 def unseal(file: BinaryIO, key: bytes) -> BinaryIO:
-    """Returns the content of a sealed file, which can be read from any place. Raises `Unreadable`, also later."""
+    """Returns the content of a sealed file, seekable. Raises `Unreadable`, also later."""
     return cast(BinaryIO, io.BufferedReader(_Unsealed(file, key), CHUNK))
 
 
@@ -112,7 +112,7 @@ class _Unsealed(io.RawIOBase):
         header = file.read(HEADER)
         size = file.seek(0, os.SEEK_END) - HEADER
         if size < TAG or not header.startswith(MAGIC):
-            raise Unreadable("this is no sealed file, or it was cut")
+            raise Unreadable("this is not a sealed file, or it was truncated")
         named = header[len(MAGIC) : -SALT]
         if named != _name(key):
             raise Unreadable(f"it was sealed with the key {named.hex()}, and the given one is {_name(key).hex()}")
@@ -121,7 +121,7 @@ class _Unsealed(io.RawIOBase):
         self._chunks = -(-size // (CHUNK + TAG))
         self._size = size - TAG * self._chunks
         self._at = 0
-        self._opened: tuple[int, bytes] = self._open(self._chunks - 1)  # a file that was cut is known at once
+        self._opened: tuple[int, bytes] = self._open(self._chunks - 1)  # a truncated file is detected immediately
 
     def readable(self) -> bool:
         return True
@@ -153,7 +153,7 @@ class _Unsealed(io.RawIOBase):
         try:
             return number, self._cipher.decrypt(_nonce(number, number == self._chunks - 1), sealed, None)
         except (InvalidTag, ValueError):
-            raise Unreadable("the sealed file is damaged, or it was changed or cut") from None
+            raise Unreadable("the sealed file is damaged, or it was changed or truncated") from None
 
 
 def _cipher(key: bytes, salt: bytes) -> AESGCM:
@@ -161,7 +161,7 @@ def _cipher(key: bytes, salt: bytes) -> AESGCM:
 
 
 def _name(key: bytes) -> bytes:
-    """What names a key without telling anything of it."""
+    """Returns a name of a key that reveals nothing about it."""
     return HKDF(SHA256(), NAME, None, b"headrace sealed name").derive(key)
 
 

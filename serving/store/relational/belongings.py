@@ -1,4 +1,4 @@
-"""Which rows belong to a user: one condition for each table."""
+"""Which rows belong to a user: one condition per table."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from serving.store.vector_stores import INGEST
 
 
 def rows_of_user(table: Table, tenant: str, user: str) -> ColumnElement[bool]:
-    """What of a table is a user's."""
+    """Returns the condition for a user's rows in a table."""
     mine = and_(captures.c.tenant == tenant, captures.c.user == user)
     if table is conversations:
         talks = select(captures.c.conversation_id).where(mine, captures.c.conversation_id.is_not(None))
@@ -65,7 +65,9 @@ def rows_of_user(table: Table, tenant: str, user: str) -> ColumnElement[bool]:
 
 
 def _owned(table: Table, tenant: str, user: str, older: ColumnElement[bool]) -> ColumnElement[bool]:
-    """What has the user as its owner, and of what is older than owners that which `older` says."""
+    """Returns the condition for rows owned by the user, and for rows from versions without owners that
+    match `older`.
+    """
     return and_(table.c.tenant == tenant, or_(table.c.user == user, and_(table.c.user.is_(None), older)))
 
 

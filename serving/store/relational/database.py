@@ -27,7 +27,7 @@ from serving.store.relational.tables import meta, metadata
 from serving.telemetry import metrics
 
 TOGETHER = 256
-"""Writers that share one commit at most: a batch must not keep others waiting for long."""
+"""Maximum number of writers that share one commit: a batch must not keep others waiting for long."""
 
 T = TypeVar("T")
 
@@ -35,15 +35,14 @@ _READING = metrics.database_seconds.labels("read")
 _WRITING = metrics.database_seconds.labels("write")
 
 _around: ContextVar[tuple[Database, AsyncConnection] | None] = ContextVar("around", default=None)
-"""The transaction of `Database.atomically` that this task is in."""
+"""The current `Database.atomically` transaction of this task."""
 
 
 class Database:
-    """One database, shared by every store of a process. Call `start()` before the first transaction.
+    """One database, shared by all stores of a process. Call `start()` before the first transaction.
 
-    `url` is an SQLAlchemy URL: `sqlite:////abs/path.db` or `postgresql://…`; the async driver is filled in.
-    Transactions raise `StoreUnavailable` for whatever is wrong with the database itself, and recover by themselves
-    once that is mended.
+    `url` is an SQLAlchemy URL: `sqlite:////abs/path.db` or `postgresql://…`; the async driver is added. Transactions
+    raise `StoreUnavailable` for failures of the database itself, and work again once it has recovered.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class Database:
         self._access = access or PostgresAccess()
         particular: dict[str, Any] = {}
         if not self.is_sqlite:
-            # A server that restarted has closed what lies in the pool; the ping finds out before a request does.
+            # A restarted server has closed the pool's connections; the ping detects that before a request does.
             particular = {"pool_pre_ping": True, "pool_recycle": 1800, "connect_args": self._access.arguments()}
         self._engine = create_async_engine(
             self.url,
@@ -72,19 +71,19 @@ class Database:
             **encoding.ENGINE,
             **particular,
         )
-        # SQLite has one writer: queueing here is fair, its own busy handler sleeps and retries.
+        # SQLite has one writer: this queue is fair, whereas its own busy handler sleeps and retries.
         self._writing: AbstractAsyncContextManager[object] = nullcontext()
         self._blocking: Engine | None = None
         self._committing: Engine | None = None
         self._lookups: Lookups | None = None
         self._queue: deque[_Waiting] = deque()
-        self._batches: asyncio.Task[None] | None = None  # while something is in the queue
+        self._batches: asyncio.Task[None] | None = None  # running while the queue is not empty
         if self.is_sqlite:
             self._writing = asyncio.Lock()
             sqlite.configure(self._engine.sync_engine, busy_timeout_s=busy_timeout_s)
             self._reader = self._engine
             self._writer = self._engine.execution_options(**{sqlite.WRITE: True})
-            # The async driver crosses to a thread several times for every statement; here a transaction does once.
+            # The async driver switches to a thread several times per statement; here a whole transaction does once.
             self._blocking = self._blocking_engine(sqlite.READING, pool_size)
             self._committing = self._blocking_engine(sqlite.WRITING, 1)
         else:
@@ -119,9 +118,8 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that sees one state of the database and writes nothing.
-
-        As `write`, only inside an `uninterrupted` function.
+        """Begins a read-only transaction that sees one state of the database. Like `write`, only inside an
+        `uninterrupted` function.
         """
         require()
         if (around := self._around()) is not None:
@@ -133,10 +131,10 @@ class Database:
 
     @asynccontextmanager
     async def write(self, within: AsyncConnection | None = None) -> AsyncIterator[AsyncConnection]:
-        """A transaction that is on disk when the block ends, and undone when the block raises.
+        """Begins a transaction that is durable when the block ends, and rolled back when the block raises.
 
-        With `within`, the block is part of that transaction and shares its fate. In PostgreSQL several write at
-        once and each statement sees what others have committed: `lock` what is read to decide what is written.
+        With `within`, the block is part of that transaction. In PostgreSQL several transactions write concurrently, and
+        each statement sees what others have committed: `lock` rows that decide what is written.
         """
         require()
         if within is not None:
@@ -149,7 +147,8 @@ class Database:
             except BaseException as e:
                 if reason := self._explained().reason(e):
                     metrics.database_errors.inc()
-                    await around.rollback()  # SQLite may have undone all of it, and would go on without a transaction
+                    # SQLite may have rolled everything back, and would continue without a transaction.
+                    await around.rollback()
                     raise StoreUnavailable(reason) from e
                 await savepoint.rollback()
                 raise
@@ -163,9 +162,10 @@ class Database:
 
     @uninterrupted
     async def atomically(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Runs `work`, in which all that its task reads and writes here is one transaction.
+        """Runs `work`, with all of its task's reads and writes in one transaction.
 
-        What raises inside is undone alone where `work` goes on after it. Others may wait for the end: `work` is short.
+        An exception inside that `work` handles rolls back only its own part. Others may wait for the end, so `work`
+        must be short.
         """
         async with self.write() as connection:
             token = _around.set((self, connection))
@@ -179,7 +179,7 @@ class Database:
         return around[1] if around is not None and around[0] is self else None
 
     async def query(self, work: Callable[[Connection], T]) -> T:
-        """Runs `work` in a transaction as of `read`; the faster way for what most requests ask."""
+        """Runs `work` in a transaction like `read`; faster for short reads."""
         require()
         if self._blocking is None or self._around() is not None:
             async with self.read() as connection:
@@ -192,9 +192,9 @@ class Database:
             return work(connection)
 
     async def look_up(self, query: Prepared, given: Given) -> Rows:
-        """Returns the rows of a query that reads a few by their keys; in SQLite without leaving the event loop."""
+        """Returns the rows of a query for a few keys; with SQLite without leaving the event loop."""
         if self.is_sqlite and self._around() is None:
-            # Whatever is wrong, the other way finds it too and says what; or it has the time that this one has not.
+            # On any failure, the normal way finds the same error or has more time.
             with suppress(sqlite3.Error):
                 if self._lookups is None:
                     self._lookups = Lookups(self.url)
@@ -207,12 +207,12 @@ class Database:
         return await self.query(lambda connection: query.rows(connection, given))
 
     async def group_commit(self, work: Callable[[Connection], T]) -> T:
-        """Runs `work` in a transaction that it may share with what others write at the same time.
+        """Runs `work` in a transaction that it may share with concurrent writers.
 
-        In SQLite each commit waits for the disk, so those who wait for it share the next one, in a thread of its own.
-        What one of them raises undoes its own work alone; what is wrong with the database undoes that of all. In
-        PostgreSQL each has a transaction, and the server lets commits share a wait. `work` uses its connection and
-        changes nothing else: it runs again when another's fails beside it.
+        With SQLite each commit waits for the disk, so waiting writers share the next one, in a separate thread. If one
+        of them raises, only its own work is rolled back; a failure of the database rolls all back. With PostgreSQL each
+        has its own transaction, and the server groups commits. `work` uses only its connection and has no other
+        effects: it runs again when another writer's work fails.
         """
         require()
         if self._committing is None or self._around() is not None:
@@ -226,7 +226,7 @@ class Database:
             return cast(T, await waiting.done)
 
     async def _write_batches(self, engine: Engine) -> None:
-        """Commits what waits, until nothing does; other writers have their turn between two batches."""
+        """Commits waiting work until there is none; other writers can run between two batches."""
         try:
             while self._queue:
                 async with self._writing:
@@ -255,7 +255,7 @@ class Database:
         except Exception as e:
             if len(batch) == 1:
                 return [(None, e)]
-        # Hardly any work fails, so savepoints, a quarter of a batch's time, are for when one did.
+        # Failures are rare, so savepoints, a quarter of a batch's time, are used only after one.
         with self._explained(), engine.begin() as connection:
             return [self._run(connection, waiting.work) for waiting in batch]
 
@@ -265,7 +265,7 @@ class Database:
             result = work(connection)
         except Exception as e:
             if self._explained().reason(e) is not None:
-                raise  # SQLite may have undone the whole transaction, and would go on without one
+                raise  # SQLite may have rolled the whole transaction back, and would continue without one
             savepoint.rollback()
             return None, e
         savepoint.commit()
@@ -280,28 +280,28 @@ class Database:
             raise StoreUnavailable("the database was never migrated") from e
 
     async def start(self) -> None:
-        """Brings the schema up to date, or only looks at it where replicas do not migrate (`Store.migrate`)."""
+        """Migrates the schema, or only checks it if replicas do not migrate (`Store.migrate`)."""
         await (self.migrate() if self._migrates else self.require_current())
 
     async def migrate(self) -> None:
-        """Brings the schema up to date in one transaction; replicas that start together wait for each other.
+        """Migrates the schema in one transaction; replicas that start concurrently wait for each other.
 
-        Raises `NewerDatabase` and `UnreleasedDatabase` for what no migration leads from, `StoreUnavailable` for what is
-        broken.
+        Raises `NewerDatabase` and `UnreleasedDatabase` for formats without a migration, `StoreUnavailable` for
+        failures.
         """
         await finish(asyncio.to_thread(self._migrate))
 
     @uninterrupted
     async def require_current(self) -> None:
         """Raises `OlderDatabase`, `NewerDatabase` or `UnreleasedDatabase` unless the schema is this version's."""
-        # Not by the async driver: one that cannot open its file leaves a thread that outlives the event loop, whose
-        # traceback would then follow, or cut, the program's last line.
+        # Not with the async driver: if it cannot open its file, it leaves a thread that outlives the event loop, whose
+        # traceback could garble the program's last line.
         migration.require_current(await self.query(migration.format_of))
 
     async def rewrite(self) -> None:
-        """Writes the database anew without what was deleted, of which deleting alone leaves the bytes on disk.
+        """Rewrites the database without deleted rows, whose bytes would stay on disk otherwise.
 
-        Others wait meanwhile. Raises `StoreUnavailable`, also where a reader that does not end keeps old bytes alive.
+        Others wait meanwhile. Raises `StoreUnavailable`, also if a long-running reader keeps old bytes alive.
         """
         async with self._writing:
             await finish(asyncio.to_thread(self._rewrite))
@@ -341,7 +341,7 @@ class Database:
 
 
 class _Waiting:
-    """One writer of a batch; `done` is set when its work is on disk, or undone."""
+    """One writer of a batch; `done` is set when its work is durable or rolled back."""
 
     __slots__ = ("done", "work")
 
@@ -351,7 +351,7 @@ class _Waiting:
 
 
 class _Explained:
-    """Turns driver errors that mean a broken database into `StoreUnavailable`."""
+    """Converts driver errors that mean a failing database to `StoreUnavailable`."""
 
     def __init__(self, url: URL) -> None:
         self._url = url
@@ -365,7 +365,7 @@ class _Explained:
             raise StoreUnavailable(reason) from error
 
     def reason(self, error: BaseException | None) -> str | None:
-        """Returns what is wrong with the database and what to do, None when it is sound."""
+        """Returns the problem of the database and its remedy, None when the database is healthy."""
         if isinstance(error, PoolTimeout):
             return "every database connection is in use"
         if isinstance(error, IntegrityError):

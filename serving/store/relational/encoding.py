@@ -1,7 +1,7 @@
-"""How values of JSON columns become text and back: by orjson, which takes a quarter of the time of `json`.
+"""Serialisation of JSON columns, by orjson, which takes a quarter of the time of `json`.
 
-What orjson refuses goes through `json`: unpaired surrogates, and NaN in rows that were written before. NaN is written
-as null, and integers beyond 64 bits are read as the nearest double.
+Values that orjson rejects are handled by `json`: unpaired surrogates, and NaN in old rows. NaN is written as null, and
+integers beyond 64 bits are read as the nearest double.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import orjson
 
 
 def dumps(value: Any) -> str:
-    """Returns `value` as JSON; raises `TypeError` for what JSON cannot hold."""
+    """Returns `value` as JSON; raises `TypeError` for values that JSON cannot represent."""
     try:
         return orjson.dumps(value).decode()
     except TypeError:
@@ -21,7 +21,7 @@ def dumps(value: Any) -> str:
 
 
 def loads(text: str | bytes) -> Any:
-    """Returns the value of a JSON text; raises `ValueError` where it is none."""
+    """Returns the value of a JSON text; raises `ValueError` for an invalid one."""
     try:
         return orjson.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The format of a database: its schema's number, and the migrations to the one that this version writes."""
+"""The format of a database: its schema's number, and the migrations to this version's."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def _config(connection: Connection | None = None) -> Config:
 _SCRIPTS = ScriptDirectory.from_config(_config())
 
 HEAD = int(str(_SCRIPTS.get_current_head()))
-"""The format that this version writes: the number of its newest migration."""
+"""The format of this version: the number of its newest migration."""
 
 FIRST = int(str(_SCRIPTS.get_base()))
-"""The format of the first release, which an empty database is given before all others."""
+"""The format of the first release, which an empty database gets before later migrations."""
 
 
 def migrate(url: URL, access: PostgresAccess, *, wait_s: float) -> None:
-    """Brings a database to format `HEAD` in one transaction; others that migrate it wait, in SQLite up to `wait_s`.
+    """Migrates a database to format `HEAD` in one transaction; concurrent migrations wait, with SQLite up to `wait_s`.
 
     Raises as `require_known`.
     """
@@ -82,7 +82,7 @@ def format_of(connection: Connection) -> int:
 
 
 def require_known(found: int) -> None:
-    """Raises `NewerDatabase` or `UnreleasedDatabase` for a format that no migration of this version leads from."""
+    """Raises `NewerDatabase` or `UnreleasedDatabase` for a format without a migration to this version."""
     if found > HEAD:
         raise NewerDatabase(
             f"the database has format {found} and this Headrace knows up to {HEAD}: it was written by a "
@@ -96,7 +96,7 @@ def require_known(found: int) -> None:
 
 
 def require_current(found: int) -> None:
-    """Raises as `require_known`, and `OlderDatabase` for a format that is to be migrated."""
+    """Raises as `require_known`, and `OlderDatabase` for a format that must be migrated."""
     require_known(found)
     if found < HEAD:
         raise OlderDatabase(

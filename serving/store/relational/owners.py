@@ -1,7 +1,7 @@
-"""Which rows a principal owns or may read, for every table with an owner.
+"""Conditions for rows that a principal owns, for every table with an owner.
 
-The condition stands in the statement that reads or changes the row, so that what is another's takes the same path as
-what is not there.
+The condition is part of the statement that reads or changes the row, so that other users' rows are treated like missing
+ones.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ Values = dict[str, str]
 
 
 def own(table: Table, principal: Principal) -> ColumnElement[bool]:
-    """The principal's rows, and those of its tenant that have no owner."""
+    """Returns the condition for the principal's rows, and those of its tenant without an owner."""
     return _own_rows(table, principal.tenant, principal.user)
 
 
 def own_bound(table: Table) -> ColumnElement[bool]:
-    """As `own`, for a statement that is made once and run with `binds`."""
+    """Like `own`, for a statement that is compiled once and run with `binds`."""
     return _own_rows(table, bindparam("own_tenant"), bindparam("own_user"))
 
 
 def binds(principal: Principal) -> Values:
-    """The values of `own_bound`."""
+    """Returns the parameters of `own_bound`."""
     return {"own_tenant": principal.tenant, "own_user": principal.user}
 
 

@@ -1,4 +1,4 @@
-"""What is particular to PostgreSQL, in this one place: its connections, its locks and its errors."""
+"""Everything specific to PostgreSQL: connections, locks and errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _BROKEN = {
     "XX001": "it is damaged: restore it from a backup",
     "XX002": "an index is damaged: REINDEX, or restore it from a backup",
 }
-"""SQLSTATEs, or their first two characters, that say that the database itself is in trouble."""
+"""SQLSTATEs, or their first two characters, that mean a failure of the database itself."""
 
 _REFUSALS = (
     (re.compile(r"authentication failed|no password supplied|no pg_hba\.conf entry|role .* does not exist"), "28"),
@@ -50,12 +50,12 @@ _REFUSALS = (
     (re.compile(r"the database system is "), "57"),
     (re.compile(r"certificate|SSL"), "TLS"),
 )
-"""What a server answers that lets nobody in: libpq has its words then, and no SQLSTATE."""
+"""Errors of a server that rejects connections: libpq passes on its message, but no SQLSTATE."""
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresAccess:
-    """How to connect, beside the URL; times in seconds."""
+    """Connection settings in addition to the URL; times in seconds."""
 
     password: SecretRef | None = None
     tls: str | None = None
@@ -64,7 +64,7 @@ class PostgresAccess:
     connect_timeout_s: float = 10
 
     def arguments(self, *, statement_timeout_s: float | None = None) -> dict[str, Any]:
-        """Returns the driver's arguments; a statement timeout of 0 is none."""
+        """Returns the driver's arguments; a statement timeout of 0 means none."""
         limit = self.statement_timeout_s if statement_timeout_s is None else statement_timeout_s
         session = {
             "statement_timeout": ceil(limit * 1000),
@@ -76,7 +76,7 @@ class PostgresAccess:
             "application_name": "headrace",
             "connect_timeout": max(2, ceil(self.connect_timeout_s)),
             "options": " ".join(f"-c {name}={value}" for name, value in session.items()),
-            # A server that vanished without a word is noticed after about 30 s.
+            # A server that vanishes silently is detected after about 30 s.
             "keepalives_idle": 15,
             "keepalives_interval": 5,
             "keepalives_count": 3,
@@ -90,7 +90,7 @@ class PostgresAccess:
 
 
 def configure(engine: Engine, access: PostgresAccess) -> None:
-    """Reads the password at each new connection, so that a changed one needs no restart."""
+    """Reads the password for each new connection, so that a changed one needs no restart."""
     if access.password is None:
         return
     reference = access.password
@@ -104,14 +104,14 @@ def configure(engine: Engine, access: PostgresAccess) -> None:
 
 
 async def lock(connection: AsyncConnection, *name: str, shared: bool = False) -> None:
-    """As `lock_out`, for an asynchronous connection."""
+    """Like `lock_out`, for an asynchronous connection."""
     await connection.run_sync(lock_out, *name, shared=shared)
 
 
 def lock_out(connection: Connection, *name: str, shared: bool = False) -> None:
-    """Keeps other writers of the same `name` out until the transaction ends; `shared`, only those that are not.
+    """Locks `name` against other writers until the transaction ends; `shared`, only against those that are not.
 
-    With SQLite nothing is left to do: there a writer is alone anyway.
+    With SQLite it does nothing, since a writer is alone anyway.
     """
     if connection.dialect.name == "postgresql":
         function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
@@ -120,14 +120,14 @@ def lock_out(connection: Connection, *name: str, shared: bool = False) -> None:
 
 
 def lock_for_migration(connection: Connection) -> None:
-    """Keeps other migrations of this database waiting until the transaction ends."""
+    """Blocks other migrations of this database until the transaction ends."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": 0x48454144})  # "HEAD"
 
 
 def rewrite(engine: Engine, tables: Sequence[str]) -> None:
-    """Writes tables anew, one after the other, without their dead rows; each is locked meanwhile.
+    """Rewrites tables one after the other, without their dead rows; each is locked meanwhile.
 
-    What the server keeps of its log (WAL), and its backups, hold deleted rows until they go themselves.
+    The server's log (WAL) and its backups keep deleted rows until they are removed themselves.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for table in tables:
@@ -135,22 +135,22 @@ def rewrite(engine: Engine, tables: Sequence[str]) -> None:
 
 
 def explain(error: BaseException, url: URL, *, lost: bool = False) -> str | None:
-    """Returns what is wrong and what to do, or None when the database itself is sound.
+    """Returns the problem and its remedy, or None when the database itself is healthy.
 
-    `lost` says that the connection is gone, of which the driver's error alone does not tell.
+    `lost` tells that the connection is gone, which the driver's error alone does not show.
     """
     if not isinstance(error, Error):
         return None
     state = error.sqlstate or next((state for words, state in _REFUSALS if words.search(str(error))), "")
-    if "during recovery" in str(error):  # a replica, asked for a transaction that writes
+    if "during recovery" in str(error):  # a replica that was asked for a writing transaction
         state = "25006"
     remedy = _BROKEN.get(state) or _BROKEN.get(state[:2])
-    # Without a state the server did not answer: a time limit raises a subclass of `OperationalError`.
+    # Without an SQLSTATE the server did not answer: a timeout raises a subclass of `OperationalError`.
     if remedy is None and (lost or (not state and isinstance(error, OperationalError | InterfaceError))):
         remedy = "check that the server runs and can be reached from here"
     if remedy is None:
         return None
     place = f"{url.host or 'the local socket'}{f':{url.port}' if url.port else ''}"
-    # psycopg repeats itself for each address that it tried.
+    # psycopg repeats the message for each address that it tried.
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), error.__class__.__name__)
     return f"database {url.database} at {place} cannot be used: {reason}; {remedy}"

@@ -1,7 +1,7 @@
-"""Statements that every turn runs, compiled once for SQLite's driver: SQLAlchemy's work is most of what a run costs.
+"""Statements of every turn, compiled once for SQLite's driver: SQLAlchemy's work is most of a statement's cost.
 
-Queries that read a few rows by their keys also run in the event loop there, in 50 µs. In a thread that took 470 µs of
-processor time where 32 ran at once: the driver lets go of the GIL at every row, and whoever works beside it takes it.
+Queries for a few keys also run in the event loop, in 50 µs. In a thread they took 470 µs of CPU time with 32 running
+concurrently: the driver releases the GIL at every row, and other threads take it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from sqlalchemy.exc import IntegrityError
 from serving.store.relational import encoding
 
 STEPS = 50_000
-"""Of SQLite's virtual machine, about a millisecond: a query that takes more must not hold up the event loop."""
+"""Limit of SQLite's virtual machine, about a millisecond: longer queries must not block the event loop."""
 
 LENGTH = 200_000
-"""Bytes of a row: steps do not count how long it takes to read one."""
+"""Maximum size of a row in bytes: the steps do not include the time to read one."""
 
 VIOLATES = (IntegrityError, sqlite3.IntegrityError)
-"""What a statement that violates a constraint raises."""
+"""Errors of a statement that violates a constraint."""
 
 Given = Mapping[str, Any]
 Rows = Sequence[Sequence[Any]]
@@ -34,7 +34,7 @@ _DIALECT = SQLiteDialect_pysqlite(json_serializer=encoding.dumps, json_deseriali
 
 
 class Prepared:
-    """A statement; what it is given and what it returns are the same by either way."""
+    """A statement with the same parameters and results through either driver."""
 
     def __init__(self, statement: Select[Any] | Insert | Update) -> None:
         self.statement = statement
@@ -53,14 +53,14 @@ class Prepared:
         return self.look_up(driver, given)
 
     def execute_many(self, connection: Connection, given: Sequence[Given]) -> None:
-        """As `rows`, of a statement that returns none, for each of `given`."""
+        """Like `rows`, for a statement without results, for each of `given`."""
         if (driver := _sqlite(connection)) is None:
             connection.execute(self.statement, given)
         else:
             driver.executemany(self._sql, map(self._values, given))
 
     def look_up(self, driver: sqlite3.Connection, given: Given) -> Rows:
-        """Runs it by the driver alone; raises `sqlite3.Error`."""
+        """Runs it with the driver directly; raises `sqlite3.Error`."""
         found = driver.execute(self._sql, self._values(given)).fetchall()
         if not self._read:
             return found
@@ -83,15 +83,15 @@ def _sqlite(connection: Connection) -> sqlite3.Connection | None:
 
 
 class Lookups:
-    """A connection for the event loop: it waits for nobody, writes nothing, and breaks off what takes long."""
+    """A connection for the event loop: it never waits or writes, and interrupts long queries."""
 
     def __init__(self, url: URL) -> None:
-        """Raises `sqlite3.Error`, also where there is no file."""
+        """Raises `sqlite3.Error`, also if there is no file."""
         file = Path(str(url.database)).absolute().as_uri()
         self.driver = sqlite3.connect(f"{file}?mode=rw", uri=True, timeout=0, isolation_level=None)
         self.driver.execute("PRAGMA query_only = ON")
         self.driver.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LENGTH)
-        # SQLite counts the steps of a statement over all its runs: only the second call is surely about one run.
+        # SQLite counts the steps of a statement over all its runs: only the second call is surely within one run.
         self._calls = 0
         self.driver.set_progress_handler(self._takes_long, STEPS)
 

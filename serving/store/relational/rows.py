@@ -1,4 +1,4 @@
-"""Rows to values, and pages of them."""
+"""Conversion of rows to values, and pagination."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a listing; `has_more` says whether another follows its last item."""
+    """One page of a list; `has_more` tells whether another follows its last item."""
 
     items: list[T]
     has_more: bool
 
 
 def build(kind: type[T], row: RowMapping, **extra: object) -> T:
-    """Makes dataclass `kind` from the columns of the same names."""
+    """Creates dataclass `kind` from the columns of the same names."""
     return kind(**{name: row[name] for name in _names(cast(Hashable, kind)) if name not in extra}, **extra)
 
 
-@functools.cache  # a tuple per table
+@functools.cache  # cached: a tuple per table
 def _names(kind: Any) -> tuple[str, ...]:
     return tuple(f.name for f in fields(kind))
 
@@ -39,7 +39,7 @@ def _names(kind: Any) -> tuple[str, ...]:
 def part(
     items: Sequence[dict[str, Any]], *, after: str | None, limit: int, max_limit: int, order: Order
 ) -> Page[dict[str, Any]]:
-    """As `page`, of objects that one row holds, oldest first, each with its `id`."""
+    """Like `page`, for objects inside one row, oldest first, each with its `id`."""
     _check(limit, max_limit, order)
     ordered = items if order == "asc" else items[::-1]
     if after is not None:
@@ -71,10 +71,10 @@ async def page(
     order_column: str = "created_at",
     within: ColumnElement[bool] | None = None,
 ) -> Page[RowMapping]:
-    """Runs `query` over the tenant's rows of `table`, sorted by `order_column`, from behind the row `after`.
+    """Runs `query` on the tenant's rows of `table`, sorted by `order_column`, starting after the row `after`.
 
-    Without a principal, over the rows of all tenants: for what the platform alone may see.
-    `within` narrows the rows to one parent's, where ids are unique only there.
+    Without a principal, on the rows of all tenants, which only the platform may see. `within` restricts the rows to one
+    parent's, if ids are unique only there.
     """
     _check(limit, max_limit, order)
     at, id = table.c[order_column], table.c[id_column]

@@ -1,4 +1,4 @@
-"""What is particular to SQLite, in this one place: its address, its pragmas, its locks and its errors."""
+"""Everything specific to SQLite: its URL, pragmas, locks and errors."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ WRITE = "headrace_write"
 """Execution option of a connection whose transactions write."""
 
 CHECKPOINT = 4000
-"""Pages of the WAL (of 4 KiB) before they go to the database file, by whoever commits then. SQLite's own 1000 are 70
-turns, most of whose pages are the same: a commit has 30 % less to do with four times as many, and the WAL 16 MB."""
+"""Size of the WAL in pages (of 4 KiB) at which it is checkpointed, by whoever commits then. SQLite's default of 1000 is
+reached after 70 turns, which mostly change the same pages: with four times as many, a commit has 30 % less work, and
+the WAL has 16 MB.
+"""
 
 _BROKEN = {
     "SQLITE_FULL": "the disk is full: free some space",
@@ -30,7 +32,7 @@ _BROKEN = {
     "SQLITE_READONLY": "it is read-only: check the file's owner and the mount",
     "SQLITE_CANTOPEN": "it cannot be opened: check that its folder exists and may be written",
     "SQLITE_CORRUPT": "it is damaged: restore it from a backup",
-    "SQLITE_NOTADB": "it is damaged or no SQLite file: restore it from a backup",
+    "SQLITE_NOTADB": "it is damaged or not an SQLite file: restore it from a backup",
     "SQLITE_BUSY": "another process holds its write lock",
     "SQLITE_LOCKED": "another connection holds its lock",
     "SQLITE_PROTOCOL": "its lock cannot be taken: WAL needs a local disk",
@@ -41,32 +43,32 @@ _BROKEN = {
 
 
 def prepare(url: URL) -> None:
-    """Makes the folder and an empty file that only its owner may read; keeps an existing file, and does not open it.
+    """Creates the folder and an empty file that only its owner can read; keeps an existing file, without opening it.
 
-    A process that closes any descriptor of a database loses all its locks on it, those of SQLite's open connections too
-    (https://sqlite.org/howtocorrupt.html, section 2.2): another process that closes its last connection would then take
-    the WAL away from under them.
+    A process that closes any descriptor of a database loses all its locks on it, including those of SQLite's open
+    connections (https://sqlite.org/howtocorrupt.html, section 2.2): another process that closes its last connection
+    would then remove the WAL in use.
     """
     path = Path(str(url.database))
     path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
-        # A link to a file that is not there yet: O_EXCL alone would leave the file to SQLite, which everybody may read.
+        # A link to a missing file: with O_EXCL alone, SQLite would create the file, readable by everybody.
         os.close(os.open(path.resolve(), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def configure(engine: Engine, *, busy_timeout_s: float, foreign_keys: bool = True) -> None:
-    """Sets what every connection needs.
+    """Configures every connection.
 
-    Writers say `BEGIN IMMEDIATE`: a reader that becomes a writer half-way is refused at once when another
-    process wrote in between, whatever the busy timeout.
+    Writers use `BEGIN IMMEDIATE`: a reader that becomes a writer fails immediately when another process wrote in
+    between, whatever the busy timeout.
     """
 
     @event.listens_for(engine, "connect")
     def connect(connection: DBAPIConnection, _record: object) -> None:
-        connection.isolation_level = None  # we say BEGIN, not the driver
+        connection.isolation_level = None  # transactions are begun explicitly, not by the driver
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
-        cursor.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a power cut
+        cursor.execute("PRAGMA synchronous = FULL")  # acknowledged writes survive a power failure
         cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
         cursor.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
         cursor.close()
@@ -81,10 +83,10 @@ def configure(engine: Engine, *, busy_timeout_s: float, foreign_keys: bool = Tru
 
 
 class Reading(SQLiteDialect_pysqlite):
-    """Engines whose transactions read.
+    """Engines with reading transactions.
 
-    They begin by themselves: where an engine has a listener, SQLAlchemy asks for it at every statement, which costs
-    a short transaction a third of its time.
+    They begin transactions themselves: with a listener, SQLAlchemy checks for it at every statement, which costs a
+    short transaction a third of its time.
     """
 
     supports_statement_cache = True
@@ -95,7 +97,7 @@ class Reading(SQLiteDialect_pysqlite):
 
 
 class Writing(Reading):
-    """Engines whose transactions write."""
+    """Engines with writing transactions."""
 
     supports_statement_cache = True
     begin = "BEGIN IMMEDIATE"
@@ -107,7 +109,7 @@ for _name, _dialect in ((READING, Reading), (WRITING, Writing)):
 
 
 def use_wal(engine: Engine, *, wait_s: float) -> None:
-    """Switches the file to WAL, once for ever. SQLite does not wait for this lock, so we do."""
+    """Switches the file to WAL permanently. SQLite does not wait for this lock, so this function does."""
     deadline = time.monotonic() + wait_s
     connection = engine.raw_connection()
     try:
@@ -124,7 +126,7 @@ def use_wal(engine: Engine, *, wait_s: float) -> None:
 
 
 def rewrite(url: URL, *, wait_s: float) -> None:
-    """Leaves nothing of what was deleted in the file or its WAL; `wait_s` is for those who read or write meanwhile."""
+    """Removes deleted data from the file and its WAL; `wait_s` is the timeout for concurrent readers and writers."""
     connection = sqlite3.connect(str(url.database), timeout=wait_s, isolation_level=None)
     try:
         connection.execute("VACUUM")
@@ -142,6 +144,6 @@ def primary_code(error: BaseException) -> str:
 
 
 def explain(error: BaseException, url: URL) -> str | None:
-    """Returns what is wrong and what to do, or None when the database itself is sound."""
+    """Returns the problem and its remedy, or None when the database itself is healthy."""
     remedy = _BROKEN.get(primary_code(error))
     return f"database {url.database} cannot be used: {error}; {remedy}" if remedy else None

@@ -1,1 +1,1 @@
-"""Backups, retention, and what deleted data leaves on disk."""
+"""Maintenance of the store: backups, retention, and removal of deleted data from disk."""

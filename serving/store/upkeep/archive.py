@@ -1,7 +1,7 @@
-"""Backups: one tar file with every row, file and collection, whatever database and place they come from or go to.
+"""Backups: one tar file with all rows, files and collections, independent of the database and the storage place.
 
 Members: `database/<table>.jsonl`, `files/…`, `collections/…`, and at the end `manifest.json` with the checksum of each.
-An archive without its end is therefore none. Restoring reads and checks all of it before it changes anything.
+An archive without its end is therefore invalid. Restoring reads and verifies all of it before it changes anything.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ ARCHIVE_FORMAT: Final = 1
 MANIFEST = "manifest.json"
 DATABASE = "database"
 CHUNK = 1 << 20
-IN_MEMORY = 8 << 20  # a larger member waits on disk until its size is known
-ROWS = 500  # read and written together
+IN_MEMORY = 8 << 20  # a larger member is buffered on disk until its size is known
+ROWS = 500  # rows that are read and written at once
 
 _KEPT = ("format", PAUSED, UNLOCKED, BACKED_UP)
-"""Rows of `meta` that belong to the database that holds them."""
+"""Rows of `meta` that are specific to their database."""
 
 Say = Callable[[str], None]
 
@@ -57,7 +57,7 @@ class BadArchive(StoreError):
 
 
 class NotEmpty(StoreError):
-    """What would be restored into holds data."""
+    """The target of a restore contains data."""
 
 
 class Member(BaseModel):
@@ -71,7 +71,7 @@ class Member(BaseModel):
 
 
 class ArchiveManifest(BaseModel):
-    """What is in the archive, in the order in which it stands there."""
+    """The content of the archive, in the order of its members."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -85,10 +85,10 @@ class ArchiveManifest(BaseModel):
 async def backup(
     store: Store, database: Database, target: Path, *, patience_s: float, say: Say, key: bytes | None = None
 ) -> Path:
-    """Writes an archive of a stack, which may run, and returns its path; in a folder it is named after the time.
+    """Writes an archive of a stack, which may be running, and returns its path; in a folder it is named after the time.
 
-    With a `key` it is sealed (`serving.store.objects.sealed`). Background work pauses meanwhile. A backup that
-    fails leaves no archive.
+    With a `key` it is sealed (`serving.store.objects.sealed`). Background work is paused meanwhile. A failed backup
+    leaves no archive.
     """
     if target.is_dir():
         suffix = ".tar" if key is None else ".tar.sealed"
@@ -121,44 +121,44 @@ async def backup(
         partial.unlink(missing_ok=True)
     try:
         await Condition(database).note_backup()
-    except StoreUnavailable as e:  # the archive is whole all the same
-        say(f"that there is a backup is not noted for metrics: {e}")
+    except StoreUnavailable as e:  # the archive is complete anyway
+        say(f"the time of the backup could not be stored for metrics: {e}")
     return target
 
 
 async def restore(
     store: Store, database: Database, source: Path, *, force: bool, say: Say, key: bytes | None = None
 ) -> ArchiveManifest:
-    """Makes the stack's data equal to the archive's.
+    """Replaces the stack's data by the archive's.
 
-    Raises `BadArchive`, `Unreadable` or `NotEmpty` before anything is changed. With `force` what is there is replaced.
-    Nobody else may use the stack meanwhile.
+    Raises `BadArchive`, `Unreadable` or `NotEmpty` before anything is changed. With `force` existing data is replaced.
+    Nothing else may use the stack meanwhile.
     """
     with source.open("rb") as raw, _opened(raw, key) as file:
         manifest = check(file)
-        say(f"the archive is whole: {len(manifest.members)} members, {sum(manifest.rows.values())} rows")
+        say(f"the archive is complete: {len(manifest.members)} members, {sum(manifest.rows.values())} rows")
         await database.migrate()
         places = {folder: data.place(store, folder) for folder in (data.FILES, data.COLLECTIONS)}
         if not force and (holds := await _holds(database, places)):
-            raise NotEmpty(f"the stack holds {holds}: restore into an empty one, or say --force to replace it")
+            raise NotEmpty(f"the stack contains {holds}: restore into an empty one, or use --force to replace it")
         async with paused(database, patience_s=0, say=say):
             wanted = {member.name for member in manifest.members}
-            # Collections that are there go first: versions of old and new tables must not mix.
+            # Existing collections are removed first: versions of old and new tables must not mix.
             await finish(asyncio.to_thread(_remove, data.COLLECTIONS, places[data.COLLECTIONS]))
             await finish(asyncio.to_thread(_fill, places, file, manifest))
-            say("files and collections are there")
+            say("files and collections are restored")
             with _reading(file) as tar:
                 await _load(database, _contents(tar, manifest))
-            say("rows are there")
+            say("rows are restored")
             await finish(asyncio.to_thread(_remove, data.FILES, places[data.FILES], wanted))
     return manifest
 
 
 def _opened(file: BinaryIO, key: bytes | None) -> BinaryIO:
-    """Returns what an archive's file holds. One that is not sealed is not taken for one that is to be."""
+    """Returns the content of an archive's file. An unsealed archive is not accepted when a key is given."""
     if not is_sealed(file):
         if key is not None:
-            raise BadArchive("the archive is not sealed: leave the key away if it is the right one")
+            raise BadArchive("the archive is not sealed: omit the key if this is the right archive")
         return file
     if key is None:
         raise BadArchive("the archive is sealed: name its key with --key")
@@ -166,7 +166,7 @@ def _opened(file: BinaryIO, key: bytes | None) -> BinaryIO:
 
 
 def check(file: BinaryIO) -> ArchiveManifest:
-    """Reads all of an archive and returns its manifest; raises `BadArchive` unless every byte is as it was written."""
+    """Reads all of an archive and returns its manifest; raises `BadArchive` if any byte was changed."""
     found: dict[str, tuple[int, str]] = {}
     manifest: ArchiveManifest | None = None
     try:
@@ -174,7 +174,7 @@ def check(file: BinaryIO) -> ArchiveManifest:
             for info in tar:
                 content = tar.extractfile(info) if info.isreg() else None
                 if content is None or info.name in found:
-                    raise BadArchive(f"the archive holds {info.name} twice, or it is no file")
+                    raise BadArchive(f"the archive contains {info.name} twice, or it is not a file")
                 if info.name == MANIFEST:
                     manifest = ArchiveManifest.model_validate_json(content.read())
                 else:
@@ -182,7 +182,7 @@ def check(file: BinaryIO) -> ArchiveManifest:
     except (tarfile.TarError, EOFError, OSError, ValidationError) as e:
         raise BadArchive(f"the archive is damaged or incomplete: {type(e).__name__}: {str(e).splitlines()[0]}") from e
     if manifest is None:
-        raise BadArchive("the archive is incomplete: it has no end")
+        raise BadArchive("the archive is incomplete: its end is missing")
     if manifest.archive != ARCHIVE_FORMAT:
         raise BadArchive(f"the archive has format {manifest.archive}, and this Headrace reads {ARCHIVE_FORMAT}")
     if manifest.schema_format != HEAD:
@@ -196,19 +196,19 @@ def check(file: BinaryIO) -> ArchiveManifest:
             f"the archive is damaged: {len(wrong)} members differ from its manifest, the first is {wrong[0]}"
         )
     if climbing := next((name for name in noted if {"", ".", ".."} & set(name.split("/"))), None):
-        raise BadArchive(f"the archive holds {climbing}")
+        raise BadArchive(f"the archive contains {climbing}")
     return manifest
 
 
 class _ArchiveWriter:
-    """Adds members to an archive and remembers what they are."""
+    """Adds members to an archive and records their checksums."""
 
     def __init__(self, tar: tarfile.TarFile) -> None:
         self._tar = tar
         self._members: list[Member] = []
 
     def add(self, name: str, content: BinaryIO) -> None:
-        """Adds what is left to be read of `content`; its size need not be known before."""
+        """Adds the rest of `content`, whose size need not be known."""
         digest = hashlib.sha256()
         with _Spill() as spill:
             while chunk := content.read(CHUNK):
@@ -218,7 +218,7 @@ class _ArchiveWriter:
             self._members.append(Member(name=name, bytes=spill.size, sha256=digest.hexdigest()))
 
     def copy(self, folder: str, place: Place) -> int:
-        """Adds every content of a place; one that goes meanwhile was nobody's. Returns how many."""
+        """Adds every content of a place; contents deleted meanwhile are skipped. Returns their number."""
         count = 0
         for name, _ in place.names():
             if name.rpartition("/")[2].startswith(TEMPORARY):
@@ -242,9 +242,9 @@ class _ArchiveWriter:
 
 
 class _Spill:
-    """What waits until its size is known: in memory, or on disk once it is large.
+    """A buffer for data of unknown size: in memory, or on disk once it is large.
 
-    There it is sealed with a key that this process alone has: a sealed backup leaves nothing readable on a disk.
+    On disk it is encrypted with a key that only this process has, so that a sealed backup leaves nothing readable.
     """
 
     def __init__(self) -> None:
@@ -266,14 +266,14 @@ class _Spill:
         self._sealing.write(content)
 
     def content(self) -> BinaryIO:
-        """Returns what was written, to read; nothing is written after it."""
+        """Returns a reader of the written data; nothing is written afterwards."""
         self._sealing.finish()
         return unseal(self._file, self._key)
 
 
 @uninterrupted
 async def _dump(database: Database, writer: _ArchiveWriter) -> dict[str, int]:
-    """Adds every table as it is at one moment. Returns the number of rows of each."""
+    """Adds every table in a single consistent state. Returns the number of rows of each."""
     rows: dict[str, int] = {}
     async with database.read() as connection:
         for table in metadata.sorted_tables:
@@ -296,11 +296,11 @@ async def _load(database: Database, members: Iterator[tuple[Member, BinaryIO]]) 
         for table in reversed(metadata.sorted_tables):
             await connection.execute(table.delete() if table is not meta else meta.delete().where(~_is_kept_key()))
         tables = {f"{DATABASE}/{table.name}.jsonl": table for table in metadata.sorted_tables}
-        for member, content in members:  # in the order of their references, as they were written
+        for member, content in members:  # in the order of their references, in which they were written
             if member.name in tables:
                 await _insert(connection, tables[member.name], content)
         if connection.dialect.name == "postgresql":
-            # Numbers were given by the archive; the next one comes after them.
+            # Numbers are the archive's; the next one continues after them.
             highest = (await connection.execute(select(func.max(jobs_table.c.seq)))).scalar()
             if highest is not None:
                 await connection.execute(
@@ -325,7 +325,7 @@ def _is_kept_key() -> Any:
 
 @uninterrupted
 async def _holds(database: Database, places: dict[str, Place]) -> str:
-    """Returns what data there is, in words; what a stack begins by itself is none: its key, its user, its audit log."""
+    """Returns which data exists, as text; a new stack's own key, user and audit log do not count."""
     async with database.read() as connection:
         for table in metadata.sorted_tables:
             if table.name not in ("meta", "keys", "tenants", "users", "audit", "audit_pseudonyms"):
@@ -368,7 +368,7 @@ def _reading(file: BinaryIO) -> tarfile.TarFile:
 
 
 def _contents(tar: tarfile.TarFile, manifest: ArchiveManifest) -> Iterator[tuple[Member, BinaryIO]]:
-    """Yields the members of an archive that was checked."""
+    """Yields the members of an archive that has been verified."""
     noted = {member.name: member for member in manifest.members}
     for info in tar:
         if member := noted.get(info.name):

@@ -1,7 +1,7 @@
-"""Compactions: the database is written anew, so that nothing of what was deleted stays on disk.
+"""Compactions: the database is rewritten, so that no deleted data stays on disk.
 
-Others wait meanwhile, so one does for all erasures that are under way: it is a job of the stack's own, which whoever
-deleted something joins until it begins.
+Others wait meanwhile, so one compaction serves all current erasures: it is a job of the stack's own, which erasures
+join until it begins.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from serving.store.relational.database import Database
 from serving.store.relational.tables import UNFINISHED, jobs
 
 PATIENCE_S = 600.0
-"""Seconds that a compaction waits at most for erasures that were asked for before it."""
+"""Maximum time in seconds that a compaction waits for erasures that were requested before it."""
 
 LOOKS = 30
-"""Whoever joined is woken at the end; should that be missed, it looks itself after so many waits."""
+"""Erasures that joined are woken at the end; in case that fails, they check after this many waits."""
 
 _WHO = worker(STACK, COMPACT)
 
 
 class Compactions:
-    """The compactions of one database. They look every `wait_s` seconds whether they may begin."""
+    """The compactions of one database. They check every `wait_s` seconds whether they may begin."""
 
     def __init__(self, database: Database, jobs: Jobs, *, wait_s: float) -> None:
         self._database = database
@@ -44,7 +44,7 @@ class Compactions:
     async def join(self, connection: AsyncConnection) -> str:
         """Returns the id of a compaction that has not begun.
 
-        It overwrites what was deleted in transactions before that of `connection`.
+        It removes data that was deleted in transactions before that of `connection`.
         """
         group = (COMPACT, None)
         job = await self._jobs.enqueue(_WHO, COMPACT, {}, connection=connection, group=group, dedupe_key="next")
@@ -63,12 +63,12 @@ class Compactions:
 
     @uninterrupted
     async def _coming(self, job: Job) -> int:
-        """Returns how many erasures that were asked for before have still to remove something, and never failed.
+        """Returns the number of earlier erasures that still have to remove data, and have never failed.
 
-        One that removed all and has not joined counts too: others have a turn between its two steps.
+        One that removed everything but has not joined counts too, since others may run between its two steps.
         """
         this = select(jobs.c.seq).where(jobs.c.id == job.id).scalar_subquery()
-        # Those that removed all, or that failed, have left their tenant's queue.
+        # Those that removed everything, or that failed, have left their tenant's queue.
         told = jobs.c.payload["user"].as_string(), jobs.c.payload["compaction"].as_string()
         coming = or_(jobs.c.group_key.is_not(None), and_(*(name.is_(None) for name in told)))
         queued = jobs.c.kind == ERASE, UNFINISHED, coming, jobs.c.seq < this
@@ -77,12 +77,12 @@ class Compactions:
 
     @uninterrupted
     async def _begin(self, job: Job) -> None:
-        """From here on nobody joins."""
+        """From now on nobody can join."""
         async with self._database.write() as connection:
             await connection.execute(jobs.update().where(rows.is_leased(job)).values(dedupe_key=None))
 
 
 async def _wake(connection: AsyncConnection, ended: Job) -> None:
-    """Lets those who joined go on: many that looked every second would keep workers from all else."""
+    """Wakes the erasures that joined: polling every second by many would keep workers from other jobs."""
     joined = and_(jobs.c.kind == ERASE, UNFINISHED, jobs.c.payload["compaction"].as_string() == ended.id)
     await connection.execute(jobs.update().where(joined, jobs.c.status == "queued").values(run_after=now()))

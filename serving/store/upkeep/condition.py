@@ -1,4 +1,4 @@
-"""The condition of a stack's state: waiting jobs, when its collections were checked, and its newest backup."""
+"""The condition of a stack's state: waiting jobs, last checks of its collections, and its newest backup."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from serving.store.relational.database import Database
 from serving.store.relational.tables import UNFINISHED, batch_lines, batches, jobs, meta, vector_stores
 
 BACKED_UP = "backed_up"
-"""The row of `meta` that says when the newest backup was whole, in unix seconds."""
+"""The row of `meta` with the time of the newest complete backup, in unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingJobs:
-    """Jobs of one kind that could run and do not, and for how many seconds the first of them has waited."""
+    """Jobs of one kind that are due and not running, and for how many seconds the first of them has waited."""
 
     number: int
     oldest_s: float
 
 
 class Condition:
-    """What can be said of all tenants' state without looking at anybody's data."""
+    """The condition of all tenants' state, without reading anybody's data."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @uninterrupted
     async def waiting(self) -> dict[str, WaitingJobs]:
-        """Returns the jobs that are due, and those whose worker went away, by kind."""
+        """Returns the jobs that are due, and those whose worker died, by kind."""
         at = now()
         due = and_(jobs.c.status == "queued", jobs.c.run_after <= at)
         left = and_(jobs.c.status == "running", jobs.c.lease_until <= at)
@@ -45,7 +45,7 @@ class Condition:
 
     @uninterrupted
     async def batches(self) -> tuple[int, float]:
-        """Returns how many lines of batches wait for an answer, and the age of the oldest batch that has not ended."""
+        """Returns the number of unanswered lines of batches, and the age of the oldest unfinished batch."""
         unfinished = batches.c.status.not_in(ENDED)
         answered = select(func.count()).select_from(batch_lines.join(batches)).where(unfinished)
         told = answered.correlate(None).scalar_subquery()
@@ -57,7 +57,8 @@ class Condition:
     async def checked(self, tenant: str, owner: str, names: Collection[str]) -> dict[str, float]:
         """Returns when each of a user's collections was last made or found equal to its documents, in unix seconds.
 
-        One that never was counts from its making. Those that follow no documents of ours are left out.
+        Before the first check it is the time of creation. Collections that are not synchronised with documents are
+        omitted.
         """
         named = and_(vector_stores.c.tenant == tenant, vector_stores.c.name.in_(sorted(names)))
         theirs = or_(vector_stores.c.user == owner, vector_stores.c.user.is_(None))
@@ -71,19 +72,19 @@ class Condition:
 
     @uninterrupted
     async def backed_up(self) -> float | None:
-        """Returns when the newest backup was whole, in unix seconds; None before the first."""
+        """Returns the time of the newest complete backup, in unix seconds; None before the first."""
         query = select(meta.c.value).where(meta.c.key == BACKED_UP)
         found = await self._database.query(lambda connection: connection.execute(query).scalar())
         return float(found) if found is not None else None
 
     @uninterrupted
     async def note_backup(self) -> None:
-        """Notes that a backup is whole now."""
+        """Records that a backup is complete now."""
         async with self._database.write() as connection:
             await connection.execute(meta.delete().where(meta.c.key == BACKED_UP))
             await connection.execute(meta.insert().values(key=BACKED_UP, value=repr(now())))
 
 
 def _seconds(text: str | None) -> float | None:
-    """Returns unix seconds, None for what admins wrote there that is none."""
+    """Returns unix seconds, None for an invalid value that an admin wrote."""
     return float(text) if text is not None and text.isdecimal() else None

@@ -1,4 +1,4 @@
-"""Which indexes a vector store has: the one that is searched, and the one that takes its place."""
+"""The indexes of a vector store: the one that searches use, and its replacement under construction."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from serving.store.relational.database import Database
 from serving.store.relational.tables import vector_store_files, vector_stores
 
 TOGETHER = 500
-"""Files that one query asks for."""
+"""Maximum number of files in one query."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreIndexes:
-    """Names of indexes: the one that searches read, the one that is built behind it, and those that nobody reads."""
+    """Names of indexes: the one that searches read, the one under construction, and retired ones."""
 
     live: str
     next: str | None = None
     retired: tuple[str, ...] = ()
-    embedder: str | None = field(default=None, kw_only=True)  # of the live one, where it was looked at
+    embedder: str | None = field(default=None, kw_only=True)  # of the searched one, if it was read
 
     @property
     def written(self) -> tuple[str, ...]:
@@ -31,16 +31,16 @@ class StoreIndexes:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """The indexes that may hold documents."""
+        """The indexes that may contain documents."""
         return (*self.written, *self.retired)
 
     def begun(self, name: str) -> StoreIndexes:
-        """Returns them with another one that is built; one that was built before is given up."""
+        """Returns these with a new index under construction; an earlier one is abandoned."""
         given_up = (self.next,) if self.next is not None else ()
         return replace(self, next=name, retired=(*self.retired, *given_up))
 
     def switched(self, embedder: str) -> StoreIndexes:
-        """Returns them with the one that was built as the one that is searched."""
+        """Returns these after the switch of searches to the index under construction."""
         assert self.next is not None
         return StoreIndexes(self.next, None, (*self.retired, self.live), embedder=embedder)
 
@@ -49,21 +49,21 @@ Change = Callable[[StoreIndexes], StoreIndexes]
 
 
 class Indexes:
-    """The names in the rows of vector stores."""
+    """Names of indexes in the rows of vector stores."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @uninterrupted
     async def get(self, store_id: str) -> StoreIndexes:
-        """Returns a store's indexes; of one that is not there, those that it had at first."""
+        """Returns a store's indexes; for a missing store, the initial ones."""
         query = select(vector_stores.c.indexes).where(vector_stores.c.id == store_id)
         async with self._database.read() as connection:
             return read_indexes(store_id, (await connection.execute(query)).scalar())
 
     @uninterrupted
     async def change(self, store_id: str, change: Change) -> StoreIndexes:
-        """Changes a store's indexes in one transaction, and returns what they are then."""
+        """Changes a store's indexes in one transaction, and returns the new ones."""
         of = vector_stores.c
         async with self._database.write() as connection:
             query = select(of.indexes).where(of.id == store_id).with_for_update()
@@ -73,9 +73,9 @@ class Indexes:
 
     @uninterrupted
     async def unsettled(self, embedder: str) -> list[tuple[str, str]]:
-        """Returns the tenants and ids of stores to look at, the oldest first.
+        """Returns tenants and ids of stores that need work, oldest first.
 
-        Their index may be another embedder's, or they have one that is to be removed.
+        Their index may be another embedder's, or they have a retired one.
         """
         of = vector_stores.c
         query = select(of.tenant, of.id, of.indexes).order_by(of.created_at, of.id)
@@ -86,7 +86,7 @@ class Indexes:
 
     @uninterrupted
     async def complete(self, store_id: str, files: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Returns those of the files, each a tenant and an id, that the store has completely ingested."""
+        """Returns those of the files, as (tenant, id), whose ingestion into the store is complete."""
         of = vector_store_files.c
         query = select(of.tenant, of.file_id).where(of.vector_store_id == store_id, of.status == "completed")
         found: set[tuple[str, str]] = set()
@@ -99,7 +99,7 @@ class Indexes:
 
 
 def read_indexes(store_id: str, stored: dict[str, object] | None) -> StoreIndexes:
-    """Returns the indexes of a row, where it has them."""
+    """Returns the indexes in a row, if it has any."""
     if stored is None:
         return StoreIndexes(store_id)
     return StoreIndexes(**{**stored, "retired": tuple(stored["retired"])})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Files that were ingested outside of the API: their rows, and what goes into the index, in one transaction."""
+"""Files that were ingested without the API: their rows and index entries, in one transaction."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PURPOSE = "assistants"
 
 @dataclass(frozen=True, slots=True)
 class LoadedFile:
-    """A file whose content is in `Blobs`. `path` and `sha256` become its attributes, as of a folder's documents."""
+    """A file whose content is in `Blobs`. `path` and `sha256` become its attributes, as for a folder's documents."""
 
     id: str
     path: str
@@ -39,12 +39,12 @@ class LoadedFile:
 
 
 class IndexReplaced(StoreError):
-    """The index that a load writes to is not the one that is searched any more, or will not be it for long."""
+    """The index that a load writes to is no longer the searched one, or is about to be replaced."""
 
 
 @uninterrupted
 async def attached(database: Database, principal: Principal, store_id: str) -> dict[str, str]:
-    """Returns path -> SHA-256 of the store's files, also of those that are ingested again or failed.
+    """Returns path -> SHA-256 of the store's files, including failed ones and those being ingested.
 
     Raises `NotFound` or `NotOwner`.
     """
@@ -82,11 +82,11 @@ async def attach(
     already: Collection[str],
     write: Callable[[], Awaitable[object]],
 ) -> None:
-    """Writes files into the `index` of that name by `write`, and their rows, as completely ingested.
+    """Writes files to the `index` of that name by `write`, and their rows, as completely ingested.
 
-    Both or neither is seen by those who list files; an index that was written before a crash is written again. No
-    work on the whole index begins meanwhile. `already` are those that were `known` before their contents were written.
-    Raises `Conflict` while such work runs, or where one of the files has gone since then or is going; `IndexReplaced`,
+    Readers of the rows see both or neither; an index that was written before a crash is written again. No work on the
+    whole index can begin meanwhile. `already` are those that were `known` before their contents were written. Raises
+    `Conflict` while such work runs, or if one of the files was deleted since then or is being deleted; `IndexReplaced`,
     `NotFound` and `NotOwner`.
     """
     at, names, ids = now(), listed(access, principal.user), [file.id for file in loaded]
@@ -96,7 +96,7 @@ async def attach(
         await _alone(connection, principal, store_id, index, at)
         found = await _known(connection, principal, store_id, ids, locked=True)
         if found != set(already):
-            raise Conflict("files of the collection have come or gone")
+            raise Conflict("files of the collection were added or removed")
         of = vector_store_files.c
         there = select(of.file_id).where(of.vector_store_id == store_id, of.file_id.in_(ids))
         inside = set((await connection.execute(there)).scalars())
@@ -116,9 +116,9 @@ async def clear(
     indexed: Collection[str],
     remove: Callable[[Collection[str]], Awaitable[object]],
 ) -> None:
-    """Removes, by `remove`, those of the `indexed` files that the store has no row of.
+    """Removes, by `remove`, those of the `indexed` files for which the store has no row.
 
-    A load that was killed between the index and the rows leaves them. Raises as `attach` does.
+    A load that was killed between writing the index and the rows leaves them. Raises as `attach` does.
     """
     of = vector_store_files.c
     async with database.write() as connection:
@@ -129,19 +129,19 @@ async def clear(
 
 
 async def _alone(connection: AsyncConnection, principal: Principal, store_id: str, index: str, at: float) -> None:
-    """Keeps others from the whole index until the transaction ends."""
+    """Excludes other work on the whole index until the transaction ends."""
     await lock(connection, "group", store_id)
     await rows.require_change(connection, principal, store_id)
     stored = select(vector_stores.c.indexes).where(vector_stores.c.id == store_id).with_for_update()
     names = read_indexes(store_id, (await connection.execute(stored)).scalar())
     if names.written != (index,):
-        raise IndexReplaced("the collection is indexed for another embedder; run it again when that is done")
-    # What is queued is not claimed as long as it is locked here, and with the group's lock nothing comes along.
+        raise IndexReplaced("the collection is being re-indexed for another embedder; try again afterwards")
+    # Queued jobs cannot be claimed while they are locked here, and the group's lock blocks new ones.
     of = jobs.c
     work = select(of.kind, of.lease_until).where(of.group_key == store_id, of.kind != INGEST, UNFINISHED)
     for kind, until in await connection.execute(work.with_for_update()):
         if until is not None and until > at:
-            raise Conflict(f"{kind} works on the collection's index")
+            raise Conflict(f"a job {kind} is working on the collection's index")
 
 
 async def _known(
@@ -153,9 +153,9 @@ async def _known(
     removed = select(of.payload).where(of.tenant == principal.tenant, of.kind == DELETE_BLOB, UNFINISHED)
     going |= {payload["file_id"] for payload in (await connection.execute(removed)).scalars()}
     if going.intersection(ids):
-        raise Conflict("files that are loaded are still being removed")
+        raise Conflict("files to load are still being removed")
     there = select(files.c.id).where(files.c.id.in_(ids))
-    if locked:  # nobody deletes them meanwhile
+    if locked:  # locked against deletion
         there = there.with_for_update()
     return set((await connection.execute(there)).scalars())
 
@@ -190,6 +190,6 @@ def _attachment(
         "access": names,
         "error_code": None,
         "error_message": None,
-        "job_id": new_id("job"),  # of no job: nothing is left to do
+        "job_id": new_id("job"),  # without a job: nothing remains to be done
         "created_at": at,
     }

@@ -1,4 +1,4 @@
-"""The options of programs that say which store they work on."""
+"""Command-line options that select the store."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from pathlib import Path
 from serving.config import ServingConfig, Store
 
 CONFIG = Path("/etc/headrace/config/serving.json")
-"""Where pods have the stack's configuration."""
+"""Path of the stack's configuration in pods."""
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Adds the options to a parser."""
-    parser.add_argument("--config", type=Path, default=CONFIG, help="the stack's ServingConfig, JSON (%(default)s)")
+    parser.add_argument(
+        "--config", type=Path, default=CONFIG, help="file with the stack's ServingConfig, JSON (%(default)s)"
+    )
     parser.add_argument("--database", help="instead of --config: sqlite:////path or postgresql://user@host/name")
     parser.add_argument("--data", help="with --database: the data folder, or the bucket as in store.data")
     parser.add_argument("--endpoint", help="with --data: URL of an object store that is not the cloud's own")
 
 
 def chosen(options: argparse.Namespace) -> Store:
-    """Returns the store that the options name. Raises `LookupError` and pydantic's `ValidationError`."""
+    """Returns the selected store. Raises `LookupError` and pydantic's `ValidationError`."""
     if options.database or options.data:
         if not (options.database and options.data):
-            raise LookupError("--database and --data belong together")
+            raise LookupError("--database and --data require each other")
         return Store(database=options.database, data=options.data, endpoint=options.endpoint)
     try:
         return ServingConfig.model_validate_json(options.config.read_bytes()).store

@@ -1,4 +1,4 @@
-"""Which indexes may keep on disk what was taken out of them."""
+"""Indexes that may still contain removed data on disk."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from serving.store.vector_store import PURGE_INDEX
 
 
 def unpurged(job: Job, until: float) -> Select[Any]:
-    """The tenant's vector stores, of those made before unix time `until`, that an erasure has still to have purged.
+    """Returns the query for the tenant's vector stores, created before unix time `until`, that an erasure has yet to
+    purge.
 
-    One whose newest job is a purge is as that left it. Of the others each is purged once, and again where the erasure
-    itself took something out since. Only jobs change an index, so their numbers tell.
+    If a store's newest job is a purge, its index is clean. The others are purged once, and again if the erasure itself
+    removed something since. Only jobs change an index, so their numbers determine this.
     """
     of = jobs.c
     purge = of.kind == PURGE_INDEX

@@ -1,7 +1,7 @@
-"""What a stack may not keep for ever goes: conversations, responses, captures, files, batches, each after its days.
+"""Retention: deletes conversations, responses, captures, files and batches, each class after its number of days.
 
-Idempotency keys are of no class: they go when they are over (`IdempotencyKeys.prune`). The audit log is pruned by those
-who have its key (`serving.security.audit`).
+Idempotency keys are not a class: they expire by themselves (`IdempotencyKeys.prune`). The audit log is pruned by
+processes that have its key (`serving.security.audit`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ async def prune(
     files: Files,
     batches: Batches,
 ) -> dict[str, int]:
-    """Removes what is older than its class is kept. Returns how many of each class, of those that end at all.
+    """Removes data that is older than its class's retention. Returns the number for each class that has one.
 
     Several processes may do it at once.
     """

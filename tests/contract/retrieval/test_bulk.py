@@ -220,7 +220,7 @@ def test_an_index_that_is_being_replaced_takes_no_documents(
     monkeypatch.setattr(CollectionIndex, "upsert_files", meanwhile)
     monkeypatch.setattr(command.Rate, "__call__", switch)
     assert main(arguments(state)) == 1
-    assert "is indexed for another embedder" in capsys.readouterr().err
+    assert "is being re-indexed for another embedder" in capsys.readouterr().err
     assert len(rows(state, vector_store_files)) == 2
 
 

@@ -1,7 +1,7 @@
 """The schema of the first release.
 
-Its number is the one that this schema had during development, so that databases and backups of it stay what they are.
-Those of lower numbers were never released, and nothing upgrades them.
+Its number is the one that this schema had during development, so that existing databases and backups stay valid.
+Earlier numbers were never released and cannot be upgraded.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def upgrade() -> None:
 
 
 def _identity() -> None:
-    """Tenants and users, of which the stack's own are always there, with what they sign in by."""
+    """Tenants and users, including the stack's own, and their credentials."""
     _table("tenants", *_required(id=NAME, name=NAME, created_at=TIME), *_optional(disabled_at=TIME))
     _table(
         "users",
@@ -83,7 +83,7 @@ def _identity() -> None:
 
 
 def _files() -> None:
-    """Uploaded files, and the vector stores that they are in."""
+    """Uploaded files, and vector stores with their files."""
     _table(
         "files",
         *_required(id=ID, tenant=NAME, filename=NAME, purpose=ID, status=WORD, bytes=COUNT, sha256=ID, kind=ID),
@@ -114,7 +114,7 @@ def _files() -> None:
 
 
 def _jobs() -> None:
-    """Background work. What is claimed is found by partial indexes, however many jobs have ended."""
+    """Background jobs. Claimable ones are found by partial indexes, however many jobs have ended."""
     _table(
         "jobs",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -140,7 +140,7 @@ def _jobs() -> None:
 
 
 def _conversations() -> None:
-    """What was said: conversations with their items, and responses."""
+    """Conversations with their items, and responses."""
     _table(
         "conversations",
         *_required(id=ID, tenant=NAME, metadata=JSON, last_seq=COUNT, last_turn=COUNT, created_at=TIME),
@@ -168,7 +168,7 @@ def _conversations() -> None:
 
 
 def _captures() -> None:
-    """Captures of answers, what people say of them, and exports of both."""
+    """Captures of answers, feedback on them, and exports of both."""
     _table(
         "captures",
         *_required(id=ID, tenant=NAME, user=NAME, request_id=ID),
@@ -215,7 +215,7 @@ def _captures() -> None:
 
 
 def _memory() -> None:
-    """What assistants remember: summaries, facts, and vectors of turns."""
+    """State of memory: summaries, facts, and vectors of turns."""
     _table(
         "conversation_summaries",
         *_required(conversation_id=ID, tenant=NAME, text=TEXT, last_seq=COUNT, updated_at=TIME),
@@ -241,7 +241,7 @@ def _memory() -> None:
 
 
 def _idempotency() -> None:
-    """Keys by which requests are repeated, and the answers that are kept for them, which go with what they tell of."""
+    """Idempotency keys with stored answers, which are deleted with the objects that they describe."""
     told_of = {"conversation": "conversations", "capture": "captures", "response": "responses", "memory": "memories"}
     answers = "idempotency_answers"
     _table(
@@ -271,7 +271,7 @@ def _idempotency() -> None:
 
 
 def _quotas() -> None:
-    """Quotas, how much of them is in whose hands, and what was used."""
+    """Quotas, their windows and shares, and usage."""
     _table(
         "quotas",
         *_required(id=ID, tenant=NAME, subject=WORD, subject_id=NAME, window=WORD, measure=WORD, currency=CURRENCY),
@@ -319,7 +319,7 @@ END $$
 
 
 def _audit() -> None:
-    """The audit log, which only grows, and the salts of its pseudonyms."""
+    """The audit log, which is append-only, and the salts of its pseudonyms."""
     _table(
         "audit",
         *_required(tenant=NAME, seq=COUNT, at=COUNT),
@@ -345,7 +345,7 @@ def _audit() -> None:
 
 
 def _table(name: str, *parts: sa.schema.SchemaItem, key: list[str] | None = None) -> None:
-    """Makes a table, whose primary key is `id` where none is named."""
+    """Creates a table, whose primary key is `id` by default."""
     op.create_table(name, *parts, sa.PrimaryKeyConstraint(*(key or ["id"]), name=op.f(f"pk_{name}")))
 
 

@@ -1,4 +1,4 @@
-"""Assistants that tenants make, with their versions."""
+"""Assistants that tenants create, with their versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vector stores whose index is built anew by another embedder."""
+"""Indexes of vector stores, for rebuilding one with another embedder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints of apps, with what their next steps have written."""
+"""Checkpoints of apps, with the writes of their next steps."""
 
 from __future__ import annotations
 

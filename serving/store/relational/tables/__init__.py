@@ -1,6 +1,6 @@
-"""The tables. Every row carries its tenant; times are unix seconds.
+"""The tables. Every row has its tenant; times are unix seconds.
 
-A change here needs a migration beside it: a test compares the two.
+A change here needs a migration: a test compares the two.
 """
 
 from serving.store.relational.tables.answers import (

@@ -1,4 +1,4 @@
-"""Answers, what was thought of them, and what may be done once."""
+"""Tables of answers, feedback, used approvals and idempotency keys."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ captures = Table(
     Column("request_id", String(64), nullable=False),
     Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE")),
     Column("item_id", ID, ForeignKey("conversation_items.id", ondelete="SET NULL")),  # the answer in the conversation
-    Column("session_id", ID),  # of a response: what it shares with those that it follows and that follow it
-    Column("requested", NAME, nullable=False),  # the request's model; what it led to follows
+    Column("session_id", ID),  # of a response: shared by all responses in its tree
+    Column("requested", NAME, nullable=False),  # the requested model; the following columns are the resolved ones
     Column("assistant", NAME),
     Column("alias", NAME, nullable=False),
     Column("model", NAME, nullable=False),
     Column("adapter", NAME),
     Column("prompt_version", String(64)),
     Column("request", JSON, nullable=False),
-    Column("prompt", JSON, nullable=False),  # the engine's document, as it was sent
+    Column("prompt", JSON, nullable=False),  # the request to the engine
     Column("chunks", JSON, nullable=False),
     Column("answer", JSON, nullable=False),  # a list of choices
     Column("steps", JSON, nullable=False),
     Column("prompt_tokens", BigInteger),
     Column("completion_tokens", BigInteger),
     Column("timings", JSON, nullable=False),  # seconds of each stage
-    Column("cost", Double),  # the answer has it exactly
-    Column("currency", String(3)),  # of the cost: that of the model's price then
+    Column("cost", Double),  # `answer` has the exact amount
+    Column("currency", String(3)),  # of the cost: that of the model's price at the time
     Column("outcome", String(16), nullable=False),
     Column("error_code", String(64)),
-    Column("stored", Boolean, nullable=False),  # shown by the API of stored completions
-    Column("consent", Boolean, nullable=False),  # may go into exports
+    Column("stored", Boolean, nullable=False),  # whether the API of stored completions shows it
+    Column("consent", Boolean, nullable=False),  # whether exports may include it
     Column("metadata", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
     Index("ix_captures_user", "tenant", "user", "stored", "created_at", "id"),
@@ -64,7 +64,7 @@ feedback = Table(
     Column("tenant", NAME, primary_key=True),
     Column("id", ID, primary_key=True),  # the caller may choose it
     Column("user", NAME, nullable=False),
-    # One of the three is what is rated; with it the rating goes.
+    # One of the three is the target, with which the rating is deleted.
     Column("capture_id", ID, ForeignKey("captures.id", ondelete="CASCADE")),
     Column("item_id", ID, ForeignKey("conversation_items.id", ondelete="CASCADE")),
     Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE")),
@@ -74,7 +74,7 @@ feedback = Table(
     Column("tags", JSON, nullable=False),
     Column("comment", Text),
     Column("correction", Text),
-    Column("consent", Boolean, nullable=False),  # may go into exports
+    Column("consent", Boolean, nullable=False),  # whether exports may include it
     Column("created_at", Double, nullable=False),
     Index("ix_feedback_user", "tenant", "user", "created_at", "id"),
     Index("ix_feedback_capture_id", "capture_id"),
@@ -88,13 +88,13 @@ responses = Table(
     metadata,
     Column("id", ID, primary_key=True),
     Column("tenant", NAME, nullable=False),
-    Column("user", NAME),  # none: everybody of the tenant, as for what is older than owners
-    # What was said before it: another response, or a conversation's items with numbers below `conversation_before`.
+    Column("user", NAME),  # null: everybody in the tenant, for rows from versions without owners
+    # Its context: another response, or a conversation's items with numbers below `conversation_before`.
     Column("previous_id", ID),
     Column("conversation_id", ID),
     Column("conversation_before", BigInteger),
-    Column("session_id", ID, nullable=False),  # the conversation or the first response, also when it is gone
-    Column("turns", Integer, nullable=False),  # that begin in it
+    Column("session_id", ID, nullable=False),  # the conversation or the first response, even if deleted
+    Column("turns", Integer, nullable=False),  # number of turns that begin in it
     Column("body", JSON, nullable=False),  # OpenAI's response object, with its output
     Column("input", JSON, nullable=False),  # OpenAI's items with their ids
     Column("created_at", Double, nullable=False),
@@ -106,7 +106,7 @@ responses = Table(
 used_approvals = Table(
     "used_approvals",
     metadata,
-    Column("id", String(64), primary_key=True),  # SHA-256 of what was signed: the same id can be spelled in many ways
+    Column("id", String(64), primary_key=True),  # SHA-256 of the signed claims: the same id has several encodings
     Column("tenant", NAME, nullable=False),
     Column("expires_at", Double, nullable=False),
     Index("ix_used_approvals_expires_at", "expires_at"),
@@ -115,13 +115,13 @@ used_approvals = Table(
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
-    Column("id", String(64), primary_key=True),  # SHA-256 of the tenant, the user and the key that the caller chose
+    Column("id", String(64), primary_key=True),  # SHA-256 of the tenant, the user and the caller's key
     Column("tenant", NAME, nullable=False),
     Column("user", NAME, nullable=False),
     Column("fingerprint", String(64), nullable=False),  # SHA-256 of the request
-    Column("owner", ID, nullable=False),  # whoever carries the request out
-    Column("lease_until", Double),  # none once it is carried out
-    Column("made_id", ID),  # of what it made
+    Column("owner", ID, nullable=False),  # the request that holds it
+    Column("lease_until", Double),  # null once it is completed
+    Column("made_id", ID),  # of the created object
     Column("created_at", Double, nullable=False),
     Index("ix_idempotency_keys_created_at", "created_at"),
 )
@@ -133,7 +133,7 @@ idempotency_answers = Table(
     Column("tenant", NAME, nullable=False),
     Column("content_type", String(64), nullable=False),
     Column("body", Base64, nullable=False),
-    # What the answer tells of; with it the answer goes, and the key stays.
+    # The object that the answer describes: its deletion deletes the answer, but not the key.
     Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE")),
     Column("capture_id", ID, ForeignKey("captures.id", ondelete="CASCADE")),
     Column("response_id", ID, ForeignKey("responses.id", ondelete="CASCADE")),

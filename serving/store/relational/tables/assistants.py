@@ -1,4 +1,4 @@
-"""Assistants that tenants make, each with its versions."""
+"""Tables of assistants that tenants create, and of their versions."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ assistants = Table(
     Column("tenant", NAME, nullable=False),
     Column("user", NAME, nullable=False),
     Column("name", NAME, nullable=False),
-    Column("version", Integer, nullable=False),  # that answers
-    Column("access", JSON(none_as_null=True)),  # who may call it: see access.py; none for everybody of the tenant
+    Column("version", Integer, nullable=False),  # the active one
+    Column("access", JSON(none_as_null=True)),  # who may call it: see access.py; null: everybody in the tenant
     Column("created_at", Double, nullable=False),
     Index("ix_assistants_tenant_created_at", "tenant", "created_at", "id"),
     Index("uq_assistants_name", "tenant", "name", unique=True),

@@ -1,4 +1,4 @@
-"""The audit log, and the names that it knows users by."""
+"""Tables of the audit log, and of users' pseudonyms in it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from serving.store.relational.tables.base import NAME, metadata
 audit = Table(
     "audit",
     metadata,
-    # Rows are added and never changed: triggers refuse the rest, but for what `serving.store.audit.unlocked` surrounds.
-    Column("tenant", NAME, primary_key=True),  # "" has what belongs to no tenant
+    # Rows are never changed: triggers reject that, except within `serving.store.audit.unlocked`.
+    Column("tenant", NAME, primary_key=True),  # "" for events that belong to no tenant
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    Column("at", BigInteger, nullable=False),  # milliseconds: what is hashed has no fractions
+    Column("at", BigInteger, nullable=False),  # milliseconds: hashed values have no fractions
     Column("actor", String(64)),  # a pseudonym
     Column("key_id", String(64)),
     Column("action", String(64), nullable=False),
     Column("target", String(128)),
-    Column("subject", String(64)),  # the pseudonym of whom it is about
+    Column("subject", String(64)),  # the subject's pseudonym
     Column("outcome", String(16), nullable=False),
     Column("request_id", String(64)),
     Column("detail", JSON, nullable=False),
@@ -32,5 +32,5 @@ audit_pseudonyms = Table(
     metadata,
     Column("tenant", NAME, primary_key=True),
     Column("user", NAME, primary_key=True),
-    Column("salt", String(64), nullable=False),  # without it nobody finds the user of a pseudonym again
+    Column("salt", String(64), nullable=False),  # without it, the user of a pseudonym cannot be found
 )

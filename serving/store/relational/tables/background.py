@@ -1,4 +1,4 @@
-"""Work in the background, and exports that were written."""
+"""Tables of background jobs and registered exports."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ exports = Table(
     Column("tenant", NAME, nullable=False),
     Column("folder", Text, nullable=False),  # on the host that wrote it
     Column("salt", String(64), nullable=False),
-    Column("people", JSON, nullable=False),  # whose rows it holds, hashed with the salt
+    Column("people", JSON, nullable=False),  # its users, hashed with the salt
     Column("created_at", Double, nullable=False),
     Index("ix_exports_tenant_created_at", "tenant", "created_at", "id"),
 )

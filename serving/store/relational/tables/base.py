@@ -1,4 +1,4 @@
-"""What all tables share: their metadata, the types of their columns, and the table that says which format they have."""
+"""The common base of all tables: metadata, types of columns, and the table with the format's number."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ metadata = MetaData(
 
 
 class Id(TypeDecorator[str]):
-    """An id. What no id can be (a lone surrogate, NUL, a novel) matches no row, instead of failing in the driver."""
+    """An id. An impossible id (a lone surrogate, NUL, a very long one) matches no row, instead of failing in the
+    driver.
+    """
 
     impl = String(64)
     cache_ok = True
@@ -32,7 +34,7 @@ class Id(TypeDecorator[str]):
 
 
 class Name(TypeDecorator[str]):
-    """A name that callers ask by. As `Id`: what no name can be matches no row."""
+    """A name that callers can choose. Like `Id`, an impossible name matches no row."""
 
     impl = String(256)
     cache_ok = True
@@ -42,7 +44,7 @@ class Name(TypeDecorator[str]):
 
 
 class Base64(TypeDecorator[str]):
-    """Bytes, which are base 64 outside of the database: a backup's lines are JSON."""
+    """Bytes, which are base64 outside of the database: a backup's lines are JSON."""
 
     impl = LargeBinary
     cache_ok = True
@@ -59,7 +61,7 @@ ID = Id()
 NAME = String(256)
 
 CHECKED = String(32)
-"""Names the guardrails that a text passed when it was said; NULL where none read it."""
+"""The guardrails that a text passed when it was stored; NULL if none read it."""
 
 meta = Table(
     "meta",

@@ -1,4 +1,4 @@
-"""Batches, what their lines were answered until they are written to files, and where their ends are told."""
+"""Tables of batches, of the answers of their lines until they are in files, and of webhooks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ batches = Table(
     Column("id", ID, primary_key=True),
     Column("tenant", NAME, nullable=False),
     Column("user", NAME, nullable=False),
-    Column("caller", JSON, nullable=False),  # what the caller's rights were: see absent_callers.py
+    Column("caller", JSON, nullable=False),  # the caller's permissions: see absent_callers.py
     Column("endpoint", String(64), nullable=False),
     Column("input_file_id", ID, nullable=False),
     Column("output_file_id", ID),
     Column("error_file_id", ID),
     Column("status", String(16), nullable=False),
-    Column("errors", JSON(none_as_null=True)),  # why it failed
+    Column("errors", JSON(none_as_null=True)),  # reason of its failure
     Column("times", JSON, nullable=False),  # when it was in each status, in unix seconds
-    Column("total", BigInteger, nullable=False),  # lines; what became of them is counted in `batch_lines` at first
+    # Number of lines; their outcomes are counted in `batch_lines` until the end.
+    Column("total", BigInteger, nullable=False),
     Column("completed", BigInteger, nullable=False),
     Column("failed", BigInteger, nullable=False),
     Column("metadata", JSON, nullable=False),

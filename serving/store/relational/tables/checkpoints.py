@@ -1,4 +1,4 @@
-"""Where runs of apps stand."""
+"""Tables of apps' checkpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ checkpoints = Table(
     Column("state", Base64, nullable=False),
     Column("metadata_type", TYPE, nullable=False),
     Column("metadata", Base64, nullable=False),
-    Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE")),  # whose thread it is
+    Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE")),  # the owner of the thread
     Column("created_at", Double, nullable=False),
     Index("ix_checkpoints_conversation_id", "conversation_id"),
     Index("ix_checkpoints_created_at", "created_at"),
@@ -38,7 +38,7 @@ checkpoint_writes = Table(
     Column("namespace", Name(), primary_key=True),
     Column("checkpoint", Name(), primary_key=True),
     Column("task", Name(), primary_key=True),
-    Column("place", Integer, primary_key=True, autoincrement=False),  # among a task's writes
+    Column("place", Integer, primary_key=True, autoincrement=False),  # index among a task's writes
     Column("channel", NAME, nullable=False),
     Column("type", TYPE, nullable=False),
     Column("value", Base64, nullable=False),
@@ -47,4 +47,4 @@ checkpoint_writes = Table(
     Index("ix_checkpoint_writes_conversation_id", "conversation_id"),
     Index("ix_checkpoint_writes_created_at", "created_at"),
 )
-"""What nodes of a step have written, before all of them have."""
+"""Writes of a step's nodes, before all of them have finished."""

@@ -1,4 +1,4 @@
-"""Files, and the vector stores in which they are searched."""
+"""Tables of files and vector stores."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ files = Table(
     metadata,
     Column("id", ID, primary_key=True),
     Column("tenant", NAME, nullable=False),
-    Column("user", NAME),  # none: everybody of the tenant, as for what is older than owners
+    Column("user", NAME),  # null: everybody in the tenant, for rows from versions without owners
     Column("filename", NAME, nullable=False),
     Column("purpose", String(64), nullable=False),
     Column("status", String(16), nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
-    Column("kind", String(64), nullable=False),  # content type found by looking at the content
-    Column("access", JSON(none_as_null=True)),  # who may read it: see access.py; none for everybody of the tenant
+    Column("kind", String(64), nullable=False),  # content type determined from the content
+    Column("access", JSON(none_as_null=True)),  # who may read it: see access.py; null: everybody in the tenant
     Column("created_at", Double, nullable=False),
     Index("ix_files_tenant_created_at", "tenant", "created_at", "id"),
 )
@@ -28,13 +28,13 @@ vector_stores = Table(
     metadata,
     Column("id", ID, primary_key=True),
     Column("tenant", NAME, nullable=False),
-    Column("user", NAME),  # none: everybody of the tenant, as for what is older than owners
+    Column("user", NAME),  # null: everybody in the tenant, for rows from versions without owners
     Column("name", NAME, nullable=False),
     Column("metadata", JSON, nullable=False),
-    Column("access", JSON(none_as_null=True)),  # who may read it: see access.py; none for everybody of the tenant
+    Column("access", JSON(none_as_null=True)),  # who may read it: see access.py; null: everybody in the tenant
     Column("created_at", Double, nullable=False),
     Column("last_active_at", Double, nullable=False),
-    Column("indexes", JSON(none_as_null=True)),  # see indexes.py; none while there is one index, of the store's id
+    Column("indexes", JSON(none_as_null=True)),  # see indexes.py; null while there is one index, with the store's id
     Index("ix_vector_stores_tenant_created_at", "tenant", "created_at", "id"),
     Index("ix_vector_stores_tenant_name", "tenant", "name"),
 )
@@ -51,8 +51,8 @@ vector_store_files = Table(
     Column("usage_bytes", BigInteger, nullable=False),
     Column("error_code", String(64)),
     Column("error_message", Text),
-    Column("job_id", ID, nullable=False),  # the ingestion whose end decides the status
-    Column("access", JSON(none_as_null=True)),  # who may read it: see access.py; none for everybody of the tenant
+    Column("job_id", ID, nullable=False),  # the ingestion whose end determines the status
+    Column("access", JSON(none_as_null=True)),  # who may read it: see access.py; null: everybody in the tenant
     Column("created_at", Double, nullable=False),
     Index("ix_vector_store_files_file_id", "file_id"),
     Index("ix_vector_store_files_job_id", "job_id"),
@@ -74,6 +74,6 @@ file_batch_files = Table(
     metadata,
     Column("batch_id", ID, ForeignKey("file_batches.id", ondelete="CASCADE"), primary_key=True),
     Column("tenant", NAME, nullable=False),
-    Column("file_id", ID, primary_key=True),  # in the batch's store as long as this row is here
+    Column("file_id", ID, primary_key=True),  # in the batch's store as long as this row exists
     Index("ix_file_batch_files_file_id", "file_id"),
 )

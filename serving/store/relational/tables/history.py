@@ -1,4 +1,4 @@
-"""What was said, and what memory keeps of it."""
+"""Tables of conversations, and of memory."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ conversations = Table(
     metadata,
     Column("id", ID, primary_key=True),
     Column("tenant", NAME, nullable=False),
-    Column("user", NAME),  # none: everybody of the tenant, as for what is older than owners
+    Column("user", NAME),  # null: everybody in the tenant, for rows from versions without owners
     Column("metadata", JSON, nullable=False),
-    Column("last_seq", BigInteger, nullable=False),  # number of its newest item; never given again
+    Column("last_seq", BigInteger, nullable=False),  # number of its newest item; never reused
     Column("last_turn", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
     Index("ix_conversations_tenant_created_at", "tenant", "created_at", "id"),
@@ -27,10 +27,11 @@ conversation_items = Table(
     Column("id", ID, nullable=False, unique=True),
     Column("tenant", NAME, nullable=False),
     Column("turn", BigInteger, nullable=False),
-    Column("body", JSON, nullable=False),  # OpenAI's item without its id; what a message says is a list of typed parts
+    Column("body", JSON, nullable=False),  # OpenAI's item without its id; a message's content is a list of typed parts
     Column("created_at", Double, nullable=False),
     Column("checked", CHECKED),
-    Index("ix_conversation_items_turn", "conversation_id", "turn", "seq", "tenant"),  # turns are counted in it alone
+    # Turns are counted only in this table.
+    Index("ix_conversation_items_turn", "conversation_id", "turn", "seq", "tenant"),
 )
 
 conversation_summaries = Table(
@@ -39,7 +40,7 @@ conversation_summaries = Table(
     Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
     Column("tenant", NAME, nullable=False),
     Column("text", Text, nullable=False),
-    Column("last_seq", BigInteger, nullable=False),  # number of the last item that it covers
+    Column("last_seq", BigInteger, nullable=False),  # number of the last item in it
     Column("updated_at", Double, nullable=False),
 )
 
@@ -51,9 +52,9 @@ memories = Table(
     Column("user", NAME, nullable=False),
     Column("assistant", NAME, nullable=False),
     Column("text", Text, nullable=False),
-    Column("key", String(64), nullable=False),  # SHA-256 of the text, whatever its case: each is there once
+    Column("key", String(64), nullable=False),  # SHA-256 of the text, ignoring case: each is stored once
     Column("made_by", String(16), nullable=False),
-    Column("conversation_id", ID),  # where it was found; no reference, for it outlives the conversation
+    Column("conversation_id", ID),  # its origin; not a foreign key, since it outlives the conversation
     Column("created_at", Double, nullable=False),
     Index("uq_memories_key", "tenant", "user", "assistant", "key", unique=True),
     Index("ix_memories_tenant_created_at", "tenant", "user", "created_at", "id"),

@@ -1,4 +1,4 @@
-"""Tenants and users, and what they prove themselves with."""
+"""Tables of tenants and users, and of their credentials."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from serving.store.relational.tables.base import ID, NAME, Name, metadata
 tenants = Table(
     "tenants",
     metadata,
-    Column("id", Name(), primary_key=True),  # what `tenant` is everywhere else
-    Column("name", NAME, nullable=False),  # for people
+    Column("id", Name(), primary_key=True),  # the value of `tenant` in all tables
+    Column("name", NAME, nullable=False),  # display name
     Column("created_at", Double, nullable=False),
     Column("disabled_at", Double),
     Index("ix_tenants_created_at", "created_at", "id"),
@@ -23,7 +23,7 @@ users = Table(
     Column("user", Name(), primary_key=True),
     Column("role", String(16), nullable=False),
     Column("groups", JSON, nullable=False),
-    # Who it is at an identity provider; none where only keys are used.
+    # Identity at a provider; null if only keys are used.
     Column("issuer", String(512)),
     Column("subject", Name()),
     Column("created_at", Double, nullable=False),
@@ -46,8 +46,8 @@ keys = Table(
     Column("expires_at", Double),
     Column("revoked_at", Double),
     Column("last_used_at", Double),  # to the minute
-    Column("first_id", ID),  # of the first of the keys that followed each other up to it; none for the first
-    Column("rotated_to", ID),  # the key that follows it
+    Column("first_id", ID),  # id of the first of its predecessors; null for the first
+    Column("rotated_to", ID),  # the key that replaces it
     Index("ix_keys_tenant_created_at", "tenant", "created_at", "id"),
 )
 
@@ -58,7 +58,7 @@ sessions = Table(
     Column("hash", String(64), nullable=False, unique=True),  # HMAC-SHA256 of the cookie, hexadecimal
     Column("tenant", NAME, nullable=False),
     Column("user", NAME, nullable=False),
-    Column("account", String(64), nullable=False),  # the person: what all their sessions spend is one budget's
+    Column("account", String(64), nullable=False),  # the person: usage of all their sessions counts for one quota
     Column("issuer", String(64), nullable=False),
     Column("created_at", Double, nullable=False),
     Column("used_at", Double, nullable=False),

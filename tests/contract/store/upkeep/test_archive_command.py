@@ -64,7 +64,7 @@ async def test_program(new_state: States, tmp_path: Path, capsys: pytest.Capture
 def test_the_command_reports_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, words in (
         (["migrate"], "serving.json: No such file"),
-        (["migrate", "--database", "sqlite:////x"], "belong together"),
+        (["migrate", "--database", "sqlite:////x"], "require each other"),
         (["backup", "x", "--database", "mysql://h/d", "--data", "/d"], "database"),
         (["restore", f"{tmp_path}/none", "--database", f"sqlite:///{tmp_path}/a.db", "--data", "/d"], "none"),
     ):
