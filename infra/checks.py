@@ -165,7 +165,7 @@ def _unreachable_tools(config: StackConfig) -> list[Mistake]:
 def _tasks(config: StackConfig) -> list[Mistake]:
     search = config.retrieval.search
     found = wrong_tasks(config.models, config.aliases, config.assistants, config.guardrails, search)
-    own = "is the name of an embedder that retrieval runs itself"
+    own = "is the name of a local embedder"
     return [Mistake(at, problem, "name a model of the right task, or change its task") for at, problem in found] + [
         Mistake(f"apps[{i}].name", f"'{app.name}' {own}", "choose another name")
         for i, app in enumerate(config.apps)

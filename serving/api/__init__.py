@@ -1,1 +1,1 @@
-"""The HTTP surface, OpenAI-compatible: the only room that knows HTTP."""
+"""The HTTP API, compatible with OpenAI's: the only package that knows HTTP."""

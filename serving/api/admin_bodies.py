@@ -13,7 +13,7 @@ from serving.store.background.webhooks import EVENTS, EventType
 from serving.store.keys import MAX_OVERLAP_S
 
 MAX_LIFE_S = 10 * 366 * 86400
-"""How long a key that expires lives at most."""
+"""Maximum lifetime of a key that expires."""
 
 DisplayName = Annotated[str, StringConstraints(max_length=256)]
 Groups = Annotated[
@@ -25,15 +25,15 @@ Groups = Annotated[
 class TenantRequest(Body):
     """`POST /v1/admin/tenants`."""
 
-    id: str = Field(pattern=tenants.ID, description="what the tenant is called everywhere, for good")
-    name: DisplayName = Field(default="", description="for people; the id where it is left out")
+    id: str = Field(pattern=tenants.ID, description="the tenant's id, which cannot be changed")
+    name: DisplayName = Field(default="", description="display name; by default the id")
 
 
 class TenantUpdate(Body):
-    """`POST /v1/admin/tenants/{tenant_id}`: what is left out stays."""
+    """`POST /v1/admin/tenants/{tenant_id}`: omitted fields stay unchanged."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
-    disabled: bool | None = Field(default=None, description="a disabled tenant's keys are good for nothing")
+    disabled: bool | None = Field(default=None, description="keys of a disabled tenant are rejected")
 
 
 class UserRequest(Body):
@@ -45,23 +45,25 @@ class UserRequest(Body):
 
 
 class UserUpdate(Body):
-    """`POST /v1/admin/users/{user_id}`: what is left out stays."""
+    """`POST /v1/admin/users/{user_id}`: omitted fields stay unchanged."""
 
     role: Role | None = None
     groups: Groups | None = None
-    disabled: bool | None = Field(default=None, description="a disabled user's keys are good for nothing")
+    disabled: bool | None = Field(default=None, description="keys of a disabled user are rejected")
 
 
 class KeyRequest(Body):
     """`POST /v1/admin/keys`."""
 
-    user: str = Field(min_length=1, max_length=256, description="whose key it is")
+    user: str = Field(min_length=1, max_length=256, description="the key's user")
     name: DisplayName = ""
     scopes: Annotated[list[Scope], Field(max_length=16)] | None = Field(
         default=None,
-        description="what the key is good for; where they are left out all that its user's role has by itself",
+        description="the key's scopes; by default all that its user's role includes",
     )
-    expires_in_s: int | None = Field(default=None, ge=1, le=MAX_LIFE_S, description="seconds; left out, it does not")
+    expires_in_s: int | None = Field(
+        default=None, ge=1, le=MAX_LIFE_S, description="seconds; by default the key does not expire"
+    )
 
 
 class WebhookRequest(Body):
@@ -69,12 +71,14 @@ class WebhookRequest(Body):
 
     url: str = Field(min_length=1, max_length=2048)
     events: Annotated[list[EventType], Field(min_length=1, max_length=len(EVENTS))]
-    private: bool = Field(default=False, description="its address may be in a private network; the platform's alone")
+    private: bool = Field(
+        default=False, description="whether its address may be in a private network; only the platform may set this"
+    )
 
 
 class RotationRequest(Body):
     """`POST /v1/admin/keys/{key_id}/rotate`, and that of webhooks."""
 
     overlap_s: int = Field(
-        default=3600, ge=0, le=MAX_OVERLAP_S, description="for how many seconds the old key works on"
+        default=3600, ge=0, le=MAX_OVERLAP_S, description="seconds for which the old key remains valid"
     )

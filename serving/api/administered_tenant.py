@@ -1,4 +1,4 @@
-"""What the routes under `/v1/admin` share: whose tenant is administered."""
+"""The tenant that a route under `/v1/admin` administers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MAX_TENANT = 256
 
 
 async def acting(s: Services, request: Request, x: Exchange) -> Principal:
-    """Returns the caller as one of the tenant that `?tenant=` names, by default their own.
+    """Returns the caller as a member of the tenant in `?tenant=`, by default the caller's own.
 
-    The platform may name any tenant. For everybody else another one is a 404, whether it is there or not.
+    The platform may name any tenant. For everybody else another tenant is a 404, whether it exists or not.
     """
     tenant = text_query(request, "tenant", MAX_TENANT)
     if tenant is None or tenant == x.caller.tenant:

@@ -1,4 +1,6 @@
-"""The ASGI application: identifies, dispatches, answers errors in one shape, and accounts for every request."""
+"""The ASGI application: identifies callers, dispatches requests, formats errors uniformly, and accounts for every
+request.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Api:
-    """Headrace's HTTP surface as one ASGI callable."""
+    """Headrace's HTTP API as one ASGI callable."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -71,7 +73,7 @@ class Api:
         }
         services.batch_runner.serve(lines)
         services.app_gate.serve(self)
-        # Most requests go to a path without parameters: found by name, they spare the router and its wrappers.
+        # Most requests are to paths without parameters: a look-up by path avoids the router and its wrappers.
         self._named = {(op.method, op.path): endpoint for op, endpoint in endpoints if "{" not in op.path}
         self._router = Router(
             routes=[Route(op.path, endpoint, methods=[op.method]) for op, endpoint in endpoints],
@@ -99,7 +101,7 @@ class Api:
         return self._document
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        resumable = RUN not in scope and detaching.wants_resumable(scope)  # what an app asks ends with its run
+        resumable = RUN not in scope and detaching.wants_resumable(scope)  # requests of an app end with its run
         if resumable:
             await self._services.detaching.serve(self._handle, scope, receive, send, lambda: self._stream_id(scope))
         else:
@@ -139,7 +141,7 @@ class Api:
             if not x.disconnected:
                 raise
             task = asyncio.current_task()
-            if task is not None:  # the hang-up cancelled us, not the server: nobody is left to answer
+            if task is not None:  # the disconnect cancelled this, not the server: nobody waits for an answer
                 task.uncancel()
         except ClientDisconnect:
             x.disconnected = True
@@ -150,7 +152,8 @@ class Api:
         while True:
             kind = (await receive())["type"]
             if kind == "lifespan.shutdown":
-                # Serve waits for the connections that it knows; streams whose caller is away have the same grace.
+                # Serve waits for the connections that it knows; streams whose caller is disconnected get the same grace
+                # period.
                 await self._services.detaching.drain()
                 await self._services.close()
             await send({"type": f"{kind}.complete"})
@@ -170,7 +173,7 @@ class Api:
             refuse(op, request)
             if op.audited is None:
                 response = await handler(self._services, request, x)
-            else:  # what was done is on record also when the caller hangs up meanwhile
+            else:  # actions are recorded even if the caller disconnects meanwhile
                 response = await finish(audited(op, handler, self._services, request, x))
             return response if response is not None else _Sent()
 
@@ -203,7 +206,7 @@ class Api:
 
 
 def _for_pages(app: ASGIApp, cors: Cors) -> ASGIApp:
-    """Returns `app` with answers that pages of the origins of `cors` may read."""
+    """Returns `app` with answers that pages of the origins in `cors` may read."""
     if not cors.origins:
         return app
     return CORSMiddleware(
@@ -211,13 +214,13 @@ def _for_pages(app: ASGIApp, cors: Cors) -> ASGIApp:
         allow_origins=cors.origins,
         allow_credentials=cors.credentials,
         allow_methods=sorted({op.method for op in OPERATIONS}),
-        allow_headers=["*"],  # OpenAI's SDKs send many of their own
+        allow_headers=["*"],  # OpenAI's SDKs send many headers of their own
         expose_headers=_EXPOSED,
     )
 
 
 class _Sent(Response):
-    """Stands for a response that the handler has already sent."""
+    """Represents a response that the handler has already sent."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         return
@@ -239,8 +242,8 @@ async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _no_websocket(scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuses a handshake, which no route takes: with a 404 where the server can send one, else by its 403."""
-    await receive()  # the handshake; without this the server has nothing to refuse
+    """Rejects a handshake, which no route supports: with a 404 if the server can send one, else with its 403."""
+    await receive()  # the handshake, which must be received before it can be rejected
     error = ApiError("not_found", "There is no such route: WebSockets are not served.")
     metrics.child(metrics.requests_started, UNKNOWN).inc()
     metrics.child(metrics.errors, UNKNOWN, error.code).inc()
@@ -253,9 +256,9 @@ async def _no_websocket(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def _request_id(scope: Scope) -> str | None:
-    """Returns the request's id, None when the caller sent an unusable one.
+    """Returns the request's id, or None when the caller sent an invalid one.
 
-    Serve gives every request an id and puts it on every response; what the caller sends, it repeats.
+    Serve gives every request an id, repeating the caller's if there is one, and adds it to every response.
     """
     for name, value in scope["headers"]:
         if name == b"x-request-id":

@@ -1,6 +1,6 @@
-"""Where apps reach the platform: a small listener in each gateway, for the runs that this gateway has.
+"""The listener in each gateway for requests of apps whose runs it has.
 
-It serves the whole API to the caller of a run, and what only runs have: their checkpoints and their tools.
+It serves the whole API on behalf of a run's caller, and the run's checkpoints and tools.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from serving.store.apps.checkpoints import Checkpoint, Checkpoints, Packed
 log = logging.getLogger("headrace.api")
 
 RUN = "headrace.run"
-"""Key of a request's scope under which its run stands: no header of a request can say so."""
+"""Key of a request's scope with its run, which no header can set."""
 
 _CHECKPOINTS, _TOOLS, _BATCHES = "/run/checkpoints", "/run/tools", "/v1/batches"
 
@@ -37,7 +37,7 @@ MAX_BODY = 32_000_000
 
 
 class AppGate:
-    """Answers what apps ask, on a free port of `host`. `serve` comes before the first run."""
+    """Answers requests of apps on a free port of `host`. `serve` is called before the first run."""
 
     def __init__(self, runs: AppRuns, checkpoints: Checkpoints, host: str) -> None:
         self._runs = runs
@@ -48,11 +48,11 @@ class AppGate:
         self._serving: asyncio.Task[None] | None = None
 
     def serve(self, api: ASGIApp) -> None:
-        """Takes the API that is served to runs."""
+        """Sets the API that is served to runs."""
         self._api = api
 
     async def start(self) -> None:
-        """Listens."""
+        """Starts to listen."""
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listening = socket.create_server((self._host, 0), family=family)
         host, port = listening.getsockname()[:2]
@@ -87,7 +87,7 @@ class AppGate:
             await _refuse(e, scope, receive, send)
 
     def _run_of(self, scope: Scope) -> AppRun:
-        """Returns the run whose token is shown; raises a 401."""
+        """Returns the run whose token the request has; raises a 401."""
         shown = next((v for n, v in scope["headers"] if n == b"authorization"), b"").decode("latin-1")
         scheme, _, token = shown.partition(" ")
         run = self._runs.find(token) if scheme.lower() == "bearer" else None
@@ -107,7 +107,7 @@ class AppGate:
                 answer = await run.do(self._of_tools(run, Request(scope, receive)))
                 await JsonResponse(answer)(scope, receive, send)
             elif path == _BATCHES and scope["method"] == "POST":
-                raise invalid("What an app asks ends with its run: it makes no batches.")
+                raise invalid("Requests of an app end with its run, so it cannot create batches.")
             else:
                 await self._of_api(run, scope, receive, send)
         finally:
@@ -122,9 +122,9 @@ class AppGate:
         return {"text": await run.tools.call(call.name, call.arguments)}
 
     async def _of_api(self, run: AppRun, scope: Scope, receive: Receive, send: Send) -> None:
-        """Has the API answer; to it the caller hangs up when the run is over."""
+        """Has the API answer; when the run is over, the API sees a disconnected caller."""
         if self._api is None:
-            raise AssertionError("serve() comes first")
+            raise AssertionError("serve() must be called first")
         over = asyncio.create_task(run.over.wait())
         received: asyncio.Task[Message] | None = None
 
@@ -149,7 +149,7 @@ class AppGate:
         thread, caller, store = run.thread, run.caller, self._checkpoints
         for each in (asked.get, asked.list, asked.put, asked.writes, asked.delete):
             if each is not None and each.thread != thread.name:
-                raise invalid("A run has the checkpoints of its own thread alone.", "thread")
+                raise invalid("A run has access only to the checkpoints of its own thread.", "thread")
         if asked.get is not None:
             found = await store.get(caller, thread, asked.get.namespace, asked.get.id)
             return {"checkpoint": _document(found) if found is not None else None}
@@ -160,7 +160,7 @@ class AppGate:
         if asked.put is not None:
             put, changes, quiet = asked.put, run.changes, not (run.asking or asked.put.namespace)
             await store.put(caller, thread, put.namespace, Checkpoint(put.id, put.parent, put.checkpoint, put.metadata))
-            if quiet:  # the nodes that changed something have ended, and none of them is run again
+            if quiet:  # the nodes that changed something have finished, and are not run again
                 run.changes_kept = changes
         elif asked.writes is not None:
             of = asked.writes
@@ -171,7 +171,7 @@ class AppGate:
 
 
 class _AppGateServer(uvicorn.Server):
-    """Leaves signals to the process that it is a part of."""
+    """Leaves signals to the process that it is part of."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -200,7 +200,7 @@ async def _read(request: Request, model: type[Any]) -> Any:
     try:
         return model.model_validate_json(bytes(body))
     except ValidationError as e:
-        raise invalid(f"The request is none of a run's: {e.errors()[0]['msg']}") from None
+        raise invalid(f"The request of the run is not valid: {e.errors()[0]['msg']}") from None
 
 
 def _document(found: Checkpoint) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Puts what a request does on record: an event of the audit log, in the transaction of what it is about."""
+"""Records a request as an event of the audit log, in the transaction of its effects."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from serving.api.services import Services
 from serving.protocol.errors import ApiError
 
 _PARTS = {"file_id": "file", "file_batch_id": "file_batch"}
-"""What the log calls a part of a vector store, by the parameter of the path that names it."""
+"""Parameters in paths for parts of a vector store, with their names in the log."""
 
 _ADDED = {"vector_store_file.create": "file_id", "vector_store_file_batch.create": "file_batch_id"}
-"""Which part an action adds to a vector store."""
+"""Actions that add a part to a vector store, with the part's name."""
 
 
 class AuditRecording:
@@ -29,13 +29,10 @@ class AuditRecording:
         self.written = False
 
     async def write(self, target: str | None, added: str | None = None) -> None:
-        """Writes the event, of what has the id `target`, and of the part that was `added` to it.
-
-        Raises `StoreUnavailable`.
-        """
+        """Writes the event about the object `target`, and the part `added` to it. Raises `StoreUnavailable`."""
         op, request = self._op, self._request
         if op.audited is None:
-            raise AssertionError("the audit log has no events of this route")
+            raise AssertionError("this route has no audit events")
         parts = dict(request.path_params) if "store_id" in request.path_params else {}
         if (kind := _ADDED.get(op.audited)) is not None and added is not None:
             parts[kind] = added
@@ -52,11 +49,11 @@ class AuditRecording:
 
 
 async def audited(op: Operation, handler: Handler, s: Services, request: Request, x: HttpExchange) -> Response | None:
-    """Handles a request and records that it did: both or neither.
+    """Handles a request and records it, both or neither.
 
-    The handler and its event are one transaction, in which nothing waits for the caller: the body is read before. A
-    handler that does more than write to the store has a transaction of its own, and calls `Exchange.record` in it.
-    What is refused is counted: nobody can fill the log with it.
+    The handler and its event share a transaction, in which nothing waits for the caller: the body is read before. A
+    handler that does more than write to the store has its own transaction, and calls `Exchange.record` in it. Rejected
+    requests are only counted, so that nobody can flood the log with them.
     """
     x.recording = recording = AuditRecording(s, x, op, request)
 

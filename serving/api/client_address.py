@@ -1,4 +1,4 @@
-"""From which address a request comes, as far as that can be known."""
+"""Determines the address of a request's caller."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _FORWARDED = b"x-forwarded-for"
 
 
 def address_of(scope: Scope, proxies: int) -> str:
-    """Returns the caller's address: what HAProxy says, or the last of `proxies` that stand before it.
+    """Returns the caller's address: as reported by HAProxy, or by the outermost of `proxies` in front of it.
 
-    Each appends the address that it was asked from to `X-Forwarded-For`; whatever stands before those the caller may
-    have written. Without that many, it is the connection's.
+    Each proxy appends the address of its client to `X-Forwarded-For`; entries before these may be forged by the caller.
+    If there are fewer entries, it is the connection's address.
     """
     said = b",".join(value for name, value in scope["headers"] if name == _FORWARDED)
     addresses = [part.strip() for part in said.decode("latin-1").split(",") if part.strip()]

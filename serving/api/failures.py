@@ -1,4 +1,4 @@
-"""Exceptions as what callers are told of them."""
+"""Converts exceptions to the errors that callers get."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ log = logging.getLogger("headrace.api")
 
 
 def as_api_error(e: Exception, request_id: str) -> ApiError:
-    """Returns what a caller is told of an exception, and logs what is ours to mend."""
+    """Returns the caller's error for an exception, and logs what the operator must fix."""
     if isinstance(e, ApiError):
         return e
     if isinstance(e, TokenError):
@@ -61,11 +61,11 @@ def as_api_error(e: Exception, request_id: str) -> ApiError:
     if isinstance(e, NotFound):
         return not_found(e.kind)
     if isinstance(e, NotOwner):
-        return forbidden("not_owner", "Only its owner and the tenant's admins may change this.")
+        return forbidden("not_owner", "Only the owner and the tenant's admins may change this.")
     if isinstance(e, QuotaExceeded):
         return charge.quota_error(e)
     if isinstance(e, PlatformOnly):
-        return forbidden("platform_quota", "The platform set this: only a key with the scope platform changes it.")
+        return forbidden("platform_quota", "The platform set this; changing it requires a key with the scope platform.")
     if isinstance(e, Conflict):
         return conflict(str(e))
     if isinstance(e, TooMany):
@@ -81,7 +81,7 @@ def as_api_error(e: Exception, request_id: str) -> ApiError:
         log.error("request %s: store unavailable: %s", request_id, e)
         return unavailable("The store cannot be reached or is full.")
     if isinstance(e, HTTPException):
-        message = "This route does not take that method." if e.status_code == 405 else "The request cannot be served."
+        message = "This route does not support the method." if e.status_code == 405 else "The request cannot be served."
         return HttpError(e.status_code, "method_not_allowed", message, headers=e.headers)
     log.exception("request %s failed", request_id)
     return HttpError(500, "internal_error", f"Something went wrong here; the request's id is {request_id}.")

@@ -1,4 +1,4 @@
-"""Reading requests within bounds, and writing responses."""
+"""Reads requests within limits, and writes responses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class JsonResponse(Response):
 
 
 def made_id(response: Response | None) -> str | None:
-    """Returns the id of what an answer tells of, None where it tells of no single thing."""
+    """Returns the id of the object that an answer describes, or None if there is no single one."""
     document = orjson.loads(response.body) if isinstance(response, JsonResponse) else None
     id = document.get("id") if isinstance(document, dict) else None
     return id if isinstance(id, str) else None
@@ -40,8 +40,8 @@ def made_id(response: Response | None) -> str | None:
 async def read_body(request: Request, limits: Limits) -> bytes:
     """Returns the whole body.
 
-    Raises a 413 over `body_bytes`, a 408 when it does not arrive in `body_timeout_s`, a 415 for a content
-    encoding (nothing is inflated here, so there is no bomb to defuse).
+    Raises a 413 over `body_bytes`, a 408 when it does not arrive in `body_timeout_s`, and a 415 for a content encoding
+    (bodies are never decompressed, so that decompression bombs have no effect).
     """
     check_encoding(request.headers)
     declared = request.headers.get("content-length", "")
@@ -63,11 +63,11 @@ async def read_body(request: Request, limits: Limits) -> bytes:
 
 
 def unread(body: bytes, request: Request) -> Request:
-    """Returns the request, whose body was read, as if it had not been."""
+    """Returns the request, whose body was read, as if it had not been read."""
 
     async def receive() -> Message:
         nonlocal body
-        given, body = body, b""  # not kept as long as the answer takes
+        given, body = body, b""  # the body is released before the answer is complete
         return {"type": "http.request", "body": given, "more_body": False}
 
     return Request(request.scope, receive)
@@ -80,12 +80,12 @@ def check_encoding(headers: Mapping[str, str]) -> None:
 
 
 def too_large(limit: int) -> ApiError:
-    """A 413."""
+    """Returns a 413."""
     return HttpError(413, "request_too_large", f"The request body is larger than {limit} bytes.")
 
 
 async def read_json(request: Request, model: type[M], limits: Limits) -> M:
-    """Returns the body as `model`; raises a 400 that names the first field that is wrong."""
+    """Returns the body as `model`; raises a 400 that names the first invalid field."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise HttpError(415, "unsupported_media_type", "The request body must be application/json.")
@@ -101,7 +101,9 @@ async def read_json(request: Request, model: type[M], limits: Limits) -> M:
 
 
 def check_shape(document: Any, limits: Limits) -> None:
-    """Raises a 400 when `document` nests deeper than `json_depth`, or has more than `json_containers`."""
+    """Raises a 400 when `document` is nested deeper than `json_depth`, or has more than `json_containers` objects and
+    lists.
+    """
     level, left = [document], limits.json_containers
     for _ in range(limits.json_depth):
         left -= len(level)
@@ -115,4 +117,4 @@ def check_shape(document: Any, limits: Limits) -> None:
         if not deeper:
             return
         level = deeper
-    raise invalid(f"The request body nests deeper than {limits.json_depth} levels.", code="invalid_json")
+    raise invalid(f"The request body is nested deeper than {limits.json_depth} levels.", code="invalid_json")

@@ -1,4 +1,4 @@
-"""What HTTP makes of an error: its status."""
+"""The HTTP status of each error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TYPES = {status: type for type, status in _BY_TYPE.items()}
 
 
 class HttpError(ApiError):
-    """An error that is HTTP's own, such as a body of the wrong media type: it brings its status."""
+    """An error specific to HTTP, such as a body of the wrong media type, with its status."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""One HTTP request and the response that is under way."""
+"""One HTTP request and its response in progress."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class HttpExchange(Exchange):
         self.streamed = True
 
     async def write(self, data: bytes, *, last: bool = False) -> None:
-        """Sends a piece of the body."""
+        """Sends a part of the body."""
         if data or last:
             await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
     def overhear(self, listen: Callable[[bytes], None]) -> None:
-        """Lets `listen` have every piece of the body before it is sent."""
+        """Calls `listen` with every part of the body before it is sent."""
         send = self._send
 
         async def send_and_listen(message: Message) -> None:
@@ -64,7 +64,7 @@ class HttpExchange(Exchange):
 
     @contextlib.asynccontextmanager
     async def cancelled_by_hang_up(self) -> AsyncIterator[None]:
-        """Cancels the block when the caller hangs up. The body must have been read."""
+        """Cancels the block when the caller disconnects. The body must have been read."""
         task = asyncio.current_task()
 
         async def watch() -> None:

@@ -1,8 +1,8 @@
-"""The header `Idempotency-Key`: a request that is repeated is carried out once, and answered alike.
+"""The header `Idempotency-Key`: a repeated request has its effects once, and gets the same answer.
 
-After draft-ietf-httpapi-idempotency-key-header-07. A generation holds its key while it runs, and its answer is kept
-with its capture and its turn. What only writes to the store is one transaction with its answer, in which a repetition
-waits for the first.
+It follows draft-ietf-httpapi-idempotency-key-header-07. A generation holds its key while it runs, and its answer is
+stored with its capture and its turn. A request that only writes to the store shares one transaction with its answer,
+for which a repetition waits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger("headrace.api")
 
 MAX_KEY = 255
 KEY = r'^(?:[!#-~][ -~]*|"(?:[ !#-[\]-~]|\\["\\])+")$'
-"""The header's value: a string of RFC 9651, or what stands in one without its quotes."""
+"""The header's value: a string of RFC 9651, or its content without quotes."""
 
 RETRY_AFTER_S = 2
 
@@ -42,9 +42,9 @@ _TOLD_OF = {"conversations": "conversation_id", "memories": "memory_id", "feedba
 
 
 def repeatable(op: Operation) -> Handler:
-    """Returns the operation's handler, which heeds the header if the operation takes it.
+    """Returns the operation's handler with support for the header, if the operation has it.
 
-    Without the header it does nothing more than before. An upload refuses the header: whoever sends it counts on it.
+    Without the header there is no overhead. Uploads reject the header, since their callers rely on it.
     """
     if op.once is None and not op.upload:
         return op.handler
@@ -97,7 +97,7 @@ async def _in_transaction(op: Operation, s: Services, request: Request, x: HttpE
 
 
 def _answer(earlier: Earlier, claim: Claim) -> Response:
-    """Returns the answer of the request that has the key; raises a 422 or a 409."""
+    """Returns the stored answer of the key's request; raises a 422 or a 409."""
     if earlier.fingerprint != claim.fingerprint:
         raise HttpError(422, "idempotency_key_reused", "Another request was sent with this Idempotency-Key.")
     if earlier.in_flight:
@@ -115,14 +115,14 @@ def _answer(earlier: Earlier, claim: Claim) -> Response:
             "it was not to be stored, or what it told of was deleted."
             if earlier.made_id is not None
             else "This request broke off after a tool of its had changed something: it is not carried out again.",
-            headers={"x-should-retry": "false"},  # OpenAI's SDKs would repeat every other 409
+            headers={"x-should-retry": "false"},  # OpenAI's SDKs would retry any other 409
         )
     headers = {"content-type": earlier.answer.content_type, "idempotency-replayed": "true"}
     return Response(earlier.answer.body, headers=headers)
 
 
 def _key(given: list[bytes]) -> str:
-    """Returns the key of the header, with or without quotes; raises a 400."""
+    """Returns the key in the header, with or without quotes; raises a 400."""
     text = given[0].decode("latin-1")
     if len(given) > 1 or len(text) > MAX_KEY or not re.fullmatch(KEY, text):
         raise invalid(
@@ -133,9 +133,9 @@ def _key(given: list[bytes]) -> str:
 
 
 def _fingerprint(request: Request, body: bytes) -> str:
-    """Tells requests apart: by their path, their query and every byte of their bodies.
+    """Returns a digest of a request: its path, its query and every byte of its body.
 
-    As the server read them: `Request.url` is put together with the header `Host`, which the caller writes.
+    The path is that of the server: `Request.url` contains the header `Host`, which the caller controls.
     """
     place = orjson.dumps([request.scope["path"], request.scope["query_string"].decode("latin-1")])
     return hashlib.sha256(place + b"\n" + body).hexdigest()

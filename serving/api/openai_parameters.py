@@ -1,4 +1,4 @@
-"""Parameters of OpenAI's queries and forms that are not acted upon, by the operation that has them."""
+"""Parameters of OpenAI's queries and forms that have no effect, by operation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from serving.api.operation import Operation
 from serving.protocol.errors import invalid
 from serving.protocol.parts import Ignored, Refused
 
-_BEFORE = {"before": Refused("Lists are read forwards: send after, and the other order.")}
+_BEFORE = {"before": Refused("Lists can only be read forwards: use after and the other order.")}
 _ITEMS = {"include": Ignored("an item is returned with all that there is of it")}
 
 NOT_ACTED_UPON: Mapping[str, Mapping[str, Refused | Ignored]] = {
@@ -30,7 +30,7 @@ NOT_ACTED_UPON: Mapping[str, Mapping[str, Refused | Ignored]] = {
 
 
 def refuse(op: Operation, request: Request) -> None:
-    """Raises a 400 for a parameter of the query that would change the answer and is not acted upon; false does not."""
+    """Raises a 400 for an unsupported query parameter that would change the answer; false would not."""
     for name, mark in NOT_ACTED_UPON.get(f"{op.method} {op.path}", {}).items():
         if isinstance(mark, Refused) and request.query_params.get(name, "false") != "false":
             raise invalid(mark.why, name)

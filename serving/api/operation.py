@@ -1,4 +1,4 @@
-"""An operation of the API, as the router and the OpenAPI document are made from it."""
+"""An operation of the API, from which the router and the OpenAPI document are generated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Handler = Callable[[Services, Request, HttpExchange], Awaitable[Response | None]
 
 
 Once = Literal["lease", "transaction"]
-"""The request holds its key while it runs, or it is one transaction."""
+"""How an operation supports the header: holding its key while it runs, or one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Parameter:
 
     name: str
     schema: dict[str, object]
-    style: str = "form"  # how an object stands in a query: OpenAPI's name for it
+    style: str = "form"  # OpenAPI's style of an object in a query
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Operation:
     upload: bool = False
     authenticated: bool = True
     statuses: tuple[int, ...] = (200,)
-    once: Once | None = None  # how a repetition with the same Idempotency-Key is told from a new request
-    scope: Scope | None = None  # what the caller's key must be good for, None where any key will do
-    audited: str | None = None  # the action that the audit log calls it, None where it has no events of it
-    about_user: bool = False  # it acts upon a user, whom the audit log names by a pseudonym
-    own_transaction: bool = False  # its handler writes that event itself, in the transaction of what it does
+    once: Once | None = None  # how a repetition with the same Idempotency-Key is handled
+    scope: Scope | None = None  # required scope of the caller's key; None: any key
+    audited: str | None = None  # action in the audit log; None: it has no events
+    about_user: bool = False  # it affects a user, whom the audit log names by a pseudonym
+    own_transaction: bool = False  # its handler writes the event itself, in the transaction of its effects

@@ -1,4 +1,4 @@
-"""Lists in pages, as OpenAI's API cuts them."""
+"""Pagination of lists, as in OpenAI's API."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def one_of(value: str | None, name: str, allowed: tuple[str, ...]) -> str | None
 
 
 def text_query(request: Request, name: str, most: int) -> str | None:
-    """Returns a text parameter; raises a 400 when it is too long or holds what no database can."""
+    """Returns a text parameter; raises a 400 when it is too long or contains characters that databases reject."""
     value = request.query_params.get(name)
     if value is not None and (len(value) > most or "\0" in value):
         raise invalid(f"{name} must have at most {most} characters and no NUL.", name)
@@ -59,7 +59,7 @@ def text_query(request: Request, name: str, most: int) -> str | None:
 
 
 def page_document(page: Page[T], render: Callable[[T], dict[str, Any]], key: str = "id") -> dict[str, Any]:
-    """Returns a list object; `key` is what names an item in it."""
+    """Returns a list object; `key` is the field that identifies an item."""
     data = [render(item) for item in page.items]
     ends = {"first_id": data[0][key] if data else None, "last_id": data[-1][key] if data else None}
     return {"object": "list", "data": data, **ends, "has_more": page.has_more}

@@ -1,4 +1,4 @@
-"""Parameters of queries and headers that several operations take, and those of long lists of them."""
+"""Parameters of queries and headers that several operations share, or that are long lists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILES = (
     AFTER,
     Parameter("purpose", {"type": "string", "enum": list(LISTED)}),
 )
-TENANT = Parameter("tenant", {"type": "string", "maxLength": 256})  # whose, for the stack's own key
+TENANT = Parameter("tenant", {"type": "string", "maxLength": 256})  # which tenant, for the stack's own key
 OLDEST_FIRST = (LIMIT, Parameter("order", {**ORDER.schema, "default": "asc"}), AFTER)
 USER = Parameter("user", {"type": "string", "maxLength": 256})
 _DAY: dict[str, object] = {"type": "string", "format": "date"}
@@ -31,9 +31,9 @@ DAYS = (
 
 
 def group_by(*allowed: str) -> Parameter:
-    """Returns the parameter that says what is counted together."""
+    """Returns the parameter for the grouping of usage."""
     return Parameter("by", {"type": "string", "enum": list(allowed), "default": "day"})
 
 
-LONG_AFTER = Parameter("after", {"type": "string", "maxLength": 256})  # where an id is a name
+LONG_AFTER = Parameter("after", {"type": "string", "maxLength": 256})  # if an id is a name
 NAMES = (LIMIT, ORDER, LONG_AFTER)

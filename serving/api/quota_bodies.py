@@ -1,4 +1,4 @@
-"""Bodies of requests about quotas, which are ours."""
+"""Bodies of requests about quotas, which OpenAI's API lacks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MOST_AT_ONCE = 100
 
 
 class QuotaEntry(QuotaLimit):
-    """A limit of a subject: the tenant itself, or a user, a key or a model of it, which need not be there yet."""
+    """A limit of a subject: the tenant, or one of its users, keys or models, which need not exist yet."""
 
     subject: Subject
-    id: str = Field(min_length=1, max_length=256, description="of the subject; a model's is the name that is asked for")
+    id: str = Field(min_length=1, max_length=256, description="id of the subject; for a model, the requested name")
     set_by: Literal["platform", "tenant"] | None = Field(
-        default=None, description="whose limit it is: by default the platform's where the key has that scope"
+        default=None, description="who sets the limit: by default the platform if the key has that scope"
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Quotas as the API shows them."""
+"""Quotas in the API's format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serving.quotas.windows import bounds
 
 
 async def quota_documents(s: Services, quotas: Sequence[Quota]) -> list[dict[str, Any]]:
-    """Returns quotas as the API shows them, with what is used of their present windows."""
+    """Returns quotas in the API's format, with the usage in their current windows."""
     at = now()
     windows = {each.id: bounds(each.window, at) for each in quotas}
     stand = await s.quotas.standings((id, start) for id, (start, _) in windows.items())
@@ -42,5 +42,5 @@ def _quota(quota: Quota, standing: Standing, end: float) -> dict[str, Any]:
 
 
 def amount_field(quota: Quota, units: int) -> int | str:
-    """Money is a decimal number in a string, because a binary number would round it."""
+    """Returns an amount; money is a decimal number in a string, since a binary number would round it."""
     return f"{amount(units, quota.measure).normalize():f}" if quota.measure == "money" else units

@@ -1,4 +1,4 @@
-"""The log line of a request: what became of it, and nothing of what was said."""
+"""The log line of a request, which contains its outcome but none of its content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOKENS = ("prompt_tokens", "completion_tokens")
 
 
 class _Line(logging.LogRecord):
-    """A record of a request. One that a logger makes costs as much as what is written: it looks for its caller."""
+    """A log record of a request. Records created by a logger are expensive, since it looks up its caller."""
 
     _SAME: Mapping[str, Any] = vars(log.makeRecord(log.name, logging.INFO, __file__, 0, "request", (), None))
 
@@ -28,13 +28,13 @@ class _Line(logging.LogRecord):
 
 
 def write(x: HttpExchange) -> None:
-    """Writes the line of a request that was accounted for."""
+    """Writes the line of a request after its accounting."""
     if log.isEnabledFor(logging.INFO):
         log.handle(_Line(fields(x)))
 
 
 def fields(x: HttpExchange) -> dict[str, Any]:
-    """Returns the line's fields. Times are seconds; what a request does not have is null."""
+    """Returns the line's fields. Times are in seconds; missing values are null."""
     span = tracing.current()
     counts = {name: x.usage.get(name) for name in _TOKENS}
     return {
@@ -50,12 +50,12 @@ def fields(x: HttpExchange) -> dict[str, Any]:
         "seconds": _to_microseconds(x.timeline.total),
         "overhead_seconds": _to_microseconds(x.timeline.overhead),
         "stages": {stage: _to_microseconds(seconds) for stage, seconds in x.timeline.stages.items()},
-        # An engine may report anything: only numbers that can be true are shown.
+        # An engine may report anything: only plausible numbers are logged.
         **{name: n if type(n) is int and 0 <= n <= MAX_TOKENS else None for name, n in counts.items()},
         "trace_id": span.trace_id if span is not None else None,
     }
 
 
 def _to_microseconds(seconds: float) -> float:
-    """Returns `seconds` without what is less than a microsecond; `round` takes twice the time."""
+    """Returns `seconds` truncated to microseconds; `round` takes twice as long."""
     return int(seconds * 1e6) / 1e6

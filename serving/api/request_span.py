@@ -1,4 +1,4 @@
-"""The span of a request, with a span for each stage of its timeline."""
+"""The trace span of a request, with a span for each stage of its timeline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serving.telemetry.tracing import Span, Tracer, Value
 
 @contextmanager
 def traced(tracer: Tracer | None, x: HttpExchange, scope: Scope) -> Iterator[None]:
-    """Traces what is done inside, which ends with the request's accounting."""
+    """Traces the block, which ends with the request's accounting."""
     if tracer is None:
         yield
         return

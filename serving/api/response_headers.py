@@ -1,4 +1,4 @@
-"""Headers that every answer has, for what a browser must not do with it.
+"""Security headers of every answer.
 
 Sources: OWASP's HTTP Headers Cheat Sheet and, for HSTS, RFC 6797.
 """
@@ -20,19 +20,19 @@ ALWAYS: tuple[Header, ...] = (
 )
 
 HSTS: Header = (b"strict-transport-security", b"max-age=31536000")
-"""A year of TLS alone. Subdomains are somebody else's to promise for."""
+"""One year. Subdomains are not included, since they may belong to others."""
 
 
 def over_tls(scope: Scope) -> bool:
-    """Whether the caller came over TLS, as the edge says: RFC 6797 wants no HSTS on an answer in plain text.
+    """Returns whether the caller used TLS, as reported by the edge: RFC 6797 forbids HSTS on plain-text answers.
 
-    Whoever reaches the gateway without an edge can say so too, and fools nobody else.
+    A caller who reaches the gateway without an edge can forge this, but affects only itself.
     """
     return (b"x-forwarded-proto", b"https") in scope["headers"] or scope.get("scheme") == "https"
 
 
 def completed(headers: Iterable[Header], *, tls: bool) -> list[Header]:
-    """Returns an answer's headers with those that it did not set itself."""
+    """Returns an answer's headers with the missing security headers added."""
     given = list(headers)
     names = {name.lower() for name, _ in given}
     return given + [header for header in (*ALWAYS, *([HSTS] if tls else ())) if header[0] not in names]

@@ -1,4 +1,4 @@
-"""What a caller's key must be good for, route by route."""
+"""The scope that each route requires of the caller's key."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from serving.protocol.errors import forbidden
 
 
 def require(scope: Scope | None, caller: Principal) -> None:
-    """Raises a 403 unless the caller's key is good for `scope`; None asks for nothing."""
+    """Raises a 403 unless the caller's key has `scope`; None requires nothing."""
     if scope is not None and scope not in caller.scopes:
-        raise forbidden("insufficient_scope", f"This route needs a key with the scope {scope}.")
+        raise forbidden("insufficient_scope", f"This route requires a key with the scope {scope}.")

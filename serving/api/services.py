@@ -1,4 +1,4 @@
-"""What the API's handlers work with, made once per gateway replica."""
+"""The services that the API's handlers use, created once per gateway replica."""
 
 from __future__ import annotations
 
@@ -98,16 +98,19 @@ from serving.telemetry.tracing import Tracer
 log = logging.getLogger("headrace.api")
 
 DELIVERIES = 4
-"""Events that a gateway sends at once."""
+"""Number of webhook events that a gateway sends at once."""
 
 BATCHES = 4
-"""Batches, each of another tenant, that a gateway works on at once; their lines share its places in the background."""
+"""Number of batches, each of another tenant, that a gateway processes at once; their lines share its slots for
+background requests.
+"""
 
 
 class Services:
-    """The gateway's parts, wired. `start()` before the first request, `close()` after the last.
+    """The gateway's components, wired together.
 
-    `host` is the address under which other gateways reach this one.
+    `start()` is called before the first request, `close()` after the last. `host` is the address under which other
+    gateways reach this one.
     """
 
     def __init__(
@@ -157,7 +160,7 @@ class Services:
         self.upstream = EngineClient()
         self.tracer: Tracer | None = None
         if config.tracing.endpoint is not None:
-            from serving.telemetry.otlp import OtlpTracer  # OpenTelemetry, which is not for everyone
+            from serving.telemetry.otlp import OtlpTracer  # OpenTelemetry is optional
 
             self.tracer = OtlpTracer(config.tracing)
         self.stream_ids = StreamIds(secret, previous=previous)
@@ -236,7 +239,7 @@ class Services:
         return CatalogView(ModelRouter(catalog), AssistantRails(catalog), CatalogTools(self.mcp, catalog.tools))
 
     def _screen(self, assistant: Assistant, caller: Principal) -> HistoryScreen | None:
-        """Returns what an assistant checks of a history that is read for no request."""
+        """Returns the checks of an assistant for a history that no request reads."""
         rails = self.catalog.current.rails.for_assistant(assistant)
         return (
             HistoryChecker.for_guard(GuardrailChecker(rails, self.judges, caller), self.clean)
@@ -245,7 +248,7 @@ class Services:
         )
 
     async def start(self) -> None:
-        """Brings the database up to date, lets the first key in and begins to work on memory's jobs."""
+        """Migrates the database, stores the bootstrap key and starts the workers."""
         await self.database.start()
         if self.config.bootstrap_key is not None:
             await self.authenticator.ensure_bootstrap(self.config.bootstrap_key.read())
@@ -259,16 +262,16 @@ class Services:
         self._watching = asyncio.create_task(loop_lag.watch("gateway"))
 
     async def _note_used(self) -> None:
-        """Stores when keys were last used, off the requests' path."""
+        """Stores the times of last use of keys, outside of requests."""
         while True:
             await asyncio.sleep(USED_S)
             try:
                 await self.authenticator.note_used()
             except StoreUnavailable as e:
-                log.warning("when keys were last used is not stored: %s", e)
+                log.warning("the last use of keys cannot be stored: %s", e)
 
     async def _work(self) -> None:
-        """Works on jobs, from the first catalogue on: without it no assistant is known."""
+        """Runs jobs, once there is a catalogue, without which no assistant is known."""
         await self._configured.wait()
         remembering = Worker(self.jobs, self.remembering.handlers, lane="")
         places = self.limits.background_in_flight
@@ -280,7 +283,7 @@ class Services:
                 group.create_task(worker.run())
 
     def configure(self, catalog: Catalog) -> None:
-        """Takes in a new catalogue; requests under way keep the one they began with.
+        """Takes a new catalogue; requests in progress keep theirs.
 
         Raises `ValueError` when a tool's database is the stack's own.
         """
@@ -301,11 +304,11 @@ class Services:
         metrics.introduce_guardrails((g.check, on, g.action) for g in guardrails for on in g.on)
 
     async def authenticate(self, authorization: str | None, address: str | None = None) -> Principal:
-        """Returns the caller of an `Authorization` header; raises as `Identity.authenticate`."""
+        """Returns the caller for an `Authorization` header; raises as `Identity.authenticate`."""
         return await self.identity.authenticate(authorization, address)
 
     async def caller(self, request: Request) -> Principal:
-        """Returns who sends a request: by its `Authorization` header, or without one by a browser's session.
+        """Returns the caller of a request: by its `Authorization` header, or else by a browser's session.
 
         Raises `AuthenticationError`, `LockedOut`, `ProviderUnavailable`, and `Forged`.
         """
@@ -317,7 +320,7 @@ class Services:
         return await self.authenticate(authorization, address_of(request.scope, self.config.trusted_proxies))
 
     async def readiness(self) -> dict[str, bool]:
-        """Returns what a request needs, and whether it is there."""
+        """Returns whether each part that requests need is available."""
         return {
             "catalog": bool(self.catalog.current.router.listed),
             "store": await self._store_answers(),
@@ -332,7 +335,7 @@ class Services:
         return True
 
     async def close(self) -> None:
-        """Gives back what is being worked on, closes connections and ends what was started."""
+        """Releases jobs in progress, closes connections and stops what was started."""
         started = (self._working, self._noting, self._auditing, self._sampling, self._watching)
         tasks = [task for task in started if task is not None]
         for task in tasks:

@@ -1,4 +1,4 @@
-"""Samples for metrics what no request measures: queues, indexes, disk, backups and budgets."""
+"""Samples metrics of state that no request measures: queues, indexes, disk, backups and budgets."""
 
 from __future__ import annotations
 
@@ -27,17 +27,19 @@ from serving.telemetry import metrics
 log = logging.getLogger("headrace.api")
 
 PERIOD_S = 30.0
-"""Each gateway looks so often; what they see is the same."""
+"""Sampling interval of each gateway; all gateways report the same values."""
 
 KINDS = frozenset(
     {BATCH, COMPACT, DELETE_BLOB, DELIVER, DROP_INDEX, DROP_RETIRED, ERASE, INGEST, OPTIMIZE, PURGE_INDEX}
     | {REINDEX, REMEMBER, RESPOND, UNINDEX}
 )
-"""Of all jobs: none that waits is 0 from the start, or a queue that is always quick would have no series."""
+"""Reported for all kinds of jobs: an empty queue is 0 from the start, since a queue that is always short would have no
+series.
+"""
 
 
 class Sampler:
-    """Sets the gauges of shared state. A part that cannot be looked at is logged once, until it can be again."""
+    """Sets the gauges of shared state. A failing part is logged once, until it succeeds again."""
 
     def __init__(self, store: Store, condition: Condition, keeper: Keeper) -> None:
         self._store = store
@@ -52,12 +54,12 @@ class Sampler:
         self._failed: set[str] = set()
 
     def configure(self, catalog: Catalog) -> None:
-        """Takes in a new catalogue, and says what it expects of engines and what they cost."""
+        """Takes a new catalogue, and reports the expected engines and their prices."""
         read = {name for assistant in catalog.assistants for name in assistant.knowledge}
         self._collections = frozenset(read | {each.name for each in catalog.collections or ()})
         hosted = [model for model in catalog.models if isinstance(model, RayServeModel)]
         expected = {m.name: m.replicas if m.autoscaling is None else m.autoscaling.min_replicas for m in hosted}
-        for name in self._models | expected.keys():  # a series cannot be taken back: what is gone is 0
+        for name in self._models | expected.keys():  # a series cannot be removed: deleted models become 0
             metrics.engine_expected.labels(name).set(expected.get(name, 0))
         prices = {
             (m.name, m.price.currency): float(m.price.per_hour)
@@ -70,13 +72,13 @@ class Sampler:
         self._prices |= prices.keys()
 
     async def run(self) -> None:
-        """Looks every `PERIOD_S` until it is cancelled."""
+        """Samples every `PERIOD_S` until cancelled."""
         while True:
             await self.look()
             await asyncio.sleep(PERIOD_S)
 
     async def look(self) -> None:
-        """Looks at everything once."""
+        """Samples everything once."""
         parts: dict[str, Callable[[], Awaitable[None]]] = {
             "jobs": self._look_at_jobs,
             "batches": self._look_at_batches,
@@ -114,7 +116,7 @@ class Sampler:
         at = now()
         checked = await self._condition.checked(STACK, ADMIN, self._collections)
         self._indexed |= checked.keys()
-        for name in self._indexed:  # what is gone is 0
+        for name in self._indexed:  # deleted ones become 0
             metrics.index_age_seconds.labels(name).set(max(at - checked.get(name, at), 0))
 
     async def _look_at_disk(self) -> None:

@@ -1,4 +1,4 @@
-"""Files in vector stores, as requests name them and as answers show them."""
+"""Files in vector stores: conversion of requests and answers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ STATUSES = ("in_progress", "completed", "failed", "cancelled")
 
 
 def chunking_of(asked: ChunkingStrategy | None) -> dict[str, Any] | None:
-    """Returns a chunking strategy as it is stored."""
+    """Returns a chunking strategy in its stored form."""
     return asked.model_dump() if asked is not None else None
 
 
 def storage_of(s: Services, x: Exchange) -> MeterOf:
-    """Counts attachments, of whose index as many bytes are expected as the files have."""
+    """Returns the meter of attachments, whose index size is estimated as the files' size."""
     return lambda files, size: storage_meter(s.keeper, x.caller, attachments=files, stored_bytes=size)
 
 
 @contextmanager
 def naming(param: str | Callable[[str], str]) -> Iterator[None]:
-    """Says of a file that is not there which field of the body names it, by its id: the path is right."""
+    """Names the body's field with the id of a missing file in the error, since the path is correct."""
     try:
         yield
     except NotFound as e:
@@ -41,7 +41,7 @@ def naming(param: str | Callable[[str], str]) -> Iterator[None]:
 
 
 def render_counts(counts: FileCounts) -> dict[str, int]:
-    """Returns how many files there are, by their status."""
+    """Returns the number of files by status."""
     return {
         "in_progress": counts.in_progress,
         "completed": counts.completed,
@@ -52,7 +52,7 @@ def render_counts(counts: FileCounts) -> dict[str, int]:
 
 
 def render_file(file: VectorStoreFile) -> dict[str, Any]:
-    """Returns OpenAI's object of a file in a vector store."""
+    """Returns OpenAI's object for a file in a vector store."""
     failed = file.error_code is not None
     return {
         "id": file.file_id,

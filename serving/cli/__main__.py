@@ -1,4 +1,4 @@
-"""The `headrace` command: tenants, users, keys and what they use, over the API of a running stack."""
+"""The `headrace` command: administers tenants, users, keys and quotas through the API of a running stack."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ Exit status: 0 done, 1 the stack refused or cannot be reached (the last line say
     "--url",
     envvar="HEADRACE_URL",
     metavar="URL",
-    help="Where the stack is, without /v1; by default what HEADRACE_URL says.",
+    help="URL of the stack, without /v1; by default HEADRACE_URL.",
 )
 @click.option(
     "--key-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="The file with the API key; by default the key is what HEADRACE_API_KEY says. "
+    help="The file with the API key; by default the key in HEADRACE_API_KEY. "
     "There is no option for the key itself: others on the host can read arguments.",
 )
 @click.pass_context
 def headrace(context: click.Context, url: str | None, key_file: Path | None) -> None:
-    """Administers a running Headrace stack: who may use it, for what, and how much.
+    """Administers a running Headrace stack: its tenants, users, keys and quotas.
 
-    What a command may do depends on the API key: the stack's own key administers every tenant (--tenant says which),
-    a key with the scope admin its own tenant, and one with operate sees usage and the audit log.
+    The permissions depend on the API key: the stack's own key administers every tenant (selected by --tenant), a key
+    with the scope admin its own tenant, and one with the scope operate can read usage and the audit log.
     """
     context.obj = Stack(url, lambda: _key(key_file))
     context.call_on_close(context.obj.close)

@@ -13,18 +13,18 @@ COLUMNS = ("id", "created_at", "action", "outcome", "actor", "target")
 
 @click.group()
 def audit() -> None:
-    """Reads the record of what was done to the stack, and checks it. Needs a key with the scope operate."""
+    """Reads and verifies the audit log. Requires a key with the scope operate."""
 
 
 @audit.command("list", epilog="Example: headrace audit list --action key.create --tenant acme")
-@click.option("--user", metavar="USER", help="Only what this user did.")
-@click.option("--action", metavar="ACTION", help="Only this action, as key.create.")
+@click.option("--user", metavar="USER", help="Only actions of this user.")
+@click.option("--action", metavar="ACTION", help="Only this action, such as key.create.")
 @limited
 @of_tenant
 @as_json
 @click.pass_obj
 def list_(stack: Stack, user: str | None, action: str | None, limit: int, tenant: str | None, json: bool) -> None:
-    """Lists what was done, the newest first."""
+    """Lists events, newest first."""
     show(stack.list("/admin/audit", limit, user=user, action=action, tenant=tenant), COLUMNS, json=json)
 
 
@@ -33,7 +33,7 @@ def list_(stack: Stack, user: str | None, action: str | None, limit: int, tenant
 @as_json
 @click.pass_obj
 def verify(stack: Stack, tenant: str | None, json: bool) -> None:
-    """Says whether the record is as it was written; the exit status is 1 when it is not."""
+    """Verifies that the audit log was not changed; the exit status is 1 if it was."""
     found = stack.get("/admin/audit/verify", tenant=tenant)
     show(found, ("valid", "events", "unchecked", "problems"), json=json)
     if found.get("unchecked") and not found.get("problems"):

@@ -1,4 +1,4 @@
-"""The API of a stack, for commands: every failure is one line."""
+"""The API client of the commands: every failure is reported in one line."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import httpx
 
 TIMEOUT_S = 30
 PAGE = 100
-"""Members of a list that are asked for at once: as many as the API gives."""
+"""Page size of lists: the maximum of the API."""
 
 Query = Mapping[str, str | int | None]
 
 
 class Stack:
-    """A running stack. Nothing is asked of it before a command does; `key` tells the API key then."""
+    """A running stack. No request is sent before a command needs it; only then `key` returns the API key."""
 
     def __init__(self, url: str | None, key: Callable[[], str]) -> None:
         self._url = url
@@ -25,30 +25,30 @@ class Stack:
         self._client: httpx.Client | None = None
 
     def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
-        """Returns the answer of a `GET`."""
+        """Returns the answer to a `GET`."""
         return self._ask("GET", path, query)
 
     def post(self, path: str, body: Mapping[str, Any], **query: str | None) -> dict[str, Any]:
-        """Returns the answer of a `POST`; what is None in the body is left out."""
+        """Returns the answer to a `POST`; None in the body is omitted."""
         return self._ask("POST", path, query, body)
 
     def put(self, path: str, body: Mapping[str, Any], **query: str | None) -> dict[str, Any]:
-        """As `post`, by `PUT`."""
+        """Like `post`, with `PUT`."""
         return self._ask("PUT", path, query, body)
 
     def delete(self, path: str, **query: str | None) -> dict[str, Any]:
-        """Returns the answer of a `DELETE`."""
+        """Returns the answer to a `DELETE`."""
         return self._ask("DELETE", path, query)
 
     def list(self, path: str, limit: int, **query: str | None) -> dict[str, Any]:
-        """Returns a list object with at most `limit` members, from as many pages as that takes."""
+        """Returns a list object with at most `limit` items, from as many pages as necessary."""
         data: list[Any] = []
         after: str | None = None
         while True:
             page = self.get(path, **query, limit=min(PAGE, limit - len(data)), after=after)
             members = page.get("data")
             if not isinstance(members, builtins.list) or not all(isinstance(member, dict) for member in members):
-                raise click.ClickException(f"{self._url} answered no list: is it a stack?")
+                raise click.ClickException(f"{self._url} did not return a list: is it a stack?")
             data += members
             more = bool(page.get("has_more"))
             after = page.get("last_id")
@@ -89,13 +89,13 @@ class Stack:
 
 
 def _base(url: str) -> str:
-    """Returns the URL of the API without its `/v1`. Raises a `UsageError`, which does not repeat what may be secret."""
+    """Returns the URL of the API without its `/v1`. Raises a `UsageError`, which does not repeat possible secrets."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
         parsed = httpx.URL("")
     if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo or parsed.query:
-        raise click.UsageError("The URL of the stack is as http://127.0.0.1:8080 or https://host, and no more.")
+        raise click.UsageError("The URL of the stack must have the form http://127.0.0.1:8080 or https://host.")
     return url.rstrip("/").removesuffix("/v1")
 
 
@@ -109,5 +109,5 @@ def _refusal(status: int, answer: Mapping[str, Any], path: str) -> str:
 
 
 def _line(text: str) -> str:
-    """Returns at most 500 characters of `text`, on one line and without what would move a terminal's cursor."""
+    """Returns at most 500 characters of `text`, on one line and without terminal control characters."""
     return "".join(c if c.isprintable() else " " for c in text[:500]).strip()

@@ -14,20 +14,20 @@ COLUMNS = ("id", "status", "step", "dry_run", "created_at", "finished_at", "erro
 
 @click.group()
 def forget() -> None:
-    """Erases what there is of a user, everywhere. Needs a key with the scope admin."""
+    """Erases all data of a user. Requires a key with the scope admin."""
 
 
 @forget.command(epilog="Example: headrace forget user ada@example.com --dry-run")
 @click.argument("user")
 @click.option("--dry-run", is_flag=True, help="Only count what would be erased.")
-@click.option("--yes", is_flag=True, help="Do not ask first.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @of_tenant
 @as_json
 @click.pass_obj
 def user(stack: Stack, user: str, dry_run: bool, yes: bool, tenant: str | None, json: bool) -> None:
-    """Begins to erase USER: conversations, answers, ratings, memories, files and keys. There is no way back."""
+    """Starts the erasure of USER: conversations, answers, ratings, memories, files and keys. This cannot be undone."""
     if not dry_run and not yes:
-        click.confirm("All that there is of the user goes for good. Go on?", abort=True)
+        click.confirm("All data of the user will be deleted for good. Continue?", abort=True)
     show(stack.post("/admin/erasures", {"user": user, "dry_run": dry_run}, tenant=tenant), COLUMNS, json=json)
 
 
@@ -37,7 +37,7 @@ def user(stack: Stack, user: str, dry_run: bool, yes: bool, tenant: str | None, 
 @as_json
 @click.pass_obj
 def status(stack: Stack, id: str, tenant: str | None, json: bool) -> None:
-    """Says how far the erasure ID is."""
+    """Shows the progress of the erasure ID."""
     show(stack.get(f"/admin/erasures/{segment(id)}", tenant=tenant), COLUMNS, json=json)
 
 
@@ -47,5 +47,5 @@ def status(stack: Stack, id: str, tenant: str | None, json: bool) -> None:
 @as_json
 @click.pass_obj
 def list_(stack: Stack, limit: int, tenant: str | None, json: bool) -> None:
-    """Lists the erasures of the last days, the newest first."""
+    """Lists recent erasures, newest first."""
     show(stack.list("/admin/erasures", limit, tenant=tenant), COLUMNS, json=json)

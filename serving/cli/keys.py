@@ -18,33 +18,35 @@ COLUMNS = ("id", "user", "name", "scopes", "created_at", "expires_at", "last_use
 
 @click.group()
 def keys() -> None:
-    """Makes, lists and ends the API keys of a tenant. Needs a key with the scope admin."""
+    """Creates, lists and revokes the API keys of a tenant. Requires a key with the scope admin."""
 
 
 @keys.command("list", epilog="Example: headrace keys list --user ada@example.com --tenant acme")
-@click.option("--user", metavar="USER", help="Only those of this user.")
+@click.option("--user", metavar="USER", help="Only keys of this user.")
 @limited
 @of_tenant
 @as_json
 @click.pass_obj
 def list_(stack: Stack, user: str | None, limit: int, tenant: str | None, json: bool) -> None:
-    """Lists the keys, the newest first; a key itself is never shown again."""
+    """Lists the keys, newest first; the keys themselves are never shown again."""
     show(stack.list("/admin/keys", limit, user=user, tenant=tenant), COLUMNS, json=json)
 
 
 @keys.command(
     epilog="Example: headrace keys create --user ada@example.com --scope inference --expires-in 90d > ada.key"
 )
-@click.option("--user", required=True, metavar="USER", help="Whose key it is.")
-@click.option("--name", default="", help="What it is for.")
+@click.option("--user", required=True, metavar="USER", help="The key's user.")
+@click.option("--name", default="", help="A name for the key.")
 @click.option(
     "--scope",
     "scopes",
     multiple=True,
     type=click.Choice([scope for scope in SCOPES if scope != "platform"]),
-    help="What it is good for; may be given again. By default all that the user's role allows.",
+    help="A scope of the key; repeatable. By default all that the user's role allows.",
 )
-@click.option("--expires-in", type=Seconds(), metavar="TIME", help="When it ends, as 12h or 90d. By default never.")
+@click.option(
+    "--expires-in", type=Seconds(), metavar="TIME", help="When it expires, such as 12h or 90d. By default never."
+)
 @of_tenant
 @as_json
 @click.pass_obj
@@ -57,7 +59,7 @@ def create(
     tenant: str | None,
     json: bool,
 ) -> None:
-    """Makes a key and prints it, this once: the stack does not keep it."""
+    """Creates a key and prints it this once: the stack does not store it."""
     body = {"user": user, "name": name, "scopes": list(scopes) or None, "expires_in_s": expires_in}
     _show_key(stack.post("/admin/keys", body, tenant=tenant), json=json)
 
@@ -68,38 +70,43 @@ def create(
 @as_json
 @click.pass_obj
 def get(stack: Stack, id: str, tenant: str | None, json: bool) -> None:
-    """Shows what is known of the key ID."""
+    """Shows the metadata of the key ID."""
     show(stack.get(f"/admin/keys/{segment(id)}", tenant=tenant), COLUMNS, json=json)
 
 
 @keys.command(epilog="Example: headrace keys rotate key_5f0c… --overlap 12h > new.key")
 @click.argument("id")
 @click.option(
-    "--overlap", type=Seconds(), default="1h", show_default=True, metavar="TIME", help="How long the old one works on."
+    "--overlap",
+    type=Seconds(),
+    default="1h",
+    show_default=True,
+    metavar="TIME",
+    help="How long the old key remains valid.",
 )
 @of_tenant
 @as_json
 @click.pass_obj
 def rotate(stack: Stack, id: str, overlap: int, tenant: str | None, json: bool) -> None:
-    """Makes the key that follows the key ID, with the same rights, and prints it this once."""
+    """Creates a key that replaces the key ID, with the same permissions, and prints it this once."""
     _show_key(stack.post(f"/admin/keys/{segment(id)}/rotate", {"overlap_s": overlap}, tenant=tenant), json=json)
 
 
 @keys.command(epilog="Example: headrace keys revoke key_5f0c… --yes")
 @click.argument("id")
-@confirmed("The key stops working within ten seconds, for good. Go on?")
+@confirmed("The key will stop working within ten seconds, for good. Continue?")
 @of_tenant
 @as_json
 @click.pass_obj
 def revoke(stack: Stack, id: str, tenant: str | None, json: bool) -> None:
-    """Ends the key ID for good."""
+    """Revokes the key ID for good."""
     show(stack.post(f"/admin/keys/{segment(id)}/revoke", {}, tenant=tenant), COLUMNS, json=json)
 
 
 def _show_key(made: Mapping[str, Any], *, json: bool) -> None:
-    """Prints the key alone, so that a file or another command can take it, and beside it whose it is."""
+    """Prints the key alone on stdout, for a file or a pipe, and its metadata on stderr."""
     if json:
         show(made, (), json=True)
         return
     click.echo(made["key"])
-    click.echo(f"{made['id']} of {made['user']}, for {', '.join(made['scopes'])}: it is shown this once.", err=True)
+    click.echo(f"{made['id']} of {made['user']}, for {', '.join(made['scopes'])}: it is shown only once.", err=True)

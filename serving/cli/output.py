@@ -1,4 +1,4 @@
-"""What commands print: a table for people, or the API's answer as JSON."""
+"""The output of commands: a table for people, or the API's answer as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_TIME = 253_402_300_800
 
 
 def show(answer: Mapping[str, Any], columns: Sequence[str], *, json: bool) -> None:
-    """Prints the members of a list, or one object, as a table with these `columns`."""
+    """Prints the items of a list, or one object, as a table with these `columns`."""
     if json:
         click.echo(encoding.dumps(answer, indent=2, ensure_ascii=False))
         return
@@ -34,7 +34,7 @@ def table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> list[str]:
 
 
 def cell(name: str, value: Any) -> str:
-    """Returns a value on one line: times as UTC, lists with commas, nothing as a dash, and no control characters."""
+    """Returns a value on one line: times as UTC, lists with commas, None as a dash, and no control characters."""
     if value is None:
         return "-"
     if name.endswith("_at") and isinstance(value, int | float) and 0 <= value < MAX_TIME:

@@ -8,7 +8,7 @@ import click
 
 
 def segment(id: str) -> str:
-    """Returns an id as one segment of a path. Raises a `BadParameter` for what would be another path."""
+    """Returns an id as one segment of a path. Raises a `BadParameter` if it would change the path."""
     if id in ("", ".", ".."):
-        raise click.BadParameter(f"{id!r} is no id.")
+        raise click.BadParameter(f"{id!r} is not an id.")
     return quote(id, safe="")

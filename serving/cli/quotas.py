@@ -18,18 +18,18 @@ _SUBJECT = click.Choice(get_args(Subject))
 
 @click.group()
 def quotas() -> None:
-    """Sets what a tenant, its users, its keys and its models may use. Needs a key with the scope admin."""
+    """Sets limits for a tenant, its users, its keys and its models. Requires a key with the scope admin."""
 
 
 @quotas.command("list", epilog="Example: headrace quotas list --subject user --tenant acme")
-@click.option("--subject", type=_SUBJECT, help="Only those of this kind of subject.")
-@click.option("--id", metavar="ID", help="Only those of the subject with this id.")
+@click.option("--subject", type=_SUBJECT, help="Only quotas of this kind of subject.")
+@click.option("--id", metavar="ID", help="Only quotas of the subject with this id.")
 @limited
 @of_tenant
 @as_json
 @click.pass_obj
 def list_(stack: Stack, subject: str | None, id: str | None, limit: int, tenant: str | None, json: bool) -> None:
-    """Lists the quotas that were set, and what is used of each."""
+    """Lists the quotas that were set, with their usage."""
     show(stack.list("/admin/quotas", limit, subject=subject, id=id, tenant=tenant), COLUMNS, json=json)
 
 
@@ -39,11 +39,11 @@ def list_(stack: Stack, subject: str | None, id: str | None, limit: int, tenant:
 @click.argument("window", type=click.Choice(get_args(Window)))
 @click.argument("measure", type=click.Choice(get_args(Measure)))
 @click.argument("limit")
-@click.option("--currency", metavar="CODE", help="Of money, as USD.")
+@click.option("--currency", metavar="CODE", help="Currency of money, such as USD.")
 @click.option(
     "--set-by",
     type=click.Choice(("platform", "tenant")),
-    help="Whose limit it is; by default the platform's where the key has that scope.",
+    help="Who sets the limit; by default the platform if the key has that scope.",
 )
 @of_tenant
 @as_json
@@ -60,7 +60,7 @@ def set_(
     tenant: str | None,
     json: bool,
 ) -> None:
-    """Lets the SUBJECT with this ID use at most LIMIT of a MEASURE in each WINDOW, or so many streams at once."""
+    """Lets the SUBJECT with this ID use at most LIMIT of a MEASURE in each WINDOW, or this many concurrent streams."""
     quota = {"subject": subject, "id": id, "window": window, "measure": measure, "limit": limit, "currency": currency}
     quota |= {"set_by": set_by} if set_by is not None else {}
     show(stack.put("/admin/quotas", {"quotas": [quota]}, tenant=tenant), COLUMNS, json=json)
@@ -68,10 +68,10 @@ def set_(
 
 @quotas.command(epilog="Example: headrace quotas delete QUOTA_ID --yes")
 @click.argument("quota_id")
-@confirmed("The limit holds no more. Go on?")
+@confirmed("The limit will be removed. Continue?")
 @of_tenant
 @as_json
 @click.pass_obj
 def delete(stack: Stack, quota_id: str, tenant: str | None, json: bool) -> None:
-    """Removes the quota QUOTA_ID; the configuration's default holds again, if there is one."""
+    """Removes the quota QUOTA_ID; the configuration's default applies again, if there is one."""
     show(stack.delete("/admin/quotas", quota_id=quota_id, tenant=tenant), ("id", "deleted"), json=json)

@@ -14,7 +14,7 @@ COLUMNS = ("id", "name", "created_at", "disabled_at")
 
 @click.group()
 def tenants() -> None:
-    """Makes and lists tenants, the teams that share the stack. Needs the stack's own key."""
+    """Creates and lists tenants, the teams that share the stack. Requires the stack's own key."""
 
 
 @tenants.command("list", epilog="Example: headrace tenants list")
@@ -22,17 +22,17 @@ def tenants() -> None:
 @as_json
 @click.pass_obj
 def list_(stack: Stack, limit: int, json: bool) -> None:
-    """Lists the tenants, the oldest first."""
+    """Lists the tenants, oldest first."""
     show(stack.list("/admin/tenants", limit, order="asc"), COLUMNS, json=json)
 
 
 @tenants.command(epilog='Example: headrace tenants create acme --name "Acme Inc"')
 @click.argument("id")
-@click.option("--name", default="", help="What people call it; the id by default.")
+@click.option("--name", default="", help="Display name; by default the id.")
 @as_json
 @click.pass_obj
 def create(stack: Stack, id: str, name: str, json: bool) -> None:
-    """Makes the tenant ID: a letter a-z and up to 62 of a-z 0-9 -, for good."""
+    """Creates the tenant ID: a letter a-z and up to 62 of a-z 0-9 -, which cannot be changed."""
     show(stack.post("/admin/tenants", {"id": id, "name": name}), COLUMNS, json=json)
 
 
@@ -51,17 +51,17 @@ def get(stack: Stack, id: str, json: bool) -> None:
 @as_json
 @click.pass_obj
 def rename(stack: Stack, id: str, name: str, json: bool) -> None:
-    """Gives the tenant ID another NAME for people; the id stays."""
+    """Changes the display NAME of the tenant ID; the id stays the same."""
     show(stack.post(f"/admin/tenants/{segment(id)}", {"name": name}), COLUMNS, json=json)
 
 
 @tenants.command(epilog="Example: headrace tenants disable acme --yes")
 @click.argument("id")
-@confirmed("Every key of the tenant stops working within ten seconds. Go on?")
+@confirmed("All keys of the tenant will stop working within ten seconds. Continue?")
 @as_json
 @click.pass_obj
 def disable(stack: Stack, id: str, json: bool) -> None:
-    """Disables the tenant ID: its keys are good for nothing, and its data stays."""
+    """Disables the tenant ID: its keys are rejected, and its data is kept."""
     show(stack.post(f"/admin/tenants/{segment(id)}", {"disabled": True}), COLUMNS, json=json)
 
 
@@ -70,5 +70,5 @@ def disable(stack: Stack, id: str, json: bool) -> None:
 @as_json
 @click.pass_obj
 def enable(stack: Stack, id: str, json: bool) -> None:
-    """Enables the tenant ID again, with the keys that it had."""
+    """Enables the tenant ID again, with its keys."""
     show(stack.post(f"/admin/tenants/{segment(id)}", {"disabled": False}), COLUMNS, json=json)

@@ -15,12 +15,16 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 
 @click.command(epilog="Example: headrace usage --by user --start 2026-05-01 --end 2026-05-31 --tenant acme")
 @click.option(
-    "--by", type=click.Choice(("day", "user", "key", "model")), default="day", show_default=True, help="What a row is."
+    "--by",
+    type=click.Choice(("day", "user", "key", "model")),
+    default="day",
+    show_default=True,
+    help="Grouping of the rows.",
 )
 @click.option("--start", type=_DAY, metavar="DAY", help="The first day, UTC; by default the first of this month.")
 @click.option("--end", type=_DAY, metavar="DAY", help="The last day, UTC; by default today.")
-@click.option("--user", metavar="USER", help="Only what this user used.")
-@click.option("--mine", is_flag=True, help="What the user of the API key used; any key may ask.")
+@click.option("--user", metavar="USER", help="Only usage of this user.")
+@click.option("--mine", is_flag=True, help="Usage of the API key's own user, for which any key suffices.")
 @limited
 @of_tenant
 @as_json
@@ -36,14 +40,14 @@ def usage(
     tenant: str | None,
     json: bool,
 ) -> None:
-    """Says what a tenant used and what it cost. Needs a key with the scope operate, except with --mine."""
+    """Shows a tenant's usage and its cost. Requires a key with the scope operate, except with --mine."""
     days = {"start": _day(start), "end": _day(end), "by": by}
     if not mine:
         show(stack.list("/admin/usage", limit, **days, user=user, tenant=tenant), COLUMNS, json=json)
     elif user is None and tenant is None and by != "user":
         show(stack.list("/usage", limit, **days), COLUMNS, json=json)
     else:
-        raise click.UsageError("--mine goes with no --user, no --tenant and no --by user.")
+        raise click.UsageError("--mine excludes --user, --tenant and --by user.")
 
 
 def _day(given: object) -> str | None:

@@ -17,7 +17,7 @@ _ROLE = click.Choice(ROLES)
 
 @click.group()
 def users() -> None:
-    """Makes and changes the users of a tenant: people and programs. Needs a key with the scope admin."""
+    """Creates and changes the users of a tenant: people and programs. Requires a key with the scope admin."""
 
 
 @users.command("list", epilog="Example: headrace users list --tenant acme")
@@ -26,19 +26,19 @@ def users() -> None:
 @as_json
 @click.pass_obj
 def list_(stack: Stack, limit: int, tenant: str | None, json: bool) -> None:
-    """Lists the users, the oldest first."""
+    """Lists the users, oldest first."""
     show(stack.list("/admin/users", limit, order="asc", tenant=tenant), COLUMNS, json=json)
 
 
 @users.command(epilog="Example: headrace users create ada@example.com --role operator --group research --tenant acme")
 @click.argument("id")
-@click.option("--role", type=_ROLE, default="user", show_default=True, help="What the user may do in the tenant.")
-@click.option("--group", "groups", multiple=True, help="A group, for access to documents; may be given again.")
+@click.option("--role", type=_ROLE, default="user", show_default=True, help="The user's role in the tenant.")
+@click.option("--group", "groups", multiple=True, help="A group, for access to documents; repeatable.")
 @of_tenant
 @as_json
 @click.pass_obj
 def create(stack: Stack, id: str, role: str, groups: tuple[str, ...], tenant: str | None, json: bool) -> None:
-    """Makes the user ID, such as a mail address. A key is made by `headrace keys create`."""
+    """Creates the user ID, such as a mail address. Keys are created by `headrace keys create`."""
     body = {"id": id, "role": role, "groups": list(groups)}
     show(stack.post("/admin/users", body, tenant=tenant), COLUMNS, json=json)
 
@@ -55,16 +55,16 @@ def get(stack: Stack, id: str, tenant: str | None, json: bool) -> None:
 
 @users.command(epilog="Example: headrace users update ada@example.com --role admin --group board")
 @click.argument("id")
-@click.option("--role", type=_ROLE, help="What the user may do in the tenant from now on.")
-@click.option("--group", "groups", multiple=True, help="A group instead of those before; may be given again.")
-@click.option("--no-groups", is_flag=True, help="No group any more.")
+@click.option("--role", type=_ROLE, help="The user's new role in the tenant.")
+@click.option("--group", "groups", multiple=True, help="A group that replaces the current ones; repeatable.")
+@click.option("--no-groups", is_flag=True, help="Remove the user from all groups.")
 @of_tenant
 @as_json
 @click.pass_obj
 def update(
     stack: Stack, id: str, role: str | None, groups: tuple[str, ...], no_groups: bool, tenant: str | None, json: bool
 ) -> None:
-    """Changes the role or the groups of the user ID, for keys that are in use too."""
+    """Changes the role or the groups of the user ID, also for existing keys."""
     if groups and no_groups:
         raise click.UsageError("--group and --no-groups exclude each other.")
     if role is None and not groups and not no_groups:
@@ -75,12 +75,12 @@ def update(
 
 @users.command(epilog="Example: headrace users disable ada@example.com --yes")
 @click.argument("id")
-@confirmed("Every key of the user stops working within ten seconds. Go on?")
+@confirmed("All keys of the user will stop working within ten seconds. Continue?")
 @of_tenant
 @as_json
 @click.pass_obj
 def disable(stack: Stack, id: str, tenant: str | None, json: bool) -> None:
-    """Disables the user ID: their keys are good for nothing, and their data stays."""
+    """Disables the user ID: the user's keys are rejected, and the user's data is kept."""
     show(stack.post(f"/admin/users/{segment(id)}", {"disabled": True}, tenant=tenant), COLUMNS, json=json)
 
 
@@ -90,5 +90,5 @@ def disable(stack: Stack, id: str, tenant: str | None, json: bool) -> None:
 @as_json
 @click.pass_obj
 def enable(stack: Stack, id: str, tenant: str | None, json: bool) -> None:
-    """Enables the user ID again, with the keys that they had."""
+    """Enables the user ID again, with the user's keys."""
     show(stack.post(f"/admin/users/{segment(id)}", {"disabled": False}, tenant=tenant), COLUMNS, json=json)

@@ -13,5 +13,5 @@ from serving.cli.output import show
 @as_json
 @click.pass_obj
 def whoami(stack: Stack, json: bool) -> None:
-    """Says whose the API key is, and what it is good for."""
+    """Shows the user and the scopes of the API key."""
     show(stack.get("/me"), ("tenant", "id", "role", "groups", "scopes", "key_id"), json=json)

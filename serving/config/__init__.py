@@ -1,12 +1,11 @@
-"""The one contract between infrastructure and serving.
+"""The contract between infrastructure and serving.
 
-`ServingConfig` is what a stack asks the Serve application to be. It never holds a secret: it holds
-`SecretRef`s, since Serve's documents can be read back in plain text. Importing this module loads neither
-ray, torch nor lancedb.
+`ServingConfig` is the configuration that a stack gives to the Serve application. It never contains secrets, only
+`SecretRef`s, since Serve's documents can be read back in plain text. Importing this module loads neither ray, torch nor
+lancedb.
 
-The configuration splits by how often it changes. `ServingConfig` itself stands in an application's `args`
-(changing it restarts replicas); `Catalog` (models, aliases, assistants) travels in `user_config`, so that a
-new prompt restarts nothing.
+The configuration is divided by how often it changes. `ServingConfig` itself is in an application's `args` (changing it
+restarts replicas); `Catalog` (models, aliases, assistants) is in `user_config`, so that a new prompt restarts nothing.
 """
 
 from __future__ import annotations

@@ -12,41 +12,42 @@ from serving.config.memory import Memory, TokenWindowMemory
 from serving.config.strategies import STRATEGIES, Direct, React, ReactCotSc, Strategy, StrategyKind
 
 Capture = Literal["all", "none"]
-"""Which completions are stored with all that led to them."""
+"""Which completions are stored with their inputs."""
 
 
 Unstored = Literal["metadata", "none"]
-"""What is captured of a request with `store: false`: who asked which model when and what it cost, or nothing."""
+"""What is captured of a request with `store: false`: caller, model, time and cost, or nothing."""
 
 
 Unsupported = Literal["mark", "quote", "retry", "refuse"]
-"""What becomes of an answer that documents do not support."""
+"""How an answer is handled that documents do not support."""
 
 
 class Assistant(Restrictable):
-    """The application layer under one model id: prompt, knowledge and generation defaults.
+    """An assistant under one model id: prompt, knowledge and generation defaults.
 
-    Its own `access` alone says who may call it, whatever its model's says; of its tools a caller gets those that the
+    Only its own `access` determines who may call it, not its model's; of its tools, a caller can use those that the
     tools' `access` allows.
     """
 
     name: Name
-    model: Name = Field(description="the alias (or model) that answers")
+    model: Name = Field(description="alias or model that answers")
     description: str = Field(default="", max_length=2000)
     prompt: str = Field(default="", max_length=100_000, description="system prompt")
     knowledge: tuple[Name, ...] = Field(default=(), max_length=16, description="collections to search")
-    top_k: int = Field(default=4, ge=1, le=50, description="chunks put into the prompt")
-    context_tokens: int = Field(default=700, ge=50, le=1_000_000, description="budget of the retrieved text")
-    memory: Memory = Field(default=TokenWindowMemory(), description="of the conversation that a request names")
-    capture: Capture | None = Field(default=None, description="instead of the stack's capture")
-    strategy: Strategy = Field(default=Direct(), description="how it comes to its answers")
+    top_k: int = Field(default=4, ge=1, le=50, description="number of chunks in the prompt")
+    context_tokens: int = Field(default=700, ge=50, le=1_000_000, description="token budget of the retrieved text")
+    memory: Memory = Field(default=TokenWindowMemory(), description="memory of the conversation that a request names")
+    capture: Capture | None = Field(default=None, description="overrides the stack's capture")
+    strategy: Strategy = Field(default=Direct(), description="how it finds its answers")
     strategies: tuple[StrategyKind, ...] = Field(
-        default=STRATEGIES, max_length=len(STRATEGIES), description="what a request may choose instead"
+        default=STRATEGIES, max_length=len(STRATEGIES), description="strategies that a request may select"
     )
     tools: tuple[str, ...] = Field(
         default=("calculator", "python", "time"),
         max_length=32,
-        description="what `react` may call: `calculator`, `python`, `retrieval`, `time`, and tools of `headrace:tools`",
+        description="tools that `react` may call: `calculator`, `python`, `retrieval`, `time`, and those of "
+        "`headrace:tools`",
     )
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
@@ -54,11 +55,11 @@ class Assistant(Restrictable):
         default="I found nothing about this in the documents that I can read.",
         min_length=1,
         max_length=2000,
-        description="the answer when retrieval finds nothing good enough",
+        description="the answer when retrieval finds nothing relevant",
     )
     unsupported: Unsupported = Field(
         default="mark",
-        description="what becomes of an answer with sentences that no document supports: `mark` lists them beside it, "
+        description="how an answer with unsupported sentences is handled: `mark` lists them beside it, "
         "`quote` answers with the passages of the documents themselves, `retry` asks the model again and `refuse` "
         "answers with `refusal`",
     )
@@ -68,8 +69,8 @@ class Assistant(Restrictable):
         description="the answer to greetings, thanks and questions about the assistant itself, where it has knowledge; "
         "empty: documents are searched for these too",
     )
-    guardrails: Guardrails | None = Field(default=None, description="instead of the stack's guardrails")
-    instructions: Instructions | None = Field(default=None, description="instead of the stack's instructions")
+    guardrails: Guardrails | None = Field(default=None, description="overrides the stack's guardrails")
+    instructions: Instructions | None = Field(default=None, description="overrides the stack's instructions")
     spotlight: Literal["none", "delimit", "datamark"] = Field(
         default="none",
         description="how retrieved text and what tools say are set apart from instructions: between random marks, or "

@@ -1,4 +1,4 @@
-"""What every part of the configuration is made of: names, secrets and who may use what."""
+"""The base of the configuration: names, secrets and access."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-
 """Name of a model, alias, assistant or collection: lower case, digits and `._-`; 1-63 characters."""
 
 
-REVISION_WAIT_S = 150  # kubelets look every minute, and what they know may be a minute old
+REVISION_WAIT_S = 150  # kubelets check every minute, and their own cache may be a minute old
 
 
 class Strict(BaseModel):
-    """Base of every configuration object: unknown keys are mistakes, values never change."""
+    """Base class of configuration objects: unknown keys are errors, and objects are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class SecretRef(Strict):
-    """Where a secret is found: `file:/path` or `env:NAME`. The secret itself is read where it is used.
+    """A reference to a secret: `file:/path` or `env:NAME`. The secret itself is read where it is used.
 
     On Kubernetes a Secret is mounted as a file, so `file:` covers it.
     """
@@ -43,13 +43,12 @@ class SecretRef(Strict):
     ref: str = Field(pattern=r"^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$")
 
     def read(self) -> str:
-        """Returns the secret, stripped of surrounding white space.
+        """Returns the secret without surrounding white space.
 
-        Where `HEADRACE_SECRETS_REVISION` is set, a file `revision` beside the secret's must say the same: kubelets
-        bring a changed Secret to running pods within about a minute, and a replica that starts before would go on
-        with the old one. So it waits.
-
-        Raises `LookupError` (naming the reference, never the value) when it is missing or empty, or stays old.
+        If `HEADRACE_SECRETS_REVISION` is set, a file `revision` beside the secret's file must contain the same value:
+        kubelets update a changed Secret in running pods within about a minute, and a replica that starts earlier would
+        use the old one. So it waits. Raises `LookupError` (with the reference, never the value) when the secret is
+        missing or empty, or stays outdated.
         """
         kind, _, target = self.ref.partition(":")
         try:
@@ -88,7 +87,7 @@ AccessName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 Tenant = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
-"""Id of a tenant, as the API takes it."""
+"""Id of a tenant in the API's format."""
 
 
 AccessTenants = Annotated[tuple[Tenant, ...], Field(min_length=1, max_length=256), AfterValidator(_once)]
@@ -104,16 +103,22 @@ NEEDS_TENANTS = "needs tenants: another tenant's admin can give the same names, 
 
 
 class CallAccess(Strict):
-    """Who may call something: for anybody else it is not there.
+    """Who may call an object: for everybody else it does not exist.
 
-    `tenants` says whose users; with `users`, `groups` or `roles` only those of them whom one of the three names. They
-    need `tenants`: names, groups and roles are given by each tenant's own admins.
+    `tenants` restricts it to their users; `users`, `groups` or `roles` to those whom at least one of the three names.
+    They require `tenants`, since names, groups and roles are given by each tenant's own admins.
     """
 
-    tenants: AccessTenants | None = Field(default=None, description="whose users may call it")
-    users: AccessNames | None = Field(default=None, description="with `groups` and `roles`: who of those")
-    groups: AccessNames | None = Field(default=None, description="with `users` and `roles`: who of those")
-    roles: AccessRoles | None = Field(default=None, description="with `users` and `groups`: who of those")
+    tenants: AccessTenants | None = Field(default=None, description="tenants whose users may call it")
+    users: AccessNames | None = Field(
+        default=None, description="with `groups` and `roles`: restricts it to these users"
+    )
+    groups: AccessNames | None = Field(
+        default=None, description="with `users` and `roles`: restricts it to these groups"
+    )
+    roles: AccessRoles | None = Field(
+        default=None, description="with `users` and `groups`: restricts it to these roles"
+    )
 
     @model_validator(mode="after")
     def _says_who(self) -> Self:
@@ -124,7 +129,7 @@ class CallAccess(Strict):
         return self
 
     def allows(self, tenant: str, user: str, groups: Collection[str], role: Role) -> bool:
-        """Whether a user of a tenant, who has a role and is in `groups`, may call what this stands at."""
+        """Returns whether a user of a tenant, with a role and `groups`, may call the object."""
         if self.tenants is None or tenant not in self.tenants:
             return False
         if self.users is None and self.groups is None and self.roles is None:
@@ -134,23 +139,23 @@ class CallAccess(Strict):
 
 
 class Restrictable(Strict):
-    """What can be called by its name, by everybody unless `access` says who."""
+    """An object that can be called by name, by everybody unless `access` restricts it."""
 
     access: CallAccess | None = Field(
-        default=None, description="who may call it: for others it is not there; by default everybody"
+        default=None, description="who may call it: for others it does not exist; by default everybody"
     )
 
 
 class TenantSecrets(Strict):
-    """Secrets of tenants: each tenant's own is used for its users."""
+    """Secrets of tenants: each is used for the users of its tenant."""
 
     tenants: dict[Tenant, SecretRef] = Field(min_length=1, max_length=1024, description="each tenant's")
     default: SecretRef | None = Field(
-        default=None, description="of all other tenants; without one the tool is not there for them"
+        default=None, description="secret of all other tenants; without it they do not have the tool"
     )
 
     def for_tenant(self, tenant: str) -> SecretRef | None:
-        """Returns the secret that is used for a tenant, None where there is none."""
+        """Returns the secret for a tenant, None if there is none."""
         return self.tenants.get(tenant, self.default)
 
 
@@ -162,4 +167,4 @@ def _secret_kind(value: object) -> str:
 HeaderSecret = Annotated[
     Annotated[SecretRef, Tag("one")] | Annotated[TenantSecrets, Tag("by tenant")], Discriminator(_secret_kind)
 ]
-"""A secret of everybody's, or one of each tenant."""
+"""One secret for everybody, or one for each tenant."""

@@ -1,4 +1,4 @@
-"""What is served: models, assistants, tools and collections."""
+"""The catalogue: models, assistants, tools and collections."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Audience = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], 
 
 
 class KnowledgeAccess(Strict):
-    """Who an assistant may read a collection to. An empty list is everybody.
+    """For whom an assistant may read a collection. Empty lists mean everybody.
 
-    `users` and `groups` need `tenants`, as in `CallAccess`: each tenant's own admins give such names.
+    `users` and `groups` require `tenants`, as in `CallAccess`: each tenant's own admins give such names.
     """
 
-    tenants: Audience = Field(default=(), description="whose users; others find nothing there")
-    users: Audience = Field(default=(), description="with `groups`: who of those")
-    groups: Audience = Field(default=(), description="with `users`: who of those")
+    tenants: Audience = Field(default=(), description="tenants whose users can find something in it")
+    users: Audience = Field(default=(), description="with `groups`: restricts it to these users")
+    groups: Audience = Field(default=(), description="with `users`: restricts it to these groups")
 
     @model_validator(mode="after")
     def _of_tenants(self) -> Self:
@@ -39,14 +39,14 @@ class KnowledgeAccess(Strict):
         return self
 
     def allows(self, tenant: str, user: str, groups: Collection[str]) -> bool:
-        """Whether a user of a tenant, who is in `groups`, is told what the collection holds."""
+        """Returns whether assistants may read the collection for a user of a tenant, who is in `groups`."""
         if self.tenants and tenant not in self.tenants:
             return False
         return not (self.users or self.groups) or user in self.users or not set(self.groups).isdisjoint(groups)
 
 
 class RestrictedCollection(Strict):
-    """A collection that not everybody is told of."""
+    """A collection with restricted access."""
 
     name: Name
     access: KnowledgeAccess
@@ -58,9 +58,9 @@ def never_called(
     assistants: Sequence[Assistant],
     tools: Sequence[CatalogTool],
 ) -> list[tuple[str, str]]:
-    """Returns what nobody can have called, since its audience and that of what names it exclude each other.
+    """Returns objects that nobody can call, since their audience and that of an object they use are disjoint.
 
-    Each by its place in the configuration, with the problem.
+    Each with its location in the configuration, and the problem.
     """
     access = {name: model.access for model in models for name in names(model)}
     loras = [lora for model in models if isinstance(model, VllmModel) for lora in model.loras]
@@ -81,7 +81,7 @@ def never_called(
 
 
 def _apart(one: CallAccess | None, other: CallAccess | None) -> bool:
-    """Whether nobody is of both audiences, by their tenants."""
+    """Returns whether two audiences are disjoint, by their tenants."""
     return one is not None and other is not None and set(one.tenants or ()).isdisjoint(other.tenants or ())
 
 
@@ -92,13 +92,13 @@ def wrong_tasks(
     guardrails: Sequence[Guardrail],
     search: SearchModels,
 ) -> list[tuple[str, str]]:
-    """Returns where a model is asked for what it does not do.
+    """Returns uses of models for a task that they do not have.
 
-    Each by its place in the configuration, with the problem.
+    Each with its location in the configuration, and the problem.
     """
     tasks = {name: model.task for model in models for name in names(model)}
     found = [
-        (f"models[{i}].name", f"'{model.name}' is the name of an embedder that retrieval runs itself")
+        (f"models[{i}].name", f"'{model.name}' is the name of a local embedder")
         for i, model in enumerate(models)
         if model.name in LOCAL_EMBEDDERS
     ]
@@ -134,19 +134,19 @@ def wrong_tasks(
 
 
 class Catalog(Strict):
-    """What changes often: models, aliases, assistants and their tools. Each name means one thing."""
+    """The part of the configuration that changes often: models, aliases, assistants and tools. Each name is unique."""
 
     models: tuple[AnsweringModel, ...] = Field(default=(), max_length=256)
     aliases: tuple[Alias, ...] = Field(default=(), max_length=256)
     assistants: tuple[Assistant, ...] = Field(default=(), max_length=256)
     tools: tuple[CatalogTool, ...] = Field(default=(), max_length=64)
     collections: tuple[RestrictedCollection, ...] | None = Field(
-        default=None, max_length=256, description="the collections that not everybody is told of"
+        default=None, max_length=256, description="collections with restricted access"
     )
-    guardrails: Guardrails = Field(default=(), description="of bare models, and of assistants that do not say")
+    guardrails: Guardrails = Field(default=(), description="for models, and for assistants without their own")
     instructions: Instructions = Field(
         default="screen",
-        description="callers' own, without the scope `prompt`: guardrails screen them as text of the user, or they are "
+        description="instructions from callers without the scope `prompt`: checked by guardrails as text of the user, "
         "refused, or trusted",
     )
 
@@ -158,7 +158,7 @@ class Catalog(Strict):
         problems = [f"{at}: {what}" for at, what in wrong]
         models = {name for m in self.models for name in names(m)}
         apps = {m.name for m in self.models if isinstance(m, AppModel)}
-        # An app answers callers alone: what is asked beside a request speaks to a model.
+        # Apps answer callers only: requests of memory and guardrails need a model.
         of_apps = {a.name for a in self.aliases if any(t.model in apps for t in a.targets)}
         callable_ = (models | {a.name for a in self.aliases}) - apps - of_apps
         seen: set[str] = set()
@@ -215,8 +215,8 @@ class Catalog(Strict):
 def refuse_own_store(store: Store, catalog: Catalog) -> None:
     """Raises `ValueError` when a tool's database is the stack's own.
 
-    There are all tenants' conversations, and only the store keeps them apart: a model could be talked into telling
-    one what another said.
+    It contains all tenants' conversations, which only the store separates: a model could be made to reveal the data of
+    others.
     """
     for tool in catalog.tools:
         if isinstance(tool, SqlTool) and same_database(tool.database, store.database):
@@ -226,7 +226,7 @@ def refuse_own_store(store: Store, catalog: Catalog) -> None:
 
 
 def same_database(one: str, other: str) -> bool:
-    """Whether two URLs are of one database, as far as URLs can tell; one that is none is of no other's."""
+    """Returns whether two URLs refer to the same database, as far as URLs can tell; an invalid URL equals no other."""
     try:
         return _place(one) == _place(other)
     except ValueError:
@@ -234,7 +234,7 @@ def same_database(one: str, other: str) -> bool:
 
 
 def _place(database: str) -> tuple[object, ...]:
-    """Returns what the URLs of one database share. Raises `ValueError`."""
+    """Returns what all URLs of one database have in common. Raises `ValueError`."""
     parts = urlsplit(database)
     if parts.scheme.startswith("sqlite"):
         return ("sqlite", Path(unquote(parts.path)[1:]).resolve())

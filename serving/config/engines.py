@@ -1,4 +1,4 @@
-"""Engines that host or reach a model, what they cost, and how many there are."""
+"""Engines, their prices, and their numbers of replicas."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from serving.config.tasks import Tasked
 
 
 class Bounds(Strict):
-    """Between how many replicas an autoscaler moves."""
+    """Minimum and maximum of an autoscaler."""
 
     min_replicas: int = Field(default=1, ge=1, le=64)
     max_replicas: int = Field(ge=1, le=64)
@@ -28,40 +28,44 @@ class Bounds(Strict):
 
 
 class Autoscaling(Bounds):
-    """Bounds and pace of Serve's autoscaling, which follows the requests that are in flight or wait."""
+    """Settings of Serve's autoscaling, which follows the number of running and waiting requests."""
 
-    min_replicas: int = Field(default=1, ge=0, le=64, description="0, for models only: the first request starts one")
-    target_ongoing_requests: float = Field(default=2, gt=0, le=65536, description="requests per replica to aim at")
-    upscale_delay_s: float = Field(
-        default=10, ge=0, le=86_400, description="load lasts this long before a replica more"
+    min_replicas: int = Field(default=1, ge=0, le=64, description="0 (models only): the first request starts a replica")
+    target_ongoing_requests: float = Field(
+        default=2, gt=0, le=65536, description="target number of requests per replica"
     )
-    downscale_delay_s: float = Field(default=300, ge=0, le=86_400, description="and idleness before one less")
+    upscale_delay_s: float = Field(
+        default=10, ge=0, le=86_400, description="duration of load before a replica is added"
+    )
+    downscale_delay_s: float = Field(
+        default=300, ge=0, le=86_400, description="duration of idleness before one is removed"
+    )
 
 
 class Hosted(Strict):
-    """Where Serve runs the replicas of a deployment; the replicas themselves never see this."""
+    """Placement of a deployment's replicas, which the replicas themselves never see."""
 
-    pool: Name = Field(default="serving", description="the group of nodes that runs it, on Kubernetes")
-    autoscaling: Autoscaling | None = Field(default=None, description="instead of a fixed number of replicas")
+    pool: Name = Field(default="serving", description="pool that runs it, on Kubernetes")
+    autoscaling: Autoscaling | None = Field(default=None, description="replaces the fixed number of replicas")
 
 
 Amount = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=9)]
-"""Of money: up to 6 digits before the point and 9 after it."""
+"""An amount of money: up to 6 digits before the decimal point and 9 after it."""
 
 
 class Price(Strict):
-    """What a million tokens of a model cost, as decimal numbers: no amount is rounded to binary."""
+    """Price of a million tokens of a model, as decimal numbers, which are not rounded to binary."""
 
-    input: Amount | None = Field(default=None, description="of tokens that the model reads")
-    output: Amount | None = Field(default=None, description="of tokens that the model writes")
+    input: Amount | None = Field(default=None, description="price of tokens that the model reads")
+    output: Amount | None = Field(default=None, description="price of tokens that the model writes")
     cached_input: Amount | None = Field(
         default=None,
-        description="of tokens that it has read before, where callers are told of them (prompt_cache); else input's",
+        description="price of cached prompt tokens, if their number is reported (prompt_cache); by default input's",
     )
     per_hour: Amount | None = Field(
-        default=None, description="of a replica, whether it works or not: its GPUs or CPUs; for models that run here"
+        default=None, description="price of a replica, busy or idle; for models that Ray Serve runs"
     )
-    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="its code in ISO 4217")
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code of the currency")
 
     @model_validator(mode="after")
     def _check_prices(self) -> Self:
@@ -75,9 +79,9 @@ class Price(Strict):
 
 
 class Priced(Strict):
-    """What tokens may have a price."""
+    """A model with an optional price."""
 
-    price: Price | None = Field(default=None, description="of its tokens and its adapters'; by default unknown")
+    price: Price | None = Field(default=None, description="price of its tokens and its adapters'; by default unknown")
 
     @model_validator(mode="after")
     def _hourly(self) -> Self:
@@ -87,54 +91,55 @@ class Priced(Strict):
 
 
 Tokenizer = Literal["llamacpp", "vllm"]
-"""Whose HTTP routes count the tokens of a prompt."""
+"""The API that counts the tokens of a prompt."""
 
 
 CacheKind = Literal["slot", "salt", "none"]
 
 
 class RayServeModel(Hosted, Tasked, Priced, Restrictable):
-    """A model that replicas of Ray Serve run; the class of its engine says what Serve and the gateway must know."""
+    """A model that Ray Serve's replicas run; the engine's class has the properties that Serve and the gateway need."""
 
     text_only: ClassVar[bool] = False
-    """Whether it reads text alone."""
+    """Whether it only reads text."""
     tokenizer: ClassVar[Tokenizer | None] = None
     cache_owner: ClassVar[CacheKind]
-    """What tells the engine whose its prompt cache is: the slot that a lease grants, a salt in each request, or nothing
-    where it keeps none."""
+    """How the engine gets the owner of its prompt cache: by the slot of a lease, by a salt in each request, or not at
+    all if it has no cache.
+    """
 
     @property
     @abstractmethod
     def concurrency(self) -> int:
-        """Requests that one replica decodes together."""
+        """Number of requests that one replica decodes at once."""
 
     @property
     @abstractmethod
     def request_context(self) -> int | None:
-        """Tokens of one request with its answer; None where it is not known."""
+        """Maximum number of tokens of one request with its answer; None if unknown."""
 
     @property
     def gpus(self) -> int:
-        """GPUs of one replica."""
+        """GPUs per replica."""
         return 0
 
     @property
     def downloads(self) -> bool:
-        """Whether a replica fetches its weights from another host."""
+        """Whether a replica downloads its weights from another host."""
         return False
 
     @property
     def host_memory_bytes(self) -> int:
-        """Memory of the host, not of its GPUs, that one replica is expected to hold; 0 where it is not known."""
+        """Expected memory of one replica on the host, without GPU memory; 0 if unknown."""
         return 0
 
     @property
     def surge_percent(self) -> int:
-        """How many replicas more there may be during an update."""
+        """Additional replicas during an update, in percent."""
         return 100
 
     def surge(self, replicas: int) -> int:
-        """How many more there may be of so many replicas during an update."""
+        """Returns the number of additional replicas during an update."""
         return math.ceil(replicas * self.surge_percent / 100)
 
 
@@ -150,13 +155,15 @@ class LlamaCppModel(RayServeModel):
     source: str = Field(pattern=r"^(package|file)://.+", description="package://module/file or file:///path")
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     context: int = Field(default=8192, ge=256, le=1_048_576, description="tokens, shared by all slots")
-    slots: int = Field(default=4, ge=1, le=256, description="requests decoded together in one replica")
+    slots: int = Field(default=4, ge=1, le=256, description="requests that a replica decodes at once")
     threads: int = Field(default=1, ge=1, le=256)
     replicas: int = Field(default=1, ge=1, le=64)
     cpus: float = Field(default=0.4, gt=0, le=256, description="CPUs that Ray reserves for a replica")
-    memory_bytes: int = Field(default=600_000_000, ge=0, description="expected resident size, for the fit check")
+    memory_bytes: int = Field(
+        default=600_000_000, ge=0, description="expected resident memory, for checks before a deployment"
+    )
     pooling: Literal["mean", "cls", "last"] | None = Field(
-        default=None, description="for task embed, what makes one vector of a text's; by default what its file says"
+        default=None, description="for task embed: pooling of a text's vectors; by default the file's"
     )
 
     @property
@@ -175,7 +182,7 @@ class LlamaCppModel(RayServeModel):
 
     @property
     def request_context(self) -> int:
-        return self.context // self.slots  # llama.cpp gives each slot an equal part
+        return self.context // self.slots  # llama.cpp divides the context equally between slots
 
 
 def _base_url(value: str) -> str:
@@ -188,19 +195,19 @@ def _base_url(value: str) -> str:
 
 
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
-"""The URL of an engine, without a slash at its end."""
+"""The URL of an engine, without a trailing slash."""
 
 
 RemoteCache = Literal["shared", "own", "salted", "off"]
-"""What is known of a remote engine's prompt cache.
+"""Properties of a remote engine's prompt cache.
 
-`shared`: others may share it; `own`: nobody does from whom anything must be kept; `salted`: it is vLLM's, and parted by
-a salt in each request; `off`: it is llama.cpp's, and each request asks it to use none.
+`shared`: others may share it; `own`: only callers who may share data use it; `salted`: it is vLLM's, and separated by a
+salt in each request; `off`: it is llama.cpp's, and disabled in each request.
 """
 
 
 PromptCache = Literal["tenant", "user", "off"]
-"""Who shares what engines keep of prompts: the users of a tenant, nobody with another user, or no two requests."""
+"""Who shares engines' prompt caches: the users of a tenant, a single user, or no two requests."""
 
 
 class RemoteModel(Tasked, Priced, Restrictable):
@@ -209,28 +216,30 @@ class RemoteModel(Tasked, Priced, Restrictable):
     engine: Literal["remote"] = "remote"
     name: Name
     url: BaseUrl = Field(description="base URL with the version, for example http://127.0.0.1:9000/v1")
-    model: str | None = Field(default=None, description="the model's name there; by default its name here")
+    model: str | None = Field(default=None, description="the model's name at the endpoint; by default its name here")
     context: int | None = Field(
-        default=None, ge=16, le=100_000_000, description="tokens of its context, which memory is planned into"
+        default=None, ge=16, le=100_000_000, description="tokens of its context, which memory may fill"
     )
     tokenizer: Tokenizer | None = Field(
-        default=None, description="whose routes count tokens there; by default memory goes by an upper bound"
+        default=None, description="API that counts tokens; by default memory uses an upper bound"
     )
     api_key: SecretRef | None = None
     connect_timeout_s: float = Field(default=5, gt=0, le=600)
     first_byte_timeout_s: float = Field(default=120, gt=0, le=3600)
-    idle_timeout_s: float = Field(default=60, gt=0, le=3600, description="longest gap between two chunks")
-    retries: int = Field(default=2, ge=0, le=10, description="further tries before the first byte")
-    max_in_flight: int = Field(default=256, ge=1, le=65536, description="requests at once, per gateway replica")
+    idle_timeout_s: float = Field(default=60, gt=0, le=3600, description="maximum time between two chunks")
+    retries: int = Field(default=2, ge=0, le=10, description="retries before the first byte")
+    max_in_flight: int = Field(default=256, ge=1, le=65536, description="concurrent requests per gateway replica")
     prompt_cache: RemoteCache = Field(
         default="shared",
-        description="own: nobody's but the caller's; salted: vLLM's, parted; off: llama.cpp's, unused; else shared",
+        description="own: only callers who may share data use it; salted: vLLM's, separated by a salt in each request; "
+        "off: llama.cpp's, disabled in each request; otherwise shared",
     )
 
     @model_validator(mode="after")
     def _counted(self) -> Self:
         if self.price is not None and self.price.cached_input is not None and self.prompt_cache in ("shared", "off"):
             raise ValueError(
-                "needs prompt_cache own or salted for price.cached_input: else nobody is told what was cached"
+                "needs prompt_cache own or salted for price.cached_input: otherwise the number of cached tokens is not "
+                "reported"
             )
         return self

@@ -1,4 +1,4 @@
-"""Identity providers, browsers and the pages that may call."""
+"""Identity providers, browser sessions and cross-origin requests."""
 
 from __future__ import annotations
 
@@ -16,39 +16,45 @@ Claim = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,256}$")]
 
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
-"""A signature that only its maker can make. HMACs and `none` are not among them."""
+"""Algorithms of asymmetric signatures. HMACs and `none` are excluded."""
 
 
 class Issuer(Strict):
-    """An identity provider that speaks OpenID Connect, and what its tokens mean here."""
+    """An OpenID Connect provider, and the mapping of its tokens' claims."""
 
     name: Name
-    issuer: str = Field(max_length=2048, description="its URL, exactly as its tokens have it")
-    client_id: str = Field(pattern=r"^[ -~]{1,256}$", description="what the provider calls this stack")
-    client_secret: SecretRef | None = Field(default=None, description="none for a public client: PKCE protects both")
+    issuer: str = Field(max_length=2048, description="its URL, exactly as in its tokens")
+    client_id: str = Field(pattern=r"^[ -~]{1,256}$", description="the stack's client id at the provider")
+    client_secret: SecretRef | None = Field(default=None, description="client secret; none for a public client")
     audience: str | None = Field(
         default=None,
         max_length=2048,
         pattern=r"^[!-~]+$",
-        description="of tokens that the API takes instead of keys; by default it takes none",
+        description="audience of tokens that the API accepts in place of keys; by default none",
     )
     algorithms: tuple[Algorithm, ...] = Field(default=("RS256", "ES256"), min_length=1, max_length=10)
-    clock_skew_s: float = Field(default=30, ge=0, le=300, description="by which the provider's clock may be wrong")
+    clock_skew_s: float = Field(default=30, ge=0, le=300, description="tolerated difference of the provider's clock")
     scopes: tuple[Claim, ...] = Field(
-        default=("openid", "profile", "email"), max_length=32, description="that a browser's sign-in asks for"
+        default=("openid", "profile", "email"), max_length=32, description="scopes that a browser's sign-in requests"
     )
-    user_claim: Claim = Field(default="sub", description="what a user is called here; an `email` must be verified")
+    user_claim: Claim = Field(default="sub", description="claim with the user's name; an `email` must be verified")
     groups_claim: Claim = "groups"
     roles: dict[Annotated[str, StringConstraints(min_length=1, max_length=256)], Role] = Field(
-        default_factory=dict, max_length=256, description="what a group's members are; of several the highest"
+        default_factory=dict, max_length=256, description="role of each group's members; of several the highest"
     )
-    role: Role | None = Field(default="user", description="of those whose groups have none; null: they do not get in")
-    tenant: Name | None = Field(default=None, description="of all who come from there")
-    tenant_claim: Claim | None = Field(default=None, description="or the claim that tells it, by `tenants`")
+    role: Role | None = Field(
+        default="user", description="role of users whose groups have none; null: they cannot sign in"
+    )
+    tenant: Name | None = Field(default=None, description="tenant of all its users")
+    tenant_claim: Claim | None = Field(
+        default=None, description="alternatively, the claim that determines the tenant, by `tenants`"
+    )
     tenants: dict[Annotated[str, StringConstraints(min_length=1, max_length=256)], Name] = Field(
-        default_factory=dict, max_length=1024, description="the tenant of each value of the claim; others do not get in"
+        default_factory=dict,
+        max_length=1024,
+        description="tenant of each value of the claim; users with others cannot sign in",
     )
-    tls_ca: str | None = Field(default=None, pattern=r"^/.+", description="file of its CA's certificate, PEM")
+    tls_ca: str | None = Field(default=None, pattern=r"^/.+", description="file with its CA's certificate (PEM)")
 
     @field_validator("issuer")
     @classmethod
@@ -71,22 +77,24 @@ class Issuer(Strict):
             raise ValueError("needs either tenant or tenant_claim")
         if bool(self.tenants) != (self.tenant_claim is not None):
             raise ValueError("tenant_claim and tenants need each other")
-        if self.audience == self.client_id:  # that is the audience of ID tokens, which tell who signed in and no more
+        if self.audience == self.client_id:  # that is the audience of ID tokens, which only tell who signed in
             raise ValueError("audience must be another than client_id")
         return self
 
 
 class Oidc(Strict):
-    """Single sign-on by OpenID Connect: browsers get sessions, programs may send tokens instead of keys."""
+    """Single sign-on by OpenID Connect: browsers get sessions, and programs may send tokens in place of keys."""
 
     url: str = Field(
         default="",
         pattern=r"^(https?://[a-z0-9.:\[\]-]+)?$",
-        description="where browsers reach the API, without a path; empty: `ingress.host`, or this host's loopback",
+        description="the API's URL for browsers, without a path; empty: `ingress.host`, or this host's loopback",
     )
     issuers: tuple[Issuer, ...] = Field(default=(), max_length=16)
-    session_hours: float = Field(default=12, gt=0, le=720, description="after which a browser signs in anew")
-    idle_minutes: float = Field(default=120, ge=5, le=43_200, description="without a request, after which also")
+    session_hours: float = Field(default=12, gt=0, le=720, description="maximum duration of a session")
+    idle_minutes: float = Field(
+        default=120, ge=5, le=43_200, description="maximum time between two requests of a session"
+    )
 
     @field_validator("url")
     @classmethod
@@ -100,7 +108,7 @@ class Oidc(Strict):
         for what, given in (
             ("name", [i.name for i in self.issuers]),
             ("issuer", [i.issuer for i in self.issuers]),
-            # Two providers may call two people the same.
+            # Two providers may use the same name for different people.
             ("tenant", [t for i in self.issuers for t in {i.tenant, *i.tenants.values()} - {None}]),
         ):
             if twice := next((value for n, value in enumerate(given) if value in given[:n]), None):
@@ -109,10 +117,10 @@ class Oidc(Strict):
 
 
 def require_secure(address: str) -> None:
-    """Raises `ValueError` unless `address` is an https URL, or an http one of this host alone."""
+    """Raises `ValueError` unless `address` is an https URL, or an http URL of this host."""
     parsed = url.parse(address)
     if parsed.scheme != "https" and not _is_this_host(parsed.host):
-        raise ValueError("must be https, but for this host")
+        raise ValueError("must be https, except for this host")
 
 
 def _is_this_host(host: str) -> bool:
@@ -123,9 +131,9 @@ def _is_this_host(host: str) -> bool:
 
 
 class Cors(Strict):
-    """Pages of other origins that may call the API. They use keys or tokens that their own servers or users give."""
+    """Origins whose pages may call the API, with keys or tokens that their own servers or users provide."""
 
     origins: tuple[Annotated[str, StringConstraints(pattern=r"^https?://[a-z0-9.:\[\]-]{1,255}$")], ...] = Field(
-        default=(), max_length=64, description="`https://host`, each exactly; `*` is none"
+        default=(), max_length=64, description="exact origins such as `https://host`; `*` is not allowed"
     )
     credentials: bool = Field(default=False, description="whether they may also use a browser's session")

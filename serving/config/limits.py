@@ -1,4 +1,4 @@
-"""Bounds of requests, and how many replicas answer them."""
+"""Limits of requests, and sizes of deployments."""
 
 from __future__ import annotations
 
@@ -9,34 +9,36 @@ from serving.config.engines import Autoscaling, Hosted
 
 
 class Limits(Strict):
-    """Bounds of what one request may ask for; over them is a 4xx in OpenAI's error shape."""
+    """Limits of one request; beyond them it gets a 4xx in OpenAI's error format."""
 
     body_bytes: int = Field(default=8_000_000, ge=1024)
     upload_bytes: int = Field(default=64_000_000, ge=1024)
     messages: int = Field(default=2_000, ge=1)
-    characters: int = Field(default=2_000_000, ge=1, description="of all messages together")
+    characters: int = Field(default=2_000_000, ge=1, description="characters of all messages")
     json_depth: int = Field(default=64, ge=4, le=512)
     json_containers: int = Field(default=100_000, ge=1, description="objects and lists in a body")
     n: int = Field(default=8, ge=1, le=128)
-    attached_files: int = Field(default=50, ge=1, le=500, description="files that a new vector store names at most")
-    assistants: int = Field(default=100, ge=0, le=10_000, description="assistants that a tenant makes at most")
+    attached_files: int = Field(default=50, ge=1, le=500, description="files of a request that creates a vector store")
+    assistants: int = Field(default=100, ge=0, le=10_000, description="assistants that a tenant can create")
     embedding_inputs: int = Field(default=2048, ge=1)
-    in_flight: int = Field(default=64, ge=1, description="requests worked on at once, per gateway replica")
+    in_flight: int = Field(default=64, ge=1, description="concurrent requests per gateway replica")
     background_in_flight: int = Field(
         default=8,
         ge=1,
-        description="requests that nobody waits for, worked on at once, per gateway replica; at most half of in_flight",
+        description="concurrent background requests per gateway replica; at most half of in_flight",
     )
-    queue: int = Field(default=128, ge=0, description="requests waiting, per gateway replica; more get a 429")
+    queue: int = Field(default=128, ge=0, description="waiting requests per gateway replica; more get a 429")
     queue_timeout_s: float = Field(default=30, gt=0)
-    body_timeout_s: float = Field(default=30, gt=0, description="longest wait for the rest of a request body")
-    lease_timeout_s: float = Field(default=60, gt=0, description="longest wait for a model replica")
+    body_timeout_s: float = Field(default=30, gt=0, description="timeout of receiving a request body")
+    lease_timeout_s: float = Field(default=60, gt=0, description="timeout of waiting for a model replica")
     stream_keep_s: float = Field(
-        default=120, gt=0, le=3600, description="a resumable stream is kept this long after its end"
+        default=120, gt=0, le=3600, description="how long a resumable stream is kept after its end"
     )
-    stream_buffer_bytes: int = Field(default=1_000_000, ge=1024, description="kept of one resumable stream: the newest")
+    stream_buffer_bytes: int = Field(
+        default=1_000_000, ge=1024, description="buffer of one resumable stream, which keeps the newest bytes"
+    )
     stream_buffers_bytes: int = Field(
-        default=64_000_000, ge=1024, description="kept of all resumable streams, per gateway replica"
+        default=64_000_000, ge=1024, description="buffers of all resumable streams per gateway replica"
     )
 
 

@@ -1,4 +1,4 @@
-"""What an assistant is shown of a conversation."""
+"""Memory: what an assistant's model reads of a conversation."""
 
 from __future__ import annotations
 
@@ -10,30 +10,37 @@ from serving.config.base import Name, Strict
 
 
 class NoMemory(Strict):
-    """Each request stands alone; its turns are stored all the same."""
+    """Each request is answered without earlier turns; its turns are still stored."""
 
     kind: Literal["none"] = "none"
 
 
 class BufferMemory(Strict):
-    """The newest turns, as far as the model's context holds them."""
+    """The newest turns that fit into the model's context."""
 
     kind: Literal["buffer"] = "buffer"
-    turns: int = Field(default=10, ge=1, le=10_000, description="a turn is a question with all that follows it")
+    turns: int = Field(
+        default=10,
+        ge=1,
+        le=10_000,
+        description="maximum number of turns; a turn is a question with all that follows it",
+    )
 
 
 class TokenWindowMemory(Strict):
-    """As many of the newest turns as `tokens`, and the model's context, hold."""
+    """The newest turns that fit into `tokens`, and into the model's context."""
 
     kind: Literal["token_window"] = "token_window"
     tokens: int = Field(default=4096, ge=1, le=100_000_000)
 
 
 class Compressing(Strict):
-    """What every memory has that keeps a summary."""
+    """Settings of memory with a summary."""
 
-    summary_tokens: int = Field(default=256, ge=16, le=8192, description="longest summary, at most 1/4 of the context")
-    model: Name | None = Field(default=None, description="the alias (or model) that summarises; else the assistant's")
+    summary_tokens: int = Field(
+        default=256, ge=16, le=8192, description="maximum length of the summary, at most 1/4 of the context"
+    )
+    model: Name | None = Field(default=None, description="alias or model that summarises; by default the assistant's")
 
 
 class SummaryMemory(Compressing):
@@ -43,38 +50,46 @@ class SummaryMemory(Compressing):
 
 
 class SummaryWindowMemory(Compressing):
-    """As many of the newest turns as `tokens` hold, and a summary of those before them."""
+    """The newest turns that fit into `tokens`, and a summary of those before them."""
 
     kind: Literal["summary_window"] = "summary_window"
     tokens: int = Field(default=2048, ge=1, le=100_000_000)
 
 
 class FactsMemory(Strict):
-    """What is known about the user, who reads and edits it under `/v1/memories`, and the newest turns."""
+    """Facts about the user, who can read and edit them under `/v1/memories`, and the newest turns."""
 
     kind: Literal["facts"] = "facts"
-    turns: int = Field(default=10, ge=0, le=10_000, description="newest turns, as they were said")
-    tokens: int = Field(default=512, ge=1, le=1_000_000, description="of the facts that the model is told")
-    limit: int = Field(default=100, ge=1, le=1000, description="facts kept; of those that a model found the oldest go")
-    model: Name | None = Field(default=None, description="the alias (or model) that finds facts; else the assistant's")
+    turns: int = Field(default=10, ge=0, le=10_000, description="number of newest turns, verbatim")
+    tokens: int = Field(default=512, ge=1, le=1_000_000, description="token budget of facts in the prompt")
+    limit: int = Field(
+        default=100, ge=1, le=1000, description="maximum number of stored facts; the oldest extracted ones are deleted"
+    )
+    model: Name | None = Field(
+        default=None, description="alias or model that extracts facts; by default the assistant's"
+    )
 
 
 class VectorMemory(Strict):
-    """Past turns that are like the question, and the newest turns."""
+    """Past turns that are similar to the question, and the newest turns."""
 
     kind: Literal["vector"] = "vector"
-    turns: int = Field(default=4, ge=0, le=10_000, description="newest turns, as they were said")
-    top_k: int = Field(default=4, ge=1, le=50, description="past turns, at most")
-    min_score: float = Field(default=0.3, ge=-1, le=1, description="least cosine between a past turn and the question")
-    tokens: int = Field(default=1024, ge=1, le=1_000_000, description="of the past turns together")
-    scope: Literal["conversation", "principal"] = Field(
-        default="conversation", description="this conversation, or all that the user had with the assistant"
+    turns: int = Field(default=4, ge=0, le=10_000, description="number of newest turns, verbatim")
+    top_k: int = Field(default=4, ge=1, le=50, description="maximum number of past turns")
+    min_score: float = Field(
+        default=0.3, ge=-1, le=1, description="minimum cosine between a past turn and the question"
     )
-    keep: int = Field(default=2000, ge=1, le=10_000, description="newest turns of a conversation that can be found")
+    tokens: int = Field(default=1024, ge=1, le=1_000_000, description="token budget of the past turns")
+    scope: Literal["conversation", "principal"] = Field(
+        default="conversation", description="this conversation, or all conversations of the user with the assistant"
+    )
+    keep: int = Field(
+        default=2000, ge=1, le=10_000, description="number of newest turns of a conversation that can be retrieved"
+    )
 
 
 Memory = Annotated[
     NoMemory | BufferMemory | TokenWindowMemory | SummaryMemory | SummaryWindowMemory | VectorMemory | FactsMemory,
     Field(discriminator="kind"),
 ]
-"""What of a conversation a model is shown again. Turns are shown whole or not at all."""
+"""What a model reads of a conversation. Turns are included as a whole or not at all."""

@@ -1,4 +1,4 @@
-"""Models, and the aliases that stand before them."""
+"""Models and aliases."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from serving.config.vllm import VllmModel
 _Hosted = LlamaCppModel | VllmModel
 
 HostedModel = Annotated[_Hosted | AppModel, Field(discriminator="engine")]
-"""A model that runs inside a replica of Ray Serve, or an app, which runs as one."""
+"""A model that runs in replicas of Ray Serve, or an app, which runs in the same way."""
 
 
 Model = Annotated[_Hosted | KServeModel | RemoteModel, Field(discriminator="engine")]
 
 
 AnsweringModel = Annotated[_Hosted | AppModel | KServeModel | RemoteModel, Field(discriminator="engine")]
-"""What answers by its own name: a model, or an app."""
+"""An entry with its own name: a model or an app."""
 
 
 def names(model: AnsweringModel) -> tuple[str, ...]:
-    """The names under which a model answers: its own, then those of its adapters."""
+    """Returns the names of a model: its own, and those of its adapters."""
     adapters = model.loras if isinstance(model, VllmModel) else ()
     return (model.name, *(a.name for a in adapters))
 
@@ -39,9 +39,10 @@ class Target(Strict):
 
 
 class Alias(Restrictable):
-    """A stable name in front of models: canary and rollback change its targets, never its callers.
+    """A stable name for models: for a canary or a rollback, its targets change, but not its callers.
 
-    Targets that a caller may not call are not used for that caller; an alias without any other is not there.
+    Targets that a caller may not call are not used for that caller; without any other target, the alias does not exist
+    for the caller.
     """
 
     name: Name

@@ -1,4 +1,4 @@
-"""How much of what somebody may use."""
+"""Quotas and their defaults."""
 
 from __future__ import annotations
 
@@ -10,37 +10,42 @@ from pydantic import Field, model_validator
 from serving.config.base import Strict
 
 Window = Literal["minute", "day", "month", "concurrent", "total"]
-"""What a quota is for: a minute, a day or a month of the calendar in UTC, all that goes on at once, or all in store."""
+"""Window of a quota: a calendar minute, day or month in UTC, concurrent use, or the total of what is stored."""
 
 
 Measure = Literal["requests", "tokens", "money", "streams", "files", "attachments", "items", "stored_bytes"]
-"""What is counted: `files` that are uploaded, `attachments` of files to vector stores, conversations and `items`
-that are added to them by themselves, and `stored_bytes` of files and of what vector stores keep of them."""
+"""Counted amounts: `files` uploaded, `attachments` of files to vector stores, conversations and their explicitly added
+`items`, and `stored_bytes` of files and vector stores.
+"""
 
 
 STORED: tuple[Measure, ...] = ("files", "attachments", "items", "stored_bytes")
-"""What is counted in the transaction that stores it, and is of no model."""
+"""Measures that are counted in the transaction that stores them, and that do not apply to models."""
 
 
 Subject = Literal["tenant", "user", "key", "model"]
-"""Whose a quota is; users, keys and models are those of a tenant."""
+"""The subject of a quota; users, keys and models are those of a tenant."""
 
 
 MONEY_PLACES = 9
-"""Decimal places of an amount of money, as of a price."""
+"""Decimal places of an amount of money, the same as for prices."""
 
 
 MOST_UNITS = 2**53
-"""Above every limit, also of money in billionths: JSON readers and databases agree about integers below it."""
+"""Upper bound of all limits, also of money in billionths: JSON parsers and databases agree on integers below it."""
 
 
 class QuotaLimit(Strict):
-    """One limit. Money has a currency; streams are counted at once, stored bytes in all, and the rest in a time."""
+    """One limit. Money has a currency; streams are concurrent, stored bytes a total, and all else is counted in a
+    window of time.
+    """
 
     window: Window
     measure: Measure
     limit: Decimal = Field(ge=0, description="a whole number, or an amount of money with at most 9 decimal places")
-    currency: str | None = Field(default=None, pattern=r"^[A-Z]{3}$", description="of money, its code in ISO 4217")
+    currency: str | None = Field(
+        default=None, pattern=r"^[A-Z]{3}$", description="ISO 4217 code of the currency, for money"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -60,24 +65,24 @@ class QuotaLimit(Strict):
 
     @property
     def units(self) -> int:
-        """The limit as a whole number; of money in billionths of its currency."""
+        """The limit as a whole number; for money in billionths of its currency."""
         return int(self.limit.scaleb(MONEY_PLACES) if self.measure == "money" else self.limit)
 
 
 class Quotas(Strict):
-    """What each tenant, user and key may use as long as nobody set another limit for it."""
+    """Default limits of each tenant, user and key for which no other limit was set."""
 
-    tenant: tuple[QuotaLimit, ...] = Field(default=(), max_length=16, description="of each tenant")
-    user: tuple[QuotaLimit, ...] = Field(default=(), max_length=16, description="of each user")
-    key: tuple[QuotaLimit, ...] = Field(default=(), max_length=16, description="of each API key")
+    tenant: tuple[QuotaLimit, ...] = Field(default=(), max_length=16, description="limits of each tenant")
+    user: tuple[QuotaLimit, ...] = Field(default=(), max_length=16, description="limits of each user")
+    key: tuple[QuotaLimit, ...] = Field(default=(), max_length=16, description="limits of each API key")
     warn_at: float = Field(
-        default=0.8, gt=0, le=1, description="share of a day's or month's quota that brings a warning"
+        default=0.8, gt=0, le=1, description="used share of a day's or month's quota from which answers have a warning"
     )
     answer_tokens: int = Field(
         default=4096,
         ge=1,
         le=1_000_000,
-        description="set aside for an answer without max_tokens whose model has no known context",
+        description="tokens reserved for an answer without max_tokens whose model has no known context",
     )
 
     @model_validator(mode="after")
@@ -93,8 +98,8 @@ class Quotas(Strict):
 
 
 def refuse_measure(subject: Subject, measure: Measure) -> None:
-    """Raises `ValueError` where a subject uses nothing of a measure."""
+    """Raises `ValueError` if a subject cannot use the measure."""
     if subject == "model" and measure in STORED:
-        raise ValueError(f"{measure} are of a tenant, a user or a key, and of no model")
+        raise ValueError(f"{measure} can be limited for a tenant, a user or a key, but not for a model")
     if subject == "key" and measure == "stored_bytes":
-        raise ValueError("stored_bytes are of a tenant or a user: what is stored has no key")
+        raise ValueError("stored_bytes can be limited for a tenant or a user: stored data has no key")

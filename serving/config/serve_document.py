@@ -1,8 +1,8 @@
-"""The Serve configuration document: what Ray Serve's declarative API (and KubeRay's `serveConfigV2`) takes.
+"""The Serve configuration document: the input of Ray Serve's declarative API (and KubeRay's `serveConfigV2`).
 
-One application for the gateway and retrieval, and one per model. Serve hashes an application's import path,
-arguments and environment into one version for all of its deployments, so the catalogue travels in
-`user_config`, which replicas take in without a restart.
+It has one application for the gateway and retrieval, and one per model. Serve hashes an application's import path,
+arguments and environment into one version for all of its deployments, so the catalogue is in `user_config`, which
+replicas apply without a restart.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from typing import Any, Literal
 from serving.config import Catalog, Hosted, HostedModel, RayServeModel, Replicas, ServingConfig
 
 DRAIN_S = 600
-"""How long a replica that an update replaces may finish what it has begun; longer streams are cut off then."""
+"""Drain time of a replica that an update replaces; longer streams are cut off then."""
 
 APPLICATION = "headrace"
-"""Name of the application that holds the gateway and retrieval."""
+"""Name of the application with the gateway and retrieval."""
 
 
 def model_application(name: str) -> str:
-    """Name of the Serve application that hosts model `name`."""
+    """Returns the name of the Serve application of model `name`."""
     return f"model-{name}"
 
 
 POOL_LABEL = "headrace.io/pool"
-"""Label of a Ray node: the pool that the node belongs to."""
+"""Label of a Ray node with the name of its pool."""
 
 PLACEMENT = set(Hosted.model_fields)
-"""Where replicas run is Serve's business: in what replicas are told it would only restart them."""
+"""Placement concerns only Serve: in the arguments of replicas it would only restart them."""
 
 BEFOREHAND = {"embedding", "geometry", "full_context_requests", "max_surge_percent", "price", "access", "tools"}
-"""What a model's replica is never told: it serves the fit check, the roll-out and the gateway."""
+"""Settings that a model's replica does not need: they are for checks, the roll-out and the gateway."""
 
 UNTOLD: dict[str, Any] = {**dict.fromkeys(PLACEMENT | BEFOREHAND, True), "loras": {"__all__": {"access"}}}
-"""Of a model's settings, those that are not among its replica's arguments: a change of them restarts nothing."""
+"""Settings of a model that are not among its replica's arguments: changing them restarts nothing."""
 
 
 UNREAD = {"pool", "archive"}
-"""Of a model's settings, those that the gateway does not need: where it runs, and an app's source."""
+"""Settings of a model that the gateway does not need: its placement, and an app's source."""
 
 
 def serve_document(
@@ -53,13 +53,13 @@ def serve_document(
 ) -> dict[str, Any]:
     """Returns the document for `PUT /api/serve/applications/`; a pure function of its arguments.
 
-    `env` is given to the replicas of every application (never secrets: the document can be read back).
-    `on_pools` binds each deployment to the nodes whose label `POOL_LABEL` names its pool.
+    `env` is set for the replicas of every application (never secrets: the document can be read back). `on_pools` binds
+    each deployment to nodes whose label `POOL_LABEL` names its pool.
     """
     models = [m for m in catalog.models if isinstance(m, RayServeModel)]
     return {
         "proxy_location": proxy_location,
-        # One line per request is the gateway's own business; Serve's costs 3 % of a relay's time.
+        # The gateway logs one line per request itself; Serve's line costs 3 % of a relay's time.
         "logging_config": {"enable_access_log": False, "encoding": "JSON"},
         "http_options": {"host": host, "port": port},
         "applications": [
@@ -81,13 +81,13 @@ def _gateway(config: ServingConfig, catalog: Catalog, env: Mapping[str, str], on
             {
                 "name": "Gateway",
                 **_number(config.gateway),
-                # Admission is our own, with OpenAI's error shape: Serve's must never be the first to refuse.
+                # The gateway has its own admission, with OpenAI's error format: Serve's must never reject first.
                 "max_ongoing_requests": 4 * (limits.in_flight + limits.queue),
                 "graceful_shutdown_timeout_s": DRAIN_S,
                 "max_surge_percent": 100,
                 "ray_actor_options": _actor(config.gateway, on_pools),
                 "user_config": catalog.model_dump(mode="json", exclude={"models": {"__all__": UNREAD}}),
-                # Below this level Serve builds a log record per request, and then drops it: 2 % of a relay's time.
+                # Below this level Serve creates a log record per request and then drops it: 2 % of a relay's time.
                 "logging_config": {"enable_access_log": False, "encoding": "JSON", "log_level": "WARNING"},
             },
             {

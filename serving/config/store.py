@@ -1,4 +1,4 @@
-"""Where state lies, and how long it is kept."""
+"""Storage of state, and its retention."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from serving.config.base import SecretRef, Strict
 
 
 class Store(Strict):
-    """Where state lives: a relational database, and a folder or bucket for files and collections.
+    """Storage of state: a relational database, and a folder or bucket for files and collections.
 
     An object store's credentials come from the pod's workload identity or from the environment, never from here:
     `AWS_SHARED_CREDENTIALS_FILE`, or `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`; `GOOGLE_APPLICATION_CREDENTIALS`;
     `AZURE_STORAGE_ACCOUNT_KEY`.
     """
 
-    database: str = Field(pattern=r"^(sqlite|postgresql)(\+[a-z0-9]+)?://", description="SQLAlchemy URL, no password")
-    password: SecretRef | None = Field(default=None, description="of the database's user")
-    tls: Literal["prefer", "require", "verify-ca", "verify-full"] | None = Field(
-        default=None, description="libpq's sslmode for PostgreSQL; by default what the URL says, or prefer"
+    database: str = Field(
+        pattern=r"^(sqlite|postgresql)(\+[a-z0-9]+)?://", description="SQLAlchemy URL without a password"
     )
-    tls_ca: str | None = Field(default=None, pattern=r"^/.+", description="file of the CA's certificate, PEM")
-    connections: int = Field(default=4, ge=1, le=100, description="to PostgreSQL at once, per replica")
-    statement_timeout_s: float = Field(default=30, gt=0, le=3600, description="of one statement in PostgreSQL")
+    password: SecretRef | None = Field(default=None, description="password of the database's user")
+    tls: Literal["prefer", "require", "verify-ca", "verify-full"] | None = Field(
+        default=None, description="libpq's sslmode for PostgreSQL; by default the URL's, or prefer"
+    )
+    tls_ca: str | None = Field(default=None, pattern=r"^/.+", description="file with the CA's certificate (PEM)")
+    connections: int = Field(
+        default=4, ge=1, le=100, description="maximum number of connections to PostgreSQL per replica"
+    )
+    statement_timeout_s: float = Field(default=30, gt=0, le=3600, description="timeout of one statement in PostgreSQL")
     migrate: bool = Field(
-        default=True, description="replicas bring the schema up to date; false where `serving.store migrate` does"
+        default=True, description="whether replicas migrate the schema; false if `serving.store migrate` does"
     )
     data: str = Field(
         pattern=r"^(/|(s3|gs)://[^/]|az://[^/]+/[^/]).*",
@@ -52,7 +56,7 @@ class Store(Strict):
     @classmethod
     def _data(cls, value: str) -> str:
         if "?" in value or "#" in value or "@" in value.rpartition("://")[2].partition("/")[0]:
-            raise ValueError("must be a folder, or bucket and prefix alone")
+            raise ValueError("must be a folder, or only a bucket and a prefix")
         return value.rstrip("/") or "/"
 
     @model_validator(mode="after")
@@ -70,14 +74,16 @@ class Store(Strict):
 
 
 class Retention(Strict):
-    """Days after which data of each class goes for ever; null keeps it."""
+    """Days after which data of each class is deleted for good; null keeps it."""
 
     conversations: float | None = Field(
         default=None,
         gt=0,
         le=36_500,
-        description="since a conversation's newest item or a chain's newest response, with captures and feedback",
+        description="days after a conversation's newest item or a chain's newest response; with captures and feedback",
     )
-    captures: float | None = Field(default=90, gt=0, le=36_500, description="since the answer, with its feedback")
-    files: float | None = Field(default=None, gt=0, le=36_500, description="since the upload, from every vector store")
-    audit: float | None = Field(default=400, gt=0, le=36_500, description="since the event in the audit log")
+    captures: float | None = Field(default=90, gt=0, le=36_500, description="days after the answer; with its feedback")
+    files: float | None = Field(
+        default=None, gt=0, le=36_500, description="days after the upload; removes the file from every vector store"
+    )
+    audit: float | None = Field(default=400, gt=0, le=36_500, description="days after the event in the audit log")

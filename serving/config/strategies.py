@@ -1,4 +1,4 @@
-"""How an answer is found: directly, by reasoning, by programs or by tools."""
+"""Reasoning strategies: direct, chain of thought, programs and tools."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serving.config.base import Name, Strict
 
 
 class Template(Strict):
-    """A prompt with named places, such as `{question}`; a brace that stands for itself is doubled."""
+    """A prompt with placeholders such as `{question}`; literal braces are doubled."""
 
     name: Name
     version: int = Field(ge=1, le=1_000_000)
@@ -27,22 +27,22 @@ class Template(Strict):
             raise ValueError(f"its braces are wrong: {e}") from None
         for _, name, spec, conversion in places:
             if not re.fullmatch(r"[a-z_]{1,32}", name or "") or spec or conversion:
-                raise ValueError("a place is a name in braces and nothing else, such as {question}")
+                raise ValueError("a placeholder is only a name in braces, such as {question}")
         return value
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The names of its places, in order."""
+        """The names of its placeholders, in order."""
         return tuple(name for _, name, _, _ in Formatter().parse(self.text) if name is not None)
 
 
 def _with(*variables: str) -> AfterValidator:
-    """Refuses a template in which not each of `variables`, and nothing else, stands once."""
+    """Returns a validator that requires each of `variables`, and nothing else, exactly once."""
 
     def check(template: Template) -> Template:
         if sorted(template.variables) != sorted(variables):
             wanted = ", ".join(f"{{{name}}}" for name in variables)
-            raise ValueError(f"the template '{template.name}' must have each of these places once: {wanted}")
+            raise ValueError(f"the template '{template.name}' must have each of these placeholders once: {wanted}")
         return template
 
     return AfterValidator(check)
@@ -55,42 +55,46 @@ ToolsTemplate = Annotated[Template, _with("tools", "question")]
 
 
 class Effort(Strict):
-    """What an answer may take; what is found until then is the answer, marked as cut short."""
+    """Limits of an answer's effort; when one is reached, the answer found so far is returned, marked as cut short."""
 
     seconds: float = Field(default=120, gt=0, le=3600)
     tokens: int = Field(
         default=32_768,
         ge=1,
         le=100_000_000,
-        description="read and written by the model, which is asked no more after them",
+        description="limit of tokens read and written, after which the model is not asked again",
     )
 
 
 class _Thinks(Strict):
-    cot_template: QuestionTemplate | None = Field(default=None, description="asks to think step by step")
+    cot_template: QuestionTemplate | None = Field(default=None, description="prompt that asks to think step by step")
 
 
 class _Votes(_Thinks):
-    samples: int = Field(default=5, ge=2, le=64, description="answers that vote")
-    vote_temperature: float = Field(default=0.7, gt=0, le=2, description="of the samples: they must differ")
+    samples: int = Field(default=5, ge=2, le=64, description="number of answers that vote")
+    vote_temperature: float = Field(
+        default=0.7, gt=0, le=2, description="temperature of the samples, which must differ"
+    )
 
 
 class _Acts(Strict):
-    steps: int = Field(default=6, ge=1, le=64, description="times that the model may say what to do next")
+    steps: int = Field(default=6, ge=1, le=64, description="maximum number of steps")
     tool_calls: int = Field(default=12, ge=1, le=256)
-    tool_seconds: float = Field(default=10, gt=0, le=600, description="of one call")
+    tool_seconds: float = Field(default=10, gt=0, le=600, description="timeout of one call")
     tool_characters: int = Field(
-        default=24_000, ge=1000, le=1_000_000, description="of what the tools say, together: 4000 of one call at most"
+        default=24_000, ge=1000, le=1_000_000, description="characters of all tool results, at most 4000 per call"
     )
     protocol: Literal["text", "tools"] = Field(
         default="text",
-        description="`tools` for an engine that calls tools as OpenAI's API has it; any model can `text`",
+        description="`tools` for engines with OpenAI's tool calls; `text` works with any model",
     )
-    react_template: ToolsTemplate | None = Field(default=None, description="asks for Thought, Action, Action Input")
+    react_template: ToolsTemplate | None = Field(
+        default=None, description="prompt that asks for Thought, Action, Action Input"
+    )
 
 
 class Direct(Strict):
-    """The model answers at once."""
+    """The model answers directly."""
 
     kind: Literal["direct"] = "direct"
 
@@ -102,29 +106,29 @@ class ChainOfThought(Effort, _Thinks):
 
 
 class SelfConsistency(Effort, _Votes):
-    """The answer that most of several chains of thought come to."""
+    """The most frequent answer of several chains of thought."""
 
     kind: Literal["self_consistency"] = "self_consistency"
 
 
 class ProgramAided(Effort):
-    """The model writes a program; what it returns is the answer."""
+    """The model writes a program, whose result is the answer."""
 
     kind: Literal["pal"] = "pal"
-    repairs: int = Field(default=1, ge=0, le=8, description="times that a failed program may be written again")
-    pal_template: QuestionTemplate | None = Field(default=None, description="asks for the program")
+    repairs: int = Field(default=1, ge=0, le=8, description="how often a failed program may be corrected")
+    pal_template: QuestionTemplate | None = Field(default=None, description="prompt that asks for the program")
 
 
 class React(Effort, _Acts):
-    """The model thinks, calls a tool, reads what came of it, and so on until it answers."""
+    """The model thinks, calls a tool, reads the result, and so on until it answers."""
 
     kind: Literal["react"] = "react"
 
 
 class ReactCotSc(Effort, _Votes, _Acts):
-    """ReAct and self-consistency: the second answers where the first cannot.
+    """ReAct and self-consistency, each as the fallback of the other.
 
-    ReAct cannot when `steps` end without an answer; self-consistency when fewer than half of the samples agree.
+    ReAct fails when `steps` end without an answer; self-consistency when fewer than half of the samples agree.
     """
 
     kind: Literal["react_cot_sc"] = "react_cot_sc"
@@ -136,7 +140,7 @@ Reasoning = ChainOfThought | SelfConsistency | ProgramAided | React | ReactCotSc
 
 
 Strategy = Annotated[Direct | Reasoning, Field(discriminator="kind")]
-"""How an assistant comes to its answer."""
+"""How an assistant finds its answers."""
 
 
 StrategyKind = Literal["direct", "cot", "self_consistency", "pal", "react", "react_cot_sc"]

@@ -13,11 +13,11 @@ from serving.config.base import HeaderSecret, Restrictable, SecretRef, TenantSec
 from serving.core import url
 
 ToolName = Literal["calculator", "python", "retrieval", "time"]
-"""A tool that is built in."""
+"""A built-in tool."""
 
 
 Approval = Literal["tainted", "always", "never"]
-"""When somebody must approve of a call: of one with effects after the model has read what others wrote, or always."""
+"""When a call requires approval: if it has effects after the model has read untrusted text, or always."""
 
 
 TOOLS: tuple[ToolName, ...] = get_args(ToolName)
@@ -25,35 +25,35 @@ TOOLS: tuple[ToolName, ...] = get_args(ToolName)
 
 class _Tool(Restrictable):
     told_by_others: ClassVar[bool] = False
-    """Whether others wrote what a model is told of it."""
+    """Whether the tool's description is from others."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="as the model calls it")
-    description: str = Field(min_length=1, max_length=2000, description="tells the model what it is for")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="its name for the model")
+    description: str = Field(min_length=1, max_length=2000, description="its description for the model")
     approval: Approval = Field(
         default="tainted",
-        description="when a call waits for approval: `tainted` is one that changes something after the model has "
-        "read what others wrote",
+        description="when a call requires approval: `tainted` means one that changes something after the model has "
+        "read text from others",
     )
 
     @field_validator("name")
     @classmethod
     def _own_name(cls, value: str) -> str:
         if value in TOOLS:
-            raise ValueError("must not be the name of a tool that is built in")
+            raise ValueError("must not be the name of a built-in tool")
         return value
 
     @property
     def secrets(self) -> dict[str, SecretRef]:
-        """Those by which what it makes for one tenant differs from what it makes for others."""
+        """The secrets that distinguish one tenant's tool from others'."""
         return {}
 
     def of_tenant(self, tenant: str) -> Self | None:
-        """Returns the tool with the secrets that are used for a tenant, None where it has not all of them."""
+        """Returns the tool with the secrets for a tenant, None if one of them is missing."""
         return self
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """What it connects to: on a cluster nothing else can be reached."""
+        """The URLs that it connects to: on a cluster nothing else can be reached."""
         return ()
 
 
@@ -61,14 +61,14 @@ def _prefix(value: str) -> str:
     try:
         found = url.parse(value)
     except url.BadUrl as e:
-        raise ValueError(f"must be a URL that everybody reads alike: {e}") from None
+        raise ValueError(f"must be an unambiguous URL: {e}") from None
     if found.query is not None or "#" in value:
         raise ValueError("must end with its path")
     return str(found)
 
 
 UrlPrefix = Annotated[str, AfterValidator(_prefix)]
-"""Scheme, host, port and the beginning of a path, by whole segments."""
+"""Scheme, host, port and the beginning of a path, in whole segments."""
 
 
 HttpMethod = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
@@ -87,13 +87,13 @@ OWN_HEADERS = frozenset(
         "upgrade",
     )
 )
-"""Headers of a request that say how it is sent, or where to."""
+"""Request headers that control the transport or the destination."""
 
 
 def _sent(
     headers: dict[str, HeaderSecret], own: Set[str] = frozenset(), prefix: str | None = None
 ) -> dict[str, HeaderSecret]:
-    """Returns headers that may be sent: `own` and those that begin with `prefix` are the gateway's too."""
+    """Returns headers that may be configured; `own` and those that begin with `prefix` are set by the gateway."""
     for name in headers:
         lower = name.lower()
         if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name):
@@ -114,7 +114,7 @@ class _Sender(_Tool):
         for name, secret in self.headers.items():
             for tenant in secret.tenants if isinstance(secret, TenantSecrets) and allowed is not None else ():
                 if tenant not in (allowed or ()):
-                    raise ValueError(f"headers.{name}.tenants has '{tenant}', whom access.tenants leaves out")
+                    raise ValueError(f"headers.{name}.tenants has '{tenant}', which is not in access.tenants")
         return self
 
     @property
@@ -126,7 +126,7 @@ class _Sender(_Tool):
         return found
 
     def of_tenant(self, tenant: str) -> Self | None:
-        """Returns the tool with the secrets that are used for a tenant, None where it has not all of them."""
+        """Returns the tool with the secrets for a tenant, None if one of them is missing."""
         if all(isinstance(secret, SecretRef) for secret in self.headers.values()):
             return self
         found = {name: s if isinstance(s, SecretRef) else s.for_tenant(tenant) for name, s in self.headers.items()}
@@ -134,31 +134,34 @@ class _Sender(_Tool):
 
     @property
     def variants(self) -> list[Self]:
-        """The tool with the secrets of each tenant that has some of its own, and of all others."""
+        """The tool with the secrets of each tenant that has its own, and with those of all others."""
         named = {tenant for s in self.headers.values() if isinstance(s, TenantSecrets) for tenant in s.tenants}
-        # No tenant's name is empty.
+        # No tenant has an empty name.
         return [found for tenant in ("", *sorted(named)) if (found := self.of_tenant(tenant)) is not None]
 
 
 class HttpTool(_Sender):
-    """HTTP requests to URLs that are allowed; what comes back is shown to the model as text."""
+    """HTTP requests to allowed URLs; responses are passed to the model as text."""
 
     kind: Literal["http"] = "http"
     allow: tuple[UrlPrefix, ...] = Field(
-        min_length=1, max_length=64, description="beginnings of URLs, such as https://api.example.com/v1"
+        min_length=1, max_length=64, description="allowed beginnings of URLs, such as https://api.example.com/v1"
     )
     methods: tuple[HttpMethod, ...] = Field(
-        default=("GET",), min_length=1, max_length=6, description="all but GET and HEAD change something"
+        default=("GET",),
+        min_length=1,
+        max_length=6,
+        description="allowed methods; all but GET and HEAD count as changes",
     )
     headers: dict[str, HeaderSecret] = Field(
         default_factory=dict,
         max_length=16,
-        description="sent with each request, never shown to the model: secrets of everybody's, or one of each tenant",
+        description="secrets of each request, never shown to the model: one for everybody, or one for each tenant",
     )
-    private: bool = Field(default=False, description="whether hosts may be on loopback or in private networks")
-    timeout_s: float = Field(default=8, gt=0, le=600, description="of one call, redirects included")
-    max_bytes: int = Field(default=200_000, ge=1000, le=5_000_000, description="of a body that are read")
-    max_redirects: int = Field(default=0, ge=0, le=5, description="each to a URL that is allowed")
+    private: bool = Field(default=False, description="whether hosts on loopback or in private networks are allowed")
+    timeout_s: float = Field(default=8, gt=0, le=600, description="timeout of one call, including redirects")
+    max_bytes: int = Field(default=200_000, ge=1000, le=5_000_000, description="maximum number of bytes read of a body")
+    max_redirects: int = Field(default=0, ge=0, le=5, description="maximum number of redirects, each to an allowed URL")
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -178,7 +181,7 @@ def _is_port(parts: SplitResult) -> bool:
 
 
 class SqlTool(_Tool):
-    """Queries of a database that can do nothing but read."""
+    """Read-only queries of a database."""
 
     kind: Literal["sql"] = "sql"
     database: str = Field(
@@ -186,12 +189,12 @@ class SqlTool(_Tool):
         max_length=1000,
         description="sqlite:////file or postgresql://user@host/database, without a password",
     )
-    password: SecretRef | None = Field(default=None, description="of the database's user")
+    password: SecretRef | None = Field(default=None, description="password of the database's user")
     tables: tuple[Annotated[str, StringConstraints(pattern=r"^\w{1,63}(\.\w{1,63})?$")], ...] = Field(
-        default=(), max_length=32, description="tables and views that the model is told of, with their columns"
+        default=(), max_length=32, description="tables and views described to the model, with their columns"
     )
-    max_rows: int = Field(default=50, ge=1, le=1000, description="of a result that are shown")
-    timeout_s: float = Field(default=5, gt=0, le=600, description="of one query")
+    max_rows: int = Field(default=50, ge=1, le=1000, description="maximum number of rows shown of a result")
+    timeout_s: float = Field(default=5, gt=0, le=600, description="timeout of one query")
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -205,9 +208,9 @@ class SqlTool(_Tool):
             raise ValueError("must not contain a password; use password")
         given = {pair.partition("=")[0] for pair in parts.query.split("&") if pair}
         if given - {"sslmode", "sslrootcert"} or parts.fragment:
-            raise ValueError("takes the parameters sslmode and sslrootcert alone")
+            raise ValueError("supports only the parameters sslmode and sslrootcert")
         if parts.scheme == "sqlite" and given:
-            raise ValueError("sqlite takes no parameters")
+            raise ValueError("sqlite has no parameters")
         if parts.scheme == "postgresql" and not (parts.username and parts.hostname and parts.path.strip("/")):
             raise ValueError("must name user, host and database: postgresql://user@host/database")
         if parts.scheme == "postgresql" and ("," in unquote(parts.netloc) or not _is_port(parts)):
@@ -217,39 +220,43 @@ class SqlTool(_Tool):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.password is not None and self.database.startswith("sqlite"):
-            raise ValueError("password is for PostgreSQL")
+            raise ValueError("password applies to PostgreSQL")
         return self
 
 
 ServersTool = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-"""Name of a tool, as an MCP server has it."""
+"""Name of a tool of an MCP server."""
 
 
 class McpTool(_Sender):
-    """The tools of an MCP server, which is reached by Streamable HTTP; a model sees them as `<name>_<tool>`."""
+    """The tools of an MCP server, by Streamable HTTP; models see them as `<name>_<tool>`."""
 
     told_by_others: ClassVar[bool] = True
 
     kind: Literal["mcp"] = "mcp"
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="the beginning of its tools' names")
-    description: str = Field(default="", max_length=2000, description="what the model is told while it cannot be used")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="prefix of its tools' names")
+    description: str = Field(
+        default="", max_length=2000, description="description for the model while the server cannot be used"
+    )
     url: str = Field(description="its endpoint, such as https://tools.example.com/mcp")
     headers: dict[str, HeaderSecret] = Field(
         default_factory=dict,
         max_length=16,
-        description="sent with each request, such as Authorization: secrets of everybody's, or one of each tenant",
+        description="secrets sent with each request, such as Authorization: one for everybody, or one for each tenant",
     )
     tools: tuple[ServersTool, ...] | None = Field(
-        default=None, min_length=1, max_length=64, description="those that may be called; by default all, 64 at most"
+        default=None, min_length=1, max_length=64, description="tools that may be called; by default all, at most 64"
     )
     read_only: tuple[ServersTool, ...] = Field(
         default=(),
         max_length=64,
-        description="those that change nothing; what the server says of them does not count",
+        description="tools that change nothing, whatever the server's annotations are",
     )
-    private: bool = Field(default=False, description="whether it may be on loopback or in private networks")
-    timeout_s: float = Field(default=8, gt=0, le=600, description="of one call, and of asking what its tools are")
-    max_bytes: int = Field(default=1_000_000, ge=10_000, le=64_000_000, description="of one answer")
+    private: bool = Field(default=False, description="whether a server on loopback or in private networks is allowed")
+    timeout_s: float = Field(default=8, gt=0, le=600, description="timeout of one call, and of listing the tools")
+    max_bytes: int = Field(
+        default=1_000_000, ge=10_000, le=64_000_000, description="maximum number of bytes of one answer"
+    )
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -269,9 +276,9 @@ class McpTool(_Sender):
     def _vouched(self) -> Self:
         unknown = sorted(set(self.read_only) - set(self.tools)) if self.tools is not None else []
         if unknown:
-            raise ValueError(f"read_only names what tools leaves out: {', '.join(unknown)}")
+            raise ValueError(f"read_only names tools that are not in tools: {', '.join(unknown)}")
         return self
 
 
 CatalogTool = Annotated[HttpTool | SqlTool | McpTool, Field(discriminator="kind")]
-"""A tool of the stack's own, or what a server of tools has."""
+"""A tool of the configuration, or the tools of a server."""

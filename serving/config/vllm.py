@@ -12,20 +12,22 @@ from serving.config.engines import CacheKind, RayServeModel, Tokenizer
 
 
 class Geometry(Strict):
-    """The numbers of a model that decide how much memory it needs; they stand in its `config.json`."""
+    """The numbers of a model that determine its memory; they are in its `config.json`."""
 
-    parameters: int = Field(ge=1, description="of all weights, experts of a mixture included")
+    parameters: int = Field(ge=1, description="number of all weights, including all experts of a mixture")
     layers: int = Field(ge=1, le=4096)
-    kv_heads: int = Field(ge=1, le=4096, description="key-value heads of a layer; fewer than heads with GQA")
+    kv_heads: int = Field(ge=1, le=4096, description="key-value heads of a layer; with GQA fewer than heads")
     head_dim: int = Field(ge=1, le=65536)
     latent_dim: int | None = Field(
         default=None, ge=1, description="with MLA: kv_lora_rank + qk_rope_head_dim, cached instead of keys and values"
     )
-    window: int | None = Field(default=None, ge=1, description="tokens that a layer with a sliding window looks back")
-    windowed_layers: int | None = Field(default=None, ge=0, description="layers with that window; by default all")
-    context: int | None = Field(default=None, ge=1, description="tokens of its longest sequence")
+    window: int | None = Field(default=None, ge=1, description="tokens of the sliding window of a layer")
+    windowed_layers: int | None = Field(default=None, ge=0, description="layers with a sliding window; by default all")
+    context: int | None = Field(default=None, ge=1, description="maximum number of tokens of a sequence")
     hidden_size: int | None = Field(default=None, ge=1)
-    vocabulary: int | None = Field(default=None, ge=1, description="with hidden_size: what quantisation leaves alone")
+    vocabulary: int | None = Field(
+        default=None, ge=1, description="with hidden_size: the embeddings, which are not quantised"
+    )
 
     @model_validator(mode="after")
     def _window(self) -> Self:
@@ -37,12 +39,12 @@ class Geometry(Strict):
 
 
 VllmArgument = Annotated[str, StringConstraints(pattern=r"^--[a-z][a-z0-9.-]*(=.*)?$", max_length=10_000)]
-"""One further argument of `vllm serve`, `--flag` or `--flag=value`."""
+"""An additional argument of `vllm serve`, `--flag` or `--flag=value`."""
 
 
 VLLM_OWN = frozenset(
     {
-        # Where it listens, who may ask, and what names the model: the replica decides.
+        # Address, authentication and model name: set by the replica.
         "--api-key",
         "--config",
         "--headless",
@@ -53,7 +55,7 @@ VLLM_OWN = frozenset(
         "--ssl-certfile",
         "--ssl-keyfile",
         "--uds",
-        # Settings of their own.
+        # Separate settings of the model.
         "--chat-template",
         "--dtype",
         "--enable-lora",
@@ -78,21 +80,21 @@ VLLM_OWN = frozenset(
         "--nnodes",
     }
 )
-"""Flags of vLLM that `VllmModel.arguments` must not touch."""
+"""Flags of vLLM that must not be in `VllmModel.arguments`."""
 
 
 OWN_ENVIRONMENT = ("CUDA_VISIBLE_DEVICES", "PROMETHEUS_MULTIPROC_DIR", "RAY_", "VLLM_API_KEY")
-"""Variables, or beginnings of their names, that the replica sets itself."""
+"""Variables, or prefixes of variables, that the replica sets itself."""
 
 
 class Lora(Strict):
-    """A LoRA adapter that vLLM loads beside its model; requests name it as their model."""
+    """A LoRA adapter that vLLM loads with its model; requests name it as their model."""
 
     name: Name
     source: str = Field(
         pattern=r"^(hf|file|package)://.+", description="hf://org/name, file:///folder or package://module/folder"
     )
-    access: CallAccess | None = Field(default=None, description="who may call it, instead of the model's access")
+    access: CallAccess | None = Field(default=None, description="who may call it; replaces the model's access")
 
 
 class VllmModel(RayServeModel):
@@ -107,7 +109,7 @@ class VllmModel(RayServeModel):
         pattern=r"^(hf|file|s3|gs|package)://.+",
         description="hf://org/name[@revision], file:///folder, s3:// or gs://bucket/folder, package://module/folder",
     )
-    token: SecretRef | None = Field(default=None, description="of the Hugging Face Hub, for a gated model")
+    token: SecretRef | None = Field(default=None, description="token of the Hugging Face Hub, for a gated model")
     device: Literal["gpu", "cpu"] = Field(
         default="gpu",
         description="cpu, for development and small models: vLLM's build for CPUs, which `make vllm` installs",
@@ -115,31 +117,48 @@ class VllmModel(RayServeModel):
     cpu_kv_cache_gib: int | None = Field(
         default=None, ge=1, le=1024, description="memory of the KV cache with device cpu, by default 1"
     )
-    tensor_parallel: int = Field(default=1, ge=1, le=64, description="GPUs that share every layer")
-    pipeline_parallel: int = Field(default=1, ge=1, le=64, description="groups of GPUs that share the layers out")
+    tensor_parallel: int = Field(default=1, ge=1, le=64, description="GPUs that each layer is divided over")
+    pipeline_parallel: int = Field(
+        default=1, ge=1, le=64, description="groups of GPUs that the layers are divided over"
+    )
     dtype: Literal["auto", "half", "float16", "bfloat16", "float", "float32"] = "auto"
     quantization: str | None = Field(
-        default=None, pattern=r"^[a-z0-9_-]{1,64}$", description="by default what the model's config.json says"
+        default=None,
+        pattern=r"^[a-z0-9_-]{1,64}$",
+        description="quantisation; by default that in the model's config.json",
     )
     kv_cache_dtype: str = Field(default="auto", pattern=r"^[a-z0-9_]{1,64}$", description="auto is the model's dtype")
     context: int | None = Field(default=None, ge=16, le=100_000_000, description="tokens; by default the model's own")
-    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="share of each GPU's memory to use")
-    max_num_seqs: int = Field(default=128, ge=1, le=65536, description="requests decoded together in one replica")
+    gpu_memory_utilization: float = Field(
+        default=0.9, gt=0, le=1, description="share of each GPU's memory that vLLM uses"
+    )
+    max_num_seqs: int = Field(default=128, ge=1, le=65536, description="requests that a replica decodes at once")
     loras: tuple[Lora, ...] = Field(default=(), max_length=256)
     max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
-    enforce_eager: bool = Field(default=False, description="no CUDA graphs: starts sooner, decodes slower")
-    chat_template: str | None = Field(default=None, description="a file of the node; by default the model's own")
-    arguments: tuple[VllmArgument, ...] = Field(default=(), max_length=64, description="of `vllm serve`, besides these")
+    enforce_eager: bool = Field(default=False, description="without CUDA graphs: starts faster, decodes slower")
+    chat_template: str | None = Field(
+        default=None, description="chat template, a file on the node; by default the model's own"
+    )
+    arguments: tuple[VllmArgument, ...] = Field(
+        default=(), max_length=64, description="additional arguments of `vllm serve`"
+    )
     environment: dict[str, str] = Field(default_factory=dict, max_length=64, description="never secrets")
-    start_timeout_s: float = Field(default=1800, gt=0, le=86_400, description="from start to the first answer")
+    start_timeout_s: float = Field(
+        default=1800, gt=0, le=86_400, description="timeout from the start to the first answer"
+    )
     replicas: int = Field(default=1, ge=1, le=64)
     cpus: float = Field(default=2, gt=0, le=1024, description="CPUs that Ray reserves for a replica")
     max_surge_percent: int = Field(
-        default=100, ge=0, le=100, description="more replicas during an update; 0 where there are no GPUs to spare"
+        default=100, ge=0, le=100, description="additional replicas during an update; 0 if there are no spare GPUs"
     )
-    geometry: Geometry | None = Field(default=None, description="for the fit check, where config.json is not here")
+    geometry: Geometry | None = Field(
+        default=None, description="geometry for checks before a deployment, if config.json is not on this host"
+    )
     full_context_requests: int = Field(
-        default=1, ge=1, le=65536, description="requests of full length that must fit at once, for the fit check"
+        default=1,
+        ge=1,
+        le=65536,
+        description="requests of full length that must fit at once, for checks before a deployment",
     )
 
     @property
@@ -177,10 +196,10 @@ class VllmModel(RayServeModel):
     def _arguments(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for argument in value:
             flag = re.split(r"[=.]", argument, maxsplit=1)[0]
-            # vLLM takes any unambiguous beginning of a flag for the flag, and --no-flag for its opposite.
+            # vLLM accepts any unambiguous prefix of a flag, and --no-flag for its opposite.
             for own in sorted(VLLM_OWN):
                 if own.startswith(flag.replace("--no-", "--", 1)):
-                    raise ValueError(f"{flag} is {own}, which has a setting of its own or is set by the replica")
+                    raise ValueError(f"{flag} is {own}, which has a separate setting or is set by the replica")
         return value
 
     @field_validator("environment")
@@ -212,7 +231,7 @@ class VllmModel(RayServeModel):
     @model_validator(mode="after")
     def _lora_names(self) -> Self:
         if self.loras and self.task != "chat":
-            raise ValueError("loras are for models whose task is chat")
+            raise ValueError("loras apply to models whose task is chat")
         names = [self.name, *(lora.name for lora in self.loras)]
         if len(set(names)) < len(names):
             raise ValueError("a LoRA adapter's name must differ from the model's and from other adapters'")

@@ -1,1 +1,1 @@
-"""What every room may use: ids, principals, the wall around child processes."""
+"""Basics for all packages: ids, principals, confinement of child processes."""

@@ -1,8 +1,7 @@
-"""A question to a child process, so that what goes wrong in answering it can harm nothing but that child.
+"""Questions to child processes, so that a failure or exploit while answering can harm only the child.
 
-The child is a module of this checkout. It gets the question on stdin and an empty environment, says its answer on
-stdout, and is killed when it takes too long or says too much. What it may reach is for itself to give up: see
-`serving.core.confine`.
+The child is a module of this checkout. It gets the question on stdin and an empty environment, writes its answer to
+stdout, and is killed when it takes too long or writes too much. It confines itself: see `serving.core.confine`.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from pathlib import Path
 from typing import IO
 
 _LOOK_S = 0.1
-"""Seconds between two looks at whether the answer is still wanted."""
+"""Interval in seconds of checks whether the answer is still wanted."""
 
 
 class Overrun(Exception):
-    """A child took too long or said too much, and was killed."""
+    """A child took too long or wrote too much, and was killed."""
 
 
 def ask(
@@ -35,10 +34,10 @@ def ask(
     options: str = "-P",
     wanted: Callable[[], bool] = lambda: True,
 ) -> bytes:
-    """Returns the answer of `python <options> -m <module>`: what it said to its end, which may be a crash.
+    """Returns the output of `python <options> -m <module>` until its end, which may be a crash.
 
-    Raises `Overrun` after `bound` bytes, at the `deadline` of the monotonic clock, and when the answer is not `wanted`
-    any more.
+    Raises `Overrun` after `bound` bytes, at the `deadline` of the monotonic clock, and when the answer is no longer
+    `wanted`.
     """
     with question_file(question) as stdin:
         child = begin(module, options=options, stdin=stdin.fileno(), stdout=subprocess.PIPE)
@@ -67,7 +66,7 @@ def begin(
 
 @contextmanager
 def question_file(question: bytes) -> Iterator[IO[bytes]]:
-    """A file, not a pipe: a child that dies early cannot block us."""
+    """Returns a file rather than a pipe, which a child that dies early could block."""
     with tempfile.TemporaryFile() as file:
         file.write(question)
         file.seek(0)
@@ -75,9 +74,9 @@ def question_file(question: bytes) -> Iterator[IO[bytes]]:
 
 
 def read_answer(descriptor: int, bound: int, deadline: float, wanted: Callable[[], bool]) -> bytes:
-    """Returns what a child writes to its end. Raises `Overrun` as `ask` does."""
+    """Returns a child's output until its end. Raises `Overrun` as `ask` does."""
     output = bytearray()
-    with selectors.DefaultSelector() as selector:  # select() itself takes no descriptor above 1023
+    with selectors.DefaultSelector() as selector:  # select() itself does not support descriptors above 1023
         selector.register(descriptor, selectors.EVENT_READ)
         while len(output) <= bound and (left := deadline - time.monotonic()) > 0 and wanted():
             if selector.select(min(left, _LOOK_S)):

@@ -1,9 +1,9 @@
-"""The wall around a process that reads what strangers wrote: it keeps its memory, its pipes, and nothing else.
+"""Confinement of processes that read untrusted input: they keep their memory and their pipes, and nothing else.
 
-`confine` is one way: what a process gives up it cannot take back, nor can a program that it becomes. The walls are
-POSIX resource limits, `no_new_privs`, a seccomp filter that allows a short list of system calls, and Landlock, which
-leaves a list of files that may be read. The first three must be there. Landlock came with Linux 5.13, and a kernel may
-be built without it: then files can be read that the process's user may read, and `landlock_abi` says so.
+`confine` is irreversible, for the process and for programs that it executes. It consists of POSIX resource limits,
+`no_new_privs`, a seccomp filter that allows a short list of system calls, and Landlock, which leaves a list of readable
+files. The first three are required. Landlock was added in Linux 5.13, and a kernel may be built without it: then files
+that the process's user can read stay readable, and `landlock_abi` returns 0.
 
 Sources: seccomp(2), prctl(2), landlock(7), and the kernel's `include/uapi/linux/{filter,seccomp,landlock}.h`.
 """
@@ -29,12 +29,12 @@ _LIBC.syscall.restype = ctypes.c_long
 
 
 class Unconfined(Exception):
-    """A wall that must be there cannot be put up; the process must not go on."""
+    """A required part of the confinement failed; the process must not continue."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessLimits:
-    """What the process may use: address space in bytes, seconds of processor, open files."""
+    """Limits of the process: address space in bytes, seconds of CPU time, open files."""
 
     memory_bytes: int
     cpu_s: int
@@ -42,20 +42,17 @@ class ProcessLimits:
 
 
 def confine(limits: ProcessLimits, readable: Iterable[Path]) -> None:
-    """Puts up every wall around this process; below `readable`, and nowhere else, files may be read.
-
-    Raises `Unconfined`.
-    """
+    """Confines this process; only files below `readable` can be read. Raises `Unconfined`."""
     _confine(limits, readable, ())
 
 
 def become(program: Path, arguments: Sequence[str], limits: ProcessLimits, readable: Iterable[Path]) -> NoReturn:
-    """Puts up every wall, then runs `program` in this process's place, with an empty environment.
+    """Confines this process, then executes `program` in its place, with an empty environment.
 
-    Raises `Unconfined`, also when the program cannot be run.
+    Raises `Unconfined`, also when the program cannot be executed.
     """
-    # The filter lets one execve through: the one that carries this number in a register that execve does not read.
-    # The number is lost with this program, so the next one cannot run a third.
+    # The filter allows one execve: the one with this number in a register that execve does not use. The number is lost
+    # with this program, so that the next one cannot execute a third.
     token = secrets.randbits(63) | 1
     argv = [os.fsencode(program), *map(os.fsencode, arguments)]
     call = _numbers()["execve"]
@@ -67,10 +64,10 @@ def become(program: Path, arguments: Sequence[str], limits: ProcessLimits, reada
 
 
 def keep_to_files(readable: Iterable[Path], writable: Iterable[Path]) -> bool:
-    """Leaves this process, and what it becomes, only files below these; its memory, network and rights stay.
+    """Restricts this process, and programs that it executes, to files below these; memory, network and privileges stay.
 
-    It can neither signal nor trace processes from before. Returns False, and changes nothing, on a kernel without
-    Landlock. Raises `Unconfined`.
+    It can neither signal nor trace earlier processes. Returns False, and changes nothing, on a kernel without Landlock.
+    Raises `Unconfined`.
     """
     abi = landlock_abi()
     if not abi:
@@ -82,9 +79,9 @@ def keep_to_files(readable: Iterable[Path], writable: Iterable[Path]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RefusedCalls:
-    """System calls that fail with an error, or for 0 seem to succeed and do nothing.
+    """System calls that fail with an error, or for 0 appear to succeed without an effect.
 
-    Each has its numbers on x86-64 and on AArch64; with `argument`, only calls whose first argument is that.
+    Each has its numbers on x86-64 and on AArch64; with `argument`, only calls with that first argument are affected.
     """
 
     error: int
@@ -93,14 +90,16 @@ class RefusedCalls:
 
 
 def refuse(refusals: Iterable[RefusedCalls]) -> None:
-    """Takes system calls from this process and all that it becomes; all others stay. Raises `Unconfined`."""
+    """Denies system calls to this process and programs that it executes; all others stay allowed. Raises
+    `Unconfined`.
+    """
     architecture, column = _architecture()
     program = [
         _instruction(_LOAD, _ARCH),
         _instruction(_EQUAL, architecture, 1, 0),
         _instruction(_RETURN, _KILL),
         _instruction(_LOAD, _NUMBER),
-        _instruction(_AT_LEAST, 0x40000000, 0, 1),  # x32: the same calls under other numbers
+        _instruction(_AT_LEAST, 0x40000000, 0, 1),  # x32: the same calls with other numbers
         _instruction(_RETURN, _ERRNO | errno.ENOSYS),
     ]
     for refusal in refusals:
@@ -113,15 +112,17 @@ def refuse(refusals: Iterable[RefusedCalls]) -> None:
 
 
 def drop_capabilities() -> None:
-    """Takes root's capabilities from this process and all that it becomes, so that files and processes of others stay
-    theirs even where it runs as root. Raises `Unconfined`.
+    """Drops root's capabilities of this process and programs that it executes, so that files and processes of other
+    users are protected even if it runs as root.
+
+    Raises `Unconfined`.
     """
     _no_new_privileges()
     number = 0
-    # PR_CAPBSET_DROP: it fails behind the last one, or at once in a process without rights, which can gain none.
+    # PR_CAPBSET_DROP: it fails after the last one, or immediately in an unprivileged process, which cannot gain any.
     while not _LIBC.prctl(24, number, 0, 0, 0):
         number += 1
-    _LIBC.prctl(47, 4, 0, 0, 0)  # PR_CAP_AMBIENT_CLEAR_ALL: a kernel without it has none
+    _LIBC.prctl(47, 4, 0, 0, 0)  # PR_CAP_AMBIENT_CLEAR_ALL: old kernels have none
     header = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
     if _LIBC.capset(header, bytes(24)):
         raise Unconfined(f"capabilities: {os.strerror(ctypes.get_errno())}")
@@ -133,24 +134,24 @@ def _no_new_privileges() -> None:
 
 
 LIBRARIES: Final = tuple(Path(p) for p in ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"))
-"""What the dynamic loader reads; nobody's data is there."""
+"""Files that the dynamic loader reads, which contain nobody's data."""
 
 
 def landlock_abi() -> int:
-    """Returns the version of the kernel's Landlock interface, 0 when it has none."""
+    """Returns the version of the kernel's Landlock interface; 0 if it has none."""
     return max(0, int(_LIBC.syscall(ctypes.c_long(444), None, ctypes.c_size_t(0), ctypes.c_uint32(1))))
 
 
 _Condition = tuple[int, int, int]
-"""Number of an argument, mask, and what the argument must be under that mask."""
+"""Number of an argument, mask, and the required value under that mask."""
 _Rule = tuple[int, tuple[_Condition, ...]]
-"""Number of a system call, and the conditions that must all hold."""
+"""Number of a system call, and its conditions, all of which must hold."""
 
 
 def _confine(limits: ProcessLimits, readable: Iterable[Path], more: Sequence[_Rule]) -> None:
     if sys.platform != "linux":
         raise Unconfined(f"processes cannot be confined on {sys.platform}, only on Linux")
-    if len(list(Path("/proc/self/task").iterdir())) != 1:  # Landlock confines one thread
+    if len(list(Path("/proc/self/task").iterdir())) != 1:  # Landlock confines a single thread
         raise Unconfined("the process has more than one thread")
     filter_ = _filter((*_rules(), *more))
     _limit(limits)
@@ -161,7 +162,9 @@ def _confine(limits: ProcessLimits, readable: Iterable[Path], more: Sequence[_Ru
 
 
 def _limit(limits: ProcessLimits) -> None:
-    """A processor limit kills; without memory allocations fail; a write to a file fails."""
+    """Sets resource limits: exceeding the CPU limit kills; exceeding the memory limit makes allocations fail; writing
+    to files fails.
+    """
     values = {
         resource.RLIMIT_AS: limits.memory_bytes,
         resource.RLIMIT_CPU: limits.cpu_s,
@@ -181,13 +184,14 @@ def _limit(limits: ProcessLimits) -> None:
 # Landlock
 
 _EXECUTE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 2, 1 << 3
-_OF_A_FILE = _EXECUTE | 1 << 1 | _READ_FILE | 1 << 14 | 1 << 15  # the others are to write, truncate and control it
+# The others are for writing, truncating and device control.
+_OF_A_FILE = _EXECUTE | 1 << 1 | _READ_FILE | 1 << 14 | 1 << 15
 
 
 def _landlock(abi: int, readable: Iterable[Path], writable: Iterable[Path] = (), *, network: bool = False) -> None:
-    """Takes away files, abstract sockets and signals to others, as far as the kernel's version knows them.
+    """Denies files, abstract sockets and signals to other processes, as far as the kernel's version supports it.
 
-    Unless the `network` stays, TCP goes too.
+    Unless `network` is set, TCP is denied too.
     """
     files = (1 << (13 + (abi >= 2) + (abi >= 3) + (abi >= 5))) - 1
     tcp, scopes = (3 if abi >= 4 and not network else 0), (3 if abi >= 6 else 0)
@@ -195,7 +199,7 @@ def _landlock(abi: int, readable: Iterable[Path], writable: Iterable[Path] = (),
     ruleset = _landlock_call(444, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0))
     try:
         for path in readable:
-            with suppress(FileNotFoundError):  # what is not there needs no permission
+            with suppress(FileNotFoundError):  # missing files need no permission
                 _landlock_allow(ruleset, path, _EXECUTE | _READ_FILE | (_READ_DIR if path.is_dir() else 0))
         for path in writable:
             with suppress(FileNotFoundError):
@@ -224,13 +228,13 @@ def _landlock_call(number: int, *arguments: object) -> int:
 # seccomp
 
 _ARCHITECTURES: Final = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
-"""AUDIT_ARCH and the column of the numbers below."""
+"""AUDIT_ARCH, and the column of the numbers below."""
 
 _NEVER: Final = -1
 """A system call that the architecture does not have."""
 
 _HARMLESS: Final = {
-    # Descriptors that are open, and looking at files.
+    # Open descriptors, and file metadata.
     "read": (0, 63),
     "write": (1, 64),
     "readv": (19, 65),
@@ -260,7 +264,7 @@ _HARMLESS: Final = {
     "mprotect": (10, 226),
     "madvise": (28, 233),
     "brk": (12, 214),
-    # Threads of its own, and its own signal handlers.
+    # Its own threads and signal handlers.
     "futex": (202, 98),
     "sched_yield": (24, 124),
     "sched_getaffinity": (204, 123),
@@ -276,7 +280,7 @@ _HARMLESS: Final = {
     "restart_syscall": (219, 128),
     "exit": (60, 93),
     "exit_group": (231, 94),
-    # Clocks, entropy, and who it is.
+    # Clocks, entropy, and its own identity.
     "clock_gettime": (228, 113),
     "clock_getres": (229, 114),
     "clock_nanosleep": (230, 115),
@@ -293,7 +297,7 @@ _HARMLESS: Final = {
     "uname": (63, 160),
     "sysinfo": (99, 179),
 }
-"""Numbers of system calls on x86-64 and on AArch64: those that reach nothing outside the process."""
+"""Numbers of system calls on x86-64 and on AArch64 that affect nothing outside of the process."""
 
 _CONDITIONAL: Final = {
     "open": (2, _NEVER),
@@ -335,7 +339,7 @@ def _rules() -> list[_Rule]:
         *((number["fcntl"], ((1, 0xFFFFFFFF, command),)) for command in _FCNTL),
         (number["clone"], ((0, _CLONE_THREAD, _CLONE_THREAD),)),
         *((number["prctl"], ((0, 0xFFFFFFFF, option),)) for option in (_PR_SET_NAME, _PR_SET_VMA)),
-        (number["prlimit64"], ((0, 0xFFFFFFFF, 0), (2, ~0, 0))),  # its own limits, to read
+        (number["prlimit64"], ((0, 0xFFFFFFFF, 0), (2, ~0, 0))),  # reading its own limits
         (number["tgkill"], ((0, 0xFFFFFFFF, os.getpid()),)),
     ]
 
@@ -351,12 +355,14 @@ def _instruction(code: int, operand: int, if_true: int = 0, if_false: int = 0) -
 
 
 def _filter(rules: Iterable[_Rule]) -> bytes:
-    """Returns a BPF program: what a rule allows goes through, another architecture kills, all else is EPERM."""
+    """Returns a BPF program: calls that match a rule are allowed, another architecture kills the process, all others
+    get EPERM.
+    """
     program = [
         _instruction(_LOAD, _ARCH),
         _instruction(_EQUAL, _architecture()[0], 1, 0),
         _instruction(_RETURN, _KILL),
-        # Its flags are in memory, where no filter sees them. Without it the C library uses clone.
+        # Its flags are in memory, where filters cannot see them. Without it, the C library uses clone.
         *_rule(_numbers()["clone3"], (), _ERRNO | errno.ENOSYS),
     ]
     for number, conditions in rules:

@@ -1,11 +1,12 @@
-"""Questions to child processes that are there in a blink: a server imports what they need, and forks one for each.
+"""Questions to child processes that start quickly: a server imports their modules once, and forks a child for each
+question.
 
-`ForkServer.ask` does what `serving.core.child.ask` does. The server is `python -m <module>` with an empty environment,
-in one thread. It reads no question: it passes on descriptors, so each child begins as the same process that has seen
-nobody's data, and puts up its own walls before it reads. A child dies with the server, and with whoever asked.
+`ForkServer.ask` has the interface of `serving.core.child.ask`. The server is `python -m <module>` with an empty
+environment and one thread. It never reads a question: it passes on descriptors, so that each child starts as the same
+process without anybody's data, and confines itself before it reads. A child dies with the server, and with the caller.
 
-Forked children have one address-space layout. So that nobody learns it from one and uses it in another, a server
-whose child crashed gets no further questions, nor does one that has forked `MAX_CHILDREN`.
+Forked children share one address-space layout. To prevent it from being learned by one child and used in another, a
+server whose child crashed gets no further questions, and neither does one that has forked `MAX_CHILDREN`.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ from serving.core.child import begin, question_file, read_answer
 MAX_CHILDREN: Final = 1_000
 
 IDLE_S: Final = 60.0
-"""A server that is asked nothing for so long ends."""
+"""Time without questions after which a server exits."""
 
 _REAP_S: Final = 30.0
-"""A killed child that is not gone by then has a server that does not work."""
+"""A server whose killed child is not gone after this time is considered broken."""
 
 _FORKED, _ENDED, _CRASHED = b"f", b"e", b"c"
-"""What a server says of a child."""
+"""Messages of a server about a child."""
 
 _CRASHES: Final = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE, signal.SIGSYS}
 
 
 class _NotForked(Exception):
-    """The server ended before it had a child for the question."""
+    """The server exited before it forked a child for the question."""
 
 
 @dataclass(eq=False)
@@ -58,19 +59,19 @@ class ForkServer:
     """Asks children of one server, which is started at the first question. Safe to share between threads."""
 
     def __init__(self, module: str, arguments: Callable[[], Sequence[str]] = tuple) -> None:
-        """`arguments` are asked for when a server starts; `module` calls `serve`."""
+        """`arguments` is called when a server starts; `module` calls `serve`."""
         self._module = module
         self._arguments = arguments
         self._lock = threading.Lock()
         self._server: _ForkedServer | None = None
 
     def ask(self, question: bytes, *, bound: int, deadline: float, wanted: Callable[[], bool] = lambda: True) -> bytes:
-        """Returns what a child answered to its end, which may be a crash; the child is gone then.
+        """Returns a child's output until its end, which may be a crash; the child is gone then.
 
-        Raises `Overrun` as `serving.core.child.ask` does, and `ChildProcessError` when no child can be had, or when the
-        server ended before its child: that says nothing of the question.
+        Raises `Overrun` as `serving.core.child.ask` does, and `ChildProcessError` when no child can be started, or when
+        the server exited before its child, which is independent of the question.
         """
-        with suppress(_NotForked):  # it had nothing to do for a while, or was killed
+        with suppress(_NotForked):  # it had been idle for too long, or was killed
             return self._ask(question, bound, deadline, wanted)
         try:
             return self._ask(question, bound, deadline, wanted)
@@ -97,7 +98,8 @@ class ForkServer:
         if _FORKED not in said:
             raise _NotForked
         if _ENDED not in said and _CRASHED not in said:
-            raise ChildProcessError(f"{self._module} was killed while a child answered")  # whatever that had said
+            # Whatever the child has written.
+            raise ChildProcessError(f"{self._module} was killed while a child answered")
         return answer
 
     def _lease(self) -> _ForkedServer:
@@ -116,7 +118,7 @@ class ForkServer:
         with theirs:
             stdin = theirs.fileno()
             process = begin(self._module, self._arguments(), options="-P", stdin=stdin, stdout=subprocess.DEVNULL)
-        # Waited for, so that one that ends by itself leaves no zombie.
+        # Waited for, so that a server that exits by itself does not remain as a zombie.
         threading.Thread(target=process.wait, name="fork-server", daemon=True).start()
         return _ForkedServer(process, ours)
 
@@ -139,7 +141,7 @@ def _send(control: socket.socket, descriptors: Sequence[int]) -> None:
 
 
 def _end(lifeline: socket.socket) -> bytes:
-    """Has the child ended, waits until it is gone, and returns what the server said of it."""
+    """Has the child terminated, waits until it is gone, and returns the server's message about it."""
     said = bytearray()
     with lifeline, suppress(OSError):
         lifeline.settimeout(_REAP_S)
@@ -150,7 +152,7 @@ def _end(lifeline: socket.socket) -> bytes:
 
 
 def _retire(server: _ForkedServer) -> None:
-    """A server ends once nobody holds the other end of its socket."""
+    """A server exits once nobody holds the other end of its socket."""
     server.retired = True
     if not server.waiting:
         server.control.close()
@@ -164,12 +166,12 @@ def serve(
 ) -> None:
     """Forks a child for each question, which calls `answer` to read it from stdin and to write to stdout.
 
-    To be called by a process that `ForkServer` started, which has one thread. `preparations` are made one after the
-    other while there is no question; a child that is forked before does itself what it needs of them. Returns when
-    whoever asks has ended, or asks nothing for `idle_s` seconds.
+    It is called by a process that `ForkServer` started, which has one thread. `preparations` run one after the other
+    while there are no questions; a child that is forked before does the missing ones itself. Returns when the caller
+    has ended, or sends no question for `idle_s` seconds.
     """
-    left = deque([*preparations, gc.freeze])  # in the end, so that what all children share is not written to
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: whoever asks knows what to do
+    left = deque([*preparations, gc.freeze])  # last, so that memory shared by all children is not written to
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the caller decides what to do
     signal.signal(signal.SIGCHLD, lambda *_: None)
     wake, wake_writer = os.pipe()
     for descriptor in (wake, wake_writer):
@@ -197,14 +199,14 @@ def serve(
                     _tell(lifeline, _FORKED)
                 elif key.fileobj is wake:
                     os.read(wake, 4096)
-                elif key.data in lifelines:  # whoever asked has the answer, does not want it any more, or is gone
+                elif key.data in lifelines:  # the caller has the answer, no longer wants it, or has ended
                     os.kill(key.data, signal.SIGKILL)
                     selector.unregister(key.fileobj)
             _reap(lifelines, selector)
 
 
 def _take(control: socket.socket) -> list[int]:
-    """Returns the descriptors of a question: its file, the pipe of the answer, and the lifeline."""
+    """Returns the descriptors of a question: its file, the pipe for the answer, and the lifeline."""
     said, descriptors, _, _ = socket.recv_fds(control, 1, 3)
     return descriptors if said and len(descriptors) == 3 else []
 
@@ -228,7 +230,7 @@ def _be_child(answer: Callable[[], None], question: int, pipe: int, parent: int)
             ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
         os.dup2(question, 0)
         os.dup2(pipe, 1)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # what is others': the server's socket and their lifelines
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # descriptors of others: the server's socket and their lifelines
         if os.getppid() == parent:
             answer()
             sys.stdout.flush()
@@ -251,5 +253,5 @@ def _reap(lifelines: dict[int, socket.socket], selector: selectors.BaseSelector)
 
 
 def _tell(lifeline: socket.socket, what: bytes) -> None:
-    with suppress(OSError):  # whoever asked is gone
+    with suppress(OSError):  # the caller has ended
         lifeline.send(what)

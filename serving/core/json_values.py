@@ -1,4 +1,4 @@
-"""Values of JSON, as `json` reads them."""
+"""JSON values, as parsed by `json`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Whether two values are equal, however deep they nest: in JSON 1.0 is 1, and true is not."""
+    """Returns whether two values are equal, at any depth of nesting: in JSON 1.0 equals 1, but not true."""
     pairs = [(one, other)]
     while pairs:
         a, b = pairs.pop()
@@ -18,6 +18,6 @@ def equal(one: Any, other: Any) -> bool:
             if len(a) != len(b):
                 return False
             pairs.extend(zip(a, b, strict=True))
-        elif a != b or isinstance(a, bool) is not isinstance(b, bool):  # Python takes true for 1
+        elif a != b or isinstance(a, bool) is not isinstance(b, bool):  # Python considers true equal to 1
             return False
     return True

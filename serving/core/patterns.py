@@ -1,16 +1,16 @@
-"""Patterns of secrets and addresses. Each quantifier has a bound, so that a scan is linear in its text.
+"""Patterns of secrets and addresses. Each quantifier is bounded, so that a scan takes linear time.
 
-Guardrails (`secrets`) and exports of training data (`serving.exports.redaction`) use the same tokens.
+Guardrails (`secrets`) and exports of training data (`serving.exports.redaction`) share them.
 """
 
 from __future__ import annotations
 
-# Presidio's own recogniser of addresses asks the network for a list of domains.
+# Presidio's own recogniser of addresses downloads a list of domains.
 EMAILS = {"address": r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}(?![\w-])"}
 URLS = {"credentials": r"\b[a-z][a-z0-9+.-]{1,31}://[^\s/@:]{0,256}:[^\s/@]{1,256}@[^\s\"'<>]{1,2048}"}
 TOKEN = r"A-Za-z0-9_\-"  # noqa: S105
 
-# In a stream a token must show itself early, and one that is longer than a bound must go whole.
+# In a stream a token must be recognised early, and one that exceeds a bound must be removed completely.
 TOKENS = {
     "headrace_key": rf"hr_[{TOKEN}]{{43}}",
     "api_key": rf"(?<![{TOKEN}])(?:sk|rk)[-_][{TOKEN}]{{20,4096}}",
@@ -37,7 +37,7 @@ TOKENS = {
         r"(?:-----END [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----)?)"
     ),
 }
-"""Secrets that their form alone tells."""
+"""Secrets recognised by their form only."""
 
 ASSIGNMENTS = {
     "assignment": (

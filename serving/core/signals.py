@@ -1,4 +1,4 @@
-"""Signals of the programs that run once: those of a pod are asked to end as everywhere else."""
+"""Signals of one-shot programs: in a pod they terminate as elsewhere."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import signal
 
 
 def end_at_term() -> None:
-    """Makes SIGTERM what Ctrl-C is.
+    """Makes SIGTERM equivalent to Ctrl-C.
 
-    The first process of a container has no default action for it: without a handler it would be deaf to the kubelet,
-    and the pod end with its whole grace period.
+    The first process of a container has no default action for it: without a handler it would ignore the kubelet, and
+    the pod would end only after its whole grace period.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background is born deaf to it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell start with SIGINT ignored
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))

@@ -1,4 +1,4 @@
-"""What was found out a moment ago, so that not each request asks the store."""
+"""A cache with time to live, so that not every request asks the store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class TtlCache(Generic[T]):
-    """At most `size` values for `ttl_s` seconds each; the oldest goes first."""
+    """Caches at most `size` values for `ttl_s` seconds each; the oldest is evicted first."""
 
     def __init__(self, ttl_s: float, size: int) -> None:
         self._ttl_s = ttl_s

@@ -1,7 +1,8 @@
-"""Work that is carried to its end though its caller is cancelled.
+"""Functions that run to their end even if their caller is cancelled.
 
-A client that hangs up cancels its request at any `await`. A transaction cut off there leaves its connection, and
-with SQLite the one write lock, behind in an unknown state (measured: the next writer waits until its timeout).
+A client that disconnects cancels its request at any `await`. A transaction that is interrupted there leaves its
+connection, and with SQLite the single write lock, in an unknown state (measured: the next writer waits until its
+timeout).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _inside: ContextVar[bool] = ContextVar("uninterrupted", default=False)
 
 
 async def finish(work: Coroutine[Any, Any, T]) -> T:
-    """Awaits `work` to its end, and only then passes on a cancellation."""
+    """Awaits `work` to its end, and only then raises a pending cancellation."""
     task = asyncio.create_task(work)
     interrupted: asyncio.CancelledError | None = None
     while not task.done():
@@ -29,13 +30,13 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
             interrupted = e
     if interrupted is not None:
         if not task.cancelled():
-            task.exception()  # seen: nobody else asks for it
+            task.exception()  # mark the exception as retrieved: nobody else will
         raise interrupted
     return task.result()
 
 
 def uninterrupted(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Decorates what uses `Database.read` and `Database.write`."""
+    """Decorator for functions that use `Database.read` and `Database.write`."""
 
     async def mark(*args: P.args, **kwargs: P.kwargs) -> T:
         _inside.set(True)
@@ -53,4 +54,4 @@ def uninterrupted(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, 
 def require() -> None:
     """Raises `RuntimeError` outside of an `uninterrupted` function."""
     if not _inside.get():
-        raise RuntimeError("transactions belong into an @uninterrupted function: a cancellation would leak them")
+        raise RuntimeError("transactions require an @uninterrupted function: a cancellation would leak them")

@@ -1,4 +1,4 @@
-"""Keeps a collection equal to a folder of documents, through the HTTP API alone: `python -m serving.ingest`.
+"""Synchronises a collection with a folder of documents, using only the HTTP API: `python -m serving.ingest`.
 
-The Job of the chart runs it; the local stack's own resource works with the same `reconcile`.
+The chart's Job runs it; the local stack's resource uses the same `reconcile`.
 """

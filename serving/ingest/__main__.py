@@ -1,4 +1,4 @@
-"""Makes a collection equal to a folder, and waits for the API where it is not there yet."""
+"""Synchronises a collection with a folder, and waits for the API if it is not available yet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RETRY_S = 2.0
 
 
 class _Console:
-    """Progress as lines of a log."""
+    """Prints progress as log lines."""
 
     def say(self, message: str, /) -> None:
         print(message, file=sys.stderr, flush=True)
@@ -30,14 +30,14 @@ class _Console:
 def ingest(
     url: str, key: Path, name: str, folder: Path, *, every_kind: bool, wait_s: float, restricted: bool = False
 ) -> None:
-    """Reconciles, and begins anew when the API goes away meanwhile. Raises `IngestError`."""
+    """Reconciles, and starts again when the API becomes unavailable meanwhile. Raises `IngestError`."""
     progress = _Console()
     wanted = documents(folder, every_kind=every_kind, say=progress.say)
     deadline = time.monotonic() + wait_s
     said = ""
     while True:
         try:
-            # Read at each try: a Secret's new content arrives in the mounted file.
+            # Read for each attempt: the new content of a Secret reaches the mounted file later.
             with connect(url, key.read_text(encoding="utf-8").strip()) as client:
                 _, ingested, failed = reconcile(client, name, folder, wanted, progress, restricted=restricted)
             break
@@ -49,25 +49,27 @@ def ingest(
                 progress.say(f"waiting: {said}")
         progress.pause(RETRY_S)
     if failed:
-        raise IngestError(f"{failures(name, len(wanted), failed)}\nthe others are ingested; mend or leave out these")
-    progress.say(f"'{name}' holds {len(ingested)} documents")
+        raise IngestError(f"{failures(name, len(wanted), failed)}\nthe others are ingested; correct or remove these")
+    progress.say(f"'{name}' has {len(ingested)} documents")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m serving.ingest",
-        description="Makes a collection equal to a folder of documents. What is equal already is left alone.",
+        description="Makes a collection equal to a folder of documents. Unchanged documents are skipped.",
         epilog="Exit status: 0 equal, 1 failed or some documents could not be ingested, 2 wrong arguments.",
     )
-    parser.add_argument("--url", required=True, help="of the API, without /v1")
-    parser.add_argument("--collection", required=True, help="its name, as assistants know it")
+    parser.add_argument("--url", required=True, help="URL of the API, without /v1")
+    parser.add_argument("--collection", required=True, help="name of the collection, as assistants use it")
     parser.add_argument("--documents", required=True, type=Path, metavar="FOLDER")
-    parser.add_argument("--key", required=True, type=Path, metavar="FILE", help="holds the API key")
+    parser.add_argument("--key", required=True, type=Path, metavar="FILE", help="file with the API key")
     parser.add_argument(
-        "--every-kind", action="store_true", help=f"also files that are none of {' '.join(sorted(folder_extensions()))}"
+        "--every-kind",
+        action="store_true",
+        help=f"also files with extensions other than {' '.join(sorted(folder_extensions()))}",
     )
     parser.add_argument(
-        "--restricted", action="store_true", help="nobody but the key's user reads its documents through the API"
+        "--restricted", action="store_true", help="only the key's user can read its documents through the API"
     )
     parser.add_argument(
         "--wait", type=float, default=1800, metavar="SECONDS", help="how long to wait for the API (%(default)s)"
@@ -87,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {e}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("error: interrupted; run it again to go on", file=sys.stderr)
+        print("error: interrupted; run it again to continue", file=sys.stderr)
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""What ingestion asks the HTTP API, and what it makes of the answers."""
+"""Ingestion's requests to the HTTP API, and the handling of its answers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import httpx
 
 
 class IngestError(Exception):
-    """The API refused, or failed; the message says how."""
+    """The API rejected a request, or failed; the message has the reason."""
 
 
 class Unavailable(IngestError):
-    """The API does not answer now, or not with what it is asked: another try may succeed."""
+    """The API is not available now, or not completely: another attempt may succeed."""
 
 
 def connect(url: str, key: str) -> httpx.Client:
@@ -22,7 +22,7 @@ def connect(url: str, key: str) -> httpx.Client:
 
 
 def send(client: httpx.Client, method: str, url: str, **options: Any) -> httpx.Response:
-    """Returns the API's answer, whatever it is. Raises `Unavailable` where there is none."""
+    """Returns the API's response, with any status. Raises `Unavailable` if there is none."""
     try:
         return client.request(method, url, **options)
     except httpx.HTTPError as e:
@@ -30,7 +30,7 @@ def send(client: httpx.Client, method: str, url: str, **options: Any) -> httpx.R
 
 
 def error_message(response: httpx.Response) -> str:
-    """Returns what an error says, its status where it says nothing."""
+    """Returns the message of an error; its status if it has none."""
     try:
         return str(response.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):
@@ -38,21 +38,21 @@ def error_message(response: httpx.Response) -> str:
 
 
 def read_json(response: httpx.Response) -> dict[str, Any]:
-    """Returns the object of an answer. Raises `IngestError` for an error."""
+    """Returns the JSON object of a response. Raises `IngestError` for an error."""
     if response.is_error:
         request = response.request
         message = f"{request.method} {request.url.path} answered {response.status_code}: {error_message(response)}"
-        # A key is taken up by gateways that start: during a roll-out an old one does not know it yet.
+        # Gateways read the key when they start: during a roll-out an old one does not know a new key.
         later = response.is_server_error or response.status_code in (401, 404, 408, 429)
         raise (Unavailable if later else IngestError)(message)
     try:
         return dict(response.json())
     except ValueError:
-        raise Unavailable(f"{response.request.url} answered something else than JSON") from None
+        raise Unavailable(f"{response.request.url} did not answer with JSON") from None
 
 
 def pages(client: httpx.Client, url: str, **query: str) -> Iterator[dict[str, Any]]:
-    """Yields the objects of a list, whatever its length. Raises `IngestError`."""
+    """Yields the objects of a list of any length. Raises `IngestError`."""
     params: dict[str, str | int] = {"limit": 100, **query}
     while True:
         page = read_json(send(client, "GET", url, params=params))
@@ -63,15 +63,15 @@ def pages(client: httpx.Client, url: str, **query: str) -> Iterator[dict[str, An
 
 
 def own_user(client: httpx.Client) -> str:
-    """Returns the user whose key this is."""
+    """Returns the key's user."""
     return str(read_json(send(client, "GET", "/v1/me"))["id"])
 
 
 def headrace_fields(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns the fields of an answer that are not OpenAI's."""
+    """Returns the fields of an answer that OpenAI's API lacks."""
     return answer.get("headrace") or {}
 
 
 def owner_of(answer: Mapping[str, Any]) -> str | None:
-    """Returns the user whose object this is; None for one from before there were owners."""
+    """Returns the user who owns an object; None for one from a version without owners."""
     return headrace_fields(answer).get("owner")

@@ -1,4 +1,4 @@
-"""A collection of ours, through `/v1/vector_stores` and `/v1/files`."""
+"""A managed collection, through `/v1/vector_stores` and `/v1/files`."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from serving.core.managed import CHECKED_AT, MANAGED
 from serving.ingest.api import error_message, headrace_fields, own_user, owner_of, pages, read_json, send
 
 RESTRICTED = {"access": "restricted"}
-"""Metadata of a collection whose list of readers is ours: the configuration says whom assistants read it to."""
+"""Metadata of a collection whose access list is managed: the configuration says for whom assistants may read it."""
 
 AT_ONCE = 4
-"""Requests under way together; the work itself waits in the stack's own queue."""
+"""Number of concurrent requests; the work itself waits in the stack's own queue."""
 
 _REFUSALS = (400, 409, 413, 415, 422)
-"""Statuses that are about the document. Others (a key, a rate, a server) are about all of them."""
+"""Statuses of errors about a single document. Others (key, rate limit, server) are about all of them."""
 
 
 class IngestRefused(Exception):
-    """A document that the API does not take; the message says why."""
+    """The API rejected a document; the message has the reason."""
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A document of ours as the collection holds it."""
+    """A managed document in the collection."""
 
     file_id: str
     path: str
@@ -45,7 +45,7 @@ class Collection:
     """A vector store. Every call raises `IngestError`."""
 
     def __init__(self, client: httpx.Client, user: str, store: Mapping[str, Any]) -> None:
-        """`user` is who we are, `store` what the API says of the vector store."""
+        """`user` is the key's user, `store` the API's vector store object."""
         self._client = client
         self._user = user
         self._store = store
@@ -53,9 +53,10 @@ class Collection:
 
     @classmethod
     def find(cls, client: httpx.Client, name: str) -> Collection | None:
-        """Returns the collection that we manage under this name: the oldest, which is the one that is searched.
+        """Returns the managed collection of this name: the oldest, which is the one that is searched.
 
-        One from before there were owners is taken where none is ours, and what others call alike never.
+        One from a version without owners is used if the user owns none; other users' collections of the same name never
+        are.
         """
         user = own_user(client)
         stores = [
@@ -76,7 +77,9 @@ class Collection:
         return cls(client, own_user(client), read_json(send(client, "POST", "/v1/vector_stores", json=body)))
 
     def settle(self, *, restricted: bool) -> None:
-        """Makes the collection ours, and nobody else's to read if it is restricted. What users listed is left alone."""
+        """Takes ownership of the collection, and restricts its readers if it is restricted. Access lists that users set
+        are kept.
+        """
         metadata = self._store.get("metadata") or {}
         marked = RESTRICTED.items() <= metadata.items()
         open_to_all = restricted and headrace_fields(self._store).get("access") is None
@@ -89,7 +92,7 @@ class Collection:
         self._store = read_json(send(self._client, "POST", f"/v1/vector_stores/{self.id}", json=body))
 
     def note_check(self) -> None:
-        """Notes that the collection is equal to its documents now: the age of an index counts from here."""
+        """Records that the collection equals its documents now, from which the age of the index counts."""
         metadata = (self._store.get("metadata") or {}) | {CHECKED_AT: str(int(time.time()))}
         self._store = read_json(send(self._client, "POST", f"/v1/vector_stores/{self.id}", json={"metadata": metadata}))
 
@@ -98,7 +101,7 @@ class Collection:
         return f"/v1/vector_stores/{self.id}/files"
 
     def documents(self) -> list[SourceFile]:
-        """Returns the documents that were put there by us; what users uploaded or attached themselves is theirs."""
+        """Returns the documents that ingestion added, without those that users uploaded or attached themselves."""
         found = []
         ours = {
             str(file["id"]): headrace_fields(file).get("access") is not None
@@ -114,11 +117,11 @@ class Collection:
         return found
 
     def in_progress(self) -> set[str]:
-        """Returns the ids of the files that are still to be ingested."""
+        """Returns the ids of the files whose ingestion has not ended."""
         return {item["id"] for item in pages(self._client, self._files, filter="in_progress")}
 
     def add(self, path: str, content: bytes, *, restricted: bool = False) -> str:
-        """Uploads a document and asks for its ingestion; returns the file's id. Raises `IngestRefused`."""
+        """Uploads a document and starts its ingestion; returns the file's id. Raises `IngestRefused`."""
         sha = hashlib.sha256(content).hexdigest()
         form = {"purpose": "assistants"} | ({"access": "{}"} if restricted else {})
         upload = send(self._client, "POST", "/v1/files", data=form, files={"file": (Path(path).name, content)})
@@ -145,7 +148,7 @@ class Collection:
 
 
 def at_once(work: Callable[[str], None], items: Sequence[str], progress: Callable[[str], None] | None = None) -> None:
-    """Does `work` for all items, a few at once; the first error ends what has not begun."""
+    """Runs `work` for all items, a few concurrently; after the first error, no further items are started."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         try:
             for number, _ in enumerate(pool.map(work, items), 1):

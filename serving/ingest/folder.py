@@ -12,15 +12,15 @@ from serving.retrieval.parsers import folder_extensions
 
 
 def is_document(file: Path) -> bool:
-    """Whether a file is taken out of a folder; a file that is named itself is taken whatever it is called."""
+    """Returns whether a file is collected from a folder; a file that is named explicitly always is."""
     return file.suffix.lower() in folder_extensions()
 
 
 def documents(folder: Path, *, every_kind: bool, say: Callable[[str], None]) -> dict[str, str]:
-    """Returns path below `folder` -> SHA-256. Hidden files are left out, as are empty ones and, unless `every_kind`,
-    those of kinds that cannot be read; it says so.
+    """Returns path below `folder` -> SHA-256.
 
-    Links are followed: a mounted ConfigMap consists of them. Raises `IngestError` when nothing is found.
+    Hidden files are skipped, and so are empty ones and, unless `every_kind`, those of unsupported kinds, which are
+    reported. Links are followed: a mounted ConfigMap consists of them. Raises `IngestError` when nothing is found.
     """
     found: dict[str, str] = {}
     left_out: list[str] = []
@@ -44,7 +44,7 @@ def documents(folder: Path, *, every_kind: bool, say: Callable[[str], None]) -> 
                 left_out.append(name)
     if left_out:
         more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
-        say(f"left out, empty or of another kind: {', '.join(left_out[:5])}{more}")
+        say(f"skipped, empty or of an unsupported kind: {', '.join(left_out[:5])}{more}")
     if not found:
-        raise IngestError(f"{folder} holds no documents")
+        raise IngestError(f"{folder} contains no documents")
     return found

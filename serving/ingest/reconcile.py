@@ -1,4 +1,4 @@
-"""Makes a collection equal to documents, or only looks whether it is."""
+"""Synchronises a collection with documents, or only compares them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httpx
 from serving.ingest.collection import Collection, IngestRefused, SourceFile, at_once
 
 INGEST_S = 600
-"""Longest wait for the next document to be ingested."""
+"""Maximum wait for the next document to be ingested."""
 
 LOOK_S = 0.2
 
@@ -21,12 +21,12 @@ GOING_WELL = ("completed", "in_progress")
 
 
 class Progress(Protocol):
-    """Whoever waits."""
+    """Reports progress to the caller."""
 
     def say(self, message: str, /) -> None: ...
 
     def pause(self, seconds: float, /) -> None:
-        """Waits; raises when the work is to be stopped."""
+        """Waits; raises when the operation is cancelled."""
 
 
 def reconcile(
@@ -63,7 +63,7 @@ def reconcile(
 
 
 def check(client: httpx.Client, name: str, wanted: Mapping[str, str]) -> bool:
-    """Notes that the collection `name` was checked where it equals `wanted` (path -> SHA-256); changes nothing else.
+    """If the collection `name` equals `wanted` (path -> SHA-256), records that it was checked; changes nothing else.
 
     Returns whether it does. Raises `IngestError`.
     """
@@ -78,7 +78,7 @@ def check(client: httpx.Client, name: str, wanted: Mapping[str, str]) -> bool:
 
 
 def failures(name: str, documents: int, failed: Mapping[str, str]) -> str:
-    """Says in several lines which documents failed, and why."""
+    """Returns lines that list the failed documents, with the reasons."""
     lines = "".join(f"\n  {path}: {reason}" for path, reason in sorted(failed.items()))
     return f"{len(failed)} of {documents} documents of '{name}' failed:{lines}"
 
@@ -86,7 +86,7 @@ def failures(name: str, documents: int, failed: Mapping[str, str]) -> str:
 def _add(
     collection: Collection, root: Path, documents: Mapping[str, str], progress: Progress, *, restricted: bool
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Uploads documents (path -> SHA-256); returns the file ids and the reasons of those that failed, by path."""
+    """Uploads documents (path -> SHA-256); returns the file ids, and the reasons of failures, by path."""
     files: dict[str, str] = {}
     failed: dict[str, str] = {}
 
@@ -112,7 +112,7 @@ def _read_file(file: Path, sha: str) -> bytes:
 
 
 def _await(collection: Collection, files: Mapping[str, str], progress: Progress) -> dict[str, str]:
-    """Waits until every file (path -> id) is ingested; returns why some are not, by path."""
+    """Waits until every file (path -> id) is ingested; returns the reasons of failures, by path."""
     left: set[str] | None = None
     progressed = time.monotonic()
     while waiting := collection.in_progress() & set(files.values()):
@@ -128,7 +128,7 @@ def _await(collection: Collection, files: Mapping[str, str], progress: Progress)
 
 def _failure(document: SourceFile | None) -> str:
     if document is None:
-        return "was removed while it was ingested"
+        return "was removed during its ingestion"
     if document.status == "completed":
         return ""
     if document.status == "in_progress":

@@ -1,1 +1,1 @@
-"""Requests and errors as they are on the wire."""
+"""Requests and errors of the API, independent of HTTP."""

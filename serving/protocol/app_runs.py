@@ -1,4 +1,4 @@
-"""What the process of an app asks the gateway that has its run."""
+"""Requests of an app's process to the gateway of its run."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class _OfThread(_RunRequest):
 
 
 class CheckpointQuery(_OfThread):
-    """One checkpoint, the newest without `id`."""
+    """One checkpoint, by default the newest."""
 
     id: Text | None = None
 
 
 class CheckpointListing(_OfThread):
-    """Checkpoints, from the newest that is older than `before`."""
+    """Checkpoints before `before`, newest first."""
 
     before: Text | None = None
 
 
 class NewCheckpoint(_OfThread):
-    """A checkpoint to keep: its state and metadata, each serialised, with the name of how."""
+    """A checkpoint to store: its state and metadata, each serialised and with the name of its serialisation."""
 
     id: Text
     parent: Text | None = None
@@ -42,7 +42,7 @@ class NewCheckpoint(_OfThread):
 
 
 class NewWrites(_OfThread):
-    """What a task has written after a checkpoint: place, channel and value of each."""
+    """Writes of a task after a checkpoint: index, channel and value of each."""
 
     id: Text
     task: Text
@@ -50,7 +50,7 @@ class NewWrites(_OfThread):
 
 
 class CheckpointRequest(_RunRequest):
-    """One thing that is asked of a run's checkpoints."""
+    """One request about a run's checkpoints."""
 
     get: CheckpointQuery | None = None
     list: CheckpointListing | None = None
@@ -61,7 +61,7 @@ class CheckpointRequest(_RunRequest):
     @model_validator(mode="after")
     def _one(self) -> Self:
         if len(self.model_fields_set) != 1:
-            raise ValueError("one thing at a time")
+            raise ValueError("exactly one of the fields must be set")
         return self
 
 

@@ -1,4 +1,4 @@
-"""Requests about assistants that a tenant makes by the API."""
+"""Requests about assistants that a tenant creates through the API."""
 
 from __future__ import annotations
 
@@ -15,33 +15,37 @@ from serving.protocol.vector_stores import Listed
 MAX_INSTRUCTIONS = 100_000
 
 OwnMemory = Annotated[NoMemory | BufferMemory | TokenWindowMemory, Field(discriminator="kind")]
-"""Memory that keeps nothing beside the conversation itself."""
+"""Kinds of memory that store nothing in addition to the conversation."""
 
 
 class AssistantSettings(Body):
-    """What a version of an assistant consists of. Fields that are not known are refused: nothing is ours to ignore."""
+    """The settings of a version of an assistant. Unknown fields are rejected, since OpenAI's API has no
+    such requests.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    model: ModelName = Field(description="the model or alias that answers, which its caller must be allowed to call")
+    model: ModelName = Field(description="the model or alias, which callers must be allowed to call")
     description: str = Field(default="", max_length=2000)
     instructions: Text = Field(default="", max_length=MAX_INSTRUCTIONS, description="system prompt")
     vector_store_ids: list[StoreId] = Field(
-        default=[], max_length=MAX_STORES, description="searched as its caller may read them"
+        default=[], max_length=MAX_STORES, description="vector stores to search, as far as the caller may read them"
     )
-    max_num_results: int = Field(default=4, ge=1, le=50, description="passages put into the prompt at most")
-    context_tokens: int = Field(default=700, ge=50, le=100_000, description="budget of the passages")
-    memory: OwnMemory = Field(default=TokenWindowMemory(), description="of the conversation that a request names")
+    max_num_results: int = Field(default=4, ge=1, le=50, description="maximum number of passages in the prompt")
+    context_tokens: int = Field(default=700, ge=50, le=100_000, description="token budget of the passages")
+    memory: OwnMemory = Field(
+        default=TokenWindowMemory(), description="memory of the conversation that a request names"
+    )
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     refusal: str = Field(
         default="I found nothing about this in the documents that I can read.",
         min_length=1,
         max_length=2000,
-        description="the answer when nothing good enough is found",
+        description="the answer when nothing relevant is found",
     )
     spotlight: Literal["none", "delimit", "datamark"] = Field(
-        default="delimit", description="how passages are set apart from instructions"
+        default="delimit", description="how passages are separated from instructions"
     )
 
 
@@ -52,9 +56,9 @@ class AssistantRequest(Listed, AssistantSettings):
 
 
 class AssistantVersionRequest(AssistantSettings):
-    """`POST /v1/assistants/{id}/versions`. A version is whole: what is left out has its default."""
+    """`POST /v1/assistants/{id}/versions`. A version is complete: omitted settings have their defaults."""
 
-    activate: bool = Field(default=True, description="whether it answers from now on")
+    activate: bool = Field(default=True, description="whether it becomes the active version")
 
 
 class AssistantUpdate(Listed):
@@ -62,4 +66,4 @@ class AssistantUpdate(Listed):
 
     model_config = ConfigDict(extra="forbid")
 
-    version: int | None = Field(default=None, ge=1, le=2**31 - 1, description="the version that answers from now on")
+    version: int | None = Field(default=None, ge=1, le=2**31 - 1, description="the version to activate")

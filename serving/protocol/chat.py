@@ -37,7 +37,7 @@ class FunctionCall(Body):
 
 
 class ToolCall(Body):
-    """A tool call of an assistant message."""
+    """A tool call in an assistant message."""
 
     id: str = Field(max_length=128)
     type: Literal["function"]
@@ -63,11 +63,11 @@ class Message(Body):
 
     @property
     def attaches(self) -> bool:
-        """Whether it has parts that are no text."""
+        """Whether it has parts other than text."""
         return isinstance(self.content, list) and not all(isinstance(part, TextPart) for part in self.content)
 
     def text(self) -> str:
-        """Returns the message's text without its other parts."""
+        """Returns the message's text without other parts."""
         if isinstance(self.content, str):
             return self.content
         return "\n".join(p.text for p in self.content or () if isinstance(p, TextPart))
@@ -106,7 +106,7 @@ class NamedChoice(Body):
 
 
 class JsonSchema(Body):
-    """A JSON Schema that the answer must satisfy."""
+    """A JSON Schema that the answer must match."""
 
     name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
     description: str | None = Field(default=None, max_length=20_000)
@@ -121,7 +121,7 @@ class TextFormat(Body):
 
 
 class SchemaFormat(Body):
-    """JSON that satisfies a schema."""
+    """JSON that matches a schema."""
 
     type: Literal["json_schema"]
     json_schema: JsonSchema
@@ -131,14 +131,14 @@ ResponseFormat = Annotated[TextFormat | SchemaFormat, Field(discriminator="type"
 
 
 class StreamOptions(Body):
-    """What a stream carries beside its tokens."""
+    """What a stream contains in addition to its tokens."""
 
     include_usage: bool = False
     include_obfuscation: Annotated[Any, Ignored("nothing is added to a stream to hide the sizes of its pieces")] = None
 
 
 class Sampling(Body):
-    """What chat completions and completions share."""
+    """Fields that chat completions and completions share."""
 
     model: ModelName
     stream: bool = False
@@ -180,8 +180,8 @@ ApprovalId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID)]
 class ChatRequest(Sampling):
     """`POST /v1/chat/completions`.
 
-    Four fields are ours: what `conversation` holds comes before the messages, `knowledge` is searched for the question,
-    `strategy` is how to come to the answer, and `approvals` are ids of calls of tools that may be made.
+    Four fields are not OpenAI's: `conversation` provides earlier messages, `knowledge` is searched for the question,
+    `strategy` selects how to find the answer, and `approvals` are ids of approved tool calls.
     """
 
     messages: Annotated[list[Message], Field(fail_fast=True)] = Field(min_length=1)
@@ -191,7 +191,7 @@ class ChatRequest(Sampling):
     approvals: list[ApprovalId] | None = Field(
         default=None,
         max_length=16,
-        description="of calls that wait, by the ids that an answer has in `headrace.approvals`",
+        description="ids of approved calls, from an answer's `headrace.approvals`",
     )
     max_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     max_completion_tokens: int | None = Field(default=None, ge=1, lt=2**31)
@@ -203,8 +203,8 @@ class ChatRequest(Sampling):
     store: bool | None = None
     metadata: Metadata | None = None
     parallel_tool_calls: bool | None = None
-    audio: Annotated[None, Refused("No model here makes audio.")] = None
-    modalities: Annotated[list[Literal["text"]] | None, Refused("Models here answer by text alone.")] = None
+    audio: Annotated[None, Refused("No model here generates audio.")] = None
+    modalities: Annotated[list[Literal["text"]] | None, Refused("Models here generate text only.")] = None
     functions: Annotated[
         Annotated[list[Any], Field(max_length=0)] | None,
         Refused("Send functions as tools: OpenAI replaced this field."),
@@ -213,14 +213,14 @@ class ChatRequest(Sampling):
         Literal["auto", "none"] | None, Refused("Send tool_choice: OpenAI replaced this field.")
     ] = None
     reasoning_effort: Annotated[
-        Literal["none"] | None, Refused("How long a model reasons cannot be set here: leave it out, or say none.")
+        Literal["none"] | None, Refused("The reasoning effort cannot be set here: leave it out, or use none.")
     ] = None
     verbosity: Annotated[
-        Literal["medium"] | None, Refused("How much a model says cannot be set here: ask for it in the messages.")
+        Literal["medium"] | None, Refused("The verbosity cannot be set here: ask for it in the messages.")
     ] = None
     web_search_options: Annotated[None, Refused("There is no web search here.")] = None
     moderation: Moderation = None
-    prediction: Annotated[Any, Ignored("it makes OpenAI's answers come sooner, and no others")] = None
+    prediction: Annotated[Any, Ignored("it makes answers of OpenAI arrive sooner, and does not change them")] = None
     prompt_cache_key: CacheOption = None
     prompt_cache_options: CacheOption = None
     prompt_cache_retention: CacheOption = None
@@ -241,9 +241,11 @@ class CompletionRequest(Sampling):
     max_tokens: int | None = Field(default=16, ge=1, lt=2**31)
     logprobs: int | None = Field(default=None, ge=0, le=5)
     suffix: Annotated[
-        Annotated[str, StringConstraints(max_length=0)] | None, Refused("Models here continue texts at their end.")
+        Annotated[str, StringConstraints(max_length=0)] | None, Refused("Models here only continue texts at their end.")
     ] = None
-    echo: Annotated[Literal[False] | None, Refused("The prompt is not repeated: put it before the answer.")] = None
+    echo: Annotated[
+        Literal[False] | None, Refused("The prompt cannot be echoed: put it before the answer yourself.")
+    ] = None
     best_of: Annotated[
-        Annotated[int, Field(ge=1, le=1)] | None, Refused("Each choice is made once: ask for n and choose.")
+        Annotated[int, Field(ge=1, le=1)] | None, Refused("Each choice is generated once: ask for n and select one.")
     ] = None

@@ -1,4 +1,4 @@
-"""Text completions as OpenAI shapes them."""
+"""Text completions in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 
 
 def legacy_logprobs(document: dict[str, Any]) -> None:
-    """Turns chat-shaped log probabilities, which llama.cpp gives here too, into the completions API's shape."""
+    """Converts log probabilities in the chat format, which llama.cpp also uses here, to the completions
+    API's format.
+    """
     for choice in document.get("choices", ()):
         content = (choice.get("logprobs") or {}).get("content")
         if not isinstance(content, list):

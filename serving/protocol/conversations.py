@@ -32,7 +32,7 @@ class Refusal(Body):
 
 
 class InputImage(Body):
-    """An image, in a URL that holds it."""
+    """An image, in a URL that contains it."""
 
     type: Literal["input_image"]
     image_url: DataUrl | None = None
@@ -60,7 +60,7 @@ class InputFile(Body):
     @classmethod
     def _file_url(cls, value: Any) -> Any:
         if value is not None:
-            raise ValueError("Nothing is fetched by its URL: send file_data.")
+            raise ValueError("URLs are not fetched: send file_data.")
         return value
 
 
@@ -74,7 +74,7 @@ CallId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
 class MessageItem(Body):
-    """A message of a conversation; a string as its content is one part of text."""
+    """A message of a conversation; a string as its content is a single text part."""
 
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
@@ -91,7 +91,7 @@ class MessageItem(Body):
 
 
 class FunctionCallItem(Body):
-    """A call that the model asked for."""
+    """A call by the model."""
 
     type: Literal["function_call"]
     call_id: CallId
@@ -101,7 +101,7 @@ class FunctionCallItem(Body):
 
 
 class FunctionCallOutputItem(Body):
-    """What came of a call."""
+    """The result of a call."""
 
     type: Literal["function_call_output"]
     call_id: CallId
@@ -119,7 +119,7 @@ ItemBody = Annotated[
     Annotated[MessageItem, Tag("message")]
     | Annotated[FunctionCallItem, Tag("function_call")]
     | Annotated[FunctionCallOutputItem, Tag("function_call_output")],
-    Discriminator(item_type),  # OpenAI's clients may leave the type of a message out
+    Discriminator(item_type),  # OpenAI's clients may omit the type of a message
 ]
 
 

@@ -1,6 +1,6 @@
-"""Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`. The one place for their names.
+"""Errors in OpenAI's format: `{"error": {"message", "type", "param", "code"}}`; the only module that names them.
 
-`param` is a field path and never the caller's text. Which HTTP status an error has is known to `serving.api` alone.
+`param` is a field path and never the caller's text. Only `serving.api` knows the HTTP status of an error.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import orjson
 ErrorType = Literal[
     "invalid_request_error", "authentication_error", "permission_error", "rate_limit_error", "server_error"
 ]
-"""OpenAI's classes of errors: all but the last are the caller's to mend."""
+"""OpenAI's types of errors: all but the last are the caller's to correct."""
 
 
 class ApiError(Exception):
-    """An answer that is not the one asked for."""
+    """An error that the caller gets as the answer."""
 
     def __init__(
         self,
@@ -46,9 +46,9 @@ class ApiError(Exception):
 
 
 class EngineLost(ApiError):
-    """The engine cannot be reached, or was gone before the first byte of its answer: another may be asked.
+    """The engine cannot be reached, or was lost before the first byte of its answer: another may be tried.
 
-    One that had been `asked` may have died of the request.
+    One that had been `asked` may have crashed because of the request.
     """
 
     def __init__(self, message: str, *, asked: bool) -> None:
@@ -57,21 +57,21 @@ class EngineLost(ApiError):
 
 
 class EngineMissing(ApiError):
-    """There is no engine of the model now."""
+    """The model has no engine now."""
 
     def __init__(self, message: str) -> None:
         super().__init__("unavailable", message, type="server_error", headers={"Retry-After": "5"})
 
 
 class EngineRefused(ApiError):
-    """The engine did nothing, for a reason that is not the caller's."""
+    """The engine did nothing, for a reason that is not the caller's fault."""
 
     def __init__(self, message: str) -> None:
         super().__init__("engine_error", message, type="server_error")
 
 
 def may_have_worked(e: BaseException) -> bool:
-    """Whether an engine that failed with `e` may have read and written tokens."""
+    """Returns whether an engine that failed with `e` may have read and written tokens."""
     if isinstance(e, EngineLost):
         return e.asked
     return not isinstance(e, EngineRefused | EngineMissing) and not (
@@ -80,55 +80,57 @@ def may_have_worked(e: BaseException) -> bool:
 
 
 def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
-    """The request is well-formed but asks for something impossible."""
+    """Returns the error for a well-formed request that asks for something impossible."""
     return ApiError(code, message, param=param)
 
 
 def conflict(message: str) -> ApiError:
-    """The object is in a state that does not allow the call, or somebody else was quicker."""
+    """Returns the error for an object whose state does not allow the call, or that was changed concurrently."""
     return ApiError("conflict", message)
 
 
 def forbidden(code: str, message: str, param: str | None = None) -> ApiError:
-    """The caller may not do this."""
+    """Returns the error for a caller without permission."""
     return ApiError(code, message, type="permission_error", param=param)
 
 
 def not_found(what: str, param: str | None = None) -> ApiError:
-    """There is no such object, or it is another tenant's; `param` is the body's field that names it."""
+    """Returns the error for an object that does not exist or belongs to another tenant; `param` is the body's field
+    that names it.
+    """
     return ApiError("not_found", f"There is no such {what}.", param=param)
 
 
 def no_model() -> ApiError:
-    """Nothing has that name that the caller may call."""
+    """Returns the error for a name that is not a model that the caller may call."""
     return ApiError("model_not_found", "There is no such model.", param="model")
 
 
 def no_instructions(place: str) -> ApiError:
-    """The caller may not give instructions; `place` is where they stand."""
+    """Returns the error for a caller who may not give instructions; `place` is their location."""
     return forbidden("insufficient_scope", "Rejected: instructions need a key with the scope prompt.", place)
 
 
 def too_many(message: str, retry_after_s: int = 1) -> ApiError:
-    """The gateway or the model is at its bound; the request may be tried again."""
+    """Returns the error when the gateway or the model is at its limit; the request may be retried."""
     return rate_limited("overloaded", message, {"Retry-After": str(retry_after_s)})
 
 
 def rate_limited(code: str, message: str, headers: Mapping[str, str]) -> ApiError:
-    """The caller, or all callers together, ask for too much; `headers` say when to ask again."""
+    """Returns the error when the caller, or all callers together, exceed a rate limit; `headers` tell when to retry."""
     return ApiError(code, message, type="rate_limit_error", headers=headers)
 
 
 def unavailable(message: str) -> ApiError:
-    """Something that the request needs is down."""
+    """Returns the error when a dependency is unavailable."""
     return ApiError("unavailable", message, type="server_error", headers={"Retry-After": "5"})
 
 
 def upstream(message: str) -> ApiError:
-    """The engine failed or broke off."""
+    """Returns the error when the engine failed or its answer was cut off."""
     return ApiError("engine_error", message, type="server_error")
 
 
 def timed_out() -> ApiError:
-    """The engine was given its time and did not answer."""
+    """Returns the error when the engine did not answer in time."""
     return ApiError("engine_timeout", "The model's endpoint did not answer in time.", type="server_error")

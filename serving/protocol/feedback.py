@@ -11,7 +11,7 @@ from serving.store.feedback import MAX_COMMENT, MAX_CORRECTION, MAX_TAG, MAX_TAG
 
 
 class FeedbackTarget(Body):
-    """What is rated: a completion, an item of a conversation, or a conversation."""
+    """The target of a rating: a completion, an item of a conversation, or a conversation."""
 
     type: Literal["response", "message", "session"]
     id: str = Field(min_length=1, max_length=128)

@@ -1,4 +1,4 @@
-"""Filters of a search by the attributes of files, as OpenAI's vector stores have them."""
+"""Filters on the attributes of files in a search, as in OpenAI's vector stores."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from serving.protocol.parts import Body
 from serving.store.values import MAX_KEY, MAX_VALUE, Attribute
 
 MAX_DEPTH = 8
-"""Levels of `and` and `or` within each other."""
+"""Maximum nesting of `and` and `or`."""
 
 MAX_FILTERS = 100
-"""Comparisons, `and` and `or` of one filter together: each is asked of every file of a vector store."""
+"""Maximum number of comparisons, `and` and `or` of one filter: each is evaluated for every file of a vector store."""
 
 MAX_VALUES = 200
-"""Values of one `in` or `nin`."""
+"""Maximum number of values of one `in` or `nin`."""
 
 MAX_ALL_VALUES = 500
-"""Values of all `in` and `nin` of one filter together: they are sent, kept and hashed with each search."""
+"""Maximum number of values of all `in` and `nin` of one filter: they are sent, stored and hashed with each search."""
 
 Value = Annotated[str, StringConstraints(max_length=MAX_VALUE)] | float | bool | int
 
 
 class ComparisonFilter(Body):
-    """One attribute compared with a value. An attribute that is not there equals nothing and is in no list."""
+    """A comparison of one attribute with a value. A missing attribute equals nothing and is in no list."""
 
     type: Literal["eq", "ne", "gt", "gte", "lt", "lte", "in", "nin"]
     key: str = Field(min_length=1, max_length=MAX_KEY)
@@ -38,7 +38,7 @@ class ComparisonFilter(Body):
         if (self.type in ("in", "nin")) != isinstance(self.value, list):
             raise ValueError("in and nin take a list of values, and the other comparisons take one value")
         if self.type in ("gt", "gte", "lt", "lte") and isinstance(self.value, bool):
-            raise ValueError("only numbers and strings are greater or less than others")
+            raise ValueError("only numbers and strings can be compared by order")
         return self
 
 
@@ -53,7 +53,7 @@ AnyFilter = Annotated[ComparisonFilter | CompoundFilter, Field(discriminator="ty
 
 
 def _bounded(value: Any) -> Any:
-    """Counts before anything is validated, and without recursion: the nesting is the caller's."""
+    """Checks limits before validation, and without recursion, since the caller controls the nesting."""
     seen, values, level = 0, 0, [value]
     for _ in range(MAX_DEPTH + 1):
         seen += len(level)
@@ -82,11 +82,10 @@ Attributes = Mapping[str, Attribute]
 
 
 def predicate(wanted: ComparisonFilter | CompoundFilter) -> Callable[[Attributes], bool]:
-    """Returns what says whether a file with these attributes passes the filter, made once for all files.
+    """Returns a function that tells whether a file with these attributes matches the filter, for use on many files.
 
-    Values of different kinds (strings, numbers, booleans) are never equal, and neither is less than the other.
-    Strings are compared by their code points. `ne` and `nin` are the opposites of `eq` and `in`, so that they match
-    files without the attribute too.
+    Values of different types (strings, numbers, booleans) are never equal or ordered. Strings are compared by code
+    points. `ne` and `nin` are the negations of `eq` and `in`, so that they also match files without the attribute.
     """
     if isinstance(wanted, CompoundFilter):
         among, members = all if wanted.type == "and" else any, [predicate(each) for each in wanted.filters]
@@ -118,6 +117,6 @@ _ORDERS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def _ordered(value: Attribute | None) -> tuple[str, Any]:
-    """Returns a value with its kind before it: true is no 1."""
+    """Returns a value with its type in front: true is not 1."""
     kind = "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
     return kind, value

@@ -1,11 +1,10 @@
-"""What a caller's JSON Schema may hold, before an engine makes a grammar of it.
+"""Limits on callers' JSON Schemas, before an engine compiles them to a grammar.
 
-An engine writes a schema out into rules and walks them for each token, in the process that answers everybody. What
-stands here is counted with its references written out, since a short schema can refer to one part many times.
-
-Sources: OpenAI's limits of structured outputs (1000 values of enums, 120,000 characters of names and values), and
-llama.cpp, measured on one busy core: an answer of 4 tokens took 0.7 s with 200 properties, 7 s with 1000, and more
-than 40 s with 20,000 values of an enum.
+An engine expands a schema into rules and walks them for each token, in the process that serves everybody. The limits
+apply to the schema with its references expanded, since a short schema can refer to one part many times. Sources:
+OpenAI's limits of structured outputs (1000 values of enums, 120,000 characters of names and values), and llama.cpp,
+measured on one busy core: an answer of 4 tokens took 0.7 s with 200 properties, 7 s with 1000, and more than 40 s with
+20,000 values of an enum.
 """
 
 from __future__ import annotations
@@ -19,63 +18,63 @@ from urllib.parse import unquote
 from pydantic import AfterValidator, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 MAX_PARTS = 1000
-"""Schemas within a schema, references written out."""
+"""Maximum number of subschemas, with references expanded."""
 
 MAX_PARTS_OF_TOOLS = 5000
-"""Of the schemas of all tools together."""
+"""Maximum number of subschemas of all tools."""
 
 MAX_DEPTH = 24
-"""Schemas inside each other, references written out; a reference to what it stands in ends there."""
+"""Maximum nesting of schemas, with references expanded; recursive references are not expanded."""
 
 MAX_ENUM = 1000
-"""Values of all `enum`s together."""
+"""Maximum number of values of all `enum`s."""
 
 MAX_TYPES = 7
-"""Values of one `type`: JSON Schema has no more."""
+"""Maximum number of values of one `type`: JSON Schema has no more."""
 
 MAX_CHARACTERS = 120_000
-"""Of everything that is written in a schema."""
+"""Maximum number of characters of everything in a schema."""
 
 MAX_PATTERN = 1000
-"""Characters of a regular expression."""
+"""Maximum number of characters of a regular expression."""
 
 MAX_GROUPS = 16
-"""Groups inside each other in a regular expression."""
+"""Maximum nesting of groups in a regular expression."""
 
 MAX_REPEATS = 2000
-"""Times that a part of a regular expression may be repeated, repetitions inside each other multiplied."""
+"""Maximum number of repetitions of a part of a regular expression; nested repetitions are multiplied."""
 
 MAX_COUNT = 100_000
-"""The highest bound of characters, items or properties."""
+"""Maximum bound of characters, items or properties."""
 
 MAX_REFERENCE = 1000
-"""Characters of a reference."""
+"""Maximum number of characters of a reference."""
 
 _ONE = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames", "unevaluatedItems")
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 _MAPS = ("properties", "patternProperties", "dependentSchemas")
 _COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _SAME = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas")
-"""Keywords whose schemas are about the value itself, not about something inside it."""
+"""Keywords whose schemas apply to the value itself, not to a part of it."""
 
 
 class _SchemaRefused(ValueError):
-    """A schema is broken or too large; the message says in what, and never quotes it."""
+    """A schema is invalid or too large; the message says why, and never quotes it."""
 
 
 def checked(schema: dict[str, Any]) -> dict[str, Any]:
-    """Returns `schema` as it is; raises `ValueError` when it is none, or larger than the limits of this module."""
+    """Returns `schema` unchanged; raises `ValueError` when it is invalid or exceeds the limits of this module."""
     _check_text(schema)
     _Walk(schema).visit(schema, frozenset(), frozenset(), 0)
     return schema
 
 
 BoundedSchema = Annotated[dict[str, Any], AfterValidator(checked)]
-"""A JSON Schema that every engine can be asked for."""
+"""A JSON Schema that every engine can process."""
 
 
 class _Budget:
-    """How many parts the schemas of a request's tools may still have."""
+    """The number of subschemas that the schemas of a request's tools may still have."""
 
     def __init__(self) -> None:
         self.left = MAX_PARTS_OF_TOOLS
@@ -83,7 +82,7 @@ class _Budget:
     def take(self) -> None:
         self.left -= 1
         if self.left < 0:
-            raise _SchemaRefused(f"The schemas of the tools have more than {MAX_PARTS_OF_TOOLS} parts together.")
+            raise _SchemaRefused(f"The schemas of the tools have more than {MAX_PARTS_OF_TOOLS} parts in total.")
 
 
 _BUDGET: ContextVar[_Budget | None] = ContextVar("budget", default=None)
@@ -95,7 +94,7 @@ def _validate_within_budget(tools: Any, validate: ValidatorFunctionWrapHandler) 
     try:
         return validate(tools)
     except ValidationError:
-        if budget.left < 0:  # about all of them, not about the one that was walked when it ran out
+        if budget.left < 0:  # about all tools, not only about the one at which the budget ran out
             budget.take()
         raise
     finally:
@@ -103,11 +102,11 @@ def _validate_within_budget(tools: Any, validate: ValidatorFunctionWrapHandler) 
 
 
 WithinPartsBudget = WrapValidator(_validate_within_budget)
-"""Of a list of tools: their schemas have `MAX_PARTS_OF_TOOLS` parts together at most. They are walked no further."""
+"""A list of tools, whose schemas have at most `MAX_PARTS_OF_TOOLS` parts in total. Further ones are not walked."""
 
 
 class _Walk:
-    """Walks one schema with its references written out, and counts its steps."""
+    """Walks one schema with its references expanded, and counts its steps."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
@@ -117,18 +116,20 @@ class _Walk:
         self.parts = 0
 
     def visit(self, schema: object, within: frozenset[str], same: frozenset[str], depth: int) -> None:
-        """Counts `schema`, found inside the references `within`, of which those of `same` are about the same value."""
+        """Counts `schema`, which is inside of the references `within`, of which those in `same` apply to the same
+        value.
+        """
         self.parts += 1
         if self._budget is not None:
             self._budget.take()
         if self.parts > MAX_PARTS:
-            raise _SchemaRefused(f"The schema has more than {MAX_PARTS} parts, references written out.")
+            raise _SchemaRefused(f"The schema has more than {MAX_PARTS} parts, with references expanded.")
         if isinstance(schema, bool):
             return
         if not isinstance(schema, Mapping):
             raise _SchemaRefused("The schema is not a JSON Schema.")
         if depth > MAX_DEPTH:
-            raise _SchemaRefused(f"The schema is nested deeper than {MAX_DEPTH}, references written out.")
+            raise _SchemaRefused(f"The schema is nested deeper than {MAX_DEPTH}, with references expanded.")
         self._values(schema)
         for word in _ONE:
             if word in schema and not (word == "items" and isinstance(schema[word], list)):
@@ -173,7 +174,7 @@ class _Walk:
             raise _SchemaRefused(f"A reference of the schema must be a string of at most {MAX_REFERENCE} characters.")
         if reference in same:
             raise _SchemaRefused("A reference of the schema leads to itself.")
-        if reference in within:  # a tree: its grammar has the rule already
+        if reference in within:  # recursive: its grammar has the rule already
             return
         if reference not in self._targets:
             self._targets[reference] = _target(self._root, reference)
@@ -208,7 +209,7 @@ def _check_text(schema: object) -> None:
             left.extend(value.values())
         elif isinstance(value, list):
             left.extend(value)
-        room -= 1  # numbers and brackets are written too
+        room -= 1  # numbers and brackets count too
         if room < 0:
             raise _SchemaRefused(f"The schema has more than {MAX_CHARACTERS} characters.")
 
@@ -217,16 +218,16 @@ _TOKEN = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\{([0-9]*)(,?)([0-9]*)\}|[()]|.",
 
 
 def _check_pattern(pattern: object) -> None:
-    """Raises for a regular expression that is long, deep, or repeats too much, in one pass over it.
+    """Raises for a regular expression that is long, deeply nested, or repeats too much, in one pass.
 
-    Its groups are a stack of the largest repetition found in each. Of `*` and `+` a grammar makes one rule.
+    The stack has the largest repetition in each open group. `*` and `+` become a single rule of a grammar.
     """
     if not isinstance(pattern, str):
         raise _SchemaRefused("The schema's pattern must be a string.")
     if len(pattern) > MAX_PATTERN:
         raise _SchemaRefused(f"A regular expression of the schema has more than {MAX_PATTERN} characters.")
     groups = [1]
-    last = 1  # how often the part before is repeated
+    last = 1  # number of repetitions of the previous part
     for token in _TOKEN.finditer(pattern):
         text = token[0]
         if text == "(":

@@ -1,4 +1,4 @@
-"""What a request has searched to be answered: vector stores of the caller's."""
+"""Vector stores that a request has searched for its answer."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from serving.protocol.parts import Body, Refused
 from serving.protocol.vector_stores import RankingOptions
 
 MAX_STORES = 16
-"""Vector stores of one request, as many as an assistant has collections."""
+"""Maximum number of vector stores of one request, the same as of an assistant's collections."""
 
 StoreId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
 class KnowledgeRanking(RankingOptions):
-    """Which of the passages that are found are good enough."""
+    """Which passages are relevant enough."""
 
-    hybrid_search: Annotated[None, Refused("Words and meaning have fixed weights.")] = None
+    hybrid_search: Annotated[None, Refused("The weights of words and meaning are fixed.")] = None
 
 
 class Knowledge(Body):
-    """Vector stores that are searched for what is asked, with what the assistant reads itself."""
+    """Vector stores to search for the question, in addition to the assistant's own documents."""
 
     vector_store_ids: Annotated[list[StoreId], Field(min_length=1, max_length=MAX_STORES)]
     max_num_results: int | None = Field(default=None, ge=1, le=50)
@@ -32,17 +32,17 @@ class Knowledge(Body):
 
     @property
     def score_threshold(self) -> float:
-        """The score that a passage has at least."""
+        """Minimum score of a passage."""
         return (self.ranking_options.score_threshold if self.ranking_options is not None else None) or 0.0
 
 
 class FileSearchTool(Knowledge):
-    """OpenAI's search of vector stores, which is made before the model is asked."""
+    """OpenAI's tool for searching vector stores; the search takes place before the model is asked."""
 
     type: Literal["file_search"]
 
 
 class FileSearchChoice(Body):
-    """That the search is made, as it always is."""
+    """Requires the search, which always takes place."""
 
     type: Literal["file_search"]

@@ -1,4 +1,4 @@
-"""Requests about what is remembered of a user."""
+"""Requests about memories of a user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MemoryText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)
 
 
 class MemoryRequest(Body):
-    """`POST /v1/memories`, which is ours: a statement about oneself, for an assistant."""
+    """`POST /v1/memories`, which OpenAI's API lacks: a statement about the caller, for an assistant."""
 
     assistant: ModelName
     text: MemoryText
@@ -26,7 +26,7 @@ class MemoryUpdate(Body):
 
 
 class ErasureRequest(Body):
-    """`POST /v1/admin/erasures`; a field that is misspelt is refused, for `dry_run` could be meant."""
+    """`POST /v1/admin/erasures`; unknown fields are rejected, since a misspelt `dry_run` would be dangerous."""
 
     model_config = ConfigDict(extra="forbid")
 

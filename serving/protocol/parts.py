@@ -1,6 +1,6 @@
 """Parts of messages: text, pictures, recordings and files.
 
-A field of OpenAI's that is not acted upon is marked: `Refused` where it would change the answer, else `Ignored`.
+Fields of OpenAI without support are marked: `Refused` if they would change the answer, otherwise `Ignored`.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ Metadata = Annotated[dict[str, str], Field(max_length=16)]
 
 
 class Body(BaseModel):
-    """Base of request bodies: values keep their JSON types (a string is no number)."""
+    """Base class of request bodies: values keep their JSON types (a string is not a number)."""
 
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Marks a field of OpenAI's that Headrace does not act on and that would change the answer: a 400 says `why`.
+    """Marks a field of OpenAI that is not supported and would change the answer: a 400 explains `why`.
 
-    Null is taken, and the values that ask for what is done anyway: the field's own type says which.
+    Null is accepted, and so are values that ask for the default behaviour: the field's own type lists them.
     """
 
     why: str
@@ -58,25 +58,27 @@ class Refused:
 
 @dataclass(frozen=True)
 class Ignored:
-    """Marks a field of OpenAI's that has no effect here and would not change the answer; `why` says so."""
+    """Marks a field of OpenAI that has no effect here and would not change the answer; `why` explains it."""
 
     why: str
 
 
 LogitBias = Annotated[
     Annotated[dict[str, float], Field(max_length=0)] | None,
-    Refused("Biases are by the numbers of OpenAI's tokens, which no model here has."),
+    Refused("Biases refer to OpenAI's token ids, which no model here has."),
 ]
 
 Moderation = Annotated[None, Refused("There is no moderation here: use guardrails.")]
 
 SameForAnswers = Annotated[Any, Ignored("no answer depends on it")]
 
-CacheOption = Annotated[Any, Ignored("the stack's `prompt_cache` says who shares a cache, and no answer depends on it")]
+CacheOption = Annotated[
+    Any, Ignored("the stack's `prompt_cache` determines who shares a cache, and no answer depends on it")
+]
 
 ServiceTier = Annotated[
     Literal["auto", "default", "flex", "scale", "priority", "fast"] | None,
-    Ignored("all requests are served alike, as `default`"),
+    Ignored("all requests are served with the tier `default`"),
 ]
 
 EndUser = Annotated[
@@ -95,7 +97,7 @@ class TextPart(Body):
 
 def _content_itself(value: Any) -> Any:
     if isinstance(value, str) and not value.startswith("data:"):
-        raise ValueError("Send the content itself, as data:<type>;base64,<content>: nothing is fetched by its URL.")
+        raise ValueError("Send the content itself, as data:<type>;base64,<content>: URLs are not fetched.")
     return value
 
 
@@ -104,7 +106,7 @@ DataUrl = Annotated[
     StringConstraints(pattern=r"^data:[a-z]+/[A-Za-z0-9.+-]+;base64,[A-Za-z0-9+/]*={0,2}$"),
     BeforeValidator(_content_itself),
 ]
-"""A content itself, never its address: an engine would fetch it from inside the walls."""
+"""The content itself, never a URL: an engine would fetch it from inside of the cluster's network."""
 
 
 Base64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
@@ -142,7 +144,7 @@ class FileData(Body):
 
 
 class OtherPart(Body):
-    """What is no text inside a message: passed on to engines that take it."""
+    """A part other than text in a message: passed on to engines that support it."""
 
 
 class ImagePart(OtherPart):

@@ -1,4 +1,4 @@
-"""Requests that put documents in the order of their relevance."""
+"""Requests that rank documents by relevance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_DOCUMENTS = 1_000
 
 
 class RerankDocument(Body):
-    """A document as an object, as Jina's and Cohere's first version take it."""
+    """A document as an object, as in Jina's and Cohere's first API versions."""
 
     text: Text
 
@@ -23,8 +23,8 @@ class RerankRequest(Body):
     model: ModelName
     query: Text
     documents: Annotated[list[Text | RerankDocument], Field(fail_fast=True, min_length=1, max_length=MAX_DOCUMENTS)]
-    top_n: int | None = Field(default=None, ge=1, description="how many documents are returned; by default all")
-    return_documents: bool = Field(default=False, description="whether each result holds its document")
+    top_n: int | None = Field(default=None, ge=1, description="maximum number of returned documents; by default all")
+    return_documents: bool = Field(default=False, description="whether each result includes its document")
     user: EndUser = None
 
     @property

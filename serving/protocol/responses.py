@@ -32,20 +32,20 @@ ResponseId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
 class ReasoningItem(Body):
-    """What a model thought, or a step of a strategy. Models are not shown it again, and it is not kept again."""
+    """Reasoning of a model, or a step of a strategy. It is neither in later prompts nor stored again."""
 
     type: Literal["reasoning"]
 
 
 class ItemReference(Body):
-    """An item of the output of a response that was kept, by its id."""
+    """A reference to an item in the output of a stored response, by its id."""
 
     type: Literal["item_reference"]
     id: str = Field(min_length=1, max_length=64)
 
 
 class FileSearchCallItem(Body):
-    """A search that an earlier answer was made from. It is treated as reasoning is."""
+    """A search for an earlier answer. It is treated like reasoning."""
 
     type: Literal["file_search_call"]
 
@@ -63,7 +63,8 @@ InputItem = Annotated[
 
 Input = Annotated[
     Annotated[Text, Tag("a string")] | Annotated[list[InputItem], Field(fail_fast=True, min_length=1), Tag("a list")],
-    Discriminator(lambda value: "a list" if isinstance(value, list) else "a string"),  # a mistake is told of that one
+    # Error messages refer to that one.
+    Discriminator(lambda value: "a list" if isinstance(value, list) else "a string"),
 ]
 
 
@@ -96,26 +97,26 @@ class SchemaTextFormat(JsonSchema):
 
 
 class TextOptions(Body):
-    """What the answer's text is like."""
+    """Options of the answer's text."""
 
     format: Annotated[TextFormat | SchemaTextFormat, Field(discriminator="type")] | None = None
     verbosity: Annotated[
-        Literal["medium"] | None, Refused("How much a model says cannot be set here: ask for it in the input.")
+        Literal["medium"] | None, Refused("The verbosity cannot be set here: ask for it in the input.")
     ] = None
 
 
 class ReasoningOptions(Body):
-    """How a model reasons, which cannot be set here. Steps of a strategy are reasoning items, whatever is asked."""
+    """Reasoning options, which cannot be set here. Steps of a strategy are always reasoning items."""
 
     effort: Annotated[
-        Literal["none"] | None, Refused("How long a model reasons cannot be set here: leave it out, or say none.")
+        Literal["none"] | None, Refused("The reasoning effort cannot be set here: leave it out, or use none.")
     ] = None
     summary: SameForAnswers = None
     generate_summary: SameForAnswers = None
 
 
 class ResponseStreamOptions(Body):
-    """What a stream carries beside its events."""
+    """What a stream contains in addition to its events."""
 
     include_obfuscation: Annotated[Any, Ignored("nothing is added to a stream to hide the sizes of its pieces")] = None
 
@@ -127,7 +128,7 @@ class ResponseRequest(Body):
     input: Input
     instructions: Text | None = None
     stream: bool = False
-    store: bool | None = None  # None is true, and no consent to more
+    store: bool | None = None  # None means true, but does not give consent to more
     background: bool | None = None
     previous_response_id: ResponseId | None = None
     conversation: ConversationId | ConversationReference | None = None
@@ -151,16 +152,16 @@ class ResponseRequest(Body):
 
     reasoning: ReasoningOptions | None = None
     max_tool_calls: Annotated[
-        None, Refused("Calls of an assistant's tools are bounded by its strategy: leave max_tool_calls out.")
+        None, Refused("Calls of an assistant's tools are limited by its strategy: leave max_tool_calls out.")
     ] = None
     context_management: Annotated[
         Annotated[list[Any], Field(max_length=0)] | None,
-        Refused("What a model is shown of earlier turns is the assistant's `memory`."),
+        Refused("The assistant's `memory` determines the earlier turns in the prompt."),
     ] = None
-    personality: Annotated[None, Refused("Say in the instructions how a model should answer.")] = None
+    personality: Annotated[None, Refused("Describe in the instructions how the model should answer.")] = None
     moderation: Moderation = None
     access_programs: Annotated[None, Refused("There are no access programs here.")] = None
-    background_options: Annotated[None, Refused("Options of responses in the background are not supported.")] = None
+    background_options: Annotated[None, Refused("Options of background responses are not supported.")] = None
     image: Annotated[None, Refused("The size of pictures cannot be set for a request.")] = None
     prompt_cache_key: CacheOption = None
     prompt_cache_options: CacheOption = None
@@ -172,7 +173,7 @@ class ResponseRequest(Body):
 
     @property
     def keeps(self) -> bool:
-        """Whether the response is kept."""
+        """Whether the response is stored."""
         return self.store is not False
 
     @property
@@ -182,14 +183,14 @@ class ResponseRequest(Body):
 
     @property
     def file_search(self) -> FileSearchTool | None:
-        """The search among its tools, None where it chooses to call no tool."""
+        """The search among its tools, None if it selects no tool."""
         if self.tool_choice == "none":
             return None
         return next((tool for tool in self.tools or () if isinstance(tool, FileSearchTool)), None)
 
     @property
     def conversation_id(self) -> str | None:
-        """The conversation that it is said in."""
+        """The conversation that it belongs to."""
         given = self.conversation
         return given.id if isinstance(given, ConversationReference) else given
 
@@ -202,7 +203,7 @@ class ResponseRequest(Body):
     @classmethod
     def _tools(cls, value: list[FunctionTool | FileSearchTool] | None) -> list[FunctionTool | FileSearchTool] | None:
         if sum(isinstance(tool, FileSearchTool) for tool in value or ()) > 1:
-            raise ValueError("One tool of the type file_search names all vector stores.")
+            raise ValueError("A single tool of the type file_search must name all vector stores.")
         return value
 
     @field_validator("include")

@@ -11,7 +11,7 @@ from serving.protocol.parts import Body, EndUser, FileId, Ignored, Metadata, Mod
 from serving.store.access import MAX_NAMES, Access
 
 MAX_BATCHED_FILES = 2000
-"""Files of one file batch, as in OpenAI's API."""
+"""Maximum number of files of one file batch, as in OpenAI's API."""
 
 
 class EmbeddingRequest(Body):
@@ -30,7 +30,7 @@ Expiry = Annotated[None, Refused("Vector stores do not expire: delete them.")]
 
 
 class StaticChunking(Body):
-    """Sizes of chunks, in tokens of the embedder; what is more than it reads is capped to that."""
+    """Sizes of chunks, in tokens of the embedder; they are limited to its window."""
 
     max_chunk_size_tokens: int = Field(ge=100, le=4096)
     chunk_overlap_tokens: int = Field(ge=0, le=2048)
@@ -43,13 +43,13 @@ class StaticChunking(Body):
 
 
 class AutoStrategy(Body):
-    """Chunk sizes as the embedder likes them."""
+    """Chunk sizes chosen for the embedder."""
 
     type: Literal["auto"]
 
 
 class StaticStrategy(Body):
-    """Chunk sizes as asked for."""
+    """Chunk sizes chosen by the caller."""
 
     type: Literal["static"]
     static: StaticChunking
@@ -62,7 +62,7 @@ Names = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length
 
 
 class AccessList(Body):
-    """Who may read something beside its owner: users and groups of the tenant."""
+    """Who may read an object in addition to its owner: users and groups of the tenant."""
 
     users: Names = Field(default=[])
     groups: Names = Field(default=[])
@@ -73,13 +73,13 @@ class AccessList(Body):
 
 
 class Listed(Body):
-    """What has an access list, which is ours; null is everybody of the tenant."""
+    """An object with an access list, which OpenAI's API lacks; null means everybody in the tenant."""
 
     access: AccessList | None = None
 
     @property
     def list_given(self) -> Access | Literal["unchanged"] | None:
-        """The list, `unchanged` when the request says nothing of it."""
+        """The list, or `unchanged` when the request has none."""
         if "access" not in self.model_fields_set:
             return "unchanged"
         return self.access.stored if self.access is not None else None
@@ -93,7 +93,9 @@ class VectorStoreRequest(Listed):
     file_ids: list[FileId] | None = Field(default=None, max_length=500)
     chunking_strategy: ChunkingStrategy | None = None
     expires_after: Expiry = None
-    description: Annotated[str | None, Ignored("it is not kept, and no answer shows it"), Field(max_length=4096)] = None
+    description: Annotated[
+        str | None, Ignored("it is not stored, and no answer contains it"), Field(max_length=4096)
+    ] = None
 
 
 class VectorStoreUpdate(Listed):
@@ -116,7 +118,9 @@ BatchedFileIds = Annotated[list[FileId], Field(min_length=1, max_length=MAX_BATC
 
 
 class FileBatchRequest(Listed):
-    """`POST /v1/vector_stores/{id}/file_batches`: `file_ids` that are treated alike, or `files`, each by itself."""
+    """`POST /v1/vector_stores/{id}/file_batches`: `file_ids` with the same settings, or `files` with
+    individual ones.
+    """
 
     file_ids: BatchedFileIds | None = None
     files: Annotated[list[VectorStoreFileRequest], Field(min_length=1, max_length=MAX_BATCHED_FILES)] | None = None
@@ -126,37 +130,35 @@ class FileBatchRequest(Listed):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.file_ids is None) == (self.files is None):
-            raise ValueError("name the files in file_ids or in files, and not in both")
+            raise ValueError("name the files either in file_ids or in files")
         if self.files is not None:
             said = {"attributes", "chunking_strategy", "access"} & self.model_fields_set
             if any(getattr(self, name) is not None for name in said):
-                raise ValueError("attributes, chunking_strategy and access are said of each of files")
+                raise ValueError("with files, set attributes, chunking_strategy and access for each file")
             if len({each.file_id for each in self.files}) < len(self.files):
                 raise ValueError("a file is named twice in files")
         return self
 
 
 class VectorStoreFileUpdate(Body):
-    """`POST /v1/vector_stores/{id}/files/{file_id}`: null takes all attributes away."""
+    """`POST /v1/vector_stores/{id}/files/{file_id}`: null removes all attributes."""
 
     attributes: Attributes | None
 
 
 class RankingOptions(Body):
-    """How hits are ranked. `auto` and `none` are the same: words and meaning are fused, and nothing is ranked again."""
+    """How hits are ranked. `auto` and `none` are the same: words and meaning are fused, without reranking."""
 
     ranker: Annotated[
         Literal["auto", "none"] | None, Refused("This ranker is OpenAI's own: leave it out, or ask for auto or none.")
     ] = None
-    score_threshold: float | None = Field(
-        default=None, ge=0, le=1, description="the least `score` that a hit must have to be returned"
-    )
+    score_threshold: float | None = Field(default=None, ge=0, le=1, description="minimum `score` of returned hits")
 
 
 Query = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
 
 MAX_QUERIES = 10
-"""Queries of one search, which is charged as one."""
+"""Maximum number of queries of one search, which is charged as one."""
 
 
 class SearchRequest(Body):
@@ -167,5 +169,5 @@ class SearchRequest(Body):
     filters: Filter | None = None
     ranking_options: RankingOptions | None = None
     rewrite_query: Annotated[
-        Literal[False] | None, Refused("Queries are searched for as they are: leave rewrite_query out.")
+        Literal[False] | None, Refused("Queries are searched unchanged: leave rewrite_query out.")
     ] = None

@@ -1,1 +1,1 @@
-"""Metrics, traces and logs of the processes."""
+"""Telemetry: metrics, traces and logs."""

@@ -1,8 +1,8 @@
-"""The one list of metrics that Headrace emits: a name that is not here cannot be emitted or drawn.
+"""The catalogue of all metrics that Headrace emits: other names can be neither emitted nor drawn.
 
-Importing this module creates no metric; `serving.telemetry.metrics` does that in the processes that emit.
-Label sets are bounded: `model`, `assistant`, `collection` and `tool` hold configured names only (anything else is
-`other`), `tenant` stands on a few counters and gauges only.
+Importing this module creates no metric; `serving.telemetry.metrics` does, in processes that emit. Label sets are
+bounded: `model`, `assistant`, `collection` and `tool` have only configured names (anything else is `other`), and
+`tenant` is a label of a few counters and gauges only.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STAGES = (
     "respond",
     "send",
 )
-"""Stages of one request, in order. Their times add up to the end-to-end time."""
+"""Stages of a request, in order. Their times add up to the end-to-end time."""
 
 ELSEWHERE = frozenset(
     {"receive", "guard", "retrieve", "queue", "memory", "reason", "first_token", "decode", "cite", "send"}
@@ -39,16 +39,16 @@ ELSEWHERE = frozenset(
 """Stages in which a request waits for others: its caller, guardrails (some ask a model), a model, retrieval, tools."""
 
 OUTCOMES = ("ok", "refused", "error", "cancelled")
-"""How a request ends. `refused` is the caller's doing (a 4xx), `error` is ours, `cancelled` a hang-up."""
+"""Outcomes of a request. `refused` is the caller's fault (a 4xx), `error` is the stack's, `cancelled` a disconnect."""
 TOOL_OUTCOMES = ("ok", "error", "timeout", "refused")
 RATED = ("response", "message", "session")
 RATINGS = ("up", "down", "none")
 
 OTHER = "other"
-"""Stands for a name that is not configured."""
+"""Label value for names that are not configured."""
 
 UNKNOWN = "unknown"
-"""The route of a request that none takes."""
+"""Label value for requests without a route."""
 
 REQUEST_SECONDS = Metric(
     "headrace_request_duration_seconds",
@@ -60,28 +60,28 @@ REQUEST_SECONDS = Metric(
 REQUESTS_STARTED = Metric(
     "headrace_requests_started_total",
     "counter",
-    "Requests that began; those that have ended are counted by headrace_request_duration_seconds.",
+    "Requests that began; headrace_request_duration_seconds counts those that have ended.",
     ("route",),
 )
 OVERHEAD_SECONDS = Metric(
     "headrace_overhead_seconds",
     "histogram",
-    "Time of a request that was not its caller's, a guardrail's, a model's, retrieval's or a tool's.",
+    "Time of a request outside of its caller, guardrails, models, retrieval and tools.",
     ("route",),
     FINE_SECONDS,
 )
 EVENT_LOOP_LAG_SECONDS = Metric(
     "headrace_event_loop_lag_seconds",
     "histogram",
-    "Time by which a gateway's or retrieval replica's event loop is late, looked at four times a second.",
+    "Lag of a gateway's or retrieval replica's event loop, sampled four times a second.",
     ("deployment",),
     SECONDS,
 )
 TENANT_REQUESTS = Metric(
-    "headrace_tenant_requests_total", "counter", "Requests of known callers that ended.", ("tenant", "outcome")
+    "headrace_tenant_requests_total", "counter", "Ended requests of identified callers.", ("tenant", "outcome")
 )
 ASSISTANT_REQUESTS = Metric(
-    "headrace_assistant_requests_total", "counter", "Requests to assistants that ended.", ("assistant", "outcome")
+    "headrace_assistant_requests_total", "counter", "Ended requests to assistants.", ("assistant", "outcome")
 )
 STAGE_SECONDS = Metric(
     "headrace_stage_duration_seconds",
@@ -93,7 +93,7 @@ STAGE_SECONDS = Metric(
 TTFT_SECONDS = Metric(
     "headrace_time_to_first_token_seconds",
     "histogram",
-    "Time from a request's arrival to the first token that a model made for it.",
+    "Time from a request's arrival to the model's first token.",
     ("model",),
     SECONDS,
 )
@@ -113,14 +113,14 @@ COMPLETION_TOKENS = Metric(
 COST = Metric(
     "headrace_cost_total",
     "counter",
-    "What answers of models with a price cost, in the currency of the price.",
+    "Cost of answers of models with a price, in the currency of the price.",
     ("model", "currency"),
 )
-TENANT_COST = Metric("headrace_tenant_cost_total", "counter", "What a tenant's answers cost.", ("tenant", "currency"))
+TENANT_COST = Metric("headrace_tenant_cost_total", "counter", "Cost of a tenant's answers.", ("tenant", "currency"))
 ASSISTANT_COST = Metric(
-    "headrace_assistant_cost_total", "counter", "What an assistant's answers cost.", ("assistant", "currency")
+    "headrace_assistant_cost_total", "counter", "Cost of an assistant's answers.", ("assistant", "currency")
 )
-IN_FLIGHT = Metric("headrace_requests_in_flight", "gauge", "Requests being worked on.")
+IN_FLIGHT = Metric("headrace_requests_in_flight", "gauge", "Requests in progress.")
 WAITING = Metric("headrace_requests_waiting", "gauge", "Requests waiting for admission.")
 ERRORS = Metric(
     "headrace_errors_total",
@@ -131,19 +131,19 @@ ERRORS = Metric(
 RETRIEVAL_SECONDS = Metric(
     "headrace_retrieval_duration_seconds",
     "histogram",
-    "Time of one search over a collection, in the retrieval replica.",
+    "Duration of one search in a collection, in the retrieval replica.",
     ("mode",),
     FINE_SECONDS,
 )
 RETRIEVAL_SCORE = Metric(
     "headrace_retrieval_top_score",
     "histogram",
-    "Cosine similarity between a question and the best chunk that was found for it.",
+    "Cosine similarity between a question and the best chunk found.",
     (),
     SCORES,
 )
 RETRIEVAL_EMPTY = Metric(
-    "headrace_retrieval_empty_total", "counter", "Searches for an assistant that found nothing good enough."
+    "headrace_retrieval_empty_total", "counter", "Searches for an assistant that found nothing relevant."
 )
 UNSUPPORTED = Metric(
     "headrace_unsupported_sentences_total",
@@ -152,72 +152,79 @@ UNSUPPORTED = Metric(
     ("model",),
 )
 STRATEGY_STEPS = Metric(
-    "headrace_strategy_steps_total", "counter", "Steps that strategies made, by their kind.", ("strategy", "kind")
+    "headrace_strategy_steps_total", "counter", "Steps of strategies, by kind.", ("strategy", "kind")
 )
 GUARDRAIL = Metric(
     "headrace_guardrail_total",
     "counter",
-    "Findings of guardrails, by check, by what was checked (input, output, context) and by what was done.",
+    "Findings of guardrails, by check, kind of text (input, output, context) and action.",
     ("check", "on", "action"),
 )
 ENGINE_UP = Metric("headrace_engine_up", "gauge", "Engine replicas that answer, by model.", ("model",))
-ENGINE_SLOTS = Metric("headrace_engine_slots", "gauge", "Requests that the engines decode together.", ("model",))
-ENGINE_LEASES = Metric("headrace_engine_leases", "gauge", "Requests that hold an engine replica.", ("model",))
+ENGINE_SLOTS = Metric("headrace_engine_slots", "gauge", "Requests that the engines can decode at once.", ("model",))
+ENGINE_LEASES = Metric(
+    "headrace_engine_leases", "gauge", "Requests that hold a lease of an engine replica.", ("model",)
+)
 ENGINE_LOAD_SECONDS = Metric(
-    "headrace_engine_load_seconds", "gauge", "Time that the newest engine took to load its model.", ("model",)
+    "headrace_engine_load_seconds",
+    "gauge",
+    "Time that the most recently started engine took to load its model.",
+    ("model",),
 )
 ENGINE_REPLACED = Metric(
     "headrace_engine_replaced_total",
     "counter",
-    "Requests that were given another engine replica, since theirs was gone before the first byte of its answer.",
+    "Requests moved to another engine replica, because theirs was lost before the first byte of its answer.",
     ("model",),
 )
 STREAMS = Metric(
     "headrace_streams_total",
     "counter",
-    "Event streams that began, by how they ended; the model is none where a kept stream is read.",
+    "Ended event streams, by outcome; the model is none for readers of a resumable stream.",
     ("model", "outcome"),
 )
 STREAM_RESUMES = Metric(
     "headrace_stream_resumes_total",
     "counter",
-    "Connections that asked to go on with a stream: kept by this gateway, by another one, or lost.",
+    "Requests to resume a stream, by whether this gateway or another one holds it, or it is lost.",
     ("outcome",),
 )
-STREAM_BUFFER_BYTES = Metric("headrace_stream_buffer_bytes", "gauge", "Bytes that gateways keep of resumable streams.")
-JOBS = Metric("headrace_jobs_total", "counter", "Background jobs that ended, by outcome.", ("kind", "outcome"))
+STREAM_BUFFER_BYTES = Metric(
+    "headrace_stream_buffer_bytes", "gauge", "Bytes of resumable streams in gateways' buffers."
+)
+JOBS = Metric("headrace_jobs_total", "counter", "Ended background jobs, by outcome.", ("kind", "outcome"))
 REINDEXED_CHUNKS = Metric(
-    "headrace_reindexed_chunks_total", "counter", "Chunks that were embedded anew for another embedder's index."
+    "headrace_reindexed_chunks_total", "counter", "Chunks embedded again for another embedder's index."
 )
 RERANKS = Metric(
-    "headrace_reranks_total", "counter", "Searches that a reranker ordered anew, or was to, by outcome.", ("outcome",)
+    "headrace_reranks_total", "counter", "Searches for which a reranker was used, by outcome.", ("outcome",)
 )
-CHUNKS = Metric("headrace_ingested_chunks_total", "counter", "Chunks that were embedded and indexed.")
+CHUNKS = Metric("headrace_ingested_chunks_total", "counter", "Chunks embedded and indexed.")
 MEMORY_DROPPED = Metric(
-    "headrace_memory_dropped_total", "counter", "Answers of models that were asked for facts and gave no JSON list."
+    "headrace_memory_dropped_total", "counter", "Answers of models that were asked for facts and returned no JSON list."
 )
 QUOTA_REFUSED = Metric(
     "headrace_quota_refused_total",
     "counter",
-    "Requests that were refused since too little was left of a quota.",
+    "Requests rejected because a quota was exceeded.",
     ("tenant", "measure", "window"),
 )
 QUOTA_WARNINGS = Metric(
     "headrace_quota_warnings_total",
     "counter",
-    "Answers that warned of a quota of a day or month that is nearly used.",
+    "Answers with a warning that a day's or month's quota is nearly used up.",
     ("tenant", "measure", "window"),
 )
 QUOTA_USED = Metric(
     "headrace_quota_used_ratio",
     "gauge",
-    "Largest used part of a tenant's budgets of a day or month, also of its users, keys and models, as last seen.",
+    "Largest used share of a day or month quota of a tenant, its users, keys and models, as last read.",
     ("tenant", "measure", "window"),
 )
 FEEDBACK = Metric(
     "headrace_feedback_total",
     "counter",
-    "Ratings that were taken, also when sent again, by what is rated and by thumb.",
+    "Accepted ratings, repeated ones included, by target and thumb.",
     ("kind", "rating"),
 )
 FEEDBACK_SECONDS = Metric(
@@ -226,42 +233,42 @@ FEEDBACK_SECONDS = Metric(
 SANDBOX_RUNS = Metric(
     "headrace_sandbox_runs_total",
     "counter",
-    "Programs that models wrote and that ran: ok, error, limit (of time, memory, recursion, output), crashed.",
+    "Programs by models that ran: ok, error, limit (of time, memory, recursion, output), crashed.",
     ("outcome",),
 )
 TOOL_CALLS = Metric(
     "headrace_tool_calls_total",
     "counter",
-    "Calls of tools by models: ok, error, timeout, or refused before anything was called.",
+    "Tool calls by models: ok, error, timeout, or refused before the call.",
     ("tool", "outcome"),
 )
 DATABASE_SECONDS = Metric(
     "headrace_database_duration_seconds",
     "histogram",
-    "Time of one transaction, with the wait for its turn.",
+    "Duration of one transaction, including its wait.",
     ("operation",),
     FINE_SECONDS,
 )
 DATABASE_ERRORS = Metric(
-    "headrace_database_errors_total", "counter", "Transactions that failed since the database is gone, full or broken."
+    "headrace_database_errors_total",
+    "counter",
+    "Transactions that failed because the database is unreachable, full or broken.",
 )
-JOBS_WAITING = Metric("headrace_jobs_waiting", "gauge", "Background jobs that could run and do not.", ("kind",))
+JOBS_WAITING = Metric("headrace_jobs_waiting", "gauge", "Background jobs that are due and not running.", ("kind",))
 JOB_OLDEST_SECONDS = Metric(
     "headrace_job_oldest_seconds",
     "gauge",
-    "Time since the job that waits longest could have run; 0 when none waits.",
+    "Time since the longest-waiting job was due; 0 when none waits.",
     ("kind",),
 )
 BATCH_LINES = Metric(
-    "headrace_batch_lines_total", "counter", "Lines of batches that were answered, well or with an error.", ("outcome",)
+    "headrace_batch_lines_total", "counter", "Answered lines of batches, by success or error.", ("outcome",)
 )
-BATCH_LINES_WAITING = Metric(
-    "headrace_batch_lines_waiting", "gauge", "Lines of batches that were read and have no answer yet."
-)
+BATCH_LINES_WAITING = Metric("headrace_batch_lines_waiting", "gauge", "Lines of batches that have no answer yet.")
 BATCH_OLDEST_SECONDS = Metric(
     "headrace_batch_oldest_seconds",
     "gauge",
-    "Age of the oldest batch that has not ended, which expires after a day; 0 when all have.",
+    "Age of the oldest unfinished batch, which expires after a day; 0 when there is none.",
 )
 INDEX_AGE_SECONDS = Metric(
     "headrace_index_age_seconds",
@@ -271,24 +278,24 @@ INDEX_AGE_SECONDS = Metric(
     ("collection",),
 )
 DISK_FREE_BYTES = Metric(
-    "headrace_disk_free_bytes", "gauge", "Free bytes of the data folder's disk; absent when data is in a bucket."
+    "headrace_disk_free_bytes", "gauge", "Free bytes of the data folder's disk; absent if data is in a bucket."
 )
 DISK_SIZE_BYTES = Metric(
     "headrace_disk_size_bytes", "gauge", "Size of the data folder's disk; absent when data is in a bucket."
 )
 BACKUP_AGE_SECONDS = Metric(
-    "headrace_backup_age_seconds", "gauge", "Time since the newest backup was whole; absent until there was one."
+    "headrace_backup_age_seconds", "gauge", "Time since the newest backup was completed; absent before the first."
 )
 ENGINE_EXPECTED = Metric(
     "headrace_engine_expected",
     "gauge",
-    "Engine replicas that are configured, of a model that scales by itself the fewest.",
+    "Configured engine replicas; the minimum for an autoscaled model.",
     ("model",),
 )
 ENGINE_RESTARTS = Metric(
     "headrace_engine_restarts_total",
     "counter",
-    "Engines that ended or failed three health checks in a row in a replica that lives, which Serve then replaces.",
+    "Engines that exited or failed three health checks in a row in a live replica, which Serve then replaces.",
     ("model",),
 )
 ADAPTER_MISSING = Metric(
@@ -298,15 +305,15 @@ ADAPTER_MISSING = Metric(
     ("model", "adapter"),
 )
 ENGINE_BUSY_SECONDS = Metric(
-    "headrace_engine_busy_seconds_total", "counter", "Seconds of slots that requests held.", ("model",)
+    "headrace_engine_busy_seconds_total", "counter", "Slot-seconds held by requests.", ("model",)
 )
 ENGINE_AVAILABLE_SECONDS = Metric(
-    "headrace_engine_available_seconds_total", "counter", "Seconds of slots that loaded engines had.", ("model",)
+    "headrace_engine_available_seconds_total", "counter", "Slot-seconds available in loaded engines.", ("model",)
 )
 ENGINE_PRICE = Metric(
     "headrace_engine_price",
     "gauge",
-    "What an hour of one replica costs, in the currency of the model's price.",
+    "Price per hour of one replica, in the currency of the model's price.",
     ("model", "currency"),
 )
 

@@ -1,8 +1,8 @@
-"""The node's metrics exporter: gives Prometheus each sample of every Serve replica exactly once.
+"""The node's metrics exporter: publishes each sample of every Serve replica exactly once for Prometheus.
 
-Replicas write `prometheus-client`'s multiprocess files, and what their engines say; this process reads them. Files of
-replicas that are gone stay on disk, and with every restart a scrape would grow dearer: they are folded into one archive
-per metric type, in a way that a crash at any point neither loses nor doubles a sample.
+Replicas write `prometheus-client`'s multiprocess files, and snapshots of their engines' metrics; this process reads
+them. Files of dead replicas would stay on disk and make scrapes slower with every restart: they are folded into one
+archive per metric type, in a way that a crash at any point neither loses nor duplicates a sample.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from serving.telemetry import engines, holders
 from serving.telemetry.sums import Sums
 
 ARCHIVED = ("counter", "histogram")
-"""Types whose sums outlive their process; a gauge of a dead process means nothing."""
+"""Metric types whose sums outlive their process; gauges of dead processes are meaningless."""
 
 
 class Archive:
-    """Folds the files of dead processes in `folder` (owned by one exporter)."""
+    """Folds the files of dead processes in `folder`, which belongs to one exporter."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._intent = folder / "fold.json"
 
     def recover(self) -> None:
-        """Finishes or undoes a fold that a crash cut short."""
+        """Completes or undoes a fold that a crash interrupted."""
         if not self._intent.exists():
             return
         fold = json.loads(self._intent.read_text())
         staged = self._folder / fold["staged"]
-        if staged.exists():  # the rename, which decides, has not happened
+        if staged.exists():  # the deciding rename has not happened
             staged.unlink()
         else:
             self._remove(fold["sources"])
         self._intent.unlink()
 
     def fold(self) -> None:
-        """Folds every dead process's files, one metric type at a time."""
+        """Folds the files of all dead processes, one metric type at a time."""
         files = {p.name: pid for p in self._folder.glob("*_*.db") if (pid := p.stem.rsplit("_", 1)[1]).isdigit()}
         files |= {p.name: p.name.split(".", 1)[0] for p in self._folder.glob(f"*{holders.ENGINE}*")}
         with holders.dead(self._folder, set(files.values())) as gone:
@@ -93,7 +93,7 @@ def _write_durably(path: Path, text: str) -> None:
 
 
 class _Gauges(Collector):
-    """Gauges in files: few, and each with its own way to be merged."""
+    """Gauges in files: few, each with its own aggregation."""
 
     def __init__(self, files: list[Path]) -> None:
         self._files = [str(path) for path in files]
@@ -103,7 +103,7 @@ class _Gauges(Collector):
 
 
 class Exporter:
-    """Renders the folder's metrics, one scrape at a time."""
+    """Renders the metrics in the folder, one scrape at a time."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ class Exporter:
         self._lock = threading.Lock()
 
     def render(self) -> bytes:
-        """Returns the exposition in Prometheus text format."""
+        """Returns the exposition in Prometheus' text format."""
         with self._lock:
             self._archive.fold()
             files = sorted(self._folder.glob("*.db"))
@@ -126,7 +126,7 @@ class Exporter:
 
 
 def serve(folder: Path, host: str, port: int) -> ThreadingHTTPServer:
-    """Returns a bound server; `port` 0 takes a free one. Raises `OSError` when the port is taken."""
+    """Returns a bound server; `port` 0 selects a free one. Raises `OSError` when the port is in use."""
     exporter = Exporter(folder)
 
     class Handler(BaseHTTPRequestHandler):

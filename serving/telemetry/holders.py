@@ -1,7 +1,7 @@
-"""Which processes still write metrics: each holds a lock on a file of its own in prometheus-client's folder.
+"""Liveness of processes that write metrics: each holds a lock on its own file in prometheus-client's folder.
 
-The exporter can run in another container of the same pod. It sees the folder there but not the processes, and a
-restarted container hands out the same process ids again. A lock is seen by both, and ends with its holder.
+The exporter can run in another container of the same pod, where it sees the folder but not the processes, and restarted
+containers reuse process ids. A lock is visible to both, and ends with its holder.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ENGINE = ".engine"
-"""How the file ends in which a process keeps what its engine counts."""
+"""Suffix of the file with a process's snapshot of its engine's metrics."""
 
 
 def hold(folder: Path) -> int:
-    """Marks this process as one that writes; returns a descriptor that must stay open.
+    """Marks this process as a writer; returns a descriptor that must stay open.
 
     Waits while the exporter folds the files of an earlier process with the same id.
     """
@@ -29,12 +29,12 @@ def hold(folder: Path) -> int:
             if os.fstat(descriptor).st_ino == path.stat().st_ino:
                 path.with_suffix(ENGINE).unlink(missing_ok=True)  # of an earlier process with the same id
                 return descriptor
-        os.close(descriptor)  # the exporter removed it while we waited
+        os.close(descriptor)  # the exporter removed it during the wait
 
 
 @contextlib.contextmanager
 def dead(folder: Path, pids: set[str]) -> Iterator[set[str]]:
-    """Yields those of `pids` whose process is gone, and keeps new ones with the same id waiting until the end."""
+    """Yields those of `pids` whose process has ended, and blocks new processes with the same id until the end."""
     with contextlib.ExitStack() as stack:
         gone = set()
         for pid in pids:

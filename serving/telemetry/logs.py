@@ -1,7 +1,7 @@
-"""The log of a replica: one JSON object a line, with the keys that Ray Serve's own JSON lines have.
+"""The log of a replica: one JSON object per line, with the keys of Ray Serve's own JSON lines.
 
-It is a file of its own beside the one that Ray Serve keeps for the replica: that one is written a thousand lines at a
-time, knows only one level, and takes three times as long to write a line.
+It is a separate file beside Ray Serve's log for the replica, which is written a thousand lines at a time, has only one
+level, and takes three times as long per line.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import Any, TextIO
 import orjson
 
 LOGGERS = ("headrace", "serving")
-"""All of ours."""
+"""Root of all loggers of Headrace."""
 
 SERVE = "ray.serve"
 """Ray Serve's logger."""
 
 RAY = "ray"
-"""Ray's own, which writes plain text to stderr."""
+"""Ray's own logger, which writes plain text to stderr."""
 
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"asctime", "message"}
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats records with what they were given as `extra`, and `fields` that are the same in each line.
+    """Formats records with their `extra` values, and with `fields` that are the same on each line.
 
-    An `extra` of `fields` alone, a mapping, is spread out: Python looks at each other one by itself.
+    If `extra` has only the key `fields`, a mapping, its items are added: Python would process them one by one.
     """
 
     def __init__(self, fields: Mapping[str, str]) -> None:
@@ -62,7 +62,7 @@ class JsonFormatter(logging.Formatter):
         line["timestamp_ns"] = time.time_ns()
         try:
             return orjson.dumps(line, default=str)
-        except TypeError:  # half a surrogate pair, or a number beyond 64 bits
+        except TypeError:  # an unpaired surrogate, or a number beyond 64 bits
             return json.dumps(line, default=str).encode()
 
     def _time(self, record: logging.LogRecord) -> str:
@@ -73,10 +73,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class LogFile(RotatingFileHandler):
-    """A file that is replaced once it has `maxBytes`.
+    """A file that is rotated once it has `maxBytes`.
 
-    Unlike its base it formats no line twice to find out, and is of bytes: to ask a text file where it ends takes longer
-    than to write to it.
+    Unlike its base class it formats each line once, and is binary: asking a text file for its position takes longer
+    than writing to it.
     """
 
     def __init__(self, path: Path, lines: JsonFormatter, *, max_bytes: int, backups: int) -> None:
@@ -84,14 +84,14 @@ class LogFile(RotatingFileHandler):
         self._lines = lines
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:
-        """Whether the file is full."""
+        """Returns whether the file is full."""
         stream: Any = self.stream
         return bool(0 < self.maxBytes <= stream.tell())
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes a line; one that cannot be written is told on standard error, as with every handler."""
+        """Writes a line; failures are reported on standard error, as by every handler."""
         try:
-            if self.stream is None or self.stream.closed:  # it could not be replaced
+            if self.stream is None or self.stream.closed:  # it could not be rotated
                 self.stream = self._open()
             if self.shouldRollover(record):
                 self.doRollover()
@@ -110,9 +110,9 @@ class Stderr(logging.StreamHandler[TextIO]):
 
 
 def to_stderr(fields: Mapping[str, str], level: int = logging.WARNING, also: Iterable[str] = ()) -> None:
-    """Lets whoever has no handler of its own write such lines to standard error, from `level` on.
+    """Makes loggers without a handler write such lines to standard error, from `level` on.
 
-    `also` are loggers that have one, which is replaced.
+    `also` names loggers with their own handler, which is replaced.
     """
     handler = Stderr()
     handler.setFormatter(JsonFormatter(fields))
@@ -126,9 +126,10 @@ def to_stderr(fields: Mapping[str, str], level: int = logging.WARNING, also: Ite
 
 
 def keep(name: str, fields: Mapping[str, str]) -> Path | None:
-    """Lets all our loggers write to a file `name` beside Ray Serve's; returns its path.
+    """Makes all loggers of Headrace write to a file `name` beside Ray Serve's; returns its path.
 
-    What others warn of goes to standard error, in the same shape. Where Ray Serve has no file, all stay as they are.
+    Warnings of other loggers are written to standard error, in the same format. If Ray Serve has no file, nothing
+    changes.
     """
     theirs = _file_of_serve()
     if theirs is None:
@@ -148,7 +149,7 @@ def keep(name: str, fields: Mapping[str, str]) -> Path | None:
 
 def _file_of_serve() -> RotatingFileHandler | None:
     for handler in logging.getLogger(SERVE).handlers:
-        target = getattr(handler, "target", handler)  # it writes by way of a buffer
+        target = getattr(handler, "target", handler)  # it writes through a buffer
         if isinstance(target, RotatingFileHandler):
             return target
     return None

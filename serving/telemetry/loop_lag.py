@@ -1,4 +1,4 @@
-"""How late a process's event loop runs: whatever blocks it blocks every request of the process."""
+"""Lag of a process's event loop: whatever blocks it delays every request of the process."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Literal
 from serving.telemetry import metrics
 
 INTERVAL_S = 0.25
-"""Seconds between two looks. A loop that stands still is seen once, by as much as it was late."""
+"""Sampling interval in seconds. A blocked loop is observed once, with the length of its delay."""
 
 Deployment = Literal["gateway", "retrieval"]
 
 
 async def watch(deployment: Deployment) -> None:
-    """Observes, until it is cancelled, how many seconds after its time this task goes on."""
+    """Observes, until cancelled, by how many seconds this task is late."""
     seen = metrics.event_loop_lag_seconds.labels(deployment)
     loop = asyncio.get_running_loop()
     while True:

@@ -1,4 +1,4 @@
-"""What is known of a metric before any process emits it."""
+"""The definition of a metric, independent of processes that emit it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ UNITS: dict[str, Unit] = {
     "cost": "currency",
     "price": "currency",
 }
-"""Unit of a metric by the ending of its name."""
+"""Unit of a metric by the suffix of its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric: `name` without the suffixes that Prometheus adds to a histogram, base units."""
+    """One metric: `name` has no suffix that Prometheus adds to histograms, and base units."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -28,6 +28,6 @@ class Metric:
 
     @property
     def unit(self) -> Unit:
-        """What a sample counts, as its name says by Prometheus's convention."""
+        """The unit of a sample, by the name's suffix, as is Prometheus's convention."""
         stem = self.name.removesuffix("_total")
         return next((unit for ending, unit in UNITS.items() if stem.endswith(f"_{ending}")), "1")

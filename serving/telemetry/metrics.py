@@ -1,6 +1,6 @@
-"""The metric objects of this process, made from the catalogue.
+"""The metric objects of this process, created from the catalogue.
 
-It is decided at import whether values live in memory or, with `PROMETHEUS_MULTIPROC_DIR` set, in files that the node's
+At import it is decided whether values are in memory or, with `PROMETHEUS_MULTIPROC_DIR` set, in files that the node's
 exporter reads: import this module only in processes that emit.
 """
 
@@ -25,7 +25,7 @@ prometheus_client.values.ValueClass = Value
 
 
 class Count:
-    """A counter with its labels. It looks at less each time than the library's, which asks whether it has them."""
+    """A counter with its labels. It is faster than the library's, which checks the labels at each call."""
 
     __slots__ = ("_value",)
 
@@ -40,7 +40,7 @@ class Count:
 
 
 class Observations:
-    """A histogram with its labels. As `Count`; and a bucket is looked for by halves."""
+    """A histogram with its labels. Like `Count`; its bucket is found by binary search."""
 
     __slots__ = ("bounds", "buckets", "total")
 
@@ -55,7 +55,7 @@ class Observations:
 
 
 def observe(observed: Iterable[tuple[Observations, float]]) -> None:
-    """Observes an amount in each; one by one takes twice the time."""
+    """Observes an amount in each of several histograms, which takes half the time of single calls."""
     values.observe([(h.total, h.buckets[bisect_left(h.bounds, amount)], amount) for h, amount in observed])
 
 
@@ -64,12 +64,12 @@ def _counter(m: c.Metric) -> Counter:
 
 
 def _gauge(m: c.Metric) -> Gauge:
-    """One of which each process has its part."""
+    """Returns a gauge of which each process has a part."""
     return Gauge(m.name, m.help, m.labels, multiprocess_mode="livesum")
 
 
 def _shared(m: c.Metric) -> Gauge:
-    """One of what all processes see alike: the newest look counts."""
+    """Returns a gauge of which all processes report the same value: the newest one counts."""
     return Gauge(m.name, m.help, m.labels, multiprocess_mode="livemostrecent")
 
 
@@ -114,7 +114,7 @@ reranks = _counter(c.RERANKS)
 memory_dropped = _counter(c.MEMORY_DROPPED)
 quota_refused = _counter(c.QUOTA_REFUSED)
 quota_warnings = _counter(c.QUOTA_WARNINGS)
-# Gateways see what they themselves and the store had last: the largest is the nearest to the truth.
+# Gateways report what they and the store last had: the largest value is the most recent.
 quota_used = Gauge(c.QUOTA_USED.name, c.QUOTA_USED.help, c.QUOTA_USED.labels, multiprocess_mode="livemax")
 feedback = _counter(c.FEEDBACK)
 feedback_seconds = _histogram(c.FEEDBACK_SECONDS)
@@ -138,25 +138,25 @@ engine_available_seconds = _counter(c.ENGINE_AVAILABLE_SECONDS)
 
 @functools.cache
 def in_flight() -> Gauge:
-    """Made by gateways alone: while there is one, this series says that there is."""
+    """Created only by gateways: this series shows that there is one."""
     return _gauge(c.IN_FLIGHT)
 
 
 @functools.cache
 def disk_free_bytes() -> Gauge:
-    """Made when it is first set: a gauge without labels exists from then on, and 0 would be a full disk."""
+    """Created when it is first set: a gauge without labels exists from its creation, and 0 would be a full disk."""
     return _shared(c.DISK_FREE_BYTES)
 
 
 @functools.cache
 def disk_size_bytes() -> Gauge:
-    """As `disk_free_bytes`."""
+    """Like `disk_free_bytes`."""
     return _shared(c.DISK_SIZE_BYTES)
 
 
 @functools.cache
 def backup_age_seconds() -> Gauge:
-    """As `disk_free_bytes`: 0 would be a backup just now."""
+    """Like `disk_free_bytes`: 0 would be a backup just now."""
     return _shared(c.BACKUP_AGE_SECONDS)
 
 
@@ -186,13 +186,13 @@ def _child(metric: Counter | Histogram | Gauge, *labels: str) -> Count | Observa
 
 
 child = cast(_Child, functools.lru_cache(maxsize=4096)(_child))
-"""Returns a metric with its labels, found and written faster than `metric.labels(*labels)`; label sets are bounded."""
+"""Returns a metric with its labels, faster than `metric.labels(*labels)`; label sets are bounded."""
 
 
 def introduce(models: Iterable[str], assistants: Iterable[str] = (), tools: Iterable[str] = ()) -> None:
-    """Makes the series of every model, assistant and tool exist at zero.
+    """Creates the series of every model, assistant and tool at zero.
 
-    A series whose first sample is already above zero hides its first requests from `rate` and `increase`.
+    A series whose first sample is above zero hides its first requests from `rate` and `increase`.
     """
     for model in models:
         ttft_seconds.labels(model)
@@ -210,13 +210,13 @@ def introduce(models: Iterable[str], assistants: Iterable[str] = (), tools: Iter
 
 
 def introduce_guardrails(found: Iterable[tuple[str, str, str]]) -> None:
-    """Does the same for guardrails: check, on, and action of each."""
+    """Creates the series of guardrails: check, kind of text, and action of each."""
     for labels in found:
         guardrail.labels(*labels)
 
 
 def introduce_routes(routes: Iterable[str]) -> None:
-    """Does the same for the routes of a gateway."""
+    """Creates the series of a gateway's routes."""
     in_flight()
     for route in (*routes, c.UNKNOWN):
         requests_started.labels(route)

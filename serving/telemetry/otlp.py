@@ -1,6 +1,6 @@
-"""Traces by OpenTelemetry, sent by OTLP over HTTP. A receiver that is down costs requests nothing: spans are lost.
+"""Traces by OpenTelemetry, exported by OTLP over HTTP.
 
-Import this module only where traces are configured.
+An unavailable receiver does not affect requests: spans are dropped. Import this module only if traces are configured.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from serving.config import Tracing
 from serving.telemetry.tracing import Attributes, Span, current
 
 QUEUE = 2048
-"""Spans that wait to be sent; more are dropped."""
+"""Maximum number of spans in the queue; more are dropped."""
 
 SEND_S = 5.0
-"""Seconds that one batch may take, with its retries."""
+"""Timeout in seconds of one batch, including retries."""
 
 MAX_CONTENT = 16_000
-"""Characters of one text in a span."""
+"""Maximum number of characters of one text in a span."""
 
 LOGGERS = ("headrace.api", "headrace.guardrails", "headrace.memory", "headrace.security", "headrace.tools")
-"""Those whose lines are about a request."""
+"""Loggers whose lines belong to a request."""
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _HEADERS = (b"traceparent", b"tracestate")
 
 
 class OtlpTracer:
-    """Makes spans and sends them in batches, from a thread of its own."""
+    """Creates spans and exports them in batches, from its own thread."""
 
     def __init__(self, settings: Tracing, service: str = "headrace-gateway") -> None:
         if settings.endpoint is None:
@@ -50,7 +50,7 @@ class OtlpTracer:
         self._ratio = settings.ratio
         self._allowance = _Allowance(settings.per_second)
         self._provider = TracerProvider(
-            sampler=ALWAYS_ON,  # which traces are kept is decided before
+            sampler=ALWAYS_ON,  # sampling has been decided before
             resource=Resource.create({SERVICE_NAME: service}),
             span_limits=SpanLimits(max_attributes=64, max_events=16, max_span_attribute_length=MAX_CONTENT),
             shutdown_on_exit=False,
@@ -64,9 +64,9 @@ class OtlpTracer:
             logging.getLogger(name).addFilter(_traced)
 
     def begin(self, name: str, headers: Iterable[tuple[bytes, bytes]], attributes: Attributes, at: float) -> Span:
-        """Begins the span of a request; a `traceparent` that is none begins a trace.
+        """Begins the span of a request; without a valid `traceparent` it begins a trace.
 
-        A trace of OpenTelemetry's that nobody keeps costs a sixth of one that is kept, so it is none of theirs.
+        An unsampled trace of OpenTelemetry's own takes a sixth of the time of a sampled one, so `Unkept` replaces it.
         """
         given = [header for header in headers if header[0] in _HEADERS]
         context = Context()
@@ -83,17 +83,17 @@ class OtlpTracer:
         return OtlpSpan(self._tracer, span, self._content, zero)
 
     def close(self) -> None:
-        """Sends what is left; takes no longer than a batch may."""
+        """Exports the remaining spans; takes no longer than one batch."""
         for name in LOGGERS:
             logging.getLogger(name).removeFilter(_traced)
         self._provider.shutdown()
 
 
 class OtlpSpan:
-    """A span of OpenTelemetry's.
+    """A span of OpenTelemetry.
 
-    `zero` is the unix time in nanoseconds when `time.perf_counter` was 0: one for all spans of a request, since asking
-    both clocks anew can take milliseconds, and a stage would begin before its request.
+    `zero` is the unix time in nanoseconds when `time.perf_counter` was 0: the same for all spans of a request, since
+    reading both clocks again can take milliseconds, and a stage would begin before its request.
     """
 
     def __init__(self, tracer: trace.Tracer, span: trace.Span, content: bool, zero: int) -> None:
@@ -110,7 +110,7 @@ class OtlpSpan:
 
     @property
     def is_recording(self) -> bool:
-        """Always."""
+        """Always true."""
         return True
 
     def child(self, name: str, attributes: Attributes, *, begin: float | None = None, client: bool = False) -> OtlpSpan:
@@ -124,11 +124,11 @@ class OtlpSpan:
         self._span.set_attributes(attributes)
 
     def rename(self, name: str) -> None:
-        """Gives it the name that is known later."""
+        """Changes its name once that is known."""
         self._span.update_name(name)
 
     def content(self, name: str, value: object) -> None:
-        """Adds what people or models wrote, as text or JSON, where that is configured."""
+        """Adds content of people or models, as text or JSON, if that is configured."""
         if self._content and self._span.is_recording():
             text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
             self._span.set_attribute(name, text)
@@ -141,18 +141,18 @@ class OtlpSpan:
         self._span.end(self._unix_ns(at))
 
     def headers(self) -> dict[str, str]:
-        """Returns `traceparent`, and `tracestate` where there is one."""
+        """Returns `traceparent`, and `tracestate` if there is one."""
         carrier: dict[str, str] = {}
         _PROPAGATOR.inject(carrier, self._context)
         return carrier
 
     def _unix_ns(self, at: float | None) -> int:
-        """Returns unix time in nanoseconds for a moment of `time.perf_counter`, by default now."""
+        """Returns unix time in nanoseconds for a value of `time.perf_counter`, by default now."""
         return self._zero + (time.perf_counter_ns() if at is None else int(at * 1e9))
 
 
 class Unkept:
-    """Stands for all spans of a trace that is not kept: it has an id, and callees are told to keep nothing either."""
+    """All spans of an unsampled trace: it has an id, and tells callees not to sample either."""
 
     is_recording = False
 
@@ -165,19 +165,19 @@ class Unkept:
         return self
 
     def set(self, attributes: Attributes) -> None:
-        """Does nothing, as all that follow."""
+        """Does nothing, like the following methods."""
 
     def rename(self, name: str) -> None: ...
     def content(self, name: str, value: object) -> None: ...
     def end(self, *, at: float | None = None, error: str | None = None) -> None: ...
 
     def headers(self) -> dict[str, str]:
-        """Returns a `traceparent` that says so, and the caller's `tracestate`."""
+        """Returns a `traceparent` without the sampled flag, and the caller's `tracestate`."""
         return {"traceparent": f"00-{self.trace_id}-{random.getrandbits(64):016x}-00", **self._state}
 
 
 class _Allowance:
-    """So many in a second, and as many at once; of less than one a second, one. Times are those of one clock."""
+    """A rate limit: a number per second, and as many at once; at least one at once. Times are those of one clock."""
 
     def __init__(self, per_second: float) -> None:
         self._per_second = per_second
@@ -185,7 +185,7 @@ class _Allowance:
         self._at = 0.0
 
     def take(self, at: float) -> bool:
-        """Whether there is one left at that time."""
+        """Returns whether the limit allows one more at that time."""
         self._left = min(self._most, self._left + max(at - self._at, 0.0) * self._per_second)
         self._at = max(self._at, at)
         if self._left < 1:
@@ -195,7 +195,7 @@ class _Allowance:
 
 
 def _traced(record: logging.LogRecord) -> bool:
-    """Gives a line about a request the id of its trace."""
+    """Adds the trace id to a log record of a request."""
     if (span := current()) is not None:
         record.trace_id = span.trace_id
     return True

@@ -1,9 +1,9 @@
 """Counters and histograms of many processes as one exposition, quickly: a node may have some ten thousand samples.
 
-`MultiProcessCollector` parses and renders every sample at each scrape, which takes a second for 29,000 samples. Here
-a file of `prometheus-client` is parsed when it has grown, and a sample's line is rendered when it is first seen, by
-that library. A scrape then reads the values where they are, adds them up and puts them behind their lines.
-docs/decisions/0009-scrapes.md has the figures.
+`MultiProcessCollector` parses and renders every sample at each scrape, which takes a second for 29,000 samples. Here a
+file of `prometheus-client` is parsed only when it has grown, and a sample's line is rendered once, by that library. A
+scrape then reads the values in place, adds them up and appends them to their lines. docs/decisions/0009-scrapes.md has
+the figures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 _VALUE_BYTES = 8
-"""Each value is a native double at a multiple of its size, as `MmapedDict` says."""
+"""Each value is a native double at a multiple of its size, as in `MmapedDict`."""
 
 
 class _SingleMetric(Collector):
@@ -38,7 +38,7 @@ class _SingleMetric(Collector):
 
 
 class _SumsFile:
-    """A file of samples. It is held open, so that one that replaces it has another inode, whatever its name."""
+    """A file of samples. It is kept open, so that a replacement has another inode, whatever its name."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -46,17 +46,17 @@ class _SumsFile:
         self._file = path.open("rb")
         self._used = 0
         self._places = np.empty(0, dtype=np.intp)
-        self.samples = np.empty(0, dtype=np.intp)  # numbers of its values' samples, shape (values,)
+        self.samples = np.empty(0, dtype=np.intp)  # sample numbers of its values, shape (values,)
 
     def close(self) -> None:
         self._file.close()
 
     def replaced(self) -> bool:
-        """Whether another file has its name now. Raises `OSError` where none has."""
+        """Returns whether its name now belongs to another file. Raises `OSError` if there is none."""
         return not os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
 
     def values(self, number: Callable[[str, str], int]) -> NDArray[np.float64]:
-        """Returns the values of `samples`, which `number` numbers by kind and key."""
+        """Returns the values of its samples, which `number` numbers by kind and key."""
         used = int.from_bytes(os.pread(self._file.fileno(), 4, 0), sys.byteorder)
         if used != self._used:
             self._parse(number)
@@ -68,14 +68,14 @@ class _SumsFile:
         for key, _value, _timestamp, place in MmapedDict.read_all_values_from_file(str(self._path)):  # type: ignore[no-untyped-call]
             places.append(place // _VALUE_BYTES)
             samples.append(number(self._kind, key))
-            used = place + 2 * _VALUE_BYTES  # a time stands behind each value
+            used = place + 2 * _VALUE_BYTES  # each value is followed by a timestamp
         self._used = used
         self._places, self.samples = np.array(places, dtype=np.intp), np.array(samples, dtype=np.intp)
 
 
 @dataclass(slots=True)
 class _Buckets:
-    """A histogram of some labels: upper bounds with the numbers of their samples, in order, and the count's line."""
+    """A histogram with some labels: upper bounds with the numbers of their samples, in order, and the count's line."""
 
     bounds: list[tuple[float, int]]
     count: str
@@ -83,7 +83,7 @@ class _Buckets:
 
 @dataclass(slots=True)
 class _Family:
-    """A metric: its head, the numbers of counters and sums, and buckets by their labels."""
+    """A metric: its header, the numbers of counters and sums, and buckets by labels."""
 
     head: str
     plain: list[int] = field(default_factory=list)
@@ -96,7 +96,7 @@ class Sums:
     def __init__(self) -> None:
         self._keys: dict[str, int] = {}  # numbers of samples, by their keys in files
         self._numbers: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}  # by name and labels
-        self._lines: list[str] = []  # by number: all but the value
+        self._lines: list[str] = []  # by number: the line without the value
         self._families: dict[str, _Family] = {}
         self._files: dict[Path, _SumsFile] = {}
 
@@ -134,14 +134,14 @@ class Sums:
             if file is not None and file.replaced():
                 self._files.pop(path).close()
                 file = None
-            if file is None and path.stat().st_size:  # else its process is just about to write its first
+            if file is None and path.stat().st_size:  # otherwise its process is about to write the first value
                 self._files[path] = _SumsFile(path)
 
     def _number(self, kind: str, key: str) -> int:
         found = self._keys.get(key)
         if found is None:
             name, sample, labels, documentation = json.loads(key)
-            # What a release says of a metric is in the keys of its files too, and the next one may say it differently.
+            # The keys in files include a metric's help text, which may differ between releases.
             identity = (sample, tuple(sorted(labels.items())))
             found = self._numbers.get(identity)
             if found is None:
@@ -168,7 +168,7 @@ class Sums:
 
 
 def _rendered(kind: str, name: str, documentation: str, sample: str, labels: dict[str, str]) -> tuple[str, str]:
-    """Returns the head of a metric and the line of a sample without its value, as `prometheus-client` writes them."""
+    """Returns the header of a metric and the line of a sample without its value, as `prometheus-client` writes them."""
     metric = Metric(name, documentation, kind)
     metric.add_sample(sample, labels, 0.0)
     registry = CollectorRegistry()

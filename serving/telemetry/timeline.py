@@ -1,4 +1,4 @@
-"""How long each stage of a request took."""
+"""The duration of each stage of a request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _KNOWN = frozenset(STAGES)
 
 
 class Timeline:
-    """Attributes every moment of a request to exactly one stage, so that the stages add up to the total.
+    """Attributes the time of a request to stages without gaps, so that they add up to the total.
 
     Times are seconds of the monotonic clock.
     """
@@ -22,11 +22,11 @@ class Timeline:
     def __init__(self) -> None:
         self.start = self._last = time.perf_counter()
         self.stages: dict[str, float] = {}
-        self.under_way = "respond"  # what the time since the last mark goes to when the request is cut off
-        self.marks: list[tuple[str, float, float]] | None = None  # each stage with its begin and end, where traced
+        self.under_way = "respond"  # the stage of the time since the last mark, if the request is interrupted
+        self.marks: list[tuple[str, float, float]] | None = None  # each stage with its begin and end, if traced
 
     def end_of(self, stage: str) -> None:
-        """Books the time since the last mark under `stage`."""
+        """Attributes the time since the last mark to `stage`."""
         if stage not in _KNOWN:
             raise ValueError(f"unknown stage {stage}")
         now = time.perf_counter()
@@ -39,7 +39,7 @@ class Timeline:
 
     @contextmanager
     def during(self, stage: str) -> Iterator[None]:
-        """Books what is waited for inside under `stage`, also when it fails or is cancelled."""
+        """Attributes the time of the block to `stage`, also when it fails or is cancelled."""
         self.under_way = stage
         try:
             yield
@@ -47,12 +47,12 @@ class Timeline:
             self.end_of(stage)
 
     def cut(self) -> None:
-        """Books the time since the last mark under the stage that is under way."""
+        """Attributes the time since the last mark to the current stage."""
         self.end_of(self.under_way)
 
     @property
     def overhead(self) -> float:
-        """Seconds that were Headrace's own: those of all stages but `ELSEWHERE`."""
+        """Seconds spent by Headrace itself: those of all stages except `ELSEWHERE`."""
         return sum(seconds for stage, seconds in self.stages.items() if stage not in ELSEWHERE)
 
     @property

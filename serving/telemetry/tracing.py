@@ -1,7 +1,7 @@
-"""Traces: what a request did, as spans. Nothing here costs anything, or imports OpenTelemetry, unless it is configured.
+"""Traces of requests, as spans. Without configuration, nothing here has a cost or imports OpenTelemetry.
 
 Names of attributes are those of OpenTelemetry's semantic conventions for HTTP and for generative AI
-(https://opentelemetry.io/docs/specs/semconv/gen-ai/), and `headrace.…` where they have none.
+(https://opentelemetry.io/docs/specs/semconv/gen-ai/), and otherwise `headrace.…`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Value = str | int | float | bool | tuple[str, ...]
 Attributes = Mapping[str, Value]
 
 PROVIDER = "openai"
-"""The provider whose API all engines speak, which is what the conventions want named, whoever runs the model."""
+"""The provider in the sense of the conventions: the one whose API all engines implement, whoever runs the model."""
 OPERATIONS = {"/chat/completions": "chat", "/completions": "text_completion", "/embeddings": "embeddings"}
 
 _REQUESTED = {
@@ -29,7 +29,7 @@ _USED = {"prompt_tokens": "gen_ai.usage.input_tokens", "completion_tokens": "gen
 
 
 class Span(Protocol):
-    """Something that took its time. Times are seconds of `time.perf_counter`, by default now."""
+    """A span of a trace. Times are seconds of `time.perf_counter`, by default now."""
 
     @property
     def trace_id(self) -> str:
@@ -37,54 +37,54 @@ class Span(Protocol):
 
     @property
     def is_recording(self) -> bool:
-        """Whether anybody will see it."""
+        """Whether it is sampled."""
 
     def child(self, name: str, attributes: Attributes, *, begin: float | None = None, client: bool = False) -> Span:
-        """Returns a span within this one; `client` says that it asks another service."""
+        """Returns a child span; `client` tells that it is a request to another service."""
 
     def set(self, attributes: Attributes) -> None:
         """Adds attributes."""
 
     def rename(self, name: str) -> None:
-        """Gives it the name that is known later."""
+        """Changes its name once that is known."""
 
     def content(self, name: str, value: object) -> None:
-        """Adds what people or models wrote, where that may be told."""
+        """Adds content of people or models, if that is allowed."""
 
     def end(self, *, at: float | None = None, error: str | None = None) -> None:
-        """Ends it; `error` is what failed, a code or the name of an exception."""
+        """Ends it; `error` is an error code or the name of an exception."""
 
     def headers(self) -> dict[str, str]:
-        """Returns the headers by which the service that is asked goes on with the trace (W3C Trace Context)."""
+        """Returns the headers with which the called service continues the trace (W3C Trace Context)."""
 
 
 class Tracer(Protocol):
-    """Makes traces and sends them to where they are kept."""
+    """Creates traces and exports them."""
 
     def begin(self, name: str, headers: Iterable[tuple[bytes, bytes]], attributes: Attributes, at: float) -> Span:
-        """Begins the span of a request that came at `at`, within the trace that its headers name."""
+        """Begins the span of a request that arrived at `at`, in the trace named by its headers."""
 
     def close(self) -> None:
-        """Sends what is left, within seconds."""
+        """Exports the remaining spans, within seconds."""
 
 
 _current: ContextVar[Span | None] = ContextVar("span", default=None)
 
 
 def current() -> Span | None:
-    """Returns the span that this task is in."""
+    """Returns the current span of this task."""
     return _current.get()
 
 
 def recording_span() -> Span | None:
-    """Returns the span that this task is in if anybody will see it."""
+    """Returns the current span of this task if it is sampled."""
     span = _current.get()
     return span if span is not None and span.is_recording else None
 
 
 @contextmanager
 def within(span: Span) -> Iterator[None]:
-    """Makes `span` the current one; whoever began it ends it."""
+    """Makes `span` the current one; its creator ends it."""
     token = _current.set(span)
     try:
         yield
@@ -94,7 +94,7 @@ def within(span: Span) -> Iterator[None]:
 
 @contextmanager
 def span(name: str, attributes: Attributes, *, client: bool = False) -> Iterator[Span | None]:
-    """A span within the current one, None where none is kept. What raises through it is its error."""
+    """Yields a span within the current one, None if that is not sampled. An exception that leaves it is its error."""
     parent = recording_span()
     if parent is None:
         yield None
@@ -111,7 +111,7 @@ def span(name: str, attributes: Attributes, *, client: bool = False) -> Iterator
 
 @contextmanager
 def engine(url: str, path: str, document: Mapping[str, Any]) -> Iterator[None]:
-    """A span of a request to an engine."""
+    """Returns a span of a request to an engine."""
     operation = OPERATIONS.get(path)
     if operation is None or recording_span() is None:
         yield
@@ -132,7 +132,7 @@ def engine(url: str, path: str, document: Mapping[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def agent(name: str, model: str) -> Iterator[None]:
-    """A span of a strategy, around what it asks of the model and of tools; `name` is who answers."""
+    """Returns a span of a strategy, around its requests to the model and tools; `name` is the assistant or model."""
     asked = {
         "gen_ai.operation.name": "invoke_agent",
         "gen_ai.provider.name": PROVIDER,
@@ -144,7 +144,7 @@ def agent(name: str, model: str) -> Iterator[None]:
 
 
 def answered(choices: Sequence[Any] | None, usage: Mapping[str, Any] | None) -> None:
-    """Adds to the current span what an engine said and the tokens that it reported."""
+    """Adds an engine's answer and its reported tokens to the current span."""
     opened = recording_span()
     if opened is None:
         return
@@ -157,6 +157,6 @@ def answered(choices: Sequence[Any] | None, usage: Mapping[str, Any] | None) -> 
 
 
 def headers() -> dict[str, str]:
-    """Returns what a request to another service carries on of the current trace."""
+    """Returns the headers with which a request to another service continues the current trace."""
     opened = _current.get()
     return {} if opened is None else opened.headers()

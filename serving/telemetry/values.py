@@ -1,7 +1,7 @@
 """Values of this process's metrics: in the files that `prometheus-client` keeps for each process, or in memory.
 
-Its own class writes the same bytes in four times the time: a stream changes some thirty values, and what that takes is
-taken from the streams. docs/decisions/0010-what-telemetry-costs.md has the figures.
+The library's own class writes the same bytes in four times the time: a stream changes some thirty values, and this time
+is taken from streams. docs/decisions/0010-what-telemetry-costs.md has the figures.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from typing import Any
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-"""Where this process's files are, if they are read by others."""
+"""Folder of this process's files, if others read them."""
 
 _DOUBLE = 8
 _LOCK = Lock()
 
 
 class _ValuesFile:
-    """A file of the library's, which makes room in it; mapped once more, so that values are changed in place.
+    """A file of the library, which allocates space in it; it is mapped a second time, to change values in place.
 
-    As `MmapedDict` says, a file begins with the number of bytes that are used, and ends with the newest value and its
-    time.
+    As in `MmapedDict`, a file begins with the number of used bytes, and ends with the newest value and its timestamp.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,12 +41,12 @@ class _ValuesFile:
         self.cells: memoryview[float] = memoryview(self._bytes).cast("d")
 
     def place(self, key: str) -> int:
-        """Returns where in `cells` the value of a key is, and its time behind it."""
+        """Returns the index in `cells` of a key's value, which its timestamp follows."""
         if key not in self._places:
             self._rooms.read_value(key)  # type: ignore[no-untyped-call]
             used = int.from_bytes(self._bytes[:4], sys.byteorder)
             self._places[key] = used // _DOUBLE - 2
-            if used > len(self._bytes):  # an older mapping is of the beginning, and stays as true
+            if used > len(self._bytes):  # an older mapping covers the beginning, and stays valid
                 self._map()
         return self._places[key]
 
@@ -57,12 +56,12 @@ _MADE: dict[tuple[str, tuple[str, ...]], Value] = {}
 
 
 def sample_value(name: str, labels: tuple[str, ...]) -> Value:
-    """Returns the value that the library made for a sample. Raises `KeyError`."""
+    """Returns the value object that the library created for a sample. Raises `KeyError`."""
     return _MADE[name, labels]
 
 
 class Value:
-    """What `prometheus-client` wants of a value. Threads may share it; forks of a process may not."""
+    """Implements `prometheus-client`'s interface of values. Threads may share it; forks of a process may not."""
 
     __slots__ = ("_at", "_cells")
 
@@ -92,7 +91,7 @@ class Value:
             self._cells = file.cells
 
     def inc(self, amount: float) -> None:
-        """Adds to it. A reader sees the old value or the new one: 8 aligned bytes are written at once."""
+        """Adds to it. Readers see the old value or the new one, since 8 aligned bytes are written atomically."""
         with _LOCK:
             self._cells[self._at] += amount
 
@@ -107,14 +106,14 @@ class Value:
         return self._cells[self._at]
 
     def set_exemplar(self, exemplar: object) -> None:
-        """Does nothing: files hold none."""
+        """Does nothing: files have no exemplars."""
 
     def get_exemplar(self) -> None:
-        """Returns none."""
+        """Returns None."""
 
 
 def observe(observed: Iterable[tuple[Value, Value, float]]) -> None:
-    """Adds observations to histograms, each given as (its sum, its bucket, amount)."""
+    """Adds observations to histograms, each as (its sum, its bucket, amount)."""
     with _LOCK:
         for total, bucket, amount in observed:
             total._cells[total._at] += amount

@@ -313,12 +313,12 @@ def test_documents_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "x.md").write_text("hidden")
     (tmp_path / "up").symlink_to(tmp_path)
-    with pytest.raises(IngestError, match="holds no documents"):
+    with pytest.raises(IngestError, match="contains no documents"):
         documents(tmp_path, every_kind=True, say=said.append)
     for name, text in {"a.MD": "a", "b.bin": "b", "empty.md": "", ".c.md": "c"}.items():
         (tmp_path / name).write_text(text)
     assert list(documents(tmp_path, every_kind=False, say=said.append)) == ["a.MD"]
-    assert said == ["left out, empty or of another kind: b.bin, empty.md"]
+    assert said == ["skipped, empty or of an unsupported kind: b.bin, empty.md"]
     assert list(documents(tmp_path, every_kind=True, say=said.append)) == ["a.MD", "b.bin"]
 
 
@@ -331,7 +331,7 @@ def test_program(tmp_path: Path) -> None:
     assert "Exit status" in call("--help").stdout
     given = ("--url=http://127.0.0.1:1", "--collection=c", f"--key={tmp_path}/key", "--wait=0")
     nothing = call(*given, f"--documents={tmp_path}")
-    assert (nothing.returncode, nothing.stderr) == (1, f"error: {tmp_path} holds no documents\n")
+    assert (nothing.returncode, nothing.stderr) == (1, f"error: {tmp_path} contains no documents\n")
     (tmp_path / "a.md").write_text("a")
     keyless = call(*given, f"--documents={tmp_path}")
     assert keyless.returncode == 1

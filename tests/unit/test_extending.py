@@ -171,7 +171,7 @@ def test_new_document_formats_are_found_in_folders(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     said: list[str] = []
     assert list(folder.documents(tmp_path, every_kind=False, say=said.append)) == ["a.md", "b.srt", "d.key"]
-    assert said == ["left out, empty or of another kind: c.sub, e.exe"]
+    assert said == ["skipped, empty or of an unsupported kind: c.sub, e.exe"]
     assert list(documents.documents(tmp_path, ["."])) == ["a.md", "b.srt", "d.key"]
 
 

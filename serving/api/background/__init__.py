@@ -1,1 +1,1 @@
-"""What gateways answer while nobody waits: jobs that run requests through the pipeline."""
+"""Work of gateways in the background: jobs that run requests through the pipeline."""

@@ -1,4 +1,4 @@
-"""The input of a batch: a file of JSON lines, each a request."""
+"""The input of a batch: a JSON Lines file with a request on each line."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from serving.protocol.errors import ApiError
 MAX_LINES = 50_000
 MAX_CUSTOM_ID = 512
 MAX_ERRORS = 100
-"""Errors that a batch tells of: more of them have the same cause."""
+"""Maximum number of errors that a batch reports: more of them probably have the same cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputLine:
-    """One line, by its number from 1; it is the bytes from `start` to `end` of the file."""
+    """One line, by its number from 1: the bytes from `start` to `end` of the file."""
 
     number: int
     custom_id: str
@@ -28,9 +28,9 @@ class InputLine:
 
 
 def read_lines(content: bytes, endpoint: str, limits: Limits) -> tuple[list[InputLine], list[dict[str, Any]]]:
-    """Returns the lines of a file, and what is wrong with them: OpenAI's errors of a batch.
+    """Returns the lines of a file, and their errors in OpenAI's format.
 
-    A line has the bounds of a request's body: longer ones are not parsed.
+    A line has the limit of a request's body: longer ones are not parsed.
     """
     lines: list[InputLine] = []
     errors: list[dict[str, Any]] = []
@@ -69,7 +69,7 @@ def body_of(content: bytes, line: InputLine) -> bytes:
 def _check(
     text: bytes, endpoint: str, limits: Limits, seen: set[str]
 ) -> tuple[str, tuple[str, str, str | None] | None]:
-    """Returns the `custom_id` of a line, and the code, message and field of what is wrong with it."""
+    """Returns the `custom_id` of a line, and code, message and field of its error."""
     try:
         request = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -93,7 +93,7 @@ def _check(
         return id, ("invalid_request", e.message, "body")
     for field in ("stream", "background"):
         if body.get(field):
-            return id, ("invalid_request", f"{field} must not be set: a batch answers whole.", f"body.{field}")
+            return id, ("invalid_request", f"{field} must not be set: batches do not stream.", f"body.{field}")
     return id, None
 
 

@@ -1,4 +1,4 @@
-"""Works on batches: jobs that any gateway takes up, and that leave each line with one answer."""
+"""Processes batches: jobs that any gateway may run, which answer each line once."""
 
 from __future__ import annotations
 
@@ -34,56 +34,58 @@ from serving.telemetry import metrics
 LINES_KIND = "application/jsonl"
 
 WATCH_S = 1.0
-"""How often it is looked whether a batch is cancelled or its time is over."""
+"""Interval of checks whether a batch is cancelled or has expired."""
 
 TURN_S = 60.0
-"""After so long no line begins any more, and other tenants have their turn: a gateway works on few batches at once."""
+"""Duration of a turn, after which no line begins, so that other tenants get their turn: a gateway processes few batches
+at once.
+"""
 
 TRIES = 4
-"""Of a line whose model cannot be asked."""
+"""Error codes of a line whose model cannot be asked now."""
 
 WAIT_S = 30.0
-"""The longest wait before a line that was refused for now is tried again."""
+"""Maximum wait before a line is retried."""
 
 MAX_OUTPUT = 16 << 30
-"""Bytes of a file of answers: 50,000 lines with 300 KB each fit, and a batch alone does not fill a disk."""
+"""Maximum size of an output file in bytes: 50,000 lines with 300 KB each fit, and one batch does not fill a disk."""
 
 _BUSY = ("overloaded", "rate_limit_exceeded")
 _DOWN = ("unavailable", "engine_error", "engine_timeout")
 
 Stopped = Literal["cancelled", "expired", "forbidden", "gone"]
-"""Why lines under way are stopped. The end of a turn lets them end: each would be charged, and asked again."""
+"""Reasons to stop lines in progress. At the end of a turn they continue: each would be charged and asked again."""
 
 Reason = Stopped | Literal["turn"]
 
 _UNANSWERED: Mapping[str, tuple[str, str]] = {
     "expired": ("batch_expired", "This request could not be executed before the completion window expired."),
     "cancelled": ("batch_cancelled", "The batch was cancelled before this request was executed."),
-    "failed": ("batch_failed", "Who asked for this may not ask any more."),
+    "failed": ("batch_failed", "The batch's creator no longer has access."),
 }
 
 _FORBIDDEN = {
     "code": "insufficient_scope",
-    "message": "Who asked for this may not ask any more.",
+    "message": "The batch's creator no longer has access.",
     "line": None,
     "param": None,
 }
 _NO_FILE = {
     "code": "not_found",
-    "message": "The input file is not there any more.",
+    "message": "The input file no longer exists.",
     "line": None,
     "param": "input_file_id",
 }
 _TOO_LARGE = {
     "code": "output_too_large",
-    "message": f"A file of answers has at most {MAX_OUTPUT} bytes.",
+    "message": f"An output file has at most {MAX_OUTPUT} bytes.",
     "line": None,
     "param": None,
 }
 
 
 class LineHold:
-    """Keeps the answer of a line in the transaction that stores what it did."""
+    """Stores the answer of a line in the transaction of its effects."""
 
     for_later = True
 
@@ -94,13 +96,13 @@ class LineHold:
         self.kept = False
 
     def answer(self, last: bytes, *, stream: bool) -> KeptAnswer:
-        """Returns the answer, which is all in one."""
+        """Returns the answer, which is not streamed."""
         return KeptAnswer("application/json", last)
 
     def keeping(
         self, answer: KeptAnswer | None, made_id: str, told_of: Mapping[str, str | None], then: Then | None
     ) -> Then:
-        """Returns `then` and what keeps the answer in its transaction."""
+        """Returns `then` with a step that stores the answer in the same transaction."""
 
         def both(connection: Connection, added: Sequence[Item]) -> None:
             if answer is not None:
@@ -115,7 +117,7 @@ class LineHold:
         return Line(self._number, self._request_id, status, body.decode())
 
     async def pin(self) -> None:
-        """Does nothing: what a tool does for a line whose gateway dies is done again."""
+        """Does nothing: if the gateway of a line dies, its tool calls are repeated."""
 
 
 class _Turn:
@@ -126,19 +128,19 @@ class _Turn:
         self.over = asyncio.Event()
 
     def next(self) -> InputLine | None:
-        """Takes the next line, None where none is to begin."""
+        """Takes the next line, or None if no line is to begin."""
         return self.left.popleft() if self.left and not self.over.is_set() else None
 
     async def wait(self, seconds: float) -> None:
-        """Waits, until the turn is over at the longest."""
+        """Waits, at most until the turn is over."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.over.wait(), seconds)
 
 
 class BatchRunner:
-    """The job that works on a batch: it reads the file, answers its lines and writes the files of answers.
+    """The job that processes a batch: it reads the file, answers its lines and writes the output files.
 
-    Of one batch, as many lines are worked on at once as there are places in the background.
+    The number of concurrent lines of a batch is that of the slots for background requests.
     """
 
     def __init__(
@@ -155,7 +157,7 @@ class BatchRunner:
         self.handlers: dict[str, Handler] = {BATCH: counted(self._work)}
 
     def serve(self, routes: Mapping[str, Any]) -> None:
-        """Takes what answers requests, by route; see `line_requests`. No batch is begun before."""
+        """Sets the functions that answer requests, by route; see `line_requests`. No batch begins before."""
         self._routes = routes
         self._ready.set()
 
@@ -200,7 +202,7 @@ class BatchRunner:
     async def _answer(
         self, batch: Batch, caller: Principal, content: bytes, lines: Sequence[InputLine]
     ) -> Reason | None:
-        """Answers the lines that have no answer; returns why it stopped before the last, None where it did not."""
+        """Answers the remaining lines; returns why it stopped before the last, or None if it did not."""
         answered = await self._store.answered(batch.id)
         turn = _Turn(line for line in lines if line.number not in answered)
         working = [
@@ -242,14 +244,14 @@ class BatchRunner:
             await self._answer_line(batch, caller, line, await asyncio.to_thread(body_of, content, line), turn)
 
     async def _answer_line(self, batch: Batch, caller: Principal, line: InputLine, body: bytes, turn: _Turn) -> None:
-        """Answers a line. One that was refused for now is put back at the end of the turn: that may last for hours."""
+        """Answers a line. A line to retry is put back at the end of the turn, since its model may be busy for hours."""
         tries = 0
         while True:
             x = DetachedExchange(new_request_id(), caller)
             x.hold = hold = LineHold(batch, line.number, x.request_id)
             answer = await self._routes[batch.endpoint](body, x)
             wait = _wait(answer.error, tries) if not hold.kept else None
-            if wait is not None and answer.error.code in _DOWN:  # few tries, which are counted in this turn
+            if wait is not None and answer.error.code in _DOWN:  # few retries, which count within this turn
                 tries += 1
                 await asyncio.sleep(wait)
                 continue
@@ -271,7 +273,7 @@ class BatchRunner:
         lines: Sequence[InputLine],
         errors: Sequence[Json] = (),
     ) -> None:
-        """Writes the files of a batch and ends it, in one transaction."""
+        """Writes the output files of a batch and ends it, in one transaction."""
         owner = Principal(batch.tenant, batch.user, batch.id)
         texts = {
             "output": _answers(self._pages(batch), lines, lambda code: code < 400),
@@ -303,7 +305,7 @@ class BatchRunner:
 
         try:
             await self._database.atomically(end)
-        except LeaseLost:  # it went, or another gateway was quicker
+        except LeaseLost:  # it was deleted, or another gateway did it first
             for each in told:
                 if each is not None:
                     await self._blobs.delete(owner, each[0])
@@ -311,7 +313,7 @@ class BatchRunner:
     async def _write(
         self, owner: Principal, batch: Batch, kind: str, text: AsyncIterator[bytes]
     ) -> tuple[str, str, Any] | None:
-        """Writes a file of answers; None where there is none to write. Raises `InvalidValue` beyond `MAX_OUTPUT`."""
+        """Writes an output file; returns None if there are no lines. Raises `InvalidValue` beyond `MAX_OUTPUT`."""
         id = new_id("file")
         blob = await self._blobs.write(owner, id, text, max_bytes=MAX_OUTPUT)
         if blob.bytes:
@@ -337,7 +339,7 @@ async def _answers(
     wanted: Callable[[int], bool],
     unanswered: BatchStatus | None = None,
 ) -> AsyncIterator[bytes]:
-    """Yields the lines of a file of answers; those without an answer too where it is said how the batch ended."""
+    """Yields the lines of an output file, including those without an answer if `unanswered` gives the reason."""
     found = await anext(answered, None)
     for line in lines:
         while found is not None and found.number < line.number:
@@ -357,7 +359,7 @@ def _output_line(line: InputLine, response: Json | None, error: Json | None) -> 
 
 
 def _wait(error: ApiError | None, tries: int) -> float | None:
-    """Returns the seconds after which a line is tried again, None where its answer is its last."""
+    """Returns the seconds until a line is retried, or None if its answer is final."""
     if error is None or (error.code not in _BUSY and (error.code not in _DOWN or tries + 1 >= TRIES)):
         return None
     asked = float(error.headers.get("Retry-After", "1"))

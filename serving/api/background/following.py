@@ -1,4 +1,4 @@
-"""Streams the events of a response in the background, from whichever gateway brings its answer."""
+"""Streams the events of a background response, from whichever gateway produces its answer."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from serving.inference.exchange import Exchange
 from serving.protocol.errors import ApiError, invalid
 
 POLL_S = 0.25
-"""How often it is looked whether an answer has begun."""
+"""Interval of checks whether an answer has begun."""
 
 _LAST = re.compile(rb"(?:^|\n)event: response\.(?:completed|incomplete)\n")
-_HELD = 64  # bytes in which the name of an event can be cut in two
+_HELD = 64  # bytes between which the name of an event can be split
 
 
 async def follow(s: Services, x: Exchange, id: str, after: int | None) -> None:
-    """Streams a response's events whose number is above `after`, up to the one that carries the whole response.
+    """Streams a response's events with numbers above `after`, up to the one with the whole response.
 
-    An attempt that breaks off is followed by the next one from its beginning. Where the events are no longer kept, the
-    last one is all that is left to tell. Raises `NotFound` for a response that is deleted meanwhile.
+    A failed attempt is followed by the next one from its beginning. If the events are no longer kept, only the last one
+    is sent. Raises `NotFound` for a response that is deleted meanwhile.
     """
     following = _Following(s, x, after)
     async with x.cancelled_by_hang_up():
@@ -50,7 +50,7 @@ class _Following:
         self._whole = False
 
     async def attempt(self, id: str) -> bool:
-        """Passes on the events of the newest attempt, once; whether there was one to follow."""
+        """Relays the events of the newest attempt, once; returns whether there was one."""
         job = await self._s.background.job(self._x.caller, id)
         if job is None or not job.message or job.message in self._followed:
             await self._start()
@@ -67,13 +67,13 @@ class _Following:
                     await self._x.write(piece)
         except ApiError as e:
             if e.param == "last-event-id":
-                raise invalid("starting_after is of an event that has not been.", "starting_after") from None
+                raise invalid("starting_after names an event that does not exist yet.", "starting_after") from None
             if e.code != "stream_lost":
                 raise
         return True
 
     async def end(self, id: str, document: dict[str, object]) -> None:
-        """Tells of the end, where no attempt did."""
+        """Sends the final event, if no attempt did."""
         await self._start()
         job = await self._s.background.job(self._x.caller, id)
         number = job.done + EVENTS - 1 if job is not None else (self._after if self._after is not None else -1) + 1

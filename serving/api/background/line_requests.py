@@ -1,4 +1,4 @@
-"""Requests of batches, as the handlers of their routes answer them."""
+"""Answers requests of batches through the handlers of their routes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from serving.protocol.errors import ApiError
 
 @dataclass(frozen=True, slots=True)
 class LineAnswer:
-    """An answer: `error` is what it says where it is one."""
+    """An answer; `error` is set if it is an error."""
 
     status: int
     body: bytes
@@ -30,7 +30,7 @@ Answers = Callable[[bytes, DetachedExchange], Awaitable[LineAnswer]]
 
 
 def answers(s: Services, op: Operation) -> Answers:
-    """Returns what answers the bodies of requests to one route."""
+    """Returns the function that answers requests to one route, given their bodies."""
 
     async def answer(body: bytes, x: DetachedExchange) -> LineAnswer:
         async def receive() -> Message:
@@ -46,13 +46,13 @@ def answers(s: Services, op: Operation) -> Answers:
         }
         try:
             require(op.scope, x.caller)
-            # The exchange of a caller who waits has more to it: what only that has, these routes do not use.
+            # The exchange of a waiting caller has more fields, which these routes do not use.
             response = await op.handler(s, Request(scope, receive), x)  # type: ignore[arg-type]
         except Exception as e:
             error = as_api_error(e, x.request_id)
             return LineAnswer(status_of(error), error.body(), error)
         if response is None:
-            raise AssertionError("a batch has no streams")
+            raise AssertionError("batches do not stream")
         return LineAnswer(response.status_code, bytes(response.body))
 
     return answer

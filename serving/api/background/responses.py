@@ -1,4 +1,4 @@
-"""Answers responses in the background, as jobs that any gateway takes up."""
+"""Answers background responses, as jobs that any gateway may run."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ from serving.store.jobs.job import Json
 from serving.store.jobs.worker import Handler, JobContext, PermanentError, Postponed
 
 EVENTS = 1_000_000
-"""Numbers of events that each attempt has for itself: a client that goes on after an event of an attempt that broke
-off is given all of the next one, whose text may be another."""
+"""Number of event numbers reserved for each attempt: a client that continues after an event of a failed attempt gets
+all events of the next one, whose text may differ.
+"""
 
 WATCH_S = 0.5
-"""How often a gateway looks whether an answer is still waited for."""
+"""Interval of checks whether an answer is still wanted."""
 
 PATIENCE_S = 3600.0
-"""Seconds for which a response waits for quotas of a minute and for a model that is busy."""
+"""Seconds for which a response waits for a minute's quota or a busy model."""
 
 _BUSY = ("overloaded", "rate_limit_exceeded")
 
 
 class ResponseRunner:
-    """The job that answers a response. Its stream is kept like any that is resumable, under the caller's name."""
+    """The job that answers a response. Its stream is buffered like resumable ones, for the same caller."""
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class ResponseRunner:
         job = context.job
         caller = await self._caller(context)
         stored = await self._store.start(caller, job.payload["response_id"])
-        if stored is None:  # it was deleted, or cancelled, or another gateway brought the answer
+        if stored is None:  # it was deleted or cancelled, or another gateway stored the answer
             return None
         body = ResponseRequest.model_validate(job.payload["request"]).model_copy(update={"stream": True})
         queued = QueuedResponse(stored.id, stored.body["created_at"], job.done)
@@ -81,12 +82,12 @@ class ResponseRunner:
         except NotAllowedAnyMore:
             caller = None
         if caller is None or "inference" not in caller.scopes:
-            raise PermanentError("insufficient_scope", "Who asked for this may not ask any more.")
+            raise PermanentError("insufficient_scope", "The response's creator no longer has access.")
         return caller
 
     @contextlib.asynccontextmanager
     async def _stream(self, context: JobContext, caller: Principal) -> AsyncIterator[Stream]:
-        """Keeps the events of this attempt, and says in the job where they are."""
+        """Buffers the events of this attempt, and records their location in the job."""
         stream = self._buffers.begin(self._stream_ids.new(self._peers.address, caller))
         try:
             await context.progress(context.job.done + EVENTS, 0, stream.id)
@@ -95,7 +96,7 @@ class ResponseRunner:
             self._buffers.end(stream)
 
     async def _run(self, x: DetachedExchange, body: ResponseRequest, queued: QueuedResponse, stream: Stream) -> None:
-        """Runs the pipeline until it has answered or nobody waits for that any more; then raises `LeaseLost`."""
+        """Runs the pipeline until it has answered, or the answer is no longer wanted; then raises `LeaseLost`."""
         running = asyncio.create_task(self._pipeline.response(x, body, queued))
         watching = asyncio.create_task(self._unwanted(x.caller, queued.id, stream))
         try:
@@ -111,7 +112,7 @@ class ResponseRunner:
             await asyncio.gather(running, watching, return_exceptions=True)
 
     async def _unwanted(self, caller: Principal, id: str, stream: Stream) -> None:
-        """Returns once a response is cancelled or gone; whoever stops its stream cancels it."""
+        """Returns once a response is cancelled or deleted; stopping its stream cancels it."""
         while await self._store.waited_for(caller, id):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stream.stop.wait(), WATCH_S)
@@ -119,7 +120,7 @@ class ResponseRunner:
 
 
 def _ended(context: JobContext, error: ApiError) -> Exception:
-    """Returns what ends a job whose request was answered with an error, or has it tried again."""
+    """Converts the error of a request to one that ends the job or has it retried."""
     job = context.job
     if error.code in _BUSY and (job.started_at or 0) + PATIENCE_S > (job.lease_until or 0):
         return Postponed(float(error.headers.get("Retry-After", "1")))

@@ -26,11 +26,11 @@ TIMEOUT_S = 15.0
 
 
 class NotDelivered(Exception):
-    """The receiver did not take it; the message says why, without what it answered."""
+    """The receiver did not accept the event; the message has the reason, without the receiver's answer."""
 
 
 class WebhookSender:
-    """The job that sends one event. It may be sent twice: receivers know it again by `webhook-id`."""
+    """The job that sends one event. It may be sent twice: receivers recognise it by `webhook-id`."""
 
     def __init__(self, store: Webhooks) -> None:
         self._store = store
@@ -51,7 +51,7 @@ class WebhookSender:
 
 
 async def _send(webhook: Webhook, event: Json) -> int:
-    """Sends an event; raises `NotDelivered` unless it was taken. Redirects are not followed."""
+    """Sends an event; raises `NotDelivered` unless it was accepted. Redirects are not followed."""
     body, at = orjson.dumps(event), int(now())
     headers = {
         "Content-Type": "application/json",

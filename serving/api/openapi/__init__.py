@@ -1,1 +1,1 @@
-"""The OpenAPI document, made from the operations."""
+"""The OpenAPI document, generated from the operations."""

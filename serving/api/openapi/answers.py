@@ -1,6 +1,7 @@
-"""JSON Schemas of what the API answers, for its OpenAPI document. Clients must expect further fields.
+"""JSON Schemas of answers for the OpenAPI document.
 
-Where an engine has its say (choices, usage), only what the API itself vouches for is described.
+Clients must expect additional fields. Of parts that engines produce (choices, usage), only what the API itself
+guarantees is described.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _ANY: Schema = {}
 
 
 def _object(kind: str | None, **fields: Schema) -> Schema:
-    """Returns the schema of an object whose `fields` are always there; `kind` is what OpenAI calls it."""
+    """Returns the schema of an object whose `fields` are always present; `kind` is OpenAI's name for it."""
     named = {"object": {"const": kind}, **fields} if kind is not None else fields
     return {"type": "object", "required": list(named), "properties": named}
 
@@ -329,5 +330,5 @@ _ANSWERS: dict[str, Schema] = {
 
 
 def answer_schema(op: Operation) -> Schema:
-    """Returns the schema of an operation's JSON answer, which allows anything where none is written down."""
+    """Returns the schema of an operation's JSON answer; without a definition it allows anything."""
     return _ANSWERS.get(operation_id(op), {})

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the operations and the request models."""
+"""The OpenAPI 3.1 document, generated from the operations and the request models."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ _KEY = {
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": KEY},
 }
 _STREAM = {"description": "the id of the stream, if it is resumable", "schema": {"type": "string"}}
-_REPLAYED = {"description": "that the answer is an earlier request's", "schema": {"type": "string", "enum": ["true"]}}
+_REPLAYED = {
+    "description": "whether the answer is that of an earlier request",
+    "schema": {"type": "string", "enum": ["true"]},
+}
 
 
 def document(operations: tuple[Operation, ...]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""OpenAPI's links: what an answer gives to the requests that can follow it.
+"""OpenAPI links: values of an answer that subsequent requests need.
 
-Source: OpenAPI 3.1, link objects and runtime expressions. Clients that are made from the document, and stateful
-tests, go from a thing's making to its reading, changing and deleting by them.
+Source: OpenAPI 3.1, link objects and runtime expressions. Generated clients and stateful tests follow them from an
+object's creation to its reading, changing and deletion.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAKERS = {
     "admin_webhooks_create": "webhook_id",
     "erasures_create": "erasure_id",
 }
-"""By the operation that makes a thing, the path parameter by which others name it."""
+"""Operations that create objects, each with the path parameter that identifies the object."""
 
 _FURTHER: Mapping[str, tuple[tuple[str, Mapping[str, str], Mapping[str, Any] | None], ...]] = {
     "models_list_all": (("models_get", {"model": _ITEM}, None),),
@@ -56,7 +56,7 @@ _FURTHER: Mapping[str, tuple[tuple[str, Mapping[str, str], Mapping[str, Any] | N
         ("vector_stores_detach", {"store_id": _ID, "file_id": "$request.body#/file_ids/0"}, None),
     ),
 }
-"""By operation: the one that can follow, its parameters, and the part of its body that the answer gives."""
+"""Operations, each with subsequent ones, their parameters, and the body fields taken from the answer."""
 
 
 def links(op: Operation, operations: tuple[Operation, ...]) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def links(op: Operation, operations: tuple[Operation, ...]) -> dict[str, Any]:
 
 
 def operation_id(op: Operation) -> str:
-    """Returns an operation's id: its resource and what it does."""
+    """Returns an operation's id: its resource and its verb."""
     module = op.handler.__module__.rpartition(".routes.")[2]
     return f"{module.replace('.', '_')}_{op.handler.__name__}"
 

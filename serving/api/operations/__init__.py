@@ -1,4 +1,4 @@
-"""Every operation of the API: the router and the OpenAPI document are both made from this list."""
+"""All operations of the API: the router and the OpenAPI document are generated from this list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations by which tenants, users, keys, quotas and the like are administered, and what they used."""
+"""Operations that administer tenants, users, keys, quotas and the like, and report usage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operations of assistants that tenants make."""
+"""Operations of assistants that tenants create."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operations of vector stores, and of the files in them."""
+"""Operations of vector stores and their files."""
 
 from __future__ import annotations
 

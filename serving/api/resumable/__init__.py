@@ -1,1 +1,1 @@
-"""Streams that outlive their caller's connection."""
+"""Resumable streams, which outlive their caller's connection."""

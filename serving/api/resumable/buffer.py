@@ -1,4 +1,4 @@
-"""What resumable streams have sent, kept in this replica's memory within bounds."""
+"""Buffers of resumable streams, in this replica's memory and within limits."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from serving.protocol.errors import ApiError, invalid, too_many
 from serving.telemetry import metrics
 
 OVERHEAD = 1024
-"""Bytes that a stream counts beside its frames, so that many empty ones are bounded too."""
+"""Size counted for a stream in addition to its frames, so that the number of empty streams is limited too."""
 
 READERS = 8
-"""Connections that follow one stream at once."""
+"""Maximum number of connections that follow one stream."""
 
 
 class Buffers:
     """The streams of this replica, by id.
 
-    Over `stream_buffers_bytes` the one that ended first goes first, of those that nobody reads while there are some.
+    Beyond `stream_buffers_bytes`, ended streams are dropped in the order of their end, unread ones first.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -38,7 +38,7 @@ class Buffers:
         return stream
 
     def end(self, stream: Stream) -> None:
-        """Marks the end of a stream, whose frames are kept for `stream_keep_s` more."""
+        """Marks the end of a stream, whose frames are kept for another `stream_keep_s`."""
         self._running.pop(stream.id, None)
         self._ended[stream.id] = stream
         stream.end()
@@ -71,7 +71,7 @@ class Buffers:
             stream.drop()
 
     def fits(self, size: int) -> bool:
-        """Makes room for `size` bytes, and says whether there is."""
+        """Frees space for `size` bytes if necessary, and returns whether there is enough."""
         while self.size + size > self._limits.stream_buffers_bytes:
             unread = (s.id for s in self._ended.values() if not s.readers)
             oldest = next(unread, None) or next(iter(self._ended), None)
@@ -81,7 +81,7 @@ class Buffers:
         return True
 
     def add(self, size: int) -> None:
-        """Counts bytes that are kept, or with a minus bytes that no longer are."""
+        """Counts bytes as kept, or negative numbers as dropped."""
         self.size += size
         metrics.stream_buffer_bytes.inc(size)
 
@@ -94,17 +94,17 @@ class _Reader:
 
 
 class Stream:
-    """The newest frames of one stream, numbered from 1: at most `limit` bytes of them.
+    """The newest frames of one stream, numbered from 1: at most `limit` bytes.
 
-    Over the limit the oldest go. What the newest reader has yet to be given does not: then the writer waits, as it
-    would for a slow caller. Readers before it do not hold it up: their connections may be dead without knowing it.
+    Beyond the limit the oldest frames are dropped, except those that the newest reader has not read yet: then the
+    writer waits, as for a slow caller. Older readers do not block it, since their connections may be dead.
     """
 
     def __init__(self, id: str, buffers: Buffers, limit: int) -> None:
         self.id = id
-        self.stop = asyncio.Event()  # set when nobody wants the answer any more
-        self.over = asyncio.Event()  # set when no frame will come any more
-        self.readers: dict[_Reader, None] = {}  # in the order in which they came
+        self.stop = asyncio.Event()  # set when the answer is no longer wanted
+        self.over = asyncio.Event()  # set when no further frames will come
+        self.readers: dict[_Reader, None] = {}  # in the order of arrival
         self.size = 0
         self._buffers = buffers
         self._limit = limit
@@ -115,7 +115,7 @@ class Stream:
         self._resize(OVERHEAD)
 
     async def add(self, data: bytes) -> None:
-        """Takes bytes of an event stream; each whole frame gets its number."""
+        """Takes bytes of an event stream, and numbers each complete frame."""
         for frame in self._splitter.feed(data):
             numbered = b"id: %s.%d\n%s\n\n" % (self.id.encode(), self._next, frame)
             await self._make_room(len(numbered))
@@ -125,25 +125,25 @@ class Stream:
         self._tell()
 
     def end(self) -> None:
-        """No frame comes any more."""
+        """Marks the end of the stream."""
         self.over.set()
         self._tell()
 
     def drop(self) -> None:
-        """Keeps no frame any more: who still reads is told that the stream is lost."""
+        """Drops all frames: readers get the error that the stream is lost."""
         self._frames.clear()
         self._resize(-self.size)
         self._tell()
 
     @contextlib.contextmanager
     def reader(self, after: int) -> Iterator[AsyncIterator[bytes]]:
-        """Gives the frames after number `after`, and then those to come, in pieces of whole frames.
+        """Returns the frames after number `after`, and then new ones, in chunks of whole frames.
 
-        Raises a 410 when they are no longer there, which the pieces can raise too, a 400 when `after` has not been, a
-        429 over `READERS`.
+        Raises a 410 when they are no longer kept, which the iteration can raise too, a 400 when `after` does not exist
+        yet, and a 429 beyond `READERS`.
         """
         if after >= self._next:
-            raise invalid("Last-Event-ID is of an event that has not been.", "last-event-id")
+            raise invalid("Last-Event-ID names an event that does not exist yet.", "last-event-id")
         if after + 1 < self._first:
             raise _gone()
         if len(self.readers) >= READERS:
@@ -185,7 +185,7 @@ class Stream:
                 self._tell()
                 await self._changed.wait()
             else:
-                return  # the bound of all streams holds no reader of one up
+                return  # the limit of all streams blocks no reader of a single one
 
     def _resize(self, by: int) -> None:
         self.size += by

@@ -1,4 +1,4 @@
-"""Requests whose stream outlives their connection: they run in a task of their own, and the connection only follows."""
+"""Requests whose stream outlives their connection: they run in their own task, which the connection follows."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from serving.api.resumable.buffer import Buffers, Stream
 from serving.protocol.errors import ApiError
 
 HEADER = b"headrace-resumable"
-"""Of a request that wants it: `true`."""
+"""Request header: `true` for a resumable stream."""
 
 ID_HEADER = b"headrace-stream"
-"""Of the answer: the stream's id."""
+"""Response header with the stream's id."""
 
 
 def wants_resumable(scope: Scope) -> bool | None:
-    """Whether a request wants a resumable stream; None when it says neither `true` nor `false`."""
+    """Returns whether a request asks for a resumable stream; None for a value other than `true` or `false`."""
     if scope["method"] != "POST":
         return False
     for name, value in scope["headers"]:
@@ -30,32 +30,32 @@ def wants_resumable(scope: Scope) -> bool | None:
 
 
 class Detaching:
-    """Runs requests, and knows those that are under way."""
+    """Runs requests, and tracks those in progress."""
 
     def __init__(self, buffers: Buffers) -> None:
         self._buffers = buffers
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, new_id: Callable[[], str]) -> None:
-        """Answers one request by `app`.
+        """Answers one request with `app`.
 
-        Until an event stream begins, a hang-up cancels the request as ever. A stream then goes on by itself.
-        `new_id` makes the stream's id once it begins.
+        Until an event stream begins, a disconnect cancels the request as usual. From then on the stream continues by
+        itself. `new_id` creates the stream's id when it begins.
         """
         request = _Request(self._buffers, receive, send, new_id)
-        # A context of its own: when a connection ends, Serve cancels the calls that its context began.
+        # Its own context: when a connection ends, Serve cancels the calls that started in the connection's context.
         work = asyncio.create_task(request.work(app, scope), context=contextvars.Context())
         self._tasks.add(work)
         work.add_done_callback(self._tasks.discard)
         await request.answer(work)
 
     async def drain(self) -> None:
-        """Waits until every request under way has ended."""
+        """Waits until all requests in progress have ended."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
     async def close(self) -> None:
-        """Cuts off what is still under way."""
+        """Cancels the requests that are still in progress."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -69,8 +69,8 @@ class _Request:
         self._send = send
         self._new_id = new_id
         self._stop = asyncio.Event()
-        self._received = asyncio.Event()  # the whole body: from then on the connection only tells of a hang-up
-        self._settled = asyncio.Event()  # a stream began, or all is over
+        self._received = asyncio.Event()  # the body has been read; the connection then only reports a disconnect
+        self._settled = asyncio.Event()  # a stream has begun, or the request has ended
         self._stream: Stream | None = None
         self._head: Message = {}
         self._following = ExitStack()
@@ -86,7 +86,7 @@ class _Request:
                 self._buffers.end(self._stream)
 
     async def answer(self, work: asyncio.Task[None]) -> None:
-        """Passes the answer on, until it ends or the caller hangs up."""
+        """Relays the answer until it ends or the caller disconnects."""
         passing = asyncio.create_task(self._pass_on(work))
         hang_up = asyncio.create_task(self._hang_up())
         try:
@@ -119,10 +119,10 @@ class _Request:
         elif message["type"] == "http.response.start" and _is_stream(message):
             stream = self._buffers.begin(self._new_id())
             stream.stop = self._stop
-            headers = [h for h in message["headers"] if h[0] != b"content-length"]  # each frame is longer by its number
+            headers = [h for h in message["headers"] if h[0] != b"content-length"]  # frames get longer by their numbers
             self._head = {**message, "headers": [*headers, (ID_HEADER, stream.id.encode())]}
             self._stream = stream
-            if not self._stop.is_set():  # a reader from the first frame on: none is lost to this connection
+            if not self._stop.is_set():  # a reader from the first frame on, so that this connection misses none
                 self._pieces = self._following.enter_context(stream.reader(0))
             self._settled.set()
         else:
@@ -139,7 +139,7 @@ class _Request:
         try:
             async for piece in self._pieces:
                 await self._send({"type": "http.response.body", "body": piece, "more_body": True})
-        except ApiError as e:  # the caller was slow, and others came after it
+        except ApiError as e:  # the caller was slow, and newer readers took precedence
             last = e.frame()
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
 

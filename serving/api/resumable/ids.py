@@ -1,4 +1,4 @@
-"""Ids of resumable streams: they name the replica that holds the buffer, and are signed for the one who may read it."""
+"""Ids of resumable streams: they contain the address of the replica with the buffer, and are signed for one caller."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class StreamIds:
-    """Makes and checks ids: `stream_`, base64url of 96 random bits and the owner's address, and a signature.
+    """Creates and verifies ids: `stream_`, base64url of 96 random bits and the owner's address, and a signature.
 
-    The signature is HMAC-SHA256 by a key made from the stack's key `secret`, cut to 128 bits, over the id, the tenant
-    and the user: an address is believed, and asked, only if a replica of this stack wrote it for this caller. What was
-    signed under the secret `previous` is good too.
+    The signature is HMAC-SHA256 with a key derived from the stack's key `secret`, truncated to 128 bits, over the id,
+    the tenant and the user. An address is trusted only if a replica of this stack signed it for this caller. Signatures
+    with the secret `previous` are accepted too.
     """
 
     def __init__(self, secret: str, *, previous: str | None = None) -> None:
@@ -39,7 +39,7 @@ class StreamIds:
         return unsigned + _signature(self._keys[0], unsigned, caller)
 
     def owner(self, id: str, caller: Principal) -> str:
-        """Returns the address of the replica that holds the buffer. A 404 for an id that was not made for `caller`."""
+        """Returns the address of the replica with the buffer. A 404 for an id that was not created for `caller`."""
         if not _ID.fullmatch(id):
             raise not_found("stream")
         unsigned, signature = id[:-_SIGNATURE], id[-_SIGNATURE:]
@@ -49,11 +49,13 @@ class StreamIds:
         return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))[12:].decode()
 
     def ticket(self, id: str) -> str:
-        """Returns what one replica shows another that asks it for this stream. It opens no other stream."""
+        """Returns the ticket with which one replica requests this stream from another. It is valid for no
+        other stream.
+        """
         return _ticket(self._keys[0], id)
 
     def is_ticket(self, shown: str, id: str) -> bool:
-        """Whether a replica of this stack made what is shown for this stream."""
+        """Returns whether the ticket was created by a replica of this stack for this stream."""
         given = shown.encode(errors="replace")
         return any(hmac.compare_digest(given, _ticket(key, id).encode()) for key in self._keys)
 
@@ -68,7 +70,7 @@ def _signature(key: bytes, unsigned: str, caller: Principal) -> str:
 
 
 def last_event(id: str, given: str | None) -> int:
-    """Returns the number in a header `Last-Event-ID: <id>.<number>`, 0 without one; raises a 400."""
+    """Returns the number in a header `Last-Event-ID: <id>.<number>`, or 0 without the header; raises a 400."""
     if not given:
         return 0
     stream, _, number = given.rpartition(".")
@@ -78,12 +80,12 @@ def last_event(id: str, given: str | None) -> int:
 
 
 def stream_lost(message: str) -> ApiError:
-    """The owner is there, and no longer holds what is asked for."""
+    """Returns the error when the owner answers, but no longer has the requested events."""
     return HttpError(410, "stream_lost", f"{message} Get the stored answer, or ask again.")
 
 
 def owner_lost() -> ApiError:
-    """The replica that holds the buffer does not answer."""
+    """Returns the error when the replica with the buffer does not answer."""
     message = "The gateway that held this stream cannot be reached. Get the stored answer, or ask again."
     return HttpError(503, "stream_lost", message, headers={"Retry-After": "5"})
 

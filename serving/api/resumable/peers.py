@@ -1,4 +1,4 @@
-"""How gateway replicas reach each other's streams: a small listener in each, on the address that engines use too."""
+"""Access of gateway replicas to each other's streams: a small listener in each, on the address that engines use too."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from serving.telemetry import metrics
 
 CONNECT_S = 5
 SILENCE_S = 600
-"""An owner that says nothing for so long is lost. Engines that say nothing are given up sooner."""
+"""Time without data after which an owner counts as lost; timeouts of silent engines are shorter."""
 
 
 class Peers:
-    """Reads and stops streams wherever they are. `start()` before the first request."""
+    """Reads and stops streams on any replica. `start()` is called before the first request."""
 
     def __init__(self, buffers: Buffers, ids: StreamIds, host: str) -> None:
         self._buffers = buffers
@@ -58,9 +58,9 @@ class Peers:
 
     @asynccontextmanager
     async def following(self, owner: str, id: str, after: int) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Gives what `Stream.reader` gives, of a stream at `owner`.
+        """Returns the same as `Stream.reader`, for a stream at `owner`.
 
-        Raises what it raises, and a 503 when the owner does not answer; the pieces raise that one too.
+        Raises the same errors, and a 503 when the owner does not answer; the iteration can raise that too.
         """
         try:
             if owner == self.address:
@@ -77,7 +77,7 @@ class Peers:
             raise
 
     async def stop(self, owner: str, id: str) -> None:
-        """Stops a stream at `owner`, and returns once it has ended and is no longer kept. Raises a 410 or a 503."""
+        """Stops a stream at `owner`, and returns once it has ended and is dropped. Raises a 410 or a 503."""
         if owner == self.address:
             await self._stop_here(id)
             return
@@ -95,7 +95,7 @@ class Peers:
         self, method: str, owner: str, id: str, after: int = 0
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None:
-            raise AssertionError("start() comes first")
+            raise AssertionError("start() must be called first")
         headers = {"Authorization": f"Bearer {self._ids.ticket(id)}"}
         try:
             response = await self._session.request(
@@ -111,7 +111,7 @@ class Peers:
             response.close()
 
     def _check(self, request: web.Request) -> str:
-        """Returns the id that is asked for, if the ticket for it is shown; raises a 404."""
+        """Returns the requested id if the request has a valid ticket; raises a 404."""
         id = request.match_info["id"]
         scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer" or not self._ids.is_ticket(shown, id):
@@ -152,7 +152,7 @@ def _as_answer(e: ApiError) -> web.Response:
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> ApiError:
-    """Returns the owner's error; whatever else answers at its address is not the owner."""
+    """Returns the owner's error; any other answer means that the owner is gone."""
     with contextlib.suppress(aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, LookupError, TypeError):
         error = orjson.loads(await response.content.read(65536))["error"]
         if response.status in (400, 410, 429):

@@ -1,1 +1,1 @@
-"""The handlers, one module for each resource; no route calls another."""
+"""The handlers, one module per resource; routes do not call each other."""

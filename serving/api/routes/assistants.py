@@ -1,4 +1,4 @@
-"""`/v1/assistants`: assistants that a tenant makes, each a name that answers as a model's does."""
+"""`/v1/assistants`: assistants that a tenant creates; each can be used as a model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from serving.store.access import access_document
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
-    """Makes an assistant, with its first version."""
+    """Creates an assistant with its first version."""
     body = await read_json(request, AssistantRequest, s.limits)
     if body.name in s.retrieval.local or s.catalog.current.router.resolve(body.name, x.caller) is not None:
         raise conflict("A model, alias or assistant of the stack has this name.")
     if body.name.startswith("asst_"):
-        raise invalid("A name does not begin with asst_, as ids of assistants do.", "name")
+        raise invalid("A name must not begin with asst_, as ids of assistants do.", "name")
     await _check(s, x, body)
     access = body.access.stored if body.access is not None else None
 
@@ -45,13 +45,13 @@ async def list_page(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:
-    """Describes an assistant, with the settings of the version that answers."""
+    """Returns an assistant, with the settings of its active version."""
     found = await s.assistants.get(x.caller, request.path_params["assistant_id"])
     return JsonResponse(_assistant(found, await _readable(s, x, [found])))
 
 
 async def update(s: Services, request: Request, x: Exchange) -> Response:
-    """Has another version answer, an earlier one too, or changes the access list."""
+    """Activates another version, possibly an earlier one, or changes the access list."""
     body = await read_json(request, AssistantUpdate, s.limits)
     id = request.path_params["assistant_id"]
     found = await s.assistants.update(x.caller, id, version=body.version, access=body.list_given)
@@ -66,7 +66,7 @@ async def delete(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def add_version(s: Services, request: Request, x: Exchange) -> Response:
-    """Adds a version, which answers from now on unless it says otherwise."""
+    """Adds a version, which becomes the active one by default."""
     body = await read_json(request, AssistantVersionRequest, s.limits)
     id = request.path_params["assistant_id"]
     await s.assistants.get(x.caller, id)
@@ -90,7 +90,7 @@ async def list_versions(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def _check(s: Services, x: Exchange, settings: AssistantSettings) -> None:
-    """Raises `ApiError` for a model or vector stores that are not there for the caller, and for its instructions."""
+    """Raises `ApiError` for a model or vector stores that the caller cannot use, and for its instructions."""
     view = s.catalog.current
     route = view.router.resolve(settings.model, x.caller)
     if route is None:
@@ -104,7 +104,7 @@ async def _check(s: Services, x: Exchange, settings: AssistantSettings) -> None:
 
 
 async def _readable(s: Services, x: Exchange, found: Sequence[OwnAssistant | AssistantVersion]) -> set[str]:
-    """Returns the vector stores of some assistants that the caller may read: of others, nobody is told the ids."""
+    """Returns the ids of the assistants' vector stores that the caller may read; others are not revealed."""
     ids = {id for one in found for id in one.settings.get("vector_store_ids", ())}
     return await s.vector_stores.readable_ids(x.caller, sorted(ids)) if ids else set()
 

@@ -1,4 +1,4 @@
-"""`/v1/admin/audit`: what was done to the stack, and whether its record was changed."""
+"""`/v1/admin/audit`: the record of actions on the stack, and its verification."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from serving.store.audit import PLATFORM, Row
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
-    """Lists the newest events of the tenant's audit log, those of one user or action if given."""
+    """Lists the newest events of the tenant's audit log, or those of one user or action."""
     after = request.query_params.get("after")
     if after is not None and not (after.isascii() and after.isdigit() and len(after) <= 15):
         raise invalid("after must be the id of an event.", "after")
@@ -32,7 +32,7 @@ async def list_page(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def verify(s: Services, request: Request, x: Exchange) -> Response:
-    """Says whether the tenant's audit log is as it was written."""
+    """Verifies that the tenant's audit log was not changed."""
     found = await s.audit.verify(await _chain(s, request, x))
     seq, hash = found.head
     return JsonResponse(
@@ -48,7 +48,9 @@ async def verify(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def _chain(s: Services, request: Request, x: Exchange) -> str:
-    """Returns whose chain a request is about: an empty name is the platform's own, of what belongs to no tenant."""
+    """Returns the chain that a request is about: an empty name is the platform's own, with events that belong to no
+    tenant.
+    """
     if request.query_params.get("tenant") == PLATFORM and "platform" in x.caller.scopes:
         return PLATFORM
     return (await acting(s, request, x)).tenant

@@ -1,4 +1,4 @@
-"""`/v1/batches`: many requests in one file, answered when there is room."""
+"""`/v1/batches`: many requests in one file, answered in the background."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _TIMES = ("in_progress", "finalizing", "completed", "failed", "expired", "cancel
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
-    """Begins a batch."""
+    """Creates a batch."""
     body = await read_json(request, BatchRequest, s.limits)
     if "data:read" not in x.caller.scopes:
-        raise forbidden("insufficient_scope", "A batch needs a key with the scope data:read.", "input_file_id")
+        raise forbidden("insufficient_scope", "A batch requires a key with the scope data:read.", "input_file_id")
     try:
         file = await s.files.get(x.caller, body.input_file_id)
     except NotFound:
         raise not_found("file", "input_file_id") from None
     if file.purpose != "batch":
         raise invalid("The file must have been uploaded with the purpose batch.", "input_file_id")
-    # Answers of a batch that has begun are stored whatever they take, since they are paid for: it does not begin where
-    # nothing more may be stored.
+    # Answers of a running batch are stored even beyond the storage quota, since they are paid for: therefore a batch
+    # does not begin when the quota is used up.
     await require_storage(s.quotas, s.keeper, x.caller, stored_bytes=1)
     batch = await s.batches.create(
         x.caller,
@@ -55,12 +55,12 @@ async def list_page(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:
-    """Returns a batch as it stands."""
+    """Returns a batch in its current state."""
     return JsonResponse(_render(await s.batches.get(x.caller, request.path_params["batch_id"])))
 
 
 async def cancel(s: Services, request: Request, x: Exchange) -> Response:
-    """Has a batch end with the answers that it has."""
+    """Cancels a batch, which keeps the answers that it has."""
     return JsonResponse(_render(await s.batches.cancel(x.caller, request.path_params["batch_id"])))
 
 

@@ -14,7 +14,7 @@ from serving.protocol.errors import invalid
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response | None:
-    """Answers a conversation, streamed or whole."""
+    """Answers a conversation, streamed or not."""
     body = await read_json(request, ChatRequest, s.limits)
     x.timeline.end_of("receive")
     check_size(body, s.limits)
@@ -32,7 +32,7 @@ def _check_tool_choice(body: ChatRequest) -> None:
 
 
 def check_size(body: ChatRequest, limits: Limits) -> None:
-    """Raises a 400 for more than the limits allow, before anything is tokenised."""
+    """Raises a 400 for input beyond the limits, before anything is tokenised."""
     if len(body.messages) > limits.messages:
         raise invalid(f"More than {limits.messages} messages.", "messages", "too_many_messages")
     size = 0
@@ -45,4 +45,4 @@ def check_size(body: ChatRequest, limits: Limits) -> None:
     if body.n is not None and body.n > limits.n:
         raise invalid(f"n is at most {limits.n}.", "n")
     if body.conversation is not None and (body.n or 1) > 1:
-        raise invalid("A conversation goes on with one answer: n must be 1.", "n")
+        raise invalid("A conversation continues with one answer: n must be 1.", "n")

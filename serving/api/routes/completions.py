@@ -1,4 +1,4 @@
-"""`POST /v1/completions`: a bare model continues a text."""
+"""`POST /v1/completions`: a model continues a text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serving.protocol.errors import invalid
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response | None:
-    """Continues one or more texts, streamed or whole."""
+    """Continues one or more texts, streamed or not."""
     body = await read_json(request, CompletionRequest, s.limits)
     x.timeline.end_of("receive")
     prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt

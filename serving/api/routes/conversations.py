@@ -1,4 +1,4 @@
-"""`/v1/conversations`: what was said, kept between requests."""
+"""`/v1/conversations`: messages that are stored between requests."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from serving.store.relational.rows import Page
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
-    """Makes a conversation, with its first items if any are given."""
+    """Creates a conversation, with its first items if any are given."""
     body = await read_json(request, ConversationRequest, s.limits)
     items = _bodies(body.items or (), s.limits)
-    meter = storage_meter(s.keeper, x.caller, items=1 + len(items))  # an empty one takes place too
+    meter = storage_meter(s.keeper, x.caller, items=1 + len(items))  # an empty one counts too
     made = await s.conversations.create(x.caller, metadata=body.metadata, items=items, meter=meter)
     return JsonResponse(_conversation(made))
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:
-    """Describes a conversation."""
+    """Returns a conversation."""
     return JsonResponse(_conversation(await s.conversations.get(x.caller, request.path_params["conversation_id"])))
 
 
@@ -79,7 +79,7 @@ async def delete_item(s: Services, request: Request, x: Exchange) -> Response:
 
 
 def _bodies(items: Sequence[ItemBody], limits: Limits) -> list[dict[str, Any]]:
-    """Returns items as they are stored; raises a 400 for more text than one request may bring."""
+    """Returns items in their stored form; raises a 400 for more text than one request may have."""
     bodies = [item.model_dump(exclude_none=True) for item in items]
     if characters(bodies) > limits.characters:
         raise invalid(f"The items have more than {limits.characters} characters.", "items", "too_long")

@@ -1,4 +1,4 @@
-"""`POST /v1/embeddings`: vectors by models of the configuration, and by those that retrieval runs itself."""
+"""`POST /v1/embeddings`: vectors from configured models, and from retrieval's local embedders."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
 
 
 def _route(s: Services, body: EmbeddingRequest, x: Exchange) -> Route | None:
-    """Returns the route of an embedding model of the configuration, None for retrieval's own. Raises `ApiError`."""
+    """Returns the route of a configured embedding model, or None for a local embedder. Raises `ApiError`."""
     if body.model in s.retrieval.local:
         return None
     route = s.catalog.current.router.resolve(body.model, x.caller)
     if route is None:
         raise no_model()
     if route.embedding is None:
-        raise HttpError(400, "model_not_found", "This model makes no embeddings.", param="model")
+        raise HttpError(400, "model_not_found", "This model does not support embeddings.", param="model")
     if body.dimensions is not None:
         _check_dimensions(body.dimensions, route.embedding)
     return route
@@ -75,7 +75,7 @@ def _check_dimensions(asked: int, shape: Embedding) -> None:
 
 def _shortened(vectors: Vectors, asked: int, route: Route | None) -> Vectors:
     if route is None:
-        raise invalid(f"This model's vectors have always {vectors.shape[1]} dimensions.", "dimensions")
+        raise invalid(f"This model's vectors always have {vectors.shape[1]} dimensions.", "dimensions")
     return shortened(vectors, asked)
 
 

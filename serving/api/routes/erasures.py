@@ -1,4 +1,4 @@
-"""`/v1/admin/erasures`: forgets a user, in the background, until nothing of the user is left."""
+"""`/v1/admin/erasures`: erases all data of a user, in the background."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from serving.store.jobs.queue import Job
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
-    """Begins to erase a user, or counts what there is of one; an erasure that is under way is returned."""
+    """Starts the erasure of a user, or counts the user's data; returns an erasure that is already in progress."""
     body = await read_json(request, ErasureRequest, s.limits)
     caller = await acting(s, request, x)
-    named = s.audit.known_pseudonym if body.dry_run else s.audit.pseudonym  # to look is not to name
+    named = s.audit.known_pseudonym if body.dry_run else s.audit.pseudonym  # counting creates no pseudonym
     subject = await named(caller.tenant, body.user)
 
     async def request_it() -> Job:
@@ -33,14 +33,14 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
-    """Lists the tenant's erasures of the last days, the newest first."""
+    """Lists the tenant's recent erasures, newest first."""
     query = page_query(request)
     caller = await acting(s, request, x)
     return page_response(await s.erasures.list(caller, after=query["after"], limit=query["limit"]), _erasure)
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:
-    """Says how far an erasure is."""
+    """Returns the progress of an erasure."""
     caller = await acting(s, request, x)
     job = await s.erasures.get(caller, request.path_params["erasure_id"])
     if job is None:

@@ -1,4 +1,4 @@
-"""`/v1/feedback`: what people say of answers, messages and conversations."""
+"""`/v1/feedback`: ratings of answers, messages and conversations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from serving.telemetry import metrics
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
-    """Stores a rating once: repeated with the same id it returns the one that is there."""
+    """Stores a rating once: a repetition with the same id returns the existing one."""
     body = await read_json(request, FeedbackRequest, s.limits)
     started, outcome = time.perf_counter(), "error"
     rating = Rating(body.thumb, body.score, body.tags, body.comment, body.correction, body.rejected, body.consent)
@@ -40,7 +40,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
-    """Lists ratings, those of one target if it is given."""
+    """Lists ratings, or those of one target."""
     target = text_query(request, "target", 128)
     return page_response(await s.ratings.list(x.caller, target=target, **page_query(request)), _render)
 

@@ -1,4 +1,4 @@
-"""`/v1/vector_stores/{id}/file_batches`: many files that are put into a vector store at once."""
+"""`/v1/vector_stores/{id}/file_batches`: attaches many files to a vector store at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from serving.store.attachments.file_batches import FileBatch
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
-    """Puts files into a vector store, all or none; they are ingested in the background."""
+    """Attaches files to a vector store, all or none; they are ingested in the background."""
     body = await read_json(request, FileBatchRequest, s.limits)
     asked = _requested_files(body)
     places = {each.file_id: number for number, each in enumerate(asked)}
@@ -28,13 +28,13 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:
-    """Says how far a file batch is."""
+    """Returns the progress of a file batch."""
     path = request.path_params
     return JsonResponse(_render(await s.file_batches.get(x.caller, path["store_id"], path["file_batch_id"])))
 
 
 async def cancel(s: Services, request: Request, x: Exchange) -> Response:
-    """Cancels the ingestion of what is not in the vector store yet."""
+    """Cancels the ingestion of files that are not in the vector store yet."""
     path = request.path_params
     return JsonResponse(_render(await s.file_batches.cancel(x.caller, path["store_id"], path["file_batch_id"])))
 
@@ -50,7 +50,7 @@ async def list_files(s: Services, request: Request, x: Exchange) -> Response:
 
 
 def _requested_files(body: FileBatchRequest) -> list[NewFile]:
-    """Returns each file once, with what is asked of it."""
+    """Returns each file once, with its requested attributes and chunking."""
     if body.files is not None:
         return [
             NewFile(each.file_id, each.attributes, chunking_of(each.chunking_strategy), each.list_given)

@@ -1,4 +1,4 @@
-"""`/v1/files`: uploads, bounded and checked by content."""
+"""`/v1/files`: uploads, limited in size and checked by content."""
 
 from __future__ import annotations
 
@@ -36,24 +36,25 @@ PURPOSES = ("assistants", "user_data", "batch")
 LISTED = (*PURPOSES, "batch_output")
 
 _TELLING = ThreadPoolExecutor(2, thread_name_prefix="uploads")
-"""Threads of their own: however long the children take that look at uploads, the store has its threads."""
+"""Separate threads: checks of uploads in child processes do not occupy the store's threads."""
 
 _LIST: TypeAdapter[AccessList | None] = TypeAdapter(AccessList | None)
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Uploads a file."""
-    await require_storage(s.quotas, s.keeper, x.caller, files=1, stored_bytes=1)  # or it need not be received
+    # Checked first: a rejected upload need not be received.
+    await require_storage(s.quotas, s.keeper, x.caller, files=1, stored_bytes=1)
     with x.timeline.during("receive"):
         upload, purpose, access = await _form(s, request)
     try:
         name = _name(upload.filename)
         try:
-            kind = LINES_KIND  # which is read when the batch begins
+            kind = LINES_KIND  # it is checked when the batch begins
             if purpose != "batch":
                 kind = await asyncio.get_running_loop().run_in_executor(_TELLING, _kind, upload, name)
         except Unconfined as e:
-            raise unavailable(f"Files cannot be taken on this host: {e}.") from None
+            raise unavailable(f"Files cannot be accepted on this host: {e}.") from None
         except UnreadableDocument as e:
             raise invalid(f"The file cannot be used: {e.message}.", "file", "unsupported_file") from None
         await upload.seek(0)
@@ -80,7 +81,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
 
     try:
         file = await s.database.atomically(add)
-    except QuotaExceeded:  # another upload was quicker
+    except QuotaExceeded:  # another upload was faster
         await s.blobs.delete(x.caller, file_id)
         raise
     return JsonResponse(_render(file))
@@ -93,19 +94,19 @@ async def list_page(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:
-    """Describes a file."""
+    """Returns a file."""
     return JsonResponse(_render(await s.files.get(x.caller, request.path_params["file_id"])))
 
 
 async def delete(s: Services, request: Request, x: Exchange) -> Response:
-    """Deletes a file, here and in every vector store."""
+    """Deletes a file, also from every vector store."""
     file_id = request.path_params["file_id"]
     await s.files.delete(x.caller, file_id)
     return JsonResponse({"id": file_id, "object": "file", "deleted": True})
 
 
 async def content(s: Services, request: Request, x: Exchange) -> Response:
-    """Returns a file's bytes. They are never shown as a page of ours: always a download."""
+    """Returns a file's bytes, always as a download, so that browsers never display it as a page of this host."""
     file = await s.files.get(x.caller, request.path_params["file_id"])
     headers = {
         "content-length": str(file.bytes),
@@ -113,12 +114,12 @@ async def content(s: Services, request: Request, x: Exchange) -> Response:
     }
     body = await s.blobs.open(x.caller, file.id)
     x.timeline.end_of("respond")
-    x.timeline.under_way = "send"  # as fast as the caller takes it
+    x.timeline.under_way = "send"  # as fast as the caller reads it
     return StreamingResponse(body, headers=headers, media_type="application/octet-stream")
 
 
 def _kind(upload: UploadFile, name: str) -> str:
-    """Returns what a file is, as a child behind the wall tells: this process looks at nothing in it."""
+    """Returns the kind of a file as determined in a confined child process: this process does not parse it."""
     return detect_isolated(upload.file.read(), name)
 
 
@@ -140,7 +141,7 @@ async def _form(s: Services, request: Request) -> tuple[UploadFile, str, Access 
         raise invalid("The multipart body is malformed.", code="invalid_multipart") from None
     upload = form.get("file")
     if not isinstance(upload, UploadFile):
-        raise invalid("A file part named 'file' is needed.", "file")
+        raise invalid("The body needs a file part named 'file'.", "file")
     if any(name.partition("[")[0] == "expires_after" for name in form):
         await upload.close()
         raise invalid("Files do not expire one by one: delete them.", "expires_after")
@@ -156,7 +157,7 @@ async def _form(s: Services, request: Request) -> tuple[UploadFile, str, Access 
 
 
 def _access(given: object) -> Access | None:
-    """Returns the access list of a form, which is a field of JSON."""
+    """Returns the access list of a form, which is a JSON field."""
     if given is None:
         return None
     try:

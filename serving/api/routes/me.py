@@ -1,4 +1,4 @@
-"""`GET /v1/me`: who the caller is, and what their key is good for."""
+"""`GET /v1/me`: the caller's identity and scopes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/v1/memories`: what assistants remember of the user who asks, to be read and edited."""
+"""`/v1/memories`: what assistants remember about the caller, who can read and edit it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from serving.store.memories import Fact
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
-    """Adds a memory of one's own for an assistant."""
+    """Adds a memory of the caller for an assistant."""
     body = await read_json(request, MemoryRequest, s.limits)
     assistant = s.catalog.current.router.assistant(body.assistant, x.caller)
     if assistant is None or not isinstance(assistant.memory, FactsMemory):
@@ -27,13 +27,13 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
-    """Lists one's memories, those for one assistant if it is named."""
+    """Lists the caller's memories, or those for one assistant."""
     assistant = text_query(request, "assistant", 128)
     return page_response(await s.memories.list_facts(x.caller, assistant=assistant, **page_query(request)), _memory)
 
 
 async def update(s: Services, request: Request, x: Exchange) -> Response:
-    """Changes what a memory says."""
+    """Changes the text of a memory."""
     body = await read_json(request, MemoryUpdate, s.limits)
     return JsonResponse(_memory(await s.memories.update(x.caller, request.path_params["memory_id"], body.text)))
 

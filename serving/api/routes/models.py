@@ -16,7 +16,7 @@ from serving.protocol.errors import no_model
 
 
 async def list_all(s: Services, request: Request, x: Exchange) -> Response:
-    """Lists what the caller can ask."""
+    """Lists the models that the caller can use."""
     listed = [_model(s, entry) for entry in _entries(s, x)]
     names = {entry["id"] for entry in listed}
     listed += [_own(one) for one in await _callable(s, x) if one.name not in names]
@@ -43,7 +43,7 @@ def _entries(s: Services, x: Exchange) -> list[ListedModel]:
 
 
 async def _callable(s: Services, x: Exchange) -> list[OwnAssistant]:
-    """Returns the tenant's own assistants that the caller may call, the newest, as many as a page has."""
+    """Returns the newest of the tenant's own assistants that the caller may call, at most a page."""
     own = (await s.assistants.list(x.caller, limit=MAX_PAGE)).items
     return [one for one in own if one.route(s.catalog.current.router, one.name, x.caller) is not None]
 

@@ -1,4 +1,4 @@
-"""`/v1/admin/quotas`: what a tenant, its users, its keys and its models may use."""
+"""`/v1/admin/quotas`: limits of a tenant, its users, its keys and its models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from serving.store.relational.rows import Page
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
-    """Lists the quotas that were set, with what is used of each, and no defaults."""
+    """Lists the quotas that were set, with the usage of each, but not the defaults."""
     subject: Any = one_of(request.query_params.get("subject"), "subject", get_args(Subject))
     page = await s.quotas.list_quotas(
         await acting(s, request, x), subject=subject, subject_id=text_query(request, "id", 256), **page_query(request)
@@ -32,7 +32,7 @@ async def list_page(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def put(s: Services, request: Request, x: Exchange) -> Response:
-    """Sets quotas, all or none; every gateway holds requests to them within seconds."""
+    """Sets quotas, all or none; every gateway enforces them within seconds."""
     caller = await acting(s, request, x)
     body = await read_json(request, QuotasRequest, s.limits)
     await s.keeper.reload()
@@ -49,13 +49,13 @@ async def put(s: Services, request: Request, x: Exchange) -> Response:
 
 
 def _requested_quota(s: Services, caller: Principal, each: QuotaEntry, at: str) -> Quota:
-    """Returns the quota that is asked for; raises a 400, or a 403 for one above the platform's."""
+    """Returns the requested quota; raises a 400, or a 403 for one above the platform's."""
     if each.subject == "tenant" and each.id != caller.tenant:
-        raise invalid("The id of a tenant's own quota is the tenant's.", f"{at}.id")
+        raise invalid("The subject_id of a tenant's quota must be the tenant.", f"{at}.id")
     platform = "platform" in caller.scopes
     set_by: SetBy = each.set_by or ("platform" if platform else "tenant")
     if set_by == "platform" and not platform:
-        raise forbidden("platform_quota", "Only a key with the scope platform sets such a quota.", f"{at}.set_by")
+        raise forbidden("platform_quota", "Setting this quota requires a key with the scope platform.", f"{at}.set_by")
     given = quota(caller.tenant, each.subject, each.id, each, set_by)
     ceiling = s.keeper.ceiling(given)
     if set_by == "tenant" and not platform and ceiling is not None and given.limit > ceiling.limit:
@@ -66,10 +66,10 @@ def _requested_quota(s: Services, caller: Principal, each: QuotaEntry, at: str) 
 
 
 async def delete(s: Services, request: Request, x: Exchange) -> Response:
-    """Removes a quota; the default holds again if there is one."""
+    """Removes a quota; the default applies again if there is one."""
     id = text_query(request, "quota_id", 64)
     if not id:
-        raise invalid("quota_id names the quota to remove.", "quota_id")
+        raise invalid("quota_id must name the quota to remove.", "quota_id")
     caller = await acting(s, request, x)
 
     async def remove() -> None:

@@ -1,4 +1,4 @@
-"""`POST /v1/rerank`: documents in the order of their relevance to a query."""
+"""`POST /v1/rerank`: ranks documents by their relevance to a query."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     if route is None:
         raise no_model()
     if route.task != "rerank":
-        raise invalid("This model ranks no documents.", "model", "model_not_found")
+        raise invalid("This model does not support reranking.", "model", "model_not_found")
     x.model = body.model
     texts = body.texts
     if not body.query or not all(texts):

@@ -1,4 +1,4 @@
-"""`/v1/responses`: one request, its answer, and what was said before it."""
+"""`/v1/responses`: a request with its answer, which can continue earlier ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from serving.store.responses import NewResponse
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response | None:
-    """Answers an input, streamed or whole, and keeps both."""
+    """Answers an input, streamed or not, and stores both."""
     body = await resolved(s.responses, x.caller, await read_json(request, ResponseRequest, s.limits))
     x.timeline.end_of("receive")
     if body.background:
@@ -30,10 +30,11 @@ async def create(s: Services, request: Request, x: Exchange) -> Response | None:
 
 
 async def _queue(s: Services, x: Exchange, body: ResponseRequest) -> Response | None:
-    """Keeps a response that is answered in the background; streams its events if they are asked for."""
+    """Stores a response that will be answered in the background; streams its events if requested."""
     if not body.stream:
         return JsonResponse((await _queued(s, x, body)).body)
-    async with held_as_stream(s.keeper, x):  # before anything is queued: who may not follow it has nothing queued
+    # Checked first, so that nothing is queued for a caller who may not follow it.
+    async with held_as_stream(s.keeper, x):
         await follow(s, x, (await _queued(s, x, body)).body["id"], None)
     return None
 
@@ -54,7 +55,7 @@ async def _queued(s: Services, x: Exchange, body: ResponseRequest) -> NewRespons
 
 
 async def count_input(s: Services, request: Request, x: Exchange) -> Response:
-    """Counts the tokens that a model would read, with what it is shown of earlier turns and documents."""
+    """Counts the tokens that a model would read, including earlier turns and documents."""
     body = await resolved(s.responses, x.caller, await read_json(request, ResponseRequest, s.limits))
     x.timeline.end_of("receive")
     count = await s.pipeline.count(x, body)
@@ -62,7 +63,7 @@ async def count_input(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response | None:
-    """Returns a kept response, or with `stream` the events of one in the background."""
+    """Returns a stored response, or with `stream` the events of a background response."""
     id, query = request.path_params["response_id"], request.query_params
     streamed = one_of(query.get("stream"), "stream", ("true", "false")) == "true"
     after = number(query.get("starting_after"), "starting_after")
@@ -70,26 +71,26 @@ async def get(s: Services, request: Request, x: Exchange) -> Response | None:
     if not streamed:
         return JsonResponse(response.body)
     if not response.body.get("background"):
-        raise invalid("Only responses in the background can be streamed again.", "stream")
+        raise invalid("Only background responses can be streamed again.", "stream")
     async with held_as_stream(s.keeper, x):
         await follow(s, x, id, after)
     return None
 
 
 async def delete(s: Services, request: Request, x: Exchange) -> Response:
-    """Deletes a response; those that followed it stay."""
+    """Deletes a response; those that follow it stay."""
     id = request.path_params["response_id"]
     await s.responses.delete(x.caller, id)
     return JsonResponse({"id": id, "object": "response", "deleted": True})
 
 
 async def cancel(s: Services, request: Request, x: Exchange) -> Response:
-    """Ends a response that waits for its answer in the background; one that has ended stays as it is."""
+    """Cancels a background response that is not answered yet; an ended one stays unchanged."""
     id = request.path_params["response_id"]
     if not (await s.responses.get(x.caller, id)).body.get("background"):
         raise invalid("Cannot cancel a synchronous response.")
     body = (await s.background.cancel(x.caller, id)).body
-    if "data:read" not in x.caller.scopes:  # an answer that it had already is read with that scope only
+    if "data:read" not in x.caller.scopes:  # an answer that it already has requires that scope
         body = {name: body[name] for name in ("id", "object", "status", "background")}
     return JsonResponse(body)
 

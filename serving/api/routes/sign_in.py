@@ -1,4 +1,4 @@
-"""`/auth`: browsers sign in at an identity provider, get a session in a cookie, and sign out."""
+"""`/auth`: browsers sign in at an identity provider, get a session cookie, and sign out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from serving.store.sessions import Session
 
 
 async def login(s: Services, request: Request, x: Exchange) -> Response:
-    """Sends the browser to its identity provider, from which it comes back to `next`."""
+    """Redirects the browser to its identity provider, which redirects back to `next`."""
     browser = _browser(s)
     next = request.query_params.get("next", "/")
     if not flow.own_path(next):
@@ -29,7 +29,7 @@ async def login(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def callback(s: Services, request: Request, x: Exchange) -> Response:
-    """Where the identity provider sends the browser back to: it gets its session here."""
+    """Receives the browser from the identity provider, and creates its session."""
     browser = _browser(s)
 
     async def recorded(made: Session) -> None:
@@ -42,7 +42,7 @@ async def callback(s: Services, request: Request, x: Exchange) -> Response:
         raise invalid(str(e), code="sign_in_failed") from None
     except AuthenticationError as e:
         s.audit.count("session.create", "access_denied")
-        raise forbidden("access_denied", f"You may not come in: {e}.") from None
+        raise forbidden("access_denied", f"You are not allowed to sign in: {e}.") from None
     response = RedirectResponse(s.config.oidc.url + next, 303)
     _set(browser, response, browser.session_cookie, cookie, int(s.config.oidc.session_hours * 3600))
     _set(browser, response, browser.flow_cookie, "", 0)
@@ -50,7 +50,7 @@ async def callback(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def session(s: Services, request: Request, x: Exchange) -> Response:
-    """The browser's session: who is signed in, and the token that changes need in `x-csrf-token`."""
+    """Returns the browser's session: the user, and the token that changes require in `x-csrf-token`."""
     browser, found = await _session(s, request)
     caller = found.principal
     return JsonResponse(
@@ -69,7 +69,7 @@ async def session(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def logout(s: Services, request: Request, x: Exchange) -> Response:
-    """Ends the browser's session. `provider_url` is where to go to sign out at the provider too."""
+    """Ends the browser's session. `provider_url` signs out at the provider too."""
     browser, found = await _session(s, request)
     browser.require_own(request.headers, request.cookies)
 

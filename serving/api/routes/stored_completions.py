@@ -1,4 +1,4 @@
-"""`/v1/chat/completions` as OpenAI stores them: what was asked with `store: true`."""
+"""`/v1/chat/completions` as OpenAI stores them: completions with `store: true`."""
 
 from __future__ import annotations
 

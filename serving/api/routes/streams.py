@@ -1,4 +1,4 @@
-"""`/v1/streams/{stream_id}`, which is ours: a stream survives its caller's reconnect."""
+"""`/v1/streams/{stream_id}`, which OpenAI's API lacks: streams that survive a reconnect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serving.inference.exchange import Exchange
 
 
 async def follow(s: Services, request: Request, x: Exchange) -> None:
-    """Goes on with a resumable stream after the event that Last-Event-ID names, from its beginning without one."""
+    """Resumes a resumable stream after the event in Last-Event-ID, by default from its beginning."""
     id = request.path_params["stream_id"]
     owner = s.stream_ids.owner(id, x.caller)
     after = last_event(id, request.headers.get("last-event-id"))
@@ -23,12 +23,12 @@ async def follow(s: Services, request: Request, x: Exchange) -> None:
             async for piece in pieces:
                 await x.write(piece)
         finally:
-            x.timeline.end_of("decode")  # the model's time, and the caller's
+            x.timeline.end_of("decode")  # the time of the model and of the caller
     await x.write(b"", last=True)
 
 
 async def cancel(s: Services, request: Request, x: Exchange) -> Response:
-    """Stops a resumable stream, as a hang-up stops any other, and drops what is kept of it."""
+    """Stops a resumable stream, as a disconnect stops any other, and drops its buffer."""
     id = request.path_params["stream_id"]
     owner = s.stream_ids.owner(id, x.caller)
     async with x.cancelled_by_hang_up():

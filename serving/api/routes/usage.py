@@ -1,4 +1,4 @@
-"""`/v1/usage` and `/v1/admin/usage`: what was used, and what it cost."""
+"""`/v1/usage` and `/v1/admin/usage`: usage and its cost."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ MAX_DAYS = 400
 
 
 async def own(s: Services, request: Request, x: Exchange) -> Response:
-    """Says what the caller used by day, key or model, and which quotas hold for the caller."""
+    """Returns the caller's usage by day, key or model, and the caller's quotas."""
     found = await _usage(s, request, x.caller, OWN, user=x.caller.user)
     quotas = await quota_documents(s, s.keeper.quotas_for(x.caller, ""))
     return JsonResponse({**_page(found), "quotas": quotas})
 
 
 async def of_all(s: Services, request: Request, x: Exchange) -> Response:
-    """Says what a tenant used by day, user, key or model."""
+    """Returns a tenant's usage by day, user, key or model."""
     found = await _usage(s, request, await acting(s, request, x), ALL, user=text_query(request, "user", 256))
     return JsonResponse(_page(found))
 
@@ -49,8 +49,8 @@ async def _usage(
     today = date.fromisoformat(day(now()))
     first, last = _day(request, "start", today.replace(day=1)), _day(request, "end", today)
     if (last - first).days >= MAX_DAYS:
-        raise invalid(f"start and end are less than {MAX_DAYS} days apart.", "start")
-    await s.keeper.tell()  # what this gateway counted is in the answer
+        raise invalid(f"start and end must be less than {MAX_DAYS} days apart.", "start")
+    await s.keeper.tell()  # includes what this gateway has counted but not stored yet
     return await s.usage.list_usage(
         principal,
         by=by,
@@ -67,7 +67,7 @@ def _day(request: Request, name: str, default: date) -> date:
     try:
         return date.fromisoformat(given) if given is not None else default
     except ValueError:
-        raise invalid(f"{name} must be a day, as 2026-01-31.", name) from None
+        raise invalid(f"{name} must be a day such as 2026-01-31.", name) from None
 
 
 def _page(page: Page[UsageOf]) -> dict[str, Any]:

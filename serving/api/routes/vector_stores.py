@@ -1,4 +1,4 @@
-"""`/v1/vector_stores`: collections of documents, and search over them."""
+"""`/v1/vector_stores`: collections of documents, and search in them."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ from serving.store.attachments.attaching import NewFile
 from serving.store.vector_stores import VectorStore
 
 SEARCH = "vector_store.search"
-"""What usage and quotas call a search, which asks no model."""
+"""Model name of searches in usage and quotas: they use no model."""
 
 CONTENT = "vector_store.content"
-"""What they call the reading of a file's text."""
+"""Model name of reading a file's text in usage and quotas."""
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
-    """Makes a vector store, with files if any are named."""
+    """Creates a vector store, with files if any are named."""
     body = await read_json(request, VectorStoreRequest, s.limits)
     if len(body.file_ids or ()) > (most := s.limits.attached_files):
-        raise invalid(f"At most {most} files are taken at once: add the others by a file batch.", "file_ids")
+        raise invalid(f"At most {most} files are accepted at once; add the others with a file batch.", "file_ids")
     access = body.access.stored if body.access is not None else None
     chunking = chunking_of(body.chunking_strategy)
     asked = [NewFile(file_id, chunking=chunking) for file_id in dict.fromkeys(body.file_ids or ())]
     places = {file_id: place for place, file_id in enumerate(body.file_ids or ())}
 
     async def make() -> VectorStore:
-        # A wrong id, or a quota that is reached, leaves no store behind.
+        # If an id is wrong or a quota is exceeded, the store is not created either.
         made = await s.vector_stores.create(x.caller, name=body.name, metadata=body.metadata, access=access)
         if asked:
             await s.vector_stores.attach_all(x.caller, made.id, asked, meter=storage_of(s, x))
@@ -65,7 +65,7 @@ async def list_page(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:
-    """Describes a vector store."""
+    """Returns a vector store."""
     return JsonResponse(_store(await s.vector_stores.get(x.caller, request.path_params["store_id"])))
 
 
@@ -86,7 +86,7 @@ async def delete(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def attach(s: Services, request: Request, x: Exchange) -> Response:
-    """Puts a file into a vector store; it is ingested in the background."""
+    """Attaches a file to a vector store; it is ingested in the background."""
     body = await read_json(request, VectorStoreFileRequest, s.limits)
     with naming("file_id"):
         file = await s.vector_stores.attach(
@@ -111,7 +111,7 @@ async def list_files(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def get_file(s: Services, request: Request, x: Exchange) -> Response:
-    """Says how far a file's ingestion is."""
+    """Returns the progress of a file's ingestion."""
     path = request.path_params
     return JsonResponse(render_file(await s.vector_stores.get_file(x.caller, path["store_id"], path["file_id"])))
 
@@ -126,14 +126,14 @@ async def update_file(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def detach(s: Services, request: Request, x: Exchange) -> Response:
-    """Takes a file out of a vector store; the file stays."""
+    """Removes a file from a vector store; the file itself stays."""
     path = request.path_params
     await s.vector_stores.detach(x.caller, path["store_id"], path["file_id"])
     return JsonResponse({"id": path["file_id"], "object": "vector_store.file.deleted", "deleted": True})
 
 
 async def content(s: Services, request: Request, x: Exchange) -> Response:
-    """Returns the text of a file in a vector store, as it is read for the index."""
+    """Returns the text of a file in a vector store, as it is indexed."""
     path = request.path_params
     attached = await s.vector_stores.get_file(x.caller, path["store_id"], path["file_id"])
     file = await s.files.get_any(x.caller.tenant, attached.file_id)
@@ -198,7 +198,7 @@ async def search(s: Services, request: Request, x: Exchange) -> Response:
 async def _hits(
     s: Services, x: Exchange, store_id: str, body: SearchRequest, queries: Sequence[str], least: float
 ) -> list[Hit]:
-    """Returns the best hits of all queries together; one that several find has the best of its scores."""
+    """Returns the best hits of all queries; a hit of several queries has its best score."""
     ask = [
         s.retrieval.search(x.caller, store_id, query, body.max_num_results, body.filters, least) for query in queries
     ]

@@ -232,7 +232,7 @@ def test_an_authorization_code_works_once(world: World) -> None:
         assert error(browser.get(back), 400) == "sign_in_failed"
         again = sent("GET", back, cookies=kept)
         assert error(again, 400) == "sign_in_failed"
-        assert "finished before" in again.text  # and the provider is not asked
+        assert "already been completed" in again.text  # and the provider is not asked
         assert "set-cookie" not in again.headers
 
 

@@ -46,7 +46,7 @@ def test_from_one_key_to_a_team(run: Run) -> None:
     result = run("keys", "create", "--user", "ada@example.com", "--name", "laptop", "--expires-in", "90d", *of)
     [ada] = result.stdout.split()
     assert ada.startswith("hr_")
-    assert "shown this once" in result.stderr
+    assert "shown only once" in result.stderr
 
     # From here on the tenant's admin goes on alone.
     me = json.loads(run("whoami", "--json", key=ada).stdout)

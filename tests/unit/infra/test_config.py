@@ -138,7 +138,7 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         ),
         (
             {"models": [{**REMOTE, "embedding": {"dimensions": 8}}]},
-            "headrace:models[0].remote: is not allowed; it embedding is for models whose task is embed",
+            "headrace:models[0].remote: is not allowed; it embedding applies to models whose task is embed",
         ),
         (
             {"models": [EMBEDS], "aliases": [{"name": "a", "targets": [{"model": "e"}]}], "assistants": []},
@@ -158,11 +158,11 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         ),
         (
             {"models": [{**EMBEDS, "name": "all-minilm-l6-v2"}], "assistants": []},
-            "headrace:models[0].name: 'all-minilm-l6-v2' is the name of an embedder that retrieval runs itself; name a",
+            "headrace:models[0].name: 'all-minilm-l6-v2' is the name of a local embedder; name a",
         ),
         (
             {"apps": [{"name": "all-minilm-l6-v2", "object": "agents:graph", "folder": "app"}]},
-            "headrace:apps[0].name: 'all-minilm-l6-v2' is the name of an embedder that retrieval runs itself; choose",
+            "headrace:apps[0].name: 'all-minilm-l6-v2' is the name of a local embedder; choose",
         ),
         (
             {"knowledge": [{"name": "docs", "paths": []}]},
@@ -219,7 +219,7 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
                     {**WEB, "access": {"tenants": ["acme"]}, "headers": {"X": {"tenants": {"b": {"ref": "file:/a"}}}}}
                 ]
             },
-            "headrace:tools[0].http: is not allowed; it headers.X.tenants has 'b', whom access.tenants leaves out",
+            "headrace:tools[0].http: is not allowed; it headers.X.tenants has 'b', which is not in access.tenants",
         ),
         (
             {

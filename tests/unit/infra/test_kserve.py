@@ -329,7 +329,7 @@ def test_the_types_load_without_kserves_model_server() -> None:
     [
         ({}, "storage is missing"),
         ({"storage": "pvc://a/b"}, "file is missing"),
-        ({"storage": "hf://a/b", "runtime": "vllm", "file": "a.gguf"}, "file is for the llamacpp runtime"),
+        ({"storage": "hf://a/b", "runtime": "vllm", "file": "a.gguf"}, "file applies to the llamacpp runtime"),
         ({"storage": "hf://a/b", "runtime": "triton"}, "model_format is missing"),
         ({"existing": "llama", "gpus": 1, "storage": "hf://a/b"}, "leave out gpus, storage"),
         ({"name": "under_score", "storage": "hf://a/b", "runtime": "vllm"}, "must be a DNS label"),

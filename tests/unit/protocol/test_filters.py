@@ -84,7 +84,7 @@ def listed(values: int) -> dict[str, Any]:
         (one("a", "like", "x"), "filters", "expected tags"),
         (one("a", "in", "x"), "filters", "list of values"),
         (one("a", "eq", ["x"]), "filters", "list of values"),
-        (one("a", "gt", True), "filters", "greater or less"),
+        (one("a", "gt", True), "filters", "compared by order"),
         (one("a", "eq", None), "filters.value", "valid"),
         (one("", "eq", 1), "filters.key", "character"),
         (one("k" * 65, "eq", 1), "filters.key", "character"),

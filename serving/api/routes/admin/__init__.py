@@ -1,1 +1,1 @@
-"""Routes of administration: tenants, their users, keys and webhooks."""
+"""Routes for administration: tenants, users, keys and webhooks."""

@@ -1,4 +1,4 @@
-"""`/v1/admin/keys`: a tenant's API keys. A key itself is in one answer, that of its making, and nowhere else."""
+"""`/v1/admin/keys`: a tenant's API keys. A key itself is only in the answer to its creation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from serving.store.keys import ApiKey
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
-    """Makes a key for a user, and shows it this once."""
+    """Creates a key for a user, and returns it this once."""
     _refuse_repetition(request)
     principal = await acting(s, request, x)
     body = await read_json(request, KeyRequest, s.limits)
@@ -47,46 +47,49 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
-    """Lists the keys, those of one user if it is named."""
+    """Lists the keys, or those of one user."""
     principal = await acting(s, request, x)
     user = text_query(request, "user", 256)
     return page_response(await s.keys.list(principal, user=user, **page_query(request)), _render)
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:
-    """Returns what is known of a key."""
+    """Returns a key's metadata."""
     principal = await acting(s, request, x)
     return JsonResponse(_render(await s.keys.get(principal, request.path_params["key_id"])))
 
 
 async def revoke(s: Services, request: Request, x: Exchange) -> Response:
-    """Ends a key for good."""
+    """Revokes a key for good."""
     principal = await acting(s, request, x)
     return JsonResponse(_render(await s.keys.revoke(principal, request.path_params["key_id"])))
 
 
 async def rotate(s: Services, request: Request, x: Exchange) -> Response:
-    """Makes the key that follows another, which works on for the overlap, and shows it this once."""
+    """Creates a key that replaces another, which stays valid for the overlap, and returns it this once."""
     _refuse_repetition(request)
     principal = await acting(s, request, x)
     body = await read_json(request, RotationRequest, s.limits)
     old = await s.keys.get(principal, request.path_params["key_id"])
-    if not old.bootstrap:  # which cannot be rotated, whoever asks
+    if not old.bootstrap:  # which cannot be rotated, whoever the caller is
         _require_own(x, old.scopes)
     made, key = await s.authenticator.rotate(principal, old.id, overlap_s=body.overlap_s)
     return JsonResponse(_render(made) | {"key": key})
 
 
 def _require_own(x: Exchange, scopes: Iterable[str]) -> None:
-    """Raises a 403 for scopes that the caller has not: nobody gives more than they have."""
+    """Raises a 403 for scopes that the caller does not have: nobody can grant more than they have."""
     if missing := sorted(frozenset(scopes) - x.caller.scopes):
-        raise forbidden("insufficient_scope", f"This needs a key with the scope {missing[0]}, which it would give.")
+        raise forbidden("insufficient_scope", f"Granting the scope {missing[0]} requires a key that has it.")
 
 
 def _refuse_repetition(request: Request) -> None:
-    """Raises a 400 for a request that counts on its answer being kept: a key is stored nowhere."""
+    """Raises a 400 for a request that relies on its answer being stored: keys are not stored."""
     if "idempotency-key" in request.headers:
-        raise invalid("What answers a key cannot be repeated: the key is not kept.", code="idempotency_not_supported")
+        raise invalid(
+            "A request whose answer contains a key cannot be repeated, since the key is not stored.",
+            code="idempotency_not_supported",
+        )
 
 
 def _render(key: ApiKey) -> dict[str, Any]:

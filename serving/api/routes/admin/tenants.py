@@ -1,4 +1,4 @@
-"""`/v1/admin/tenants`: the tenants of the stack, for the platform alone."""
+"""`/v1/admin/tenants`: the tenants of the stack, for the platform only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serving.store.tenants import Tenant
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
-    """Makes a tenant."""
+    """Creates a tenant."""
     body = await read_json(request, TenantRequest, s.limits)
     return JsonResponse(_render(await s.tenants.create(body.id, name=body.name)))
 
@@ -33,7 +33,7 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def update(s: Services, request: Request, x: Exchange) -> Response:
-    """Renames a tenant, disables it or enables it again."""
+    """Renames, disables or enables a tenant."""
     body = await read_json(request, TenantUpdate, s.limits)
     id = request.path_params["tenant_id"]
     return JsonResponse(_render(await s.tenants.update(id, name=body.name, disabled=body.disabled)))

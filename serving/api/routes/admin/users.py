@@ -17,7 +17,7 @@ from serving.store.users import User
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
-    """Makes a user."""
+    """Creates a user."""
     principal = await acting(s, request, x)
     body = await read_json(request, UserRequest, s.limits)
     return JsonResponse(_render(await s.users.create(principal, body.id, role=body.role, groups=body.groups)))
@@ -36,7 +36,7 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def update(s: Services, request: Request, x: Exchange) -> Response:
-    """Changes a user's role or groups, disables the user or enables them again."""
+    """Changes a user's role or groups, or disables or enables the user."""
     principal = await acting(s, request, x)
     body = await read_json(request, UserUpdate, s.limits)
     changed = await s.users.update(

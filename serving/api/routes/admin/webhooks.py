@@ -1,4 +1,4 @@
-"""`/v1/admin/webhooks`: where a tenant is told how work in the background ended."""
+"""`/v1/admin/webhooks`: URLs of a tenant that are notified when background work ends."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from serving.store.background.webhooks import Webhook
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
-    """Adds a webhook, and shows its secret this once."""
+    """Creates a webhook, and returns its secret this once."""
     principal = await acting(s, request, x)
     body = await read_json(request, WebhookRequest, s.limits)
     if body.private and "platform" not in x.caller.scopes:
-        raise forbidden("insufficient_scope", "A receiver in a private network needs a key with the scope platform.")
+        raise forbidden("insufficient_scope", "A receiver in a private network requires a key with the scope platform.")
     try:
         target = url.parse(body.url)
     except url.BadUrl as e:
         raise invalid(f"{e}.", "url") from None
     if not body.private and not str(target).startswith("https://"):
-        raise invalid("A webhook needs a URL with https.", "url")
+        raise invalid("A webhook needs an https URL.", "url")
     made = await s.webhooks.create(principal, url=str(target), events=body.events, private=body.private)
     return JsonResponse(_render(made) | {"secret": made.secret})
 
@@ -47,7 +47,7 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def rotate(s: Services, request: Request, x: Exchange) -> Response:
-    """Gives a webhook a new secret, and shows it this once; the old one signs too for the overlap."""
+    """Gives a webhook a new secret, and returns it this once; during the overlap, the old one signs too."""
     principal = await acting(s, request, x)
     body = await read_json(request, RotationRequest, s.limits)
     made = await s.webhooks.rotate(principal, request.path_params["webhook_id"], overlap_s=body.overlap_s)
@@ -55,7 +55,7 @@ async def rotate(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def delete(s: Services, request: Request, x: Exchange) -> Response:
-    """Deletes a webhook: nothing more is sent there."""
+    """Deletes a webhook: no further events are sent there."""
     principal = await acting(s, request, x)
     id = request.path_params["webhook_id"]
     await s.webhooks.delete(principal, id)
