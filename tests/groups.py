@@ -9,9 +9,9 @@ from xdist.scheduler import LoadScopeScheduling
 
 GROUPS = {
     "tests/stack/status/": "a browser",
-    "tests/stack/test_door.py": "a Ray",
+    "tests/stack/test_dashboard_proxy.py": "a Ray",
     "tests/stack/test_scale_to_zero.py": "a Ray",
-    "tests/stack/test_stranded.py": "another Ray",
+    "tests/stack/test_orphaned_actors.py": "another Ray",
     "tests/stack/test_vllm_replica.py": "another Ray",
     "tests/stack/": "the stack",
     "tests/client/": "the stack",

@@ -54,7 +54,7 @@ def _sets_variable(variable: Any, name: str, test: Any) -> bool:
 @resource_rule(
     "ray-dashboard-loopback",
     "Ray's dashboard listens on loopback only.",
-    'Set `headGroupSpec.rayStartParams.dashboard-host: "127.0.0.1"`; the door, a proxy in the head pod, forwards only '
+    'Set `headGroupSpec.rayStartParams.dashboard-host: "127.0.0.1"`; the dashboard proxy in the head pod forwards only '
     "the requests of KubeRay.",
 )
 def _dashboard(resource: PlannedResource) -> Iterator[str]:

@@ -5,10 +5,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from tests.cluster.isolation import WHERE, Ray, attack, foreign_pods, the_ray
 from tests.cluster.pods import Kubectl, new_namespace
 from tests.cluster.session import TURN
-from tests.cluster.wall import WHERE, Ray, attack, foreign_pods, the_ray
-from tests.door.attack import Report
+from tests.ray_isolation.attack import Report
 from tools.cluster.kubectl import kubectl as run_kubectl
 
 

@@ -296,7 +296,7 @@ def test_a_machine_that_restarts_comes_back(small: Site) -> None:
     """With the application: all of it is on this one.
 
     In about one of four runs Ray's control process and a raylet are told to end at such a moment that Serve's
-    controller is stored as alive on a dead node; then the door has it ended (docs/decisions/0005-control-state.md).
+    controller is stored as alive on a dead node; then the proxy has it killed (docs/decisions/0005-control-state.md).
     """
     small.machines["op-w1"].down()
     since = datetime.now(UTC).isoformat()

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.door.wall import Wall, deploy, walled_ray
+from tests.ray_isolation.proxied_ray import ProxiedRay, deploy, proxied_ray
 from tests.stack.verdict import Verdict, verdict
 from tests.stack.watch import Watch
 from tests.stacks.stack import Stack
@@ -56,8 +56,8 @@ def mixed(stack: Stack, watch: Watch) -> Iterator[Future[Verdict]]:
 
 
 @pytest.fixture(scope="session")
-def deployed() -> Iterator[Wall]:
-    """A Ray of the tests' own behind its door, with one small application."""
-    with walled_ray() as wall:
-        deploy(wall)
-        yield wall
+def deployed() -> Iterator[ProxiedRay]:
+    """A separate Ray behind its dashboard proxy, with one small application."""
+    with proxied_ray() as ray:
+        deploy(ray)
+        yield ray

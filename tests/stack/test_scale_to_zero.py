@@ -15,7 +15,7 @@ import pytest
 
 from serving.config import Autoscaling, Catalog, LlamaCppModel, SecretRef, ServingConfig, Store
 from serving.config.serve_document import model_application, serve_document
-from tests.door.wall import APPLICATIONS, Wall, application
+from tests.ray_isolation.proxied_ray import APPLICATIONS, ProxiedRay, application
 from tests.wait import eventually
 
 MODEL = LlamaCppModel(
@@ -63,14 +63,14 @@ print(json.dumps(asyncio.run(first())))
 """
 
 
-def test_a_request_wakes_a_model_that_has_no_replica(deployed: Wall) -> None:
+def test_a_request_wakes_a_model_that_has_no_replica(deployed: ProxiedRay) -> None:
     store = Store(database="sqlite:////none", data="/none")
     config = ServingConfig(store=store, key_secret=SecretRef(ref="env:NONE"))
     catalog = Catalog(models=(MODEL,))
     document = copy.deepcopy(deployed.document)
     document["applications"] += serve_document(config, catalog, host="", port=1)["applications"][1:]
     deployed.mount(document)
-    assert deployed.door.put(APPLICATIONS, json=document).status_code == 200
+    assert deployed.proxy.put(APPLICATIONS, json=document).status_code == 200
     name = model_application("sleeper")
     eventually(lambda: deployed.running(name), "the model's application runs")
     assert replicas(deployed, name) == []
@@ -92,7 +92,7 @@ def test_a_request_wakes_a_model_that_has_no_replica(deployed: Wall) -> None:
 
 
 @pytest.mark.soak
-def test_requests_that_come_in_by_http_count(deployed: Wall) -> None:
+def test_requests_that_come_in_by_http_count(deployed: ProxiedRay) -> None:
     """What HAProxy hands straight to replicas passes no handle, and must scale a deployment all the same."""
     document = copy.deepcopy(deployed.document)
     busy = application("busy")
@@ -100,7 +100,7 @@ def test_requests_that_come_in_by_http_count(deployed: Wall) -> None:
     busy["deployments"] = [{"name": "Hello", "autoscaling_config": scaling.model_dump(mode="json")}]
     document["applications"].append(busy)
     deployed.mount(document)
-    assert deployed.door.put(APPLICATIONS, json=document).status_code == 200
+    assert deployed.proxy.put(APPLICATIONS, json=document).status_code == 200
     eventually(lambda: deployed.running("busy"), "the application runs")
     assert len(replicas(deployed, "busy", "Hello")) == 1
 
@@ -125,7 +125,7 @@ def test_requests_that_come_in_by_http_count(deployed: Wall) -> None:
     eventually(lambda: len(replicas(deployed, "busy", "Hello")) == 1, "the second replica goes again", 90)
 
 
-def replicas(wall: Wall, name: str, deployment: str = "Model") -> list[str]:
+def replicas(ray: ProxiedRay, name: str, deployment: str = "Model") -> list[str]:
     """Ids of the replicas that are there, in whatever state."""
-    deployments = wall.applications()[name]["deployments"]
+    deployments = ray.applications()[name]["deployments"]
     return [r["replica_id"] for r in deployments[deployment]["replicas"]]

@@ -26,7 +26,7 @@ from infra.providers.resource import Task
 from infra.providers.session import Session
 from serving.config import Catalog, SecretRef, ServingConfig, Store, VllmModel
 from serving.config.serve_document import model_application, serve_document
-from tests.door.wall import APPLICATIONS
+from tests.ray_isolation.proxied_ray import APPLICATIONS
 from tests.servers.process import free_port
 from tests.wait import eventually
 

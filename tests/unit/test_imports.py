@@ -35,8 +35,8 @@ PROGRAMS = {
     "serving": "nothing",
     "serving.app": "Ray Serve imports its builders by name",
     "serving.ray_node": "Ray's command line, on every node",
-    "serving.door": "a program of the head's pod",
-    "serving.stranded": "a part of the door",
+    "serving.dashboard_proxy": "a program of the head's pod",
+    "serving.orphaned_actors": "a part of the dashboard proxy",
     "serving.ingest": "a client of the API",
     "serving.store.__main__": "`python -m serving.store`",
 }

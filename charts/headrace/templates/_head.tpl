@@ -1,5 +1,5 @@
-{{/* The head group: Ray's control processes, the door and the exporter. Door and exporter are sidecars (init containers
-that keep running): they are restarted for any restartPolicy (Never with KubeRay's autoscaling), and end last. */}}
+{{/* The head group: Ray's control processes, the dashboard proxy (`door`) and the exporter. The latter two are sidecars (init
+containers that keep running): they are restarted for any restartPolicy (Never with KubeRay's autoscaling), and end last. */}}
 {{- define "headrace.head" -}}
 {{- $head := .Values.head -}}
 {{- $rocksdb := eq $head.gcs.storage "rocksdb" -}}
@@ -12,7 +12,7 @@ rayStartParams:
   # Of Serve, only the controller runs here.
   num-cpus: "0"
   object-store-memory: {{ $head.objectStoreMemory | int64 | quote }}
-  # The dashboard is reachable only inside this pod; other clients go through the door.
+  # The dashboard is reachable only inside this pod; other clients go through the dashboard proxy.
   dashboard-host: 127.0.0.1
   dashboard-port: "8266"
   {{- include "headrace.agentPorts" . | nindent 2 }}
@@ -54,7 +54,7 @@ template:
       - name: door
         restartPolicy: Always
         {{- include "headrace.container" (dict "root" .) | nindent 8 }}
-        command: [python, -m, serving.door]
+        command: [python, -m, serving.dashboard_proxy]
         args:
           - --listen=0.0.0.0:8265
           - --ray=http://127.0.0.1:8266
@@ -86,7 +86,7 @@ template:
         {{- include "headrace.container" (dict "root" .) | nindent 8 }}
         {{- include "headrace.rayCommand" . | nindent 8 }}
         ports:
-          # KubeRay creates the head's Service from these ports; the door listens on 8265.
+          # KubeRay creates the head's Service from these ports; the dashboard proxy listens on 8265.
           - {name: gcs-server, containerPort: 6379}
           - {name: dashboard, containerPort: 8265}
           - {name: client, containerPort: 10001}

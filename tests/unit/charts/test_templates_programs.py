@@ -42,7 +42,7 @@ def test_programs_take_their_arguments(full, monkeypatch):
             program.main(arguments)
         seen.add((module, arguments[0].partition("=")[0]))
     assert {module for module, _ in seen} == {
-        "serving.door",
+        "serving.dashboard_proxy",
         "serving.ingest",
         "serving.store",
         "serving.telemetry.exporter",

@@ -165,8 +165,8 @@ def test_an_application_knows_its_build_by_the_image(render):
             assert application["runtime_env"]["env_vars"]["HEADRACE_BUILD"] == build
 
 
-def test_the_door_has_the_document_that_kuberay_puts(full):
-    """Byte for byte: the door compares what KubeRay sends with what it has."""
+def test_dashboard_proxy_has_the_document_that_kuberay_puts(full):
+    """Byte for byte: the dashboard proxy compares the document with the one that KubeRay sends."""
     mounted = full.one("ConfigMap", "-serve")["data"]["serve.json"]
     assert mounted == full.one("RayService")["spec"]["serveConfigV2"]
     [door] = [c for name, c in full.containers() if name == "head: door"]
@@ -177,7 +177,7 @@ def test_the_door_has_the_document_that_kuberay_puts(full):
 
 
 @pytest.mark.parametrize("autoscaling", [False, True])
-def test_the_door_waits_for_every_worker_that_is_sure_to_come(render, autoscaling):
+def test_dashboard_proxy_waits_for_the_minimum_number_of_workers(render, autoscaling):
     pool = {"replicas": 3, "minReplicas": 2, "maxReplicas": 4}
     rendered = render(
         {"pools": {"more": pool}, "autoscaling": {"enabled": autoscaling}, "networkPolicy": {"enabled": False}}

@@ -1,4 +1,4 @@
-"""A Ray behind its door, as in a head pod."""
+"""A Ray behind its dashboard proxy, as in a head pod."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def build(args):
 
 
 @dataclass
-class Wall:
-    """A Ray, its door, and the document that the door has."""
+class ProxiedRay:
+    """A Ray, its dashboard proxy, and the document that is mounted for the proxy."""
 
-    door: httpx.Client
+    proxy: httpx.Client
     dashboard: str
     token: str
     document: dict[str, Any]
@@ -87,12 +87,12 @@ class Wall:
         return f"{NODE}:{RayPorts(int(self.session.spec['base'])).gcs}"
 
     def applications(self) -> dict[str, Any]:
-        answer = self.door.get(KUBERAYS_READ)
+        answer = self.proxy.get(KUBERAYS_READ)
         assert answer.status_code == 200, answer.text
         return dict(answer.json()["applications"])
 
     def running(self, name: str) -> bool:
-        answer = self.door.get(KUBERAYS_READ)
+        answer = self.proxy.get(KUBERAYS_READ)
         if answer.status_code == 503:  # Ray is too busy to say it
             return False
         return bool(answer.raise_for_status().json()["applications"].get(name, {}).get("status") == "RUNNING")
@@ -102,18 +102,18 @@ def application(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "route_prefix": f"/{name}",
-        "import_path": "hello_behind_the_door:build",
+        "import_path": "hello_behind_the_proxy:build",
         "deployments": [{"name": "Hello", "num_replicas": 1}],
     }
 
 
 @contextlib.contextmanager
-def walled_ray(env: Mapping[str, str] | None = None) -> Iterator[Wall]:
-    """A Ray with token authentication, and variables of its own, and a door before it, both for the tests alone."""
+def proxied_ray(env: Mapping[str, str] | None = None) -> Iterator[ProxiedRay]:
+    """Starts a Ray with token authentication and the variables `env`, behind a dashboard proxy."""
     with contextlib.ExitStack() as stack:
         # Ray's sockets leave little room for the name of its folder.
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hrd-", dir="/tmp")))
-        (root / "hello_behind_the_door.py").write_text(HELLO)
+        (root / "hello_behind_the_proxy.py").write_text(HELLO)
         token_file = root / "token"
         token_file.write_text(secrets.token_hex(32))
         inputs = {
@@ -139,22 +139,24 @@ def walled_ray(env: Mapping[str, str] | None = None) -> Iterator[Wall]:
         }
         mounted = root / "serve.json"
         port = stack.enter_context(held_port())
-        log = root / "door.log"
+        log = root / "proxy.log"
         arguments = ["--listen", f"127.0.0.1:{port}", "--ray", f"http://127.0.0.1:{inputs['dashboard_port']}"]
         files = ["--token-file", str(token_file), "--document", str(mounted)]
-        door = stack.enter_context(
-            subprocess.Popen([sys.executable, "-m", "serving.door", *arguments, *files], stderr=log.open("w"))
+        proxy = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-m", "serving.dashboard_proxy", *arguments, *files], stderr=log.open("w")
+            )
         )
-        stack.callback(door.terminate)
+        stack.callback(proxy.terminate)
         client = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=90, trust_env=False))
-        eventually(lambda: listens(port), "the door listens")
+        eventually(lambda: listens(port), "the dashboard proxy listens")
         session = Session(Path(inputs["record"]))
         dashboard = f"http://127.0.0.1:{inputs['dashboard_port']}"
-        wall = Wall(client, dashboard, token_file.read_text(), document, mounted, token_file, session, log, inputs)
-        wall.mount(document)
-        refused_before_ray_is_there(wall)
+        ray = ProxiedRay(client, dashboard, token_file.read_text(), document, mounted, token_file, session, log, inputs)
+        ray.mount(document)
+        refused_before_ray_is_there(ray)
         head.create(inputs, task)
-        yield wall
+        yield ray
 
 
 def listens(port: int) -> bool:
@@ -162,27 +164,27 @@ def listens(port: int) -> bool:
         return s.connect_ex(("127.0.0.1", port)) == 0
 
 
-def refused_before_ray_is_there(wall: Wall) -> None:
-    for answer in (wall.door.get(KUBERAYS_READ), wall.door.put(APPLICATIONS, json=wall.document)):
+def refused_before_ray_is_there(ray: ProxiedRay) -> None:
+    for answer in (ray.proxy.get(KUBERAYS_READ), ray.proxy.put(APPLICATIONS, json=ray.document)):
         assert answer.status_code == 503
         assert answer.json()["error"]["code"] == "ray_down"
-    assert wall.door.get("/healthz").status_code == 200
+    assert ray.proxy.get("/healthz").status_code == 200
 
 
-def deploy(wall: Wall) -> None:
+def deploy(ray: ProxiedRay) -> None:
     """Deploys the document the way KubeRay does it."""
-    sorted_keys = json.dumps(wall.document, sort_keys=True)
+    sorted_keys = json.dumps(ray.document, sort_keys=True)
     headers = {"Content-Type": "application/json"}
 
     def put() -> bool:
-        answer = wall.door.put(APPLICATIONS, content=sorted_keys, headers=headers)
+        answer = ray.proxy.put(APPLICATIONS, content=sorted_keys, headers=headers)
         # Where Serve is too busy to start its proxies in time, Ray says 500, and KubeRay asks again.
         assert answer.status_code in (200, 500, 503), answer.text
         return answer.status_code == 200
 
     eventually(put, "Serve takes the document", 180)
-    eventually(lambda: wall.running("one"), "the application runs", 180)
-    url = f"http://127.0.0.1:{wall.document['http_options']['port']}/one"
+    eventually(lambda: ray.running("one"), "the application runs", 180)
+    url = f"http://127.0.0.1:{ray.document['http_options']['port']}/one"
     eventually(lambda: _answers(url), "the application answers", 180)
 
 

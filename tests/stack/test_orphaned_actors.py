@@ -10,8 +10,8 @@ import aiohttp
 import psutil
 import pytest
 
-from serving import door, stranded
-from tests.door.wall import KUBERAYS_READ, Wall, deploy, walled_ray
+from serving import dashboard_proxy, orphaned_actors
+from tests.ray_isolation.proxied_ray import KUBERAYS_READ, ProxiedRay, deploy, proxied_ray
 from tests.wait import eventually
 
 # Ray's own hook for tests: what follows from a node's end for its actors is put off by an hour.
@@ -19,29 +19,31 @@ HALF_WAY = {"RAY_testing_asio_delay_us": "NodeManager.RemoveNodeCallback=3600000
 
 
 @pytest.fixture
-def half_ended(tmp_path: Path) -> Iterator[Wall]:
+def half_ended(tmp_path: Path) -> Iterator[ProxiedRay]:
     """Serve with an application, after a restart of all of Ray that came between the two."""
     storage = {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(tmp_path / "gcs")}
     (tmp_path / "gcs").mkdir()
-    with walled_ray(storage | HALF_WAY) as wall:
-        deploy(wall)
-        ours = {member.pid for member in wall.session.members()}
+    with proxied_ray(storage | HALF_WAY) as ray:
+        deploy(ray)
+        ours = {member.pid for member in ray.session.members()}
         [raylet] = [p for p in psutil.process_iter(["name"]) if p.pid in ours and p.info["name"] == "raylet"]
         raylet.terminate()
         raylet.wait(60)
-        wall.restart(storage)
-        yield wall
+        ray.restart(storage)
+        yield ray
 
 
-@pytest.mark.soak  # tests/unit/test_stranded.py proves each time what is found and ended
-async def test_serve_comes_back(half_ended: Wall) -> None:
-    silent = half_ended.door.get(KUBERAYS_READ)
+@pytest.mark.soak  # tests/unit/test_orphaned_actors.py proves each time what is found and ended
+async def test_serve_comes_back(half_ended: ProxiedRay) -> None:
+    silent = half_ended.proxy.get(KUBERAYS_READ)
     assert (silent.status_code, silent.json()["error"]["code"]) == (503, "ray_silent")
-    settings = door.Settings(half_ended.dashboard, half_ended.token_file, half_ended.mounted)
+    settings = dashboard_proxy.Settings(half_ended.dashboard, half_ended.token_file, half_ended.mounted)
     async with aiohttp.ClientSession() as session:
-        watch = stranded.Watch(door.Door(settings, session).ask, count(step=stranded.GRACE_S).__next__)
+        watch = orphaned_actors.Watch(
+            dashboard_proxy.DashboardProxy(settings, session).ask, count(step=orphaned_actors.GRACE_S).__next__
+        )
         await watch.look()
         await watch.look()
     # For KubeRay no application is a reason to deploy the document again.
-    eventually(lambda: half_ended.door.get(KUBERAYS_READ).json().get("applications") == {}, "Serve has no controller")
+    eventually(lambda: half_ended.proxy.get(KUBERAYS_READ).json().get("applications") == {}, "Serve has no controller")
     deploy(half_ended)

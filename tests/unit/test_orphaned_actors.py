@@ -1,4 +1,4 @@
-"""Which actors are stranded, and when they are ended."""
+"""Which actors are orphaned, and when they are killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from serving.stranded import ACTORS, GRACE_S, JOBS, NODES, Actor, Unanswered, Watch, stranded
+from serving.orphaned_actors import ACTORS, GRACE_S, JOBS, NODES, Actor, Unanswered, Watch, find_orphaned
 
 HEAD, GONE, WORKER = "1" * 56, "2" * 56, "3" * 56
 CONTROLLER = Actor("8d01579616547d7f86292b6701000000", "SERVE_CONTROLLER_ACTOR", "serve")
@@ -48,8 +48,8 @@ NODES_NOW = [node(HEAD), node(GONE, "DEAD"), node(WORKER)]
         ([listed(Actor(CONTROLLER.id, "", "serve"), GONE)], set()),
     ],
 )
-def test_named_actors_alive_on_dead_nodes_are_stranded(actors: list[Mapping[str, Any]], found: set[Actor]) -> None:
-    assert stranded(NODES_NOW, actors) == found
+def test_named_actors_alive_on_dead_nodes_are_orphaned(actors: list[Mapping[str, Any]], found: set[Actor]) -> None:
+    assert find_orphaned(NODES_NOW, actors) == found
 
 
 class Ray:
@@ -83,10 +83,10 @@ async def after(watch: Watch, clock: Clock, seconds: float) -> None:
 
 
 def job(*actors: Actor) -> list[str]:
-    return [sys.executable, "-m", "serving.stranded", *(actor.id for actor in actors)]
+    return [sys.executable, "-m", "serving.orphaned_actors", *(actor.id for actor in actors)]
 
 
-async def test_stranded_actors_are_ended_by_one_job() -> None:
+async def test_orphaned_actors_are_killed_by_one_job() -> None:
     ray, clock = Ray(listed(CONTROLLER, GONE), listed(REPLICA, GONE)), Clock()
     watch = Watch(ray.ask, clock)
     await watch.look()

@@ -41,14 +41,14 @@ class Plan:
     """What to attack.
 
     `addresses` are HOST:PORT of every listener, `gcs` and `client` those of Ray's control service and client server.
-    `documents` are put at `door`. `marker` begins the names of the files that unpickled payloads make, on the machine
+    `documents` are put at `proxy`. `marker` begins the names of the files that unpickled payloads make, on the machine
     that unpickles.
     """
 
     addresses: list[str]
     gcs: str
     client: str
-    door: str
+    proxy: str
     documents: list[str]
     marker: str
     token: str | None = None
@@ -88,7 +88,7 @@ def attack(plan: Plan) -> Report:
             {a: p.result() for a, p in pickles.items()},
             {url: status for url, (status, _) in answered.items()},
             [url for url, (_, taken) in answered.items() if taken],
-            [put_document(plan.door, d, plan.token) for d in plan.documents],
+            [put_document(plan.proxy, d, plan.token) for d in plan.documents],
             gcs.result(),
             client.result(),
         )

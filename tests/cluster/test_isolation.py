@@ -1,4 +1,4 @@
-"""The two walls around Ray, each by itself and both: what pods without business there can do to a running stack.
+"""The two layers of isolation around Ray, each by itself and both: what foreign pods can do to a running stack.
 
 With the policies opened, Ray's token alone keeps foreign pods out; with the policies closed, the token does not help.
 The same attacks, through opened policies and with the token, succeed: each can fail and does.
@@ -11,8 +11,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from tests.cluster.wall import ATTACKER, ELSEWHERE, STACK, Ray, apis, attack, reached
-from tests.door.attack import Report
+from tests.cluster.isolation import ATTACKER, ELSEWHERE, STACK, Ray, apis, attack, reached
+from tests.ray_isolation.attack import Report
 from tests.wait import eventually
 
 pytestmark = pytest.mark.timeout(900)
@@ -21,7 +21,7 @@ Kubectl = Callable[..., str]
 EVERYONE = {
     "apiVersion": "networking.k8s.io/v1",
     "kind": "NetworkPolicy",
-    "metadata": {"name": "wall-everyone"},
+    "metadata": {"name": "isolation-everyone"},
     "spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{}]},
 }
 
@@ -66,7 +66,7 @@ def test_policies_keep_out_even_who_has_the_token(
 @pytest.mark.usefixtures("opened")
 def test_the_token_keeps_out_whom_policies_let_in(kubectl: Kubectl, ray: Ray, where: str) -> None:
     friend, opened = attack(kubectl, ray, where, ray.token)
-    # The attacks are real ones: with the token they all get through, but for the door, which takes no one's token.
+    # The attacks are real: with the token all succeed, except on the dashboard proxy, which accepts nobody's token.
     assert opened & {f"{ip}:{a.rpartition(':')[2]}" for ip in ray.workers.values() for a in ray.addresses}
     assert any(url.endswith("/api/job_agent/jobs/") for url in friend.taken)
     assert (friend.gcs, friend.client) == ("", "OK")

@@ -1,4 +1,4 @@
-"""The inner wall, with a real Ray: what the door lets through, and what Ray itself refuses without its token."""
+"""Access to a real Ray: the requests that the dashboard proxy allows, and those that Ray rejects without its token."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import pytest
 from infra.providers.ray_head import NODE
 from infra.providers.ray_ports import RayPorts
 from infra.providers.session import Session
-from tests.door.attack import Plan, attack
-from tests.door.wall import APPLICATIONS, KUBERAYS_READ, Wall, application
+from tests.ray_isolation.attack import Plan, attack
+from tests.ray_isolation.proxied_ray import APPLICATIONS, KUBERAYS_READ, ProxiedRay, application
 from tests.wait import eventually
 
 
-def test_health_and_state_are_read_without_a_token(deployed: Wall) -> None:
-    assert deployed.door.get("/api/gcs_healthz").text == "success"
-    assert deployed.door.get(APPLICATIONS).json()["applications"].keys() == {"one"}
+def test_health_and_state_are_read_without_a_token(deployed: ProxiedRay) -> None:
+    assert deployed.proxy.get("/api/gcs_healthz").text == "success"
+    assert deployed.proxy.get(APPLICATIONS).json()["applications"].keys() == {"one"}
 
 
-def test_nothing_else_of_the_dashboard_is_reached(deployed: Wall) -> None:
+def test_nothing_else_of_the_dashboard_is_reached(deployed: ProxiedRay) -> None:
     pwned = "echo pwned"
     job = {"entrypoint": pwned}
     for method, target in (
@@ -34,7 +34,7 @@ def test_nothing_else_of_the_dashboard_is_reached(deployed: Wall) -> None:
         ("GET", "/api/version"),
         ("GET", "/"),
     ):
-        answer = deployed.door.request(method, target, json=job)
+        answer = deployed.proxy.request(method, target, json=job)
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden"), (method, target)
     with_token = {"Authorization": f"Bearer {deployed.token}"}
     jobs = httpx.get(f"{deployed.dashboard}/api/jobs/", headers=with_token, trust_env=False, timeout=30).json()
@@ -42,37 +42,37 @@ def test_nothing_else_of_the_dashboard_is_reached(deployed: Wall) -> None:
 
 
 @pytest.mark.parametrize("target", ["/api/jobs/", APPLICATIONS, "/api/version", "/nodes"])
-def test_the_dashboard_itself_wants_the_token(deployed: Wall, target: str) -> None:
+def test_the_dashboard_itself_wants_the_token(deployed: ProxiedRay, target: str) -> None:
     url = deployed.dashboard + target
     assert httpx.get(url, trust_env=False, timeout=30).status_code == 401
     wrong = {"Authorization": f"Bearer {secrets.token_hex(32)}"}
     assert httpx.get(url, headers=wrong, trust_env=False, timeout=30).status_code == 403
 
 
-def test_another_document_is_refused_until_it_is_the_mounted_one(deployed: Wall) -> None:
+def test_another_document_is_refused_until_it_is_the_mounted_one(deployed: ProxiedRay) -> None:
     later = copy.deepcopy(deployed.document)
     later["applications"].append(application("two"))
-    refused = deployed.door.put(APPLICATIONS, json=later)
+    refused = deployed.proxy.put(APPLICATIONS, json=later)
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not_the_mounted_document")
     assert "two" not in deployed.applications()
-    # Nobody asks again: the door itself applies what was asked for.
+    # Nobody asks again: the proxy itself applies the requested document.
     deployed.mount(later)
     eventually(lambda: deployed.running("two"), "the second application runs")
 
 
-def test_the_token_is_never_told(deployed: Wall) -> None:
-    deployed.door.get("/api/jobs/", headers={"Authorization": "Bearer planted-by-the-caller"})
+def test_the_token_is_never_told(deployed: ProxiedRay) -> None:
+    deployed.proxy.get("/api/jobs/", headers={"Authorization": "Bearer planted-by-the-caller"})
     told = deployed.log.read_text()
     assert "'/api/jobs/' from 127.0.0.1: 403" in told
     assert deployed.token not in told
     assert "planted-by-the-caller" not in told
     assert {json.loads(line)["component"] for line in told.splitlines()} == {"door"}
     for target in (KUBERAYS_READ, APPLICATIONS, "/api/gcs_healthz", "/healthz", "/none"):
-        answer = deployed.door.get(target)
+        answer = deployed.proxy.get(target)
         assert deployed.token not in answer.text + str(answer.headers)
 
 
-def test_ray_logs_in_the_shape_of_serve(deployed: Wall) -> None:
+def test_ray_logs_in_the_shape_of_serve(deployed: ProxiedRay) -> None:
     """What docs/how-to/troubleshoot.md says of Ray's processes in C++."""
     folder = Path(deployed.inputs["temp"]) / "ray" / "session_latest" / "logs"
     files = [*folder.glob("python-core-worker-*.log"), folder / "raylet.out", folder / "gcs_server.out"]
@@ -91,15 +91,15 @@ def addresses(session: Session) -> list[str]:
     )
 
 
-def plan(wall: Wall, marker: Path, token: str | None) -> Plan:
-    base = RayPorts(int(wall.session.spec["base"]))
-    door = wall.door.base_url.netloc.decode()
-    documents = ['{"applications": []}', wall.mounted.read_text()]
+def plan(ray: ProxiedRay, marker: Path, token: str | None) -> Plan:
+    base = RayPorts(int(ray.session.spec["base"]))
+    proxy = ray.proxy.base_url.netloc.decode()
+    documents = ['{"applications": []}', ray.mounted.read_text()]
     client = f"{NODE}:{base.client_server}"
-    return Plan(addresses(wall.session), wall.gcs, client, door, documents, str(marker), token)
+    return Plan(addresses(ray.session), ray.gcs, client, proxy, documents, str(marker), token)
 
 
-def test_ray_does_nothing_for_a_stranger(deployed: Wall, tmp_path: Path) -> None:
+def test_ray_does_nothing_for_a_stranger(deployed: ProxiedRay, tmp_path: Path) -> None:
     reports = {
         who: attack(plan(deployed, tmp_path / who, token))
         for who, token in (("stranger", None), ("liar", secrets.token_hex(32)), ("friend", deployed.token))

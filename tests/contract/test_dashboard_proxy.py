@@ -1,4 +1,4 @@
-"""What the door lets through, byte for byte, and how it answers when the other side misbehaves."""
+"""The requests that the dashboard proxy forwards, byte for byte, and its answers when either side misbehaves."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from serving import door, stranded
-from serving.door import APPLICATIONS, Settings, serve
+from serving import dashboard_proxy, orphaned_actors
+from serving.dashboard_proxy import APPLICATIONS, Settings, serve
 from tests.servers.process import held_port
 
 TOKEN = "0123456789abcdef" * 4
@@ -73,7 +73,7 @@ class Place:
         return (int(head.split()[1]), body) if head else (0, b"")
 
     async def ask(self, method: str, target: str, body: bytes = b"", *headers: str) -> tuple[int, Any]:
-        lines = [f"{method} {target} HTTP/1.1", "Host: door", f"Content-Length: {len(body)}", *headers]
+        lines = [f"{method} {target} HTTP/1.1", "Host: proxy", f"Content-Length: {len(body)}", *headers]
         status, answer = await self.send("\r\n".join([*lines, "", ""]).encode() + body)
         return status, json.loads(answer) if answer.startswith(b"{") else answer.decode()
 
@@ -208,7 +208,7 @@ async def test_another_document_is_refused(place: Place, body: bytes) -> None:
         (b'{"a": NaN}', 400),
         (b"9" * 5000, 400),
         (b"[" * 200_000, 400),
-        (b" " * (door.BODY_BYTES + 1), 413),
+        (b" " * (dashboard_proxy.BODY_BYTES + 1), 413),
     ],
 )
 async def test_a_hostile_body_is_refused(place: Place, body: bytes, status: int) -> None:
@@ -230,15 +230,15 @@ async def test_a_deeply_nested_document_is_compared(place: Place) -> None:
 
 async def test_a_rejected_document_is_deployed_once_mounted(place: Place) -> None:
     new = changed(proxy_location="HeadOnly")
-    async with door.aiohttp.ClientSession() as session:
-        it = door.Door(place.settings, session)
+    async with dashboard_proxy.aiohttp.ClientSession() as session:
+        it = dashboard_proxy.DashboardProxy(place.settings, session)
         server = web.ServerRunner(web.Server(it.handle))
         await server.setup()
         site = web.TCPSite(server, "127.0.0.1", 0)
         await site.start()
         there = Place(place.ray, server.addresses[0][1], place.settings)
 
-        # Mounted, but asked for by nobody: the old cluster's door during an upgrade.
+        # Mounted, but not requested: the old cluster's proxy during an upgrade.
         place.settings.document.write_bytes(new)
         await it.apply_late()
         assert place.ray.seen == []
@@ -288,7 +288,7 @@ async def test_a_redirect_is_not_followed(place: Place) -> None:
 
 
 async def test_an_endless_answer_is_cut(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "ANSWER_BYTES", 1000)
+    monkeypatch.setattr(dashboard_proxy, "ANSWER_BYTES", 1000)
 
     async def long(_: web.BaseRequest) -> web.StreamResponse:
         return web.Response(body=b"x" * 1001)
@@ -300,13 +300,13 @@ async def test_an_endless_answer_is_cut(place: Place, monkeypatch: pytest.Monkey
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Little time from when a request's head has come: before, its connection would be closed without a word."""
-    handle = door.Door.handle
+    handle = dashboard_proxy.DashboardProxy.handle
 
-    async def hurry(it: door.Door, request: web.BaseRequest) -> web.StreamResponse:
-        monkeypatch.setattr(door, "REQUEST_S", 0.2)
+    async def hurry(it: dashboard_proxy.DashboardProxy, request: web.BaseRequest) -> web.StreamResponse:
+        monkeypatch.setattr(dashboard_proxy, "REQUEST_S", 0.2)
         return await handle(it, request)
 
-    monkeypatch.setattr(door.Door, "handle", hurry)
+    monkeypatch.setattr(dashboard_proxy.DashboardProxy, "handle", hurry)
 
 
 @pytest.mark.usefixtures("hurried")
@@ -328,9 +328,9 @@ async def test_something_else_on_rays_port_is_a_502(place: Place, tmp_path: Path
 
     async with await asyncio.start_server(shout, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with door.aiohttp.ClientSession() as session:
-            it = door.Door(Settings(url, place.settings.token_file, tmp_path / "none"), session)
-            with pytest.raises(door.DoorRefused) as e:
+        async with dashboard_proxy.aiohttp.ClientSession() as session:
+            it = dashboard_proxy.DashboardProxy(Settings(url, place.settings.token_file, tmp_path / "none"), session)
+            with pytest.raises(dashboard_proxy.ProxyRefusal) as e:
                 await it._ask("GET", APPLICATIONS, 5)
     assert e.value.status == 502
 
@@ -349,13 +349,13 @@ async def test_missing_files_are_503_and_new_tokens_are_used(place: Place) -> No
 
 async def test_a_disconnect_does_not_abort_the_deployment(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     reached, go, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    asked, apply = [], door.Door._apply
+    asked, apply = [], dashboard_proxy.DashboardProxy._apply
 
-    def counted(it: door.Door, document: bytes) -> asyncio.Task[door.DoorAnswer]:
+    def counted(it: dashboard_proxy.DashboardProxy, document: bytes) -> asyncio.Task[dashboard_proxy.ProxyAnswer]:
         asked.append(document)
         return apply(it, document)
 
-    monkeypatch.setattr(door.Door, "_apply", counted)
+    monkeypatch.setattr(dashboard_proxy.DashboardProxy, "_apply", counted)
 
     async def slow(_: web.BaseRequest) -> web.StreamResponse:
         reached.set()
@@ -380,7 +380,7 @@ async def test_a_disconnect_does_not_abort_the_deployment(place: Place, monkeypa
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nX: ", f"PUT {APPLICATIONS} HTTP/1.1\r\n".encode()])
 async def test_silent_connections_time_out(place: Place, monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
-    monkeypatch.setattr(door, "REQUEST_S", 0.2)
+    monkeypatch.setattr(dashboard_proxy, "REQUEST_S", 0.2)
     assert await asyncio.wait_for(place.send(begun), 10) == (0, b"")
 
 
@@ -391,7 +391,7 @@ async def test_a_missing_body_is_a_408(place: Place) -> None:
 
 
 async def test_idle_connections_are_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "CONNECTIONS", 3)
+    monkeypatch.setattr(dashboard_proxy, "CONNECTIONS", 3)
     idle = [await asyncio.open_connection("127.0.0.1", place.port) for _ in range(3)]
     assert await place.send(b"") == (0, b"")
     for _, writer in idle:
@@ -405,10 +405,10 @@ async def test_idle_connections_are_bounded(place: Place, monkeypatch: pytest.Mo
 
 
 async def test_refusals_are_logged_on_one_line_without_secrets(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "headrace.door"):
+    with caplog.at_level(logging.INFO, "headrace.dashboard_proxy"):
         await place.ask("GET", "/x%0d%0ay" + "z" * 1000, b"", "Authorization: Bearer planted")
         await place.put(b'{"planted": 1}')
-    lines = [r.getMessage() for r in caplog.records if r.name == "headrace.door"]
+    lines = [r.getMessage() for r in caplog.records if r.name == "headrace.dashboard_proxy"]
     assert len(lines) == 2
     assert all("403" in line and "\n" not in line and "planted" not in line and len(line) < 500 for line in lines)
 
@@ -418,8 +418,10 @@ def test_a_busy_port_is_reported_in_one_line(tmp_path: Path, capsys: pytest.Capt
         s.bind(("127.0.0.1", 0))
         s.listen()
         address = f"127.0.0.1:{s.getsockname()[1]}"
-        assert door.main(["--listen", address, "--token-file", str(tmp_path), "--document", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith("door: cannot listen on 127.0.0.1 port")
+        assert (
+            dashboard_proxy.main(["--listen", address, "--token-file", str(tmp_path), "--document", str(tmp_path)]) == 1
+        )
+    assert capsys.readouterr().err.startswith("dashboard proxy: cannot listen on 127.0.0.1 port")
 
 
 # The first document waits for workers
@@ -432,13 +434,15 @@ def nodes(*workers: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def waiting(place: Place, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Place, door.Door]]:
-    """A door that waits for two workers of which one is dead."""
-    monkeypatch.setattr(door, "POLL_S", 0.01)
+async def waiting(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Place, dashboard_proxy.DashboardProxy]]:
+    """A proxy that waits for two workers, one of which is dead."""
+    monkeypatch.setattr(dashboard_proxy, "POLL_S", 0.01)
     place.ray.answer = listing(nodes("ALIVE", "DEAD"))
     settings = Settings(place.settings.ray, place.settings.token_file, place.settings.document, workers=2)
     async with aiohttp.ClientSession() as session:
-        yield place, door.Door(settings, session)
+        yield place, dashboard_proxy.DashboardProxy(settings, session)
 
 
 def listing(found: Any, applications: Any = None) -> Answer:
@@ -452,7 +456,7 @@ def puts(place: Place) -> int:
     return sum(method == "PUT" for method, *_ in place.ray.seen)
 
 
-async def test_the_first_document_waits_for_the_workers(waiting: tuple[Place, door.Door]) -> None:
+async def test_the_first_document_waits_for_the_workers(waiting: tuple[Place, dashboard_proxy.DashboardProxy]) -> None:
     place, it = waiting
     deploying = it._apply(MOUNTED)
     await asyncio.sleep(0.2)
@@ -464,16 +468,16 @@ async def test_the_first_document_waits_for_the_workers(waiting: tuple[Place, do
 
 @pytest.mark.parametrize("found", [nodes("ALIVE"), {}, [], {"data": None}, {"data": {"result": {"result": [1]}}}])
 async def test_upstream_requests_time_out(
-    waiting: tuple[Place, door.Door], found: Any, monkeypatch: pytest.MonkeyPatch
+    waiting: tuple[Place, dashboard_proxy.DashboardProxy], found: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, it = waiting
     place.ray.answer = listing(found)
-    monkeypatch.setattr(door, "WORKERS_S", 0.05)
+    monkeypatch.setattr(dashboard_proxy, "WORKERS_S", 0.05)
     assert (await it._apply(MOUNTED)).status == 200
     assert puts(place) == 1
 
 
-async def test_an_unchanged_document_is_answered_at_once(waiting: tuple[Place, door.Door]) -> None:
+async def test_an_unchanged_document_is_answered_at_once(waiting: tuple[Place, dashboard_proxy.DashboardProxy]) -> None:
     """A new head of an old cluster, whose workers come back one by one."""
     place, it = waiting
     place.ray.answer = listing(nodes(), {"headrace": {}})
@@ -486,8 +490,8 @@ async def test_an_unchanged_document_is_answered_at_once(waiting: tuple[Place, d
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stranded, "POLL_S", 0.01)
-    monkeypatch.setattr(stranded, "GRACE_S", 0.01)
+    monkeypatch.setattr(orphaned_actors, "POLL_S", 0.01)
+    monkeypatch.setattr(orphaned_actors, "GRACE_S", 0.01)
 
 
 async def test_actors_on_dead_nodes_are_ended_automatically(hasty: None, place: Place) -> None:
@@ -504,4 +508,4 @@ async def test_actors_on_dead_nodes_are_ended_automatically(hasty: None, place: 
     await asyncio.wait_for(asked.wait(), 30)
     [_, path, headers, body] = next(seen for seen in place.ray.seen if seen[0] == "POST")
     assert (path, headers["Authorization"]) == ("/api/jobs/", f"Bearer {TOKEN}")
-    assert json.loads(body)["entrypoint"].endswith("-m serving.stranded 1f")
+    assert json.loads(body)["entrypoint"].endswith("-m serving.orphaned_actors 1f")

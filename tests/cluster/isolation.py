@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.stack import NAMESPACE
-from tests.door import attack as attacking
-from tests.door.attack import Plan, Report
+from tests.ray_isolation import attack as attacking
+from tests.ray_isolation.attack import Plan, Report
 from tests.wait import eventually
 
 Kubectl = Callable[..., str]
 STACK = NAMESPACE
-ELSEWHERE = "wall-elsewhere"
+ELSEWHERE = "isolation-elsewhere"
 """A namespace that has nothing to do with the stack."""
 
 WHERE = (ELSEWHERE, STACK)
@@ -27,7 +27,7 @@ WHERE = (ELSEWHERE, STACK)
 LOOPBACK = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
 """As /proc writes it: of IPv4, of IPv4 in IPv6, and of IPv6."""
 
-ATTACKER = "wall-attacker"
+ATTACKER = "isolation-attacker"
 SCRIPT = Path(attacking.__file__).read_text()
 OTHER_DOCUMENT = json.dumps({"applications": []})
 
@@ -50,7 +50,7 @@ class Ray:
             addresses=self.addresses,
             gcs=f"{head}:6379",
             client=f"{head}:10001",
-            door=f"{head}:8265",
+            proxy=f"{head}:8265",
             documents=[OTHER_DOCUMENT, self.document],
             marker=marker,
             token=token,
@@ -143,7 +143,7 @@ def send(kubectl: Kubectl, where: str, plan: Plan, verb: str) -> Any:
 
 def attack(kubectl: Kubectl, ray: Ray, where: str, token: str | None) -> tuple[Report, set[str]]:
     """Returns what the foreign pod saw, and the files that its pickles made, as POD_IP:PORT."""
-    marker = f"/tmp/wall-{secrets.token_hex(4)}"
+    marker = f"/tmp/isolation-{secrets.token_hex(4)}"
     report = Report(**send(kubectl, where, ray.plan(marker, token), "attack"))
     made = set()
     for name, ip in ray.pods.items():
