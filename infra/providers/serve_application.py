@@ -107,7 +107,7 @@ def _final_error(text: str) -> str:
 
 
 def _wait_running(client: httpx.Client, applications: list[Values], task: Task) -> None:
-    """Waits until all applications run. An app that cannot be started is reported, and the others go on."""
+    """Waits until all applications run. An app that fails to start is reported, but the others continue."""
     names = {application["name"] for application in applications}
     apps = {a["name"] for a in applications if a.get("args", {}).get("model", {}).get("engine") == "app"}
     start = time.monotonic()

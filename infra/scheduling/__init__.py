@@ -1,1 +1,1 @@
-"""Whether the stack's pods find room on its nodes, and its replicas in its pods, before anything is created."""
+"""Checks before a deployment whether the stack's pods fit on its nodes, and its replicas into its pods."""

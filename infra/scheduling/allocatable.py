@@ -1,8 +1,8 @@
-"""What a node's kubelet keeps for itself, where clouds have it in common.
+"""The resources that a node's kubelet reserves, as far as clouds have them in common.
 
-A machine's memory is not what its catalogue says: firmware and kernel take some, the kubelet reserves some for itself,
-and pods of the cloud run on every node. What is left, `allocatable` in each cloud's module of `infra.gpu` says. Where a
-document gives a range, the least that is left is taken, so that what is accepted here does not stay Pending there.
+A machine's usable memory is less than the catalogue's: firmware and kernel take some, the kubelet reserves some, and
+the cloud runs pods on every node. `allocatable` in each cloud's module of `infra.gpu` returns what remains. If a
+document gives a range, its lower end is used, so that a plan that is accepted here has no Pending pods.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ EVICTION = 100 * MIB
 """Memory that the kubelet keeps free by evicting pods, with the clouds' settings."""
 
 _TIERS = ((1, 0.06), (1, 0.01), (2, 0.005), (10_000, 0.0025))
-"""Parts of a node's processors that GKE and EKS reserve: of the first, the second, the next two, all others."""
+"""Shares of a node's CPUs that GKE and EKS reserve: of the first, the second, the next two, all others."""
 
 
 def reserved_cpu(vcpus: int) -> int:

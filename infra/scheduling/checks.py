@@ -1,4 +1,4 @@
-"""Mistakes and lines of `make plan` from the placement of a stack's pods on its nodes."""
+"""Mistakes, and lines of `make plan`, derived from the placement of a stack's pods on its nodes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def mistakes(config: StackConfig) -> list[Mistake]:
-    """Reports replicas and pods that would stay Pending, and pods without the disk for their weights.
+    """Reports replicas and pods that would stay Pending, and pods with too little disk for their weights.
 
-    A model that fits no GPU of its pool, or a pod that fits no node of its, is reported by `fit` and `placement`.
+    `fit` and `placement` report a model that fits no GPU of its pool, or a pod that fits none of its nodes.
     """
     if fit.mistakes(config) or placement.mistakes(config):
         return []
@@ -33,7 +33,7 @@ def _weights(config: StackConfig) -> Iterator[Mistake]:
     for i, pool in enumerate(config.pools):
         if (lacking := weights.too_small(config, pool)) is not None:
             problem = f"is {lacking / GIB:.1f} GiB less than the weights that its pods download"
-            yield Mistake(f"pools[{i}].temporary_storage", problem, "raise it, or leave it out")
+            yield Mistake(f"pools[{i}].temporary_storage", problem, "raise it, or remove it")
         for model in weights.downloaded(config, pool):
             if pool.temporary_storage is None and weights.download_bytes(model) is None:
                 at = config.models.index(model)
@@ -42,7 +42,7 @@ def _weights(config: StackConfig) -> Iterator[Mistake]:
 
 
 def _cluster(config: StackConfig) -> tuple[StackConfig, Cloud, list[Group]] | None:
-    """Returns the placed configuration with its cloud and nodes; None where the nodes are not known."""
+    """Returns the placed configuration with its cloud and nodes; None if the nodes are unknown."""
     rules = placement.NODE_POOL_RULES.get(config.target)
     if rules is None or rules.cloud is None or not config.node_pools:
         return None
@@ -65,7 +65,9 @@ def _pending(config: StackConfig) -> Iterator[Mistake]:
 
 
 def lines(config: StackConfig) -> Iterator[str]:
-    """Yields which pods run on which nodes, and what an upgrade needs besides. The configuration has no mistakes."""
+    """Yields which pods run on which nodes, and what an upgrade needs in addition. The configuration has no
+    mistakes.
+    """
     if (cluster := _cluster(config)) is None:
         return
     placed, cloud, groups = cluster
@@ -73,7 +75,7 @@ def lines(config: StackConfig) -> Iterator[str]:
     now = scheduler.place(pods, groups)
     yield "Pods with requests, as a scheduler places them:"
     yield from (f"  {node.group.name}: {', '.join(pod.name for pod in node.pods) or 'none'}" for node in now.nodes)
-    # KubeRay starts a second cluster beside the first, and deletes that when the new one serves.
+    # KubeRay starts a second cluster beside the first, and deletes the first when the new one serves.
     after = scheduler.place([*pods, *workload.ray_cluster(placed, most=False)], groups)
     if after.pending:
         pod, reason = after.pending[0]

@@ -1,4 +1,4 @@
-"""Whether the replicas of Ray Serve find room in the pods of their pools."""
+"""Checks whether Ray Serve's replicas fit into the pods of their pools."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _replicas(key: str, name: str, number: int, cpus: float, gpus: int = 0) -> l
 
 
 def _applications(config: StackConfig, pool: Pool) -> Iterator[tuple[list[PodRequest], list[PodRequest]]]:
-    """Yields the replicas of each application in a pool, and those that an update adds."""
+    """Yields the replicas of each application in a pool, and the additional ones of an update."""
     parts = [("gateway", config.gateway), ("retrieval", config.retrieval)]
     here = [pod for key, at in parts if at.pool == pool.name for pod in _replicas(key, key, at.replicas, at.cpus)]
     if here:
@@ -39,7 +39,7 @@ def _applications(config: StackConfig, pool: Pool) -> Iterator[tuple[list[PodReq
 
 
 def mistakes(config: StackConfig) -> list[Mistake]:
-    """Reports replicas for which no pod of their pool has room, when all start or while one application is updated."""
+    """Reports replicas that fit into no pod of their pool, at the start or during an update of one application."""
     if config.target == "local":
         return []
     found = []
@@ -50,7 +50,7 @@ def mistakes(config: StackConfig) -> list[Mistake]:
         running = [pod for replicas, _ in applications for pod in replicas]
         if pending := scheduler.place_in_any_order(running, [pods], "pod").pending:
             pod, reason = pending[0]
-            found.append(Mistake(pod.key, f"{pod.name} finds no room: {reason}", "raise replicas or size of the pool"))
+            found.append(Mistake(pod.key, f"{pod.name} does not fit: {reason}", "raise replicas or size of the pool"))
             continue
         for _, added in applications:
             if pending := scheduler.place([*running, *added], [pods], "pod").pending:
@@ -59,7 +59,7 @@ def mistakes(config: StackConfig) -> list[Mistake]:
                 if pod.key.startswith("models") and pod.requests.gpus:
                     fix += ", or set max_surge_percent: 0, which updates without a further replica"
                 found.append(
-                    Mistake(pod.key, f"an update starts a further replica, which finds no room: {reason}", fix)
+                    Mistake(pod.key, f"an update starts an additional replica, which does not fit: {reason}", fix)
                 )
                 break
     return found

@@ -1,4 +1,4 @@
-"""Amounts of what nodes offer and pods request."""
+"""Resource quantities of nodes and pods."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _FACTORS |= {f"{unit.upper()}i": Decimal(1024) ** power for power, unit in enume
 
 
 def parse_quantity(text: str) -> Decimal:
-    """Returns an amount in Kubernetes' notation, such as 500m or 4Gi, as a number.
+    """Returns a quantity in Kubernetes' notation, such as 500m or 4Gi, as a number.
 
-    The package `kubernetes` can do so too, but takes a second to import. Raises `ValueError` for another notation.
+    The package `kubernetes` has this function, but takes a second to import. Raises `ValueError` for any other
+    notation.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([A-Za-z]*)", text)
     if found is None or found[2] not in _FACTORS:
@@ -31,10 +32,10 @@ def _round_up(amount: Decimal) -> int:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a node offers, or what a pod requests."""
+    """The resources of a node, or the requests of a pod."""
 
     cpu: int = 0
-    """Thousandths of a processor."""
+    """Thousandths of a CPU."""
     memory: int = 0
     """Bytes."""
     storage: int = 0
@@ -43,7 +44,7 @@ class Resources:
 
     @classmethod
     def parse(cls, cpu: str = "0", memory: str = "0", storage: str = "0", gpus: int = 0) -> Resources:
-        """Returns amounts in Kubernetes' notation; fractions of a thousandth or a byte are rounded up."""
+        """Parses quantities in Kubernetes' notation; fractions of a thousandth or a byte are rounded up."""
         return cls(
             _round_up(parse_quantity(cpu) * 1000),
             _round_up(parse_quantity(memory)),

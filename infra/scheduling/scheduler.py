@@ -1,8 +1,8 @@
-"""Places pods on nodes one after the other, as kube-scheduler and a cluster autoscaler do.
+"""Simulates kube-scheduler and a cluster autoscaler: places pods on nodes one after the other.
 
-A pod takes, of the nodes that its selector and tolerations allow and that have room, the one with the largest part of
-its processors and memory free (kube-scheduler's default, NodeResourcesFit with LeastAllocated). Where none has room, a
-node is added to a pool that may grow. Pods arrive in an order that nobody controls, so several are tried.
+Of the nodes that a pod's selector and tolerations allow and that have enough resources, it gets the one with the
+largest share of CPU and memory free (kube-scheduler's default, NodeResourcesFit with LeastAllocated). If there is none,
+a node is added to a pool that may grow. The order in which pods arrive is unpredictable, so several are tried.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from infra.scheduling.resources import Resources
 
 @dataclass(frozen=True)
 class Group:
-    """Identical nodes, between `least` and `most` of them. Of a Ray cluster, its pods are the nodes."""
+    """Identical nodes, between `least` and `most` of them. For the replicas of a Ray cluster, its pods are
+    the nodes.
+    """
 
     name: str
     offers: Resources
-    """What each leaves for pods."""
+    """Resources of each node for pods."""
     least: int
     most: int
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -30,19 +32,19 @@ class Group:
 
 @dataclass(frozen=True)
 class PodRequest:
-    """What a pod requests and where it may run."""
+    """A pod's requests, and the constraints on its placement."""
 
     name: str
     requests: Resources
     selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
     key: str = ""
-    """The setting that makes it what it is; empty: none."""
+    """The setting that determines the request; empty: none."""
 
 
 @dataclass
 class Node:
-    """A node and what it runs."""
+    """A node and its pods."""
 
     group: Group
     free: Resources
@@ -55,7 +57,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Placement:
-    """Nodes with their pods, and the pods that stay Pending, each with the reason."""
+    """Nodes with their pods, and the Pending pods, each with the reason."""
 
     nodes: tuple[Node, ...]
     pending: tuple[tuple[PodRequest, str], ...]
@@ -70,7 +72,7 @@ def _tolerates(toleration: Toleration, taint: Taint) -> bool:
 
 
 def allowed(pod: PodRequest, group: Group) -> bool:
-    """Returns whether a pod may run on the nodes of a group, whatever room there is."""
+    """Returns whether a pod may run on the nodes of a group, regardless of free resources."""
     return all(group.labels.get(key) == value for key, value in pod.selector.items()) and all(
         taint.effect == "PreferNoSchedule" or any(_tolerates(t, taint) for t in pod.tolerations)
         for taint in group.taints
@@ -85,7 +87,7 @@ def _free_share(node: Node, pod: PodRequest) -> float:
 def _reason(pod: PodRequest, groups: Sequence[Group], nodes: Sequence[Node], noun: str) -> str:
     fitting = [group for group in groups if allowed(pod, group)]
     if not fitting:
-        return f"no {noun} has its labels and lets it run despite the taints"
+        return f"no {noun} matches its labels and tolerations"
     if not any(group.offers.holds(pod.requests) for group in fitting):
         largest = max(fitting, key=lambda group: (group.offers.gpus, group.offers.memory, group.offers.cpu))
         return f"it requests {_lacking(largest.offers, pod)} on an empty {noun} of '{largest.name}'"
@@ -103,7 +105,7 @@ def _lacking(free: Resources, pod: PodRequest) -> str:
 
 
 def place(pods: Sequence[PodRequest], groups: Sequence[Group], noun: str = "node") -> Placement:
-    """Places the pods in their order. `noun` says in reasons what the groups consist of."""
+    """Places the pods in the given order. `noun` names the nodes in reasons."""
     nodes = [Node(group, group.offers) for group in groups for _ in range(group.least)]
     pending = []
     for pod in pods:
@@ -137,10 +139,10 @@ ORDERS: tuple[Callable[[Sequence[PodRequest]], Sequence[PodRequest]], ...] = (
     lambda pods: sorted(pods, key=_size),
     lambda pods: sorted(pods, key=_size, reverse=True),
 )
-"""Orders in which pods may arrive: as they are created, after a restart, the small ones first, the large ones first."""
+"""Orders in which pods may arrive: as created, after a restart, smallest first, largest first."""
 
 
 def place_in_any_order(pods: Sequence[PodRequest], groups: Sequence[Group], noun: str = "node") -> Placement:
-    """Places the pods in each of `ORDERS`, and returns the first placement that leaves one Pending, else the first."""
+    """Places the pods in each of `ORDERS`, and returns the first placement with a Pending pod, else the first one."""
     placements = [place(order(pods), groups, noun) for order in ORDERS]
     return next((placement for placement in placements if placement.pending), placements[0])

@@ -1,4 +1,4 @@
-"""The disk that the weights of models need in the pods that download them."""
+"""Disk space for the weights of models in the pods that download them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from infra.config import StackConfig
 
 LOGS = 4
-"""GiB of a pod's /tmp for everything but weights: Ray's logs above all."""
+"""Size of a pod's /tmp in GiB for everything except weights, mainly Ray's logs."""
 
 MARGIN = 1.1
-"""Repositories have some files besides the weights, and a download that is resumed has its last part twice."""
+"""Factor for other files in a repository, and for the part that a resumed download stores twice."""
 
 
 def downloaded(config: StackConfig, pool: Pool) -> list[VllmModel]:
     """Returns the models of a pool whose weights are stored in its pods: those from the Hugging Face Hub.
 
-    vLLM streams weights from buckets into the GPU, without a copy on the disk.
+    vLLM streams weights from buckets into the GPU, without a copy on disk.
     """
     return [
         model
@@ -32,9 +32,9 @@ def downloaded(config: StackConfig, pool: Pool) -> list[VllmModel]:
 
 
 def download_bytes(model: VllmModel) -> int | None:
-    """Returns the most that the files of a model's weights take; None if its size is unknown.
+    """Returns the maximum size of a model's weight files; None if it is unknown.
 
-    The files have 16 bits a weight, or 32; quantised ones have fewer, but vLLM quantises 16-bit files too.
+    The files have 16 or 32 bits per weight; quantised ones have fewer, but vLLM can also quantise 16-bit files itself.
     """
     if model.geometry is None:
         return None
@@ -51,7 +51,7 @@ def temporary_storage(config: StackConfig, pool: Pool) -> str | None:
 
 
 def too_small(config: StackConfig, pool: Pool) -> int | None:
-    """Returns the bytes that the weights of a pool need beyond its `temporary_storage`; None if they fit."""
+    """Returns by how many bytes the weights of a pool exceed its `temporary_storage`; None if they fit."""
     if pool.temporary_storage is None:
         return None
     needed = sum(download_bytes(model) or 0 for model in downloaded(config, pool))

@@ -1,6 +1,6 @@
-"""The pods of a stack, with what they request, and the nodes that a cloud gives it.
+"""The pods of a stack with their requests, and its nodes in a cloud.
 
-What a pod of the chart requests stands in the chart's values, which are read, so that the two cannot differ.
+Requests of the chart's pods are read from the chart's values, so that they cannot diverge.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _head(config: StackConfig) -> PodRequest:
 
 
 def ray_cluster(config: StackConfig, *, most: bool) -> list[PodRequest]:
-    """Returns head and workers of one Ray cluster; of a pool that Ray scales, `most` takes all that it may have."""
+    """Returns head and workers of one Ray cluster; with `most`, an autoscaled pool has its maximum size."""
     pods = [_head(config)]
     for pool in config.pools:
         number = (pool.max_replicas or pool.replicas) if most else pool.replicas

@@ -51,7 +51,7 @@ def problems(checkout: Path, **settings: Any) -> list[str]:
         ({"object": "other:graph"}, "apps[0].object there is no module other"),
         ({"object": "agents:chain"}, "defines no 'chain'"),
         ({"object": "broken:graph"}, "is not Python"),
-        ({"requirements": "open.txt"}, "not a version with its hash: 'langgraph>=1'"),
+        ({"requirements": "open.txt"}, "not a pinned version with its hash: 'langgraph>=1'"),
         ({"requirements": "none.txt"}, "cannot be read: No such file"),
     ],
 )
@@ -62,7 +62,7 @@ def test_what_is_wrong_is_said(checkout: Path, settings: dict[str, Any], said: s
 
 def test_an_app_has_a_size_limit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apps, "ARCHIVE_BYTES", 10)
-    assert "more than the 0 of an app" in problems(checkout)[0]
+    assert "more than the limit of 0 for an app" in problems(checkout)[0]
 
 
 def test_an_archive_is_its_content_alone(checkout: Path) -> None:

@@ -48,7 +48,7 @@ def test_two_models_on_one_gpu() -> None:
     second = {**LLAMA, "name": "second"}
     found = mistakes(TWO_CPU, L4, pods=[SERVING, GPU_POOL], models=[LLAMA, second])
     assert found == {
-        "models[1]": "replica 1 of 'second' finds no room: the only pod of 'gpu' is full:"
+        "models[1]": "replica 1 of 'second' does not fit: the only pod of 'gpu' is full:"
         " it requests 1 GPU where 0 are free"
     }
 
@@ -56,7 +56,7 @@ def test_two_models_on_one_gpu() -> None:
 def test_an_update_that_needs_a_second_gpu() -> None:
     found = mistakes(TWO_CPU, L4, pods=[SERVING, GPU_POOL], models=[{**LLAMA, "max_surge_percent": 100}])
     assert list(found) == ["models[0]"]
-    assert found["models[0]"].startswith("an update starts a further replica, which finds no room")
+    assert found["models[0]"].startswith("an update starts a further replica, which does not fit")
 
 
 def test_replicas_that_pods_are_too_small_for() -> None:

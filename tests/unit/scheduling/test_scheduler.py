@@ -73,7 +73,7 @@ def test_a_pool_that_may_grow_gets_a_node_and_one_that_may_not_gets_none() -> No
 def test_taints_keep_pods_away() -> None:
     tainted = Group("gpu", GPU_NODE, 1, 1, taints=(GPU_TAINT,))
     plain = pod("plain", 100)
-    assert reasons(place([plain], [tainted])) == ["no node has its labels and lets it run despite the taints"]
+    assert reasons(place([plain], [tainted])) == ["no node matches its labels and tolerations"]
     for toleration, tolerated in (
         (Toleration(key=GPU_TAINT.key), True),
         (Toleration(key=GPU_TAINT.key, operator="Equal", value="present"), True),
