@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         marked = {name: item.get_closest_marker(name) is not None for name in ("looks_back", "last", "alone")}
         stack, cluster = (name in getattr(item, "fixturenames", ()) for name in ("stack", "cluster"))
         machines = 0 if group_of(item.nodeid) != "machines" else 1 + cluster
-        judged = item.path.stem == "test_wall"  # an attack that began in test_verbs.py
+        judged = item.path.stem == "test_isolation"  # an attack that began in test_verbs.py
         return marked["looks_back"], marked["last"], stack, judged, not marked["alone"], machines
 
     items.sort(key=when)

@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from serving.retrieval.chunk import ChunkSettings
-from serving.retrieval.embedders.chosen import Embedders
 from serving.retrieval.embedders.embedder import Embedder
+from serving.retrieval.embedders.registry import EmbedderRegistry
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import CollectionManifest
@@ -38,7 +38,7 @@ class OpenIndex:
 class VectorStoreIndexes:
     """Opens indexes by the names in the stores' rows. Safe to share between threads."""
 
-    def __init__(self, where: tuple[str, Mapping[str, str]], names: Indexes, embedders: Embedders) -> None:
+    def __init__(self, where: tuple[str, Mapping[str, str]], names: Indexes, embedders: EmbedderRegistry) -> None:
         self._uri, self._options = where
         self.names = names
         self._embedders = embedders

@@ -20,8 +20,8 @@ import numpy as np
 from serving.core.principal import Principal
 from serving.protocol.errors import ApiError
 from serving.retrieval.chunk_table import row_chunks
-from serving.retrieval.embedders.chosen import Embedders
 from serving.retrieval.embedders.embedder import Embedder, Vectors
+from serving.retrieval.embedders.registry import EmbedderRegistry
 from serving.retrieval.errors import CollectionNotFound, IncompatibleCollection
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.indexes import OpenIndex, VectorStoreIndexes, index_name
@@ -65,7 +65,7 @@ TRIED_AGAIN_S = 30.0
 class Reindexing:
     """Finds vector stores whose index was built by another embedder, and runs the jobs that rebuild it."""
 
-    def __init__(self, indexes: VectorStoreIndexes, embedders: Embedders, jobs: Jobs) -> None:
+    def __init__(self, indexes: VectorStoreIndexes, embedders: EmbedderRegistry, jobs: Jobs) -> None:
         self._indexes = indexes
         self._names = indexes.names
         self._embedders = embedders

@@ -21,10 +21,10 @@ from serving.protocol.errors import ApiError
 from serving.protocol.filters import Filter
 from serving.protocol.knowledge import Knowledge
 from serving.retrieval.cite import attribute
-from serving.retrieval.embedders.chosen import Embedders
 from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.embedders.registry import EmbedderRegistry
 from serving.retrieval.errors import CollectionNotFound
-from serving.retrieval.filtering import Filtering
+from serving.retrieval.file_filter import FileFilter
 from serving.retrieval.fuse import DEPTH, fuse_follow_up
 from serving.retrieval.index import Mode
 from serving.retrieval.indexes import OpenIndex, VectorStoreIndexes
@@ -107,7 +107,7 @@ class RetrievalReplica:
         owners = CacheOwners(config.prompt_cache, secret)
         self._engines = Engines(handle_of, config.limits.lease_timeout_s, owners)
         self._client = EngineClient()
-        self._embedders = Embedders(self._engines, self._client)
+        self._embedders = EmbedderRegistry(self._engines, self._client)
         self._judge = self._embedders.judge
         self._reranker = Reranker(self._engines, self._client)
         self._checkpoints = Checkpoints(self._database)
@@ -115,7 +115,7 @@ class RetrievalReplica:
         self._indexes = VectorStoreIndexes(where, Indexes(self._database), self._embedders)
         self._reindexing = Reindexing(self._indexes, self._embedders, jobs)
         self._ingestion = Ingestion(self._indexes, self._files, self._stores, self._blobs, jobs)
-        self._filtering = Filtering(self._stores)
+        self._file_filter = FileFilter(self._stores)
         self._names: dict[str, tuple[float, str]] = {}
         erasures = Erasures(self._database, jobs, self._files, self._stores, chain_key(secret))
         handlers = {**self._ingestion.handlers, **self._reindexing.handlers, **erasures.handlers}
@@ -290,15 +290,15 @@ class RetrievalReplica:
         withheld = await self._stores.withheld(principal, store_id)
         if withheld is None:
             return _SearchResult([])
-        passing = None
+        matching = None
         if filters is not None:
-            passing = await self._filtering.passing(principal, store_id, filters)
+            matching = await self._file_filter.matching_ids(principal, store_id, filters)
         names = names_of(principal)
         opened = await self._indexes.searched(store_id)
         mode, vector = await self._vector(opened, query)
         hits = await asyncio.to_thread(
             lambda: opened.index.search(
-                principal.tenant, query.text, vector, count, mode, passing, names=names, withheld=withheld
+                principal.tenant, query.text, vector, count, mode, matching, names=names, withheld=withheld
             )
         )
         metrics.retrieval_seconds.labels(mode).observe(time.perf_counter() - started)

@@ -13,7 +13,7 @@ import pytest
 from infra.targets.layout import CHECKOUT
 from tests.cluster.stack import ClusterStack
 
-# An attack on Ray begins here, which test_wall.py judges: other tests go on while it waits.
+# An attack on Ray begins here, which test_isolation.py judges: other tests go on while it waits.
 pytestmark = pytest.mark.usefixtures("kept_out")
 
 

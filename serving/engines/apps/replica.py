@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from serving.config import AppModel
+from serving.engines.apps.confinement import KEY
 from serving.engines.apps.packages import AppFiles, prepare
-from serving.engines.apps.wall import KEY
 from serving.engines.child_program import ChildProgram
 from serving.engines.replica import EngineReplica, node_address
 
@@ -64,14 +64,14 @@ class AppProcess(ChildProgram):
         self._scratch = tempfile.TemporaryDirectory(prefix="headrace-app-")
         ready = Path(self._scratch.name) / "ready"
         runs = json.dumps({"runs": config.runs, "timeout_s": config.timeout_s, "answer_nodes": config.answer_nodes})
-        wall = ["serving.engines.apps.wall", str(files.python), str(files.folder), self._scratch.name]
+        confined = ["serving.engines.apps.confinement", str(files.python), str(files.folder), self._scratch.name]
         app = ["-m", "headrace_apps", config.name, config.object, host, str(ready), runs]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         checkout = str(Path(__file__).parents[3])
         super().__init__(
             f"the app {config.name}",
             f"app {config.name}",
-            [sys.executable, "-m", *wall, str(files.packages), *app],
+            [sys.executable, "-m", *confined, str(files.packages), *app],
             {**inherited, "PYTHONPATH": checkout, KEY: key},
         )
         try:

@@ -13,9 +13,9 @@ from serving.retrieval.bulk import prepare
 from serving.retrieval.bulk.errors import BulkError
 from serving.retrieval.bulk.load import LoadTarget, Rate, clear, find, load, split
 from serving.retrieval.bulk.prepare import PreparedDocument, Source
-from serving.retrieval.embedders.known import KnownVectors
 from serving.retrieval.embedders.local import LocalEmbedder
 from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.embedders.precomputed import PrecomputedVectors
 from serving.retrieval.errors import IncompatibleCollection
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.indexes import manifest
@@ -98,7 +98,7 @@ def _documents(
     options: argparse.Namespace, folder: Path, left: Sequence[Source], embedder: OnnxEmbedder
 ) -> Iterator[PreparedDocument]:
     if options.here:
-        return prepare.here(folder, left, KnownVectors(embedder), options.batch)
+        return prepare.here(folder, left, PrecomputedVectors(embedder), options.batch)
     from serving.retrieval.bulk.ray_data import prepared
 
     return prepared(folder, left, options.embedders)

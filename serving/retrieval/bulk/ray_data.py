@@ -19,8 +19,8 @@ from ray.exceptions import RayError
 from serving.retrieval.bulk import prepare
 from serving.retrieval.bulk.errors import BulkError
 from serving.retrieval.bulk.prepare import PreparedDocument, Source
-from serving.retrieval.embedders.known import KnownVectors
 from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.embedders.precomputed import PrecomputedVectors
 from serving.retrieval.types import Chunk
 
 READ_AT_ONCE = 16
@@ -39,7 +39,7 @@ class _Embed:
     """An actor with one embedder on one CPU."""
 
     def __init__(self) -> None:
-        self._embedder = KnownVectors(OnnxEmbedder())
+        self._embedder = PrecomputedVectors(OnnxEmbedder())
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         return _packed(prepare.embed(_unpacked(batch), self._embedder))

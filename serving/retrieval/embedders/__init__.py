@@ -1,1 +1,1 @@
-"""Embedders: models that turn texts into vectors."""
+"""EmbedderRegistry: models that turn texts into vectors."""

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 from serving.retrieval.embedders.embedder import Role, Vectors
-from serving.retrieval.embedders.known import KnownVectors
 from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.embedders.precomputed import PrecomputedVectors
 from serving.retrieval.types import Chunk
 from serving.retrieval.vectors import chunk_vectors
 
@@ -17,7 +17,7 @@ class LocalEmbedder:
 
     def __init__(self, model: OnnxEmbedder) -> None:
         self.model = model
-        self._known = KnownVectors(model)
+        self._precomputed = PrecomputedVectors(model)
         self.id = model.id
         self.dimensions = model.dimensions
         self.unrelated = model.unrelated
@@ -28,4 +28,4 @@ class LocalEmbedder:
 
     def embed_chunks(self, chunks: Sequence[Chunk]) -> Vectors:
         """Returns the vectors of chunks; precomputed ones are looked up."""
-        return chunk_vectors(chunks, self._known)
+        return chunk_vectors(chunks, self._precomputed)

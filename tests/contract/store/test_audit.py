@@ -298,7 +298,7 @@ async def test_the_command(new_url: Callable[[], str], tmp_path: Path, capsys, a
         capsys.readouterr()
         other = [*offline[2:], "--key-secret", str(tmp_path / "other")]
         assert await run("verify", *other) == 2
-        assert "4 cannot be checked with the keys at hand" in capsys.readouterr().out
+        assert "4 cannot be checked with the given keys" in capsys.readouterr().out
         assert await run("verify", *other, "--previous-key", str(tmp_path / "secret")) == 0
         assert await run("export", *where, str(tmp_path / "out.jsonl")) == 2  # it is there
         assert await run("verify", "--key-secret", str(tmp_path / "secret"), "--file", str(tmp_path / "secret")) == 2

@@ -13,7 +13,7 @@ import httpx
 import openai
 import pytest
 
-from serving.engines.apps.wall import CHILD
+from serving.engines.apps.confinement import CHILD
 
 GATEWAY = "http://127.0.0.1:4000"
 

@@ -187,11 +187,11 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         ({"tools": [SQL, SQL]}, "headrace:tools[1].name: 'sales' is already tools[0].name; choose another name"),
         (
             {"tools": [{**SQL, "name": "time"}]},
-            "headrace:tools[0].name: 'time' is not allowed; it must not be the name of a tool",
+            "headrace:tools[0].name: 'time' is not allowed; it must not be the name of a built-in tool",
         ),
         (
             {"tools": [{**WEB, "allow": ["https://a.b/../c"]}]},
-            "headrace:tools[0].allow[0]: 'https://a.b/../c' is not allowed; it must be a URL that everyb",
+            "headrace:tools[0].allow[0]: 'https://a.b/../c' is not allowed; it must be an unambiguous URL",
         ),
         (
             {"assistants": [{"name": "a", "model": "smollm2", "tools": ["sails"]}], "tools": [SQL]},

@@ -17,8 +17,8 @@ from serving.core.ids import new_id
 from serving.core.principal import SCOPES_OF, STACK, Principal
 from serving.protocol import filters
 from serving.protocol.filters import Filter
-from serving.retrieval import filtering
-from serving.retrieval.filtering import Filtering
+from serving.retrieval import file_filter
+from serving.retrieval.file_filter import FileFilter
 from serving.retrieval.query_vectors import QueryVectors
 from serving.retrieval.replica import RetrievalReplica
 from serving.retrieval.types import Chunk
@@ -127,7 +127,7 @@ async def test_a_filter_is_made_once_in_a_thread_that_nothing_else_waits_for(mon
         made.append(threading.current_thread().name)
         return filters.predicate(wanted)
 
-    monkeypatch.setattr(filtering, "predicate", predicate)
+    monkeypatch.setattr(file_filter, "predicate", predicate)
     wanted = FILTER.validate_python({"type": "in", "key": "year", "value": [1, 3, 9]})
-    passing = await Filtering(Stores()).passing(ADMIN, "vs", wanted)  # type: ignore[arg-type]
+    passing = await FileFilter(Stores()).matching_ids(ADMIN, "vs", wanted)  # type: ignore[arg-type]
     assert (passing, made) == (["file_1", "file_3"], ["filtering_0"])

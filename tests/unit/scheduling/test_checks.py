@@ -56,7 +56,7 @@ def test_two_models_on_one_gpu() -> None:
 def test_an_update_that_needs_a_second_gpu() -> None:
     found = mistakes(TWO_CPU, L4, pods=[SERVING, GPU_POOL], models=[{**LLAMA, "max_surge_percent": 100}])
     assert list(found) == ["models[0]"]
-    assert found["models[0]"].startswith("an update starts a further replica, which does not fit")
+    assert found["models[0]"].startswith("an update starts an additional replica, which does not fit")
 
 
 def test_replicas_that_pods_are_too_small_for() -> None:

@@ -14,15 +14,15 @@ from typing import Any, cast
 import pytest
 
 from serving.config import Store
-from serving.retrieval.embedders.chosen import Embedders
+from serving.retrieval.embedders.registry import EmbedderRegistry
 from tests.contract.retrieval.erasure.stack import Stack, plant
 from tests.servers.postgres import Postgres
 from tests.store import migrated
 
 
 @pytest.fixture(scope="module")
-def embedders() -> Embedders:
-    return Embedders(cast(Any, None), cast(Any, None))
+def embedders() -> EmbedderRegistry:
+    return EmbedderRegistry(cast(Any, None), cast(Any, None))
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Planted:
 
 @pytest.fixture(scope="module")
 def planting(
-    request: pytest.FixtureRequest, embedders: Embedders, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, embedders: EmbedderRegistry, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Planted]:
     """Plants once for each kind of database. Whoever wants what is there takes a copy: to plant takes seconds."""
 
@@ -67,7 +67,7 @@ def planted(stack: Stack, planting: Callable[[str], Planted]) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def stack(
-    request: pytest.FixtureRequest, tmp_path: Path, embedders: Embedders, planting: Callable[[str], Planted]
+    request: pytest.FixtureRequest, tmp_path: Path, embedders: EmbedderRegistry, planting: Callable[[str], Planted]
 ) -> AsyncIterator[Stack]:
     there = planting(request.param) if "planted" in request.fixturenames else None
     if there is not None:

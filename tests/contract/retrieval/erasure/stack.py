@@ -23,7 +23,7 @@ from serving.core.uninterrupted import uninterrupted
 from serving.protocol.assistants import AssistantSettings
 from serving.quotas.quota import quota
 from serving.quotas.share import Want
-from serving.retrieval.embedders.chosen import Embedders
+from serving.retrieval.embedders.registry import EmbedderRegistry
 from serving.retrieval.indexes import VectorStoreIndexes
 from serving.retrieval.ingest import Ingestion
 from serving.security.audit import AuditLog
@@ -65,7 +65,7 @@ NAMESAKE = Principal(tenant="other", user="zqxalice", key_id="key_n")
 class Stack:
     """The stores, and the worker of a retrieval replica."""
 
-    def __init__(self, store: Store, embedders: Embedders, *, settle_s: float = 0) -> None:
+    def __init__(self, store: Store, embedders: EmbedderRegistry, *, settle_s: float = 0) -> None:
         self.store = store
         self.database = Database.from_config(store)
         self.jobs = Jobs(self.database, backoff_s=0.01)

@@ -13,7 +13,7 @@ from serving.config import Store
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.retrieval.chunk_table import access_digest
-from serving.retrieval.embedders.chosen import Embedders
+from serving.retrieval.embedders.registry import EmbedderRegistry
 from serving.store.access import user_name
 from serving.store.relational import belongings
 from serving.store.relational.tables import metadata
@@ -80,7 +80,7 @@ def shared_by(rows: dict[str, list[dict[str, Any]]], who: Principal) -> list[str
     return [row["id"] for row in rows["vector_stores"] if row["user"] == who.user and row["access"] is not None]
 
 
-async def test_no_file_contains_the_users_name_after_an_erasure(tmp_path: Path, embedders: Embedders):
+async def test_no_file_contains_the_users_name_after_an_erasure(tmp_path: Path, embedders: EmbedderRegistry):
     stack = Stack(Store(database=f"sqlite:///{tmp_path}/headrace.db", data=str(tmp_path)), embedders)
     async with stack.database:
         store = await stack.vector_stores.create(BOB, name="shared")
@@ -94,7 +94,7 @@ async def test_no_file_contains_the_users_name_after_an_erasure(tmp_path: Path, 
     assert holding(tmp_path, ALICE.user) == []
 
 
-async def test_chunks_deleted_before_the_erasure_leave_no_bytes(tmp_path: Path, embedders: Embedders):
+async def test_chunks_deleted_before_the_erasure_leave_no_bytes(tmp_path: Path, embedders: EmbedderRegistry):
     stack = Stack(Store(database=f"sqlite:///{tmp_path}/headrace.db", data=str(tmp_path)), embedders)
 
     @uninterrupted

@@ -21,7 +21,7 @@ from serving.exports.manifest import Filters
 from serving.exports.register import Register
 from serving.exports.splits import parse
 from serving.exports.writing import write
-from serving.retrieval.embedders.chosen import Embedders
+from serving.retrieval.embedders.registry import EmbedderRegistry
 from serving.security import erasure
 from serving.store.jobs.job import COMPACT, ERASE
 from serving.store.memories import Memories
@@ -69,11 +69,11 @@ async def test_pending_jobs_of_the_user_are_completed_first(stack: Stack):
 _WORK = """
 import asyncio, os, signal, sys
 from serving.config import Store
-from serving.retrieval.embedders.chosen import Embedders
+from serving.retrieval.embedders.registry import EmbedderRegistry
 from tests.contract.retrieval.erasure.stack import Stack
 
 async def run(url, folder, step):
-    stack = Stack(Store(database=url, data=folder), Embedders(None, None))
+    stack = Stack(Store(database=url, data=folder), EmbedderRegistry(None, None))
     steps = 0
     inner = stack.erasures._removal._some_rows
     async def die(*given):
@@ -131,7 +131,7 @@ async def expire(stack: Stack) -> None:
 
 
 async def test_data_written_while_keys_are_cached_is_erased_too(
-    tmp_path: Path, embedders: Embedders, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, embedders: EmbedderRegistry, monkeypatch: pytest.MonkeyPatch
 ):
     moment = 0.0
     monkeypatch.setattr(erasure, "now", lambda: moment)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serving.retrieval.embedders import known
-from serving.retrieval.embedders.known import KnownVectors
+from serving.retrieval.embedders import precomputed
 from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.embedders.precomputed import PrecomputedVectors
 from serving.retrieval.types import Chunk
 from serving.retrieval.vectors import chunk_vectors
 
@@ -45,10 +45,10 @@ class Counting:
 
 
 def test_known_texts_are_not_embedded_again(tmp_path: Path) -> None:
-    file = tmp_path / "known.npz"
-    assert known.write(Counting(), ["a", "bb", "a"], file) == 2
+    file = tmp_path / "precomputed.npz"
+    assert precomputed.write(Counting(), ["a", "bb", "a"], file) == 2
     embedder = Counting()
-    found = KnownVectors(embedder, file).embed(["bb", "new text", "a"])
+    found = PrecomputedVectors(embedder, file).embed(["bb", "new text", "a"])
     assert embedder.asked == ["new text"]
     computed = Counting().embed(["bb", "new text", "a"])
     assert np.abs(found - computed).max() < 0.01  # a byte for each dimension
@@ -56,22 +56,22 @@ def test_known_texts_are_not_embedded_again(tmp_path: Path) -> None:
 
 
 def test_another_embedder_knows_nothing(tmp_path: Path) -> None:
-    file = tmp_path / "known.npz"
-    known.write(Counting(), ["a"], file)
+    file = tmp_path / "precomputed.npz"
+    precomputed.write(Counting(), ["a"], file)
     embedder = Counting("two")
-    KnownVectors(embedder, file).embed(["a"])
+    PrecomputedVectors(embedder, file).embed(["a"])
     assert embedder.asked == ["a"]
 
 
 def test_writing_again_embeds_what_is_new_and_forgets_what_went(tmp_path: Path) -> None:
-    file = tmp_path / "known.npz"
-    known.write(Counting(), ["a", "bb"], file)
+    file = tmp_path / "precomputed.npz"
+    precomputed.write(Counting(), ["a", "bb"], file)
     embedder = Counting()
-    assert known.write(embedder, ["bb", "ccc"], file) == 2
+    assert precomputed.write(embedder, ["bb", "ccc"], file) == 2
     assert embedder.asked == ["ccc"]
 
 
 def test_without_a_file_all_is_embedded(tmp_path: Path) -> None:
     embedder = Counting()
-    assert KnownVectors(embedder, tmp_path / "none.npz").embed(["a", "a"]).shape == (2, 8)
+    assert PrecomputedVectors(embedder, tmp_path / "none.npz").embed(["a", "a"]).shape == (2, 8)
     assert embedder.asked == ["a", "a"]

@@ -30,28 +30,28 @@ class _Attributes:
     groups: list[tuple[str, list[str]]]
     answers: OrderedDict[str, list[str]] = field(default_factory=OrderedDict)
 
-    def passing(self, filters: Filter) -> list[str]:
+    def matching_ids(self, filters: Filter) -> list[str]:
         asked = filters.model_dump_json()
         found = self.answers.pop(asked, None)
         if found is None:
-            passes = predicate(filters)
-            found = [id for text, ids in self.groups if passes(json.loads(text)) for id in ids]
+            matches = predicate(filters)
+            found = [id for text, ids in self.groups if matches(json.loads(text)) for id in ids]
         self.answers[asked] = found
         if len(self.answers) > ANSWERS:
             self.answers.popitem(last=False)
         return found
 
 
-class Filtering:
+class FileFilter:
     """Finds the files that match a filter, by reading one row as long as the store does not change."""
 
     def __init__(self, stores: VectorStores) -> None:
         self._stores = stores
         # Its own thread: filters over many files must not block the threads that embed and search for everybody.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="filtering")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="file-filter")
         self._known: OrderedDict[str, _Attributes] = OrderedDict()
 
-    async def passing(self, principal: Principal, store_id: str, filters: Filter) -> list[str]:
+    async def matching_ids(self, principal: Principal, store_id: str, filters: Filter) -> list[str]:
         """Returns the ids of all matching files of the store, whoever may read them: the index checks access."""
         known = self._known.pop(store_id, None)
         version, groups = await self._stores.attribute_groups(
@@ -63,4 +63,4 @@ class Filtering:
             self._known[store_id] = known
         while len(self._known) > STORES:
             self._known.popitem(last=False)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, known.passing, filters)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, known.matching_ids, filters)

@@ -1,4 +1,4 @@
-"""Starts an app's process: `python -m serving.engines.apps.wall PYTHON FOLDER SCRATCH PACKAGES ARGUMENT…`.
+"""Starts an app's process: `python -m serving.engines.apps.confinement PYTHON FOLDER SCRATCH PACKAGES ARGUMENT…`.
 
 The app is the operator's code, with network access and the packages that it needs. It must not get the platform's
 secrets and the tenants' data, which are in files of the same user: Landlock restricts it to its own files, it has no

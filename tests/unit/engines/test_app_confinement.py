@@ -12,15 +12,25 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-def behind_the_wall(folder: Path, code: str) -> list[str]:
+def run_confined(folder: Path, code: str) -> list[str]:
     """Returns what a program prints in an app's place."""
     source, scratch = folder / "app", folder / "scratch"
     source.mkdir()
     scratch.mkdir()
     (source / "probe.py").write_text(code)
-    wall = [sys.executable, "-m", "serving.engines.apps.wall", sys.executable, str(source), str(scratch), sys.prefix]
+    confined = [
+        sys.executable,
+        "-m",
+        "serving.engines.apps.confinement",
+        sys.executable,
+        str(source),
+        str(scratch),
+        sys.prefix,
+    ]
     inherited = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([*wall, str(source / "probe.py")], env=inherited, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*confined, str(source / "probe.py")], env=inherited, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -34,7 +44,7 @@ for line in open("/proc/self/status"):
 """
     nothing = "0" * 16
     sets = [f"Cap{name}: {nothing}" for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")]
-    assert behind_the_wall(tmp_path, code) == [*sets, "NoNewPrivs: 1"]
+    assert run_confined(tmp_path, code) == [*sets, "NoNewPrivs: 1"]
 
 
 def test_what_landlock_does_not_guard_is_refused(tmp_path: Path) -> None:
@@ -68,7 +78,7 @@ attempt(lambda: socket.create_server(("127.0.0.1", 0)).close())
 attempt(lambda: subprocess.run([sys.executable, "-c", ""], check=True))
 """
     before = outside.stat()
-    said = behind_the_wall(tmp_path, code)
+    said = run_confined(tmp_path, code)
     assert said == ["EPERM", "ENOTSUP", "ENOSYS", *["done"] * 6, "and works:", *["done"] * 6]
     after = outside.stat()
     assert (after.st_mode, after.st_mtime, after.st_ctime_ns) == (before.st_mode, 1, before.st_ctime_ns)

@@ -13,7 +13,7 @@ from serving.retrieval.embedders.local import LocalEmbedder
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 
 
-class Embedders:
+class EmbedderRegistry:
     """Looks up embedders by name, and by the id recorded in indexes. Local models are loaded on first use.
 
     `judge` is the embedder for citations, quotes and topics, whichever one searches use.

@@ -2,7 +2,7 @@
 
 A vector is looked up by the digest of its text and embedder, so that vectors of older texts or other models are never
 used. The texts are public, so it reveals nothing that they are found faster than others. `python -m
-tools.known_vectors` writes the file.
+tools.precomputed_vectors` writes the file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-FILE = Path(__file__).with_name("known_vectors.npz")
+FILE = Path(__file__).with_name("precomputed_vectors.npz")
 
 Vectors = NDArray[np.float32]
 
@@ -29,7 +29,7 @@ class IdentifiedEmbedder(Protocol):
     def embed(self, texts: Sequence[str]) -> Vectors: ...
 
 
-class KnownVectors:
+class PrecomputedVectors:
     """An embedder that computes only vectors that are not precomputed. Safe to share between threads."""
 
     def __init__(self, embedder: IdentifiedEmbedder, file: Path = FILE) -> None:
@@ -56,7 +56,7 @@ class KnownVectors:
 def write(embedder: IdentifiedEmbedder, texts: Iterable[str], file: Path = FILE) -> int:
     """Writes the vectors of texts with one byte per dimension, and returns their number."""
     wanted = sorted(set(texts))
-    vectors = KnownVectors(embedder, file).embed(wanted)  # vectors of unchanged texts are not computed again
+    vectors = PrecomputedVectors(embedder, file).embed(wanted)  # vectors of unchanged texts are not computed again
     scales = (np.abs(vectors).max(axis=1) / 127).astype(np.float32)
     digests = np.frombuffer(b"".join(_digest(embedder.id, text) for text in wanted), np.uint8).reshape(-1, 16)
     rounded = np.round(vectors / scales[:, None]).astype(np.int8)

@@ -1,4 +1,4 @@
-"""Writes the precomputed vectors of the documentation that are part of a release: `python -m tools.known_vectors`."""
+"""`python -m tools.precomputed_vectors`: writes the vectors of the documentation that are part of a release."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from infra.targets.layout import CHECKOUT
 from serving.ingest.folder import is_document
 from serving.retrieval.chunk import ChunkSettings
-from serving.retrieval.embedders.known import FILE, write
 from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.embedders.precomputed import FILE, write
 from serving.retrieval.sandbox import chunk_isolated
 from serving.retrieval.vectors import texts_of
 
@@ -21,8 +21,8 @@ def main() -> int:
     ]
     chunks = [chunk for page in pages for chunk in chunk_isolated(page.read_bytes(), page.name, ChunkSettings())]
     bodies, headings = texts_of(chunks)
-    known = write(OnnxEmbedder(), [*bodies, *headings])
-    print(f"{FILE.relative_to(CHECKOUT)}: {known} vectors of {len(chunks)} chunks, {FILE.stat().st_size:,} bytes")
+    count = write(OnnxEmbedder(), [*bodies, *headings])
+    print(f"{FILE.relative_to(CHECKOUT)}: {count} vectors of {len(chunks)} chunks, {FILE.stat().st_size:,} bytes")
     return 0
 
 
