@@ -6,7 +6,6 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -16,8 +15,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from infra.gpu.machines import CLOUDS
+from tests.unit.sources import ROOT, statements
 
-ROOT = Path(__file__).parents[2]
 OURS = ("infra", "serving", "monitoring", "tools", "bench", "tests")
 GROUPS = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
 RUNS, DEVELOPS = (
@@ -93,16 +92,6 @@ UNIMPORTED = {
 
 
 _NAMED = re.compile(r"\b(?:import_module|find_spec)\(\s*\"([\w.]+)\"")
-
-
-def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Every statement, wherever in a file; `ast.walk` would look at every expression too and take far longer."""
-    for each in body:
-        yield each
-        for field in ("body", "orelse", "finalbody"):
-            yield from statements(getattr(each, field, []))
-        for part in (*getattr(each, "handlers", ()), *getattr(each, "cases", ())):
-            yield from statements(part.body)
 
 
 @cache

@@ -7,11 +7,11 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.unit.sources import ROOT, files, source
+
 LAYERS = (
     "cli",
     "api",
@@ -43,20 +43,6 @@ PROGRAMS = {
 """Modules that are of no room, and why."""
 
 
-def imports(path):
-    """Every module that a file imports, wherever in it, `TYPE_CHECKING` included."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (a.name for a in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield node.module
-            yield from (f"{node.module}.{a.name}" for a in node.names)
-
-
-def modules(package):
-    return sorted((ROOT / package).rglob("*.py"))
-
-
 def dotted(path):
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -64,10 +50,10 @@ def dotted(path):
 
 def graph(*packages):
     """From each module to those of the packages that it imports."""
-    paths = {dotted(path): path for package in packages for path in modules(package)}
+    paths = {dotted(path): path for package in packages for path in files(package)}
 
     def imported(path):
-        found = {each for each in imports(path) if each in paths}
+        found = {each for each in source(path).imports if each in paths}
         # What is imported out of a package is its module; the package is meant where nothing below it is.
         return {each for each in found if not any(other.startswith(f"{each}.") for other in found)}
 
@@ -83,16 +69,21 @@ def test_every_module_has_a_room():
     assert rooms == set(LAYERS)
 
 
-@pytest.mark.parametrize("path", modules("serving"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_serving_follows_its_layers(path):
-    me = dotted(path)
-    for name in imports(path):
-        assert name.split(".")[0] not in ("infra", "monitoring", "tools")
-        if not name.startswith("serving.") or of_a_program(me):
-            continue
-        target = name.split(".")[1]
-        assert target in LAYERS, f"{me} imports {name}, which is of no room"
-        assert LAYERS.index(target) >= LAYERS.index(me.split(".")[1]), f"{me} may not import {name}"
+def test_serving_follows_its_layers():
+    wrong = []
+    for path in files("serving"):
+        me = dotted(path)
+        for name in source(path).imports:
+            package, _, rest = name.partition(".")
+            if package in ("infra", "monitoring", "tools"):
+                wrong.append(f"{me} imports {name}")
+            elif package == "serving" and rest and not of_a_program(me):
+                room = rest.partition(".")[0]
+                if room not in LAYERS:
+                    wrong.append(f"{me} imports {name}, which is of no room")
+                elif LAYERS.index(room) < LAYERS.index(me.split(".")[1]):
+                    wrong.append(f"{me} may not import {name}")
+    assert wrong == []
 
 
 def circles(edges):
@@ -136,28 +127,28 @@ OF_EVERY_TIER = {"changed.py", "conftest.py", "groups.py", "prepare.py", "root_l
 
 
 def test_files_and_folders_can_be_read():
-    files = [path for package in ("infra", "serving", "monitoring", "tools") for path in modules(package)]
-    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
-    folders = Counter(str(path.parent.relative_to(ROOT)) for path in files)
+    paths = [path for package in ("infra", "serving", "monitoring", "tools") for path in files(package)]
+    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in paths}
+    folders = Counter(str(path.parent.relative_to(ROOT)) for path in paths)
     assert {name: n for name, n in lines.items() if n > LINES} == {}
     assert {name: n for name, n in folders.items() if n > FILES} == {}
 
 
 def test_helpers_of_tests_lie_in_packages():
     assert {path.name for path in (ROOT / "tests").glob("*.py")} == OF_EVERY_TIER
-    folders = Counter(str(path.parent.relative_to(ROOT)) for path in modules("tests"))
+    folders = Counter(str(path.parent.relative_to(ROOT)) for path in files("tests"))
     assert {name: n for name, n in folders.items() if n > FILES} == {}
 
 
 def test_routes_import_no_routes():
-    for path in modules("serving/api/routes"):
-        assert not [name for name in imports(path) if name.startswith("serving.api.routes")], path
+    for path in files("serving/api/routes"):
+        assert not [name for name in source(path).imports if name.startswith("serving.api.routes")], path
 
 
 def test_only_the_api_knows_starlette():
-    for path in modules("serving"):
+    for path in files("serving"):
         if path.relative_to(ROOT / "serving").parts[0] != "api":
-            assert not [name for name in imports(path) if name.split(".")[0] in ("starlette", "fastapi")], path
+            assert not [name for name in source(path).imports if name.split(".")[0] in ("starlette", "fastapi")], path
 
 
 SPEAKS_HTTP = {
@@ -172,7 +163,7 @@ SPEAKS_HTTP = {
 def test_only_the_api_knows_the_statuses_of_errors():
     page = (ROOT / "docs/reference/errors.md").read_text()
     statuses = {int(each) for each in re.findall(r"^- `\w+` \((\d+)\):", page, re.MULTILINE)}
-    below = [path for room in LAYERS[LAYERS.index("api") + 1 :] for path in modules(f"serving/{room}")]
+    below = [path for room in LAYERS[LAYERS.index("api") + 1 :] for path in files(f"serving/{room}")]
     named = {str(path.relative_to(ROOT / "serving")): found for path in below if (found := _named(path, statuses))}
     assert {name: found for name, found in named.items() if name not in SPEAKS_HTTP} == {}
     assert set(SPEAKS_HTTP) <= named.keys(), "names none any more: no exception"
@@ -180,7 +171,8 @@ def test_only_the_api_knows_the_statuses_of_errors():
 
 def _named(path, statuses):
     """Numbers of a file that are statuses: what a call begins with, what `status` is, or is compared with."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    text = path.read_text()
+    for node in ast.walk(ast.parse(text)) if statuses & {int(n) for n in re.findall(r"\b\d{3}\b", text)} else ():
         if isinstance(node, ast.Call):
             given = [*node.args[:1], *(k.value for k in node.keywords if k.arg and "status" in k.arg)]
         elif isinstance(node, ast.Compare) and getattr(node.left, "attr", getattr(node.left, "id", "")) == "status":
@@ -206,8 +198,8 @@ def test_infra_and_monitoring_see_only_the_contract(package):
         "infra": ("serving.config", "serving.ingest"),
         "monitoring": ("serving.telemetry.catalogue",),
     }[package]
-    for path in modules(package):
-        for name in imports(path):
+    for path in files(package):
+        for name in source(path).imports:
             if name == "serving" or name.startswith("serving."):
                 assert name.startswith(allowed), f"{path} imports {name}"
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.unit.sources import ROOT, files, source
+
 FORBIDDEN = frozenset(
     {
         *(
@@ -69,25 +68,14 @@ SHARED = {
 """Classes of a package that share a name, and why."""
 
 
-def files(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
-
-
-def definitions(package: str) -> list[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]]:
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return [
-        (str(path.relative_to(ROOT)), node)
-        for path in files(package)
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, kinds)
-    ]
-
-
 @pytest.mark.parametrize("package", EXCEPTIONS)
 def test_names_are_descriptive(package: str) -> None:
     forbidden = FORBIDDEN - EXCEPTIONS[package]
-    names = {(path, node.name) for path, node in definitions(package)}
-    names |= {(str(path.relative_to(ROOT)), path.stem) for path in files(package)}
+    names = {
+        (str(path.relative_to(ROOT)), name)
+        for path in files(package)
+        for name in (path.stem, *source(path).functions, *source(path).classes)
+    }
     found = {each for each in names if each[1].strip("_").lower() in forbidden}
     if package == "infra":
         # A private `_read` does not say what it reads.
@@ -98,15 +86,12 @@ def test_names_are_descriptive(package: str) -> None:
 @pytest.mark.parametrize("package", SHARED)
 def test_no_two_classes_of_a_package_share_a_name(package: str) -> None:
     places = defaultdict(set)
-    for path, node in definitions(package):
-        if isinstance(node, ast.ClassDef):
-            places[node.name].add(path)
+    for path in files(package):
+        for name in source(path).classes:
+            places[name].add(path)
     assert {name for name, paths in places.items() if len(paths) > 1} == set(SHARED[package])
 
 
 @pytest.mark.parametrize("package", ["bench", "monitoring", "tools"])
 def test_every_module_has_a_docstring(package: str) -> None:
-    silent = [
-        str(path.relative_to(ROOT)) for path in files(package) if not ast.get_docstring(ast.parse(path.read_text()))
-    ]
-    assert silent == []
+    assert [str(path.relative_to(ROOT)) for path in files(package) if not source(path).documented] == []

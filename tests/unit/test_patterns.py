@@ -7,16 +7,17 @@ patterns stands here, with the reason why they are linear, or why nobody chooses
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import serving
+from tests.unit.sources import source
 
 ROOT = Path(serving.__file__).parent
 
+MATCHERS = frozenset({"re", "regex", "fnmatch", "sre_compile", "_sre"})
 OURS = "reads what the stack's own configuration or program says"
 SHORT = "anchored, over a text whose length is bounded before"
 CAMPAIGN = "in tests/unit/campaigns/test_growth.py"
@@ -77,12 +78,8 @@ REASONS = {
 def users(folder: Path) -> Iterator[str]:
     """Yields the modules that import a module of regular expressions, by their paths."""
     for path in sorted(folder.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-            if any(name.partition(".")[0] in ("re", "regex", "fnmatch", "sre_compile", "_sre") for name in names):
-                yield path.relative_to(folder).as_posix()
-                break
+        if {name.partition(".")[0] for name in source(path).imports} & MATCHERS:
+            yield path.relative_to(folder).as_posix()
 
 
 def test_slow_patterns_are_excluded_with_a_reason() -> None:
