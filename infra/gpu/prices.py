@@ -65,7 +65,7 @@ def load(path: Path | None) -> PriceTable:
     """Reads a price table, `DEFAULT_TABLE` if `path` is None. Raises `OSError`, or `ValueError` naming the row."""
     path = path or DEFAULT_TABLE
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
         return PriceTable.model_validate(raw)
     except yaml.YAMLError as e:
         raise ValueError(f"{path}: not YAML: {' '.join(str(e).split())}") from None

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import yaml
-
+from infra.policies import serve_config
 from infra.policies.manifest import PlannedResource
 from infra.policies.rule import resource_rule, stack_rule
 from infra.policies.values import UNKNOWN, any_member, any_unknown, known_fields, known_members, lookup, satisfies
@@ -138,11 +137,7 @@ def _is_entry_point(resource: PlannedResource) -> bool:
 
 def _application_arguments(document: Any) -> Mapping[str, Any] | None:
     """Returns the arguments of the application with the HTTP API; None if they cannot be read."""
-    try:
-        read = yaml.safe_load(document) if isinstance(document, str) else None
-    except yaml.YAMLError:
-        return None
-    for application in known_members(lookup(read, "applications")):
+    for application in known_members(lookup(serve_config.read(document), "applications")):
         if lookup(application, "name") == APPLICATION:
             return dict(known_fields(lookup(application, "args")))
     return None

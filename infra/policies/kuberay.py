@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
+from infra.policies import serve_config
 from infra.policies.manifest import PlannedResource
 from infra.policies.pods import pods
 from infra.policies.rule import resource_rule
@@ -93,13 +92,9 @@ def _delay(resource: PlannedResource) -> Iterator[str]:
 
 def _longest_drain(document: Any) -> float:
     """Returns the longest drain time of a replica in seconds; 0 if the document cannot be read."""
-    try:
-        read = yaml.safe_load(document) if isinstance(document, str) else None
-    except yaml.YAMLError:
-        return 0
     times = [
         dict(known_fields(deployment)).get("graceful_shutdown_timeout_s", SERVE_DRAIN_S)
-        for application in known_members(lookup(read, "applications"))
+        for application in known_members(lookup(serve_config.read(document), "applications"))
         for deployment in known_members(lookup(application, "deployments"))
     ]
     return max((float(t) for t in times if isinstance(t, int | float)), default=0)

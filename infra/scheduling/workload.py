@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @cache
 def _chart_values() -> Mapping[str, Any]:
-    values: dict[str, Any] = yaml.safe_load((CHECKOUT / "charts/headrace/values.yaml").read_text())
+    values: dict[str, Any] = yaml.load((CHECKOUT / "charts/headrace/values.yaml").read_text(), yaml.CSafeLoader)
     return values
 
 

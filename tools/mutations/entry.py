@@ -36,7 +36,7 @@ class Mutation(BaseModel):
 def read_list(file: Path) -> list[Mutation]:
     """Returns the entries of a list. Raises `ToolError` for an invalid list or a duplicate id."""
     try:
-        found = [Mutation.model_validate(entry) for entry in yaml.safe_load(file.read_text())]
+        found = [Mutation.model_validate(entry) for entry in yaml.load(file.read_text(), yaml.CSafeLoader)]
     except (OSError, TypeError, yaml.YAMLError, ValidationError) as error:
         raise ToolError(f"{file} is not a list of mutations: {error}") from None
     ids = [mutation.id for mutation in found]

@@ -14,8 +14,8 @@ from tests.rendering.chart import CHART, FULL, Refused
 from tests.rendering.chart_values import REFUSED
 from tools import values
 
-WRITTEN = yaml.safe_load((CHART / "values.schema.yaml").read_text())
-DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
+WRITTEN = yaml.load((CHART / "values.schema.yaml").read_text(), yaml.CSafeLoader)
+DEFAULTS = yaml.load((CHART / "values.yaml").read_text(), yaml.CSafeLoader)
 EMBEDDED = {"serving", "catalog"}
 """What serving.config describes."""
 
@@ -63,7 +63,7 @@ def test_every_value_is_described():
 
 
 def test_every_value_has_a_default_and_every_default_is_a_value():
-    pool = yaml.safe_load((CHART / "files" / "pool.yaml").read_text())
+    pool = yaml.load((CHART / "files" / "pool.yaml").read_text(), yaml.CSafeLoader)
     assert pool.keys() == WRITTEN["$defs"]["Pool"]["properties"].keys()
     free = {"resources", "podSelector", "password", "global"}
     for at, _ in ALL:
@@ -76,7 +76,7 @@ def test_every_value_has_a_default_and_every_default_is_a_value():
 
 
 def test_the_full_values_set_every_value():
-    full = yaml.safe_load(FULL.read_text())
+    full = yaml.load(FULL.read_text(), yaml.CSafeLoader)
     missing = [".".join(at) for at, _ in ALL if not _set(full, at)]
     assert missing == []
 

@@ -14,7 +14,7 @@ from serving.config import Geometry, VllmModel
 
 WITHIN = 0.1
 
-_PUBLISHED = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
+_PUBLISHED = yaml.load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
 GEOMETRIES = {name: Geometry(**known["geometry"]) for name, known in _PUBLISHED["models"].items()}
 FIGURES: list[dict[str, Any]] = _PUBLISHED["figures"]
 
