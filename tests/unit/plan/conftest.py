@@ -1,13 +1,16 @@
 import json
 import runpy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
+import yaml
 from pulumi.runtime import config as runtime
 from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.stack import run_pulumi_func
@@ -16,7 +19,9 @@ from infra.providers import ports
 from infra.targets import preflight
 from infra.targets.layout import CHECKOUT
 from tests.rendering.event_loop import event_loop
+from tests.rendering.examples import KUBECONFIG
 from tests.unit.plan import clouds
+from tests.unit.plan.seal import SEAL
 
 PORTS = {"api": 18080, "prometheus": 19090, "dashboard": 18265, "exporter": 19464, "status": 19091}
 """Not the defaults, so that it shows which port went where."""
@@ -109,38 +114,62 @@ def _secret(value: Any) -> bool:
     return isinstance(value, dict) and value.get(rpc._special_sig_key) == SECRET
 
 
-@pytest.fixture
-def plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Plan]:
-    """Plans the program with settings (without namespace); `encrypted` names those that are secrets.
-
-    A plan is of a host with room: every port is free and memory is plenty, whatever else runs here.
-    """
-    monkeypatch.setattr(ports, "occupant", lambda port, own: None)
-    monkeypatch.setattr(preflight, "memory_needed", lambda config: 0)
-    program = tmp_path / "bin" / "prometheus"
-    program.parent.mkdir()
+@contextmanager
+def _host_with_room(folder: Path) -> Iterator[pytest.MonkeyPatch]:
+    """A host on which every port is free and memory is plenty, whatever else runs here."""
+    program = folder / "bin" / "prometheus"
+    program.parent.mkdir(exist_ok=True)
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ports, "occupant", lambda port, own: None)
+        patch.setattr(preflight, "memory_needed", lambda config: 0)
+        patch.setenv("PATH", str(program.parent), prepend=":")
+        yield patch
 
-    def run(
-        config: dict[str, Any], encrypted: tuple[str, ...] = (), preview: bool = False, stack: str = "local"
-    ) -> Plan:
-        config = config if "target" in config else {"ports": PORTS, **config}
-        texts = {f"headrace:{k}": v if isinstance(v, str) else json.dumps(v) for k, v in config.items()}
-        planned = Plan()
-        with event_loop() as loop:
-            mocks.set_mocks(_Echo(), project="headrace", stack=stack, preview=preview, monitor=Monitor(planned))
-            runtime.set_all_config(texts, [f"headrace:{k}" for k in encrypted])
-            settings.configure(settings.SETTINGS)
 
-            def program() -> None:
-                runpy.run_path(str(CHECKOUT / "infra" / "__main__.py"), run_name="__main__")
+def _plan(config: dict[str, Any], encrypted: tuple[str, ...] = (), preview: bool = False, stack: str = "local") -> Plan:
+    config = config if "target" in config else {"ports": PORTS, **config}
+    texts = {f"headrace:{k}": v if isinstance(v, str) else json.dumps(v) for k, v in config.items()}
+    planned = Plan()
+    with event_loop() as loop:
+        mocks.set_mocks(_Echo(), project="headrace", stack=stack, preview=preview, monitor=Monitor(planned))
+        runtime.set_all_config(texts, [f"headrace:{k}" for k in encrypted])
+        settings.configure(settings.SETTINGS)
 
-            loop.run_until_complete(run_pulumi_func(program))
-        return planned
+        def program() -> None:
+            runpy.run_path(str(CHECKOUT / "infra" / "__main__.py"), run_name="__main__")
 
-    return run
+        loop.run_until_complete(run_pulumi_func(program))
+    return planned
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Iterator[Callable[..., Plan]]:
+    """Plans the program with settings (without namespace); `encrypted` names those that are secrets."""
+    with _host_with_room(tmp_path):
+        yield _plan
+
+
+@pytest.fixture(scope="session")
+def plan_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Plan]:
+    """Plans settings once for all who only read the plan, with no network, no other program and no credential."""
+    folder = tmp_path_factory.mktemp("planned")
+
+    @cache
+    def planned(config: str, preview: bool, stack: str) -> Plan:
+        with _host_with_room(folder) as patch, SEAL.closed(patch, folder):
+            return _plan(json.loads(config), preview=preview, stack=stack)
+
+    return lambda config, preview=False, stack="example": planned(json.dumps(config), preview, stack)
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a cluster that is not there."""
+    file = tmp_path_factory.mktemp("cluster") / "kubeconfig"
+    file.write_text(yaml.safe_dump(KUBECONFIG))
+    return file
 
 
 __all__ = ["Plan", "Planned", "pulumi"]

@@ -32,13 +32,13 @@ def of_cloud(planned: Any, cloud: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_planned_cloud_resources(cloud: str, plan: Planner) -> None:
-    check(f"{cloud}.yaml", golden(of_cloud(plan(settings(cloud), stack="example"), cloud)))
+def test_planned_cloud_resources(cloud: str, plan_once: Planner) -> None:
+    check(f"{cloud}.yaml", golden(of_cloud(plan_once(settings(cloud)), cloud)))
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_the_stack_is_on_that_cluster_and_after_its_nodes(cloud: str, plan: Planner) -> None:
-    planned = plan(settings(cloud), stack="example")
+def test_the_stack_is_on_that_cluster_and_after_its_nodes(cloud: str, plan_once: Planner) -> None:
+    planned = plan_once(settings(cloud))
     [provider] = [
         r
         for r in planned.resources.values()
@@ -61,9 +61,9 @@ def test_the_stack_is_on_that_cluster_and_after_its_nodes(cloud: str, plan: Plan
     ],
 )
 def test_pods_reach_the_bucket_by_their_identity(
-    cloud: str, data: str, annotation: str | None, identity: str, plan: Planner
+    cloud: str, data: str, annotation: str | None, identity: str, plan_once: Planner
 ) -> None:
-    values = plan(settings(cloud), stack="example")["headrace"].inputs["values"]
+    values = plan_once(settings(cloud))["headrace"].inputs["values"]
     assert values["serving"]["store"]["data"].startswith(data)
     assert values["secrets"]["bucketCredentials"] == {"secret": ""}
     for account in ("worker", "jobs"):
@@ -74,24 +74,24 @@ def test_pods_reach_the_bucket_by_their_identity(
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_pods_find_their_nodes(cloud: str, plan: Planner) -> None:
-    pools = plan(settings(cloud), stack="example")["headrace"].inputs["values"]["pools"]
+def test_pods_find_their_nodes(cloud: str, plan_once: Planner) -> None:
+    pools = plan_once(settings(cloud))["headrace"].inputs["values"]["pools"]
     assert pools["gpu"]["nodeSelector"] == {"headrace.io/node-pool": "gpu"}
     assert pools["serving"]["nodeSelector"] == {"headrace.io/node-pool": "cpu"}
     assert [t["key"] for t in pools["gpu"]["tolerations"]] == ["nvidia.com/gpu"]
 
 
 @pytest.mark.parametrize(("cloud", "installed"), [("aws", True), ("gcp", False), ("azure", True)])
-def test_one_advertises_the_gpus(cloud: str, installed: bool, plan: Planner) -> None:
-    planned = plan(settings(cloud), stack="example")
+def test_one_advertises_the_gpus(cloud: str, installed: bool, plan_once: Planner) -> None:
+    planned = plan_once(settings(cloud))
     releases = [r.inputs["chart"] for r in planned.resources.values() if r.token == "kubernetes:helm.sh/v3:Release"]
     assert [c for c in releases if "nvidia" in c or "gpu" in c] == (["nvidia-device-plugin"] if installed else [])
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_a_bucket_of_yours_is_used(cloud: str, plan: Planner) -> None:
+def test_a_bucket_of_yours_is_used(cloud: str, plan_once: Planner) -> None:
     own = settings(cloud, data={"uri": "s3://mine/headrace"})
-    values = plan(own, stack="example")["headrace"].inputs["values"]
+    values = plan_once(own)["headrace"].inputs["values"]
     assert values["serving"]["store"]["data"] == "s3://mine/headrace"
 
 

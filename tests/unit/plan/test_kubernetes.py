@@ -3,54 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
-import yaml
 
+from infra.policies.catalogue import evaluate
+from infra.policies.manifest import PlannedResource
+from infra.policies.values import SecretValue
 from infra.targets.layout import CHECKOUT
-from tests.rendering.examples import EXAMPLES, KUBECONFIG, MADE, settings
+from tests.rendering.examples import EXAMPLES, MADE, settings
 from tests.unit.plan.golden import check
-
-FORBIDDEN = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "subprocess.Popen", "os.exec"})
+from tests.unit.plan.seal import SEAL
+from tests.unit.policies.engine import from_engine
 
 Planner = Callable[..., Any]
 
-_sealed: list[str] | None = None
-"""What was tried against the seal; None where there is none."""
-
-
-def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    if _sealed is not None and event in FORBIDDEN:
-        _sealed.append(f"{event} {arguments}")
-        raise PermissionError(f"a plan must not {event}")
-
-
-sys.addaudithook(_watch)
-
-
-@pytest.fixture
-def sealed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]]:
-    """No network, no other program, no credential: whatever tries is stopped, and written down."""
-    global _sealed
-    for name in [n for n in os.environ if "KUBE" in n or "AWS" in n or "TOKEN" in n]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    _sealed = []
-    yield _sealed
-    _sealed = None
-
-
-@pytest.fixture
-def kubeconfig(tmp_path: Path) -> Path:
-    file = tmp_path / "kubeconfig"
-    file.write_text(yaml.safe_dump(KUBECONFIG))
-    return file
+each_example = pytest.mark.parametrize("example", [*EXAMPLES, *MADE], ids=lambda p: p.stem.removeprefix("Pulumi."))
 
 
 def ours(planned: Any) -> list[Any]:
@@ -67,30 +39,45 @@ def names(planned: Any) -> str:
     return "".join(f"{line}\n" for line in [r.urn.split("::", 2)[2] for r in ours(planned)])
 
 
-@pytest.mark.parametrize("preview", [True, False], ids=["preview", "up"])
-@pytest.mark.parametrize("example", [*EXAMPLES, *MADE], ids=lambda p: p.stem.removeprefix("Pulumi."))
+@each_example
 def test_an_example_plans_the_same_each_time(
-    example: Path, preview: bool, plan: Planner, sealed: list[str], kubeconfig: Path
+    example: Path, plan: Planner, plan_once: Planner, kubeconfig: Path
 ) -> None:
     config = settings(example, kubeconfig)
-    first, second = (plan(config, preview=preview, stack="example") for _ in range(2))
-    assert sealed == []
-    assert text(first) == text(second)
+    assert text(plan(config, stack="example")) == text(plan_once(config))
 
 
-@pytest.mark.parametrize("example", [*EXAMPLES, *MADE], ids=lambda p: p.stem.removeprefix("Pulumi."))
-def test_names_and_tokens_are_for_ever(example: Path, plan: Planner, kubeconfig: Path) -> None:
+@each_example
+def test_names_and_tokens_are_for_ever(example: Path, plan_once: Planner, kubeconfig: Path) -> None:
     """A renamed resource is one that is deleted, with its data, and made anew."""
-    found = names(plan(settings(example, kubeconfig), stack="example"))
-    check(f"{example.stem.removeprefix('Pulumi.')}.txt", found)
+    check(f"{example.stem.removeprefix('Pulumi.')}.txt", names(plan_once(settings(example, kubeconfig))))
 
 
-def test_the_seal_holds(sealed: list[str]) -> None:
-    import socket
+def of_policies(planned: Any) -> Iterator[PlannedResource]:
+    for one in planned.resources.values():
+        read = from_engine(one.token, one.name, one.inputs, urn=one.urn)
+        secrets = {key: SecretValue(value) for key, value in one.secrets.items()}
+        yield PlannedResource(one.token, one.name, {**read.props, **secrets}, one.urn, marks_secrets=True)
 
-    with pytest.raises(PermissionError):
+
+@pytest.mark.parametrize("preview", [True, False], ids=["preview", "up"])
+@each_example
+def test_an_example_breaks_no_policy(example: Path, preview: bool, plan_once: Planner, kubeconfig: Path) -> None:
+    found = evaluate(of_policies(plan_once(settings(example, kubeconfig), preview)))
+    assert [str(v) for v in found if v.rule.level == "mandatory" and not v.exception] == []
+
+
+def test_a_fault_in_a_plan_is_found(plan_once: Planner, kubeconfig: Path) -> None:
+    every = list(of_policies(plan_once(settings(EXAMPLES[0], kubeconfig))))
+    [index] = [i for i, r in enumerate(every) if r.is_a("", "Secret") and r.name == "headrace-secrets"]
+    every[index] = PlannedResource(every[index].token, "s", {"stringData": {"api-key": "hr_x"}}, marks_secrets=True)
+    assert {v.rule.name for v in evaluate(every) if not v.exception} == {"secret-data-is-secret"}
+
+
+def test_the_seal_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sealed = SEAL.closed(monkeypatch, tmp_path)
+    with pytest.raises(AssertionError, match="socket"), sealed, pytest.raises(PermissionError):
         socket.create_connection(("127.0.0.1", 9))
-    assert sealed
 
 
 def test_every_stack_file_of_the_repository_is_an_example() -> None:
@@ -148,22 +135,22 @@ def test_with_a_store_the_stack_makes_no_secret(plan: Planner, kubeconfig: Path)
     assert "planted" not in str(raised.value)
 
 
-def test_resources_are_created_in_order(plan: Planner, kubeconfig: Path) -> None:
-    planned = plan(settings(CHECKOUT / "Pulumi.kubeconfig.yaml", kubeconfig), stack="example")
+def test_resources_are_created_in_order(plan_once: Planner, kubeconfig: Path) -> None:
+    planned = plan_once(settings(CHECKOUT / "Pulumi.kubeconfig.yaml", kubeconfig))
     assert {"namespace", "headrace-secrets", "headrace-db"} <= set(planned["headrace"].dependencies)
     assert {"kuberay", "postgres"} <= set(planned["namespace"].dependencies)
 
 
-def test_existing_addons_are_not_installed(plan: Planner, kubeconfig: Path) -> None:
-    planned = plan(settings(CHECKOUT / "examples" / "Pulumi.existing-add-ons.yaml", kubeconfig), stack="example")
+def test_existing_addons_are_not_installed(plan_once: Planner, kubeconfig: Path) -> None:
+    planned = plan_once(settings(CHECKOUT / "examples" / "Pulumi.existing-add-ons.yaml", kubeconfig))
     assert [r for r in planned.resources.values() if r.token == "headrace:kubernetes:Addon"] == []
     assert "kubernetes:helm.sh/v3:Release" not in {r.token for r in planned.resources.values()}
     allowed = planned["headrace"].inputs["values"]["networkPolicy"]["operator"]["from"]
     assert "ray-system" in repr(allowed)
 
 
-def test_a_mirror_leaves_no_other_source(plan: Planner, kubeconfig: Path) -> None:
-    planned = plan(settings(CHECKOUT / "examples" / "Pulumi.air-gapped.yaml", kubeconfig), stack="example")
+def test_a_mirror_leaves_no_other_source(plan_once: Planner, kubeconfig: Path) -> None:
+    planned = plan_once(settings(CHECKOUT / "examples" / "Pulumi.air-gapped.yaml", kubeconfig))
     everything = repr([r.inputs for r in planned.resources.values() if r.name != "headrace"])
     assert "https://" not in everything
     for registry in ("quay.io", "ghcr.io", "docker.io", "registry.k8s.io"):
@@ -173,8 +160,8 @@ def test_a_mirror_leaves_no_other_source(plan: Planner, kubeconfig: Path) -> Non
     assert {r.inputs["chart"].rpartition("/")[0] for r in charts} == {"oci://registry.example.com/charts"}
 
 
-def test_a_model_of_kserve_has_the_address_of_its_status(plan: Planner, kubeconfig: Path) -> None:
-    planned = plan(settings(CHECKOUT / "examples" / "Pulumi.kserve.yaml", kubeconfig), stack="example")
+def test_a_model_of_kserve_has_the_address_of_its_status(plan_once: Planner, kubeconfig: Path) -> None:
+    planned = plan_once(settings(CHECKOUT / "examples" / "Pulumi.kserve.yaml", kubeconfig))
     models = planned["headrace"].inputs["values"]["catalog"]["models"]
     assert [m["url"] for m in models] == ["http://made.svc.cluster.local"] * 2
     assert "inferenceservice-smollm2" in planned["inference-endpoint-smollm2"].dependencies

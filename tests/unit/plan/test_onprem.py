@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -18,8 +19,8 @@ Planner = Callable[..., Any]
 
 
 @pytest.fixture
-def planned(plan: Planner, tmp_path: Any) -> Any:
-    return plan(settings(EXAMPLE, tmp_path), stack="example")
+def planned(plan_once: Planner, kubeconfig: Path) -> Any:
+    return plan_once(settings(EXAMPLE, kubeconfig))
 
 
 def test_planned_on_premises_resources(planned: Any) -> None:
