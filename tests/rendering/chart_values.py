@@ -116,8 +116,7 @@ VARIANTS: dict[str, Values] = {
 """Values of each way to run the chart that makes other objects, over the defaults."""
 
 
-REFUSED: dict[str, tuple[Values, str]] = {
-    # By the schema.
+REFUSED_BY_SCHEMA: dict[str, tuple[Values, str]] = {
     "unknown value": ({"replicas": 2}, "additional properties 'replicas' not allowed"),
     "unknown setting": ({"serving": {"limits": {"inflight": 1}}}, r"at '/serving/limits'.*'inflight' not allowed"),
     "unknown engine": ({"catalog": {"models": [{"engine": "tgi"}]}}, r"at '/catalog/models/0/engine'.*must be one of"),
@@ -138,8 +137,15 @@ REFUSED: dict[str, tuple[Values, str]] = {
         {"knowledge": [{"name": "a", "files": {"a.md": "QQ=="}, "configMaps": [{"name": "b"}]}]},
         r"at '/knowledge/0'",
     ),
+    "audience that is empty": (
+        {"catalog": {"models": [{"name": "m", "engine": "remote", "url": "http://a/", "access": {"tenants": []}}]}},
+        r"catalog.models.0.access.tenants",
+    ),
+}
+"""Values that the schema refuses, and what is said."""
+
+REFUSED_BY_TEMPLATES: dict[str, tuple[Values, str]] = {
     "name that is none": ({"nameOverride": "My"}, "the release's full name is 'headrace-My'.*set fullnameOverride"),
-    # By the templates: what concerns two values at once, or is better said in words than as a pattern.
     "pool that is no label": ({"pools": {"My_Pool": {}}}, "pools.My_Pool: a pool's name is made of lower case letters"),
     "gateway on no pool": (
         {"serving": {"gateway": {"replicas": 2, "cpus": 1, "pool": "gold"}}},
@@ -266,10 +272,6 @@ REFUSED: dict[str, tuple[Values, str]] = {
         },
         r"headers.Authorization.tenants.acme: nothing gives the secret 'wiki.acme'; add it to secrets.extra",
     ),
-    "audience that is empty": (
-        {"catalog": {"models": [{"name": "m", "engine": "remote", "url": "http://a/", "access": {"tenants": []}}]}},
-        r"catalog.models.0.access.tenants",
-    ),
     "collection named twice": (
         {"knowledge": [{"name": "a", "files": {"a.md": "QQ=="}}, {"name": "a", "files": {"b.md": "QQ=="}}]},
         r"knowledge\[1\].name: 'a' is used twice",
@@ -283,4 +285,6 @@ REFUSED: dict[str, tuple[Values, str]] = {
         r"knowledge\[0\].files: 'a.md' is too large",
     ),
 }
-"""Values that are refused, and what is said."""
+"""What concerns two values at once, or is better said in words than as a pattern; and what is said."""
+
+REFUSED = REFUSED_BY_SCHEMA | REFUSED_BY_TEMPLATES

@@ -19,11 +19,23 @@ import yaml
 
 from infra.versions import KUBERNETES_AT_LEAST
 from tests.rendering.chart import CHART, FULL
-from tests.rendering.chart_values import REFUSED, VARIANTS
+from tests.rendering.chart_values import REFUSED_BY_TEMPLATES, VARIANTS
 
-META = yaml.safe_load((CHART / "Chart.yaml").read_text())
+META = yaml.load((CHART / "Chart.yaml").read_text(), yaml.CSafeLoader)
 BRANCH = re.compile(r"\{\{-?\s*(?:if|else|range|with)\b[^}]*(?:\}(?!\})[^}]*)*\}\}")
 """An action that opens a branch of a template."""
+
+IN_NOTES = (
+    "default",
+    "everything exists",
+    "image by digest",
+    "ingress",
+    "no network policies, no migration",
+    "route of a Gateway that is there",
+    "secrets of a store",
+    "sqlite",
+)
+"""Values that the notes differ by."""
 
 AT = re.compile(r'message="was at (\S+:\d+\+\d+)"$')
 
@@ -39,7 +51,7 @@ def test_helm_lint_passes(files, helm):
 def test_versions_are_the_projects():
     assert META["appVersion"] == META["version"] == _project()["version"]
     assert META["kubeVersion"] == ">={}.{}.0-0".format(*KUBERNETES_AT_LEAST)
-    assert yaml.safe_load((CHART / "values.yaml").read_text())["rayVersion"] == metadata.version("ray")
+    assert yaml.load((CHART / "values.yaml").read_text(), yaml.CSafeLoader)["rayVersion"] == metadata.version("ray")
 
 
 def _project() -> dict[str, str]:
@@ -107,8 +119,9 @@ def test_other_work_is_another_job(render):
     assert names({"catalog": {"assistants": [{"name": "a", "model": "smollm2"}]}}) == first
 
 
-@pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
-def test_notes_refer_to_existing_objects(values, helm):
+@pytest.mark.parametrize("name", IN_NOTES)
+def test_notes_refer_to_existing_objects(name, helm):
+    values = VARIANTS[name]
     arguments = ("install", "headrace", str(CHART), "-n", "headrace", "--dry-run=client", "--values", "-")
     result = helm(*arguments, stdin=json.dumps(values))
     assert result.returncode == 0, result.stderr
@@ -167,23 +180,22 @@ def test_every_branch_is_taken(helm, tmp_path):
             left.add(f"{file.name}:{line}")
         file.write_text(text)
     assert len(left) > 150
-    full = yaml.safe_load(FULL.read_text())
+    full = yaml.load(FULL.read_text(), yaml.CSafeLoader)
     named = {"nameOverride": "test"}  # which is in the name that Helm lints by, test-release
-    for values in (full, named, *VARIANTS.values(), *(v for v, _ in REFUSED.values())):
+    for values in (full, named, *VARIANTS.values(), *(v for v, _ in REFUSED_BY_TEMPLATES.values())):
         left -= _run_into(helm, copy, values)
     assert sorted(left) == []
 
 
 def _run_into(helm, chart: Path, values) -> set[str]:
-    """Returns the branches that an installation gets to.
+    """Returns the branches that an installation gets to, with values that the schema allows.
 
     A chart that is linted logs what `fail` says and goes on, so one rendering tells all of them; where the chart's own
-    `fail` or `required` speaks, an installation ends. One with values that the schema refuses does not begin.
+    `fail` or `required` speaks, an installation ends.
     """
-    result = helm("lint", str(chart), "-n", "headrace", "--values", "-", stdin=json.dumps(values))
-    if result.returncode:
-        assert "[ERROR] values.yaml: " in result.stdout, result.stdout
-        return set()
+    arguments = ("--skip-schema-validation", "-n", "headrace", "--values", "-")
+    result = helm("lint", str(chart), *arguments, stdin=json.dumps(values))
+    assert result.returncode == 0, result.stdout
     said = (AT.search(line) for line in result.stderr.splitlines())
     return {at[1] for at in takewhile(bool, said) if at}
 
