@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from infra.gpu.machines import CLOUDS
@@ -73,12 +73,16 @@ def install_groups(*groups: str) -> None:
             weights.install(packages, cache.root() / WEIGHTS)
         except (weights.WeightsError, OSError) as e:
             raise ToolError(str(e)) from None
-    if missing:
-        _compile(packages, ", ".join(missing))
+    dropped: set[str] = set()
     for group in missing:
         for stale in prefix.glob(f".added-{group}-*"):
+            dropped.update(stale.read_text().split())
             stale.unlink()
-        stamps[group].touch()
+        stamps[group].write_text("\n".join(_locked(group)))
+    installed = {stamp.name.removeprefix(".added-").rpartition("-")[0] for stamp in prefix.glob(".added-*")}
+    _uninstall(dropped - {"pip", "uv"}.union(*map(_locked, installed)))
+    if missing:
+        _compile(packages, ", ".join(missing))
 
 
 def locked_environment(name: str) -> Path:
@@ -122,6 +126,13 @@ def _install(groups: Sequence[str], python: str, *options: str) -> None:
     say(f"{name}: {output.tail[-1].lower() if output.tail else 'installed'}, {time.monotonic() - start:.0f} s in all")
 
 
+def _uninstall(names: Collection[str]) -> None:
+    """Removes what an earlier lock has brought and none does any more: other packages may import it where it is."""
+    if names:
+        command = [_uv(), "pip", "uninstall", "--python", sys.executable, *sorted(names)]
+        progress.run("packages that are needed no more", command, UvOutput(), env=package_index.uv_environment())
+
+
 def _compile(packages: Path, name: str) -> None:
     """Compiles to bytecode once, so that the processes of a stack, which start together, do not each do it."""
     say(f"{name}: compiling")
@@ -132,6 +143,12 @@ def _compile(packages: Path, name: str) -> None:
 
 def _uv() -> str:
     return str(Path(sys.executable).with_name("uv"))
+
+
+def _locked(group: str) -> list[str]:
+    """Returns the names of the packages in a group's lock, none if the group is no more."""
+    lock = REQUIREMENTS / f"{group}.txt"
+    return re.findall(r"^([\w.-]+)(?:\[.*\])?==", lock.read_text() if lock.exists() else "", re.MULTILINE)
 
 
 def _inputs(group: str) -> list[Path]:

