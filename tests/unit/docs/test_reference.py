@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def test_every_route_is_documented():
 def test_the_documented_error_codes_are_those_of_the_code():
     page = (REFERENCE / "errors.md").read_text()
     documented = set(re.findall(r"^- `(\w+)`(?: \(\d+\))?:", page, re.MULTILINE))
-    assert documented == set(_codes())
+    assert documented == _codes()
 
 
 def test_the_documented_statuses_are_those_of_the_api():
@@ -84,7 +85,7 @@ def _statuses():
 
     types = {"forbidden": "permission_error", "Forged": "permission_error", "rate_limited": "rate_limit_error"}
     found = {("invalid_value", 400)}  # the default of `invalid`
-    for name, node, code in _given(POSITION):
+    for name, node, code in _said()[0]:
         status = node.args[0].value if name == "HttpError" and isinstance(node.args[0], ast.Constant) else None
         if name != "PermanentError" and (name != "HttpError" or status is not None):
             type = next((k.value.value for k in node.keywords if k.arg == "type"), types.get(name))
@@ -106,27 +107,31 @@ POSITION = {
 """Where calls are given an error's code."""
 
 
-def _given(position):
-    """Yields what is called, the call and each code in it."""
+@cache
+def _said():
+    """What is called, the call and each code in it; and the codes that functions give when they are given none."""
+    calls, defaults = [], []
     for path in (ROOT / "serving").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and (name := getattr(node.func, "id", "")) in position:
-                at = position[name]
+        text = path.read_text()
+        if not ("def fail(" in text or any(f"{name}(" in text for name in POSITION)):
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call) and (name := getattr(node.func, "id", "")) in POSITION:
+                at = POSITION[name]
                 given = [*node.args[at : at + 1], *(k.value for k in node.keywords if k.arg == "code")]
-                yield from ((name, node, a.value) for a in given if isinstance(a, ast.Constant))
+                calls += [(name, node, a.value) for a in given if isinstance(a, ast.Constant)]
+            elif isinstance(node, ast.FunctionDef) and node.name in ("invalid", "fail"):
+                values = (d.value for d in (*node.args.defaults, *node.args.kw_defaults) if isinstance(d, ast.Constant))
+                defaults += [value for value in values if isinstance(value, str)]
+    return calls, defaults
 
 
 def _codes():
     """Codes given to `ApiError`, its helpers, `PermanentError` and jobs, read from the source."""
-    yield from (code for _, _, code in _given(POSITION))
-    for path in (ROOT / "serving").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef) and node.name in ("invalid", "fail"):
-                defaults = [*node.args.defaults, *node.args.kw_defaults]
-                yield from (d.value for d in defaults if isinstance(d, ast.Constant) and isinstance(d.value, str))
     from serving.store.jobs.job import SERVER_ERROR
 
-    yield SERVER_ERROR
+    calls, defaults = _said()
+    return {*(code for _, _, code in calls), *defaults, SERVER_ERROR}
 
 
 @pytest.mark.parametrize(

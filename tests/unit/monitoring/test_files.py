@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from monitoring.__main__ import main
 from monitoring.dashboards import DASHBOARDS
 
 ROOT = Path(__file__).parents[3]
-FILES = output_files.output_files()
+files = cache(output_files.output_files)
 
 
 def run(*arguments, seed="0"):
@@ -43,46 +44,46 @@ def test_files_of_one_stack_have_its_namespace_and_are_the_charts_else(tmp_path)
     charts = output_files.chart_files()
     for name in groups.RULES:
         text = (tmp_path / "rules" / f"{name}.yaml").read_text()
-        assert yaml.safe_load(text) == yaml.safe_load(
+        assert yaml.load(text, yaml.CSafeLoader) == yaml.safe_load(
             charts[f"rules/{name}.yaml"].replace("HEADRACE_NAMESPACE", "blue").replace("HEADRACE_ENGINES", "blue|")
         )
         found = yaml.safe_load((tmp_path / "kubernetes" / f"rules-{name}.yaml").read_text())
-        assert (found["metadata"]["namespace"], found["spec"]) == ("blue", yaml.safe_load(text))
+        assert (found["metadata"]["namespace"], found["spec"]) == ("blue", yaml.load(text, yaml.CSafeLoader))
 
 
 def test_another_process_writes_the_same(tmp_path):
     result = run(tmp_path / "new" / "out", seed="1")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     found = [file for file in (tmp_path / "new" / "out").rglob("*") if file.is_file()]
-    assert {str(f.relative_to(tmp_path / "new" / "out")): f.read_text() for f in found} == FILES
+    assert {str(f.relative_to(tmp_path / "new" / "out")): f.read_text() for f in found} == files()
 
 
 def test_each_dashboard_is_there_for_each_program():
     names = {dashboard.name for dashboard in DASHBOARDS}
     for folder, ending in (("dashboards", "json"), ("perses", "json")):
-        assert {Path(f).stem for f in FILES if f.startswith(folder) and f.endswith(ending)} == names
-    assert {f"kubernetes/dashboard-{name}.yaml" for name in names} < FILES.keys()
-    uids = {json.loads(FILES[f"dashboards/{name}.json"])["uid"] for name in names}
+        assert {Path(f).stem for f in files() if f.startswith(folder) and f.endswith(ending)} == names
+    assert {f"kubernetes/dashboard-{name}.yaml" for name in names} < files().keys()
+    uids = {json.loads(files()[f"dashboards/{name}.json"])["uid"] for name in names}
     assert uids == {f"headrace-{name}" for name in names}
     assert all(len(uid) <= 40 for uid in uids)
 
 
 @pytest.mark.parametrize("name", groups.RULES)
 def test_objects_for_kubernetes_hold_the_same_rules(name):
-    given = yaml.safe_load(FILES[f"kubernetes/rules-{name}.yaml"])
+    given = yaml.load(files()[f"kubernetes/rules-{name}.yaml"], yaml.CSafeLoader)
     assert given["kind"] == "PrometheusRule"
-    assert given["spec"] == yaml.safe_load(FILES[f"rules/{name}.yaml"])
+    assert given["spec"] == yaml.load(files()[f"rules/{name}.yaml"], yaml.CSafeLoader)
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.name)
 def test_objects_for_kubernetes_hold_the_same_dashboards(dashboard):
-    given = yaml.safe_load(FILES[f"kubernetes/dashboard-{dashboard.name}.yaml"])
+    given = yaml.load(files()[f"kubernetes/dashboard-{dashboard.name}.yaml"], yaml.CSafeLoader)
     assert given["metadata"]["labels"] == {"grafana_dashboard": "1"}
-    assert given["data"] == {f"{dashboard.name}.json": FILES[f"dashboards/{dashboard.name}.json"]}
+    assert given["data"] == {f"{dashboard.name}.json": files()[f"dashboards/{dashboard.name}.json"]}
 
 
 def test_exceptions_lie_beside_the_dashboards():
-    exclusions = yaml.safe_load(FILES["dashboards/.lint"])["exclusions"]
+    exclusions = yaml.load(files()["dashboards/.lint"], yaml.CSafeLoader)["exclusions"]
     assert exclusions.keys() == {"target-job-rule", "target-instance-rule"}
     titles = {panel.title for dashboard in DASHBOARDS for panel in dashboard.panels}
     assert all(entry["panel"] in titles for rule in exclusions.values() for entry in rule["entries"])
