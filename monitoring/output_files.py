@@ -98,4 +98,4 @@ def _json(given: Mapping[str, Any]) -> str:
 
 
 def _yaml(given: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(given, sort_keys=False, width=10_000, allow_unicode=True)
+    return yaml.dump(given, Dumper=yaml.CSafeDumper, sort_keys=False, width=10_000, allow_unicode=True)

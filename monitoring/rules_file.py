@@ -27,7 +27,7 @@ def document(groups: Iterable[Group], runbooks: str = RUNBOOKS) -> dict[str, Any
 
 def text(groups: Iterable[Group], runbooks: str = RUNBOOKS) -> str:
     """Returns a rule file as YAML."""
-    return yaml.safe_dump(document(groups, runbooks), sort_keys=False, width=120)
+    return yaml.dump(document(groups, runbooks), Dumper=yaml.CSafeDumper, sort_keys=False, width=120)
 
 
 def promtest(groups: Iterable[Group], rules: str = "rules.yaml") -> dict[str, Any]:
