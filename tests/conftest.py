@@ -7,6 +7,7 @@ already up and leaves it up, which is quick while writing a test; what asks the 
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,9 @@ if TYPE_CHECKING:  # a fixture imports what it needs: most tests need no stack, 
 CLUSTER_TIMEOUT_S = 1500
 
 pytest_plugins = ("tests.changed",)
+
+# Else the garbage collector goes through all of a large process again and again: a third of the time of some modules.
+gc.set_threshold(50_000)
 
 # How long an example takes says how busy the host is. What a test's own @settings leave open is as here.
 settings.register_profile("explore", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
@@ -44,6 +48,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     from tests.groups import Groups
 
     return Groups(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What imports and the collection have left stays to the end: the garbage collector need not go through it."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
