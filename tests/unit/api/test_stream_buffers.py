@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.api.http_error import status_of
@@ -23,7 +23,6 @@ def piece_wise(data, cuts):
         at += cut
 
 
-@settings(max_examples=200)
 @given(
     texts=st.lists(st.binary(max_size=12).map(lambda b: b.hex().encode()), min_size=1, max_size=12),
     cuts=st.lists(st.integers(1, 30), max_size=20),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.guardrails.rules import canonical, injection
@@ -19,7 +19,6 @@ anything = st.text(max_size=60) | st.lists(
 ).map("".join)
 
 
-@settings(max_examples=150)
 @given(text=anything)
 @pytest.mark.parametrize("form", [canonical.visible, canonical.skeleton])
 def test_a_canonical_text_stays_as_it_is(form, text):
@@ -27,7 +26,6 @@ def test_a_canonical_text_stays_as_it_is(form, text):
     assert form(once).text == once
 
 
-@settings(max_examples=150)
 @given(text=anything)
 @pytest.mark.parametrize("form", [canonical.visible, canonical.skeleton])
 def test_every_character_knows_where_it_came_from(form, text):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.config import (
@@ -62,7 +62,6 @@ def test_all_findings_are_redacted():
     assert result.text.endswith("b")
 
 
-@settings(max_examples=100)
 @given(
     spans=st.lists(st.tuples(st.integers(0, 30), st.integers(1, 10)).map(lambda s: (s[0], min(s[0] + s[1], 30)))),
     text=st.text("abc", min_size=31, max_size=31),
@@ -74,7 +73,6 @@ def test_every_character_is_kept_or_redacted(spans, text):
     assert screen(text, (Rule("a", "redact", Spans(*spans)),)).text.replace("[removed: x]", "") == kept
 
 
-@settings(max_examples=100)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.engines.sse import FrameError
@@ -55,7 +55,6 @@ marks = st.sampled_from(['"', "\\", "\n\n", "data: [DONE]", '"id":"chatcmpl-thei
 hostile = st.lists(st.text(max_size=5) | marks, max_size=4).map("".join)
 
 
-@settings(max_examples=200)
 @given(words=st.lists(hostile, max_size=8), cuts=st.lists(st.integers(1, 60), max_size=40), compact=st.booleans())
 def test_any_chunking_of_the_stream_gives_the_same_answer(words, cuts, compact):
     data = stream(words, compact)

@@ -215,7 +215,6 @@ TAG = st.tuples(
 )
 
 
-@settings(max_examples=300)
 @given(st.lists(TAG))
 def test_no_page_is_nested_more_deeply_than_was_counted(tags: list[tuple[str, str, str]]) -> None:
     """Elements that never nest in their own kind stand between others; each other one counts.

@@ -13,7 +13,7 @@ from serving.assistants.sandbox.pool import SandboxLimits, open_sandbox
 def sandbox():
     """Gives the sandbox, as strategies ask for it."""
     with asyncio.Runner() as runner:
-        opened = open_sandbox(SandboxLimits(time_s=10))
+        opened = open_sandbox(SandboxLimits(time_s=60))
         box = runner.run(opened.__aenter__())
 
         async def give():
