@@ -7,11 +7,15 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
 from tests.servers.process import UP_S, Server
+
+if TYPE_CHECKING:
+    import psycopg
 
 NOBODY = 65534
 """The user that runs the server where tests run as root."""
@@ -29,6 +33,7 @@ class Postgres(Server):
         self.address = address
         self.port = self._port()
         self._databases = 0
+        self._connection: psycopg.Connection[Any] | None = None
         programs = _postgres_programs()
         # The server refuses to run as root.
         self._as: dict[str, object] = {}
@@ -36,6 +41,7 @@ class Postgres(Server):
             self._as = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
             os.chown(self.folder, NOBODY, NOBODY)
         self._programs = programs
+        self._chooses = int(programs.parts[-2]) >= 15  # how a database is copied
         (self.folder / "password").write_text(self.password)
         (self.folder / "password").chmod(0o644)
         command = [programs / "initdb", "-D", self.folder / "data", "-U", self.user, "-A", "scram-sha-256"]
@@ -100,10 +106,25 @@ class Postgres(Server):
 
     def database(self, template: str = "") -> str:
         """Makes an empty database, or a copy of another to which nobody is connected; returns its URL, no password."""
+        import psycopg
+
         self._databases += 1
         name = f"test{self._databases}"
-        self.sql(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        # A copy of the files takes half the time of one that goes through the log, and nothing waits for a disk.
+        strategy = "STRATEGY file_copy" if self._chooses else ""
+        made = f"CREATE DATABASE {name} TEMPLATE {template or 'template1'} {strategy}"
+        if self._connection is not None:
+            with suppress(psycopg.OperationalError):  # the server has started again
+                self._connection.execute(made)  # type: ignore[call-overload]
+                return self.url(name)
+        self._connection = psycopg.connect(self._dsn("postgres"), autocommit=True)
+        self._connection.execute(made)  # type: ignore[call-overload]
         return self.url(name)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        super().close()
 
     def url(self, database: str) -> str:
         return f"postgresql://{self.user}@{self.address}:{self.port}/{database}"
