@@ -21,7 +21,7 @@ async def drive(
     port = server.sockets[0].getsockname()[1]
     target = load.Target(f"http://127.0.0.1:{port}/v1", upstream.MODEL)
     async with server:
-        return await load.run(target, [body(say)], clients=2, requests=requests, expected=expected, timeout_s=10)
+        return await load.run(target, [body(say)], clients=2, requests=requests, expected=expected, timeout_s=60)
 
 
 async def test_counts_whole_streams() -> None:

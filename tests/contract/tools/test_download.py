@@ -29,22 +29,21 @@ def test_a_wrong_checksum_is_refused_before_anything_is_extracted(vendor: Any, t
     assert not (tmp_path / "alpha").exists()
 
 
-def test_a_truncated_answer_is_refused(vendor: Any, tmp_path: Path) -> None:
-    vendor.cut = 10
-    with pytest.raises(ToolError, match="peer closed connection"):
-        download(vendor.kit()).make(tmp_path)
-
-
-def test_an_error_status_is_named(vendor: Any, tmp_path: Path) -> None:
-    vendor.status = 404
-    with pytest.raises(ToolError, match="the server answered 404"):
-        download(vendor.kit()).make(tmp_path)
-
-
-def test_a_server_that_never_answers_is_left(vendor: Any, tmp_path: Path) -> None:
-    vendor.answering.clear()
-    with pytest.raises(ToolError, match="ReadTimeout"):
-        download(vendor.kit(), read_timeout_s=0.1).make(tmp_path)
+@pytest.mark.parametrize(
+    ("misbehaves", "said"),
+    [
+        (lambda vendor: setattr(vendor, "cut", 10), "peer closed connection"),
+        (lambda vendor: setattr(vendor, "content", b"<html>sign in</html>"), "cannot be read"),
+        (lambda vendor: setattr(vendor, "status", 404), "the server answered 404"),
+        (lambda vendor: vendor.offer("alpha"), "the archive has no alpha-helper"),
+        (lambda vendor: vendor.answering.clear(), "ReadTimeout"),
+    ],
+    ids=["truncated", "no archive", "an error", "no binary", "no answer"],
+)
+def test_a_misbehaving_server_is_named(misbehaves: Any, said: str, vendor: Any, tmp_path: Path) -> None:
+    misbehaves(vendor)
+    with pytest.raises(ToolError, match=said):
+        download(vendor.kit(), read_timeout_s=0.1 if said == "ReadTimeout" else 60).make(tmp_path)
 
 
 def test_a_network_that_refuses_is_named(vendor: Any, tmp_path: Path) -> None:
@@ -53,15 +52,3 @@ def test_a_network_that_refuses_is_named(vendor: Any, tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{unheard.getsockname()[1]}/alpha.tar.gz"
         with pytest.raises(ToolError, match="ConnectError"):
             download(vendor.kit(url=url)).make(tmp_path)
-
-
-def test_a_binary_that_the_archive_lacks_is_named(vendor: Any, tmp_path: Path) -> None:
-    vendor.offer("alpha")
-    with pytest.raises(ToolError, match="the archive has no alpha-helper"):
-        download(vendor.kit()).make(tmp_path)
-
-
-def test_something_that_is_no_archive_is_refused(vendor: Any, tmp_path: Path) -> None:
-    vendor.content = b"<html>sign in</html>"
-    with pytest.raises(ToolError, match="cannot be read"):
-        download(vendor.kit()).make(tmp_path)

@@ -124,7 +124,7 @@ async def test_a_sealed_archive_needs_its_key(state: State, tmp_path: Path):
     (tmp_path / "other").write_text(new_key())
     key, other = [read_key((tmp_path / name).read_text()) for name in ("key", "other")]
     rows = await mine.rows()
-    source = await backup(mine.store, mine.database, tmp_path, patience_s=5, say=lambda _: None, key=key)
+    source = await backup(mine.store, mine.database, tmp_path, patience_s=60, say=lambda _: None, key=key)
     assert source.name.endswith(".tar.sealed")
     sealed = source.read_bytes()
     assert b"heron" not in sealed

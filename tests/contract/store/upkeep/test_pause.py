@@ -49,7 +49,7 @@ async def test_pause_waits_for_claims_under_way(new_state: States) -> None:
     began = asyncio.Event()
 
     async def pause() -> None:
-        async with paused(state.database, patience_s=10, say=lambda _: None):
+        async with paused(state.database, patience_s=60, say=lambda _: None):
             began.set()
 
     @uninterrupted
