@@ -86,7 +86,7 @@ test-unit: $(DEV) ## tests that need nothing: no sockets, no servers
 
 test-contract: $(DEV) ## tests of the API, the store and the tools, with servers that they start
 	@$(BIN)/python -m tests.prepare contract
-	$(BESIDE) $(PYTEST)=$(TWICE) $(CONTRACT) --dist=loadfile --no-loadscope-reorder $(ARGS) $(MAY_BE_NONE)
+	$(BESIDE) $(PYTEST)=$(TWICE) $(CONTRACT) --dist=loadgroup --no-loadscope-reorder $(ARGS) $(MAY_BE_NONE)
 
 test-stack: $(DEV) ## tests of one stack on this host, which they bring up
 	@$(BIN)/python -m tests.prepare stack

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from xdist.scheduler import LoadScopeScheduling
 
+ROUTES = {
+    "the whole API": ("choices", "comply", "every_route", "guessing", "hostile", "loop", "schema", "valid_calls"),
+    "clients of the whole API": ("javascript", "langchain", "neighbours", "python_samples"),
+}
+"""Modules that ask one gateway, which a process takes seconds to start: models, an index, an identity provider."""
+
 GROUPS = {
+    **{f"tests/contract/routes/test_{name}.py": group for group, names in ROUTES.items() for name in names},
+    "tests/contract/retrieval/test_index_bucket.py": "object stores",
+    "tests/contract/store/objects/": "object stores",
+    "tests/contract/store/upkeep/test_archive.py": "object stores",
     "tests/stack/status/": "a browser",
     "tests/stack/test_dashboard_proxy.py": "a Ray",
     "tests/stack/test_scale_to_zero.py": "a Ray",

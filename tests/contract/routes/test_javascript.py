@@ -14,6 +14,8 @@ import pytest
 from tests.callers.routes import not_asked
 from tests.npm import node
 
+pytestmark = pytest.mark.long
+
 SOURCE = Path(__file__).with_name("javascript")
 PROGRAMS = ("tour.test.js", "samples.test.js")
 TOUR_S = 800

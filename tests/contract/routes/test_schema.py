@@ -3,48 +3,66 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 from urllib.parse import urlencode
 
 import httpx
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, given, settings
-from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from serving.api.openapi.document import document
 from serving.api.operations import OPERATIONS as DOCUMENTED
 
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+pytestmark = pytest.mark.long
+
 ADDRESS = 12_000
 """Characters of an address that surely reach the gateway: HAProxy's buffer for a request's head has 16 KiB."""
-EXAMPLES = int(os.environ.get("HEADRACE_SCHEMA_EXAMPLES", "10"))
-SCHEMA = schemathesis.openapi.from_dict(document(DOCUMENTED))
-OPERATIONS = {op.ok().label: op.ok() for op in SCHEMA.get_all_operations()}
-MODES = [(label, GenerationMode.POSITIVE) for label in OPERATIONS]
-MODES += [(f"{op.method} {op.path}", GenerationMode.NEGATIVE) for op in DOCUMENTED if op.body or op.query or op.upload]
+EXAMPLES = int(os.environ.get("HEADRACE_SCHEMA_EXAMPLES", "5"))
+"""Of each operation and mode; there are twenty times as many in the soak."""
+MODES = [("positive", op) for op in DOCUMENTED]
+MODES += [("negative", op) for op in DOCUMENTED if op.body or op.query or op.upload]
+
+
+@pytest.fixture(scope="module")
+def operations() -> dict[str, Any]:
+    """By their names. Schemathesis takes seconds to import, for which each process that collects this would wait."""
+    import schemathesis
+
+    schema = schemathesis.openapi.from_dict(document(DOCUMENTED))
+    return {op.ok().label: op.ok() for op in schema.get_all_operations()}
+
+
+@pytest.fixture(scope="module")
+def checks() -> list[Any]:
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi import checks
+
+    of_schema = checks.status_code_conformance, checks.content_type_conformance, checks.response_schema_conformance
+    return [not_a_server_error, *of_schema]
 
 
 def test_the_served_document_is_the_one_that_is_checked(whole):
     assert httpx.get(f"{whole.url}/openapi.json", timeout=60).json() == document(DOCUMENTED)
 
 
-@pytest.mark.parametrize(("label", "mode"), MODES, ids=[f"{mode.value} {label}" for label, mode in MODES])
-def test_no_request_breaks_the_server(label, mode, whole):
-    operation = OPERATIONS[label]
+def test_every_operation_is_asked(operations):
+    assert {f"{op.method} {op.path}" for op in DOCUMENTED} == operations.keys()
+
+
+@pytest.mark.parametrize("examples", [EXAMPLES, pytest.param(20 * EXAMPLES, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(("mode", "op"), MODES, ids=[f"{mode} {op.method} {op.path}" for mode, op in MODES])
+def test_no_request_breaks_the_server(mode, op, examples, operations, checks, whole):
+    from schemathesis import GenerationMode
+
+    operation = operations[f"{op.method} {op.path}"]
 
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=examples,
         derandomize=True,
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(case=operation.as_strategy(generation_mode=mode))
+    @given(case=operation.as_strategy(generation_mode=GenerationMode(mode)))
     def check(case):
         if len(urlencode(case.query or {})) > ADDRESS:
             return  # HAProxy answers itself: see docs/reference/errors.md
@@ -56,6 +74,6 @@ def test_no_request_breaks_the_server(label, mode, whole):
             case.body["max_output_tokens"] = 4
         headers = {"Authorization": f"Bearer {whole.key}"}
         response = case.call(base_url=whole.url, headers=headers, timeout=60)
-        case.validate_response(response, checks=CHECKS, headers=headers)
+        case.validate_response(response, checks=checks, headers=headers)
 
     check()
