@@ -112,7 +112,7 @@ class Searching:
     async def until_cancelled(self) -> None:
         while True:
             await self.once()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.1)  # without a pause, it would take the processor from what it waits for
 
 
 async def test_searches_go_on_while_another_embedder_takes_over(
