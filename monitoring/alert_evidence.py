@@ -64,7 +64,7 @@ INJECTED: Mapping[Fault, tuple[str, ...]] = {
     "the only replica of a model is killed": ("NoHealthyReplica",),
 }
 """Alerts by the fault that tests/stack injects into a running stack, whose rules a second Prometheus runs on a faster
-clock (`monitoring.scaled_rules`)."""
+clock (`tests.monitoring.scaled_rules`)."""
 
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "queue growth": ("RequestQueueGrows",),

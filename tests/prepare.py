@@ -21,9 +21,9 @@ import pytest
 
 from infra.programs import CLUSTER_KITS, HELM, KITS, KUBERNETES_BEFORE, PROMETHEUS, PULUMI, PULUMI_KUBERNETES, Kit
 from tests.npm import node
-from tests.rendering import schemas
+from tests.rendering import kuberay_chart, schemas
 from tests.stack.status import browser
-from tools import charts, environment
+from tools import environment
 from tools.binaries import find
 from tools.report import ToolError, say
 
@@ -51,7 +51,7 @@ def _locked(name: str) -> tuple[str, Fetch]:
 
 
 def _modules(*names: str) -> Iterable[tuple[str, Fetch]]:
-    return ((name, partial(charts.go_module_folder, name)) for name in names)
+    return ((name, partial(kuberay_chart.go_module_folder, name)) for name in names)
 
 
 FETCHED: Mapping[str, Sequence[tuple[str, Fetch]]] = {

@@ -18,7 +18,6 @@ from serving.store.relational.database import Database
 from serving.store.relational.rows import Page
 from serving.store.relational.tables import usage
 
-MAX_PAGE = 1000
 SHARDS = 8
 """Rows per counter: PostgreSQL lets one transaction at a time change a row."""
 

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import yaml
 
-from monitoring.podmonitor import scrape_configs
 from tests.cluster import around
 from tests.cluster.images import Image
 from tests.cluster.objects import definitions
+from tests.monitoring.podmonitor import scrape_configs
 from tests.wait import eventually
 from tools.cluster.kubectl import kubectl
 

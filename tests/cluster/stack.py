@@ -16,9 +16,9 @@ from tests.cluster.images import Images, load_images
 from tests.cluster.kserve.controller import FILE, kserve
 from tests.cluster.objects import objects
 from tests.cluster.prometheus import kinds, prometheus
+from tests.rendering.kuberay_chart import pack_kuberay
 from tests.stacks.stack import Stack, test_settings
 from tests.wait import eventually, last
-from tools import charts
 from tools.cluster.kubectl import kubectl
 from tools.cluster.layout import KUBECONFIG
 from tools.machines import network
@@ -105,7 +105,7 @@ def settings(documents: Path, images: Images, mirror: Path) -> dict[str, object]
 def cluster_stack(documents: Path, mirror: Path, more: dict[str, object]) -> Iterator[ClusterStack]:
     """The stack with further settings, up; at the end it is destroyed with what is around it, and no object is left."""
     images = load_images()
-    charts.pack_kuberay(mirror)
+    pack_kuberay(mirror)
     stack = ClusterStack(NAME)
     password = secrets.token_urlsafe(24)
     with (

@@ -28,9 +28,9 @@ from tests.cluster.cuts import KINDS, Cut, kill, seeded, up_but
 from tests.cluster.images import Image
 from tests.cluster.listing import differences, listings
 from tests.cluster.onprem import VIRTUAL_IP, Whole, running
+from tests.rendering.kuberay_chart import pack_kuberay
 from tests.servers.postgres import Postgres
 from tests.wait import eventually
-from tools import charts
 from tools.binaries import find
 from tools.cluster import bundle as bundles
 from tools.cluster.image_loader import load_images
@@ -141,7 +141,7 @@ def site(
 def small(bundle: Path, documents: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A control plane, two workers and the application: the tests below go on where the one before ended."""
     folder = tmp_path_factory.mktemp("small")
-    charts.pack_kuberay(folder / "charts")
+    pack_kuberay(folder / "charts")
     serving = build("serving")
     network.up()
     database = Postgres(network.HOST)

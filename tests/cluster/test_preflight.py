@@ -18,9 +18,9 @@ from infra.targets import cluster_preflight, image_check
 from infra.targets.cluster import ClusterContext, read_kubeconfig
 from tests.cluster.images import load_images
 from tests.cluster.objects import definitions
+from tests.rendering.kuberay_chart import pack_kuberay
 from tests.rendering.project import Project
 from tests.wait import eventually
-from tools.charts import pack_kuberay
 from tools.cluster.layout import KUBECONFIG
 
 Kubectl = Callable[..., str]

@@ -11,7 +11,7 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from tools.charts import go_module_folder
+from tests.rendering.kuberay_chart import go_module_folder
 
 Object = dict[str, Any]
 ValidatorOf = Callable[[Object], jsonschema_rs.Draft202012Validator]

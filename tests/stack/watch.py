@@ -13,8 +13,8 @@ from collections.abc import Iterable
 import httpx
 import yaml
 
-from monitoring import scaled_rules
 from monitoring.rules_file import document
+from tests.monitoring import scaled_rules
 from tests.servers.process import Server
 from tests.stacks.monitored import ask
 from tests.stacks.stack import Stack
@@ -30,7 +30,7 @@ WITHIN_S = 90
 
 
 class Watch(Server):
-    """Prometheus with `monitoring.scaled_rules`'s rules; `close` ends it."""
+    """Prometheus with `tests.monitoring.scaled_rules`'s rules; `close` ends it."""
 
     def __init__(self, stack: Stack) -> None:
         super().__init__()

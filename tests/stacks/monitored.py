@@ -16,12 +16,13 @@ from typing import Literal
 import httpx
 import promql_parser as promql
 
-from monitoring import dashboards
 from monitoring.dashboards.panel import Unit
-from monitoring.expression import operands
+from monitoring.dashboards.variables import without_variables
 from monitoring.groups import GROUPS
 from monitoring.known_series import KNOWN
 from monitoring.rule import Alert, Recording
+from tests.monitoring.expression import operands
+from tests.monitoring.queries import queries
 
 StackKind = Literal["local", "cluster"]
 
@@ -150,7 +151,7 @@ class Sample:
 
 def panels() -> Iterator[Question]:
     """What panels ask, with the variables of dashboards in it, which `ask` replaces."""
-    for query in dashboards.queries():
+    for query in queries():
         yield Question(f"{query.dashboard}: {query.panel}", query.expression, query.unit)
 
 
@@ -177,7 +178,7 @@ def emitted_by(kind: StackKind) -> frozenset[str]:
 
 def lacking(expression: str, kind: StackKind) -> str:
     """Why the tests' stack of a kind cannot answer, or nothing when it must."""
-    return _lacking(promql.parse(dashboards.without_variables(expression)), LACKING[kind])
+    return _lacking(promql.parse(without_variables(expression)), LACKING[kind])
 
 
 def ask(prometheus_url: str, expression: str, over_s: float = 0, step_s: float = 15, **variables: str) -> list[Sample]:
@@ -188,7 +189,7 @@ def ask(prometheus_url: str, expression: str, over_s: float = 0, step_s: float =
     """
     for name, value in variables.items():
         expression = re.sub(rf"\$(?:\{{{name}(?::\w+)?\}}|{name}\b)", value, expression)
-    query = {"query": dashboards.without_variables(expression)}
+    query = {"query": without_variables(expression)}
     path, now = "query", time.time()
     if over_s:
         path, query = "query_range", query | {"start": f"{now - over_s}", "end": f"{now}", "step": f"{step_s}"}

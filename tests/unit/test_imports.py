@@ -120,6 +120,32 @@ def test_no_modules_import_each_other(package):
     assert circles(graph(package)) == []
 
 
+LOADED = r"infra|infra\.(gpu|targets)\.\w+|.*\.migrations\..*|.*\.headrace_apps\..*"
+"""Modules that are found by their names, as clouds, targets and migrations are."""
+
+
+def test_every_module_is_used_by_a_program():
+    """Nothing lies in the product that tests alone use."""
+    edges = graph("infra", "serving", "monitoring", "tools")
+    paths = [path for package in ("infra", "serving", "monitoring", "tools") for path in files(package)]
+    texts = [
+        *paths,
+        *(path for folder in ("charts", "images") for path in (ROOT / folder).rglob("*") if path.is_file()),
+    ]
+    # A program is started, and an engine or a format loaded, by a string that has its name.
+    started = re.compile(r"\b(?:infra|serving|monitoring|tools)(?:\.\w+)+")
+    text = "\n".join([path.read_text(errors="replace") for path in texts] + [(ROOT / "Makefile").read_text()])
+    left = [name for name in edges if re.fullmatch(LOADED, name)]
+    left += [dotted(path) for path in paths if path.stem == "__main__" or "\nif __name__ ==" in path.read_text()]
+    left += set(started.findall(re.sub(r"(?m)^\s*(from|import) .*$|`[^`\n]*`", "", text))) & edges.keys()
+    used = set()
+    while left:
+        if (name := left.pop()) not in used:
+            used.add(name)
+            left += edges[name] | ({name.rpartition(".")[0]} & edges.keys())
+    assert edges.keys() - used == set()
+
+
 FILES = 25
 LINES = 400
 OF_EVERY_TIER = {"changed.py", "conftest.py", "groups.py", "prepare.py", "root_logger.py", "wait.py"}

@@ -18,9 +18,9 @@ from infra.policies.manifest import from_manifest
 from infra.policies.pods import pods
 from tests.rendering.chart import Rendered
 from tests.rendering.examples import EXAMPLES
+from tests.rendering.kuberay_chart import pack_kuberay
 from tests.rendering.project import objects, rendered
 from tools import environment
-from tools.charts import pack_kuberay
 
 pytestmark = pytest.mark.soak  # 200 packages; policies hold the pods of the chart in CI
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from monitoring import alert_evidence, alerts, scaled_rules
+from monitoring import alert_evidence, alerts
 from monitoring.burn_rate import Clock
 from monitoring.rules_file import document
 from tests.contract.monitoring import promtool
+from tests.monitoring import scaled_rules
 from tests.unit.monitoring.samples_of import FILES, families
 from tools import docs
 

@@ -15,10 +15,11 @@ from monitoring import rules_file as rules
 from monitoring.alerts import GROUPS
 from monitoring.alerts.case import alert_case
 from monitoring.dashboards import DASHBOARDS
-from monitoring.expression import mistakes
 from serving.cli.__main__ import headrace
 from tests.contract.monitoring import promtool
 from tests.contract.monitoring.test_scope import shared
+from tests.monitoring.expression import mistakes
+from tests.monitoring.promtest import promtest
 from tools import docs
 
 ROOT = Path(__file__).parents[3]
@@ -73,7 +74,7 @@ def test_each_alert_fires_when_it_should_and_not_before(tmp_path):
             alone = [replace(group, rules=(alert,))]
             (tmp_path / f"{alert.name}.yaml").write_text(yaml.safe_dump(rules.document(alone)))
             test = tmp_path / f"{alert.name}.test.yaml"
-            test.write_text(yaml.safe_dump(rules.promtest(alone, f"{alert.name}.yaml")))
+            test.write_text(yaml.safe_dump(promtest(alone, f"{alert.name}.yaml")))
             tests.append(test.name)
     promtool.content(tmp_path, "test", "rules", *tests)
 
@@ -84,7 +85,7 @@ def test_promtool_refuses_a_case_that_is_wrong(tmp_path):
     alert = ALERTS["ModelLoadSlow"]
     wrong = [replace(group, rules=(replace(alert, fires=alert.silent, silent=alert.fires),))]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules.document(wrong)))
-    (tmp_path / "test.yaml").write_text(yaml.safe_dump(rules.promtest(wrong, "rules.yaml")))
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(promtest(wrong, "rules.yaml")))
     result = promtool.run(tmp_path, "test", "rules", "test.yaml")
     assert result.returncode != 0
     assert (result.stdout + result.stderr).count("exp:") == 2

@@ -7,8 +7,9 @@ import yaml
 
 from monitoring.groups import GROUPS
 from monitoring.rule import Alert, Case, Group, Recording, Sample
-from monitoring.rules_file import document, promtest, text
+from monitoring.rules_file import document, text
 from tests.contract.monitoring import promtool
+from tests.monitoring.promtest import promtest
 
 FALLING = Case("10m", [Sample('headrace_engine_up{model="a"}', "1x4 0x20")])
 STANDING = Case("10m", [Sample('headrace_engine_up{model="a"}', "1x24")])

@@ -10,13 +10,14 @@ import yaml
 
 from monitoring import alerts, burn_rate
 from monitoring import rules_file as rules
-from monitoring.expression import mistakes
 from monitoring.groups import GROUPS
 from monitoring.known_series import KNOWN
 from monitoring.objectives import OBJECTIVES
 from monitoring.rule import Alert
 from monitoring.scope import Scope, has_stack_namespace, restrict, restrict_groups
 from tests.contract.monitoring import promtool
+from tests.monitoring import promtest
+from tests.monitoring.expression import mistakes
 
 STACKS = ("one", "two")
 
@@ -60,7 +61,7 @@ def mixed(alert):
     ]
     return {
         "name": alert.name,
-        "interval": rules.STEP,
+        "interval": promtest.STEP,
         "input_series": [{"series": one.series, "values": one.values} for one in series],
         "promql_expr_test": [
             {"expr": firing(alert, stack), "eval_time": after, "exp_samples": expected}
@@ -75,7 +76,7 @@ def test_each_alert_fires_for_the_stack_that_it_is_about_and_for_no_other(tmp_pa
     for group, alert in ALERTS:
         both = of_both([replace(group, rules=(alert,))])
         (tmp_path / f"{alert.name}.yaml").write_text(rules.text(both))
-        test = {"rule_files": [f"{alert.name}.yaml"], "evaluation_interval": rules.STEP, "tests": [mixed(alert)]}
+        test = {"rule_files": [f"{alert.name}.yaml"], "evaluation_interval": promtest.STEP, "tests": [mixed(alert)]}
         (tmp_path / f"{alert.name}.test.yaml").write_text(yaml.safe_dump(test))
         tests.append(f"{alert.name}.test.yaml")
     promtool.content(tmp_path, "test", "rules", *tests)
@@ -85,14 +86,14 @@ def test_the_budget_of_one_stack_is_not_that_of_the_other(tmp_path):
     objective = OBJECTIVES[0]
     groups = burn_rate.groups(objective)
     [alert] = [rule for rule in groups[0].rules if isinstance(rule, Alert)]
-    promtool.judge(tmp_path, list(of_both(groups)), [mixed(alert)], rules.STEP)
+    promtool.judge(tmp_path, list(of_both(groups)), [mixed(alert)], promtest.STEP)
 
 
 def test_rules_without_a_stack_mix_them(tmp_path):
     """What the tests above rely on: the same series make the alert that no rule of a stack makes."""
     (group, alert) = next((group, alert) for group, alert in ALERTS if alert.name == "HeadraceMetricsGone")
     (tmp_path / "rules.yaml").write_text(rules.text([replace(group, rules=(alert,))]))
-    test = {"rule_files": ["rules.yaml"], "evaluation_interval": rules.STEP, "tests": [mixed(alert)]}
+    test = {"rule_files": ["rules.yaml"], "evaluation_interval": promtest.STEP, "tests": [mixed(alert)]}
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
     assert promtool.run(tmp_path, "test", "rules", "test.yaml").returncode == 1
 

@@ -15,8 +15,8 @@ from infra.addons.kuberay import KUBERAY
 from infra.config import StackConfig
 from infra.versions import KUBERAY_CRDS
 from tests.rendering.chart import helm
+from tests.rendering.kuberay_chart import pack_kuberay
 from tests.rendering.schemas import mistakes, validator_of
-from tools.charts import pack_kuberay
 
 __all__ = ["helm", "validator_of"]
 

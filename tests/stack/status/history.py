@@ -12,10 +12,11 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from monitoring import dashboards
+from monitoring.dashboards.variables import without_variables
 from monitoring.groups import GROUPS
 from monitoring.rule import Recording
 from tests.contract.monitoring.exposition import ANY, JOBS, Family, Row, World
+from tests.monitoring.queries import queries
 from tests.stack.status.levels import SWING, gauge, rate, typical
 from tests.stack.status.names import FAILED, FITTED, name
 
@@ -52,9 +53,7 @@ class History:
 
     def _series(self) -> dict[str, Sequence[float]]:
         recordings = (rule.expression for group in GROUPS for rule in group.rules if isinstance(rule, Recording))
-        world = World(
-            [*recordings, *(dashboards.without_variables(query.expression) for query in dashboards.queries())]
-        )
+        world = World([*recordings, *(without_variables(query.expression) for query in queries())])
         up = self._values(lambda _: 1)
         found = {f"up{_braces({'job': job, 'instance': instance})}": up for job, instance in INSTANCES.items()}
         for metric, family in world.families.items():

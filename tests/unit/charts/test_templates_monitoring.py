@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from monitoring.groups import RULES
-from monitoring.podmonitor import scrape_configs
 from monitoring.rules_file import document
 from monitoring.scope import Scope, restrict_groups
+from tests.monitoring.podmonitor import scrape_configs
 from tests.rendering.chart import CHART
 from tools.binaries.find import ensure
 

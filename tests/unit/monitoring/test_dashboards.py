@@ -6,17 +6,19 @@ import re
 
 import pytest
 
-from monitoring.dashboards import DASHBOARDS, grafana, lint, queries
+from monitoring.dashboards import DASHBOARDS, grafana
 from monitoring.dashboards.exceptions import lint_exemptions
 from monitoring.dashboards.links import links_by_panel, read_series
 from monitoring.dashboards.panel import COLUMNS
 from monitoring.dashboards.variables import without_variables
-from monitoring.expression import mistakes
 from monitoring.groups import GROUPS
 from monitoring.known_series import KNOWN
 from monitoring.rule import Alert
 from monitoring.scope import ENGINES, has_stack_namespace
 from monitoring.series import OWN
+from tests.monitoring import dashboard_lint
+from tests.monitoring.expression import mistakes
+from tests.monitoring.queries import queries
 
 PANELS = [panel for dashboard in DASHBOARDS for panel in dashboard.panels]
 EXEMPT = {(e.rule, e.dashboard, e.panel) for e in lint_exemptions(DASHBOARDS, GROUPS)}
@@ -26,7 +28,7 @@ LABEL = re.compile(r"\{\{(\w+)\}\}")
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.name)
 def test_dashboards_pass_the_linter(dashboard):
-    found = lint.findings(grafana.document(dashboard, {}))
+    found = dashboard_lint.findings(grafana.document(dashboard, {}))
     assert [f for f in found if (f.rule, f.dashboard, f.panel) not in EXEMPT] == []
 
 
@@ -34,7 +36,7 @@ def test_every_exception_is_needed():
     found = {
         (f.rule, f.dashboard, f.panel)
         for dashboard in DASHBOARDS
-        for f in lint.findings(grafana.document(dashboard, {}))
+        for f in dashboard_lint.findings(grafana.document(dashboard, {}))
     }
     assert found == EXEMPT
 

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from monitoring.dashboards import lint
+from tests.monitoring import dashboard_lint as lint
 
 HELD = '{job=~"$job",instance=~"$instance"}'
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}

@@ -13,7 +13,7 @@ from typing import Any
 
 from grafana_foundation_sdk.models import units
 
-from monitoring.dashboards import lint_targets
+from tests.monitoring import lint_targets
 
 Object = Mapping[str, Any]
 LINTED = ("stat", "singlestat", "graph", "table", "timeseries", "gauge")

@@ -1,7 +1,4 @@
-"""Checks of PromQL expressions: whether their series, labels and functions can return anything.
-
-Only tests and tools import this module, since a running stack has no promql-parser.
-"""
+"""Checks of PromQL expressions: whether their series, labels and functions can return anything."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The rules on a faster clock: windows, waits and intervals divided, so that a test of hours takes a minute.
 
-Thresholds are unchanged: a scaled `increase(x[15m]) > 3` needs as many events in less time. Only tests and tools import
-this module, since a running stack has no promql-parser.
+Thresholds are unchanged: a scaled `increase(x[15m]) > 3` needs as many events in less time.
 """
 
 from __future__ import annotations

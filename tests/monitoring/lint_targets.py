@@ -8,7 +8,7 @@ from typing import Any
 
 import promql_parser
 
-from monitoring.dashboards import logql
+from tests.monitoring import logql
 
 Object = Mapping[str, Any]
 Check = Callable[[Object, Object, Object], Iterator[str]]
