@@ -32,7 +32,7 @@ MIG_CONFIG = "nvidia.com/mig.config"
 """Node label with the MIG configuration that the GPU operator applies."""
 
 
-class CloudModule(Protocol):
+class CloudRules(Protocol):
     """The interface of a cloud's module in `infra.gpu`, which may also have `taints` and `scales`."""
 
     NODE_PODS: Resources
@@ -51,9 +51,9 @@ class CloudModule(Protocol):
         ...
 
 
-def cloud_module(cloud: machines.Cloud) -> CloudModule:
+def cloud_rules(cloud: machines.Cloud) -> CloudRules:
     """Returns the module of a cloud in this package."""
-    return cast(CloudModule, importlib.import_module(f"infra.gpu.{cloud}"))
+    return cast(CloudRules, importlib.import_module(f"infra.gpu.{cloud}"))
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class NodePoolRules:
 
 
 def _rules_of(cloud: machines.Cloud) -> NodePoolRules:
-    module = cloud_module(cloud)
+    module = cloud_rules(cloud)
     own = {name: getattr(module, name) for name in ("taints", "scales") if hasattr(module, name)}
     return NodePoolRules(module.mistakes, module.advertises, cloud, **own)
 

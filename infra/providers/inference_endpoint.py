@@ -61,9 +61,6 @@ class InferenceEndpointProvider(Resource):
         except (Problem, cluster.ClusterUnusable):
             return Found(id, old)  # the cluster is unreachable: assume that nothing has changed
 
-    def update(self, id: str, old: Values, new: Values, task: Task) -> Values:
-        return self.create(new, task)[1]
-
     def delete(self, id: str, old: Values, task: Task) -> None:
         """Does nothing: this resource only reads."""
 

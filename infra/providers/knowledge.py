@@ -53,9 +53,6 @@ class KnowledgeProvider(Resource):
             return Found(id, old)  # the API is down: assume that nothing has changed
         return Found(collection.id, {**old, "documents": ingested, "vector_store": collection.id})
 
-    def update(self, id: str, old: Values, new: Values, task: Task) -> Values:
-        return self.create(new, task)[1]
-
     def delete(self, id: str, old: Values, task: Task) -> None:
         try:
             with _client(old) as client:

@@ -87,9 +87,6 @@ class ProcessProvider(Resource):
             return Found()
         return Found(id, {**old, "session": session.id})
 
-    def update(self, id: str, old: Values, new: Values, task: Task) -> Values:
-        return self.create(new, task)[1]
-
     def delete(self, id: str, old: Values, task: Task) -> None:
         Session(Path(id)).end()
         for path in strings(old.get("files")):

@@ -103,9 +103,6 @@ class RayHead(Resource):
             return Found()
         return Found(id, self._outputs(session, old))
 
-    def update(self, id: str, old: Values, new: Values, task: Task) -> Values:
-        return self.create(new, task)[1]
-
     def delete(self, id: str, old: Values, task: Task) -> None:
         self._end(Session(Path(id)), old["temp"])
 

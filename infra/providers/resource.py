@@ -95,8 +95,8 @@ class Resource:
         raise NotImplementedError
 
     def update(self, id: str, old: Values, new: Values, task: Task) -> Values:
-        """Changes the resource from `old` to `new` in place; returns its outputs."""
-        raise NotImplementedError
+        """Changes the resource from `old` to `new` in place, by default as `create` does; returns its outputs."""
+        return self.create(new, task)[1]
 
     def delete(self, id: str, old: Values, task: Task) -> None:
         """Deletes the resource; does nothing if it no longer exists."""

@@ -57,9 +57,6 @@ class SecretProvider(Resource):
         drifted = stat.S_IMODE(path.stat().st_mode) != MODE or changed
         return Found(id, {**old, **self._outputs(old), "drifted": drifted})
 
-    def update(self, id: str, old: Values, new: Values, task: Task) -> Values:
-        return self.create(new, task)[1]
-
     def delete(self, id: str, old: Values, task: Task) -> None:
         if not old.get("keep"):
             Path(id).unlink(missing_ok=True)

@@ -55,9 +55,6 @@ class ServeApplicationProvider(Resource):
         )
         return Found(id, {**old, "drifted": True} if drifted else old)
 
-    def update(self, id: str, old: Values, new: Values, task: Task) -> Values:
-        return self.create(new, task)[1]
-
     def delete(self, id: str, old: Values, task: Task) -> None:
         try:
             with _client(old) as client:

@@ -81,7 +81,7 @@ def _operators(config: StackConfig) -> Iterator[PodRequest]:
 def pods(config: StackConfig, cloud: Cloud) -> list[PodRequest]:
     """Returns all pods with requests, in the order in which they are created."""
     return [
-        *(PodRequest(name, requests) for name, requests in placement.cloud_module(cloud).SYSTEM_PODS),
+        *(PodRequest(name, requests) for name, requests in placement.cloud_rules(cloud).SYSTEM_PODS),
         *_operators(config),
         PodRequest("the migration of the database", _requests("migrate")),
         *ray_cluster(config, most=True),
@@ -91,7 +91,7 @@ def pods(config: StackConfig, cloud: Cloud) -> list[PodRequest]:
 def groups(config: StackConfig, cloud: Cloud) -> list[Group] | None:
     """Returns the stack's nodes by pool; None if the size of a machine is unknown."""
     found = []
-    rules, nodes = placement.NODE_POOL_RULES[config.target], placement.cloud_module(cloud)
+    rules, nodes = placement.NODE_POOL_RULES[config.target], placement.cloud_rules(cloud)
     scales = rules.scales(getattr(config, config.target))
     for pool in config.node_pools:
         machine = pool.machine(cloud)

@@ -8,7 +8,7 @@ from serving.core.principal import Principal
 from serving.engines.client import EngineClient, read_answer
 from serving.engines.endpoint import EngineBusy, EngineUnavailable
 from serving.engines.pool import Engines
-from serving.protocol.errors import EngineLost, EngineMissing, too_many
+from serving.protocol.errors import EngineLost, EngineMissing, busy
 
 ELSEWHERE = 2
 """Number of other replicas to try when one is lost before its answer: the request has no side effects."""
@@ -31,7 +31,7 @@ async def ask(
                 raise
             lost.append(endpoint.url)
         except EngineBusy as e:
-            raise too_many(f"{e}; try again soon.") from None
+            raise busy(str(e)) from None
         except EngineUnavailable as e:
             raise EngineMissing(f"{e}.".capitalize()) from None
 

@@ -15,7 +15,7 @@ import orjson
 from serving.engines import required_calls
 from serving.engines.cached_tokens import without_cached
 from serving.engines.endpoint import Endpoint
-from serving.protocol.errors import ApiError, EngineLost, EngineRefused, invalid, timed_out, too_many, upstream
+from serving.protocol.errors import ApiError, EngineLost, EngineRefused, busy, invalid, timed_out, upstream
 from serving.telemetry import tracing
 
 GENERATING = frozenset(("/chat/completions", "/completions"))
@@ -167,7 +167,7 @@ async def _refusal(response: aiohttp.ClientResponse) -> ApiError:
         message = str(orjson.loads(await response.content.read(65536))["error"]["message"])[:500]
     status = response.status
     if status == 429:
-        return too_many("The model's endpoint is at its limit; try again soon.", 2)
+        return busy("The model's endpoint is at its limit", 2)
     if status in (401, 403):
         return EngineRefused("The model's endpoint rejected the stack's credentials.")
     if "context" in message and "exceed" in message:

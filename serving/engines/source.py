@@ -16,11 +16,7 @@ def resolve(source: str, sha256: str | None = None) -> Path:
     """
     scheme, _, rest = source.partition("://")
     if scheme == "package":
-        module, _, name = rest.partition("/")
-        spec = importlib.util.find_spec(module)
-        if spec is None or not spec.submodule_search_locations:
-            raise FileNotFoundError(f"{source}: the Python package {module} is not installed")
-        path = Path(next(iter(spec.submodule_search_locations))) / name
+        path = in_package(source)
     elif scheme == "file":
         path = Path("/" + rest.lstrip("/"))
     else:
@@ -33,3 +29,12 @@ def resolve(source: str, sha256: str | None = None) -> Path:
         if found != sha256:
             raise ValueError(f"{source}: its sha256 is {found}, not {sha256}")
     return path
+
+
+def in_package(source: str) -> Path:
+    """Returns the path that `package://module/file` names; raises `FileNotFoundError` without the package."""
+    module, _, name = source.partition("://")[2].partition("/")
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(f"{source}: the Python package {module} is not installed")
+    return Path(next(iter(spec.submodule_search_locations))) / name

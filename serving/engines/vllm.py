@@ -6,7 +6,6 @@ It runs on the GPUs that Ray assigned, or, as the build for CPUs, on the replica
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import secrets
@@ -23,6 +22,7 @@ from pathlib import Path
 from serving.config import Task, VllmModel
 from serving.engines.child_program import ChildProgram
 from serving.engines.replica import OPENER, EngineReplica, node_address
+from serving.engines.source import in_package
 
 ATTEMPTS = 3
 """Number of starts, in case another program takes the port between its choice and vLLM's start."""
@@ -197,14 +197,7 @@ def _weights(source: str) -> tuple[str, str | None]:
         return name, revision or None
     if scheme in ("s3", "gs"):
         return source, None
-    if scheme == "package":
-        module, _, name = rest.partition("/")
-        spec = importlib.util.find_spec(module)
-        if spec is None or not spec.submodule_search_locations:
-            raise FileNotFoundError(f"{source}: the Python package {module} is not installed")
-        path = Path(next(iter(spec.submodule_search_locations))) / name
-    else:
-        path = Path(rest)
+    path = in_package(source) if scheme == "package" else Path(rest)
     if not path.exists():
         raise FileNotFoundError(f"{source}: there is no such folder")
     return str(path), None

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 from serving.config import Limits
-from serving.protocol.errors import too_many
+from serving.protocol.errors import busy
 from serving.telemetry import metrics
 
 
@@ -53,13 +53,13 @@ class Admission:
             self._active += 1
             return
         if len(self._waiting) >= self._limits.queue:
-            raise too_many("Too many requests are waiting; try again soon.")
+            raise busy("Too many requests are waiting")
         metrics.waiting.inc()
         try:
             async with asyncio.timeout(self._limits.queue_timeout_s):
                 await self._wait(self._waiting, background=False)
         except TimeoutError:
-            raise too_many("The request waited too long for its turn; try again soon.", 5) from None
+            raise busy("The request waited too long for its turn", 5) from None
         finally:
             metrics.waiting.dec()
 

@@ -32,9 +32,9 @@ from serving.protocol.errors import (
     EngineLost,
     EngineMissing,
     EngineRefused,
+    busy,
     invalid,
     may_have_worked,
-    too_many,
     upstream,
 )
 from serving.store.errors import StoreError
@@ -148,7 +148,7 @@ class Generator:
                         await job.memory.recall(endpoint, document)
                 yield endpoint, document
         except EngineBusy as e:
-            raise too_many(f"{_named(e, job.route, 'is busy')}; try again soon.") from None
+            raise busy(_named(e, job.route, "is busy")) from None
         except EngineUnavailable as e:
             raise EngineMissing(f"{_named(e, job.route, 'cannot be asked now')}.".capitalize()) from None
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import orjson
 
 from serving.engines.endpoint import Endpoint
 from serving.engines.router import Route
@@ -14,6 +17,7 @@ from serving.inference.outcome import AnswerKeeper, Outcome, ending
 from serving.inference.relay import Relay
 from serving.metering.cost import cost_of
 from serving.protocol.chat import Sampling
+from serving.protocol.choices import complete_choice
 from serving.protocol.errors import ApiError, upstream
 from serving.store.captures import Ending
 from serving.store.errors import StoreError
@@ -205,3 +209,42 @@ class GenerationRecord:
             self._kept = False
             raise
         self._x.timeline.end_of("store")
+
+
+async def begin_stream(x: Exchange, relay: Relay) -> None:
+    """Begins the stream, if it has not begun: what fails before is an error of its own."""
+    if not x.started:
+        await x.start_stream()
+        await x.write(relay.head())
+
+
+async def finish_solved(
+    x: Exchange,
+    record: GenerationRecord,
+    ours: dict[str, str],
+    choice: dict[str, Any],
+    fields: dict[str, Any],
+    usage: dict[str, Any],
+    *,
+    relay: Relay | None,
+    reasoning: str | None = None,
+) -> dict[str, Any] | None:
+    """Has a solver's answer kept, then sends what is left of its stream, or returns it whole where there is no `relay`.
+
+    `fields` are those of the choice's message that stand beside the text, which was sent already. `reasoning` is told
+    in a whole answer alone, since a stream has told the steps as they came.
+    """
+    record.heard = CompleteAnswer([choice], usage)
+    if relay is not None:
+        await begin_stream(x, relay)
+        relay.annotate({0: fields})
+        rest = relay.tail()
+        await record.complete(lambda: rest)
+        await x.write(rest, last=True)
+        return None
+    beside = {} if reasoning is None else {"reasoning_content": reasoning}
+    told = complete_choice({**choice, "message": {**choice["message"], **beside}})
+    created = int(time.time())
+    whole = {**ours, "object": "chat.completion", "created": created, "choices": [told], "usage": usage or None}
+    await record.complete(lambda: orjson.dumps(whole))
+    return whole

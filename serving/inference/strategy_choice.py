@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from serving.assistants import prompt
 from serving.config import Direct, React, ReactCotSc, Reasoning, Strategy, StrategyKind
 from serving.engines.router import Route
-from serving.inference.documents.answers import check_fields
+from serving.inference.documents.answers import check_fields, require_plain
 from serving.protocol.chat import ChatRequest
 from serving.protocol.errors import invalid
 
@@ -34,15 +34,7 @@ def choose(route: Route, body: ChatRequest, fields: Mapping[str, str] | None = N
         return None
     if isinstance(strategy, React | ReactCotSc) and not tools_of(route):
         raise invalid(f"This assistant has no tools, which {strategy.kind} needs.", "strategy")
-    for name, given in (
-        ("n", (body.n or 1) > 1),
-        ("tools", body.tools),
-        ("logprobs", body.logprobs),
-        ("response_format", body.response_format is not None and body.response_format.type != "text"),
-    ):
-        if given:
-            name = fields.get(name, name)
-            raise invalid(f"{name} applies to the strategy direct only; this request uses {strategy.kind}.", name)
+    require_plain(body, fields, f"applies to the strategy direct only; this request uses {strategy.kind}.")
     if prompt.question_of([{"role": m.role} for m in body.messages]) is None:
         raise invalid("A strategy needs a user message.", fields.get("messages", "messages"))
     return strategy
@@ -50,17 +42,14 @@ def choose(route: Route, body: ChatRequest, fields: Mapping[str, str] | None = N
 
 def _check_for_app(body: ChatRequest, fields: Mapping[str, str]) -> None:
     """Raises `ApiError` for fields that do not apply to an app, which gives one answer, of text."""
+    why = "applies to models, not to apps."
     for name, given in (
         ("strategy", body.strategy is not None and body.strategy != "direct"),
         ("approvals", body.approvals),
-        ("n", (body.n or 1) > 1),
-        ("tools", body.tools),
-        ("logprobs", body.logprobs),
-        ("response_format", body.response_format is not None and body.response_format.type != "text"),
     ):
         if given:
-            name = fields.get(name, name)
-            raise invalid(f"{name} applies to models, not to apps.", name)
+            raise invalid(f"{name} {why}", name)
+    require_plain(body, fields, why)
 
 
 def strategy_of(route: Route, asked: StrategyKind | None) -> Strategy:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
-
 from serving.assistants import spotlight
 from serving.assistants.sandbox.pool import SandboxFull, SandboxOf, SandboxUnavailable
 from serving.assistants.strategies.model import PromptTooLong
@@ -27,12 +25,11 @@ from serving.inference.documents.supported_answer import SupportPolicy
 from serving.inference.engine_model import EngineModel, completion_tokens
 from serving.inference.exchange import Exchange
 from serving.inference.generation import book
-from serving.inference.job import CompleteAnswer, GenerationJob, GenerationRecord, Memory
+from serving.inference.job import GenerationJob, GenerationRecord, Memory, begin_stream, finish_solved
 from serving.inference.relay import Relay
 from serving.inference.steps import step_fields
 from serving.inference.steps import step_text as in_words
-from serving.protocol import choices
-from serving.protocol.errors import invalid, too_many, unavailable
+from serving.protocol.errors import busy, invalid, unavailable
 from serving.telemetry import metrics, tracing
 from serving.telemetry.tracing import Value
 
@@ -136,7 +133,7 @@ class StrategyRunner:
             record.steps.append(step_fields(step))
             _trace(step)
             if relay is not None:
-                await _begin(x, relay)
+                await begin_stream(x, relay)
                 await x.write(relay.step(record.steps[-1]))
 
         sampling = {name: value for name, value in record.prompt.items() if name not in _OURS}
@@ -175,7 +172,7 @@ class StrategyRunner:
                 "The prompt does not fit into the model's context.", job.param, "context_length_exceeded"
             ) from None
         except SandboxFull:
-            raise too_many("Too many programs wait to be run; try again soon.") from None
+            raise busy("Too many programs wait to be run") from None
         except SandboxUnavailable:
             raise unavailable("Programs cannot be run here now.") from None
         finally:
@@ -195,7 +192,7 @@ class StrategyRunner:
         log.info("request %s: %s: %s; %d tokens", x.request_id, strategy.kind, made, work.usage.total)
         usage = _usage(work)
         if relay is not None:
-            await _begin(x, relay)
+            await begin_stream(x, relay)
             await x.write(relay.answer(answer.text, answer.finish_reason, usage))
         fields = (await record.annotate({0: answer.text}, usage)).get(0, {})
         fields.setdefault("headrace", {})["strategy"] = strategy.kind
@@ -204,24 +201,8 @@ class StrategyRunner:
             fields["headrace"]["approvals"] = self._acting.approving.offers(answer.pending)
         message = {"role": "assistant", "content": answer.text, **fields}
         choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason}
-        record.heard = CompleteAnswer([choice], usage)
-        if relay is not None:
-            relay.annotate({0: fields})
-            rest = relay.tail()
-            await record.complete(lambda: rest)
-            await x.write(rest, last=True)
-            return None
         reasoning = "".join(f"{in_words(step)}\n" for step in record.steps)
-        told = choices.complete_choice({**choice, "message": {**message, "reasoning_content": reasoning}})
-        whole = {
-            **ours,
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "choices": [told],
-            "usage": usage or None,
-        }
-        await record.complete(lambda: orjson.dumps(whole))
-        return whole
+        return await finish_solved(x, record, ours, choice, fields, usage, relay=relay, reasoning=reasoning)
 
 
 def _trace(step: Step) -> None:
@@ -235,13 +216,6 @@ def _trace(step: Step) -> None:
     span = parent.child(f"step {step.kind}", attributes, begin=time.perf_counter() - step.seconds)
     span.content("headrace.step.text", step.text)
     span.end()
-
-
-async def _begin(x: Exchange, relay: Relay) -> None:
-    """Begins the stream unless it has begun: earlier failures are ordinary error responses."""
-    if not x.started:
-        await x.start_stream()
-        await x.write(relay.head())
 
 
 def _usage(work: Work) -> dict[str, Any]:

@@ -116,6 +116,11 @@ def too_many(message: str, retry_after_s: int = 1) -> ApiError:
     return rate_limited("overloaded", message, {"Retry-After": str(retry_after_s)})
 
 
+def busy(what: str, retry_after_s: int = 1) -> ApiError:
+    """Returns `too_many` for load that passes by itself; `what` is a clause that says of what there is too much."""
+    return too_many(f"{what}; try again soon.", retry_after_s)
+
+
 def rate_limited(code: str, message: str, headers: Mapping[str, str]) -> ApiError:
     """Returns the error when the caller, or all callers together, exceed a rate limit; `headers` tell when to retry."""
     return ApiError(code, message, type="rate_limit_error", headers=headers)

@@ -24,6 +24,7 @@ from serving.store.jobs.job import Json
 from serving.store.relational.database import Database
 from serving.store.relational.owners import own
 from serving.store.relational.prepared import VIOLATES, Prepared
+from serving.store.relational.pruning import prune_rows
 from serving.store.relational.rows import Order, Page, build, page
 from serving.store.relational.tables import captures
 from serving.store.responses import NewResponse, add_response
@@ -190,14 +191,8 @@ class Captures:
     @uninterrupted
     async def prune(self, older_than_s: float) -> int:
         """Removes captures of all tenants older than that, with their feedback. Returns their number."""
-        old = select(captures.c.id).where(captures.c.created_at < now() - older_than_s).limit(PRUNED_TOGETHER)
-        removed = 0
-        while True:
-            async with self._database.write() as connection:
-                found = (await connection.execute(captures.delete().where(captures.c.id.in_(old)))).rowcount
-            removed += found
-            if found < PRUNED_TOGETHER:
-                return removed
+        old = captures.c.created_at < now() - older_than_s
+        return await prune_rows(self._database, captures, old, together=PRUNED_TOGETHER)
 
 
 async def _get(connection: AsyncConnection, principal: Principal, id: str) -> Capture:

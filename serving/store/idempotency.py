@@ -23,6 +23,7 @@ from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store.errors import LeaseLost
 from serving.store.relational.database import Database
+from serving.store.relational.pruning import prune_rows
 from serving.store.relational.tables import idempotency_answers, idempotency_keys
 
 KEPT_S = 86_400.0
@@ -127,15 +128,7 @@ class IdempotencyKeys:
     @uninterrupted
     async def prune(self) -> int:
         """Removes the expired keys of all tenants, with their answers. Returns their number."""
-        over = select(idempotency_keys.c.id).where(_is_expired()).limit(PRUNED_TOGETHER)
-        removed = 0
-        while True:
-            async with self._database.write() as connection:
-                gone = idempotency_keys.delete().where(idempotency_keys.c.id.in_(over), _is_expired())
-                found = (await connection.execute(gone)).rowcount
-            removed += found
-            if found < PRUNED_TOGETHER:
-                return removed
+        return await prune_rows(self._database, idempotency_keys, _is_expired(), together=PRUNED_TOGETHER)
 
 
 def keep(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Text, and_, cast, func, select
+from sqlalchemy import ColumnElement, Select, Text, and_, cast, func, select
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,10 +15,12 @@ from serving.core.principal import Principal
 from serving.store.access import reachable, readable, require_owner
 from serving.store.errors import NotFound
 from serving.store.jobs.job import Job
-from serving.store.relational.rows import build
+from serving.store.relational.rows import Order, Page, build, page
 from serving.store.relational.tables import file_batch_files, file_batches, vector_store_files, vector_stores
 from serving.store.upkeep.indexes import read_indexes
 from serving.store.values import Attribute
+
+MAX_PAGE = 100
 
 INGEST = "ingest_file"
 """Job kind: payload {"vector_store_id", "file_id"}; result {"usage_bytes": int}."""
@@ -185,6 +187,39 @@ async def get_any_files(
     of = vector_store_files.c
     query = select(vector_store_files).where(of.vector_store_id == id, of.file_id.in_(file_ids), of.tenant == tenant)
     return {row["file_id"]: build(VectorStoreFile, row) for row in (await connection.execute(query)).mappings()}
+
+
+async def page_of_files(
+    connection: AsyncConnection,
+    principal: Principal,
+    id: str,
+    members: Select[Any] | None = None,
+    *,
+    status: FileStatus | None,
+    after: str | None,
+    limit: int,
+    order: Order,
+) -> Page[VectorStoreFile]:
+    """Returns files of a store that the principal may read, of one status or with ids among `members` if given."""
+    of = vector_store_files.c
+    query = select(vector_store_files)
+    if status is not None:
+        query = query.where(of.status == status)
+    if members is not None:
+        query = query.where(of.file_id.in_(members))
+    found = await page(
+        connection,
+        query,
+        vector_store_files,
+        principal,
+        after=after,
+        limit=limit,
+        max_limit=MAX_PAGE,
+        order=order,
+        id_column="file_id",
+        within=and_(of.vector_store_id == id, readable(vector_store_files, principal)),
+    )
+    return Page([build(VectorStoreFile, row) for row in found.items], found.has_more)
 
 
 async def leave_batches(connection: AsyncConnection, id: str, file_id: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.core.ids import new_id, now
@@ -23,7 +23,7 @@ from serving.store.errors import NotFound
 from serving.store.jobs.queue import Jobs
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
-from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.rows import Order, Page, page
 from serving.store.relational.tables import UNFINISHED, jobs, vector_store_files, vector_stores
 from serving.store.users import ADMIN
 from serving.store.vector_store import (
@@ -48,8 +48,6 @@ __all__ = [
     "VectorStoreFile",
     "VectorStores",
 ]
-
-MAX_PAGE = 100
 
 
 class VectorStores:
@@ -122,7 +120,7 @@ class VectorStores:
                 principal,
                 after=after,
                 limit=limit,
-                max_limit=MAX_PAGE,
+                max_limit=rows.MAX_PAGE,
                 order=order,
                 within=readable(vector_stores, principal),
             )
@@ -282,24 +280,11 @@ class VectorStores:
         order: Order = "desc",
     ) -> Page[VectorStoreFile]:
         """Returns the store's files, optionally of one status; `after` is a file id."""
-        query = select(vector_store_files)
-        if status is not None:
-            query = query.where(vector_store_files.c.status == status)
         async with self._database.read() as connection:
             await rows.require(connection, principal, id)
-            found = await page(
-                connection,
-                query,
-                vector_store_files,
-                principal,
-                after=after,
-                limit=limit,
-                max_limit=MAX_PAGE,
-                order=order,
-                id_column="file_id",
-                within=and_(vector_store_files.c.vector_store_id == id, readable(vector_store_files, principal)),
+            return await rows.page_of_files(
+                connection, principal, id, status=status, after=after, limit=limit, order=order
             )
-        return Page([build(VectorStoreFile, row) for row in found.items], found.has_more)
 
     @uninterrupted
     async def detach(self, principal: Principal, id: str, file_id: str) -> None:

@@ -24,10 +24,9 @@ from serving.engines.sse import encode
 from serving.guardrails.stream import GuardedStream
 from serving.inference.apps.runs import AppRun, AppRuns
 from serving.inference.exchange import Exchange
-from serving.inference.job import CompleteAnswer, GenerationJob, GenerationRecord
+from serving.inference.job import GenerationJob, GenerationRecord, begin_stream, finish_solved
 from serving.inference.relay import Relay
 from serving.inference.steps import step_fields, step_text
-from serving.protocol import choices
 from serving.protocol.errors import ApiError, EngineLost, rate_limited, timed_out, upstream
 from serving.store.apps.checkpoints import Checkpoints, Thread
 from serving.telemetry import tracing
@@ -185,7 +184,7 @@ class AppRunner:
         async def say(frames: bytes) -> None:
             data = relay.feed(frames if guarded is None else await guarded.feed(frames))
             if job.stream and data:
-                await _begin(x, relay)
+                await begin_stream(x, relay)
                 await x.write(data)
 
         document = self._document(job, record, run)
@@ -269,7 +268,7 @@ class AppRunner:
             step = replace(step, text=await x.guard.step(step.text), name=await x.guard.step(step.name))
         self._steps.append(step_fields(step))
         if job.stream and not self._said:
-            await _begin(x, relay)
+            await begin_stream(x, relay)
             await x.write(relay.step(self._steps[-1]))
 
     async def _answer(
@@ -294,22 +293,9 @@ class AppRunner:
             beside["interrupt"] = {"values": self._interrupt, "conversation": self._conversation}
         [choice] = relay.choices()
         choice = {**choice, "message": {**choice["message"], **fields}}
-        record.heard = CompleteAnswer([choice], usage)
-        if job.stream:
-            await _begin(x, relay)
-            relay.annotate({0: fields})
-            rest = relay.tail()
-            await record.complete(lambda: rest)
-            await x.write(rest, last=True)
-            return None
-        reasoning = "".join(f"{step_text(step)}\n" for step in self._steps)
-        told = choices.complete_choice(
-            {**choice, "message": {**choice["message"], **({"reasoning_content": reasoning} if reasoning else {})}}
-        )
-        created = int(time.time())
-        whole = {**ours, "object": "chat.completion", "created": created, "choices": [told], "usage": usage or None}
-        await record.complete(lambda: orjson.dumps(whole))
-        return whole
+        reasoning = "".join(f"{step_text(step)}\n" for step in self._steps) or None
+        told_to = relay if job.stream else None
+        return await finish_solved(x, record, ours, choice, fields, usage, relay=told_to, reasoning=reasoning)
 
 
 def _text(event: dict[str, Any]) -> str:
@@ -343,10 +329,3 @@ def _base() -> dict[str, Any]:
 
 def _chunk(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
     return encode({**_base(), "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
-
-
-async def _begin(x: Exchange, relay: Relay) -> None:
-    """Begins the stream unless it has begun: earlier failures are ordinary error responses."""
-    if not x.started:
-        await x.start_stream()
-        await x.write(relay.head())

@@ -58,6 +58,12 @@ def check_fields(assistant: Assistant, body: ChatRequest, fields: Mapping[str, s
 
     `fields` maps names in a chat to the names in the caller's request, if they differ.
     """
+    kind = assistant.unsupported
+    require_plain(body, fields, f"is for assistants with unsupported: mark; this one has unsupported: {kind}.")
+
+
+def require_plain(body: ChatRequest, fields: Mapping[str, str], why: str) -> None:
+    """Raises `ApiError` for what asks for more than one answer in text; `why` comes after the name of the field."""
     for name, given in (
         ("n", (body.n or 1) > 1),
         ("tools", body.tools),
@@ -66,8 +72,7 @@ def check_fields(assistant: Assistant, body: ChatRequest, fields: Mapping[str, s
     ):
         if given:
             name = fields.get(name, name)
-            kind = assistant.unsupported
-            raise invalid(f"{name} is for assistants with unsupported: mark; this one has unsupported: {kind}.", name)
+            raise invalid(f"{name} {why}", name)
 
 
 async def courtesy(x: Exchange, assistant: Assistant, context: ConversationContext | None) -> DocumentAnswer:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import orjson
 
 from serving.assistants.strategies.model import PromptTooLong, TokenUsage
 from serving.config import Assistant
@@ -16,9 +13,8 @@ from serving.engines.endpoint import Endpoint
 from serving.inference.engine_model import EngineModel, completion_tokens
 from serving.inference.exchange import Exchange
 from serving.inference.generation import book
-from serving.inference.job import CompleteAnswer, GenerationJob, GenerationRecord
+from serving.inference.job import CompleteAnswer, GenerationJob, GenerationRecord, finish_solved
 from serving.inference.relay import Relay
-from serving.protocol import choices
 from serving.protocol.errors import invalid
 from serving.retrieval.client import RetrievalClient
 from serving.retrieval.quote import quotation
@@ -113,24 +109,12 @@ class SupportedAnswer:
         fields = (await record.annotate({0: text}, usage)).get(0, {})
         choice = {"index": 0, "message": {"role": "assistant", "content": text, **fields}, "finish_reason": reason}
         record.heard = CompleteAnswer([choice], usage)
+        relay = None
         if job.stream:
             relay = job.relay or Relay(ours, want_usage=job.want_usage, hold_finish=True)
             await x.start_stream()
             await x.write(relay.head() + relay.answer(text, reason, usage))
-            relay.annotate({0: fields})
-            rest = relay.tail()
-            await record.complete(lambda: rest)
-            await x.write(rest, last=True)
-            return None
-        whole = {
-            **ours,
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "choices": [choices.complete_choice(choice)],
-            "usage": usage or None,
-        }
-        await record.complete(lambda: orjson.dumps(whole))
-        return whole
+        return await finish_solved(x, record, ours, choice, fields, usage, relay=relay)
 
     async def _answer(
         self, x: Exchange, model: EngineModel, record: GenerationRecord, asking: _Asking

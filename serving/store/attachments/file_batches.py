@@ -17,18 +17,15 @@ from serving.core.ids import new_id, now
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store import vector_store as rows
-from serving.store.access import readable
 from serving.store.attachments.attaching import MeterOf, NewFile, attach
 from serving.store.errors import NotFound
 from serving.store.jobs.job import cancel_all
 from serving.store.jobs.queue import Jobs
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
-from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.rows import Order, Page, build
 from serving.store.relational.tables import file_batch_files, file_batches, vector_store_files
 from serving.store.vector_store import FileCounts, FileStatus, VectorStoreFile
-
-MAX_PAGE = 100
 
 FileBatchStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 
@@ -123,29 +120,13 @@ class FileBatches:
         order: Order = "desc",
     ) -> Page[VectorStoreFile]:
         """Returns a batch's files, of one status if given; `after` is a file id."""
-        of = vector_store_files.c
-        query = select(vector_store_files)
-        if status is not None:
-            query = query.where(of.status == status)
         members = select(file_batch_files.c.file_id).where(file_batch_files.c.batch_id == id)
         async with self._database.read() as connection:
             await rows.require(connection, principal, store_id)
             await _get(connection, principal, store_id, id)
-            found = await page(
-                connection,
-                query,
-                vector_store_files,
-                principal,
-                after=after,
-                limit=limit,
-                max_limit=MAX_PAGE,
-                order=order,
-                id_column="file_id",
-                within=and_(
-                    of.vector_store_id == store_id, of.file_id.in_(members), readable(vector_store_files, principal)
-                ),
+            return await rows.page_of_files(
+                connection, principal, store_id, members, status=status, after=after, limit=limit, order=order
             )
-        return Page([build(VectorStoreFile, row) for row in found.items], found.has_more)
 
 
 async def _get(connection: AsyncConnection, principal: Principal, store_id: str, id: str) -> FileBatch:

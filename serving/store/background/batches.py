@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import case, func, select
+from sqlalchemy import and_, case, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,6 +21,7 @@ from serving.store.jobs.job import SERVER_ERROR, Job, Json
 from serving.store.jobs.queue import Jobs
 from serving.store.relational.database import Database
 from serving.store.relational.owners import own
+from serving.store.relational.pruning import prune_rows
 from serving.store.relational.rows import Page, build, page
 from serving.store.relational.tables import batch_lines, batches
 
@@ -270,14 +271,9 @@ class Batches:
     async def prune(self, older_than_s: float) -> int:
         """Removes batches of all tenants that ended and are older than that. Returns their number."""
         old = batches.c.created_at < now() - older_than_s
-        some = select(batches.c.id).where(old, batches.c.status.in_(ENDED)).limit(PRUNED_TOGETHER)
-        removed = 0
-        while True:
-            async with self._database.write() as connection:
-                found = (await connection.execute(batches.delete().where(batches.c.id.in_(some)))).rowcount
-            removed += found
-            if found < PRUNED_TOGETHER:
-                return removed
+        return await prune_rows(
+            self._database, batches, and_(old, batches.c.status.in_(ENDED)), together=PRUNED_TOGETHER
+        )
 
     async def _end(self, connection: AsyncConnection, job: Job) -> None:
         """Ends a batch whose job failed."""

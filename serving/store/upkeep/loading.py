@@ -20,8 +20,7 @@ from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
 from serving.store.relational.tables import UNFINISHED, files, jobs, vector_store_files, vector_stores
 from serving.store.upkeep.indexes import read_indexes
-from serving.store.vector_store import INGEST, UNINDEX
-from serving.store.vector_stores import MAX_PAGE
+from serving.store.vector_store import INGEST, MAX_PAGE, UNINDEX
 
 PURPOSE = "assistants"
 

@@ -10,7 +10,7 @@ import pytest
 from infra import chart
 from infra.config import StackConfig
 from infra.gpu.machines import machine_type
-from infra.gpu.placement import cloud_module, place
+from infra.gpu.placement import cloud_rules, place
 from infra.scheduling import checks, workload
 from infra.scheduling.resources import GIB, MIB
 from tests.unit.gpu.test_placement import L4, config
@@ -124,7 +124,7 @@ def test_allocatable_is_what_the_cloud_publishes(
 ) -> None:
     machine = machine_type(cloud, name)
     assert machine is not None
-    found = cloud_module(cloud).allocatable(machine, disk)
+    found = cloud_rules(cloud).allocatable(machine, disk)
     assert found.cpu == published[0]
     for ours, theirs in ((found.memory, published[1]), (found.storage, published[2])):
         assert 0.99 * theirs <= ours <= theirs
