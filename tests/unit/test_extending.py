@@ -461,6 +461,8 @@ def test_a_change_touches_few_files() -> None:
 def test_the_page_names_every_module_that_answers_429_for_load() -> None:
     named = set(re.findall(r"`(serving/[\w./]+)`", " ".join(cell for row in rows() for cell in row)))
     modules = [
-        path for path in (ROOT / "serving").rglob("*.py") if re.search(r"(raise|return) (too_many|busy)\(", path.read_text())
+        path
+        for path in (ROOT / "serving").rglob("*.py")
+        if re.search(r"(raise|return) (too_many|busy)\(", path.read_text())
     ]
     assert {str(path.relative_to(ROOT)) for path in modules} <= named
