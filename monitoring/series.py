@@ -24,8 +24,6 @@ Source = Literal[
 Foreign = Literal["percent", "milliseconds", "megabytes", "megahertz", "milliwatts", "millijoules"]
 """Units that other programs use and Headrace does not."""
 HISTOGRAM = ("_bucket", "_sum", "_count")
-TARGET = ("job", "instance", "namespace", "pod", "container", "endpoint", "headrace_io_pool")
-"""Labels that scraping adds to each sample."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import promql_parser as promql
 
-from monitoring.series import TARGET, Series
+from monitoring.known_series import KNOWN
+from monitoring.series import Series
 
 COUNTING = frozenset({"rate", "irate", "increase", "resets"})
 """Functions for counters only: they take every decrease of a gauge for a counter reset."""
@@ -15,18 +16,16 @@ COMPARISONS = frozenset({"==", "!=", ">", "<", ">=", "<="})
 SETS = frozenset({"and", "or", "unless"})
 CHOOSING = frozenset({"topk", "bottomk", "limitk", "limit_ratio"})
 """Aggregations that keep the labels of the series that they select."""
+TARGET = ("job", "instance", "namespace", "pod", "container", "endpoint", "headrace_io_pool")
+"""Labels that scraping adds to each sample."""
 EMPTY: frozenset[str] = frozenset()
 
 
-def mistakes(expression: str, known: Mapping[str, Series] | None = None) -> list[str]:
+def mistakes(expression: str, known: Mapping[str, Series] = KNOWN) -> list[str]:
     """Returns the mistakes in an expression, one line each.
 
     Names are looked up in `known`, by default in `KNOWN`. Grafana's variables must have been replaced.
     """
-    if known is None:
-        from monitoring.known_series import KNOWN  # imported late, since it imports the rules
-
-        known = KNOWN
     try:
         tree = promql.parse(expression)
     except ValueError as e:
