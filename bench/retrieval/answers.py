@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from typing import Self
 
 import yaml
 
+from bench.kept_vectors import KeptVectors
 from serving.assistants.small_talk import is_small_talk
 from serving.config import JUDGE, Assistant
 from serving.retrieval.chunk import ChunkSettings, chunk
@@ -91,6 +93,7 @@ class Documentation:
 
     def __init__(self, folder: str, assistant: Assistant, root: Path = CHECKOUT) -> None:
         self.embedder = OnnxEmbedder()
+        self.kept = KeptVectors(self.embedder, "answers")
         self.judge = OnnxEmbedder(JUDGE)
         self.assistant = assistant
         settings = ChunkSettings()
@@ -99,10 +102,13 @@ class Documentation:
         )
         self._index = CollectionIndex.open(folder, "docs", manifest, create=True)
         self._index.unrelated = self.embedder.unrelated
-        for name in pages(root):
+        names = list(pages(root))
+        for place, name in enumerate(names, 1):
             chunks = chunk(parse((root / name).read_bytes(), name), self.embedder, settings)
-            vectors = chunk_vectors(chunks, self.embedder)
+            vectors = chunk_vectors(chunks, self.kept)
             self._index.upsert_file(TENANT, name.replace("/", "-"), name, chunks, vectors)
+            if place % 10 == 0:
+                print(f"{place} of {len(names)} pages", file=sys.stderr)
         self._index.optimize()
 
     def search(self, question: str, before: str = "", count: int = 10) -> list[Hit]:
@@ -131,7 +137,7 @@ class Documentation:
         return without_subject(question, self.assistant.description)
 
     def _search(self, text: str, meant: str, count: int) -> list[Hit]:
-        return self._index.search(TENANT, text, self.embedder.embed([meant], "query")[0], count)
+        return self._index.search(TENANT, text, self.kept.embed([meant], "query")[0], count)
 
 
 def plain(text: str) -> str:

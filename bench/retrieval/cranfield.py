@@ -2,9 +2,9 @@
 
     python bench/retrieval/cranfield.py [--data FOLDER] [--documents N] [--weights]
 
-The data folder contains `cranfield/` in BEIR's layout. Documents go through the library's own chunker, embedder
-and index; a document's score is that of its best chunk. Fusion's only parameter was chosen on the
-even queries (`--weights`), so that the odd ones give the unbiased figure.
+The data folder contains `cranfield/` in BEIR's layout. Documents go through the library's own chunker, embedder and
+index; a document's score is that of its best chunk. Nothing is chosen on this collection. Vectors are kept in
+.headrace/bench, so that a run that was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -13,24 +13,31 @@ import argparse
 import csv
 import json
 import math
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
+
+from bench.kept_vectors import KeptVectors
 from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.chunk import ChunkSettings, chunk
+from serving.retrieval.chunk_table import IndexedFile
 from serving.retrieval.embedders.embedder import Vectors
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.fuse import DENSE_WEIGHT, fuse
 from serving.retrieval.index import CollectionIndex, Mode
 from serving.retrieval.manifest import CollectionManifest
-from serving.retrieval.vectors import chunk_vectors
+from serving.retrieval.types import Chunk
+from serving.retrieval.vectors import TextEmbedder, chunk_vectors
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 CUTOFF = 10
-OPTIMIZE_EVERY = 100  # files: each makes a version of the table, and many small versions slow writes down
+TOGETHER = 100  # documents in one version of the table
 Run = dict[str, list[str]]
 Judgements = dict[str, dict[str, int]]
 
@@ -55,22 +62,25 @@ class Cranfield:
         return cls(corpus, {q: t for q, t in queries.items() if q in judgements}, judgements)
 
 
-def build(data: Cranfield, embedder: OnnxEmbedder, folder: str) -> CollectionIndex:
-    """Indexes the collection, one file per document."""
+def build(
+    data: Cranfield, embedder: OnnxEmbedder, folder: str, vectors_of: TextEmbedder | None = None
+) -> CollectionIndex:
+    """Indexes the collection, one file per document, with vectors that `vectors_of` computes or has kept."""
     settings = ChunkSettings()
     manifest = CollectionManifest(
         embedder.id, embedder.dimensions, settings.max_tokens, settings.overlap_tokens, "bench"
     )
     index = CollectionIndex.open(folder, "cranfield", manifest, create=True)
     index.unrelated = embedder.unrelated
-    for position, document in enumerate(data.documents):
-        builder = DocumentBuilder("text", ChunkBounds())
-        builder.add(document["text"] or document["title"] or "(empty)")
-        chunks = chunk(builder.build(document["_id"], document["title"]), embedder, settings)
-        vectors = chunk_vectors(chunks, embedder)
-        index.upsert_file("bench", document["_id"], document["_id"], chunks, vectors)
-        if position % OPTIMIZE_EVERY == OPTIMIZE_EVERY - 1:
-            index.optimize()
+    for start in range(0, len(data.documents), TOGETHER):
+        together = data.documents[start : start + TOGETHER]
+        cut = {document["_id"]: _chunks(document, embedder, settings) for document in together}
+        vectors = chunk_vectors([each for chunks in cut.values() for each in chunks], vectors_of or embedder)
+        parts = np.split(vectors, list(accumulate(map(len, cut.values())))[:-1])
+        index.upsert_files(
+            [IndexedFile("bench", name, name, cut[name], part) for name, part in zip(cut, parts, strict=True)]
+        )
+        print(f"{start + len(together)} of {len(data.documents)} documents", file=sys.stderr)
     index.optimize()
     return index
 
@@ -125,9 +135,11 @@ def main() -> None:
     data, embedder = Cranfield.load(arguments.data, arguments.documents), OnnxEmbedder()
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        index = build(data, embedder, folder)
-        print(f"{index.stats().chunks} chunks of {len(data.documents)} documents: {time.perf_counter() - began:.0f} s")
-        texts = embedder.embed(list(data.queries.values()), "query")
+        kept = KeptVectors(embedder, "cranfield")
+        index = build(data, embedder, folder, kept)
+        print(f"{index.stats().chunks} chunks of {len(data.documents)} documents: {time.perf_counter() - began:.0f} s,")
+        print(f"{kept.computed} vectors computed, the others kept from before")
+        texts = kept.embed(list(data.queries.values()), "query")
         vectors = dict(zip(data.queries, texts, strict=True))
         print(f"{'':14}  nDCG@10: even    odd    all   recall@10")
         for mode in ("bm25", "dense", "hybrid"):
@@ -145,6 +157,12 @@ def _report(name: str, run: Run, data: Cranfield) -> None:
     figures = [ndcg(run, data.judgements, part) for part in (even, odd, data.queries)]
     print(f"{name:14}         " + "  ".join(f"{x:.4f}" for x in figures), end="")
     print(f"   {recall(run, data.judgements, data.queries):.4f}", flush=True)
+
+
+def _chunks(document: Mapping[str, str], embedder: OnnxEmbedder, settings: ChunkSettings) -> list[Chunk]:
+    builder = DocumentBuilder("text", ChunkBounds())
+    builder.add(document["text"] or document["title"] or "(empty)")
+    return chunk(builder.build(document["_id"], document["title"]), embedder, settings)
 
 
 def _ndcg(ranked: list[str], relevant: dict[str, int]) -> float:
