@@ -122,7 +122,10 @@ def values(
         **(_identity_values(provisioned) if provisioned else {}),
         **_backup_values(config),
         "networkPolicy": network.policy_values(
-            config, kuberay.KUBERAY, monitoring.MONITORING, provisioned.identity if provisioned else ()
+            config,
+            kuberay.KUBERAY,
+            monitoring.MONITORING,
+            *((provisioned.identity, provisioned.dns) if provisioned else ()),
         ),
         # Set, not detected: during a preview the cluster does not have the add-ons yet that `up` installs.
         "monitoring": {
@@ -260,6 +263,15 @@ def knowledge_values(config: StackConfig, checkout: Path) -> list[Values]:
     return collections
 
 
+def _placeholder_mistakes(config: StackConfig) -> Iterator[Mistake]:
+    """Reports digests of the examples, such as 0000…, which no image has."""
+    images = {"image": config.image, **{f"pools[{i}].image": p.image for i, p in enumerate(config.pools) if p.image}}
+    for key, image in images.items():
+        if len(set(image.digest.removeprefix("sha256:"))) == 1:
+            fix = "push your image to the registry, and set the digest that the push prints"
+            yield Mistake(f"{key}.digest", "is the placeholder of an example", fix)
+
+
 def _certificate_mistakes(config: StackConfig) -> Iterator[Mistake]:
     for i, issuer in enumerate(config.oidc.issuers):
         if not issuer.tls_ca:
@@ -279,9 +291,9 @@ def _certificate_mistakes(config: StackConfig) -> Iterator[Mistake]:
 
 
 def mistakes(config: StackConfig, checkout: Path) -> list[Mistake]:
-    """Reports documents too large for ConfigMaps, unusable certificates, and tools on the stack's own database."""
+    """Reports placeholders, documents too large for ConfigMaps, bad certificates, and tools on the own database."""
     found = application.own_database_mistakes(config, _database_url(config))
-    found += _certificate_mistakes(config)
+    found += [*_placeholder_mistakes(config), *_certificate_mistakes(config)]
     total = 0
     fix = "leave it out, and upload it through the files API"
     for i, collection in enumerate(config.knowledge):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from infra.checks import CHECKS
 from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import NAMESPACE, SETTING_TARGETS, StackConfig
-from infra.mistakes import Mistake, from_pydantic
+from infra.mistakes import Mistake, from_pydantic, misspelled
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def load(raw: Mapping[str, Any], secret_keys: frozenset[str], secrets_folder: st
     except ValidationError as error:
         mistakes += from_pydantic(error, StackConfig, values, hidden=secret_keys)
         invalid |= {str(details["loc"][0]) for details in error.errors(include_input=False)}
+        invalid |= misspelled(error, StackConfig)
         config = StackConfig.model_validate({k: v for k, v in values.items() if k not in invalid})
     mistakes += [m for settings, check in CHECKS if not settings & invalid for m in check(config)]
     if "target" not in invalid:

@@ -18,6 +18,9 @@ MAX_VALUE_CHARACTERS = 60
 _SECRETS = frozenset(("api_key", "token", "password", "client_secret", "headers"))
 """Settings whose values messages never quote."""
 
+_QUANTITIES = frozenset(("memory", "storage", "temporary_storage"))
+"""Settings in Kubernetes' notation, in which a number without a unit is in bytes."""
+
 _PASSWORD = re.compile(r"(://[^/@\s:]*:)[^/\s]*@")
 """A password in a URL, which messages omit."""
 
@@ -73,29 +76,79 @@ def _mistake(details: ErrorDetails, model: type[BaseModel], values: Mapping[str,
             name = str(location[-1])
             return Mistake(key, "is not a known setting", _choice(name, _siblings(model, location)))
         case "literal_error" | "enum":
-            return Mistake(key, _rejected_value(details, hidden, "known"), f"use {context['expected']}")
+            fix = _other_case(details["input"], context["expected"]) or f"use {context['expected']}"
+            return Mistake(key, _rejected_value(details, hidden, "known"), fix)
         case "union_tag_invalid" | "union_tag_not_found":
             tags = context.get("expected_tags", "'llamacpp', 'remote'")
             tag = str(context.get("discriminator", "engine")).strip("'")
-            return Mistake(f"{key}.{tag}", f"is not a known {tag}", f"use one of {tags}")
+            fix = _other_case(context.get("tag"), tags) or f"use one of {tags}"
+            return Mistake(f"{key}.{tag}", f"is not a known {tag}", fix)
         case "string_type" if isinstance(details["input"], int | float) and not isinstance(details["input"], bool):
-            secret = hidden or _SECRETS & set(details["loc"])
-            shown = "" if secret else f"{details['input']} "
-            return Mistake(key, f"{shown}is a number, not text", "write it in quotes")
+            shown = "" if _secret(details, hidden) else f"{details['input']} "
+            with_unit = location[-1] in _QUANTITIES
+            fix = "write it with a unit, for example 4Gi" if with_unit else "write it in quotes"
+            return Mistake(key, f"{shown}is a number, not text", fix)
+        case "tuple_type" if isinstance(details["input"], str):
+            fix = "write a list" if _secret(details, hidden) else f"write [{_shorten(details['input'])}]"
+            return Mistake(key, "is one value, not a list", fix)
+        case "int_parsing" | "float_parsing":
+            return Mistake(
+                key, _rejected_value(details, hidden, "a number"), "write digits, without unit and separator"
+            )
         case "ip_v4_network" | "ip_any_network" if network := _network(details["input"]):
             return Mistake(key, _rejected_value(details, hidden, "a network"), f"did you mean '{network}'?")
         case "string_pattern_mismatch":
-            return Mistake(key, _rejected_value(details, hidden, "well formed"), f"it must match {context['pattern']}")
+            meant = "" if _secret(details, hidden) else _matching(details["input"], context["pattern"])
+            fix = f"did you mean '{meant}'?" if meant else f"it must match {context['pattern']}"
+            return Mistake(key, _rejected_value(details, hidden, "well formed"), fix)
     text = re.sub(r"^(Value error,|Input|Tuple|List|String) ", "", details["msg"])
     return Mistake(key, _rejected_value(details, hidden, "allowed"), f"it {text}")
 
 
+def misspelled(error: ValidationError, model: type[BaseModel]) -> set[str]:
+    """Returns the top-level settings that unknown ones are probably meant to be."""
+    unknown = [str(d["loc"][0]) for d in error.errors() if d["type"] == "extra_forbidden" and len(d["loc"]) == 1]
+    return {close for name in unknown for close in _close(name, list(model.model_fields))}
+
+
+def _secret(details: ErrorDetails, hidden: bool) -> bool:
+    return hidden or bool(_SECRETS & set(details["loc"]))
+
+
 def _rejected_value(details: ErrorDetails, hidden: bool, what: str) -> str:
     value = details["input"]
-    if hidden or not isinstance(value, str | int | float) or _SECRETS & set(details["loc"]):
+    if _secret(details, hidden) or not isinstance(value, str | int | float):
         return f"is not {what}"
+    return f"'{_shorten(value)}' is not {what}"
+
+
+def _shorten(value: object) -> str:
     text = _PASSWORD.sub(r"\1…@", str(value))
-    return f"'{text[:MAX_VALUE_CHARACTERS]}{'…' if len(text) > MAX_VALUE_CHARACTERS else ''}' is not {what}"
+    return f"{text[:MAX_VALUE_CHARACTERS]}{'…' if len(text) > MAX_VALUE_CHARACTERS else ''}"
+
+
+def _other_case(value: object, expected: str) -> str:
+    """Returns the fix for a value that is one of the `expected` (in quotes) but for its case; empty if it is none."""
+    same = [option for option in re.findall(r"'([^']*)'", expected) if option.lower() == str(value).lower()]
+    return f"did you mean '{same[0]}'?" if same else ""
+
+
+def _matching(value: Any, pattern: str) -> str:
+    """Returns what a value that does not match `pattern` was probably meant to be; empty if nothing is likely."""
+    text = str(value).strip()
+    if not 0 < len(text) <= MAX_VALUE_CHARACTERS or _PASSWORD.search(text):
+        return ""
+    candidates = [
+        text.lower(),
+        re.sub(r"\s+", "-", text.lower()),
+        re.sub(r"[\s-]+", "", text.lower()),
+        text.removeprefix("v"),
+        text.partition("://")[2].rstrip("/"),
+        # The zone of a region, and bytes.
+        text[:-1] if re.search(r"\d[A-Za-z]?[A-Za-z]$", text) else "",
+        f"hf://{text}",
+    ]
+    return next((c for c in candidates if c and re.search(pattern, c)), "")
 
 
 def _network(value: Any) -> IPv4Network | None:
@@ -146,9 +199,19 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _choice(name: str, known: Sequence[str]) -> str:
-    same = [other for other in known if other.lower() == name.lower()]
-    # No number is a misspelling of another: '1.40' was not meant to be '1.34'.
-    close = same or ([] if re.fullmatch(r"v?[\d.]+", name) else difflib.get_close_matches(name, known, 1))
-    if close:
+    close = _close(name, known)
+    if len(close) == 1:
         return f"did you mean '{close[0]}'?"
-    return f"use one of {', '.join(sorted(set(known)))}" if known else "define it first"
+    return f"use one of {', '.join(sorted(set(close or known)))}" if known else "define it first"
+
+
+def _close(name: str, known: Sequence[str]) -> list[str]:
+    """Returns the known names that `name` was probably meant to be."""
+    typed = name.lower()
+    if same := [other for other in known if other.lower() == typed]:
+        return same[:1]
+    # A part of a name, such as a100 for a100-80gb, or a name with more before it, such as nvidia-l4.
+    if part := [other for other in known if other.startswith(f"{typed}-") or typed.endswith(f"-{other}")]:
+        return part
+    # No number is a misspelling of another: '1.40' was not meant to be '1.34'.
+    return [] if re.fullmatch(r"v?[\d.]+", name) else difflib.get_close_matches(name, known, 1)

@@ -7,7 +7,7 @@ from infra import chart
 from infra.config import StackConfig
 from infra.policies.catalogue import evaluate_manifests
 
-DIGEST = "sha256:" + "0" * 64
+DIGEST = "sha256:" + "01" * 32
 IMAGE = {"registry": "r.example.com", "digest": DIGEST}
 
 
@@ -160,3 +160,11 @@ def test_a_certificate_that_cannot_travel(tmp_path: Path, content: bytes | None,
     [mistake] = chart.mistakes(settings, tmp_path)
     assert mistake.key == "oidc.issuers[0].tls_ca"
     assert problem in mistake.problem
+
+
+def test_digests_of_the_examples_are_placeholders(tmp_path: Path) -> None:
+    of_pool = {"registry": "r.example.com", "digest": f"sha256:{'1' * 64}"}
+    settings = config(image={**IMAGE, "digest": f"sha256:{'0' * 64}"}, pools=[{"name": "serving", "image": of_pool}])
+    found = chart.mistakes(settings, tmp_path)
+    assert [m.key for m in found] == ["image.digest", "pools[0].image.digest"]
+    assert "push" in found[0].fix

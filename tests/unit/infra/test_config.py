@@ -110,7 +110,7 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         ({"models": [{**MODEL, "slot": 2}]}, "headrace:models[0].slot: is not a known setting; did you mean 'slots'?"),
         (
             {"models": [{**MODEL, "name": "My Model"}]},
-            "headrace:models[0].name: 'My Model' is not well formed; it must match",
+            "headrace:models[0].name: 'My Model' is not well formed; did you mean 'my-model'?",
         ),
         (
             {"models": [{**REMOTE, "url": "ftp://x"}]},
@@ -174,7 +174,7 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         ),
         (
             {"limits": {"queue": "many"}},
-            "headrace:limits.queue: 'many' is not allowed; it should be a valid integer",
+            "headrace:limits.queue: 'many' is not a number; write digits",
         ),
         (
             {"models": [{**REMOTE, "api_key": {"ref": "env:KEY"}}]},
