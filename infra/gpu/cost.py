@@ -48,7 +48,7 @@ def table(config: StackConfig) -> str:
     rows: list[tuple[str, ...]] = [head]
     low = high = 0.0
     unknown = []
-    for pool in config.node_pools:
+    for pool in (*placement.NODE_POOL_RULES[config.target].system_pools, *config.node_pools):
         machine = pool.machine(cloud)
         each = known.hourly(cloud, machine.name, pool.capacity) if machine else None
         if each is None:

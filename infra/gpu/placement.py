@@ -69,11 +69,14 @@ class NodePoolRules:
     """Taints of a pool's nodes, including those that the cloud adds."""
     scales: Callable[..., bool] = lambda _: True
     """Whether pools grow from `min_nodes` to `max_nodes` by themselves, by the target's settings."""
+    system_pools: Sequence[NodePool] = ()
+    """Node pools that the stack creates besides those of its configuration, for pods of the cloud alone."""
 
 
 def _rules_of(cloud: machines.Cloud) -> NodePoolRules:
+    """Returns the rules of a cloud, by the names of its module; the last three have defaults."""
     module = cloud_rules(cloud)
-    own = {name: getattr(module, name) for name in ("taints", "scales") if hasattr(module, name)}
+    own = {name: getattr(module, name) for name in ("taints", "scales", "system_pools") if hasattr(module, name)}
     return NodePoolRules(module.mistakes, module.advertises, cloud, **own)
 
 

@@ -91,3 +91,10 @@ def test_missing_price_files_are_reported(tmp_path: Path) -> None:
 def test_the_tables_own_prices_are_used_without_others() -> None:
     assert (CHECKOUT / "infra/gpu/prices.yaml").exists()
     assert cost.table(config(L4)).splitlines()[2].split()[-1] != "?"
+
+
+def test_azures_own_nodes_cost_too() -> None:
+    lines = cost.table(config(target="azure")).splitlines()
+    assert lines[1].split() == ["system", "Standard_D4s_v5", "2", "on", "demand", "-", "-", "0.38"]
+    assert lines[3].startswith("Total: 0.58 USD per hour, 420.48 per month")
+    assert "system" not in cost.table(config(target="gcp"))
