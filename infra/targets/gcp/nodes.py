@@ -17,6 +17,9 @@ SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 METADATA = {"disable-legacy-endpoints": "true"}
 
+NEWER_DRIVERS_LACK = "nvidia-tesla-v100"
+"""The GPU that drivers after version 580 do not support (https://docs.nvidia.com/datacenter/tesla/drivers/)."""
+
 SHARING = {"time_slicing": "TIME_SHARING", "mps": "MPS"}
 
 
@@ -106,13 +109,12 @@ def _accelerator(pool: NodePool) -> container.NodePoolNodeConfigGuestAccelerator
     gpu = accelerator_by_key(pool.accelerator)
     if gpu is None:
         raise ValueError(f"{pool.accelerator} is not in the catalogue of accelerators")
-    version = "INSTALLATION_DISABLED" if pool.driver_owner == "operator" else "DEFAULT"
     sharing = pool.sharing
     return container.NodePoolNodeConfigGuestAcceleratorArgs(
         type=gpu.gke,
         count=pool.gpus,
         gpu_driver_installation_config=container.NodePoolNodeConfigGuestAcceleratorGpuDriverInstallationConfigArgs(
-            gpu_driver_version=version
+            gpu_driver_version=_driver_version(pool, gpu.gke)
         ),
         gpu_partition_size=sharing.profile or None,
         gpu_sharing_config=container.NodePoolNodeConfigGuestAcceleratorGpuSharingConfigArgs(
@@ -121,6 +123,17 @@ def _accelerator(pool: NodePool) -> container.NodePoolNodeConfigGuestAccelerator
         if sharing.kind in SHARING
         else None,
     )
+
+
+def _driver_version(pool: NodePool, gpu: str) -> str:
+    """Returns which driver GKE installs.
+
+    The images need CUDA 13 and so driver 580 (https://docs.nvidia.com/deploy/cuda-compatibility/), but GKE's default
+    was 535 in 2026, with `latest` above 580 (https://github.com/rapidsai/deployment/pull/659).
+    """
+    if pool.driver_owner == "operator":
+        return "INSTALLATION_DISABLED"
+    return "DEFAULT" if gpu == NEWER_DRIVERS_LACK else "LATEST"
 
 
 def _reservation(pool: NodePool) -> container.NodePoolNodeConfigReservationAffinityArgs | None:

@@ -92,3 +92,19 @@ def test_locks_of_gpu_images_agree_with_the_head_on_ray(group: str) -> None:
         return next(line for line in (ROOT / f"requirements/{name}.txt").open() if line.startswith("ray=="))
 
     assert ray(group) == ray("serving")
+
+
+def environment(image: str) -> dict[str, str]:
+    """Returns the environment of an image's last stage."""
+    last = (ROOT / f"images/{image}/Dockerfile").read_text().rpartition("\nFROM ")[2].replace("\\\n", " ")
+    [line] = re.findall(r"^ENV (.*)$", last, re.MULTILINE)
+    return dict(item.split("=", 1) for item in line.split())
+
+
+@pytest.mark.parametrize("image", ["vllm", "training"])
+def test_gpu_images_find_the_driver_that_gke_mounts(image: str) -> None:
+    assert environment(image)["LD_LIBRARY_PATH"] == "/usr/local/nvidia/lib64"
+
+
+def test_vllm_does_not_sample_with_kernels_that_need_a_compiler_for_cuda() -> None:
+    assert environment("vllm")["VLLM_USE_FLASHINFER_SAMPLER"] == "0"

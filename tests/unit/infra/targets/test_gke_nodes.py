@@ -91,11 +91,17 @@ def test_an_accelerator_without_a_name_in_gke_is_no_empty_type() -> None:
 @pytest.mark.parametrize("driver", [None, "cloud"])
 def test_gke_installs_the_driver(driver: str | None) -> None:
     node = args({**L4, "driver": driver}).node_config
-    assert node.guest_accelerators[0].gpu_driver_installation_config.gpu_driver_version == "DEFAULT"
+    # CUDA 13 of the images needs a newer driver than GKE's default.
+    assert node.guest_accelerators[0].gpu_driver_installation_config.gpu_driver_version == "LATEST"
     assert node.image_type == "COS_CONTAINERD"
     assert node.shielded_instance_config.enable_secure_boot is True
     assert node.gcfs_config.enabled is True
     assert NO_DEVICE_PLUGIN not in node.labels
+
+
+def test_a_gpu_that_newer_drivers_do_not_support_gets_the_default() -> None:
+    node = args({**L4, "accelerator": "v100-16gb", "machine_type": "n1-standard-8"}).node_config
+    assert node.guest_accelerators[0].gpu_driver_installation_config.gpu_driver_version == "DEFAULT"
 
 
 def test_the_operators_nodes_have_nothing_of_gkes() -> None:
