@@ -60,6 +60,11 @@ GPU_OPERATOR = Chart(
             "toolkit": "nvcr.io/nvidia/k8s/container-toolkit:v1.18.0",
             "devicePlugin": "nvcr.io/nvidia/k8s-device-plugin:v0.18.0",
             "dcgmExporter": "nvcr.io/nvidia/k8s/dcgm-exporter:4.4.1-4.6.0-distroless",
+            # https://github.com/NVIDIA/gpu-operator/blob/v25.10.0/deployments/gpu-operator/values.yaml
+            "driverManager": "nvcr.io/nvidia/cloud-native/k8s-driver-manager:v0.9.0",
+            "migManager": "nvcr.io/nvidia/cloud-native/k8s-mig-manager:v0.13.0",
+            "cuda": "nvcr.io/nvidia/cuda:13.0.1-base-ubi9",
+            "nfd": "registry.k8s.io/nfd/node-feature-discovery:v0.18.2",
         }
     ),
 )
@@ -69,7 +74,13 @@ GPU_DEVICE_PLUGIN = Chart(
     version="0.18.0",
     source="repo",
     location="https://nvidia.github.io/k8s-device-plugin",
-    images=MappingProxyType({"plugin": "nvcr.io/nvidia/k8s-device-plugin:v0.18.0"}),
+    images=MappingProxyType(
+        {
+            "plugin": "nvcr.io/nvidia/k8s-device-plugin:v0.18.0",
+            # https://github.com/NVIDIA/k8s-device-plugin/tree/v0.18.0/deployments/helm/nvidia-device-plugin/charts
+            "nfd": "registry.k8s.io/nfd/node-feature-discovery:v0.17.3",
+        }
+    ),
 )
 
 MONITORING = Chart(

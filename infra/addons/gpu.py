@@ -15,7 +15,7 @@ from infra import versions
 from infra.addons.addon import Addon, Values, repository_image
 from infra.addons.monitoring import MONITORING
 from infra.config import StackConfig
-from infra.gpu.placement import DEVICE_PLUGIN_CONFIG
+from infra.gpu.placement import DEVICE_PLUGIN_CONFIG, NODE_POOL_RULES
 from infra.gpu.pools import GPU as RESOURCE
 from infra.versions import Chart
 from serving.config import KServeModel
@@ -33,20 +33,36 @@ def _chart(config: StackConfig) -> Chart:
 
 
 def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
-    tolerations = [TAINT, *(t.model_dump(exclude_defaults=True) for p in config.pools if p.gpus for t in p.tolerations)]
+    tolerations = _tolerations(config)
+    # Plugin and operator run only on nodes that node feature discovery has labelled, so it must run there too.
+    discovery = {"image": repository_image(images["nfd"]), "worker": {"tolerations": tolerations}}
     if config.addons.gpu_driver == "host":
         return {
             "image": repository_image(images["plugin"]),
             "tolerations": tolerations,
             "gfd": {"enabled": True},  # labels nodes with the GPU product, by which pools select nodes
+            "nfd": discovery,
             **({"config": {"map": shared}} if (shared := _sharing_configs(config)) else {}),
             # All slices of a node are equal, so each is advertised as one nvidia.com/gpu.
             **({"migStrategy": "single"} if any(p.sharing.kind == "mig" for p in config.node_pools) else {}),
         }
     return {
-        **{name: {"enabled": True, **_operator_image(images[name])} for name in ("driver", "toolkit")},
+        "driver": {
+            "enabled": True,
+            **_operator_image(images["driver"]),
+            "manager": _operator_image(images["driverManager"]),
+        },
+        "toolkit": {"enabled": True, **_operator_image(images["toolkit"])},
         "devicePlugin": {"enabled": True, **_operator_image(images["devicePlugin"]), **_operator_sharing(config)},
-        "operator": {**_operator_image(images["operator"]), "cleanupCRD": True},
+        "gfd": _operator_image(images["devicePlugin"]),  # another program of the same image
+        "migManager": _operator_image(images["migManager"]),
+        "validator": _operator_image(images["operator"]),
+        "operator": {
+            **_operator_image(images["operator"]),
+            "cleanupCRD": True,
+            "initContainer": _operator_image(images["cuda"]),
+        },
+        "node-feature-discovery": discovery,
         "dcgmExporter": {
             "enabled": True,
             **_operator_image(images["dcgmExporter"]),
@@ -55,6 +71,18 @@ def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
         },
         "daemonsets": {"tolerations": tolerations},
     }
+
+
+def _tolerations(config: StackConfig) -> list[Values]:
+    """Returns the tolerations of all taints that nodes with GPUs have, by the pools on them and by the node pools."""
+    found = [TAINT]
+    for pool in config.pools:
+        if pool.gpus:
+            found += [t.model_dump(exclude_defaults=True) | {"operator": t.operator} for t in pool.tolerations]
+    if rules := NODE_POOL_RULES.get(config.target):
+        taints = [taint for pool in rules.pools(config) if pool.gpus for taint in rules.taints(pool)]
+        found += [{"key": t.key, "operator": "Exists", "effect": t.effect} for t in taints]
+    return [toleration for i, toleration in enumerate(found) if toleration not in found[:i]]
 
 
 def _sharing_configs(config: StackConfig) -> dict[str, str]:

@@ -29,7 +29,7 @@ SYSTEM = "system"
 
 SYSTEM_NODES = 2
 
-system_pools = (NodePool(name=SYSTEM, min_nodes=SYSTEM_NODES, max_nodes=SYSTEM_NODES),)
+SYSTEM_POOLS = (NodePool(name=SYSTEM, min_nodes=SYSTEM_NODES, max_nodes=SYSTEM_NODES),)
 """Node pools that the stack creates besides those of its configuration."""
 
 RESERVED_ADDRESSES = 5

@@ -76,7 +76,8 @@ class NodePoolRules:
 def _rules_of(cloud: machines.Cloud) -> NodePoolRules:
     """Returns the rules of a cloud, by the names of its module; the last three have defaults."""
     module = cloud_rules(cloud)
-    own = {name: getattr(module, name) for name in ("taints", "scales", "system_pools") if hasattr(module, name)}
+    own = {name: getattr(module, name) for name in ("taints", "scales") if hasattr(module, name)}
+    own["system_pools"] = getattr(module, "SYSTEM_POOLS", ())
     return NodePoolRules(module.mistakes, module.advertises, cloud, **own)
 
 

@@ -7,7 +7,7 @@ from infra.addons import ADDONS
 from infra.addons.addon import chart_source, manifest_paths, registry_image, repository_image
 from infra.cluster_config import Mirror
 from infra.config import StackConfig
-from infra.versions import CERTIFICATES, KUBERAY, KUBERAY_CRDS, Chart
+from infra.versions import CERTIFICATES, GPU_DEVICE_PLUGIN, GPU_OPERATOR, KUBERAY, KUBERAY_CRDS, Chart
 
 BY_NAME = {addon.name: addon for addon in ADDONS}
 
@@ -73,12 +73,49 @@ def test_one_owner_of_the_driver() -> None:
 @pytest.mark.parametrize("addon", ADDONS, ids=lambda a: a.name)
 def test_every_image_is_set_in_the_charts_values(addon: Any) -> None:
     """Else a mirror would not be asked for it."""
-    settings = config(pools=[{"name": "serving", "gpus": 1}], mirror={"images": {"docker.io": "m/d"}})
-    images = addon.images(settings)
-    said = repr([addon.values(settings, images), addon.objects(settings)])
-    unsaid = [n for n, i in images.items() if i.rpartition(":")[0].rpartition("/")[2] not in said]
-    # CloudNativePG is told the database's image by the database.
-    assert unsaid == (["database"] if addon.name == "postgres" else [])
+    for driver in ("host", "operator"):
+        settings = config(
+            pools=[{"name": "serving", "gpus": 1}],
+            mirror={"images": {"docker.io": "m/d"}},
+            addons={"gpu_driver": driver},
+        )
+        images = addon.images(settings)
+        said = repr([addon.values(settings, images), addon.objects(settings)])
+        unsaid = [n for n, i in images.items() if i.rpartition(":")[0].rpartition("/")[2] not in said]
+        # CloudNativePG is told the database's image by the database.
+        assert unsaid == (["database"] if addon.name == "postgres" else [])
+
+
+@pytest.mark.parametrize(
+    ("driver", "of_discovery"), [("host", "nfd"), ("operator", "node-feature-discovery")], ids=["plugin", "operator"]
+)
+def test_gpus_are_found_on_nodes_with_taints_of_their_own(driver: str, of_discovery: str) -> None:
+    """Node feature discovery labels them for the others, and tolerates by default only a taint of its own choice."""
+    pools = [{"name": "serving", "gpus": 1, "tolerations": [{"key": "team"}]}]
+    settings = config(pools=pools, addons={"gpu_driver": driver})
+    gpu = BY_NAME["gpu"]
+    values = gpu.values(settings, gpu.images(settings))
+    tolerated = values[of_discovery]["worker"]["tolerations"]
+    assert tolerated == [
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+        {"key": "team", "operator": "Exists"},
+    ]
+    assert tolerated == (values if driver == "host" else values["daemonsets"])["tolerations"]
+
+
+def test_gpus_are_found_on_spot_nodes_that_azure_taints() -> None:
+    nodes = [{"name": "cpu"}, {"name": "spot", "accelerator": "t4", "gpus": 1, "capacity": "spot"}]
+    settings = config(target="azure", node_pools=nodes)
+    gpu = BY_NAME["gpu"]
+    tolerated = gpu.values(settings, gpu.images(settings))["nfd"]["worker"]["tolerations"]
+    assert "kubernetes.azure.com/scalesetpriority" in {t["key"] for t in tolerated}
+
+
+def test_a_mirror_has_what_the_charts_of_gpus_pull_besides() -> None:
+    """The charts' own values say which: a mirror that lacks one leaves its pod without an image."""
+    pulled = {i.rpartition(":")[0].rpartition("/")[2] for i in [*GPU_OPERATOR.images.values()]}
+    assert {"node-feature-discovery", "k8s-driver-manager", "k8s-mig-manager", "cuda"} <= pulled
+    assert "nfd" in GPU_DEVICE_PLUGIN.images
 
 
 def test_the_longest_prefix_wins() -> None:
