@@ -61,6 +61,10 @@ class Cluster(Strict):
         return self
 
 
+AwsAddon = Literal["aws-ebs-csi-driver", "coredns", "eks-pod-identity-agent", "kube-proxy", "vpc-cni"]
+"""The add-ons of EKS that the stack installs in managed node groups."""
+
+
 class Aws(Strict):
     """Amazon EKS."""
 
@@ -74,6 +78,19 @@ class Aws(Strict):
     image: Literal["al2023", "bottlerocket"] = Field(
         default="al2023", description="operating system of nodes in managed node groups"
     )
+    zones: tuple[str, ...] = Field(
+        default=(),
+        description="zones of the control plane in a new network, at least two; empty: a and b of the region",
+    )
+    addon_versions: dict[AwsAddon, str] = Field(
+        default_factory=dict,
+        description="versions of EKS' add-ons, for example {coredns: v1.12.4-eksbuild.1}; empty: EKS' default version",
+    )
+
+    @property
+    def control_plane_zones(self) -> tuple[str, ...]:
+        """Zones of the control plane, which EKS needs two of and cannot change later."""
+        return self.zones or tuple(f"{self.region}{letter}" for letter in "ab")
 
 
 class Gcp(Strict):

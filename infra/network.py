@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,9 +26,17 @@ def namespace_peer(name: str) -> Values:
 
 
 def policy_values(
-    config: StackConfig, operator: Addon, monitoring: Addon, identity: Sequence[IdentityEndpoint] = ()
+    config: StackConfig,
+    operator: Addon,
+    monitoring: Addon,
+    identity: Sequence[IdentityEndpoint] = (),
+    dns: Sequence[Mapping[str, Any]] = (),
 ) -> Values:
-    """Returns the chart's `networkPolicy` values; `identity` are the endpoints that issue the pods' cloud identity."""
+    """Returns the chart's `networkPolicy` values.
+
+    `identity` are the endpoints that issue the pods' cloud identity, `dns` the peers that answer DNS requests (none:
+    the pods of kube-dns).
+    """
     values: Values = {
         "api": {"from": _callers(config)},
         "operator": {"from": [namespace_peer(_addon_namespace(config, operator))]},
@@ -39,6 +47,8 @@ def policy_values(
         "models": _models(config),
         "identity": [_rule({"ipBlock": {"cidr": end.cidr}}, end.port) for end in identity],
     }
+    if dns:
+        values["dns"] = {"to": [dict(peer) for peer in dns]}
     if config.data.uri:
         endpoint = config.data.endpoint
         # A cloud's object store has many changing addresses.

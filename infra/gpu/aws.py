@@ -39,6 +39,13 @@ MAX_NAME_CHARACTERS = 50
 MAX_TAGS = 45
 """Most tags of the configuration: a resource can have 50, and the stack and Kubernetes add some."""
 
+NODE_ADDRESSES = 16
+"""Addresses that a node takes at least, as pods have addresses of the network too: a prefix of 16 in Auto Mode, two
+interfaces of 10 or more in node groups (https://docs.aws.amazon.com/eks/latest/best-practices/vpc-cni.html)."""
+
+RESERVED_ADDRESSES = 5
+"""Addresses that AWS reserves in every subnet."""
+
 PRIVATE_RANGES = tuple(IPv4Network(n) for n in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16"))
 """Ranges that EKS rejects as authorized ranges of a public API server."""
 
@@ -75,7 +82,8 @@ class _PoolContext:
 
 def mistakes(settings: Aws, cluster: Cluster, pools: Sequence[NodePool]) -> list[Mistake]:
     """Reports settings that AWS, or EKS in the chosen mode, does not support."""
-    found = [*_settings(settings), *_cluster(cluster), *_network(cluster), *_system_nodes(settings, pools)]
+    found = [*_settings(settings), *_cluster(cluster), *_network(cluster), *_control_plane(settings, cluster)]
+    found += [*_addresses(settings, cluster, pools), *_system_nodes(settings, pools)]
     for i, pool in enumerate(pools):
         at = _PoolContext(f"node_pools[{i}]", pool, settings, cluster)
         for check in (_name, _machine, _capacity, _driver, _sharing, _scaling, _zones, _label_keys):
@@ -124,6 +132,13 @@ def _settings(settings: Aws) -> Iterator[Mistake]:
         yield Mistake("aws.region", "is in a separate AWS partition", "use a region of the standard partition")
     if settings.mode == "auto" and settings.image != "al2023":
         yield Mistake("aws.image", "cannot be set in Auto Mode", "remove it, or use mode node_groups")
+    for name, version in settings.addon_versions.items():
+        key = f"aws.addon_versions.{name}"
+        if settings.mode == "auto":
+            yield Mistake(key, "cannot be set in Auto Mode, which has no such add-ons", "remove it")
+        elif not re.fullmatch(r"v\d+(\.\d+)+-eksbuild\.\d+", version):
+            fix = f"`aws eks describe-addon-versions --addon-name {name}` lists them"
+            yield Mistake(key, f"'{version}' is not a version of an add-on of EKS", fix)
 
 
 def _cluster(cluster: Cluster) -> Iterator[Mistake]:
@@ -157,6 +172,37 @@ def _network(cluster: Cluster) -> Iterator[Mistake]:
     if len(set(network.subnets)) < 2:
         fix = "name private subnets in at least two availability zones"
         yield Mistake("cluster.network.subnets", "has one subnet, but EKS needs two zones", fix)
+
+
+def _control_plane(settings: Aws, cluster: Cluster) -> Iterator[Mistake]:
+    """Reports zones for the control plane that it cannot have."""
+    if settings.zones and cluster.network.existing:
+        yield Mistake("aws.zones", "applies to a new network only", "remove it; the subnets determine the zones")
+        return
+    for i, zone in enumerate(settings.zones):
+        if settings.region and not re.fullmatch(rf"{settings.region}[a-f]", zone):
+            yield Mistake(f"aws.zones[{i}]", f"'{zone}' is not a zone of {settings.region}", "use zones of the region")
+    if len(settings.zones) != len(set(settings.zones)) or len(settings.zones) == 1:
+        problem = "has one zone twice, or only one, but EKS needs two"
+        yield Mistake("aws.zones", problem, f"name two, for example [{settings.region}a, {settings.region}b]")
+
+
+def _addresses(settings: Aws, cluster: Cluster, pools: Sequence[NodePool]) -> Iterator[Mistake]:
+    """Reports a new network that is too small for the nodes of all pools, and one more of each during upgrades."""
+    if cluster.network.existing:
+        return
+    zones = {*settings.control_plane_zones, *(zone for pool in pools for zone in pool.zones)}
+    each = (2 ** (32 - cluster.network.cidr.prefixlen - 3) - RESERVED_ADDRESSES) // NODE_ADDRESSES
+    # Pools in the same zones share them; those without zones can have every zone.
+    for usable in {frozenset(pool.zones) or frozenset(zones) for pool in pools} | {frozenset(zones)}:
+        most = sum(p.max_nodes + 1 for p in pools if (frozenset(p.zones) or frozenset(zones)) <= usable)
+        if most > each * len(usable):
+            problem = (
+                f"{cluster.network.cidr} has addresses for {each * len(usable)} nodes in {', '.join(sorted(usable))},"
+                f" but the pools there have up to {most}"
+            )
+            yield Mistake("cluster.network.cidr", problem, "use a shorter prefix, or lower max_nodes")
+            return
 
 
 def _system_nodes(settings: Aws, pools: Sequence[NodePool]) -> Iterator[Mistake]:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
 from pulumi import Input, Output
@@ -66,5 +67,7 @@ class ProvisionedCluster:
     pod_labels: Mapping[str, str] = field(default_factory=dict)
     """Labels of pods for the same purpose."""
     identity: Sequence[IdentityEndpoint] = ()
+    dns: Sequence[Mapping[str, Any]] = ()
+    """Peers that answer the pods' DNS requests, in the format of NetworkPolicies; empty: the pods of kube-dns."""
     leftovers: Sequence[str] = ()
     """Descriptions of resources that `purge` does not delete, which are printed."""

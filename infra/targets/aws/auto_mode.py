@@ -13,6 +13,13 @@ from pulumi import Input, Output, ResourceOptions
 from infra.gpu.pools import NodePool
 from infra.targets.aws import nodes
 
+DNS = tuple({"ipBlock": {"cidr": cidr}} for cidr in ("10.100.0.10/32", "172.20.0.10/32"))
+"""Address of the DNS, which has no pods in Auto Mode: every node answers for itself.
+
+A policy must name the address: https://github.com/aws/containers-roadmap/issues/2552. EKS chooses one of two ranges for
+Services: https://docs.aws.amazon.com/eks/latest/APIReference/API_KubernetesNetworkConfigRequest.html.
+"""
+
 NODE_ACCESS = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSAutoNodePolicy"
 
 

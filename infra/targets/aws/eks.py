@@ -12,7 +12,7 @@ import pulumi_aws as aws
 import pulumi_kubernetes as k8s
 from pulumi import Output, ResourceOptions
 
-from infra.cloud_config import Aws, Cluster
+from infra.cloud_config import Aws, AwsAddon, Cluster
 from infra.gpu.pools import NodePool
 from infra.targets.aws import auto_mode, nodes
 from infra.targets.aws.bucket import AwsBucket, bucket_name
@@ -46,6 +46,9 @@ NODE_POLICIES = ("AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnl
 AUTO_NODE_POLICIES = ("AmazonEKSWorkerNodeMinimalPolicy", "AmazonEC2ContainerRegistryPullOnly")
 
 LEFTOVERS = (
+    "the log group of the control plane, if EKS creates it again while it ends, as it does now and then"
+    " (https://github.com/terraform-aws-modules/terraform-aws-eks/issues/2763); delete it before the next `up`, which"
+    " creates it: `aws logs delete-log-group --log-group-name {logs}`",
     f"the KMS key of the cluster's secrets, which AWS deletes after {KEY_DELETION_DAYS} days",
     "EBS volumes with the reclaim policy Retain, and snapshots that you created",
     "network interfaces that the VPC CNI could not release, which block the deletion of the VPC:"
@@ -89,6 +92,11 @@ class EksCluster(pulumi.ComponentResource):
         self.register_outputs({"kubeconfig": self.kubeconfig, "bucket": self.bucket.name})
 
     @property
+    def log_group(self) -> str:
+        """Name of the control plane's log group, which EKS determines."""
+        return f"/aws/eks/{self._title}/cluster"
+
+    @property
     def identifier(self) -> Output[str]:
         """Digest of the certificate authority, which changes if the cluster is recreated under the same name."""
         authority: Output[str | None] = self.cluster.certificate_authority.data
@@ -103,9 +111,7 @@ class EksCluster(pulumi.ComponentResource):
             opts=self._own,
         )
         # Otherwise EKS would create the group itself, with unlimited retention, and never delete it.
-        logs = aws.cloudwatch.LogGroup(
-            "logs", name=f"/aws/eks/{self._title}/cluster", retention_in_days=RETENTION_DAYS, opts=self._own
-        )
+        logs = aws.cloudwatch.LogGroup("logs", name=self.log_group, retention_in_days=RETENTION_DAYS, opts=self._own)
         policies = AUTO_CLUSTER_POLICIES if self._auto else CLUSTER_POLICIES
         own_role, rights = role("cluster", CONTROL_PLANE, policies, self._own)
         use = aws.iam.RolePolicy("cluster-key", role=own_role.name, policy=key.arn.apply(_key_policy), opts=self._own)
@@ -181,7 +187,14 @@ class EksCluster(pulumi.ComponentResource):
             template_version=template.latest_version.apply(str),
         )
         scaled = ["scalingConfig.desiredSize"] if pool.autoscaled else []
-        return aws.eks.NodeGroup(name, group, opts=self._options(*before, *self._network.ready, ignore_changes=scaled))
+        opts = self._options(
+            *before,
+            *self._network.ready,
+            ignore_changes=scaled,
+            # A full reservation, and often the zone, has no GPUs for a second group beside the first.
+            delete_before_replace=bool(pool.gpus),
+        )
+        return aws.eks.NodeGroup(name, group, opts=opts)
 
     def _auto_pools(self, rights: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
         with_it = self._options(deleted_with=self.cluster)
@@ -197,13 +210,17 @@ class EksCluster(pulumi.ComponentResource):
 
     def _addon(
         self,
-        name: str,
+        name: AwsAddon,
         account: str = "",
         policy_name: str = "",
         values: Mapping[str, Any] | None = None,
         after: Sequence[pulumi.Resource] = (),
     ) -> aws.eks.Addon:
-        """Installs an EKS add-on in EKS' default version; pods of the service account `account` get `policy_name`."""
+        """Installs an EKS add-on; pods of the service account `account` get `policy_name`.
+
+        Without a version in the configuration it gets EKS' default, which EKS does not update afterwards:
+        https://docs.aws.amazon.com/eks/latest/userguide/updating-an-add-on.html.
+        """
         rights: Sequence[pulumi.Resource] = ()
         identities = None
         if account:
@@ -212,6 +229,7 @@ class EksCluster(pulumi.ComponentResource):
         return aws.eks.Addon(
             f"addon-{name}",
             addon_name=name,
+            addon_version=self._settings.addon_versions.get(name),
             cluster_name=self.cluster.name,
             configuration_values=json.dumps(values) if values else None,
             pod_identity_associations=identities,
@@ -290,5 +308,6 @@ def provision_eks(
         storage_class=STORAGE_CLASS,
         data_uri=f"s3://{planned.bucket.name}",
         identity=[POD_IDENTITY],
-        leftovers=LEFTOVERS,
+        dns=auto_mode.DNS if settings.mode == "auto" else (),
+        leftovers=[leftover.format(logs=planned.log_group) for leftover in LEFTOVERS],
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
@@ -12,9 +12,6 @@ from pulumi import Input, Output, ResourceOptions
 
 from infra import cloud_config
 from infra.cloud_config import Aws
-
-CONTROL_PLANE_ZONES = ("a", "b")
-"""Zones of the control plane. EKS needs two, which cannot be changed later."""
 
 ANYWHERE = "0.0.0.0/0"
 
@@ -28,16 +25,15 @@ class ZoneRanges:
     public: IPv4Network
 
 
-def zone_ranges(region: str, cidr: IPv4Network, asked: Sequence[str]) -> list[ZoneRanges]:
-    """Returns the ranges of the control plane's zones and of the zones `asked` for.
+def zone_ranges(cidr: IPv4Network, zones: Iterable[str]) -> list[ZoneRanges]:
+    """Returns the ranges of `zones`, each of them once.
 
     A zone's ranges depend only on its letter: of eight equal blocks, zones a to f have one each for nodes and pods,
     and the last block is divided into public subnets.
     """
     blocks = list(cidr.subnets(prefixlen_diff=3))
     public = list(blocks[-1].subnets(prefixlen_diff=3))
-    names = sorted({*(region + letter for letter in CONTROL_PLANE_ZONES), *asked})
-    places = [(name, ord(name[-1]) - ord("a")) for name in names]
+    places = [(name, ord(name[-1]) - ord("a")) for name in sorted(set(zones))]
     return [ZoneRanges(name, blocks[place], public[place]) for name, place in places]
 
 
@@ -66,7 +62,7 @@ class AwsNetwork(pulumi.ComponentResource):
         if network.existing:
             self._adopt_existing(network)
         else:
-            self._create(settings.region, network.cidr, asked)
+            self._create(settings, network.cidr, asked)
         self.register_outputs({"id": self.id})
 
     def subnets_in(self, asked: Sequence[str]) -> Input[Sequence[Input[str]]]:
@@ -87,7 +83,7 @@ class AwsNetwork(pulumi.ComponentResource):
         self.ready = ()
         self._zone_of = [Output.all(s.id, s.availability_zone) for s in subnets]
 
-    def _create(self, region: str, cidr: IPv4Network, asked: Sequence[str]) -> None:
+    def _create(self, settings: Aws, cidr: IPv4Network, asked: Sequence[str]) -> None:
         vpc = aws.ec2.Vpc(
             "vpc",
             cidr_block=str(cidr),
@@ -105,7 +101,7 @@ class AwsNetwork(pulumi.ComponentResource):
         )
         private: dict[str, Output[str]] = {}
         public: list[tuple[Output[str], pulumi.Resource]] = []
-        here = zone_ranges(region, cidr, asked)
+        here = zone_ranges(cidr, [*settings.control_plane_zones, *asked])
         for zone in here:
             shown = self._subnet(f"public-{zone.name}", vpc, zone.name, zone.public, "elb")
             public.append((shown.id, self._route(f"public-{zone.name}", shown, outside)))
@@ -129,12 +125,12 @@ class AwsNetwork(pulumi.ComponentResource):
         bucket = aws.ec2.VpcEndpoint(
             "s3",
             vpc_id=vpc.id,
-            service_name=f"com.amazonaws.{region}.s3",
+            service_name=f"com.amazonaws.{settings.region}.s3",
             route_table_ids=[inside.id],
             opts=self._own,
         )
         self.id, self.cidr = vpc.id, str(cidr)
-        self.control_plane = [private[region + letter] for letter in CONTROL_PLANE_ZONES]
+        self.control_plane = [private[zone] for zone in settings.control_plane_zones]
         self.nodes = list(private.values())
         self.ready = [*ready, bucket]
         self._by_zone = private

@@ -27,6 +27,20 @@ NODE_ROLES = {
 METADATA_SERVER = (IdentityEndpoint("169.254.169.254/32", 80), IdentityEndpoint("169.254.169.254/32", 8080))
 """Endpoints that issue the pods' tokens in Dataplane V2 (/kubernetes-engine/docs/how-to/network-policy)."""
 
+_KUBE_SYSTEM = {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}
+AUTOPILOT_DNS = (
+    *(
+        {"namespaceSelector": _KUBE_SYSTEM, "podSelector": {"matchLabels": {"k8s-app": app}}}
+        for app in ("kube-dns", "node-local-dns")
+    ),
+    *({"ipBlock": {"cidr": cidr}} for cidr in ("169.254.20.10/32", "169.254.169.254/32")),
+)
+"""Who answers DNS requests in Autopilot: its cache on every node, which cannot be disabled, and Cloud DNS.
+
+https://docs.cloud.google.com/kubernetes-engine/docs/how-to/nodelocal-dns-cache; a selector of pods matches neither
+address: https://github.com/tektoncd/operator/issues/4000.
+"""
+
 STORAGE_CLASS = "standard-rwo"
 KEY_ROTATION = f"{90 * 24 * 3600}s"
 
@@ -307,5 +321,6 @@ def provision_gke(
         data_uri=f"gs://{capabilities.bucket_name(stack, settings.project)}",
         service_account_annotations={"iam.gke.io/gcp-service-account": planned.identity},
         identity=METADATA_SERVER,
+        dns=AUTOPILOT_DNS if settings.autopilot else (),
         leftovers=leftovers(settings, capabilities.resource_name(stack)),
     )

@@ -63,6 +63,15 @@ def test_supported_settings_have_no_mistakes() -> None:
         ({"region": "us-gov-west-1"}, "aws.region", "partition"),
         ({"region": "cn-north-1"}, "aws.region", "partition"),
         ({"mode": "auto", "image": "bottlerocket"}, "aws.image", "Auto Mode"),
+        ({"zones": ["eu-central-1a"]}, "aws.zones", "needs two"),
+        ({"zones": ["eu-central-1a", "eu-central-1a"]}, "aws.zones", "needs two"),
+        ({"zones": ["eu-central-1a", "us-west-1c"]}, "aws.zones[1]", "is not a zone of eu-central-1"),
+        ({"addon_versions": {"coredns": "1.12"}}, "aws.addon_versions.coredns", "--addon-name coredns"),
+        (
+            {"addon_versions": {"vpc-cni": "v1.20.4-eksbuild.2"}, "mode": "auto"},
+            "aws.addon_versions.vpc-cni",
+            "Auto Mode",
+        ),
     ],
 )
 def test_settings(settings: dict[str, Any], key: str, said: str) -> None:
@@ -93,6 +102,28 @@ def test_cluster_and_network(cluster: dict[str, Any], key: str, said: str) -> No
     mistakes = mistakes_by_key(cluster=cluster)
     assert list(mistakes) == [key]
     assert said in mistakes[key]
+
+
+def test_zones_of_an_existing_network_are_those_of_its_subnets() -> None:
+    zones = ["eu-central-1a", "eu-central-1b"]
+    assert list(mistakes_by_key(settings={"zones": zones}, cluster={"network": EXISTING})) == ["aws.zones"]
+
+
+@pytest.mark.parametrize(
+    ("cidr", "pools", "room"),
+    [
+        # A zone has an eighth of the network, so 507 addresses of a /20, which are 31 nodes.
+        ("10.60.0.0/20", [{**CPU, "max_nodes": 61}], None),
+        ("10.60.0.0/20", [{**CPU, "max_nodes": 62}], "62 nodes in eu-central-1a, eu-central-1b,"),
+        ("10.60.0.0/20", [{**CPU, "max_nodes": 400}], "up to 401"),
+        ("10.60.0.0/20", [CPU, {**L4, "max_nodes": 40, "zones": ["eu-central-1c"]}], "31 nodes in eu-central-1c,"),
+        ("10.60.0.0/16", [{**CPU, "max_nodes": 400}], None),
+    ],
+)
+def test_a_network_has_addresses_for_all_nodes(cidr: str, pools: list[dict[str, Any]], room: str | None) -> None:
+    found = mistakes_by_key(*pools, cluster={"network": {"cidr": cidr}})
+    assert list(found) == (["cluster.network.cidr"] if room else [])
+    assert (room or "") in found.get("cluster.network.cidr", "")
 
 
 RESERVED = {**H100, "capacity": "reserved", "reservation": "cr-01234567", "zones": ["eu-central-1a"]}

@@ -99,3 +99,10 @@ def test_pods_reach_the_clouds_identity_endpoint() -> None:
     assert found["identity"] == [
         {"to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}], "ports": [{"protocol": "TCP", "port": 80}]}
     ]
+
+
+def test_a_cluster_whose_dns_has_no_pods() -> None:
+    config = StackConfig.model_validate({"target": "kubeconfig", "image": {"tag": "1"}})
+    assert "dns" not in network.policy_values(config, KUBERAY, MONITORING), "the chart selects the pods of kube-dns"
+    peer = {"ipBlock": {"cidr": "172.20.0.10/32"}}
+    assert network.policy_values(config, KUBERAY, MONITORING, (), [peer])["dns"] == {"to": [peer]}

@@ -10,6 +10,8 @@ from typing import Any
 import pulumi
 import pytest
 
+from infra.config import StackConfig
+from infra.gpu.placement import NODE_POOL_RULES
 from infra.targets.layout import CHECKOUT
 from tests.rendering.examples import stack_settings
 from tests.unit.plan.golden import check, golden
@@ -79,6 +81,13 @@ def test_pods_find_their_nodes(cloud: str, plan_once: Planner) -> None:
     assert pools["gpu"]["nodeSelector"] == {"headrace.io/node-pool": "gpu"}
     assert pools["serving"]["nodeSelector"] == {"headrace.io/node-pool": "cpu"}
     assert [t["key"] for t in pools["gpu"]["tolerations"]] == ["nvidia.com/gpu"]
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_an_example_has_no_pool_that_nothing_scales(cloud: str) -> None:
+    config = StackConfig.model_validate(settings(cloud))
+    rules = NODE_POOL_RULES[cloud]
+    assert rules.scales(getattr(config, cloud)) or not any(pool.autoscaled for pool in config.node_pools)
 
 
 @pytest.mark.parametrize(("cloud", "installed"), [("aws", True), ("gcp", False), ("azure", True)])

@@ -221,6 +221,11 @@ def test_a_node_pool_of_one_size_has_room_to_replace_a_node() -> None:
     made = nodes.node_pool(CPU)
     assert (made["replicas"], made["limits"]) == (2, {"nodes": 3})
     assert "disruption" not in made
+    # Auto Mode's own default is 14 days, and its limit for both together 21.
+    assert (made["template"]["spec"]["expireAfter"], made["template"]["spec"]["terminationGracePeriod"]) == (
+        "456h",
+        "24h",
+    )
     assert requirements(made)["karpenter.sh/capacity-type"] == ["on-demand"]
     assert "topology.kubernetes.io/zone" not in requirements(made)
 

@@ -207,6 +207,7 @@ def test_the_cluster_is_regional_and_closed(plan: Callable[..., Planned]) -> Non
 
 
 def test_dns_requests_go_to_kube_dns(plan: Callable[..., Planned]) -> None:
+    assert plan().provisioned.dns == ()
     """The chart's network policies let pods reach nothing else at port 53."""
     assert plan(CPU)["cluster"]["addonsConfig"]["dnsCacheConfig"] == {"enabled": False}
 
@@ -376,6 +377,8 @@ def test_autopilot_gets_no_managed_settings(plan: Callable[..., Planned]) -> Non
     assert defaults["serviceAccount"].startswith("headrace-prod-nodes@")
     assert cluster["databaseEncryption"]["state"] == "ENCRYPTED"
     assert planned.of("NodePool") == []
+    cidrs = {peer["ipBlock"]["cidr"] for peer in planned.provisioned.dns if "ipBlock" in peer}
+    assert cidrs == {"169.254.20.10/32", "169.254.169.254/32"}, "its DNS cache on every node cannot be disabled"
     assert "cluster" in {r.pulumi_resource_name for r in planned.provisioned.ready}
 
 
