@@ -226,7 +226,9 @@ def _ingress_values(config: StackConfig) -> Values:
     """Returns the values of the Ingress or HTTPRoute, always with TLS, since requests carry API keys."""
     ingress = config.ingress
     tls = ingress.tls
-    annotations = {"cert-manager.io/cluster-issuer": tls.issuer} if tls and tls.issuer else {}
+    annotations = dict(ingress.annotations)
+    if tls and tls.issuer:
+        annotations["cert-manager.io/cluster-issuer"] = tls.issuer
     secret = (tls.secret or TLS_SECRET) if tls else ""
     if ingress.kind == "ingress":
         return {

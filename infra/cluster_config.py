@@ -214,11 +214,17 @@ class Ingress(Strict):
     class_name: str = Field(default="", description="IngressClass or GatewayClass; empty: the default class")
     gateway: str = Field(default="", description="an existing Gateway, as namespace/name; empty: a new one is created")
     listener: DnsName = Field(default="https", description="listener of that Gateway that terminates TLS")
+    annotations: dict[str, str] = Field(
+        default_factory=dict,
+        description="annotations of the Ingress or the new Gateway, by which controllers take limits of size and time",
+    )
     tls: Tls | None = None
 
     @model_validator(mode="after")
     def _check_combination(self) -> Ingress:
-        if self.kind == "none" and (self.host or self.tls or self.class_name or self.gateway):
+        if self.annotations and self.gateway:
+            raise ValueError("has annotations, but the gateway exists; set them there")
+        if self.kind == "none" and (self.host or self.tls or self.class_name or self.gateway or self.annotations):
             raise ValueError("has settings but kind none; use kind ingress or gateway")
         if self.kind != "none" and not self.host:
             raise ValueError("needs host")

@@ -13,10 +13,14 @@ RELEASE = "monitoring"
 
 
 def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
+    # A managed control plane publishes no metrics of these, so that their alerts would always fire; kubeadm binds them
+    # to the host. https://github.com/prometheus-community/helm-charts/issues/4106
+    unreachable = ("kubeControllerManager", "kubeEtcd", "kubeProxy", "kubeScheduler")
     storage = {"storageClassName": name} if (name := config.kubernetes.storage_class) else {}
     return {
         "fullnameOverride": RELEASE,
         "crds": {"enabled": False},
+        **{component: {"enabled": False} for component in unreachable},
         "prometheusOperator": {
             "image": registry_image(images["operator"]),
             "prometheusConfigReloader": {"image": registry_image(images["reloader"])},

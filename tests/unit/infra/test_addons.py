@@ -146,3 +146,10 @@ def test_crds_are_taken_from_the_mirror(tmp_path: Path) -> None:
 def test_how_charts_take_an_image() -> None:
     assert registry_image("quay.io/a/b:1") == {"registry": "quay.io", "repository": "a/b", "tag": "1"}
     assert repository_image("m.example.com:5000/a/b:1") == {"repository": "m.example.com:5000/a/b", "tag": "1"}
+
+
+def test_what_a_control_plane_does_not_show_is_not_monitored() -> None:
+    monitoring = BY_NAME["monitoring"]
+    values = monitoring.values(config(), monitoring.images(config()))
+    off = {name for name, value in values.items() if isinstance(value, dict) and value.get("enabled") is False}
+    assert off == {"crds", "kubeControllerManager", "kubeEtcd", "kubeProxy", "kubeScheduler"}

@@ -168,3 +168,13 @@ def test_digests_of_the_examples_are_placeholders(tmp_path: Path) -> None:
     found = chart.mistakes(settings, tmp_path)
     assert [m.key for m in found] == ["image.digest", "pools[0].image.digest"]
     assert "push" in found[0].fix
+
+
+def test_annotations_of_an_ingress(tmp_path: Path) -> None:
+    ingress = {"kind": "ingress", "host": "a.b", "tls": {"issuer": "i"}, "annotations": {"nginx.org/x": "1"}}
+    said = {"nginx.org/x": "1", "cert-manager.io/cluster-issuer": "i"}
+    assert values(tmp_path, ingress=ingress)["ingress"]["annotations"] == said
+    gateway = {**ingress, "kind": "gateway"}
+    assert values(tmp_path, ingress=gateway)["httpRoute"]["gateway"]["annotations"] == said
+    with pytest.raises(ValueError, match="has annotations, but the gateway exists"):
+        config(ingress={**gateway, "gateway": "edge/main", "tls": None})
