@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pulumi
 import pulumi_azure_native as azure_native
@@ -18,6 +20,7 @@ from pulumi_azure_native import (
 
 from infra.cloud_config import Azure, Cluster
 from infra.gpu.pools import NodePool
+from infra.targets.azure import access
 from infra.targets.azure.bucket import AzureBucket, bucket_name
 from infra.targets.azure.cluster import entra_kubeconfig, managed_cluster
 from infra.targets.azure.network import AzureNetwork
@@ -126,10 +129,10 @@ class AksCluster(pulumi.ComponentResource):
         return containerservice.ManagedCluster(
             "cluster",
             **constructor_arguments(args),
-            # Azure also lists the pools here, which are separate resources.
-            opts=ResourceOptions.merge(
-                self._protected, ResourceOptions(depends_on=roles, ignore_changes=["agentPoolProfiles"])
-            ),
+            # Azure lists the other pools in agentPoolProfiles too, and a refresh takes them over. They must not be sent
+            # back: Azure keeps pools that are not listed (https://github.com/Azure/AKS/issues/1511), but rejects all
+            # changes that list one which is gone (https://github.com/pulumi/pulumi-azure-native/issues/2719).
+            opts=ResourceOptions.merge(self._protected, ResourceOptions(depends_on=roles)),
         )
 
     def _pool(self, pool: NodePool) -> containerservice.AgentPool:
@@ -243,7 +246,14 @@ class AksCluster(pulumi.ComponentResource):
             opts=InvokeOutputOptions(parent=self, provider=self.provider),
         )
         name = self._name
-        return Output.secret(credentials.apply(lambda found: entra_kubeconfig(name, found.kubeconfigs[0].value)))
+
+        async def content(found: Sequence[Any]) -> str:
+            text = entra_kubeconfig(name, found[0].kubeconfigs[0].value)
+            if not pulumi.runtime.is_dry_run():
+                await asyncio.to_thread(access.wait_until_allowed, text)
+            return text
+
+        return Output.secret(Output.all(credentials, self.admin.id).apply(content))
 
     def _assign_role(
         self, name: str, role: str, principal: Input[str], scope: Input[str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from pulumi.runtime.stack import run_pulumi_func
 
 from infra.cloud_config import Azure, Cluster, Network
 from infra.gpu.pools import NodePool
+from infra.targets.azure import access
 from infra.targets.azure.aks import LEFTOVERS, provision_aks, resource_name
 from infra.targets.azure.bucket import bucket_name
 from infra.targets.azure.nodes import IMMUTABLE
@@ -58,6 +59,8 @@ class Plan:
     made: list[ProvisionedCluster] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
     secret: bool = False
+    waited: list[str] = field(default_factory=list)
+    """Kubeconfigs with which the program waited for access."""
     asked: dict[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Planned:
@@ -116,9 +119,16 @@ Planner = Callable[..., Plan]
 
 
 @pytest.fixture(scope="module")
-def plan() -> Planner:
+def plan() -> Iterator[Planner]:
     """Plans once for each configuration: a plan takes a second, and nobody changes it."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield _planner(patch)
+
+
+def _planner(patch: pytest.MonkeyPatch) -> Planner:
     plans: dict[str, Plan] = {}
+    waited: list[str] = []
+    patch.setattr(access, "wait_until_allowed", waited.append)
 
     def run(
         cluster: Cluster = OPEN,
@@ -147,6 +157,7 @@ def plan() -> Planner:
             }
             for what, output in handed_on.items():
                 planned.outputs[what] = loop.run_until_complete(pulumi.Output.from_input(output).future())
+            planned.waited, waited[:] = list(waited), []
             planned.secret = loop.run_until_complete(made[0].kubeconfig.is_secret())
         return planned
 
@@ -267,7 +278,8 @@ def test_the_cluster_may_use_the_reservations_of_its_pools(plan: Planner) -> Non
 def test_pools_are_resources_of_their_own(plan: Planner) -> None:
     planned = plan()
     assert [p["name"] for p in planned["cluster"].inputs["agentPoolProfiles"]] == ["system"]
-    assert planned["cluster"].ignored == ["agentPoolProfiles"]
+    # Pools that a refresh takes over from Azure are not sent back, and the system pool gets new versions.
+    assert planned["cluster"].ignored == []
     gpu = planned["pool-gpu"]
     assert (gpu.inputs["agentPoolName"], gpu.inputs["resourceName"]) == ("gpu", "cluster")
     assert gpu.inputs["enableAutoScaling"] is True
@@ -446,3 +458,9 @@ def test_names_are_such_as_azure_takes(stack: str) -> None:
 def test_stacks_whose_names_begin_alike_have_buckets_of_their_own() -> None:
     assert bucket_name(SUBSCRIPTION, "production-eu") != bucket_name(SUBSCRIPTION, "production-us")
     assert bucket_name(SUBSCRIPTION, "prod") != bucket_name("99999999-2222-3333-4444-555555555555", "prod")
+
+
+def test_a_new_cluster_is_used_once_its_administrators_role_has_taken_effect(plan: Planner) -> None:
+    planned = plan()
+    assert planned.waited == [planned.outputs["kubeconfig"]]
+    assert plan(preview=True).waited == []
