@@ -76,7 +76,8 @@ def lines(config: StackConfig) -> Iterator[str]:
     yield "Pods with requests, as a scheduler places them:"
     yield from (f"  {node.group.name}: {', '.join(pod.name for pod in node.pods) or 'none'}" for node in now.nodes)
     # KubeRay starts a second cluster beside the first, and deletes the first when the new one serves.
-    after = scheduler.place([*pods, *workload.ray_cluster(placed, most=False)], groups)
+    running = [pod for pod in pods if pod.name != workload.MIGRATION]
+    after = scheduler.place([*running, *workload.second_ray_cluster(placed)], groups)
     if after.pending:
         pod, reason = after.pending[0]
         yield f"An upgrade of pods does not finish: {pod.name} of the new Ray cluster stays Pending: {reason}"

@@ -40,6 +40,8 @@ class PodRequest:
     tolerations: tuple[Toleration, ...] = ()
     key: str = ""
     """The setting that determines the request; empty: none."""
+    beside: str = ""
+    """Name of a pod whose node it must run on, because of a volume that they share; empty: none."""
 
 
 @dataclass
@@ -91,6 +93,8 @@ def _reason(pod: PodRequest, groups: Sequence[Group], nodes: Sequence[Node], nou
     if not any(group.offers.holds(pod.requests) for group in fitting):
         largest = max(fitting, key=lambda group: (group.offers.gpus, group.offers.memory, group.offers.cpu))
         return f"it requests {_lacking(largest.offers, pod)} on an empty {noun} of '{largest.name}'"
+    if held := _beside(pod, nodes):
+        return f"its volume is on the node of {pod.beside}, which is full: it requests {_lacking(held[0].free, pod)}"
     candidates = [node for node in nodes if allowed(pod, node.group)]
     names = ", ".join(f"'{group.name}'" for group in fitting)
     if not candidates:
@@ -98,6 +102,11 @@ def _reason(pod: PodRequest, groups: Sequence[Group], nodes: Sequence[Node], nou
     best = min(candidates, key=lambda node: len(node.free.lacking(pod.requests)))
     full = f"the only {noun} of {names} is" if len(candidates) == 1 else f"all {len(candidates)} {noun}s of {names} are"
     return f"{full} full: it requests {_lacking(best.free, pod)}"
+
+
+def _beside(pod: PodRequest, nodes: Sequence[Node]) -> list[Node]:
+    """Returns the node that a pod is bound to; empty if it is bound to none."""
+    return [node for node in nodes if pod.beside and any(other.name == pod.beside for other in node.pods)][:1]
 
 
 def _lacking(free: Resources, pod: PodRequest) -> str:
@@ -109,14 +118,16 @@ def place(pods: Sequence[PodRequest], groups: Sequence[Group], noun: str = "node
     nodes = [Node(group, group.offers) for group in groups for _ in range(group.least)]
     pending = []
     for pod in pods:
-        fitting = [node for node in nodes if allowed(pod, node.group) and node.free.holds(pod.requests)]
+        bound = _beside(pod, nodes)
+        fitting = [node for node in bound or nodes if allowed(pod, node.group) and node.free.holds(pod.requests)]
         if fitting:
             max(fitting, key=lambda node: _free_share(node, pod)).take(pod)
             continue
         growing = [
             group
             for group in groups
-            if allowed(pod, group)
+            if not bound
+            and allowed(pod, group)
             and group.offers.holds(pod.requests)
             and sum(node.group is group for node in nodes) < group.most
         ]

@@ -6,6 +6,7 @@ Requests of the chart's pods are read from the chart's values, so that they cann
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ from infra.targets.layout import CHECKOUT
 
 if TYPE_CHECKING:
     from infra.config import StackConfig
+
+MIGRATION = "the migration of the database"
+"""Name of a pod that ends, after which what it requested is free."""
 
 
 @cache
@@ -68,6 +72,15 @@ def ray_cluster(config: StackConfig, *, most: bool) -> list[PodRequest]:
     return pods
 
 
+def second_ray_cluster(config: StackConfig) -> list[PodRequest]:
+    """Returns the pods of the Ray cluster that an upgrade starts beside the first.
+
+    The heads of both share a volume that only one node can mount: charts/headrace/templates/_head.tpl.
+    """
+    head, *workers = ray_cluster(config, most=False)
+    return [replace(head, beside=head.name), *workers]
+
+
 def _operators(config: StackConfig) -> Iterator[PodRequest]:
     if not isinstance(config.addons.kuberay, Existing):
         yield PodRequest("KubeRay's operator", Resources.parse("100m", "256Mi"))
@@ -83,7 +96,7 @@ def pods(config: StackConfig, cloud: Cloud) -> list[PodRequest]:
     return [
         *(PodRequest(name, requests) for name, requests in placement.cloud_rules(cloud).SYSTEM_PODS),
         *_operators(config),
-        PodRequest("the migration of the database", _requests("migrate")),
+        PodRequest(MIGRATION, _requests("migrate")),
         *ray_cluster(config, most=True),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from itertools import permutations
 
@@ -132,3 +133,13 @@ def test_what_stays_pending_on_one_node_really_exceeds_it(requests: list[Resourc
     fits = GPU_NODE.holds(sum(requests, Resources()))
     for order in permutations(pods):
         assert (not place(list(order), [Group("g", GPU_NODE, 1, 1)]).pending) == fits
+
+
+def test_a_pod_stays_on_the_node_of_the_volume_that_it_shares() -> None:
+    head, other = pod("head", 1000), pod("other", 2500)
+    new = replace(pod("new", 1000), beside="head")
+    placement = place([head, new], [Group("cpu", NODE, 2, 2)])
+    assert [[p.name for p in node.pods] for node in placement.nodes] == [["head", "new"], []]
+    assert reasons(place([head, other, new], [Group("cpu", NODE, 1, 9)])) == [
+        "its volume is on the node of head, which is full: it requests 1 CPUs where 0.5 are free"
+    ]
