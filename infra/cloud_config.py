@@ -46,6 +46,11 @@ class Cluster(Strict):
     authorized_ranges: tuple[IPv4Network, ...] = Field(
         default=(), description="who may reach a public API server, for example 203.0.113.7/32"
     )
+    admins: tuple[str, ...] = Field(
+        default=(),
+        description="further administrators of the cluster: ARNs of roles or users (AWS), object ids in Entra ID"
+        " (Azure), or members such as group:ops@example.com (GCP)",
+    )
     deletion_protection: bool = Field(default=True, description="`purge` fails until this is false")
     tags: dict[str, str] = Field(default_factory=dict, description="tags for every resource that supports them")
     prices: str = Field(

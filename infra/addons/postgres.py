@@ -6,10 +6,13 @@ from collections.abc import Mapping
 
 from infra import versions
 from infra.addons.addon import Addon, Values, repository_image
+from infra.addons.monitoring import MONITORING
+from infra.cluster_config import Existing
 from infra.config import StackConfig
 
 CLUSTER = "headrace-db"
 DATABASE = "headrace"
+POLICY = "headrace-db-ingress"
 OWNER_SECRET = "headrace-db-owner"  # noqa: S105 (a name)
 
 
@@ -35,6 +38,37 @@ def cluster(config: StackConfig) -> Values:
         "bootstrap": {"initdb": {"database": DATABASE, "owner": DATABASE, "secret": {"name": OWNER_SECRET}}},
         "resources": {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
     }
+
+
+def network_policy(config: StackConfig) -> Values:
+    """Returns the specification of the NetworkPolicy that denies the database's pods all other connections.
+
+    Ports of the operator: https://cloudnative-pg.io/documentation/current/networking/; of metrics: .../monitoring/.
+    """
+    operator, monitoring = config.addons.postgres, config.addons.monitoring
+    named = (operator.namespace or "") if isinstance(operator, Existing) else POSTGRES.namespace
+    rules = [
+        {"from": [{"podSelector": {"matchLabels": {"cnpg.io/cluster": CLUSTER}}}]},
+        _ingress({"podSelector": {}}, 5432),
+        # The namespace of an operator that is there may be unknown.
+        _ingress({"namespaceSelector": _named(named)}, 8000, *((5432,) if named else ())),
+    ]
+    if monitoring != "off":
+        space = (monitoring.namespace or "") if isinstance(monitoring, Existing) else MONITORING.namespace
+        rules.append(_ingress({"namespaceSelector": _named(space)}, 9187))
+    return {
+        "podSelector": {"matchLabels": {"cnpg.io/cluster": CLUSTER}},
+        "policyTypes": ["Ingress"],
+        "ingress": rules,
+    }
+
+
+def _named(namespace: str) -> Values:
+    return {"matchLabels": {"kubernetes.io/metadata.name": namespace}} if namespace else {}
+
+
+def _ingress(peer: Values, *ports: int) -> Values:
+    return {"from": [peer], "ports": [{"protocol": "TCP", "port": port} for port in ports]}
 
 
 def _values(config: StackConfig, images: Mapping[str, str]) -> Values:

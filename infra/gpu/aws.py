@@ -154,6 +154,10 @@ def _cluster(cluster: Cluster) -> Iterator[Mistake]:
             problem = f"'{key[:40]}' is not a valid AWS tag"
             fix = "use keys up to 128 characters without the prefix aws:, and values up to 256"
             yield Mistake("cluster.tags", problem, fix)
+    for i, admin in enumerate(cluster.admins):
+        if not re.fullmatch(r"arn:aws:iam::\d{12}:(role|user)/[\w+=,.@/-]+", admin):
+            fix = "use the one of a role or a user, for example arn:aws:iam::123456789012:role/ops"
+            yield Mistake(f"cluster.admins[{i}]", f"'{admin[:80]}' is not an ARN of IAM", fix)
     if len(cluster.tags) > MAX_TAGS:
         yield Mistake("cluster.tags", f"has {len(cluster.tags)} tags", f"use at most {MAX_TAGS}")
 

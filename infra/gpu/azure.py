@@ -53,6 +53,7 @@ _RESERVED_CPU = ((1, 60), (2, 100), (4, 140), (8, 180), (16, 260), (32, 420), (6
 """Thousandths of a processor that AKS reserves, by processors; above the last row it grows by 10 for each."""
 
 _AKS_DOMAIN = "kubernetes.azure.com"
+_OBJECT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _POOL_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 _TAG = re.compile(r"[^<>%&\\?/]{1,512}")
 _GROUP = re.compile(
@@ -134,6 +135,10 @@ def _cluster(cluster: Cluster) -> Iterator[Mistake]:
     if cluster.kubernetes_version not in VERSIONS:
         problem = f"AKS does not offer {cluster.kubernetes_version}"
         yield Mistake("cluster.kubernetes_version", problem, f"use one of {', '.join(VERSIONS)}")
+    for i, admin in enumerate(cluster.admins):
+        if not _OBJECT_ID.fullmatch(admin):
+            fix = "`az ad user show --query id` and `az ad group show --query id` print it"
+            yield Mistake(f"cluster.admins[{i}]", f"'{admin[:80]}' is not an object id in Entra ID", fix)
     for name, value in cluster.tags.items():
         if not _TAG.fullmatch(name) or len(value) > 256:
             yield Mistake(

@@ -121,6 +121,10 @@ def _cluster(cluster: Cluster) -> Iterator[Mistake]:
         problem = f"has {len(cluster.network.subnets)} subnets, but a GKE cluster has one"
         fix = "name one subnet in the region, with secondary ranges called pods and services"
         yield Mistake("cluster.network.subnets", problem, fix)
+    for i, admin in enumerate(cluster.admins):
+        if not re.fullmatch(r"(user|group|serviceAccount):[^@\s]+@[^@\s]+", admin):
+            fix = "write user:, group: or serviceAccount: and the address, for example group:ops@example.com"
+            yield Mistake(f"cluster.admins[{i}]", f"'{admin[:80]}' is not a member of Google Cloud's IAM", fix)
     if tuple(map(int, cluster.kubernetes_version.split("."))) < KUBERNETES_AT_LEAST:
         oldest = ".".join(map(str, KUBERNETES_AT_LEAST))
         problem = f"{cluster.kubernetes_version} is too old for the stack"

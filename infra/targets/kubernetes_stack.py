@@ -135,11 +135,17 @@ class KubernetesStack(pulumi.ComponentResource):
         )
 
     def _database(self) -> list[pulumi.Resource]:
-        """Creates the PostgreSQL cluster of CloudNativePG."""
+        """Creates the PostgreSQL cluster of CloudNativePG, closed to all who need not reach it."""
         if self._config.database.kind != "cloudnativepg":
             return []
         owner = {"username": Output.from_input(postgres.DATABASE), "password": self.secrets.values[DATABASE_PASSWORD]}
         secret = self._secret(postgres.OWNER_SECRET, owner, "kubernetes.io/basic-auth")
+        policy = k8s.networking.v1.NetworkPolicy(
+            postgres.POLICY,
+            metadata=self._metadata(postgres.POLICY),
+            spec=postgres.network_policy(self._config),
+            opts=self._options(self.namespace),
+        )
         metadata = self._metadata(postgres.CLUSTER)
         metadata["annotations"] = {"pulumi.com/waitFor": "condition=Ready", "pulumi.com/timeoutSeconds": str(READY_S)}
         cluster = k8s.apiextensions.CustomResource(
@@ -148,7 +154,7 @@ class KubernetesStack(pulumi.ComponentResource):
             kind="Cluster",
             metadata=metadata,
             spec=postgres.cluster(self._config),
-            opts=self._options(self.namespace, secret),
+            opts=self._options(self.namespace, secret, policy),
         )
         return [cluster]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,11 @@ SERVICE_ACCOUNTS = ("headrace", "headrace-jobs")
 def resource_slug(stack: str, length: int) -> str:
     """Converts a stack's name to lower-case letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", stack.lower()).strip("-")[:length].rstrip("-")
+
+
+def admin_resource(admin: str) -> str:
+    """Returns the resource name for an administrator, which does not change when others come or go."""
+    return f"admin-{hashlib.sha256(admin.encode()).hexdigest()[:8]}"
 
 
 def kubeconfig(name: str, cluster: Mapping[str, str], sign_in: Mapping[str, object]) -> str:

@@ -22,6 +22,7 @@ from infra.targets.provisioned_cluster import (
     SERVICE_ACCOUNTS,
     IdentityEndpoint,
     ProvisionedCluster,
+    admin_resource,
     kubeconfig,
     resource_slug,
 )
@@ -29,6 +30,9 @@ from infra.targets.provisioned_cluster import (
 STORAGE_CLASS = "headrace-gp3"
 POD_IDENTITY = IdentityEndpoint("169.254.170.23/32", 80)
 """Agent of EKS Pod Identity on every node: https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html"""
+
+ADMIN_ACCESS = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+"""https://docs.aws.amazon.com/eks/latest/userguide/access-policy-permissions.html"""
 
 LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 RETENTION_DAYS = 90
@@ -80,6 +84,7 @@ class EksCluster(pulumi.ComponentResource):
         policies = AUTO_NODE_POLICIES if self._auto else NODE_POLICIES
         self._node_role, node_rights = role("nodes", NODES, policies, self._own)
         self.cluster = self._control_plane()
+        self._admins()
         self.kubeconfig = self._kubeconfig()
         self.kubernetes = k8s.Provider(
             "kubernetes",
@@ -154,6 +159,21 @@ class EksCluster(pulumi.ComponentResource):
                 opts=self._options(deleted_with=control_plane),
             )
         return control_plane
+
+    def _admins(self) -> None:
+        """Makes the administrators of the configuration ones, besides the user of the first `up`."""
+        for admin in self._cluster.admins:
+            name = admin_resource(admin)
+            opts = self._options(deleted_with=self.cluster)
+            entry = aws.eks.AccessEntry(name, cluster_name=self.cluster.name, principal_arn=admin, opts=opts)
+            aws.eks.AccessPolicyAssociation(
+                name,
+                cluster_name=self.cluster.name,
+                principal_arn=admin,
+                policy_arn=ADMIN_ACCESS,
+                access_scope=aws.eks.AccessPolicyAssociationAccessScopeArgs(type="cluster"),
+                opts=self._options(entry, deleted_with=self.cluster),
+            )
 
     def _nodes(self, rights: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
         if self._auto:

@@ -25,7 +25,13 @@ from infra.targets.azure.bucket import AzureBucket, bucket_name
 from infra.targets.azure.cluster import entra_kubeconfig, managed_cluster
 from infra.targets.azure.network import AzureNetwork
 from infra.targets.azure.nodes import IMMUTABLE, agent_pool, constructor_arguments
-from infra.targets.provisioned_cluster import SERVICE_ACCOUNTS, IdentityEndpoint, ProvisionedCluster, resource_slug
+from infra.targets.provisioned_cluster import (
+    SERVICE_ACCOUNTS,
+    IdentityEndpoint,
+    ProvisionedCluster,
+    admin_resource,
+    resource_slug,
+)
 
 ROLES = {
     "network": "4d97b98b-1d4f-4787-a291-c67834d212e7",  # Network Contributor
@@ -81,6 +87,14 @@ class AksCluster(pulumi.ComponentResource):
         self.cluster = self._cluster(pools)
         self.pools = [self._pool(pool) for pool in pools]
         self.admin = self._assign_admin()
+        for admin in cluster.admins:
+            authorization.RoleAssignment(
+                admin_resource(admin),
+                principal_id=admin,
+                role_definition_id=self._role_definition_id("admin"),
+                scope=self.cluster.id,
+                opts=self._own,
+            )
         self._maintenance()
         self._audit_logs()
         self.bucket = AzureBucket(

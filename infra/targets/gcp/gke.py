@@ -13,7 +13,13 @@ from infra.cloud_config import Cluster, Gcp
 from infra.gpu import gcp as capabilities
 from infra.gpu.pools import NodePool
 from infra.targets.gcp import cluster, nodes
-from infra.targets.provisioned_cluster import SERVICE_ACCOUNTS, IdentityEndpoint, ProvisionedCluster, kubeconfig
+from infra.targets.provisioned_cluster import (
+    SERVICE_ACCOUNTS,
+    IdentityEndpoint,
+    ProvisionedCluster,
+    admin_resource,
+    kubeconfig,
+)
 
 APIS = ("cloudkms", "cloudresourcemanager", "compute", "container", "iam", "iamcredentials", "storage")
 """APIs of Google Cloud that must be enabled in the project."""
@@ -23,6 +29,9 @@ NODE_ROLES = {
     "node-images": "roles/artifactregistry.reader",
 }
 """Roles of nodes in the project, to write logs and metrics and to pull images."""
+
+ADMIN_ROLE = "roles/container.admin"
+"""https://cloud.google.com/kubernetes-engine/docs/how-to/iam"""
 
 METADATA_SERVER = (IdentityEndpoint("169.254.169.254/32", 80), IdentityEndpoint("169.254.169.254/32", 8080))
 """Endpoints that issue the pods' tokens in Dataplane V2 (/kubernetes-engine/docs/how-to/network-policy)."""
@@ -68,6 +77,7 @@ class GkeCluster(pulumi.ComponentResource):
         account, granted = self._node_account()
         self.cluster = self._cluster(network, subnet, account, [*routes, *granted])
         self.pools = self._pools(pools, account)
+        self._admins()
         self.bucket = self._bucket()
         self.identity, bound = self._identity(namespace)
         self.ready = [*self.pools, *bound]
@@ -141,6 +151,17 @@ class GkeCluster(pulumi.ComponentResource):
             for name, role in NODE_ROLES.items()
         ]
         return account, granted
+
+    def _admins(self) -> None:
+        """Makes the administrators of the configuration ones of the project's clusters."""
+        for admin in self._config.admins:
+            gcp.projects.IAMMember(
+                admin_resource(admin),
+                project=self._settings.project,
+                role=ADMIN_ROLE,
+                member=admin,
+                opts=self._own,
+            )
 
     def _encryption(self) -> tuple[gcp.kms.CryptoKey, pulumi.Resource]:
         """Creates the encryption key of Kubernetes' secrets, and lets GKE use it.

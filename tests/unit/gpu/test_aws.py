@@ -85,6 +85,7 @@ def test_settings(settings: dict[str, Any], key: str, said: str) -> None:
     [
         ({"kubernetes_version": "1.99"}, "cluster.kubernetes_version", "1.36"),
         ({"authorized_ranges": ["203.0.113.7/32", "10.1.0.0/16"]}, "cluster.authorized_ranges[1]", "private"),
+        ({"admins": ["arn:aws:iam::123456789012:role/ops", "ops"]}, "cluster.admins[1]", "arn:aws:iam::"),
         ({"tags": {"aws:owner": "x"}}, "cluster.tags", "aws:owner"),
         ({"tags": {"owner": "x" * 257}}, "cluster.tags", "256"),
         ({"tags": {f"t{i}": "" for i in range(46)}}, "cluster.tags", "at most 45"),

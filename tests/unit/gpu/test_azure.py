@@ -107,7 +107,7 @@ def test_the_system_pool_is_aks_own() -> None:
         (gpu(sharing=Sharing(kind="mig", profile="1g.20gb")), "sharing.profile", "did you mean"),
         (gpu(sharing=Sharing(kind="mig", profile="1g.10gb"), driver="operator"), "driver", "with its own driver only"),
         (plain(disk_gib=4096), "disk_gib", "use up to 2048"),
-        (plain(zones=("1", "westeurope-1")), "zones[1]", "use one of 1, 2, 3"),
+        (plain(zones=("1", "westeurope-1")), "zones[1]", "did you mean '1'?"),
         (plain(labels={"kubernetes.azure.com/mode": "x"}), "labels", "'kubernetes.azure.com/mode' is reserved"),
         (plain(labels={"node-role.kubernetes.io/gpu": ""}), "labels", "choose another prefix"),
         (plain(taints=(Taint(key="kubernetes.azure.com/mine"),)), "taints[0].key", "is reserved for AKS"),
@@ -142,6 +142,12 @@ def test_pods_without_tolerations_need_nodes(pools: list[NodePool]) -> None:
 def test_a_version_that_aks_does_not_offer() -> None:
     told = mistakes_by_key(cluster=Cluster(kubernetes_version="1.31"))
     assert "use one of 1.34, 1.35, 1.36" in told["cluster.kubernetes_version"]
+
+
+def test_administrators_are_object_ids() -> None:
+    told = mistakes_by_key(cluster=Cluster(admins=("22222222-3333-4444-5555-666666666666", "ops@example.com")))
+    assert list(told) == ["cluster.admins[1]"]
+    assert "az ad user show" in told["cluster.admins[1]"]
 
 
 def test_tags_that_azure_refuses() -> None:

@@ -146,6 +146,7 @@ def test_the_account_is_named() -> None:
     [
         ({**CLUSTER, "network": {"existing": "net", "subnets": ["a", "b"]}}, "cluster.network.subnets"),
         ({**CLUSTER, "kubernetes_version": "1.33"}, "cluster.kubernetes_version"),
+        ({**CLUSTER, "admins": ["group:ops@example.com", "ops@example.com"]}, "cluster.admins[1]"),
         ({**CLUSTER, "tags": {"Team": "search"}}, "cluster.tags.Team"),
         ({**CLUSTER, "tags": {"team": "Search and more"}}, "cluster.tags.team"),
         ({**CLUSTER, "tags": {gcp.STACK_LABEL: "x"}}, f"cluster.tags.{gcp.STACK_LABEL}"),

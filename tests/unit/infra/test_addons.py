@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from infra.addons import ADDONS
+from infra.addons import ADDONS, postgres
 from infra.addons.addon import chart_source, manifest_paths, registry_image, repository_image
 from infra.cluster_config import Mirror
 from infra.config import StackConfig
@@ -153,3 +153,23 @@ def test_what_a_control_plane_does_not_show_is_not_monitored() -> None:
     values = monitoring.values(config(), monitoring.images(config()))
     off = {name for name, value in values.items() if isinstance(value, dict) and value.get("enabled") is False}
     assert off == {"crds", "kubeControllerManager", "kubeEtcd", "kubeProxy", "kubeScheduler"}
+
+
+def reached(spec: dict[str, Any]) -> dict[str, list[int]]:
+    """Returns the ports that each peer of a NetworkPolicy reaches; none: all."""
+    return {repr(rule["from"][0]): [p["port"] for p in rule.get("ports", [])] for rule in spec["ingress"]}
+
+
+def test_the_database_is_closed_to_other_namespaces() -> None:
+    spec = postgres.network_policy(config())
+    assert spec["policyTypes"] == ["Ingress"]
+    assert reached(spec) == {
+        "{'podSelector': {'matchLabels': {'cnpg.io/cluster': 'headrace-db'}}}": [],
+        "{'podSelector': {}}": [5432],
+        "{'namespaceSelector': {'matchLabels': {'kubernetes.io/metadata.name': 'cnpg-system'}}}": [8000, 5432],
+        "{'namespaceSelector': {'matchLabels': {'kubernetes.io/metadata.name': 'monitoring'}}}": [9187],
+    }
+    elsewhere = {"postgres": {"existing": "cnpg"}, "monitoring": False}
+    unknown = postgres.network_policy(config(addons=elsewhere))
+    assert reached(unknown)["{'namespaceSelector': {}}"] == [8000]
+    assert len(unknown["ingress"]) == 3

@@ -464,3 +464,12 @@ def test_a_new_cluster_is_used_once_its_administrators_role_has_taken_effect(pla
     planned = plan()
     assert planned.waited == [planned.outputs["kubeconfig"]]
     assert plan(preview=True).waited == []
+
+
+def test_further_administrators(plan: Planner) -> None:
+    group = "22222222-3333-4444-5555-666666666666"
+    planned = plan(OPEN.model_copy(update={"admins": (group,)}))
+    [admin] = [r for name, r in planned.resources.items() if name.startswith("admin-")]
+    assert admin.inputs["principalId"] == group
+    assert admin.inputs["roleDefinitionId"] == planned["admin"].inputs["roleDefinitionId"]
+    assert admin.inputs["scope"] == "cluster-id"

@@ -374,6 +374,16 @@ def test_other_zones_of_the_control_plane(plan: Callable[..., Plan]) -> None:
     assert made("NatGateway", "nat").inputs["subnetId"] == "public-eu-central-1c-id"
 
 
+def test_further_administrators(plan: Callable[..., Plan]) -> None:
+    ops = "arn:aws:iam::123456789012:role/ops"
+    made = plan(admins=[ops])
+    assert len(made.of("AccessEntry")) == 1
+    [name] = made.of("AccessPolicyAssociation")
+    given = made("AccessPolicyAssociation", name).inputs
+    assert (given["principalArn"], given["accessScope"]) == (ops, {"type": "cluster"})
+    assert given["policyArn"].endswith("/AmazonEKSClusterAdminPolicy")
+
+
 def test_nodes_and_control_plane_have_roles_of_their_own(plan: Callable[..., Plan]) -> None:
     made = plan()
     [nodes] = made("Role", "nodes-role").statements("assumeRolePolicy")

@@ -397,3 +397,9 @@ def test_remaining_resources_are_listed_with_commands() -> None:
         assert what in words
     assert words.count("--project example-project") == 4
     assert "ring" in words
+
+
+def test_further_administrators(plan: Callable[..., Planned]) -> None:
+    planned = plan(cluster={**CLUSTER, "admins": ["group:ops@example.com"]})
+    [admin] = [name for name in planned.of("IAMMember") if name.startswith("admin-")]
+    assert (planned[admin]["role"], planned[admin]["member"]) == ("roles/container.admin", "group:ops@example.com")
