@@ -210,6 +210,20 @@ def _pool_values(config: StackConfig, pool: Pool) -> Values:
         "nodeSelector": pool.selector,
         "tolerations": [t.model_dump(exclude_defaults=True) | {"operator": t.operator} for t in pool.tolerations],
         **({"image": _image_values(pool.image)} if pool.image else {}),
+        **_volume_values(pool),
+    }
+
+
+def _volume_values(pool: Pool) -> Values:
+    if not pool.volumes:
+        return {}
+    named = {f"claim-{i}": volume for i, volume in enumerate(pool.volumes)}
+    return {
+        "volumes": [
+            {"name": name, "persistentVolumeClaim": {"claimName": v.claim, "readOnly": v.read_only}}
+            for name, v in named.items()
+        ],
+        "volumeMounts": [{"name": name, "mountPath": v.path, "readOnly": v.read_only} for name, v in named.items()],
     }
 
 

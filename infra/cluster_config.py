@@ -62,6 +62,10 @@ class Image(Strict):
     pull_secrets: tuple[Label, ...] = Field(default=(), description="Secrets of type dockerconfigjson in the namespace")
 
 
+OWN_PATHS = ("/etc", "/opt/headrace", "/tmp", "/usr", "/var")  # noqa: S108 (no file is made)
+"""Folders of a pod that a volume must not hide."""
+
+
 class Toleration(Strict):
     """A toleration of a pool's pods."""
 
@@ -69,6 +73,24 @@ class Toleration(Strict):
     operator: Literal["Exists", "Equal"] = "Exists"
     value: str = ""
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+
+
+class PoolVolume(Strict):
+    """A volume of yours, by its claim in the stack's namespace, that all pods of a pool mount."""
+
+    claim: Label = Field(description="name of the PersistentVolumeClaim")
+    path: str = Field(
+        pattern=r"^(/[A-Za-z0-9._-]+)+$",
+        description="where pods see it, for example /weights for file:///weights/llama",
+    )
+    read_only: bool = True
+
+    @model_validator(mode="after")
+    def _check_path(self) -> PoolVolume:
+        taken = next((own for own in OWN_PATHS if f"{self.path}/".startswith(f"{own}/")), None)
+        if taken:
+            raise ValueError(f"has a path below {taken}, which Headrace uses; choose another, for example /weights")
+        return self
 
 
 class Pool(Strict):
@@ -100,9 +122,14 @@ class Pool(Strict):
     )
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
+    volumes: tuple[PoolVolume, ...] = Field(
+        default=(), description="volumes of yours, for example with weights that several pods and nodes read"
+    )
 
     @model_validator(mode="after")
     def _check_range(self) -> Pool:
+        if len({volume.path for volume in self.volumes}) != len(self.volumes):
+            raise ValueError("mounts two volumes at one path")
         low, high = self.min_replicas, self.max_replicas
         if (low is None) != (high is None):
             raise ValueError("needs both min_replicas and max_replicas, or neither")

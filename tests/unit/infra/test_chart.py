@@ -178,3 +178,24 @@ def test_annotations_of_an_ingress(tmp_path: Path) -> None:
     assert values(tmp_path, ingress=gateway)["httpRoute"]["gateway"]["annotations"] == said
     with pytest.raises(ValueError, match="has annotations, but the gateway exists"):
         config(ingress={**gateway, "gateway": "edge/main", "tls": None})
+
+
+def test_pods_mount_volumes_of_yours(tmp_path: Path) -> None:
+    pool = {"name": "serving", "volumes": [{"claim": "weights", "path": "/weights"}]}
+    found = values(tmp_path, pools=[pool])["pools"]["serving"]
+    claim = {"claimName": "weights", "readOnly": True}
+    assert found["volumes"] == [{"name": "claim-0", "persistentVolumeClaim": claim}]
+    assert found["volumeMounts"] == [{"name": "claim-0", "mountPath": "/weights", "readOnly": True}]
+    assert "volumes" not in values(tmp_path, pools=[{"name": "serving"}])["pools"]["serving"]
+
+
+@pytest.mark.parametrize("path", ["/tmp", "/var/lib/headrace", "weights", "/etc/headrace/secrets"])
+def test_a_volume_hides_nothing_of_headraces(path: str) -> None:
+    with pytest.raises(ValueError, match="path"):
+        config(pools=[{"name": "serving", "volumes": [{"claim": "weights", "path": path}]}])
+
+
+def test_a_path_has_one_volume() -> None:
+    volumes = [{"claim": claim, "path": "/weights"} for claim in ("a", "b")]
+    with pytest.raises(ValueError, match="two volumes at one path"):
+        config(pools=[{"name": "serving", "volumes": volumes}])
