@@ -37,7 +37,7 @@ METADATA_SERVER = (IdentityEndpoint("169.254.169.254/32", 80), IdentityEndpoint(
 """Endpoints that issue the pods' tokens in Dataplane V2 (/kubernetes-engine/docs/how-to/network-policy)."""
 
 _KUBE_SYSTEM = {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}
-AUTOPILOT_DNS = (
+AUTOPILOT_DNS: tuple[dict[str, Any], ...] = (
     *(
         {"namespaceSelector": _KUBE_SYSTEM, "podSelector": {"matchLabels": {"k8s-app": app}}}
         for app in ("kube-dns", "node-local-dns")
