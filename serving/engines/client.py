@@ -70,7 +70,10 @@ class EngineClient:
         with tracing.engine(endpoint.url, path, document):
             beside = endpoint.beside if path in GENERATING else {}
             required = required_calls.needed(endpoint, path, document)
-            sent = required_calls.as_schema_request(document) if required else document
+            if required:
+                sent = required_calls.as_schema_request(document)
+            else:
+                sent = required_calls.as_strict_request(endpoint, path, document)
             response = await self._send(endpoint, path, {**sent, **beside})
             try:
                 if response.status != 200:

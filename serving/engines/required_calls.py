@@ -29,9 +29,20 @@ _CUT = re.compile(r'\s*\{\s*"name"\s*:\s*"([a-zA-Z0-9_-]+)"\s*(?:,\s*"arguments"
 
 def needed(endpoint: Endpoint, path: str, document: dict[str, Any]) -> bool:
     """Returns whether an engine's answer must be constrained to a call."""
+    return endpoint.tokenizer == "llamacpp" and _requires_call(path, document)
+
+
+def _requires_call(path: str, document: dict[str, Any]) -> bool:
     chosen = document.get("tool_choice")
-    required = chosen == "required" or isinstance(chosen, dict)
-    return path == CHAT and endpoint.tokenizer == "llamacpp" and required and bool(document.get("tools"))
+    return path == CHAT and (chosen == "required" or isinstance(chosen, dict)) and bool(document.get("tools"))
+
+
+def as_strict_request(endpoint: Endpoint, path: str, document: dict[str, Any]) -> dict[str, Any]:
+    """Returns the request for vLLM, which holds a required call to its function's schema only if that is `strict`."""
+    if endpoint.tokenizer != "vllm" or not _requires_call(path, document):
+        return document
+    tools = [{**tool, "function": {**tool["function"], "strict": True}} for tool in document["tools"]]
+    return {**document, "tools": tools}
 
 
 def as_schema_request(document: dict[str, Any]) -> dict[str, Any]:

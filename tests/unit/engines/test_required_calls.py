@@ -44,6 +44,15 @@ def test_only_llamacpp_is_constrained_to_a_call(endpoint: Endpoint, change: dict
     assert required_calls.needed(endpoint, "/chat/completions", ASKED | change) is expected
 
 
+def test_vllm_is_asked_for_strict_calls() -> None:
+    endpoint = Endpoint("http://x/v1", "m", {}, tokenizer="vllm")
+    sent = required_calls.as_strict_request(endpoint, "/chat/completions", ASKED)
+    assert sent == ASKED | {"tools": [{**tool, "function": {**tool["function"], "strict": True}} for tool in TOOLS]}
+    free = ASKED | {"tool_choice": "auto"}
+    assert required_calls.as_strict_request(endpoint, "/chat/completions", free) == free
+    assert required_calls.as_strict_request(Endpoint("http://x/v1", "m", {}), "/chat/completions", ASKED) == ASKED
+
+
 def alternatives(document: dict[str, Any]) -> dict[str, Any]:
     schema = required_calls.as_schema_request(document)["response_format"]["json_schema"]["schema"]
     parts = {f"#/$defs/{name}": part for name, part in schema["$defs"].items()}
