@@ -44,7 +44,7 @@ class KeptVectors:
         self._known: dict[bytes, NDArray[np.float32]] = {}
         self.computed = 0
         if self._file.exists():
-            self._read()
+            self._load()
 
     def embed(self, texts: Sequence[str], role: Role = "passage") -> Vectors:
         """Returns unit vectors, float32[len(texts), dimensions]."""
@@ -70,7 +70,7 @@ class KeptVectors:
         self._known |= zip(digests, vectors, strict=True)
         self.computed += len(digests)
 
-    def _read(self) -> None:
+    def _load(self) -> None:
         """Reads what was kept; what a killed process wrote in part is cut off."""
         whole = self._file.stat().st_size // self._record.itemsize
         with self._file.open("r+b") as file:

@@ -93,7 +93,7 @@ def _reason(pod: PodRequest, groups: Sequence[Group], nodes: Sequence[Node], nou
     if not any(group.offers.holds(pod.requests) for group in fitting):
         largest = max(fitting, key=lambda group: (group.offers.gpus, group.offers.memory, group.offers.cpu))
         return f"it requests {_lacking(largest.offers, pod)} on an empty {noun} of '{largest.name}'"
-    if held := _beside(pod, nodes):
+    if held := _bound_nodes(pod, nodes):
         return f"its volume is on the node of {pod.beside}, which is full: it requests {_lacking(held[0].free, pod)}"
     candidates = [node for node in nodes if allowed(pod, node.group)]
     names = ", ".join(f"'{group.name}'" for group in fitting)
@@ -104,7 +104,7 @@ def _reason(pod: PodRequest, groups: Sequence[Group], nodes: Sequence[Node], nou
     return f"{full} full: it requests {_lacking(best.free, pod)}"
 
 
-def _beside(pod: PodRequest, nodes: Sequence[Node]) -> list[Node]:
+def _bound_nodes(pod: PodRequest, nodes: Sequence[Node]) -> list[Node]:
     """Returns the node that a pod is bound to; empty if it is bound to none."""
     return [node for node in nodes if pod.beside and any(other.name == pod.beside for other in node.pods)][:1]
 
@@ -118,7 +118,7 @@ def place(pods: Sequence[PodRequest], groups: Sequence[Group], noun: str = "node
     nodes = [Node(group, group.offers) for group in groups for _ in range(group.least)]
     pending = []
     for pod in pods:
-        bound = _beside(pod, nodes)
+        bound = _bound_nodes(pod, nodes)
         fitting = [node for node in bound or nodes if allowed(pod, node.group) and node.free.holds(pod.requests)]
         if fitting:
             max(fitting, key=lambda node: _free_share(node, pod)).take(pod)

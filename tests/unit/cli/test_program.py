@@ -94,7 +94,7 @@ def test_an_unreachable_stack_is_reported_in_one_line() -> None:
         ({}, ["users", "update", "a"], "Nothing to change"),
         ({}, ["users", "update", "a", "--group", "g", "--no-groups"], "exclude"),
         ({}, ["users", "list", "--limit", "0"], "1<=x<=10000"),
-        ({"HEADRACE_URL": "http://x", "HEADRACE_API_KEY": "k"}, ["users", "get", ".."], "no id"),
+        ({"HEADRACE_URL": "http://x", "HEADRACE_API_KEY": "k"}, ["users", "get", ".."], "is not an id"),
         ({}, ["usage", "--mine", "--by", "user"], "--mine"),
         ({}, ["nothing"], "No such command"),
     ],

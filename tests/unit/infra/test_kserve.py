@@ -331,7 +331,7 @@ def test_the_types_load_without_kserves_model_server() -> None:
         ({"storage": "pvc://a/b"}, "file is missing"),
         ({"storage": "hf://a/b", "runtime": "vllm", "file": "a.gguf"}, "file applies to the llamacpp runtime"),
         ({"storage": "hf://a/b", "runtime": "triton"}, "model_format is missing"),
-        ({"existing": "llama", "gpus": 1, "storage": "hf://a/b"}, "leave out gpus, storage"),
+        ({"existing": "llama", "gpus": 1, "storage": "hf://a/b"}, "remove gpus, storage"),
         ({"name": "under_score", "storage": "hf://a/b", "runtime": "vllm"}, "must be a DNS label"),
         ({"url": "http://u:p@host"}, "must not contain credentials"),
     ],

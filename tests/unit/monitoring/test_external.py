@@ -3,7 +3,8 @@
 import pytest
 
 from monitoring.external import EXTERNAL
-from monitoring.series import HISTOGRAM, TARGET
+from monitoring.series import HISTOGRAM
+from tests.monitoring.expression import TARGET
 from tests.unit.monitoring.samples_of import FILES, families
 
 PRINTED = {

@@ -130,4 +130,4 @@ async def test_a_filter_is_made_once_in_a_thread_that_nothing_else_waits_for(mon
     monkeypatch.setattr(file_filter, "predicate", predicate)
     wanted = FILTER.validate_python({"type": "in", "key": "year", "value": [1, 3, 9]})
     passing = await FileFilter(Stores()).matching_ids(ADMIN, "vs", wanted)  # type: ignore[arg-type]
-    assert (passing, made) == (["file_1", "file_3"], ["filtering_0"])
+    assert (passing, made) == (["file_1", "file_3"], ["file-filter_0"])
