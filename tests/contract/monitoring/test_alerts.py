@@ -136,7 +136,7 @@ def test_a_runbook_has_its_sections(name):
 
 
 def test_the_operations_guide_is_valid():
-    wanted = ["Deploy", "Watch", "Be paged", "Find", "Fix", "Write it down"]
+    wanted = ["Deploy", "Watch", "Respond to a page", "Find the cause", "Fix", "Write it down"]
     assert [title for title in re.findall(r"^## (.+)$", DAY, re.MULTILINE) if title in wanted] == wanted
     named = set(re.findall(r"`([A-Z][a-z]+[A-Z][A-Za-z]+)`", DAY))
     assert len(named) > 10
