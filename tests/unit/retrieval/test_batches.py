@@ -1,4 +1,4 @@
-"""What shares a batch, whose turn it is, and whom a failure or a cancellation concerns."""
+"""Batching of embeddings and writes: fairness between tenants, failures and cancellations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def chunks(name: str, count: int) -> list[Chunk]:
 
 
 class Embedding:
-    """Embeds a chunk as its place in its document; the first batch waits until `go`."""
+    """An embedder whose vector of a chunk is the chunk's position; its first batch waits until `go`."""
 
     def __init__(self) -> None:
         self.batches: list[str] = []
@@ -37,7 +37,7 @@ async def begun(work: Embedding) -> None:
         await asyncio.sleep(0)
 
 
-async def test_documents_share_batches_and_tenants_take_equal_parts() -> None:
+async def test_documents_share_batches_and_tenants_get_equal_shares() -> None:
     work = Embedding()
     batches = EmbeddingBatches(work, 4)
     first = asyncio.create_task(batches.embed("acme", chunks("first", 1)))
@@ -51,7 +51,7 @@ async def test_documents_share_batches_and_tenants_take_equal_parts() -> None:
     assert [vectors.ravel().tolist() for vectors in found] == [[0], [0, 1, 2, 3, 4], [0], [0], [0, 1]]
 
 
-async def test_a_document_that_cannot_be_embedded_takes_no_other_with_it() -> None:
+async def test_a_document_that_cannot_be_embedded_fails_alone() -> None:
     work = Embedding()
     batches = EmbeddingBatches(work)
     work.go.set()
@@ -62,7 +62,7 @@ async def test_a_document_that_cannot_be_embedded_takes_no_other_with_it() -> No
     assert (await batches.embed("acme", chunks("c", 1))).tolist() == [[0]]
 
 
-async def test_what_nobody_waits_for_is_not_embedded() -> None:
+async def test_cancelled_documents_are_not_embedded() -> None:
     work = Embedding()
     batches = EmbeddingBatches(work)
     first = asyncio.create_task(batches.embed("acme", chunks("first", 1)))
@@ -77,7 +77,7 @@ async def test_what_nobody_waits_for_is_not_embedded() -> None:
 
 
 class Index:
-    """Writes that wait until `go`; what is called `lost` is refused by the check, `broken` by the write."""
+    """An index whose writes wait until `go`; the check refuses the file `lost`, the write refuses `broken`."""
 
     def __init__(self) -> None:
         self.writes: list[tuple[str, list[str]]] = []
@@ -94,7 +94,7 @@ class Index:
             raise ValueError("broken")
 
 
-async def test_what_became_ready_during_a_write_is_written_together() -> None:
+async def test_files_that_become_ready_during_a_write_share_the_next_write() -> None:
     index = Index()
     commits = CommitBatches(index.check, index.write)
     together = [asyncio.create_task(commits.commit("one", item)) for item in ("a", "b")]
@@ -112,7 +112,7 @@ async def test_what_became_ready_during_a_write_is_written_together() -> None:
     assert [*ends[:3], *ends[5:]] == [None] * 5
 
 
-async def test_a_write_that_fails_is_tried_for_each_file_alone() -> None:
+async def test_a_failed_write_is_retried_per_file() -> None:
     index = Index()
     index.go.set()
     commits = CommitBatches(index.check, index.write)
@@ -123,7 +123,7 @@ async def test_a_write_that_fails_is_tried_for_each_file_alone() -> None:
     await commits.commit("one", "c")
 
 
-async def test_a_caller_who_goes_away_ends_nobody_elses_write() -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_writes_of_others() -> None:
     index = Index()
     commits = CommitBatches(index.check, index.write)
     tasks = [asyncio.create_task(commits.commit("one", item)) for item in ("a", "b")]

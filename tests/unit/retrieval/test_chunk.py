@@ -35,7 +35,9 @@ def check(document: Document, embedder: OnnxEmbedder, budget: ChunkSettings) -> 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(paragraphs=PARAGRAPHS, levels=st.lists(st.integers(0, 3), min_size=6, max_size=6))
-def test_properties(embedder: OnnxEmbedder, paragraphs: list[str], levels: list[int]) -> None:
+def test_chunks_fit_the_budget_and_cover_the_text(
+    embedder: OnnxEmbedder, paragraphs: list[str], levels: list[int]
+) -> None:
     builder = DocumentBuilder("text", ChunkBounds())
     for paragraph, level in zip(paragraphs, levels, strict=False):
         if level:
@@ -47,8 +49,8 @@ def test_properties(embedder: OnnxEmbedder, paragraphs: list[str], levels: list[
 @pytest.mark.parametrize(
     "paragraph", ["\u00ad\n\n", "\u0301\n\n", "x" * 150 + "\n\n"], ids=["hyphens", "accents", "words"]
 )
-def test_chunks_are_together_no_more_than_three_times_the_text(embedder: OnnxEmbedder, paragraph: str) -> None:
-    """Soft hyphens and combining accents are no tokens: no budget of tokens keeps them from being in each chunk."""
+def test_the_total_length_of_chunks_is_bounded(embedder: OnnxEmbedder, paragraph: str) -> None:
+    """Soft hyphens and combining accents count no tokens, so the token budget alone does not bound their repetition."""
     document = parse((paragraph * 2500).encode(), "a.txt")
     check(document, embedder, ChunkSettings())
     chunks = chunk(document, embedder, ChunkSettings())
@@ -71,7 +73,7 @@ def test_unbroken_text_is_cut(embedder: OnnxEmbedder, text: str) -> None:
     check(parse(text.encode(), "a.txt"), embedder, SMALL)
 
 
-def test_structure(embedder: OnnxEmbedder) -> None:
+def test_chunks_follow_the_structure_of_the_document(embedder: OnnxEmbedder) -> None:
     document = parse(b"# Guide\n\n## Ports\n\nThe API has 8080.\n\n## Keys\n\nKeys begin with hr.\n", "a.md")
     found = [(c.title, c.heading, c.text) for c in chunk(document, embedder, ChunkSettings())]
     assert found == [

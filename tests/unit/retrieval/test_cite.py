@@ -136,7 +136,7 @@ HITS = [hit(name, text) for name, text in SOURCES.items()]
 
 
 @pytest.mark.parametrize(("claim", "source"), SUPPORTED)
-def test_supported(embedder: OnnxEmbedder, claim: str, source: str) -> None:
+def test_a_claim_is_supported_by_a_paraphrase(embedder: OnnxEmbedder, claim: str, source: str) -> None:
     found = attribute(claim, HITS, embedder)
     assert [citation.file_id for citation in found.citations] == [source]
     assert found.citations[0].quote in SOURCES[source]
@@ -144,13 +144,13 @@ def test_supported(embedder: OnnxEmbedder, claim: str, source: str) -> None:
 
 
 @pytest.mark.parametrize("claim", UNSUPPORTED)
-def test_unsupported(embedder: OnnxEmbedder, claim: str) -> None:
+def test_a_changed_claim_is_unsupported(embedder: OnnxEmbedder, claim: str) -> None:
     found = attribute(claim, HITS, embedder)
     assert found.citations == ()
     assert found.unsupported == (TextSpan(0, len(claim)),)
 
 
-def test_positions(embedder: OnnxEmbedder) -> None:
+def test_citations_have_the_positions_of_their_claims(embedder: OnnxEmbedder) -> None:
     text = SOURCES["security"]
     answer = (
         "Sure! Here it is:\n\n- Only a keyed hash of the key is stored.\n- Keys are made of cheese.\n\nAnything else?"
@@ -165,19 +165,19 @@ def test_positions(embedder: OnnxEmbedder) -> None:
     assert [answer[span.start : span.end] for span in found.unsupported] == ["Keys are made of cheese."]
 
 
-def test_a_claim_may_rest_on_two_sentences_in_a_row(embedder: OnnxEmbedder) -> None:
+def test_two_consecutive_sentences_can_support_a_claim(embedder: OnnxEmbedder) -> None:
     found = attribute("SmolLM2-135M loads in 1.2 seconds and produces about 85 tokens per second.", HITS, embedder)
     (citation,) = found.citations
     assert citation.quote == SOURCES["llama"].partition(" The model")[0]
 
 
-def test_code_claims_nothing(embedder: OnnxEmbedder) -> None:
+def test_code_blocks_contain_no_claims(embedder: OnnxEmbedder) -> None:
     found = attribute("Run this:\n\n```sh\nmake up PORT=9999 --now\n```\n", HITS, embedder)
     assert (found.citations, found.unsupported) == ((), ())
 
 
 @pytest.mark.parametrize("answer", ["", "   ", "?", "```", "word " * 20_000, "\x00", "1. 2. 3.", "no no no"])
-def test_any_answer_is_attributed(embedder: OnnxEmbedder, answer: str) -> None:
+def test_attribution_accepts_any_text(embedder: OnnxEmbedder, answer: str) -> None:
     found = attribute(answer, HITS, embedder)
     assert found.citations == ()
     assert all(0 <= span.start < span.end <= len(answer) for span in found.unsupported)
@@ -217,7 +217,7 @@ def test_the_cost_of_an_answer_and_its_hits_is_bounded(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("contradictions", "found"), [(9, 1), (10, 0)])
-def test_ten_sources_that_contradict_a_claim_are_enough(
+def test_a_claim_that_ten_sources_contradict_is_unsupported(
     contradictions: int, found: int, embedder: OnnxEmbedder
 ) -> None:
     """Each holds all of its words, in fewer letters than the one that says the same."""

@@ -1,4 +1,4 @@
-"""Searches with filters and access lists together: the same files as comparing each by hand, whatever is asked."""
+"""Searches with filters and access lists find the same files as a comparison of each file in Python."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def may_read(who: Principal, access: Access | None) -> bool:
 
 
 @pytest.mark.parametrize("asked", [60, pytest.param(5000, marks=pytest.mark.soak)])
-async def test_a_filtered_search_finds_what_comparing_by_hand_finds(replica: RetrievalReplica, asked: int) -> None:
+async def test_a_filtered_search_agrees_with_a_comparison_in_python(replica: RetrievalReplica, asked: int) -> None:
     replica._working.cancel()  # type: ignore[union-attr]  # the index is written here
     await asyncio.gather(replica._working, return_exceptions=True)  # type: ignore[arg-type]
     rng = random.Random(17)
@@ -103,7 +103,7 @@ async def test_a_filtered_search_finds_what_comparing_by_hand_finds(replica: Ret
         found_some += bool(expected)
     assert found_some > asked / 4
 
-    # Other attributes hold from the next search on, without the file being ingested again.
+    # Changed attributes apply from the next search, without a new ingestion of the file.
     id = next(iter(files))
     wanted = FILTER.validate_python({"type": "eq", "key": "moved", "value": True})
     assert (await replica._search(ADMIN, store, QueryVectors("word"), FILES, wanted)).hits == []
@@ -114,13 +114,13 @@ async def test_a_filtered_search_finds_what_comparing_by_hand_finds(replica: Ret
 
 
 class Stores:
-    """A store whose files have attributes of their own."""
+    """A vector store whose files have different attributes."""
 
     async def attribute_groups(self, tenant: str, id: str, known: float | None) -> tuple[float, dict[str, list[str]]]:
         return 1.0, {f'{{"year": {n}}}': [f"file_{n}"] for n in range(5)}
 
 
-async def test_a_filter_is_made_once_in_a_thread_that_nothing_else_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_filter_is_evaluated_once_and_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
 
     def predicate(wanted: Filter) -> Any:

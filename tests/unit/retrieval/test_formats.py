@@ -94,7 +94,7 @@ READ: list[tuple[str, bytes, str, str, list[str]]] = [
 @pytest.mark.parametrize(
     ("name", "data", "kind", "title", "blocks"), READ, ids=[f"{r[2]}-{i}" for i, r in enumerate(READ)]
 )
-def test_read(name: str, data: bytes, kind: str, title: str, blocks: list[str]) -> None:
+def test_a_document_of_each_format_is_read(name: str, data: bytes, kind: str, title: str, blocks: list[str]) -> None:
     document = parse(data, name)
     assert (document.kind, document.title, texts(document)) == (kind, title, blocks)
 
@@ -185,7 +185,7 @@ OCR = pytest.mark.skipif(importlib.util.find_spec("rapidocr") is None, reason="t
 
 
 @OCR
-def test_text_in_an_image_and_in_a_scan_is_recognised_behind_the_wall() -> None:
+def test_text_in_an_image_and_in_a_scan_is_recognised_in_the_sandbox() -> None:
     """The one test that runs the models, which takes seconds: they, and the drawing of a page, need what is walled."""
     lines = ("The north gate", "was built in 1801.")
     [block] = parse_isolated(samples.image(*lines, format="PDF"), "a.pdf").blocks
@@ -194,7 +194,7 @@ def test_text_in_an_image_and_in_a_scan_is_recognised_behind_the_wall() -> None:
 
 @OCR
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF", "WEBP", "BMP"])
-def test_images_of_each_kind_are_shown_to_the_recognition(monkeypatch: pytest.MonkeyPatch, format: str) -> None:
+def test_images_of_each_format_reach_text_recognition(monkeypatch: pytest.MonkeyPatch, format: str) -> None:
     def recognised(image: NDArray[np.uint8]) -> list[Piece]:
         assert (image.shape, int(image.min()) < 30, int(image.max())) == ((250, 400, 3), True, 255)
         return [Piece("North", 0, 0, 9, 9)]
@@ -203,7 +203,7 @@ def test_images_of_each_kind_are_shown_to_the_recognition(monkeypatch: pytest.Mo
     assert texts(parse(samples.image("North", format=format), f"a.{format.lower()}")) == ["North"]
 
 
-def test_where_text_recognition_is_absent_images_and_scans_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_and_scans_are_refused_without_text_recognition(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "rapidocr" else find(name))
     for name, format in (("a.png", "PNG"), ("a.pdf", "PDF")):

@@ -1,4 +1,4 @@
-"""Files that were made to harm, or were harmed: each gives an error of ours, or its text, within bounds."""
+"""Malicious and damaged files: each gives an error of Headrace or its text, within the limits."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SECRET = "tangerine"
 
 
 def rezipped(data: bytes, change: Callable[[str, bytes], bytes], **more: bytes) -> bytes:
-    """An archive with its entries changed, and more of them."""
+    """Returns the archive with `change` applied to its entries."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = {name: change(name, archive.read(name)) for name in archive.namelist()}
     return samples.zipped({**entries, **more})
 
 
 def with_entities(data: bytes, entry: str, tag: str) -> bytes:
-    """The document with entities in one of its parts that unfold to 100,000,000 characters, and one of a file."""
+    """Returns the document with XML entities in one part: some expand to 100,000,000 characters, one names a file."""
     levels = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 8))
     subset = f'<!DOCTYPE x [<!ENTITY e0 "{SECRET * 10}">{levels}<!ENTITY f SYSTEM "file:///etc/passwd">]>'
 
@@ -44,7 +44,7 @@ def with_entities(data: bytes, entry: str, tag: str) -> bytes:
 
 
 def far_cell() -> bytes:
-    """A sheet with two cells, in its first and its very last place."""
+    """Returns a sheet with two cells: the first and the very last one possible."""
     cells = '<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>2</v></c></row>'
 
     def change(name: str, content: bytes) -> bytes:
@@ -100,7 +100,7 @@ OUTSIDE = samples.BOOK.replace("two.xhtml", "../../../../etc/passwd")
 
 
 @pytest.mark.parametrize(("name", "make", "code"), [r[1:] for r in REFUSED], ids=[f"{r[1]} {r[0]}" for r in REFUSED])
-def test_refused(name: str, make: Callable[[], bytes], code: str) -> None:
+def test_a_malicious_file_is_refused(name: str, make: Callable[[], bytes], code: str) -> None:
     with pytest.raises(UnreadableDocument) as caught:
         parse(make(), name)
     assert caught.value.code == code
@@ -117,7 +117,7 @@ def test_refused(name: str, make: Callable[[], bytes], code: str) -> None:
     ],
     ids=["a far cell", "brackets", "lists", "a nested message"],
 )
-def test_too_complex(name: str, make: Callable[[], bytes]) -> None:
+def test_a_file_over_the_limits_is_too_complex(name: str, make: Callable[[], bytes]) -> None:
     with pytest.raises(UnreadableDocument) as caught:
         parse_isolated(make(), name, ParserLimits(cpu_s=20))
     assert caught.value.code == "too_complex"
@@ -133,7 +133,7 @@ def test_too_complex(name: str, make: Callable[[], bytes]) -> None:
         ("a.epub", samples.epub, "OPS/two.xhtml", "p"),
     ],
 )
-def test_entities_unfold_to_nothing(name: str, make: Callable[[], bytes], entry: str, tag: str) -> None:
+def test_xml_entities_are_not_expanded(name: str, make: Callable[[], bytes], entry: str, tag: str) -> None:
     try:
         document = parse(with_entities(make(), entry, tag), name)
     except UnreadableDocument as e:
@@ -152,7 +152,7 @@ def test_an_image_of_too_many_pixels_is_refused(monkeypatch: pytest.MonkeyPatch)
     assert caught.value.code == "too_large"
 
 
-def test_macros_are_left_alone() -> None:
+def test_macros_are_ignored() -> None:
     def same(_: str, content: bytes) -> bytes:
         return content.replace(b"spreadsheetml.sheet.main", b"spreadsheetml.sheet.macroEnabled.main")
 
@@ -161,7 +161,7 @@ def test_macros_are_left_alone() -> None:
 
 
 def damaged(data: bytes, random: Random) -> bytes:
-    """A file with bytes changed, cut out or repeated. An archive's entries are packed again, so that they are read."""
+    """Returns `data` with bytes changed, removed or repeated; entries of an archive are packed again."""
     if data.startswith(b"PK") and random.random() < 0.7:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             chosen = random.choice(archive.namelist())
@@ -200,7 +200,7 @@ def read_damaged(name: str, seeds: range) -> None:
         try:
             parse_isolated(damaged(data, Random(seed)), name, ParserLimits(cpu_s=20, wall_s=60))
         except UnreadableDocument as e:
-            if e.code == "too_complex":  # the child did not end by itself
+            if e.code == "too_complex":  # the child process did not crash
                 crashed.append(seed)
     assert crashed == []
 

@@ -1,4 +1,4 @@
-"""Collections: incremental ingest, delete, re-ingest, isolation, hostile ids, and who may open one."""
+"""The index of a collection: ingestion, replacement, deletion, isolation, hostile ids and access lists."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_an_empty_collection_finds_nothing(index: CollectionIndex) -> None:
     assert index.stats().chunks == 0
 
 
-def test_a_hit_carries_everything(index: CollectionIndex) -> None:
+def test_a_hit_has_all_fields(index: CollectionIndex) -> None:
     chunk = Chunk(0, "Guide", "Ports > API", "The port is 8080.", 40, 57, 3)
     index.upsert_file("t", "f", "guide.pdf", [chunk], EAST[None])
     (hit,) = search(index, "port")
@@ -71,7 +71,7 @@ def test_a_hit_carries_everything(index: CollectionIndex) -> None:
     )
 
 
-def test_unrelated_texts_have_no_similarity_whatever_cosine_an_embedder_gives_them(index: CollectionIndex) -> None:
+def test_unrelated_texts_have_similarity_zero_with_any_embedder(index: CollectionIndex) -> None:
     chunks = [Chunk(i, "", "", text, 0, 1, None) for i, text in enumerate(("the same", "unrelated"))]
     away = np.zeros(8, np.float32)
     away[:2] = 0.6, 0.8
@@ -93,7 +93,7 @@ def test_new_rows_are_found_at_once_before_and_after_indexing(index: CollectionI
 
 
 @pytest.mark.parametrize("optimized", [False, True])
-def test_reingest_replaces_a_file_in_one_version(index: CollectionIndex, optimized: bool) -> None:
+def test_a_new_ingestion_replaces_a_file_in_one_version(index: CollectionIndex, optimized: bool) -> None:
     put(index, "a", "old one", "old two", "old three")
     put(index, "b", "other")
     if optimized:
@@ -112,7 +112,7 @@ def test_a_file_without_chunks_is_removed(index: CollectionIndex) -> None:
     assert index.stats().chunks == 0
 
 
-def test_delete(index: CollectionIndex) -> None:
+def test_deleted_files_are_not_found(index: CollectionIndex) -> None:
     put(index, "a", "apple")
     put(index, "b", "banana")
     index.delete_file("t", "a")
@@ -121,7 +121,7 @@ def test_delete(index: CollectionIndex) -> None:
     assert search(index, "apple", "bm25") == []
 
 
-def test_purge_leaves_nothing_of_a_deleted_file_on_disk(index: CollectionIndex, tmp_path: Path) -> None:
+def test_purge_removes_deleted_files_from_disk(index: CollectionIndex, tmp_path: Path) -> None:
     put(index, "a", "tangerine")
     put(index, "b", "banana")
     index.optimize()
@@ -151,7 +151,7 @@ def test_tenants_cannot_change_each_others_files(index: CollectionIndex) -> None
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_values_never_become_syntax(index: CollectionIndex, hostile: str) -> None:
+def test_hostile_values_are_not_parsed_as_sql(index: CollectionIndex, hostile: str) -> None:
     put(index, "a", "secret of one", tenant="one")
     assert search(index, "secret", tenant=hostile) == []
     assert index.search("one", "secret", EAST, 9, file_ids=[hostile]) == []
@@ -165,19 +165,19 @@ def test_values_never_become_syntax(index: CollectionIndex, hostile: str) -> Non
 
 
 @pytest.mark.parametrize("query", ['"', "a AND (", "text:*", "\x00", "+-&|!(){}[]^~*?:\\/", "word " * 100_000, "😀"])
-def test_any_query_is_plain_words(index: CollectionIndex, query: str) -> None:
+def test_any_query_is_searched_as_plain_words(index: CollectionIndex, query: str) -> None:
     put(index, "a", "word")
     assert texts(search(index, query)) == {"word"}
 
 
-def test_file_filter(index: CollectionIndex) -> None:
+def test_a_search_is_limited_to_the_given_files(index: CollectionIndex) -> None:
     for name in "abc":
         put(index, name, f"word of {name}")
     assert texts(index.search("t", "word", EAST, 9, file_ids=["a", "c"])) == {"word of a", "word of c"}
     assert index.search("t", "word", EAST, 9, file_ids=[]) == []
 
 
-def test_the_vector_index_finds_what_a_scan_finds(index: CollectionIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_vector_index_agrees_with_a_full_scan(index: CollectionIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_module, "VECTOR_INDEX_ROWS", 300)
     put(index, "a", *(f"number {i}" for i in range(400)))
     exact = [hit.chunk_id for hit in index.search("t", "", EAST, 10, "dense")]
@@ -200,7 +200,7 @@ def test_other_handles_see_changes_at_once(index: CollectionIndex, tmp_path: Pat
     assert search(other, "fresh") == []
 
 
-def test_drop(index: CollectionIndex, tmp_path: Path) -> None:
+def test_drop_removes_the_index(index: CollectionIndex, tmp_path: Path) -> None:
     assert [p.stem for p in tmp_path.iterdir()] == ["vs_1"]
     index.drop()
     index.drop()
@@ -210,7 +210,7 @@ def test_drop(index: CollectionIndex, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"embedder": "another"}, {"dimensions": 16}, {"max_tokens": 100}, {"parser": "2"}])
-def test_another_manifest_asks_for_a_new_index(
+def test_a_different_manifest_requires_a_new_index(
     index: CollectionIndex, tmp_path: Path, change: dict[str, object]
 ) -> None:
     put(index, "a", "word")
@@ -223,12 +223,12 @@ def test_another_manifest_asks_for_a_new_index(
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "x" * 200, "a\x00", ".hidden"])
-def test_a_collection_id_is_no_path(tmp_path: Path, name: str) -> None:
+def test_a_collection_id_cannot_be_a_path(tmp_path: Path, name: str) -> None:
     with pytest.raises(CollectionNotFound):
         CollectionIndex.open(str(tmp_path), name, MANIFEST, create=True)
 
 
-def test_vectors_must_match(index: CollectionIndex) -> None:
+def test_vectors_of_a_wrong_dimension_are_refused(index: CollectionIndex) -> None:
     with pytest.raises(ValueError, match="vectors"):
         index.upsert_file("t", "a", "a", [], np.zeros((1, 8), np.float32))
 
@@ -238,7 +238,7 @@ NAMES = st.sampled_from([f"user:{name}" for name in HOSTILE] + ["user:a", "group
 
 @given(st.lists(st.none() | st.frozensets(NAMES, min_size=1), min_size=1, max_size=5), st.frozensets(NAMES), st.data())
 @settings(max_examples=15)
-def test_a_search_finds_what_its_names_may_read(
+def test_a_search_finds_only_chunks_its_principals_may_read(
     tmp_path_factory: pytest.TempPathFactory,
     lists: list[frozenset[str] | None],
     names: frozenset[str],
@@ -258,7 +258,7 @@ def test_a_search_finds_what_its_names_may_read(
         assert index.search("u", "word", EAST, 50, mode, names=names) == []
 
 
-def test_a_collection_without_lists_stays_readable_and_gets_them(tmp_path: Path, index: CollectionIndex) -> None:
+def test_an_index_without_access_lists_is_migrated(tmp_path: Path, index: CollectionIndex) -> None:
     put(index, "old", "an old word")
     database = lancedb.connect(str(tmp_path))
     database.open_table("vs_1").drop_columns(["access"])
@@ -274,7 +274,7 @@ QUOTED = ('"api key"', '"', '""', '""""', '"key"', 'an "api key"', '"api key', "
 
 @pytest.mark.parametrize("query", QUOTED)
 @pytest.mark.parametrize("mode", get_args(Mode))
-def test_quotes_are_no_syntax(index: CollectionIndex, query: str, mode: Mode) -> None:
+def test_unbalanced_quotes_are_searched_as_words(index: CollectionIndex, query: str, mode: Mode) -> None:
     put(index, "a", "an api key opens it", "the key of an api")
     for _ in range(2):
         found = search(index, query, mode)
@@ -290,15 +290,13 @@ def test_a_quoted_phrase_is_found_as_a_phrase(index: CollectionIndex, query: str
     assert len(search(index, query)) == 2, "the other leg finds by meaning"
 
 
-def test_a_phrase_that_nothing_holds_is_looked_for_by_its_words(index: CollectionIndex) -> None:
+def test_a_phrase_without_matches_is_searched_by_its_words(index: CollectionIndex) -> None:
     put(index, "a", "the key of an api")
     index.optimize()
     assert texts(search(index, '"api key"', "bm25")) == {"the key of an api"}
 
 
-def test_an_index_that_is_older_than_phrases_finds_words_until_it_is_made_anew(
-    index: CollectionIndex, tmp_path: Path
-) -> None:
+def test_an_index_built_before_phrases_searches_words_until_rebuilt(index: CollectionIndex, tmp_path: Path) -> None:
     put(index, "a", "an api key opens it", "the key of an api")
     lancedb.connect(str(tmp_path)).open_table("vs_1").create_index("body", config=FTS(), name="body_idx")
     assert index.stats().unindexed_chunks == 0

@@ -1,4 +1,4 @@
-"""A sentence that says the opposite is never support, in English, German and French."""
+"""A sentence that says the opposite never supports a claim, in English, German and French."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def hit(text: str) -> Hit:
     return Hit("f:0", "f", "f.md", "", "", text, 0, len(text), None, 0.9, 0.9, 0.0)
 
 
-def test_what_denies_a_sentence_is_no_support_for_it(embedder: OnnxEmbedder) -> None:
+def test_a_negated_sentence_does_not_support_a_claim(embedder: OnnxEmbedder) -> None:
     cited = [
         (claim, source)
         for pair in PAIRS
@@ -60,7 +60,7 @@ def test_what_denies_a_sentence_is_no_support_for_it(embedder: OnnxEmbedder) -> 
     assert cited == []
 
 
-def test_what_says_the_same_is_support(embedder: OnnxEmbedder) -> None:
+def test_a_sentence_of_the_same_meaning_supports_a_claim(embedder: OnnxEmbedder) -> None:
     said = [sentence for pair in PAIRS[::5] for sentence in pair]
     missing = [text for text in said if not attribute(text, [hit(text)], embedder).citations]
     assert missing == []

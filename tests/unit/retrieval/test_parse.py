@@ -1,4 +1,4 @@
-"""Readable documents of every kind, and hostile ones."""
+"""Parsing of documents of every format, valid and hostile."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def docx_bomb() -> bytes:
     return buffer.getvalue()
 
 
-def zip_of_nothing(entries: int) -> bytes:
-    """An archive whose directory repeats one entry; its end says that it has one."""
+def zip_with_repeated_entries(entries: int) -> bytes:
+    """Returns an archive whose directory repeats one entry, while its end record counts only one."""
     one = zip_file()
     at = one.index(b"PK\x01\x02")
     entry, end = one[at:-22], one[-22:]
@@ -80,7 +80,7 @@ def texts(document: Document) -> list[tuple[tuple[str, ...], str]]:
     return [(block.heading, block.text) for block in document.blocks]
 
 
-def test_markdown() -> None:
+def test_markdown_becomes_blocks() -> None:
     source = b"---\ntitle: Guide\n---\n# Setup\n\nRun `make up`.\nIt *works*.\n\n## Ports\n\n- API\n- page\n\n"
     source += b"|a|b|\n|-|-|\n|1|2|\n"
     document = parse(source, "guide.md")
@@ -96,7 +96,7 @@ def test_markdown() -> None:
     ]
 
 
-def test_html() -> None:
+def test_html_becomes_blocks() -> None:
     source = b"""<!doctype html><title>Page</title><body><nav>menu</nav><main><h1>One</h1><p>First <b>bold</b> word.
     <p>Second.<script>alert(1)</script><h2>Two</h2><table><tr><td>a</td><td>b</td></tr></table></main>"""
     document = parse(source, "page.html")
@@ -110,21 +110,21 @@ def test_html() -> None:
     ]
 
 
-def test_text() -> None:
+def test_plain_text_becomes_blocks() -> None:
     document = parse("Première.\r\n\r\nZweite\nZeile.".encode(), "notes.txt")
     assert (document.kind, document.title, document.text) == ("text", "notes", "Première.\n\nZweite\nZeile.")
 
 
-def test_utf16_with_its_mark_is_text() -> None:
+def test_utf16_with_a_byte_order_mark_is_text() -> None:
     assert parse("Grüße".encode("utf-16"), "a.txt").text == "Grüße"
 
 
-def test_pdf_blocks_carry_their_page() -> None:
+def test_pdf_blocks_have_page_numbers() -> None:
     document = parse(pdf("First page.", "Second page."), "paper.pdf")
     assert [(b.text, b.page) for b in document.blocks] == [("First page.", 1), ("Second page.", 2)]
 
 
-def test_docx() -> None:
+def test_docx_becomes_blocks() -> None:
     document = parse(docx(), "report.docx")
     assert (document.kind, document.title) == ("docx", "Report")
     assert texts(document)[-2:] == [(("Report", "Costs"), "Costs fell."), (("Report", "Costs"), "year | 1957")]
@@ -153,7 +153,7 @@ REFUSED: list[tuple[str, str, Callable[[], bytes], str]] = [
 
 
 @pytest.mark.parametrize(("name", "make", "code"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
-def test_refused(name: str, make: Callable[[], bytes], code: str) -> None:
+def test_an_unreadable_document_is_refused(name: str, make: Callable[[], bytes], code: str) -> None:
     with pytest.raises(UnreadableDocument) as caught:
         parse(make(), name)
     assert caught.value.code == code
@@ -184,7 +184,7 @@ def test_too_many_characters_and_blocks_are_refused() -> None:
     ],
     ids=["html", "never deep", "walls", "drawing", "script", "raw", "comment", "quotes", "brackets", "table"],
 )
-def test_nesting_and_repetition_are_read(source: bytes, name: str) -> None:
+def test_nesting_and_repetition_within_the_limits_are_read(source: bytes, name: str) -> None:
     assert "deep" in parse(source, name).text
 
 
@@ -216,7 +216,7 @@ TAG = st.tuples(
 
 
 @given(st.lists(TAG))
-def test_no_page_is_nested_more_deeply_than_was_counted(tags: list[tuple[str, str, str]]) -> None:
+def test_the_counted_nesting_bounds_the_parsed_nesting(tags: list[tuple[str, str, str]]) -> None:
     """Elements that never nest in their own kind stand between others; each other one counts.
 
     Not: formatting, which a parser begins anew where it was cut off.
@@ -252,14 +252,14 @@ def test_any_text_gives_blocks_that_slice_or_an_error(text: str, name: str) -> N
 @given(
     st.binary(max_size=300), st.sampled_from([b"%PDF-1.4\n", b"PK\x03\x04", b""]), st.sampled_from(["a.pdf", "a.docx"])
 )
-def test_any_bytes_give_an_error_of_ours(data: bytes, magic: bytes, name: str) -> None:
+def test_any_bytes_give_an_error_of_headrace(data: bytes, magic: bytes, name: str) -> None:
     with pytest.raises(UnreadableDocument):
         parse(magic + data + b"\n%%EOF", name)
 
 
 def test_an_archive_of_many_entries_is_refused_before_they_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(zipfile.ZipFile(io.BytesIO(zip_of_nothing(50))).infolist()) == 50
-    data = zip_of_nothing(10_001)
+    assert len(zipfile.ZipFile(io.BytesIO(zip_with_repeated_entries(50))).infolist()) == 50
+    data = zip_with_repeated_entries(10_001)
     monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("the archive was listed"))
     with pytest.raises(UnreadableDocument, match="10,000 entries"):
         parse(data, "a.docx")

@@ -1,4 +1,4 @@
-"""Questions about a text are let through, others are not."""
+"""The relevance check accepts questions that the documents answer, and no others."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ def hits(question: str, embedder: OnnxEmbedder) -> list[Hit]:
 
 
 @pytest.mark.parametrize("question", ON_TOPIC)
-def test_on_topic(of_documents: OnnxEmbedder, question: str) -> None:
+def test_questions_on_topic_are_accepted(of_documents: OnnxEmbedder, question: str) -> None:
     assert good_enough(question, hits(question, of_documents))
 
 
 @pytest.mark.parametrize("question", OFF_TOPIC)
-def test_off_topic(of_documents: OnnxEmbedder, question: str) -> None:
+def test_questions_off_topic_are_rejected(of_documents: OnnxEmbedder, question: str) -> None:
     assert not good_enough(question, hits(question, of_documents))
 
 
-def test_what_another_embedder_found_is_judged_by_the_default_one(of_documents: OnnxEmbedder) -> None:
+def test_hits_of_another_embedder_are_judged_with_the_default_one(of_documents: OnnxEmbedder) -> None:
     question = ON_TOPIC[0]
     found = hits(question, of_documents)
     other = [replace(hit, dense_score=0.9) for hit in found]
@@ -69,7 +69,7 @@ def test_what_another_embedder_found_is_judged_by_the_default_one(of_documents: 
     assert [hit.dense_score for hit in again] == pytest.approx([hit.dense_score for hit in found], abs=1e-3)
 
 
-def test_no_hits_are_not_good_enough() -> None:
+def test_a_search_without_hits_is_not_relevant() -> None:
     assert not good_enough("anything", [])
 
 
@@ -85,7 +85,9 @@ def test_no_hits_are_not_good_enough() -> None:
         ("What is a lease?", "", "What is a lease?"),
     ],
 )
-def test_the_one_name_of_a_description_is_not_asked_for(question: str, description: str, asked: str) -> None:
+def test_the_only_name_of_a_description_is_removed_from_the_question(
+    question: str, description: str, asked: str
+) -> None:
     assert without_subject(question, description) == asked
 
 
@@ -102,5 +104,5 @@ def test_the_one_name_of_a_description_is_not_asked_for(question: str, descripti
         ("What does `Headrace up` do?", "Knows Headrace."),
     ],
 )
-def test_a_name_that_means_something_else_stays(question: str, description: str) -> None:
+def test_a_name_with_another_meaning_stays_in_the_question(question: str, description: str) -> None:
     assert without_subject(question, description) == question

@@ -1,4 +1,4 @@
-"""What a replica of retrieval does by itself."""
+"""A replica of retrieval: its housekeeping, and how it measures relevance."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from serving.retrieval.types import Chunk, Hit
 from serving.store.users import ADMIN
 
 
-async def test_a_task_of_housekeeping_that_fails_keeps_no_other_from_its_work(
+async def test_a_failing_housekeeping_task_does_not_stop_the_others(
     replica: RetrievalReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the bucket is away: what the database holds ends with its retention all the same, again and again."""
+    """When the bucket is unavailable, rows of the database still expire, in every round."""
     done = {"retention": 0, "jobs": 0, "blobs": 0}
 
     def counting(name: str, *, fails: bool = False) -> object:
@@ -60,10 +60,10 @@ async def indexed(replica: RetrievalReplica, name: str, texts: Sequence[str]) ->
     return store
 
 
-async def test_the_relevance_of_hits_is_measured_by_the_index_that_had_them(
+async def test_relevance_is_measured_with_the_embedder_of_the_searched_index(
     replica: RetrievalReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is configured now: similarities of other embedders, and none at all, are on another scale."""
+    """The configured embedder may differ: similarities of another embedder, or of none, have another scale."""
     seen: list[tuple[bool, float]] = []
     anew: list[str] = []
 
@@ -90,17 +90,17 @@ async def test_the_relevance_of_hits_is_measured_by_the_index_that_had_them(
     await indexed(replica, "default", text)
     replica.configure(Catalog(search=SearchModels(embedder=JUDGE)))
     await indexed(replica, "earlier", text)
-    assert await asked("default") == (False, THRESHOLD)  # though another one is configured
+    assert await asked("default") == (False, THRESHOLD)  # although another embedder is configured
     replica.configure(Catalog())
     assert await asked("default") == (False, THRESHOLD)
     assert await asked("earlier") == (False, MINILM_THRESHOLD)
     assert await asked("default", "earlier") == (True, THRESHOLD)
     monkeypatch.setattr(replica._embedders, "by_id", lambda _: None)
     replica._indexes._known.clear()
-    assert await asked("earlier") == (True, THRESHOLD)  # by words alone
+    assert await asked("earlier") == (True, THRESHOLD)  # keyword search only
 
 
-async def test_the_name_of_what_documents_are_about_is_left_out_of_the_meaning_alone(
+async def test_the_name_of_the_subject_is_removed_from_the_semantic_query_only(
     replica: RetrievalReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = await indexed(replica, "docs", ["Headrace begins with make up."])

@@ -33,7 +33,7 @@ def reranker(**settings: Any) -> Reranker:
     return made
 
 
-async def test_the_best_hits_are_ordered_anew_and_keep_their_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_best_hits_are_reordered_and_keep_their_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     async def rerank(_e: Any, _c: Any, model: str, _w: Any, query: str, texts: Sequence[str]) -> Any:
         assert (model, query) == ("ranks", "q")
         return [float(text == "b") for text in texts], 3
@@ -46,7 +46,7 @@ async def test_the_best_hits_are_ordered_anew_and_keep_their_scores(monkeypatch:
 
 
 @pytest.mark.parametrize("outcome", ["failed", "late"])
-async def test_a_search_does_without_a_reranker_that_fails(
+async def test_a_search_ignores_a_reranker_that_fails(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, outcome: str
 ) -> None:
     async def rerank(*_: Any) -> Any:

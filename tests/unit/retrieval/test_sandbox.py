@@ -1,4 +1,4 @@
-"""What a hostile document can do to the process that asked for it: nothing."""
+"""The parsing sandbox: hostile documents cannot affect the process that parses them."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from tests.unit.retrieval import samples
 from tests.unit.retrieval.test_parse import docx, encrypted_pdf, pdf
 
 
-def test_gives_what_parse_gives() -> None:
+def test_the_sandbox_returns_the_result_of_parse() -> None:
     source = "# Title\n\nSome text – with more.\n".encode()
     assert parse_isolated(source, "a.md") == parse(source, "a.md")
 
 
 @pytest.mark.parametrize(("name", "data"), [("a.txt", b"text"), ("a.docx", docx()), ("a.pdf", pdf("Page."))])
-def test_tells_what_detection_tells(name: str, data: bytes) -> None:
+def test_the_sandbox_detects_the_same_format(name: str, data: bytes) -> None:
     assert detect_isolated(data, name) == detect(data, name, ChunkBounds())
 
 
-def test_refuses_what_detection_refuses() -> None:
+def test_the_sandbox_refuses_what_detection_refuses() -> None:
     with pytest.raises(UnreadableDocument) as caught:
         detect_isolated(b"<!---->" * 500 + b"<html>", "a.txt")
     assert caught.value.code == "wrong_type"
@@ -48,12 +48,12 @@ def test_refuses_what_detection_refuses() -> None:
     ["# Guide\n\n## Ports\n\nThe API has 8080.\n", "no end of words " * 8_000, "Grüße."],
     ids=["sections", "longer than is read together", "not ASCII"],
 )
-def test_gives_the_chunks_that_chunking_gives(embedder: OnnxEmbedder, text: str) -> None:
+def test_the_sandbox_returns_the_result_of_chunking(embedder: OnnxEmbedder, text: str) -> None:
     settings = ChunkSettings(max_tokens=100, overlap_tokens=20)
     assert chunk_isolated(text.encode(), "a.md", settings) == chunk(parse(text.encode(), "a.md"), embedder, settings)
 
 
-def test_a_process_with_many_files_open() -> None:
+def test_the_sandbox_works_in_a_process_with_many_open_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     opened = [os.open(os.devnull, os.O_RDONLY)]
@@ -67,7 +67,7 @@ def test_a_process_with_many_files_open() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_passes_errors_on() -> None:
+def test_errors_of_parsing_reach_the_caller() -> None:
     with pytest.raises(UnreadableDocument) as caught:
         parse_isolated(b"\x00", "a.txt")
     assert caught.value.code == "not_text"
@@ -82,14 +82,14 @@ def test_passes_errors_on() -> None:
     ],
     ids=["memory", "processor", "wall"],
 )
-def test_a_limit_ends_the_child_only(limits: ParserLimits) -> None:
+def test_exceeding_a_limit_ends_only_the_child(limits: ParserLimits) -> None:
     source = b"word\n\n" * 400_000
     with pytest.raises(UnreadableDocument) as caught:
         parse_isolated(source, "a.md", limits)
     assert caught.value.code == "too_complex"
 
 
-def test_bounds_reach_the_child() -> None:
+def test_parsing_limits_reach_the_child() -> None:
     with pytest.raises(UnreadableDocument) as caught:
         parse_isolated(b"word " * 100, "a.txt", ParserLimits(bounds=ChunkBounds(characters=50)))
     assert caught.value.code == "too_large"
@@ -147,14 +147,14 @@ def test_the_child_loads_only_what_parsing_needs() -> None:
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )
-def test_every_parser_works_behind_the_wall(name: str, data: bytes) -> None:
+def test_every_parser_works_in_a_confined_process(name: str, data: bytes) -> None:
     isolated = parse_isolated(data, name)
     assert isolated.blocks
     assert isolated == parse(data, name)
 
 
-def test_the_tokenizer_may_lie_where_no_parser_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in an image, which has weights in a folder that only its environment names: the child has no environment."""
+def test_the_tokenizer_may_be_outside_the_readable_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image names its folder of weights in an environment variable, and the child has no environment."""
     file = tmp_path / "tokenizer.json"
     file.write_bytes(package_file(*TOKENIZER).read_bytes())
     monkeypatch.setattr(tokens, "package_file", lambda *_: file)
@@ -163,7 +163,7 @@ def test_the_tokenizer_may_lie_where_no_parser_reads(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}"])
-def test_an_unreadable_tokenizer_is_not_the_documents_fault(
+def test_an_unreadable_tokenizer_is_not_reported_as_an_invalid_document(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
 ) -> None:
     file = tmp_path / "tokenizer.json"
@@ -174,14 +174,14 @@ def test_an_unreadable_tokenizer_is_not_the_documents_fault(
         sandbox.chunk_isolated(b"# Title\n", "a.md", ChunkSettings())
 
 
-def test_a_child_whose_answer_nobody_wants_any_more_is_ended() -> None:
+def test_the_child_of_a_cancelled_request_is_killed() -> None:
     looks = iter([True, True])
     with pytest.raises(UnreadableDocument) as caught:
         chunk_isolated(b"word " * 400_000, "a.txt", ChunkSettings(), wanted=lambda: next(looks, False))
     assert caught.value.code == "too_complex"
 
 
-def test_an_encrypted_pdf_is_recognised_behind_the_wall() -> None:
+def test_an_encrypted_pdf_is_recognised_in_a_confined_process() -> None:
     with pytest.raises(UnreadableDocument) as caught:
         parse_isolated(encrypted_pdf(), "a.pdf")
     assert caught.value.code == "encrypted"
@@ -215,10 +215,10 @@ def taken_over() -> Iterator[ForkServer]:
         ("assert not seen", False),
     ],
 )
-def test_a_parser_that_is_taken_over_reaches_nothing(
+def test_a_compromised_parser_reaches_nothing(
     taken_over: ForkServer, monkeypatch: pytest.MonkeyPatch, attempt: str, refused: bool
 ) -> None:
-    """Its documents are programs, and run where a document is parsed: behind the wall, in a child of its own."""
+    """The documents of the compromised parser are programs; they run in the confined child process that parses them."""
     monkeypatch.setattr(sandbox, "_CHILDREN", taken_over)
     assert detect_isolated(attempt.encode(), "a.txt") == ("refused" if refused else "done")
 

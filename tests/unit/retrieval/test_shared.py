@@ -1,4 +1,4 @@
-"""Documents with access lists, from the upload to what a search finds: one replica with the shipped embedder."""
+"""Documents with access lists, from upload to search: one replica with the embedder that Headrace ships."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class World:
         return {hit.file_id for hit in await self.replica.search(who, store, QUESTION, 10)}
 
 
-async def test_a_search_finds_what_lists_allow_from_the_change_on(replica: RetrievalReplica) -> None:
+async def test_changed_access_lists_apply_to_the_next_search(replica: RetrievalReplica) -> None:
     world = World(replica)
     store = (await world.stores.create(ADMIN, name="birds")).id
     everybodys = await world.upload("The heron eats fish.")
@@ -64,7 +64,7 @@ async def test_a_search_finds_what_lists_allow_from_the_change_on(replica: Retri
     assert await world.found(ANNA, store) == {everybodys}
     assert await world.found(NAMESAKE, store) == set()
 
-    # Narrower holds at once, wider once the index knows it.
+    # A narrower list applies at once, a wider one once the index is updated.
     replica._working.cancel()  # type: ignore[union-attr]  # nothing is ingested now
     await asyncio.gather(replica._working, return_exceptions=True)  # type: ignore[arg-type]
     await world.stores.attach(ADMIN, store, everybodys, access=Access(users=["anna"]))
@@ -80,7 +80,7 @@ async def test_a_search_finds_what_lists_allow_from_the_change_on(replica: Retri
     assert await world.found(BOB, store) == {legals}
 
 
-async def test_collections_of_the_configuration_are_every_tenants_but_not_what_is_listed_there(
+async def test_configured_collections_are_shared_except_restricted_documents(
     replica: RetrievalReplica,
 ) -> None:
     world = World(replica)
@@ -96,7 +96,7 @@ async def test_collections_of_the_configuration_are_every_tenants_but_not_what_i
         assert {hit.file_id for hit in await replica.context(who, assistant, QUESTION)} == files
 
 
-async def test_whoever_is_told_of_a_restricted_collection_finds_what_only_the_stack_reads(
+async def test_callers_with_access_to_a_restricted_collection_search_its_documents(
     replica: RetrievalReplica,
 ) -> None:
     world = World(replica)
@@ -112,7 +112,7 @@ async def test_whoever_is_told_of_a_restricted_collection_finds_what_only_the_st
         assert await world.found(who, store) == set()
 
 
-async def test_stores_of_a_request_are_searched_as_its_caller_searches_them(replica: RetrievalReplica) -> None:
+async def test_vector_stores_of_a_request_are_searched_with_the_rights_of_its_caller(replica: RetrievalReplica) -> None:
     world = World(replica)
     open_, listed, empty = [(await world.stores.create(ADMIN, name=name)).id for name in ("open", "listed", "empty")]
     everybodys = await world.upload("The heron eats fish.")
@@ -137,7 +137,7 @@ async def test_stores_of_a_request_are_searched_as_its_caller_searches_them(repl
     assert [hit.file_id for hit in found] == [everybodys]
 
 
-async def test_a_filter_of_a_request_is_of_the_stores_that_it_names(replica: RetrievalReplica) -> None:
+async def test_a_filter_applies_to_the_vector_stores_of_its_request(replica: RetrievalReplica) -> None:
     world = World(replica)
     named, own = [(await world.stores.create(ADMIN, name=name)).id for name in ("named", "own")]
     fish, frogs, mice = [await world.upload(f"The heron eats {food}.") for food in ("fish", "frogs", "mice")]
@@ -153,7 +153,7 @@ async def test_a_filter_of_a_request_is_of_the_stores_that_it_names(replica: Ret
 
 
 class Told:
-    """A retrieval deployment that says which collections it is asked to search."""
+    """A retrieval deployment that records the collections it searches."""
 
     def __init__(self) -> None:
         self.call = self
@@ -172,7 +172,7 @@ class Told:
         return list(assistant.knowledge)
 
 
-async def test_a_collection_is_searched_for_those_who_may_be_told_of_it() -> None:
+async def test_a_collection_is_searched_only_for_callers_with_access() -> None:
     deployment = Told()
     client = RetrievalClient(deployment)
     assistant = Assistant(name="a", model="m", knowledge=("open", "law"))
@@ -196,7 +196,7 @@ FEW = st.lists(st.sampled_from("abc"), max_size=2, unique=True).map(tuple)
 
 
 @given(FEW, FEW, FEW, st.sampled_from("abc"), st.sampled_from("abc"), st.frozensets(st.sampled_from("abc")))
-def test_tenants_narrow_and_users_and_groups_are_either(
+def test_tenants_restrict_while_users_and_groups_are_alternatives(
     tenants: tuple[str, ...],
     users: tuple[str, ...],
     groups: tuple[str, ...],

@@ -14,7 +14,7 @@ from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.text.tokens import package_file
 
 
-def test_unit_vectors_that_mean_something(embedder: OnnxEmbedder) -> None:
+def test_vectors_have_unit_length_and_reflect_meaning(embedder: OnnxEmbedder) -> None:
     vectors = embedder.embed(["A cat sleeps.", "A kitten is asleep.", "The turbine failed."])
     assert vectors.shape == (3, embedder.dimensions)
     assert vectors.dtype == np.float32
@@ -29,26 +29,26 @@ def test_a_vector_does_not_depend_on_its_batch(embedder: OnnxEmbedder) -> None:
         assert embedder.embed([text])[0] @ vector == pytest.approx(1, abs=1e-4)
 
 
-def test_nothing_gives_nothing(embedder: OnnxEmbedder) -> None:
+def test_an_empty_batch_gives_no_vectors(embedder: OnnxEmbedder) -> None:
     assert embedder.embed([]).shape == (0, 384)
 
 
-def test_counts_tokens_without_truncation(embedder: OnnxEmbedder) -> None:
+def test_tokens_are_counted_without_truncation(embedder: OnnxEmbedder) -> None:
     assert embedder.count_tokens("hello world") == 2
     assert embedder.count_tokens("hello " * 1000) == 1000
 
 
-def test_the_id_names_the_weights(embedder: OnnxEmbedder) -> None:
+def test_the_id_contains_the_version_of_the_weights(embedder: OnnxEmbedder) -> None:
     assert embedder.id == OnnxEmbedder(JUDGE).id
     assert embedder.id.startswith("all-minilm-l6-v2-int8-")
 
 
-def test_a_missing_package_is_named() -> None:
+def test_the_error_names_a_missing_package() -> None:
     with pytest.raises(FileNotFoundError, match="no-such-package"):
         package_file("no_such_package", "x")
 
 
-def test_a_long_text_is_read_to_its_end(embedder: OnnxEmbedder) -> None:
+def test_a_long_text_is_embedded_to_its_end(embedder: OnnxEmbedder) -> None:
     start, ends = "The heron stands in the river. " * 50, ("It eats fish.", "Interest rates were raised again.")
     texts = [start + end * 20 for end in ends]
     assert embedder.count_tokens(start) > embedder.max_tokens
@@ -61,9 +61,7 @@ def test_a_long_text_is_read_to_its_end(embedder: OnnxEmbedder) -> None:
     assert np.allclose(whole[2:4], embedder.embed(["short", ""]), atol=1e-6)
 
 
-def test_a_model_is_asked_by_its_own_prefixes_and_pooling(
-    monkeypatch: pytest.MonkeyPatch, embedder: OnnxEmbedder
-) -> None:
+def test_a_model_uses_its_own_prefixes_and_pooling(monkeypatch: pytest.MonkeyPatch, embedder: OnnxEmbedder) -> None:
     told = replace(LOCAL_MODELS[JUDGE], query_prefix="query: ", passage_prefix="passage: ")
     models = {"told": told, "first": replace(told, pooling="first")}
     monkeypatch.setattr(onnx, "LOCAL_MODELS", models)

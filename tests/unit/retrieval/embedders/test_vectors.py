@@ -1,4 +1,4 @@
-"""A chunk's vector knows its title and heading; one that is known is taken for exactly its text and embedder."""
+"""Vectors include title and heading; precomputed vectors are used for exactly their text and embedder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from serving.retrieval.vectors import chunk_vectors
 TEXT = "It is done by hand, once a month, and takes about an hour."
 
 
-def test_a_heading_moves_the_vector_of_its_chunk(embedder: OnnxEmbedder) -> None:
+def test_a_heading_changes_the_vector_of_its_chunk(embedder: OnnxEmbedder) -> None:
     titled = Chunk(0, "Handbook", "Rotate the API key", TEXT, 0, len(TEXT), None)
     bare = Chunk(1, "", "", TEXT, 0, len(TEXT), None)
     vectors = chunk_vectors([titled, bare], embedder)
@@ -30,7 +30,7 @@ def test_a_heading_moves_the_vector_of_its_chunk(embedder: OnnxEmbedder) -> None
 
 
 class Counting:
-    """Vectors that depend on the text alone; it remembers what it was asked."""
+    """An embedder whose vectors depend on the text alone; it records the texts."""
 
     dimensions = 8
 
@@ -44,7 +44,7 @@ class Counting:
         return vectors.reshape(-1, 8) / np.linalg.norm(vectors.reshape(-1, 8), axis=1, keepdims=True)
 
 
-def test_known_texts_are_not_embedded_again(tmp_path: Path) -> None:
+def test_precomputed_texts_are_not_embedded_again(tmp_path: Path) -> None:
     file = tmp_path / "precomputed.npz"
     assert precomputed.write(Counting(), ["a", "bb", "a"], file) == 2
     embedder = Counting()
@@ -55,7 +55,7 @@ def test_known_texts_are_not_embedded_again(tmp_path: Path) -> None:
     assert np.allclose(np.linalg.norm(found, axis=1), 1)
 
 
-def test_another_embedder_knows_nothing(tmp_path: Path) -> None:
+def test_precomputed_vectors_of_another_embedder_are_not_used(tmp_path: Path) -> None:
     file = tmp_path / "precomputed.npz"
     precomputed.write(Counting(), ["a"], file)
     embedder = Counting("two")
@@ -63,7 +63,7 @@ def test_another_embedder_knows_nothing(tmp_path: Path) -> None:
     assert embedder.asked == ["a"]
 
 
-def test_writing_again_embeds_what_is_new_and_forgets_what_went(tmp_path: Path) -> None:
+def test_an_update_embeds_new_texts_and_removes_old_ones(tmp_path: Path) -> None:
     file = tmp_path / "precomputed.npz"
     precomputed.write(Counting(), ["a", "bb"], file)
     embedder = Counting()
@@ -71,7 +71,7 @@ def test_writing_again_embeds_what_is_new_and_forgets_what_went(tmp_path: Path) 
     assert embedder.asked == ["ccc"]
 
 
-def test_without_a_file_all_is_embedded(tmp_path: Path) -> None:
+def test_all_texts_are_embedded_without_a_file(tmp_path: Path) -> None:
     embedder = Counting()
     assert PrecomputedVectors(embedder, tmp_path / "none.npz").embed(["a", "a"]).shape == (2, 8)
     assert embedder.asked == ["a", "a"]

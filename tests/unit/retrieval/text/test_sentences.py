@@ -23,12 +23,12 @@ from serving.retrieval.text.sentences import sentence_spans
         (" \n ", []),
     ],
 )
-def test_boundaries(text: str, expected: list[str]) -> None:
+def test_sentence_boundaries_are_found(text: str, expected: list[str]) -> None:
     assert [text[start:end] for start, end in sentence_spans(text)] == expected
 
 
 @given(st.text(alphabet="ab .!?\n-1)。\"'"))
-def test_nothing_but_white_space_is_lost(text: str) -> None:
+def test_only_white_space_is_dropped_between_sentences(text: str) -> None:
     end = 0
     for start, stop in sentence_spans(text):
         assert not text[end:start].strip()

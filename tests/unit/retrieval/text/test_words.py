@@ -11,7 +11,7 @@ from serving.retrieval.text.words import opposed, read, stem
     ("one", "other"),
     [("replica", "replicas"), ("stored", "stores"), ("running", "run"), ("queries", "query"), ("cached", "cache")],
 )
-def test_forms_share_a_stem(one: str, other: str) -> None:
+def test_inflected_forms_share_a_stem(one: str, other: str) -> None:
     assert stem(one) == stem(other)
 
 
@@ -19,7 +19,7 @@ def test_numbers_are_compared_by_value() -> None:
     assert read("two of 1,000 are 50% or 1.50").numbers == {"2", "1000", "50", "1.5"}
 
 
-def test_names() -> None:
+def test_names_are_found() -> None:
     assert read("Then the SQLite file in data_dir and Ray use v1.2").names == {"sqlit", "data_dir", "ray", "v1.2"}
 
 
@@ -38,5 +38,5 @@ def test_a_negation_reaches_to_the_end_of_its_clause() -> None:
         ("It is enabled", "It is enabled", False),
     ],
 )
-def test_opposed(claim: str, source: str, expected: bool) -> None:
+def test_opposed_sentences_are_recognised(claim: str, source: str, expected: bool) -> None:
     assert opposed(read(claim), read(source)) is expected
