@@ -37,7 +37,7 @@ def test_models_are_assistants_aliases_and_models(sdk):
         sdk.models.retrieve("nope")
 
 
-def test_a_stream_with_usage(sdk):
+def test_a_stream_ends_with_its_usage(sdk):
     chunks = list(
         ask(sdk, "default", "Count to five.", stream=True, max_tokens=24, stream_options={"include_usage": True})
     )
@@ -51,8 +51,8 @@ def test_a_stream_with_usage(sdk):
     assert 0 < usage.completion_tokens <= 24
 
 
-def test_a_stream_that_was_lost_is_read_again(stack):
-    """By whichever gateway it is asked."""
+def test_an_interrupted_stream_is_resumed(stack):
+    """Any gateway can resume it."""
 
     def data(text):
         return [line for line in text.splitlines() if line.startswith("data: ")]
@@ -76,7 +76,7 @@ def test_the_same_seed_gives_the_same_answer_streamed_or_not(sdk):
     assert "".join(c.choices[0].delta.content or "" for c in stream) == whole
 
 
-def test_stop_n_and_logprobs(sdk):
+def test_stop_n_and_logprobs_are_respected(sdk):
     answer = ask(sdk, "smollm2", "Count: 1, 2, 3", max_tokens=32, n=2, stop=["4"], logprobs=True, top_logprobs=2)
     assert len(answer.choices) == 2
     for choice in answer.choices:
@@ -86,7 +86,7 @@ def test_stop_n_and_logprobs(sdk):
     assert "".join(tokens).startswith(answer.choices[0].message.content[:5])
 
 
-def test_json_schema(sdk):
+def test_an_answer_follows_its_json_schema(sdk):
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     answer = ask(
         sdk,
@@ -99,7 +99,7 @@ def test_json_schema(sdk):
     assert set(json.loads(answer.choices[0].message.content)) == {"city"}
 
 
-def test_completions(sdk):
+def test_legacy_completions_are_answered(sdk):
     answer = sdk.completions.create(
         model="smollm2", prompt="The capital of France is", max_tokens=4, temperature=0, logprobs=2
     )
@@ -109,7 +109,7 @@ def test_completions(sdk):
     assert "".join(c.choices[0].text for c in stream if c.choices)
 
 
-def test_embeddings(sdk):
+def test_embeddings_are_computed(sdk):
     both = sdk.embeddings.create(model="all-minilm-l6-v2", input=["a cat", "a kitten", "a bridge"])
     a, b, c = (e.embedding for e in both.data)
     assert len(a) == 384
@@ -203,7 +203,7 @@ def test_a_conversation_continues_across_requests(sdk, stream):
 
 
 @pytest.mark.parametrize("stream", [pytest.param(False, marks=pytest.mark.soak), True])
-def test_responses_are_a_chain(sdk, stream):
+def test_responses_continue_each_other(sdk, stream):
     """The tour of the Responses API: ask, go on, read what is kept, delete out of the middle."""
     ids = []
     for turn, text in enumerate(("My name is Ada.", "I live in Orrin.", "Who am I?")):
@@ -255,7 +255,7 @@ def test_a_response_in_a_conversation_with_a_schema(sdk):
 
 
 @pytest.mark.soak
-def test_a_deleted_file_is_found_no_more(sdk):
+def test_a_deleted_file_is_no_longer_found(sdk):
     file = sdk.files.create(file=("gone.md", b"# Gone\n\nThe vanishing marker is zyxomma."), purpose="assistants")
     store = sdk.vector_stores.create(name="short-lived", file_ids=[file.id])
     assert settled(sdk, store, file).status == "completed"
@@ -280,7 +280,7 @@ def test_a_strategy_answers_and_shows_its_steps(sdk, stream):
 
 
 @pytest.mark.soak
-def test_an_answer_is_kept_and_rated(sdk, stack):
+def test_an_answer_is_stored_and_rated(sdk, stack):
     answer = ask(sdk, "smollm2", "Name a heron.", max_tokens=8, store=True, metadata={"tour": "herons"})
     kept = sdk.chat.completions.retrieve(answer.id)
     assert kept.choices[0].message.content == answer.choices[0].message.content

@@ -57,7 +57,7 @@ SOME = (
 """Questions whose pages each stack of the tests knows (`tests.stacks.stack.PAGES`)."""
 
 
-def test_some_questions_are_answered_rightly(ask):
+def test_some_questions_are_answered_correctly(ask):
     asked = [ask(q) for q in questions(on_topic=True) if q["question"] in SOME]
     assert len(asked) == len(SOME)
     assert [(a.question["question"], a.answer) for a in asked if not any(map(a.right, a.citations))] == []
@@ -73,7 +73,7 @@ def test_unanswerable_questions_are_refused(ask):
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("documentation")
-def test_questions_are_answered_rightly(ask):
+def test_questions_are_answered_correctly(ask):
     asked = [ask(q) for q in questions(on_topic=True)]
     wrong = [(a.question["question"], a.answer) for a in asked if not any(map(a.right, a.citations))]
     assert len(wrong) <= (1 - RIGHT) * len(asked), wrong

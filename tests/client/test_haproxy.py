@@ -28,7 +28,7 @@ def chat(**change):
 
 
 def raw(stack, data, *, wait=BOUND_S, drip=None):
-    """Sends bytes as they are and returns what comes back until the other side closes or `wait` is over."""
+    """Sends bytes unchanged and returns the received bytes, until the other side closes or `wait` has passed."""
     parts = urlsplit(stack.url)
     out = b""
     with socket.create_connection((parts.hostname, parts.port), timeout=wait) as s:
@@ -60,7 +60,7 @@ HAPROXY = {
 def test_haproxys_own_error_responses(stack, name):
     try:
         answer = raw(stack, HAPROXY[name])
-    except ConnectionError:  # it closed before it had read all, which may overtake its answer
+    except ConnectionError:  # HAProxy closed before it had read everything, and the reset may overtake its answer
         assert name == "oversized header"
         return
     status = int(answer.split(b" ")[1])
@@ -68,14 +68,14 @@ def test_haproxys_own_error_responses(stack, name):
 
 
 def test_every_answer_has_the_id_of_its_request(client):
-    """Serve gives it."""
+    """Ray Serve assigns the id."""
     for path, status in (("/v1/models", 200), ("/v1/models/none", 404)):
         answer = client.get(path, headers={"x-request-id": "mine-1"})
         assert (answer.status_code, answer.headers.get_list("x-request-id")) == (status, ["mine-1"])
         assert len(client.get(path).headers["x-request-id"]) > 8
 
 
-def test_smuggling_is_not_possible(stack):
+def test_request_smuggling_is_refused(stack):
     data = (
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n"
         b"Connection: close\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -84,7 +84,7 @@ def test_smuggling_is_not_possible(stack):
 
 
 def test_a_slow_body_occupies_no_admission_slot(stack, client):
-    """Twenty clients that never finish their bodies; a normal request is served meanwhile."""
+    """A normal request is served while twenty clients never finish their bodies."""
     parts = urlsplit(stack.url)
     head = (
         f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {stack.key}\r\n"
@@ -100,6 +100,6 @@ def test_a_slow_body_occupies_no_admission_slot(stack, client):
             s.close()
 
 
-def test_the_stack_is_well_afterwards(client):
+def test_the_stack_is_healthy_after_hostile_requests(client):
     assert client.get("/readyz").status_code == 200
     assert client.post(CHAT, json=chat()).status_code == 200

@@ -1,4 +1,4 @@
-"""Prometheus knows the requests that were just made, each once, and their stages add up."""
+"""Metrics of requests in Prometheus: each request is counted once, and its stages add up."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ COUNT = 'headrace_request_duration_seconds_count{route="/v1/chat/completions",mo
 
 @pytest.fixture(scope="module")
 def requests(stack, query, prometheus):
-    """Makes the requests that this module looks for, and waits until they were scraped."""
-    scraped_again(prometheus)  # what others asked before is known
+    """Makes the requests of this module, and waits until they were scraped."""
+    scraped_again(prometheus)  # earlier requests of other tests are scraped
     before = total(query, COUNT)
     with stack.client() as client:
         for path, body in OTHERS:
@@ -82,7 +82,7 @@ def test_each_request_is_counted_once(requests, query, prometheus):
 
 
 def test_every_target_is_up(requests, prometheus):
-    # A job on this host, an endpoint of the PodMonitor on a cluster.
+    # A scrape job on this host, an endpoint of the PodMonitor on a cluster.
     assert {t["labels"].get("endpoint", t["labels"]["job"]) for t in targets(prometheus)} in (JOBS, ENDPOINTS)
     # On a busy machine one scrape of many may be late.
     eventually(lambda: all(t["health"] == "up" for t in targets(prometheus)), "every target is up")
@@ -95,7 +95,7 @@ def test_the_stages_add_up_to_the_end_to_end_time(requests, query, route, passed
         return {dict(labels)["stage"]: seconds for labels, seconds in found.items()}
 
     eventually(lambda: passed <= {stage for stage, seconds in by_stage().items() if seconds > 0}, "all stages")
-    # Both in one query, so of one moment: requests that others make go on.
+    # One query for both, so that they are of the same moment: other tests' requests continue.
     both = query(
         f'sum(headrace_stage_duration_seconds_sum{{route="{route}"}})'
         f' / sum(headrace_request_duration_seconds_sum{{route="{route}"}})'
@@ -110,7 +110,7 @@ def test_time_to_first_token_has_quantiles(requests, query):
     assert 0 < p50 <= p95 < 60
 
 
-def test_tokens_and_engine_are_seen(requests, query):
+def test_metrics_of_tokens_and_engines_are_recorded(requests, query):
     assert total(query, 'headrace_completion_tokens_total{model="plain",tenant="default"}') > 0
     assert total(query, 'headrace_prompt_tokens_total{model="plain",tenant="default"}') > 0
     eventually(lambda: total(query, 'headrace_engine_up{model="smollm2"}') == 1, "the engine is up")

@@ -42,13 +42,13 @@ def test_a_person_signs_in_is_answered_and_signs_out(alice: httpx.Client, sign_o
     answer = alice.post(f"{sign_on.home}/v1/chat/completions", json=CHAT, headers=headers)
     assert answer.status_code == 200, answer.text
     assert answer.json()["usage"]["completion_tokens"] > 0
-    # What another page makes the browser send has the cookie, and not the token.
+    # A cross-site request has the cookie, but not the CSRF token.
     assert alice.post(f"{sign_on.home}/v1/chat/completions", json=CHAT).status_code == 403
     assert alice.post(f"{sign_on.home}/auth/logout", headers=headers).json()["deleted"] is True
     assert alice.get(f"{sign_on.home}/v1/models").status_code == 401
 
 
-def test_a_program_asks_with_the_providers_token(stack: Stack, sign_on: SignOn) -> None:
+def test_a_program_is_answered_with_the_providers_token(stack: Stack, sign_on: SignOn) -> None:
     headers = {"Authorization": f"Bearer {sign_on.provider.token()}"}
     with httpx.Client(base_url=stack.url, headers=headers, timeout=60, trust_env=False) as client:
         me = client.get("/v1/me")

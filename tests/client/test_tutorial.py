@@ -1,4 +1,4 @@
-"""The second tutorial, as its reader goes through it: one Python session, and a shell beside it."""
+"""The second tutorial, run as a reader would: one Python session, and a shell next to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.stacks.stack import CHECKOUT, TUTORIAL, blocks
 
 @dataclass
 class Tour:
-    """What the programs of the page printed, and the rows that its export wrote (none where it cannot run)."""
+    """The output of the page's programs, and the rows that its export wrote (none where it cannot run)."""
 
     lines: list[str]
     rows: list[dict[str, list[dict[str, str]]]]

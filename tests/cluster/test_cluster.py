@@ -1,4 +1,4 @@
-"""The cluster itself: what the tests of the product stand on."""
+"""The test cluster: the behaviour that tests of the product rely on."""
 
 import json
 import signal
@@ -28,7 +28,7 @@ def address(kubectl: Kubectl, namespace: str, name: str) -> str:
 
 
 def ask(kubectl: Kubectl, namespace: str, client: str, where: str, port: int = PORT, *, within_s: int = 20) -> str:
-    """What the client hears from there; raises ToolError with socat's complaint when it hears nothing."""
+    """Returns what the client receives from the address; raises ToolError with socat's message if it gets nothing."""
     command = ("socat", f"-t{within_s}", f"-T{within_s}", "-", f"TCP:{where}:{port},connect-timeout={within_s}")
     return kubectl(f"-n={namespace}", "exec", client, "--", *command).strip()
 
@@ -42,13 +42,13 @@ def succeeds(action: Callable[[], object], error: type[Exception] = ToolError) -
 
 
 def reaches(kubectl: Kubectl, namespace: str, client: str, where: str, port: int = PORT) -> bool:
-    """Whether it hears something now: for those who ask again."""
+    """Returns whether the client receives an answer now; for callers that poll."""
     return succeeds(lambda: ask(kubectl, namespace, client, where, port, within_s=2))
 
 
 @pytest.fixture(scope="module")
 def pair(kubectl: Kubectl) -> Iterator[str]:
-    """A namespace with pods `west` on one worker and `east` on the other, which reach each other."""
+    """A namespace with the pods `west` and `east` on different workers, which reach each other."""
     with new_namespace("pair") as name:
         start(kubectl, name, pod("west", WEST), pod("east", EAST))
         hear(kubectl, name, "west", "east")
@@ -57,7 +57,7 @@ def pair(kubectl: Kubectl) -> Iterator[str]:
 
 
 def hear(kubectl: Kubectl, namespace: str, client: str, server: str) -> str:
-    """As `ask`, once the routes and policies of both nodes are there; they follow a new pod within seconds."""
+    """As `ask`, but retried until routes and policies of both nodes apply; they follow a new pod within seconds."""
     where = address(kubectl, namespace, server)
     eventually(lambda: reaches(kubectl, namespace, client, where))
     return ask(kubectl, namespace, client, where)
@@ -70,8 +70,8 @@ def test_pods_reach_each_other_across_nodes(kubectl: Kubectl, pair: str) -> None
     assert ask(kubectl, pair, "east", west) == "west"
 
 
-def test_a_pod_is_seen_with_its_own_address_across_nodes(kubectl: Kubectl, namespace: str) -> None:
-    """Policies look at addresses: they mean nothing where one node's pods are masqueraded on the way to another."""
+def test_the_source_address_of_a_pod_is_preserved_across_nodes(kubectl: Kubectl, namespace: str) -> None:
+    """Policies match addresses, so they do not work if one node's pods are masqueraded on the way to another."""
     who = {"command": [*LISTEN, "SYSTEM:echo $SOCAT_PEERADDR"]}
     start(kubectl, namespace, pod("west", WEST, **who), pod("east", EAST, **who))
     west, east = (address(kubectl, namespace, name) for name in ("west", "east"))
@@ -115,12 +115,12 @@ def test_the_host_reaches_services_and_pods_of_both_nodes(kubectl: Kubectl, pair
             assert heard(where) == name
 
 
-def test_no_pod_finds_a_name_of_the_internet(kubectl: Kubectl, pair: str) -> None:
+def test_pods_cannot_resolve_names_of_the_internet(kubectl: Kubectl, pair: str) -> None:
     with pytest.raises(ToolError, match="exit code 2"):
         kubectl(f"-n={pair}", "exec", "west", "--", "getent", "hosts", "example.org")
 
 
-def test_a_policy_denies_across_nodes_and_admits_whom_it_names(kubectl: Kubectl, pair: str) -> None:
+def test_a_network_policy_applies_across_nodes(kubectl: Kubectl, pair: str) -> None:
     start(kubectl, pair, pod("friend", WEST), pod("neighbour", EAST))
     east = address(kubectl, pair, "east")
     for client in ("west", "friend", "neighbour"):
@@ -151,7 +151,7 @@ def test_a_policy_denies_across_nodes_and_admits_whom_it_names(kubectl: Kubectl,
     eventually(lambda: reaches(kubectl, pair, "west", east))
 
 
-def test_a_policy_of_silence_holds_on_the_way_out(kubectl: Kubectl, pair: str) -> None:
+def test_a_policy_without_egress_rules_blocks_outgoing_connections(kubectl: Kubectl, pair: str) -> None:
     policy = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -165,7 +165,7 @@ def test_a_policy_of_silence_holds_on_the_way_out(kubectl: Kubectl, pair: str) -
     assert ask(kubectl, pair, "east", address(kubectl, pair, "west")) == "west"
 
 
-def test_a_volume_is_one_on_both_nodes_for_any_user(kubectl: Kubectl, namespace: str) -> None:
+def test_a_volume_is_shared_between_nodes_for_any_user(kubectl: Kubectl, namespace: str) -> None:
     claim = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -192,7 +192,7 @@ def test_a_volume_is_one_on_both_nodes_for_any_user(kubectl: Kubectl, namespace:
 
 
 @pytest.mark.alone  # what claims a volume meanwhile would not get it
-def test_the_default_class_can_be_taken_away(kubectl: Kubectl, namespace: str) -> None:
+def test_the_default_storage_class_can_be_unset(kubectl: Kubectl, namespace: str) -> None:
     claim = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -207,7 +207,7 @@ def test_the_default_class_can_be_taken_away(kubectl: Kubectl, namespace: str) -
         volumes.renew(kubectl)
 
 
-def test_limits_are_enforced(kubectl: Kubectl, namespace: str) -> None:
+def test_resource_limits_are_enforced(kubectl: Kubectl, namespace: str) -> None:
     # Ends by itself at 128 MiB where nothing limits it.
     hungry = pod(
         "hungry",
@@ -260,7 +260,7 @@ def test_an_archive_is_loaded_once_and_found_by_name_and_digest(
     assert {one: kubectl(f"-n={namespace}", "logs", one) for one in versions} == versions
 
 
-def test_up_leaves_a_running_cluster_alone(kubectl: Kubectl) -> None:
+def test_up_does_not_change_a_running_cluster(kubectl: Kubectl) -> None:
     def state() -> list[str]:
         pods = kubectl("-n=kube-system", "get", "pods", "-o=jsonpath={range .items[*]}{.metadata.uid} {end}")
         return [*sorted(pods.split()), *(str(node.pid) for node in NODES)]

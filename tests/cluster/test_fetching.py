@@ -1,4 +1,4 @@
-"""A machine without a bundle fetches what it needs; who it should be, and to whom it belongs, is looked at first."""
+"""A machine without a bundle downloads its binaries; its host key and its owner are checked first."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def bundle() -> Path:
 
 @pytest.fixture
 def downloads(bundle: Path, tmp_path: Path) -> Iterator[str]:
-    """The binaries as their vendor serves them, on this host's address in the machines' network."""
+    """Serves the binaries as their vendor does, at this host's address in the machines' network."""
     folder = tmp_path / f"v{onprem.version()}/bin/linux/amd64"
     folder.mkdir(parents=True)
     for name in BINARIES:
@@ -49,7 +49,7 @@ def downloads(bundle: Path, tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def test_a_machine_fetches_what_it_needs_and_is_who_it_should_be(bundle: Path, downloads: str) -> None:
+def test_a_machine_downloads_its_binaries_after_its_identity_is_checked(bundle: Path, downloads: str) -> None:
     machine = Machine.load("op-w2")
     before = listing(machine)
     task = Task(lambda words: None)

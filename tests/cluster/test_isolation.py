@@ -34,7 +34,7 @@ once = pytest.mark.parametrize("where", [ELSEWHERE, pytest.param(STACK, marks=py
 
 @pytest.fixture
 def opened(kubectl: Kubectl, ray: Ray, attackers: None, where: str) -> Iterator[None]:
-    """The policies let everyone in, on each node."""
+    """Opens the policies for all pods, on each node."""
     behind = {a.rpartition(":")[0]: a for a in ray.addresses if not a.endswith(":8000")}
     doors = sorted(behind.values())
     assert behind.keys() == {*ray.pods.values()}
@@ -49,7 +49,7 @@ def opened(kubectl: Kubectl, ray: Ray, attackers: None, where: str) -> Iterator[
 
 
 @everywhere
-def test_policies_keep_out_even_who_has_the_token(
+def test_policies_block_pods_that_have_the_token(
     ray: Ray, kept_out: dict[str, Future[tuple[Report, set[str]]]], where: str
 ) -> None:
     report, made = kept_out[where].result()
@@ -64,7 +64,7 @@ def test_policies_keep_out_even_who_has_the_token(
 
 @once
 @pytest.mark.usefixtures("opened")
-def test_the_token_keeps_out_whom_policies_let_in(kubectl: Kubectl, ray: Ray, where: str) -> None:
+def test_the_token_blocks_pods_that_policies_allow(kubectl: Kubectl, ray: Ray, where: str) -> None:
     friend, opened = attack(kubectl, ray, where, ray.token)
     # The attacks are real: with the token all succeed, except on the dashboard proxy, which accepts nobody's token.
     assert opened & {f"{ip}:{a.rpartition(':')[2]}" for ip in ray.workers.values() for a in ray.addresses}
@@ -85,7 +85,7 @@ def test_the_token_keeps_out_whom_policies_let_in(kubectl: Kubectl, ray: Ray, wh
 
 @once
 @pytest.mark.usefixtures("opened")
-def test_the_door_opens_for_nothing_else(kubectl: Kubectl, ray: Ray, where: str) -> None:
+def test_the_dashboard_proxy_forwards_nothing_else(kubectl: Kubectl, ray: Ray, where: str) -> None:
     url = f"http://{ray.pods[ray.head]}:8265"
     code = (
         "import sys, httpx; "

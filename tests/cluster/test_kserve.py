@@ -55,7 +55,7 @@ def contains(whole: Any, part: Any) -> bool:
     return bool(whole == part)
 
 
-def test_the_very_container_of_the_runtime_runs(stack: ClusterStack, kubectl: Kubectl) -> None:
+def test_the_pod_runs_the_container_of_the_runtime(stack: ClusterStack, kubectl: Kubectl) -> None:
     get = (f"-n={NAMESPACE}", "get", "-o=json")
     runtime = json.loads(kubectl(*get, f"servingruntimes.{GROUP}", "headrace-llamacpp"))
     [described] = runtime["spec"]["containers"]
@@ -77,7 +77,7 @@ def test_the_very_container_of_the_runtime_runs(stack: ClusterStack, kubectl: Ku
     assert {c["type"]: c["status"] for c in pod["status"]["conditions"]}["Ready"] == "True"
 
 
-def test_an_assistant_answers_with_it(stack: ClusterStack, kubectl: Kubectl) -> None:
+def test_an_assistant_answers_with_the_model(stack: ClusterStack, kubectl: Kubectl) -> None:
     before = tokens(kubectl)
     question = [{"role": "user", "content": "When does the harbour gate of Brenna open?"}]
     with stack.client(timeout=240) as client:
@@ -90,7 +90,7 @@ def test_an_assistant_answers_with_it(stack: ClusterStack, kubectl: Kubectl) -> 
     assert tokens(kubectl) >= before + 5
 
 
-def test_its_stream_is_relayed(stack: ClusterStack) -> None:
+def test_streams_of_the_model_are_relayed(stack: ClusterStack) -> None:
     body = {
         "model": "kserved",
         "messages": [{"role": "user", "content": "Count to five."}],
@@ -104,8 +104,8 @@ def test_its_stream_is_relayed(stack: ClusterStack) -> None:
     assert {json.loads(line[6:])["model"] for line in lines[:-1]} == {"kserved"}
 
 
-def test_nobody_else_may_ask_it(stack: ClusterStack, kubectl: Kubectl, namespace: str) -> None:
-    """Its server asks for no key: a policy lets in the stack's workers alone."""
+def test_other_pods_cannot_reach_the_model(stack: ClusterStack, kubectl: Kubectl, namespace: str) -> None:
+    """The model server requires no key; a network policy admits only the stack's workers."""
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",

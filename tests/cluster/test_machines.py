@@ -1,4 +1,4 @@
-"""Nested machines: one of the cluster's, and one of the tests' own beside them."""
+"""Nested machines: one of the test cluster, and a spare one for these tests."""
 
 import os
 import select
@@ -20,7 +20,7 @@ from tools.report import ToolError
 
 @pytest.fixture
 def spare() -> Iterator[Machine]:
-    """The machine, off; what it leaves behind fails the test."""
+    """A machine that is off; a test fails if it leaves anything behind."""
     host.check()
     machine = Machine("spare", "10.251.0.31")
     yield machine
@@ -48,7 +48,7 @@ def worker(cluster: object) -> Machine:
     return WORKERS[0]
 
 
-def test_it_is_a_host_of_its_own_with_systemd_and_ssh(worker: Machine) -> None:
+def test_a_machine_is_a_separate_host_with_systemd_and_ssh(worker: Machine) -> None:
     assert worker.run(["cat", "/proc/1/comm"]).stdout == "systemd\n"
     assert worker.run(["systemctl", "is-system-running", "--wait"], check=False).stdout == "running\n"
     assert worker.run(["hostname"]).stdout == f"{worker.name}\n"
@@ -60,7 +60,7 @@ def test_it_is_a_host_of_its_own_with_systemd_and_ssh(worker: Machine) -> None:
     assert [h.options for h in cgroups.hierarchies(mounted)] == [h.options for h in cgroups.hierarchies()]
 
 
-def test_a_disk_outlives_a_power_cycle_and_not_a_wipe(spare: Machine) -> None:
+def test_a_disk_survives_a_power_cycle_but_not_a_wipe(spare: Machine) -> None:
     spare.up()
     first = spare.pid
     assert first
@@ -82,7 +82,7 @@ def test_a_disk_outlives_a_power_cycle_and_not_a_wipe(spare: Machine) -> None:
     assert spare.run(["sh", "-c", "test -e /var/lib/file || echo gone"]).stdout == "gone\n"
 
 
-def test_folders_of_the_host_are_seen_as_declared(spare: Machine, tmp_path: Path) -> None:
+def test_folders_of_the_host_are_mounted_as_declared(spare: Machine, tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "fixed").write_text("from the host")
     machine = Machine(
@@ -113,8 +113,8 @@ def test_input_arguments_and_failures_pass_unchanged(worker: Machine) -> None:
         worker.run(["sleep", "60"], timeout=1)
 
 
-def test_it_is_the_host_that_its_key_says(spare: Machine, tmp_path: Path) -> None:
-    """Nobody else who answers at the address is taken for it."""
+def test_a_machine_is_verified_by_its_host_key(spare: Machine, tmp_path: Path) -> None:
+    """Another host that answers at the address is refused."""
     spare.up()
     subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
     public = (tmp_path / "key.pub").read_text()
@@ -123,7 +123,7 @@ def test_it_is_the_host_that_its_key_says(spare: Machine, tmp_path: Path) -> Non
         spare.run(["true"])
 
 
-def test_no_secret_is_seen_in_the_list_of_processes(worker: Machine) -> None:
+def test_process_arguments_contain_no_secrets(worker: Machine) -> None:
     commands = "\n".join(" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"]))
     assert str(worker.folder) in commands
     assert "PRIVATE KEY" not in commands
@@ -131,7 +131,7 @@ def test_no_secret_is_seen_in_the_list_of_processes(worker: Machine) -> None:
         assert (worker.folder / name).stat().st_mode & 0o077 == 0
 
 
-def test_one_that_died_is_started_again(spare: Machine) -> None:
+def test_a_machine_that_died_is_started_again(spare: Machine) -> None:
     spare.up()
     first = spare.pid
     assert first
@@ -142,7 +142,7 @@ def test_one_that_died_is_started_again(spare: Machine) -> None:
     assert spare.pid not in (None, first)
 
 
-def test_one_whose_record_is_lost_is_ended_all_the_same(spare: Machine) -> None:
+def test_a_machine_without_its_record_can_be_ended(spare: Machine) -> None:
     spare.up()
     pid = spare.pid
     assert pid
@@ -151,7 +151,7 @@ def test_one_whose_record_is_lost_is_ended_all_the_same(spare: Machine) -> None:
     assert ended(pid, 0)
 
 
-def test_a_machine_that_cannot_start_says_why_and_leaves_nothing(spare: Machine) -> None:
+def test_a_machine_that_cannot_start_reports_why_and_leaves_nothing(spare: Machine) -> None:
     machine = Machine(spare.name, spare.ip, (Mount("/absent/folder", "/mnt/absent"),))
     with pytest.raises(ToolError, match=r"spare did not start: .*console\.log"):
         machine.up()

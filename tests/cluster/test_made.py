@@ -1,4 +1,4 @@
-"""The test cluster as what the on-prem target made of machines by one `pulumi up`; test_onprem.py has the campaigns."""
+"""The test cluster, which the on-prem target made by one `pulumi up`; test_onprem.py has the campaigns."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_second_up_changes_nothing(made: Stack) -> None:
     made.up("--expect-no-changes")
 
 
-def test_no_secret_is_in_the_state_in_plain_text(kubectl: Kubectl, made: Stack) -> None:
+def test_the_state_contains_no_secret_in_plain_text(kubectl: Kubectl, made: Stack) -> None:
     key = made.kubeconfig().split("client-key-data: ")[1].split()[0]
     state = made.state()
     assert CONTROL_PLANE.name in state
@@ -82,7 +82,7 @@ def test_no_secret_is_in_the_state_in_plain_text(kubectl: Kubectl, made: Stack) 
     eventually(lambda: "bootstrap-token" not in kubectl(*secrets), "the first token is over", 90)
 
 
-def test_a_claim_gets_a_volume_of_the_node(kubectl: Kubectl, namespace: str) -> None:
+def test_a_volume_claim_gets_a_volume_of_the_node(kubectl: Kubectl, namespace: str) -> None:
     claim = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -109,8 +109,8 @@ def test_a_claim_gets_a_volume_of_the_node(kubectl: Kubectl, namespace: str) -> 
     kubectl("patch", "pv", volume, "--type=merge", '--patch={"spec": {"claimRef": null}}')
 
 
-def test_a_worker_leaves_and_comes_back(cluster: Machines, kubectl: Kubectl, made: Stack) -> None:
-    """It is then what it was before, and what happens to it while it comes back does no harm."""
+def test_a_worker_is_removed_and_added_again(cluster: Machines, kubectl: Kubectl, made: Stack) -> None:
+    """The worker is then as before, and interruptions while it is added do no harm."""
     leaver = WORKERS[-1]
     moments = [(leaver.name, f"{leaver.name}: {words}") for words in ("Kubernetes 1", r"\d+ images", "kubeadm join")]
     [cut] = seeded(moments)

@@ -29,7 +29,7 @@ def answer(stack: ClusterStack, what: str) -> dict:
     return dict(httpx.get(f"{stack.prometheus_url}/api/v1/{what}", timeout=30).raise_for_status().json()["data"])
 
 
-def test_the_pod_monitor_selects_what_serves_metrics(stack: ClusterStack) -> None:
+def test_the_pod_monitor_selects_all_ports_with_metrics(stack: ClusterStack) -> None:
     """Each port of each pod that serves metrics, and nothing else in the namespace."""
     serving = {
         (pod["metadata"]["name"], port["name"])
@@ -63,8 +63,8 @@ def test_every_rule_is_evaluated(stack: ClusterStack) -> None:
     assert last(ill, lambda ill: not ill, 150) == []
 
 
-def test_dashboards_lie_where_grafana_looks(stack: ClusterStack, kubectl: Kubectl) -> None:
-    """Its side container takes each key of the ConfigMaps that have the label."""
+def test_dashboards_are_in_labelled_config_maps(stack: ClusterStack, kubectl: Kubectl) -> None:
+    """Grafana's sidecar loads each key of the ConfigMaps that have the label."""
     items = json.loads(kubectl("get", "configmaps", "-A", "-l=grafana_dashboard=1", "-o=json"))["items"]
     laid = {file: json.loads(text) for item in items for file, text in item["data"].items()}
     assert {item["metadata"]["namespace"] for item in items} == {NAMESPACE}
@@ -74,8 +74,8 @@ def test_dashboards_lie_where_grafana_looks(stack: ClusterStack, kubectl: Kubect
 
 
 @pytest.mark.looks_back
-def test_every_question_has_an_answer(stack: ClusterStack) -> None:
-    """What panels draw, alerts compare and rules record of all that the tests did; nothing is an error."""
+def test_every_query_of_the_monitoring_has_data(stack: ClusterStack) -> None:
+    """Queries of panels, alerts and recording rules have data from the traffic of the tests, without errors."""
     left = {question.expression: question.asker for question in (*panels(), *compared(), *recorded())}
 
     def unanswered() -> list[str]:

@@ -64,7 +64,7 @@ FIRST, AT_CHANGE, AT_RETURN = seeded(MOMENTS, ANOTHER_ARGUMENT, COMES_BACK)
 
 @dataclass
 class Site:
-    """Machines, what they were at first, and their stack."""
+    """Machines, their initial listings, and their stack."""
 
     machines: dict[str, Machine]
     before: dict[str, frozenset[str]]
@@ -105,7 +105,7 @@ class Site:
         }
 
     def serves(self, since: str) -> bool:
-        """Whether all that runs of the application was started after a time, and is ready."""
+        """Returns whether all pods of the application were started after `since` and are ready."""
         pods = json.loads(self.stack.kubectl("get", "pods", "--namespace=headrace", "-o=json"))["items"]
         # One whose first containers run once more is pending again, after a restart of its machine.
         there = [
@@ -171,7 +171,7 @@ def test_one_up_makes_a_cluster(small: Site) -> None:
 
 
 def is_cited(printed: str) -> bool:
-    """Whether the question that `up` asks had an answer with a citation."""
+    """Returns whether the question that `up` asks was answered with a citation."""
     return bool(re.search(r"^  \[1\] \S+\.md: \S", printed.partition("\n> ")[2], re.MULTILINE))
 
 
@@ -183,7 +183,7 @@ def test_a_second_up_changes_nothing(small: Site) -> None:
     small.stack.up("--expect-no-changes")
 
 
-def test_no_secret_is_in_the_state_in_plain_text(small: Site) -> None:
+def test_the_state_contains_no_secret_in_plain_text(small: Site) -> None:
     small.stack.kubectl("version")
     kubeconfig = (small.stack.folder / "kubeconfig").read_text()
     key = kubeconfig.split("client-key-data: ")[1].split()[0]
@@ -201,7 +201,7 @@ def test_no_secret_is_in_the_state_in_plain_text(small: Site) -> None:
     )
 
 
-def test_network_policies_hold(small: Site) -> None:
+def test_network_policies_are_enforced(small: Site) -> None:
     k = small.stack.kubectl
     small.stack.apply(
         _pod("web", {"app": "web"}, "socat TCP-LISTEN:8080,fork,reuseaddr SYSTEM:'echo HTTP/1.0 200 OK; echo; echo up'")
@@ -233,8 +233,8 @@ def test_network_policies_hold(small: Site) -> None:
     k("delete", "pod", "--all", "--wait")
 
 
-def test_a_pod_with_a_gpu_runs_where_one_is(small: Site) -> None:
-    """No machine has one: the node says that it has two, as a device plugin would make it say."""
+def test_a_pod_that_needs_a_gpu_runs_on_a_node_with_one(small: Site) -> None:
+    """No machine has a GPU: the node reports two, as a device plugin would make it do."""
     k = small.stack.kubectl
     assert small.node("op-w2")["spec"]["taints"] == [
         {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
@@ -252,7 +252,7 @@ def test_a_pod_with_a_gpu_runs_where_one_is(small: Site) -> None:
     k("delete", "pod", "gpu", "plain", "--wait")
 
 
-def test_a_claim_gets_a_volume_of_the_node(small: Site) -> None:
+def test_a_volume_claim_gets_a_volume_of_the_node(small: Site) -> None:
     k = small.stack.kubectl
     claim = {
         "apiVersion": "v1",
@@ -273,14 +273,14 @@ def test_a_claim_gets_a_volume_of_the_node(small: Site) -> None:
     small.machines["op-w1"].run(["rm", kept])
 
 
-def test_another_argument_of_the_api_server(small: Site) -> None:
+def test_a_changed_argument_of_the_api_server_applies(small: Site) -> None:
     small.wants("op-cp1", *WORKERS, storage=STORAGE, api_server_args={"event-ttl": "2h0m0s"})
     small.up_but(AT_CHANGE)
     small.stack.up()
     assert "--event-ttl=2h0m0s" in small.machines["op-cp1"].run(["pgrep", "-ax", "kube-apiserver"]).stdout
 
 
-def test_a_worker_leaves_and_comes_back(small: Site) -> None:
+def test_a_worker_is_removed_and_added_again(small: Site) -> None:
     kept = {k: v for k, v in small.stack.settings.items() if k in ("storage", "api_server_args")}
     small.wants("op-cp1", "op-w1", **kept)
     small.stack.up()
@@ -292,7 +292,7 @@ def test_a_worker_leaves_and_comes_back(small: Site) -> None:
     assert small.ready() == {"op-cp1": True, "op-w1": True, "op-w2": True}
 
 
-def test_a_machine_that_restarts_comes_back(small: Site) -> None:
+def test_a_restarted_machine_rejoins_the_cluster(small: Site) -> None:
     """With the application: all of it is on this one.
 
     In about one of four runs Ray's control process and a raylet are told to end at such a moment that Serve's
@@ -306,8 +306,8 @@ def test_a_machine_that_restarts_comes_back(small: Site) -> None:
     assert is_cited(small.stack.up("--expect-no-changes"))
 
 
-def test_destroy_leaves_the_machines_as_they_were(small: Site) -> None:
-    """But for what pods wrote into volumes, which is somebody's data."""
+def test_destroy_restores_the_machines(small: Site) -> None:
+    """Except for data that pods wrote into volumes."""
     small.stack.destroy()
     assert small.machines["op-w1"].run(["find", STORAGE["path"], "-name", "collections"]).stdout
     small.machines["op-w1"].run(["rm", "-r", STORAGE["path"]])
@@ -326,7 +326,7 @@ def _pod(name: str, labels: dict[str, str], script: str = "sleep infinity") -> d
 
 
 @pytest.mark.parametrize("cut", CUTS, ids=str)
-def test_an_up_that_was_cut_goes_on(bundle: Path, tmp_path: Path, cut: Cut) -> None:
+def test_an_interrupted_up_is_resumed(bundle: Path, tmp_path: Path, cut: Cut) -> None:
     with site(bundle, tmp_path, "op-cp1", "op-w1") as made:
         made.wants("op-cp1", "op-w1")
         made.up_but(cut)
@@ -338,7 +338,7 @@ def test_an_up_that_was_cut_goes_on(bundle: Path, tmp_path: Path, cut: Cut) -> N
             assert differences(made.machines[each], made.before) == ([], []), each
 
 
-def test_three_control_planes_outlive_one(tmp_path: Path) -> None:
+def test_three_control_planes_survive_the_loss_of_one(tmp_path: Path) -> None:
     names = (*PLANES, "op-w1")
     bundle = bundles.make_bundle(tmp_path / "bundle", tmp_path, "keepalived")
     with site(bundle, tmp_path, *names) as made:
@@ -359,7 +359,7 @@ def test_three_control_planes_outlive_one(tmp_path: Path) -> None:
 
 
 def test_a_control_plane_that_died_is_replaced(tmp_path: Path) -> None:
-    """It never answers again: its node and its member of etcd go, another machine takes its place."""
+    """The dead one never answers again: its node and its etcd member are removed, and another machine replaces it."""
     bundle = bundles.make_bundle(tmp_path / "bundle", tmp_path, "keepalived")
     with site(bundle, tmp_path, *PLANES, "op-w2") as made:
         made.wants(*PLANES, virtual_ip=VIRTUAL_IP)
@@ -379,8 +379,8 @@ def test_a_control_plane_that_died_is_replaced(tmp_path: Path) -> None:
             assert differences(made.machines[name], made.before) == ([], []), name
 
 
-def test_an_upgrade_by_one_minor(bundle: Path, tmp_path: Path) -> None:
-    """Kubernetes of the minor before is built, which takes minutes."""
+def test_kubernetes_is_upgraded_by_one_minor_version(bundle: Path, tmp_path: Path) -> None:
+    """Kubernetes of the previous minor version is built, which takes minutes."""
     before = bundles.cached_bundle(KUBERNETES_BEFORE)
     with site(before, tmp_path, "op-cp1", *WORKERS) as made:
         names = ("op-cp1", *WORKERS)

@@ -1,4 +1,4 @@
-"""What keeps a stack from a cluster is found early, said once, and nothing is half made."""
+"""Preflight checks of a cluster: problems are found early and reported once, and nothing is created."""
 
 from __future__ import annotations
 
@@ -65,30 +65,30 @@ def admin() -> dict[str, Any]:
 
 
 def as_user(admin: dict[str, Any], user: dict[str, Any], **cluster: Any) -> ClusterContext:
-    """The cluster of the kubeconfig, entered by somebody else or at another address."""
+    """Returns the cluster of the kubeconfig with another user or another address."""
     document = json.loads(json.dumps(admin))
     document["users"][0]["user"] = user or document["users"][0]["user"]
     document["clusters"][0]["cluster"].update(cluster)
     return read_kubeconfig(config().kubernetes, yaml.safe_dump(document))
 
 
-def test_a_cluster_that_fits() -> None:
+def test_a_suitable_cluster_passes() -> None:
     assert found(config()) == []
 
 
-def test_an_address_where_nothing_listens(admin: dict[str, Any]) -> None:
+def test_an_unreachable_address_is_reported(admin: dict[str, Any]) -> None:
     said = one(config(), as_user(admin, {}, server="https://127.0.0.1:9"))
     assert "headrace:kubernetes.kubeconfig: https://127.0.0.1:9 cannot be reached: " in said
     assert "refused" in said
 
 
-def test_credentials_of_somebody_else(admin: dict[str, Any]) -> None:
+def test_wrong_credentials_are_reported(admin: dict[str, Any]) -> None:
     said = one(config(), as_user(admin, {"token": "planted"}))
     assert "rejects its credentials; renew them" in said
     assert "planted" not in said
 
 
-def test_another_authority(admin: dict[str, Any]) -> None:
+def test_a_wrong_certificate_authority_is_reported(admin: dict[str, Any]) -> None:
     other = base64.b64encode(b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n").decode()
     said = one(config(), as_user(admin, {}, **{"certificate-authority-data": other}))
     assert "cannot be reached: SSLError" in said
@@ -102,14 +102,14 @@ def stranger(kubectl: Kubectl, namespace: str, admin: dict[str, Any]) -> Cluster
     return as_user(admin, {"token": token})
 
 
-def test_a_user_without_rights(stranger: ClusterContext) -> None:
+def test_a_user_without_rights_is_reported(stranger: ClusterContext) -> None:
     said = one(config(), stranger)
     assert said.startswith("headrace:kubernetes.kubeconfig: its user may not create secrets, configmaps, ")
     assert "rayservices, namespaces, customresourcedefinitions" in said
     assert said.endswith("use a user with these permissions, such as cluster-admin")
 
 
-def test_an_addon_that_is_said_to_exist() -> None:
+def test_a_missing_addon_configured_as_existing_is_reported() -> None:
     said = one(config(database={}, addons={"postgres": {"existing": "cnpg"}}))
     assert said == (
         "headrace:addons.postgres: is configured as existing, but the cluster has no CRD clusters.postgresql.cnpg.io;"
@@ -117,12 +117,12 @@ def test_an_addon_that_is_said_to_exist() -> None:
     )
 
 
-def test_a_gateway_api_that_is_not_there() -> None:
+def test_a_missing_gateway_api_is_reported() -> None:
     ingress = {"kind": "gateway", "host": "a.example.com", "gateway": "infra/gw"}
     assert "headrace:ingress.gateway: is set, but the cluster has no CRD" in one(config(ingress=ingress))
 
 
-def test_a_store_without_its_operator() -> None:
+def test_a_store_without_its_operator_is_reported() -> None:
     from_store = config(kubernetes={"external_secret": {"store": "vault", "key": "apps/headrace"}})
     assert one(from_store) == (
         "headrace:kubernetes.external_secret: is set, but the cluster has no CRD"
@@ -132,7 +132,7 @@ def test_a_store_without_its_operator() -> None:
         eventually(lambda: found(from_store) == [], "the cluster knows the kind")
 
 
-def test_a_kubernetes_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kubernetes_version_that_is_too_old_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_preflight, "KUBERNETES_AT_LEAST", (1, 99))
     said = one(config())
     assert "the cluster runs Kubernetes v1." in said
@@ -148,30 +148,30 @@ def no_default(kubectl: Kubectl) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_default")
-def test_no_default_storage_class() -> None:
+def test_a_missing_default_storage_class_is_reported() -> None:
     said = one(config())
     assert said.startswith("headrace:kubernetes.storage_class: is missing, but the cluster has no default storage")
     assert "use one of" in said
     assert found(config(kubernetes={"storage_class": "shared"})) == []
 
 
-def test_a_storage_class_that_is_not_there() -> None:
+def test_a_missing_storage_class_is_reported() -> None:
     said = one(config(kubernetes={"storage_class": "shred"}))
     assert said == "headrace:kubernetes.storage_class: there is no storage class 'shred'; did you mean 'shared'?"
 
 
-def test_a_pool_of_gpus_without_gpus() -> None:
+def test_a_gpu_pool_without_gpus_is_reported() -> None:
     pools = [{"name": "serving"}, {"name": "gpu", "gpus": 1}]
     said = one(config(pools=pools, addons={"gpu": {"existing": "device-plugin"}}))
     assert said.startswith("headrace:pools[1].gpus: no node of pool 'gpu' offers 1 nvidia.com/gpu")
 
 
-def test_a_pool_without_nodes() -> None:
+def test_a_pool_without_nodes_is_reported() -> None:
     pools = [{"name": "serving"}, {"name": "gpu", "gpus": 1, "node_selector": {"kind": "gpu"}}]
     assert "headrace:pools[1].node_selector: no node has kind=gpu" in one(config(pools=pools))
 
 
-def test_a_namespace_of_somebody_else(namespace: str) -> None:
+def test_a_namespace_of_another_owner_is_reported(namespace: str) -> None:
     said = one(config(kubernetes={"namespace": namespace}))
     assert f"the namespace '{namespace}' already exists, not created by this stack" in said
 
@@ -181,12 +181,12 @@ def checked(settings: StackConfig) -> list[str]:
 
 
 def left(kubectl: Kubectl) -> list[str]:
-    """Namespaces of checks that do not go."""
+    """Returns namespaces of checks that were not removed."""
     there = json.loads(kubectl("get", "namespaces", "-l", image_check.CHECK_LABEL, "-o", "json"))["items"]
     return [n["metadata"]["name"] for n in there if not n["metadata"].get("deletionTimestamp")]
 
 
-def test_an_image_that_is_there(kubectl: Kubectl) -> None:
+def test_an_available_image_passes(kubectl: Kubectl) -> None:
     assert checked(config(addons={"kuberay": {"existing": "k", "namespace": "n"}})) == []
     assert left(kubectl) == []
 
@@ -198,7 +198,7 @@ def test_an_image_that_is_there(kubectl: Kubectl) -> None:
         ({"registry": "registry.invalid", "repository": "headrace/serving", "tag": "1"}, "registry.invalid"),
     ],
 )
-def test_an_image_that_cannot_be_pulled(image: dict[str, str], why: str, kubectl: Kubectl) -> None:
+def test_an_image_that_cannot_be_pulled_is_reported(image: dict[str, str], why: str, kubectl: Kubectl) -> None:
     [said] = checked(config(image=image, addons={"kuberay": {"existing": "k", "namespace": "n"}}))
     assert said.startswith("headrace:image: the cluster cannot pull ")
     assert why in said
@@ -206,7 +206,7 @@ def test_an_image_that_cannot_be_pulled(image: dict[str, str], why: str, kubectl
     assert left(kubectl) == []
 
 
-def test_a_pull_secret_that_is_not_there(kubectl: Kubectl) -> None:
+def test_a_missing_pull_secret_is_reported(kubectl: Kubectl) -> None:
     [said] = checked(config(image={**THERE, "pull_secrets": ["registry"]}))
     assert said.startswith(
         f"headrace:image.pull_secrets[0]: namespace '{NAMESPACE}' has no Secret 'registry'; create it"
@@ -215,15 +215,15 @@ def test_a_pull_secret_that_is_not_there(kubectl: Kubectl) -> None:
 
 
 def bad_project(folder: Path) -> Project:
-    """A stack whose image is nowhere, and whose charts are in a folder."""
+    """A stack whose image does not exist, and whose charts are in a folder."""
     pack_kuberay(folder / "charts")
     image = {"registry": "registry.invalid", "tag": "1"}
     settings = config(image=image, mirror={"charts": str(folder / "charts")})
     return Project.make(folder, settings.model_dump(mode="json", exclude_defaults=True))
 
 
-def test_nothing_is_half_made(kubectl: Kubectl, tmp_path: Path) -> None:
-    """The same by the real `up`: one mistake, and the cluster is as it was."""
+def test_a_failed_check_leaves_the_cluster_unchanged(kubectl: Kubectl, tmp_path: Path) -> None:
+    """The real `up` with one mistake leaves the cluster as it was."""
     project = bad_project(tmp_path)
     before = kubectl("get", "namespaces,customresourcedefinitions", "-o", "name").split()
     with pytest.raises(AssertionError) as raised:

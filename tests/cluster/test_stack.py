@@ -20,14 +20,14 @@ RECOMMENDED = {"name", "instance", "part-of", "managed-by"}
 NOT_OURS = re.compile(r"kube-root-ca\.crt|default|sh\.helm\..*")
 
 
-def test_one_command_reached_a_cited_answer(stack: ClusterStack) -> None:
+def test_up_ends_with_a_cited_answer(stack: ClusterStack) -> None:
     """The question that `up` asks by itself, of a cluster that had nothing of the stack before."""
     question = stack.printed.partition("\n> ")[2]
     assert question, stack.printed[-2000:]
     assert re.search(r"^  \[1\] \S+\.md: \S", question, re.MULTILINE), question
 
 
-def test_the_service_runs(stack: ClusterStack, kubectl: Kubectl) -> None:
+def test_the_ray_service_is_running(stack: ClusterStack, kubectl: Kubectl) -> None:
     def runs() -> bool:
         status = json.loads(kubectl(f"-n={NAMESPACE}", "get", "rayservice", "headrace", "-o=json"))["status"]
         conditions = {c["type"]: c["status"] for c in status["conditions"]}
@@ -42,7 +42,7 @@ def test_a_second_up_changes_nothing(stack: ClusterStack) -> None:
     assert not re.search(r"[+~-]\s*\d+ (created|updated|deleted|replaced)", printed), printed[-2000:]
 
 
-def test_listings_read_well(stack: ClusterStack, kubectl: Kubectl) -> None:
+def test_kubectl_listings_are_readable(stack: ClusterStack, kubectl: Kubectl) -> None:
     """`kubectl get rayservice,pods`: one service, and pods whose names say what they are."""
     lines = kubectl(f"-n={NAMESPACE}", "get", "rayservice,pods", "--no-headers").splitlines()
     names = [line.split()[0] for line in lines if line.strip()]
@@ -85,6 +85,6 @@ def test_every_pod_is_restricted(stack: ClusterStack, kubectl: Kubectl) -> None:
             assert "@sha256:" in container["image"], container["image"]
 
 
-def test_gateways_stand_on_different_nodes(stack: ClusterStack, kubectl: Kubectl) -> None:
+def test_gateways_run_on_different_nodes(stack: ClusterStack, kubectl: Kubectl) -> None:
     pods = json.loads(kubectl(f"-n={NAMESPACE}", "get", "pods", "-l=headrace.io/pool=serving", "-o=json"))["items"]
     assert len({pod["spec"]["nodeName"] for pod in pods}) == 2

@@ -80,7 +80,7 @@ def long_stream(stack: ClusterStack, request: pytest.FixtureRequest) -> Iterator
 
 @pytest.fixture
 def figures(capsys: pytest.CaptureFixture[str]) -> Callable[[str, Load], None]:
-    """Prints what a load met, for docs/benchmarks.md."""
+    """Prints the figures of a load, for docs/benchmarks.md."""
 
     def show(what: str, load: Load) -> None:
         with capsys.disabled():
@@ -111,7 +111,7 @@ def without(stack: ClusterStack, model: str) -> dict[str, object]:
     }
 
 
-def test_an_upgrade_under_load_takes_nothing(
+def test_an_upgrade_under_load_loses_no_requests(
     stack: ClusterStack, kubectl: Kubectl, long_stream: LongStream, figures: Callable[[str, Load], None]
 ) -> None:
     """Another image, and a configuration without the model of KServe, while streams run; one of them for minutes."""
@@ -141,7 +141,7 @@ POOLS = {"serving": 2, "models": 1}
 
 @pytest.fixture
 def whole(stack: ClusterStack, kubectl: Kubectl) -> None:
-    """Every pod that an earlier test took has drained, another one runs in its place, and service is well."""
+    """Every pod that an earlier test deleted is drained and replaced, and the service is healthy."""
     _end_replaced(kubectl)
     eventually(
         lambda: all(_is_whole(kubectl, pool, size) for pool, size in POOLS.items()), "all pools are whole", 420, EVERY_S
@@ -199,10 +199,10 @@ def _is_replaced(kubectl: Kubectl, pod: str) -> bool:
 @pytest.mark.soak
 @pytest.mark.usefixtures("whole")
 @pytest.mark.parametrize("pool", ["serving", "models"])
-def test_a_pod_that_is_deleted_takes_nothing_with_it(
+def test_a_deleted_pod_loses_no_requests(
     stack: ClusterStack, kubectl: Kubectl, pool: str, figures: Callable[[str, Load], None]
 ) -> None:
-    """As a drained node does it: with notice."""
+    """With notice, as in the drain of a node."""
     victim = pods(kubectl, **{"headrace.io__pool": pool})[0]
     with Load(stack) as load:
         eventually(lambda: load.complete >= 3, "the load works", 240)
@@ -232,7 +232,7 @@ def test_a_pod_that_dies_is_replaced(
 
 
 def replicas(kubectl: Kubectl) -> dict[str, set[str]]:
-    """Processes of Serve's replicas by pod: their ids and when they started."""
+    """Returns the processes of Serve's replicas by pod: their ids and start times."""
     found = {}
     for pod in pods(kubectl, **{"ray.io__node-type": "worker"}):
         listing = kubectl(
@@ -252,10 +252,10 @@ def replicas(kubectl: Kubectl) -> dict[str, set[str]]:
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("whole")
-def test_the_death_of_the_head_restarts_no_replica(
+def test_replicas_survive_the_death_of_the_head(
     stack: ClusterStack, kubectl: Kubectl, figures: Callable[[str, Load], None]
 ) -> None:
-    """Ray's control state lies on a volume: requests go on without a head, and replicas outlive it."""
+    """Ray's control state is on a volume: requests continue without a head, and replicas survive its death."""
     before = replicas(kubectl)
     assert sum(map(len, before.values())) >= 5
     (head,) = pods(kubectl, **{"ray.io__node-type": "head"})
@@ -274,8 +274,8 @@ def test_the_death_of_the_head_restarts_no_replica(
 
 @pytest.mark.usefixtures("whole")
 @pytest.mark.soak
-def test_another_ray_cluster_takes_over_where_its_state_is_no_good(stack: ClusterStack, kubectl: Kubectl) -> None:
-    """The way out of docs/how-to/troubleshoot.md; what people said is kept elsewhere."""
+def test_a_new_ray_cluster_replaces_one_with_corrupt_state(stack: ClusterStack, kubectl: Kubectl) -> None:
+    """The procedure of docs/how-to/troubleshoot.md; conversations are stored elsewhere and stay."""
     with stack.client() as client:
         kept = client.post("/v1/conversations", json={"metadata": {"kept": "yes"}}).json()["id"]
     before = active(kubectl)

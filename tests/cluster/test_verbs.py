@@ -17,7 +17,7 @@ from tests.cluster.stack import ClusterStack
 pytestmark = pytest.mark.usefixtures("kept_out")
 
 
-def test_down_does_not_delete_data_by_the_way(stack: ClusterStack) -> None:
+def test_down_refuses_to_delete_data_without_purge(stack: ClusterStack) -> None:
     with pytest.raises(AssertionError) as raised:
         stack.run("down")
     assert "to delete both, run `make purge`" in str(raised.value)

@@ -1,4 +1,4 @@
-"""More callers than a stack has places for: each asks for a long answer, and asks again when it is refused."""
+"""More concurrent callers than the stack admits: each asks for a long answer, and retries when it is refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONG = {
 
 
 class Burst:
-    """`callers` streams at once while it is entered; `answered` and `refused` are counted."""
+    """A context manager that keeps `callers` streams open and counts `answered` and `refused`."""
 
     def __init__(self, stack: Stack, callers: int) -> None:
         self._stack = stack
@@ -40,7 +40,7 @@ class Burst:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Everybody hangs up."""
+        """Disconnects all callers."""
         self._all.cancel()
         self._run(_ended())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -81,6 +81,6 @@ class Burst:
 
 
 async def _ended() -> None:
-    """Waits for the tasks that were cancelled."""
+    """Waits for the cancelled tasks."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     await asyncio.gather(*others, return_exceptions=True)

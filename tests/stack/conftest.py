@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def watch(stack: Stack) -> Iterator[Watch]:
-    """Over the session's stack. It scrapes often: tests that count what is scraped come before its first one."""
+    """A Prometheus over the session's stack. It scrapes often, so tests that count scrapes run before its first use."""
     watch = Watch(stack)
     yield watch
     watch.close()
@@ -50,7 +50,7 @@ def watch(stack: Stack) -> Iterator[Watch]:
 
 @pytest.fixture(scope="session")
 def mixed(stack: Stack, watch: Watch) -> Iterator[Future[Verdict]]:
-    """A load with callers' mistakes, and what is found of it in the end; it goes on beside tests that ask for it."""
+    """A load with callers' mistakes, and its verdict in the end; it runs in parallel to tests that use the fixture."""
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(verdict, stack, watch)
 

@@ -1,4 +1,4 @@
-"""What tests ask of a stack on this host: its processes, its documents, an answer, a stream under way."""
+"""Helpers for a stack on this host: its processes, its documents, searches, and a stream in progress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORDS = 25
 
 
 def members(stack: Stack) -> dict[int, Stat]:
-    """Every process of the stack, by its id."""
+    """Returns every process of the stack, by its id."""
     return {m.pid: m for r in SESSION_RECORDS for m in Session(stack.layout.record(r)).members()}
 
 
@@ -53,14 +53,14 @@ def files(stack: Stack) -> dict[str, str]:
 
 
 def search(stack: Stack, query: str) -> str:
-    """What the collection `documents` holds about it."""
+    """Returns the hits of the query in the collection `documents`."""
     with stack.client() as client:
         answer = client.post(f"/v1/vector_stores/{collection(stack)}/search", json={"query": query}).json()
     return " ".join(part["text"] for hit in answer["data"] for part in hit["content"])
 
 
 def gone(stack: Stack, query: str, text: str) -> None:
-    """The index forgets in the background."""
+    """Waits until the index no longer contains the text; it is removed in the background."""
     eventually(lambda: text not in search(stack, query), f"'{text}' is found no more")
 
 
@@ -72,7 +72,7 @@ def chat(stack: Stack, model: str = "plain") -> httpx.Response:
 
 @contextmanager
 def streaming(stack: Stack) -> Iterator[list[str]]:
-    """A long stream under way; its text is complete when the context ends."""
+    """A long stream in progress; its text is complete when the context ends."""
     text: list[str] = []
     started = threading.Event()
     messages = [{"role": "user", "content": "Count."}]

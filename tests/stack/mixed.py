@@ -47,12 +47,12 @@ def chat(client: httpx.Client, model: str, text: str, **more: object) -> httpx.R
 
 
 def calls(tool: str, url: str) -> str:
-    """What a model says that wants a tool."""
+    """Returns the output of a model that calls a tool."""
     return script(f'Thought: I need it.\nAction: {tool}\nAction Input: {{"url": "{url}"}}')
 
 
 class Mixed:
-    """Runs while it is entered."""
+    """A context manager that runs the load."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -100,7 +100,7 @@ class Mixed:
         return self
 
     def turn(self) -> None:
-        """Goes from the first part of the load to the second."""
+        """Switches from the first part of the load to the second."""
         self._turn.set()
 
     def __exit__(self, *_: object) -> None:
@@ -112,7 +112,7 @@ class Mixed:
                 self.problems.append(f"{thread.name} hangs")
 
     def _prepare(self, client: httpx.Client) -> None:
-        """A tenant with a small budget, whose user may not administer, something to rate and a place for files."""
+        """Creates a tenant with a small budget, a user without admin rights, an answer to rate, a vector store."""
         self.tenant = f"load-{self._run}"
         of = {"params": {"tenant": self.tenant}}
         _ok(client.post("/v1/admin/tenants", json={"id": self.tenant}))
@@ -203,7 +203,7 @@ class Mixed:
             _ok(chat(client, "programmer", INNOCENT + script(PROGRAMS[ends]), max_tokens=200))
 
     def _crashes(self, client: httpx.Client, i: int) -> None:
-        """Kills the processes in which programs run."""
+        """Kills the processes that run the models' programs."""
         with ThreadPoolExecutor(2) as pool:
             asked = [pool.submit(chat, client, "programmer", INNOCENT + script(LOOP), max_tokens=200) for _ in range(2)]
             while not all(answer.done() for answer in asked):

@@ -1,4 +1,4 @@
-"""What the last released version has left on a host: state, data, secrets and configuration."""
+"""State, data, secrets and configuration that the last released version leaves on a host."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def collections() -> dict[str, list[str]]:
 
 
 def leave(stack: Stack) -> None:
-    """Makes the host as the release left it, but for the stack's configuration file, which is there already."""
+    """Restores the files that the release left, except the stack's configuration file, which exists already."""
     ports = stack.settings()["ports"]
     workspace = Workspace.prepare(stack.name)
     for part in ("data", "secrets"):

@@ -1,4 +1,4 @@
-"""Under a mixed load every panel, rule and alert has its data, and what goes wrong fires its alert.
+"""Under a mixed load every panel, rule and alert has data, and provoked faults fire their alerts.
 
 The load began in test_life.py, and other tests went on beside it.
 """
@@ -9,7 +9,7 @@ import pytest
 
 
 @pytest.mark.timeout(600)
-def test_a_mixed_load_is_seen_and_what_goes_wrong_fires_its_alert(stack, mixed):
+def test_a_mixed_load_has_metrics_and_its_faults_fire_alerts(stack, mixed):
     verdict = mixed.result()
     assert verdict.problems == []
     assert verdict.mistakes == []

@@ -19,12 +19,12 @@ from tests.ray_isolation.proxied_ray import APPLICATIONS, KUBERAYS_READ, Proxied
 from tests.wait import eventually
 
 
-def test_health_and_state_are_read_without_a_token(deployed: ProxiedRay) -> None:
+def test_health_and_state_are_readable_without_a_token(deployed: ProxiedRay) -> None:
     assert deployed.proxy.get("/api/gcs_healthz").text == "success"
     assert deployed.proxy.get(APPLICATIONS).json()["applications"].keys() == {"one"}
 
 
-def test_nothing_else_of_the_dashboard_is_reached(deployed: ProxiedRay) -> None:
+def test_other_paths_of_the_dashboard_are_refused(deployed: ProxiedRay) -> None:
     pwned = "echo pwned"
     job = {"entrypoint": pwned}
     for method, target in (
@@ -42,25 +42,25 @@ def test_nothing_else_of_the_dashboard_is_reached(deployed: ProxiedRay) -> None:
 
 
 @pytest.mark.parametrize("target", ["/api/jobs/", APPLICATIONS, "/api/version", "/nodes"])
-def test_the_dashboard_itself_wants_the_token(deployed: ProxiedRay, target: str) -> None:
+def test_the_dashboard_itself_requires_the_token(deployed: ProxiedRay, target: str) -> None:
     url = deployed.dashboard + target
     assert httpx.get(url, trust_env=False, timeout=30).status_code == 401
     wrong = {"Authorization": f"Bearer {secrets.token_hex(32)}"}
     assert httpx.get(url, headers=wrong, trust_env=False, timeout=30).status_code == 403
 
 
-def test_another_document_is_refused_until_it_is_the_mounted_one(deployed: ProxiedRay) -> None:
+def test_a_serve_document_is_refused_unless_it_is_the_mounted_one(deployed: ProxiedRay) -> None:
     later = copy.deepcopy(deployed.document)
     later["applications"].append(application("two"))
     refused = deployed.proxy.put(APPLICATIONS, json=later)
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not_the_mounted_document")
     assert "two" not in deployed.applications()
-    # Nobody asks again: the proxy itself applies the requested document.
+    # Without another request: the proxy itself applies the requested document.
     deployed.mount(later)
     eventually(lambda: deployed.running("two"), "the second application runs")
 
 
-def test_the_token_is_never_told(deployed: ProxiedRay) -> None:
+def test_the_token_is_never_disclosed(deployed: ProxiedRay) -> None:
     deployed.proxy.get("/api/jobs/", headers={"Authorization": "Bearer planted-by-the-caller"})
     told = deployed.log.read_text()
     assert "'/api/jobs/' from 127.0.0.1: 403" in told
@@ -72,8 +72,8 @@ def test_the_token_is_never_told(deployed: ProxiedRay) -> None:
         assert deployed.token not in answer.text + str(answer.headers)
 
 
-def test_ray_logs_in_the_shape_of_serve(deployed: ProxiedRay) -> None:
-    """What docs/how-to/troubleshoot.md says of Ray's processes in C++."""
+def test_ray_logs_in_the_format_of_serve(deployed: ProxiedRay) -> None:
+    """As docs/how-to/troubleshoot.md describes for Ray's C++ processes."""
     folder = Path(deployed.inputs["temp"]) / "ray" / "session_latest" / "logs"
     files = [*folder.glob("python-core-worker-*.log"), folder / "raylet.out", folder / "gcs_server.out"]
     assert len(files) > 3
@@ -83,7 +83,7 @@ def test_ray_logs_in_the_shape_of_serve(deployed: ProxiedRay) -> None:
 
 
 def addresses(session: Session) -> list[str]:
-    """HOST:PORT of everything that this Ray listens on."""
+    """Returns HOST:PORT of every socket this Ray listens on."""
     members = {p.pid for p in session.members()}
     found = {c.laddr for c in psutil.net_connections("tcp") if c.pid in members and c.status == psutil.CONN_LISTEN}
     return sorted(
@@ -99,12 +99,12 @@ def plan(ray: ProxiedRay, marker: Path, token: str | None) -> Plan:
     return Plan(addresses(ray.session), ray.gcs, client, proxy, documents, str(marker), token)
 
 
-def test_ray_does_nothing_for_a_stranger(deployed: ProxiedRay, tmp_path: Path) -> None:
+def test_ray_refuses_clients_without_the_token(deployed: ProxiedRay, tmp_path: Path) -> None:
     reports = {
         who: attack(plan(deployed, tmp_path / who, token))
         for who, token in (("stranger", None), ("liar", secrets.token_hex(32)), ("friend", deployed.token))
     }
-    # The very same attacks get through with the token: the refusal is the token's doing.
+    # The same attacks succeed with the token, so it is the token that they are refused for.
     friend = reports.pop("friend")
     opened = {a for a in friend.pickles if (tmp_path / f"friend-{a.rpartition(':')[2]}").exists()}
     assert opened

@@ -74,12 +74,12 @@ def test_a_key_is_replaced_without_an_outage(stack, renewed):
     assert Session(stack.layout.record("ray")).id == renewed.ray
 
 
-def test_a_document_that_is_gone_is_forgotten(renewed):
+def test_a_deleted_document_is_removed_from_the_index(renewed):
     assert files(renewed.stack) == {k: v for k, v in renewed.files.items() if k != "salt.md"}
     gone(renewed.stack, "When do the salt works close?", "month of frost")
 
 
-def test_up_starts_what_has_died(renewed):
+def test_up_restarts_dead_processes(renewed):
     assert Session(renewed.stack.layout.record("exporter")).alive
     assert healed(renewed.stack, 60)
     assert renewed.load.problems == []
@@ -102,12 +102,12 @@ def needles(renewed: Renewed) -> dict[str, bytes]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """All below a folder in which files come and go."""
+    """Returns all files below a folder in which files come and go."""
     return [Path(at) / name for at, _, names in os.walk(folder) for name in names]
 
 
 def haystacks(stack: Stack) -> Iterator[tuple[str, bytes]]:
-    """Everything that somebody may read who must not read secrets."""
+    """Yields all texts that are readable for people who must not read secrets."""
     layout, ours = stack.layout, {"api_key", "key_secret", "ray_token", "model-far-api-key"}
     backend = CHECKOUT / ".headrace/pulumi/.pulumi"
     states = [file for file in _files(backend) if stack.name in str(file)]
@@ -129,7 +129,7 @@ def haystacks(stack: Stack) -> Iterator[tuple[str, bytes]]:
         yield path, httpx.get(f"{dashboard}{path}", headers={"Authorization": f"Bearer {token}"}, timeout=30).content
 
 
-def test_secrets_stand_nowhere_but_in_their_files(renewed):
+def test_secrets_are_only_in_their_files(renewed):
     looked_at = [("up", renewed.printed.encode()), *haystacks(renewed.stack)]
     assert len(looked_at) > 50
     assert any("logs/serve" in where for where, _ in looked_at)
@@ -160,8 +160,8 @@ def interrupt(stack: Stack, point: str) -> None:
     process.wait()
 
 
-def test_an_interrupted_up_is_run_again_and_data_is_there(renewed, watch):
-    """Of a stack whose Ray has died under load, with the alerts that this fires."""
+def test_an_interrupted_up_is_resumed_without_loss_of_data(renewed, watch):
+    """The stack's Ray was killed under load before, which fires alerts."""
     stack, before = renewed.stack, files(renewed.stack)
     alerts = INJECTED["Ray's control service and its agent are killed"]
     load = kill_under_load(stack, watch, "ray", ["gcs_server", AGENT], alerts)
@@ -177,7 +177,7 @@ def test_an_interrupted_up_is_run_again_and_data_is_there(renewed, watch):
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("point", KILL_POINTS)
-def test_up_may_be_interrupted_anywhere(stack, point):
+def test_an_up_interrupted_at_any_point_is_resumed(stack, point):
     up = stack.outputs()
     with up.client() as client:
         kept = client.post("/v1/files", files={"file": ("kept.md", b"# Kept\n")}, data={"purpose": "assistants"}).json()
@@ -196,7 +196,7 @@ def test_up_may_be_interrupted_anywhere(stack, point):
 
 
 @pytest.mark.soak
-def test_a_stack_comes_up_from_nothing_and_goes_without_another(stack, documents):
+def test_a_second_stack_is_created_and_removed_without_effect_on_the_first(stack, documents):
     stack = stack.outputs()
     with own_stack("test-beside", documents) as beside:
         assert chat(beside).status_code == 200
@@ -206,7 +206,7 @@ def test_a_stack_comes_up_from_nothing_and_goes_without_another(stack, documents
 
 @contextmanager
 def foreign() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that looks like one of Ray's, and is not ours."""
+    """A process that looks like one of Ray's, but is not of the stack."""
     process = subprocess.Popen(["bash", "-c", "exec -a ray::IDLE sleep 1000"], start_new_session=True)
     try:
         yield process
@@ -232,7 +232,7 @@ def in_common_folder(stack: Stack) -> set[str]:
     return {path for path in named if path.startswith(common)}
 
 
-def test_down_leaves_nothing_but_data(stack, documents):
+def test_down_leaves_only_data(stack, documents):
     stack = stack.outputs()
     before, port_numbers = members(stack), stack.settings()["ports"].values()
     base = int(Session(stack.layout.record("ray")).spec["base"])
@@ -256,8 +256,8 @@ def test_down_leaves_nothing_but_data(stack, documents):
     assert "The stack is stopped" in stack.run("down"), "down again is no error"
 
 
-def test_mistakes_are_said_before_anything_runs(stack):
-    """Through Pulumi itself: every mistake at once, in plain text."""
+def test_mistakes_are_reported_before_anything_runs(stack):
+    """Pulumi reports every mistake at once, in plain text."""
     written, settings = stack.file.read_text(), stack.settings()
     ticker = next(m["url"] for m in settings["models"] if m["name"] == "ticker")
     model = {**settings["models"][0], "source": "file:///none.gguf", "memory_bytes": 10**15}

@@ -50,7 +50,7 @@ TOO_MANY = 40
         pytest.param(["ray::HAProxyManager"], (), marks=pytest.mark.soak),
     ],
 )
-def test_serve_heals_itself(stack, watch, titles, alerts):
+def test_serve_replaces_killed_processes(stack, watch, titles, alerts):
     load = kill_under_load(stack, watch, "ray", titles, alerts)
     assert healed(stack, 120), f"without {' and '.join(titles)} nothing works any more"
     assert load.problems == []
@@ -70,8 +70,8 @@ def test_serve_heals_itself(stack, watch, titles, alerts):
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
-def test_up_heals_the_rest(stack, watch, record, titles, alerts):
-    """Two of these, with other changes, are in test_end.py."""
+def test_up_restarts_killed_processes(stack, watch, record, titles, alerts):
+    """test_end.py kills two of these as well, before an `up` that has other changes."""
     load = kill_under_load(stack, watch, record, titles, alerts)
     stack.run("up")
     assert healed(stack, 60)
@@ -79,7 +79,7 @@ def test_up_heals_the_rest(stack, watch, record, titles, alerts):
     nothing_lost(stack, load)
 
 
-def test_more_requests_than_places_are_refused(stack, watch):
+def test_requests_over_the_capacity_are_refused(stack, watch):
     config = StackConfig(**{k: v for k, v in stack.settings().items() if k in ("gateway", "limits")})
     places = config.gateway.replicas * (config.limits.in_flight + config.limits.queue)
     alerts = INJECTED["more concurrent requests than are admitted"]
@@ -94,7 +94,7 @@ def test_more_requests_than_places_are_refused(stack, watch):
 
 
 @pytest.mark.soak
-def test_a_slow_database_is_told(stack, watch):
+def test_a_slow_database_fires_its_alert(stack, watch):
     alerts = INJECTED["the database is locked repeatedly"]
     watch.quiet(alerts)
     since, stop = time.time(), threading.Event()
@@ -118,8 +118,8 @@ def test_a_slow_database_is_told(stack, watch):
 
 
 @pytest.mark.soak
-def test_ingestion_that_does_not_go_on_is_told(stack, watch):
-    """Background work is paused, as a backup does; instead of an hour's wait a job is dated back by one."""
+def test_stalled_ingestion_fires_its_alert(stack, watch):
+    """Background work is paused, as in a backup; a job is dated back by an hour instead of waiting for one."""
     alerts = INJECTED["ingestion is paused while a file waits for an hour"]
     watch.quiet(alerts)
     since = time.time()
@@ -158,7 +158,7 @@ def small_disk(folder):
 
 @pytest.mark.soak
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a disk of its own")
-def test_a_disk_that_fills_is_told(documents):
+def test_a_full_disk_fires_its_alert(documents):
     alerts = INJECTED["the data folder's disk is filled"]
     brought = own_stack("test-disk", documents)
     data = brought.stack.layout.data
@@ -179,7 +179,7 @@ def test_a_disk_that_fills_is_told(documents):
 
 
 def leases(stack):
-    """Leases held now, by the metrics of the running replicas."""
+    """Returns the current number of leases, by the metrics of the running replicas."""
     port = stack.settings()["ports"]["exporter"]
     text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
     return sum(float(x.rpartition(" ")[2]) for x in text.splitlines() if x.startswith("headrace_engine_leases{"))
@@ -194,13 +194,13 @@ def within(seconds, condition):
     return condition()
 
 
-def test_a_hang_up_frees_the_lease_and_stops_the_engine(stack):
+def test_a_disconnect_releases_the_lease_and_stops_generation(stack):
     assert within(20, lambda: leases(stack) == 0)
     long = CHAT | {"max_tokens": 1500}
     with stack.client() as client:
         for _ in range(3):
             with client.stream("POST", "/v1/chat/completions", json=long) as r:
-                parts = r.iter_text()  # kept: dropping the iterator would already hang up
+                parts = r.iter_text()  # referenced until here, since a collected iterator would close the connection
                 next(parts)
                 assert leases(stack) == 1
             assert within(30, lambda: leases(stack) == 0), "a hang-up leaves its lease held"

@@ -21,13 +21,13 @@ from tests.wait import eventually
 KIND = "Be brief, and be kind to the heron of Brenna, who reads all that you write. " * 3
 
 
-def test_one_command_reached_a_cited_answer(stack):
-    """The question that `up` asks by itself of a stack that did not run."""
+def test_up_ends_with_a_cited_answer(stack):
+    """`up` asks a question by itself when the stack was not running before."""
     question = stack.printed.partition("\n> ")[2]
     assert re.search(r"^  \[1\] \S+\.md: \S", question, re.MULTILINE), stack.printed[-2000:]
 
 
-def test_the_dashboards_are_there_without_grafana(stack):
+def test_dashboards_are_served_without_grafana(stack):
     url = f"http://127.0.0.1:{stack.settings()['ports']['status']}/status"
     assert url in stack.run("outputs")
     asked = f"{url}/api/overview/engines-missing"
@@ -35,7 +35,7 @@ def test_the_dashboards_are_there_without_grafana(stack):
 
 
 @pytest.mark.usefixtures("mixed")
-def test_nothing_changes_by_itself(stack):
+def test_a_second_up_changes_nothing(stack):
     before, serving = members(stack), replicas(stack)
     stack.run("preview", "--expect-no-changes")
     said = stack.run("up")
@@ -44,7 +44,7 @@ def test_nothing_changes_by_itself(stack):
     after = members(stack)
     assert serving == replicas(stack)
     assert serving
-    # Ray itself ends workers that have nothing to do.
+    # Ray ends idle workers by itself.
     lasting = before.keys() & after.keys()
     assert {p: after[p].started for p in lasting} == {p: before[p].started for p in lasting}
     assert all(Session(stack.layout.record(record)).alive for record in SESSION_RECORDS)
@@ -86,7 +86,7 @@ def test_a_prompt_changes_in_place_while_a_stream_runs(stack, edited):
 
 
 @pytest.mark.usefixtures("mixed")
-def test_an_edit_reingests_one_document(stack, edited):
+def test_an_edited_document_is_ingested_again_alone(stack, edited):
     before, after = edited.files, files(stack)
     assert after.keys() == {"tides.md", "bread.md", "salt.md"}
     assert after["bread.md"] == before["bread.md"]

@@ -34,7 +34,7 @@ def half_ended(tmp_path: Path) -> Iterator[ProxiedRay]:
 
 
 @pytest.mark.soak  # tests/unit/test_orphaned_actors.py proves each time what is found and ended
-async def test_serve_comes_back(half_ended: ProxiedRay) -> None:
+async def test_serve_restarts_after_orphaned_actors_are_ended(half_ended: ProxiedRay) -> None:
     silent = half_ended.proxy.get(KUBERAYS_READ)
     assert (silent.status_code, silent.json()["error"]["code"]) == (503, "ray_silent")
     settings = dashboard_proxy.Settings(half_ended.dashboard, half_ended.token_file, half_ended.mounted)
@@ -44,6 +44,6 @@ async def test_serve_comes_back(half_ended: ProxiedRay) -> None:
         )
         await watch.look()
         await watch.look()
-    # For KubeRay no application is a reason to deploy the document again.
+    # KubeRay deploys the document again when there is no application.
     eventually(lambda: half_ended.proxy.get(KUBERAYS_READ).json().get("applications") == {}, "Serve has no controller")
     deploy(half_ended)

@@ -1,4 +1,4 @@
-"""What of a stack listens, and whom it refuses."""
+"""The ports a stack listens on, and the clients that they refuse."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from infra.providers.session import Session
 from infra.targets.preflight import SESSION_RECORDS
 
 
-def test_what_listens_beyond_loopback_is_known(stack):
-    """Everything that binds all interfaces is Ray's, authenticated by token, or on the short list with a reason."""
+def test_only_known_ports_listen_beyond_loopback(stack):
+    """A port on all interfaces is Ray's and requires the token, or is on the short list with a reason."""
     known = {
         "haproxy": "its metrics and statistics bind every interface unconditionally; they show no content",
         "python": "Ray's client server (`ray.util.client.server`) and autoscaler monitor: token or numbers only",
@@ -51,7 +51,7 @@ def test_what_listens_beyond_loopback_is_known(stack):
     assert unknown == []
 
 
-def test_rays_ports_refuse_whoever_has_no_token(stack):
+def test_rays_ports_refuse_clients_without_the_token(stack):
     dashboard = stack.settings()["ports"]["dashboard"]
     url = f"http://127.0.0.1:{dashboard}/api/serve/applications/"
     assert httpx.get(url, timeout=30).status_code in (401, 403)

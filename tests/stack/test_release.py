@@ -1,4 +1,4 @@
-"""The session's stack came up on what the last released version left: what its users had is there."""
+"""The session's stack came up on the data of the last released version, which is still available."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.stacks.stack import Stack
 from tools import fixture
 
 
-def test_this_version_comes_up_on_the_last_release(stack: Stack) -> None:
+def test_data_of_the_last_release_is_available_after_an_upgrade(stack: Stack) -> None:
     assert stack.key == fixture.SECRETS["secrets/api_key"], "the key is the one that users have"
     uploaded = json.loads((LAST / "uploaded.json").read_text())
     question = {"role": "user", "content": "When is the upper lock of Arvel emptied?"}
@@ -21,7 +21,7 @@ def test_this_version_comes_up_on_the_last_release(stack: Stack) -> None:
     assert "canal.md" in {c["file_name"] for c in citations}
 
 
-def test_the_fixture_names_no_host() -> None:
+def test_the_fixture_contains_no_host_name() -> None:
     for file in Path(LAST).rglob("*"):
         if file.is_file():
             content = file.read_bytes()

@@ -1,4 +1,4 @@
-"""A model without replicas is woken by its first request, and is warm when it gets it."""
+"""A model without replicas is started by its first request, and is warm when it receives it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MODEL = LlamaCppModel(
     autoscaling=Autoscaling(min_replicas=0, max_replicas=1, downscale_delay_s=3),
 )
 
-# What a gateway replica does for one request.
+# Does what a gateway replica does for one request.
 ASK = """
 import asyncio, json, sys
 import httpx, ray
@@ -63,7 +63,7 @@ print(json.dumps(asyncio.run(first())))
 """
 
 
-def test_a_request_wakes_a_model_that_has_no_replica(deployed: ProxiedRay) -> None:
+def test_a_request_starts_a_model_without_replicas(deployed: ProxiedRay) -> None:
     store = Store(database="sqlite:////none", data="/none")
     config = ServingConfig(store=store, key_secret=SecretRef(ref="env:NONE"))
     catalog = Catalog(models=(MODEL,))
@@ -85,15 +85,15 @@ def test_a_request_wakes_a_model_that_has_no_replica(deployed: ProxiedRay) -> No
     assert said["stranger"] == 401
     [line] = said["warm"]
     assert float(line.split()[1]) >= 1
-    # The engine listens where other pods reach it: the node's address.
+    # The engine listens at the node's address, where other pods reach it.
     assert said["url"].startswith(f"http://{deployed.gcs.rpartition(':')[0]}:")
-    # The lease is given back, and idleness takes the replica away again.
+    # The lease is released, and the idle replica is stopped again.
     eventually(lambda: replicas(deployed, name) == [], "the model sleeps again", 90)
 
 
 @pytest.mark.soak
-def test_requests_that_come_in_by_http_count(deployed: ProxiedRay) -> None:
-    """What HAProxy hands straight to replicas passes no handle, and must scale a deployment all the same."""
+def test_requests_by_http_count_for_autoscaling(deployed: ProxiedRay) -> None:
+    """Requests that HAProxy sends directly to replicas pass no handle, and must be counted for autoscaling."""
     document = copy.deepcopy(deployed.document)
     busy = application("busy")
     scaling = Autoscaling(max_replicas=2, target_ongoing_requests=1, upscale_delay_s=1, downscale_delay_s=3)
@@ -126,6 +126,6 @@ def test_requests_that_come_in_by_http_count(deployed: ProxiedRay) -> None:
 
 
 def replicas(ray: ProxiedRay, name: str, deployment: str = "Model") -> list[str]:
-    """Ids of the replicas that are there, in whatever state."""
+    """Returns the ids of replicas in any state."""
     deployments = ray.applications()[name]["deployments"]
     return [r["replica_id"] for r in deployments[deployment]["replicas"]]

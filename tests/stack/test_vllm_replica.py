@@ -39,7 +39,7 @@ MODEL = VllmModel(
     max_num_seqs=2,
 )
 
-# What a gateway replica does for one request.
+# Does what a gateway replica does for one request.
 ASK = """
 import asyncio, sys
 import httpx, ray
@@ -113,7 +113,7 @@ class Ray:
         return str(self.dashboard.get(APPLICATIONS).json()["applications"].get(name, {}).get("status"))
 
     def servers(self) -> dict[int, str | None]:
-        """The GPUs of each process that is a `vllm serve` of this Ray."""
+        """Returns the GPUs of each `vllm serve` process of this Ray."""
         found = {}
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
@@ -144,7 +144,7 @@ def ray() -> Iterator[Ray]:
 
 
 @pytest.mark.soak
-def test_replicas_have_gpus_of_their_own_and_a_dead_one_is_replaced(ray: Ray) -> None:
+def test_replicas_have_separate_gpus_and_a_dead_one_is_replaced(ray: Ray) -> None:
     catalog = Catalog(models=(MODEL,))
     config = ServingConfig(store=Store(database="sqlite:////none", data="/none"), key_secret=SecretRef(ref="env:NONE"))
     ray.deploy(*serve_document(config, catalog, host="", port=1)["applications"][1:])

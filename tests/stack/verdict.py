@@ -1,4 +1,4 @@
-"""A mixed load, and what is found of it: whether every panel, rule and alert has its data, and what fired."""
+"""The verdict on a mixed load: whether every panel, rule and alert has data, and which alerts fired."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WITHIN_S = 180
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was wrong, one line each; every alert that had to fire has fired."""
+    """The faults, one line each; all expected alerts have fired."""
 
     problems: list[str]
     """Of the load: what its callers did not expect."""

@@ -55,7 +55,7 @@ class Watch(Server):
         eventually(lambda: self.values("min(up) == 1 and count(up) >= 3"), "a scrape of every target", WITHIN_S)
 
     def refresh(self) -> None:
-        """Takes the stack's targets: a Ray that was started anew has other ports."""
+        """Reads the stack's targets again: a restarted Ray has other ports."""
         theirs = yaml.safe_load(self._theirs.read_text())
         every = f"{EVERY_S}s"
         ours = yaml.safe_dump(
@@ -72,23 +72,23 @@ class Watch(Server):
             self.process.send_signal(signal.SIGHUP)
 
     def values(self, expression: str) -> list[float]:
-        """The values of an instant query."""
+        """Returns the values of an instant query."""
         return [sample.values[-1] for sample in ask(self.url, expression)]
 
     def broken(self) -> list[str]:
-        """What is wrong with rules that cannot be evaluated."""
+        """Returns the errors of rules that cannot be evaluated."""
         groups = httpx.get(f"{self.url}/api/v1/rules", timeout=30).json()["data"]["groups"]
         rules = (rule for group in groups for rule in group["rules"])
         return [f"{rule['name']}: {rule['lastError']}" for rule in rules if rule["health"] == "err"]
 
     def fired(self, since: float) -> set[str]:
-        """The alerts that fired after `since`, a time of `time.time()`."""
+        """Returns the alerts that fired after `since`, a time of `time.time()`."""
         past = max(1, round(time.time() - since))
         firing = ask(self.url, f'count by (alertname) (count_over_time(ALERTS{{alertstate="firing"}}[{past}s]))')
         return {sample.labels["alertname"] for sample in firing}
 
     def quiet(self, alerts: Iterable[str]) -> None:
-        """Waits until none of `alerts` fires: what an earlier fault has left must not count as another one's."""
+        """Waits until none of `alerts` fires, so that an alert of an earlier fault is not counted for another one."""
         names = "|".join(alerts)
 
         def none() -> bool:

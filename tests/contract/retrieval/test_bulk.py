@@ -1,4 +1,4 @@
-"""A folder is loaded into a collection beside the API: once, whatever is killed meanwhile."""
+"""Bulk ingestion of a folder into a collection: each document once, even when the load is killed and resumed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ADMIN = Principal("default", "admin", "test")
 
 @pytest.fixture
 def state(tmp_path: Path) -> dict[str, Any]:
-    """The state of a stack that stands still, and a folder of twelve documents."""
+    """The state folder of a stopped stack, and a folder of twelve documents."""
     database = f"sqlite:///{tmp_path / 'headrace.db'}"
     folder = tmp_path / "documents"
     (folder / "deep").mkdir(parents=True)
@@ -77,7 +77,7 @@ def rows(state: dict[str, Any], table: Any) -> list[Any]:
 
 
 def indexed(state: dict[str, Any]) -> Counter[str]:
-    """The chunks of each file in the index."""
+    """Returns the number of chunks of each file in the index."""
     [store] = rows(state, vector_stores)
     table = lancedb.connect(f"{state['data']}/collections").open_table(store.id)
     return Counter(row["file_id"] for row in table.search().limit(1_000).to_list())
@@ -93,8 +93,8 @@ def check_all_there(state: dict[str, Any]) -> None:
     assert {row.id for row in rows(state, files)} == {row.file_id for row in there}
 
 
-def test_a_load_that_is_killed_at_any_point_is_gone_on_with(state: dict[str, Any]) -> None:
-    """Half of the kills are between the index and the rows, where the same must come again under the same ids."""
+def test_a_load_resumes_after_kill_9_at_any_point(state: dict[str, Any]) -> None:
+    """Half of the kills hit between the index and the rows, where a retry must write the same under the same ids."""
     program = """
 import os, signal, sys
 from serving.retrieval.bulk import __main__, command
@@ -125,7 +125,7 @@ sys.exit(__main__.main(sys.argv[3:]))
     check_all_there(state)
 
 
-def test_what_is_there_is_left_alone_and_what_cannot_be_read_is_said(
+def test_a_load_skips_existing_documents_and_reports_unreadable_ones(
     state: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments(state, "--dry-run")) == 0
@@ -143,7 +143,7 @@ def test_what_is_there_is_left_alone_and_what_cannot_be_read_is_said(
     assert rows(state, files) == before
 
 
-def test_a_restricted_load_is_listed_in_the_rows_and_in_the_index(state: dict[str, Any]) -> None:
+def test_access_lists_of_a_load_are_written_to_the_rows_and_the_index(state: dict[str, Any]) -> None:
     assert main(arguments(state, "--restricted", "--share-with-groups", "legal")) == 0
     names = ["group:legal", "user:admin"]
     assert [row.access for row in rows(state, vector_store_files)] == [names] * 12
@@ -162,7 +162,7 @@ def test_a_restricted_load_is_listed_in_the_rows_and_in_the_index(state: dict[st
         (("--database", "sqlite:////nowhere/h.db"), "error:"),
     ],
 )
-def test_mistakes_are_said_in_a_line(
+def test_mistakes_are_reported_in_one_line(
     state: dict[str, Any], more: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments(state, *more)) == 1
@@ -172,8 +172,8 @@ def test_mistakes_are_said_in_a_line(
     assert rows(state, vector_stores) == []
 
 
-def test_while_the_whole_index_is_worked_on_nothing_is_committed(state: dict[str, Any]) -> None:
-    """What rewrites an index would lose what comes meanwhile; a job that only waits is kept waiting."""
+def test_nothing_is_committed_while_the_index_is_rewritten(state: dict[str, Any]) -> None:
+    """A rewrite of the index would lose chunks committed meanwhile; a job that waits is not started during the load."""
     assert main(arguments(state)) == 0
     [store] = rows(state, vector_stores)
     wrote: list[str] = []
@@ -198,10 +198,10 @@ def test_while_the_whole_index_is_worked_on_nothing_is_committed(state: dict[str
     assert "file-while-it-runs.md" not in {row.id for row in rows(state, files)}
 
 
-def test_an_index_that_is_being_replaced_takes_no_documents(
+def test_an_index_under_replacement_accepts_no_documents(
     state: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither one that another takes the place of meanwhile: the documents would be gone with it."""
+    """Nor does an index that is replaced during the load: the documents would be removed with it."""
     upsert = CollectionIndex.upsert_files
 
     def meanwhile(index: CollectionIndex, *more: Any) -> None:
@@ -234,7 +234,7 @@ def change(state: dict[str, Any], store_id: str, change: Callable[[StoreIndexes]
         pool.submit(asyncio.run, changed()).result()
 
 
-def test_an_index_of_another_embedder_is_refused_in_a_line(
+def test_an_index_of_another_embedder_is_refused_in_one_line(
     state: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def prepare() -> None:
@@ -249,7 +249,7 @@ def test_an_index_of_another_embedder_is_refused_in_a_line(
     assert "error: handbook was built with other settings than this command" in capsys.readouterr().err
 
 
-def test_chunks_of_a_load_that_was_killed_go_when_the_document_has_changed(
+def test_chunks_of_a_killed_load_are_removed_when_the_document_has_changed(
     state: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upsert = CollectionIndex.upsert_files
@@ -267,10 +267,10 @@ def test_chunks_of_a_load_that_was_killed_go_when_the_document_has_changed(
     check_all_there(state)
 
 
-def test_documents_that_were_removed_are_loaded_again_once_they_are_gone(
+def test_removed_documents_are_loaded_again_after_their_removal_ends(
     state: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their ids are the same, so what is still to be removed would take the new ones along."""
+    """Their ids are the same, so a pending removal would also remove the new documents."""
     assert main(arguments(state)) == 0
     [store] = rows(state, vector_stores)
     detached, deleted, waiting = (row.file_id for row in rows(state, vector_store_files)[:3])

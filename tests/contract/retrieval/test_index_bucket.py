@@ -1,4 +1,4 @@
-"""Collections in a bucket of each kind: the same calls as in a folder, and what is said when the bucket fails."""
+"""Indexes in buckets of each provider: the same operations as in a folder, and the errors of a failing bucket."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def found(index: CollectionIndex, query: str) -> list[str]:
     return [hit.text for hit in index.search("t", query, np.eye(8, dtype=np.float32)[0], 5)]
 
 
-def test_life(object_store: ObjectStore) -> None:
+def test_an_index_in_a_bucket_is_written_searched_and_removed(object_store: ObjectStore) -> None:
     store = object_store.store()
     index = opened(store)
     put(index, "a", "the heron stands", "the river runs")
@@ -53,8 +53,8 @@ def test_life(object_store: ObjectStore) -> None:
         opened(store, create=False)
 
 
-def test_writers_lose_nothing(object_store: ObjectStore) -> None:
-    """Commits of several writers meet in the bucket, which has no locks: it refuses to overwrite a version."""
+def test_concurrent_writers_lose_no_commits(object_store: ObjectStore) -> None:
+    """The bucket has no locks; it orders concurrent commits by refusing to overwrite a version."""
     store = object_store.store()
     opened(store)
     with ThreadPoolExecutor(4) as pool:
@@ -68,26 +68,26 @@ def fails(store: Store, reason: str, create: Collection[bool] = (True, False)) -
             opened(store, create=each)
 
 
-def test_bucket_that_is_not_there(object_store: ObjectStore) -> None:
+def test_a_missing_bucket_is_reported(object_store: ObjectStore) -> None:
     fails(object_store.store(data=object_store.missing), "does not exist")
 
 
-def test_wrong_credentials(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_credentials_are_reported(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     fails(object_store.refused(monkeypatch), "credentials were refused|access was denied")
 
 
-def test_credentials_in_a_file(s3_by_file: S3) -> None:
+def test_credentials_are_read_from_a_file(s3_by_file: S3) -> None:
     index = opened(s3_by_file.store())
     put(index, "a", "the heron stands")
     assert found(index, "heron") == ["the heron stands"]
 
 
-def test_endpoint_that_is_down(object_store: ObjectStore) -> None:
-    """Each try goes on for five seconds, so there is one."""
+def test_an_endpoint_that_is_down_is_reported(object_store: ObjectStore) -> None:
+    """Each attempt takes five seconds, so there is only one."""
     fails(object_store.store(endpoint="http://127.0.0.1:1"), "cannot be reached", create=[True])
 
 
-def test_bucket_that_goes_away(s3: S3) -> None:
+def test_a_bucket_that_disappears_is_reported(s3: S3) -> None:
     index = opened(s3.store())
     put(index, "a", "the heron stands")
     s3.kill()

@@ -1,4 +1,4 @@
-"""A change of the embedder: searches go on while indexes are built anew behind them."""
+"""A change of the embedder: searches continue while indexes are rebuilt in the background."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WORDS = ("heron", "turbine", "mortgage", "violin", "glacier", "saffron", "bishop
 
 @pytest.fixture
 def hashed() -> Iterator[tuple[PoolingEngine, Catalog]]:
-    """A remote embedder, and a catalogue whose retrieval searches with it."""
+    """A remote embedder, and a catalogue whose retrieval uses it."""
     there, loop = PoolingEngine(), Loop()
     with engine(loop, there.application()) as port:
         model = RemoteModel(
@@ -50,7 +50,7 @@ def hashed() -> Iterator[tuple[PoolingEngine, Catalog]]:
 
 @asynccontextmanager
 async def running(folder: Path, catalog: Catalog | None = None) -> AsyncIterator[RetrievalReplica]:
-    """A replica over what others left in the folder. It ends as by a crash: its jobs stay claimed."""
+    """A replica over the existing data of the folder. It ends as in a crash: its jobs stay claimed."""
     database = f"sqlite:///{folder / 'h.db'}"
     if not (folder / "h.db").exists():
         migrated.sqlite_at(database)
@@ -89,7 +89,7 @@ async def settled(replica: RetrievalReplica) -> None:
 
 
 class Searching:
-    """Asks for one word after the other, and counts what is not found first."""
+    """Searches for one word after the other, and counts searches whose first hit is not the right one."""
 
     def __init__(self, replica: RetrievalReplica, store_id: str) -> None:
         self.replica, self.store_id = replica, store_id
@@ -105,7 +105,7 @@ class Searching:
             except Exception as e:
                 self.wrong.append(f"{word}: {e!r}")
             else:
-                # One that was detached meanwhile may or may not be found.
+                # A file that was detached during the search may or may not be found.
                 if word in self.words and (not hits or hits[0].file_name != f"{word}.md"):
                     self.wrong.append(f"{word}: {[hit.file_name for hit in hits]}")
 
@@ -115,10 +115,10 @@ class Searching:
             await asyncio.sleep(0.1)  # without a pause, it would take the processor from what it waits for
 
 
-async def test_searches_go_on_while_another_embedder_takes_over(
+async def test_searches_continue_during_a_change_of_the_embedder(
     tmp_path: Path, hashed: tuple[PoolingEngine, Catalog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Parts are as small as can be; documents come and go between them, and the replica dies in the middle."""
+    """The rebuild has minimal parts; documents are added and removed between them, and the replica is killed midway."""
     there, catalog = hashed
     monkeypatch.setattr(reindex, "PART_S", 0.0)
     monkeypatch.setattr(reindex, "FILES", 1)
@@ -131,7 +131,7 @@ async def test_searches_go_on_while_another_embedder_takes_over(
         before = Searching(replica, store)
         await before.once()
         assert before.wrong == []
-        # Its first parts: then it is gone.
+        # The replica builds the first parts, and is then killed.
         searching = Searching(replica, store)
         asking = asyncio.create_task(searching.until_cancelled())
         replica.configure(catalog)
@@ -172,11 +172,11 @@ async def test_searches_go_on_while_another_embedder_takes_over(
             *(hit.file_id for hit in await replica.search(ALICE, store, "juniper", 1)),
         }
         assert sorted(path.name for path in (tmp_path / "collections").iterdir()) == [f"{opened.name}.lance"]
-        # Where the embedder fails, searches go by words alone.
+        # When the embedder fails, searches use keywords only.
         there.status = 500
         await again.once()
         assert again.wrong == []
-        # The first embedder again: what was built for the other goes.
+        # Back to the first embedder: the index built for the other one is removed.
         there.status = 200
         replica.configure(Catalog(models=catalog.models))
         async with asyncio.timeout(240):
@@ -184,7 +184,7 @@ async def test_searches_go_on_while_another_embedder_takes_over(
                 await asyncio.sleep(0.05)
         await again.once()
         assert again.wrong == []
-        # With the store go all of its indexes.
+        # Deleting the vector store removes all of its indexes.
         await replica._stores.delete(ALICE, store)
         await settled(replica)
         assert list((tmp_path / "collections").iterdir()) == []
@@ -204,7 +204,7 @@ MINILM = Catalog(search=SearchModels(embedder=JUDGE))
 
 @uninterrupted
 async def bring_forward(replica: RetrievalReplica, kind: str) -> None:
-    """Lets a job that waits for its time run at once."""
+    """Makes a job that is scheduled for later run at once."""
     async with replica._database.write() as connection:
         await connection.execute(jobs.update().where(jobs.c.kind == kind).values(run_after=0.0))
 
@@ -216,8 +216,8 @@ async def switched(replica: RetrievalReplica, store: str, live: str) -> StoreInd
     return names
 
 
-async def test_the_release_before_keeps_its_index_while_it_lives(tmp_path: Path) -> None:
-    """It knows one index of a store: that is built anew late, and what it wrote into it late is found afterwards."""
+async def test_the_previous_release_keeps_its_index_during_an_upgrade(tmp_path: Path) -> None:
+    """It knows one index per store, which is rebuilt late; documents it wrote until then are found afterwards."""
     async with running(tmp_path, MINILM) as replica:
         store = (await replica._stores.create(ALICE, name="words")).id
         await add(replica, store, "heron")
@@ -227,7 +227,7 @@ async def test_the_release_before_keeps_its_index_while_it_lives(tmp_path: Path)
         async with asyncio.timeout(60):
             while (REINDEX, "queued") not in await replica._jobs.unfinished():
                 await asyncio.sleep(0.02)
-        # Documents do not wait for it.
+        # Documents do not wait for the rebuild.
         late = await add(replica, store, "turbine")
         async with asyncio.timeout(60):
             while (await replica._stores.get_file(ALICE, store, late)).status != "completed":
@@ -237,7 +237,7 @@ async def test_the_release_before_keeps_its_index_while_it_lives(tmp_path: Path)
         names = await switched(replica, store, store)
         assert names.retired == (store,)
         old, new = map(replica._indexes.open, (store, names.live))
-        # As a worker of the release before does, which does not know the new one.
+        # As a worker of the previous release does, which does not know the new index.
         assert old.index.files() == new.index.files()
         new.index.delete_file(ALICE.tenant, late)
         old.index.copy(with_file(old.index.rows_of([(ALICE.tenant, late)]), "file-gone"), np.zeros((1, 384), "f4"))
@@ -251,14 +251,14 @@ async def test_the_release_before_keeps_its_index_while_it_lives(tmp_path: Path)
 
 
 def with_file(rows: pa.Table, file_id: str) -> pa.Table:
-    """Rows of another file, which has none in the database."""
+    """Returns `rows` for another file, which has no row in the database."""
     for name in ("file_id", "chunk_id"):
         rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array([file_id] * len(rows)))
     return rows
 
 
-async def test_an_index_that_a_crash_left_behind_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was replaced, and whoever did that died before it asked for its removal."""
+async def test_a_replaced_index_is_removed_after_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The replica that replaced the index was killed before it enqueued the removal of the old one."""
     monkeypatch.setattr(reindex, "DROPPED_AFTER_S", 0.1)
     async with running(tmp_path) as replica:
         store = (await replica._stores.create(ALICE, name="words")).id
@@ -274,10 +274,10 @@ async def test_an_index_that_a_crash_left_behind_is_removed(tmp_path: Path, monk
         assert (await replica._indexes.names.get(store)).retired == ()
 
 
-async def test_a_list_is_narrowed_in_an_index_whose_embedder_is_gone(
+async def test_access_lists_are_narrowed_in_an_index_without_its_embedder(
     tmp_path: Path, hashed: tuple[PoolingEngine, Catalog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is still searched, by words; the document waits for the index that is built."""
+    """The index is still searched by keywords; the document waits for the new index."""
     _, catalog = hashed
     bob = Principal(ALICE.tenant, "bob", "key_b")
     monkeypatch.setattr(indexes, "KNOWN_S", 0.0)
@@ -317,10 +317,10 @@ async def test_documents_and_indexes_wait_for_an_embedder_that_does_not_answer(
         async with asyncio.timeout(60):
             while (await replica._indexes.names.get(store)).next is None:
                 await asyncio.sleep(0.02)
-        # The index that is searched takes it.
+        # The searched index accepts the document.
         late = await add(replica, store, "turbine")
         another = (await replica._stores.create(ALICE, name="others")).id
-        first = await add(replica, another, "violin")  # its index is the new embedder's from the beginning
+        first = await add(replica, another, "violin")  # its index uses the new embedder from the beginning
         async with asyncio.timeout(60):
             while (await replica._stores.get_file(ALICE, store, late)).status != "completed":
                 await asyncio.sleep(0.02)

@@ -23,7 +23,7 @@ def test_postgres_accepts_the_password(postgres: Image) -> None:
     assert said.splitlines() == ["42|headrace", "password authentication failed"]
 
 
-def test_is_small_and_has_no_compiler(postgres: Image) -> None:
+def test_the_image_is_small_and_has_no_compiler(postgres: Image) -> None:
     assert sum(layer["size"] for layer in oci.image_manifest(postgres.archive)["layers"]) < 300_000_000
     with open_image(postgres.archive) as content:
         assert not [path for path in content.files if "libLLVM" in path or path.endswith(("bin/gcc", "bin/cc"))]

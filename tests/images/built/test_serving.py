@@ -33,7 +33,7 @@ def test_the_image_runs_as_any_user(serving: Image) -> None:
     assert not [e for e in config(serving)["Env"] if "proxy" in e.lower() or "pip" in e.lower()]  # type: ignore[attr-defined]
 
 
-def test_layers_and_size(serving: Image) -> None:
+def test_layers_and_sizes_are_within_bounds(serving: Image) -> None:
     """Debian, Python, packages, weights, code: the last one is small, so that a change of code travels light."""
     sizes = [layer["size"] for layer in oci.image_manifest(serving.archive)["layers"]]
     assert len(sizes) == 5
@@ -41,7 +41,7 @@ def test_layers_and_size(serving: Image) -> None:
     assert sum(sizes) < 1500 * MEGABYTE
 
 
-def test_no_tools_of_an_attacker(content: ImageContent) -> None:
+def test_the_image_has_no_tools_for_attackers(content: ImageContent) -> None:
     files = {path: file.info for path, file in content.files.items() if not file.info.isdir()}
     programs = {posixpath.basename(path) for path, info in files.items() if info.mode & 0o111}
     assert not programs & NOT_AT_RUN_TIME
@@ -125,6 +125,6 @@ def test_debian_and_code_are_reproducible(serving: Image, empty_store: Buildah, 
 
 
 @pytest.mark.soak
-def test_all_of_it_is_reproducible(serving: Image, empty_store: Buildah, tmp_path: Path) -> None:
+def test_the_whole_image_is_reproducible(serving: Image, empty_store: Buildah, tmp_path: Path) -> None:
     again = rebuilt(empty_store, tmp_path / "new", None)
     assert again == oci.image_manifest(serving.archive)

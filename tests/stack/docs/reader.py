@@ -130,6 +130,6 @@ def _quotas(client: httpx.Client) -> set[str]:
 
 
 def _remove_quotas(client: httpx.Client, before: set[str]) -> None:
-    """Of the stack's own tenant, whose other tests they would limit."""
+    """Removes the quotas of the stack's own tenant, which would limit other tests."""
     for quota in _quotas(client) - before:
         client.delete("/v1/admin/quotas", params={"quota_id": quota}).raise_for_status()

@@ -12,5 +12,5 @@ from tests.stacks.stack import Stack
 
 
 @pytest.mark.parametrize("page", [page for page in snippets.pages() if snippets.run_of(page)])
-def test_a_page_does_what_it_shows(page: str, stack: Stack, tmp_path: Path) -> None:
+def test_snippets_of_a_page_run_and_print_what_it_shows(page: str, stack: Stack, tmp_path: Path) -> None:
     read(page, stack, tmp_path)

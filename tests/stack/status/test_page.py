@@ -21,7 +21,7 @@ SHADE = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0,
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 TOO_WIDE = f"""[...document.querySelectorAll("body *")].map((one) => one.getBoundingClientRect().right > {NARROW}
   ? `${{one.tagName}} of ${{one.closest(".panel")?.dataset.panel}}` : "").filter(Boolean)"""
-# Keeps what uPlot makes where a test can ask for it.
+# Stores the charts of uPlot where a test can read them.
 KEEP = """
 window.plots = [];
 let kept;
@@ -32,12 +32,12 @@ Object.defineProperty(window, "uPlot", {
   },
 });
 """
-# Of each chart that is shown: both ends of its axis, and whether their labels have dates.
+# For each visible chart: both ends of its axis, and whether their labels have dates.
 AXES = """plots.filter((one) => one.root.isConnected && one.axes[0].show).map((one) => {
   const { min, max } = one.scales.x;
   return [min, max, one.axes[0].values(one, [min, max]).every((label) => label.includes("-"))];
 })"""
-# Answers begin and never end; `held` says how many.
+# Responses begin and never end; `held` counts them.
 HOLD = """
 window.held = 0;
 const real = window.fetch;
@@ -100,7 +100,7 @@ def test_every_panel_is_drawn(browser, url, path):
 
 
 def test_a_panel_that_fails_is_found(browser, prometheus):
-    """What `faults` would miss would be missed in every dashboard."""
+    """Proves that `faults` detects failures; the tests of all dashboards rely on it."""
     first, second = TITLES["/status/tenants"][:2]
     server = Status(prometheus, (sys.executable, "-c", BROKEN))
     try:
@@ -115,7 +115,7 @@ def test_a_panel_that_fails_is_found(browser, prometheus):
     assert "invalid regular expression" in said
 
 
-def test_what_a_browser_complains_of_is_found(browser, url):
+def test_errors_in_the_browser_console_are_found(browser, url):
     with browser.page() as page:
         visit(page, f"{url}/status")
         page.evaluate("void document.body.append(Object.assign(new Image(), { src: 'http://127.0.0.2:9/x.png' }))")
@@ -126,7 +126,7 @@ def test_what_a_browser_complains_of_is_found(browser, url):
         assert fault in found
 
 
-def test_a_choice_changes_the_data(browser, url):
+def test_a_selected_value_changes_the_data(browser, url):
     with browser.page() as page:
         visit(page, f"{url}/status/models")
         assert "smollm2" in page.evaluate(LEGENDS)
@@ -138,7 +138,7 @@ def test_a_choice_changes_the_data(browser, url):
         assert "var-model=smollm2" in page.evaluate("location.search")
 
 
-def test_a_range_changes_the_data(browser, url):
+def test_a_selected_range_changes_the_data(browser, url):
     with browser.page() as page:
         visit(page, f"{url}/status")
         before = page.evaluate(CHARTS)
@@ -149,7 +149,7 @@ def test_a_range_changes_the_data(browser, url):
         assert any("range=15m" in asked for asked in page.requests)
 
 
-def test_an_axis_shows_the_range_and_goes_on(browser, url):
+def test_an_axis_shows_the_range_and_advances(browser, url):
     with browser.page() as page:
         page.ask("Page.addScriptToEvaluateOnNewDocument", source=KEEP)
         visit(page, f"{url}/status")
@@ -167,7 +167,7 @@ def test_an_axis_shows_the_range_and_goes_on(browser, url):
         assert len(week) == len(before) == len(page.evaluate(AXES)) > 3
 
 
-def test_a_refresh_leaves_the_reader_where_they_are(browser, url):
+def test_a_refresh_keeps_scroll_position_and_focus(browser, url):
     with browser.page(width=NARROW) as page:
         visit(page, f"{url}/status/overview")
         page.evaluate("document.querySelectorAll('details.values').forEach((one) => { one.open = true; })")
@@ -185,7 +185,7 @@ def test_a_refresh_leaves_the_reader_where_they_are(browser, url):
             assert page.evaluate("[document.activeElement.scrollLeft, document.activeElement.scrollTop]") == [9, 7]
 
 
-def test_a_refresh_that_another_overtakes_says_nothing(browser, url):
+def test_an_overtaken_refresh_shows_no_error(browser, url):
     with browser.page() as page:
         visit(page, f"{url}/status")
         before = page.evaluate(STATES)
@@ -198,7 +198,7 @@ def test_a_refresh_that_another_overtakes_says_nothing(browser, url):
         assert page.evaluate("document.querySelector('#problem').textContent") == ""
 
 
-def test_keys_are_enough(browser, url):
+def test_the_page_is_usable_by_keyboard(browser, url):
     with browser.page() as page:
         visit(page, f"{url}/status")
         page.press(*TAB)
@@ -220,7 +220,7 @@ def test_keys_are_enough(browser, url):
         assert page.evaluate(pressed) == "false"
 
 
-def test_a_dark_page_is_dark(browser, url):
+def test_the_page_follows_the_dark_colour_scheme(browser, url):
     with browser.page(scheme="dark") as page:
         visit(page, f"{url}/status")
         assert faults(page) == []
@@ -230,14 +230,14 @@ def test_a_dark_page_is_dark(browser, url):
         assert min(page.evaluate(SHADE)) > 191
 
 
-def test_every_rule_has_a_past():
+def test_every_rule_has_historical_data():
     """The day has a time of each kind: the past may begin anywhere in a block."""
     for now in range(0, BLOCK_S, 30):
         assert BLOCK_S - beginning(now) % BLOCK_S > SLOWEST_S
 
 
 @pytest.mark.parametrize("start", [Past, Chromium, lambda: Status("http://127.0.0.1:9")])
-def test_a_start_that_fails_leaves_nothing(monkeypatch, start):
+def test_a_failed_start_leaves_no_process(monkeypatch, start):
     begun = []
 
     def fail(server, *_):
