@@ -30,7 +30,7 @@ from serving.retrieval.manifest import CollectionManifest
 from serving.retrieval.text.sentences import sentence_spans
 from serving.retrieval.types import Chunk
 
-TOGETHER = 10_000
+BATCH_SIZE = 10_000
 """Chunks that are made and written together."""
 
 PARTS = (0.01, 0.1, 0.5)
@@ -38,14 +38,14 @@ PARTS = (0.01, 0.1, 0.5)
 
 
 def synthesise(data: Cranfield, embedder: OnnxEmbedder, count: int) -> Iterator[tuple[list[Chunk], Vectors]]:
-    """Yields chunks of about 100 words and their vectors, `TOGETHER` at a time."""
+    """Yields chunks of about 100 words and their vectors, `BATCH_SIZE` at a time."""
     draw, noise = random.Random(0), np.random.default_rng(0)
     abstracts = embedder.embed([d["text"] for d in data.documents])
     sentences = [
         [d["text"][start:end] for start, end in sentence_spans(d["text"])] or [d["title"]] for d in data.documents
     ]
-    for first in range(0, count, TOGETHER):
-        size = min(TOGETHER, count - first)
+    for first in range(0, count, BATCH_SIZE):
+        size = min(BATCH_SIZE, count - first)
         chunks, vectors = [], noise.normal(0, 0.02, (size, embedder.dimensions)).astype(np.float32)
         for i in range(size):
             main, other = draw.choices(range(len(sentences)), k=2)
@@ -55,7 +55,7 @@ def synthesise(data: Cranfield, embedder: OnnxEmbedder, count: int) -> Iterator[
         yield chunks, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def written(index: CollectionIndex, chunks: Sequence[Chunk], vectors: Vectors, per_file: int) -> None:
+def write_files(index: CollectionIndex, chunks: Sequence[Chunk], vectors: Vectors, per_file: int) -> None:
     """Writes chunks as files of so many each, in one version of the index."""
     files = []
     for at in range(0, len(chunks), per_file):
@@ -102,7 +102,7 @@ def main() -> None:
         began = time.perf_counter()
         parts = []
         for chunks, part in synthesise(data, embedder, arguments.chunks):
-            written(index, chunks, part, arguments.per_file)
+            write_files(index, chunks, part, arguments.per_file)
             parts.append(part)
         vectors = np.concatenate(parts)
         ended = time.perf_counter()
