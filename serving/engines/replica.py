@@ -12,8 +12,9 @@ import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from serving.engines.child_program import ChildProgram
 from serving.telemetry import engines, metrics
 from serving.telemetry.values import FOLDER
 
@@ -158,3 +159,29 @@ class EngineReplica:
         if len(said) > engines.MAX_BYTES:
             raise ValueError(f"{path} answers more than {engines.MAX_BYTES} bytes")
         return said
+
+
+class ProgramReplica(EngineReplica):
+    """A replica whose server is a child program, which ends with the replica, however the replica ends.
+
+    A subclass sets `_program` before it calls `super().__init__`, and `failure` to what is raised once that has ended.
+    """
+
+    failure: ClassVar[type[Exception]]
+    _program: ChildProgram
+
+    async def check_health(self) -> None:
+        """Raises when the program has ended or does not answer; Serve replaces the replica after the third time."""
+        if reason := self._program.ended():
+            self._fail(for_good=True)
+            raise self.failure(reason)
+        await super().check_health()
+
+    def close(self) -> None:
+        """Ends the program, and waits until it has."""
+        self._program.close()
+
+    def __del__(self) -> None:
+        program = getattr(self, "_program", None)
+        if program is not None:
+            program.close()

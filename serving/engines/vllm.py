@@ -21,7 +21,7 @@ from pathlib import Path
 
 from serving.config import Task, VllmModel
 from serving.engines.child_program import ChildProgram
-from serving.engines.replica import OPENER, EngineReplica, node_address
+from serving.engines.replica import OPENER, ProgramReplica, node_address
 from serving.engines.source import in_package
 
 ATTEMPTS = 3
@@ -40,8 +40,10 @@ class StartFailed(RuntimeError):
     """vLLM did not start; the message ends with its last output."""
 
 
-class VllmReplica(EngineReplica):
-    """One `vllm serve`, which ends with the replica, however the replica ends."""
+class VllmReplica(ProgramReplica):
+    """One `vllm serve`."""
+
+    failure = StartFailed
 
     def __init__(self, config: VllmModel, host: str | None = None) -> None:
         started = time.perf_counter()
@@ -57,22 +59,6 @@ class VllmReplica(EngineReplica):
             started=started,
             adapters=[lora.name for lora in config.loras],
         )
-
-    async def check_health(self) -> None:
-        """Raises when vLLM has ended or does not answer; Serve replaces the replica after three failures in a row."""
-        if reason := self._program.ended():
-            self._fail(for_good=True)
-            raise StartFailed(reason)
-        await super().check_health()
-
-    def close(self) -> None:
-        """Terminates vLLM, and waits until it has released its GPUs."""
-        self._program.close()
-
-    def __del__(self) -> None:
-        program = getattr(self, "_program", None)
-        if program is not None:
-            program.close()
 
 
 class VllmProgram(ChildProgram):

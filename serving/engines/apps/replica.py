@@ -15,45 +15,31 @@ from serving.config import AppModel
 from serving.engines.apps.confinement import KEY
 from serving.engines.apps.packages import AppFiles, prepare
 from serving.engines.child_program import ChildProgram
-from serving.engines.replica import EngineReplica, node_address
+from serving.engines.replica import ProgramReplica, node_address
 
 
 class AppFailed(RuntimeError):
     """An app did not start, or has ended; the message ends with its last output."""
 
 
-class AppReplica(EngineReplica):
-    """One process of an app. It ends with the replica, however the replica ends."""
+class AppReplica(ProgramReplica):
+    """One process of an app."""
+
+    failure = AppFailed
 
     def __init__(self, config: AppModel, host: str | None = None) -> None:
         started = time.perf_counter()
         key = secrets.token_urlsafe(32)
-        self._process = AppProcess(config, prepare(config), host or node_address(), key)
+        self._program = AppProcess(config, prepare(config), host or node_address(), key)
         super().__init__(
             "The app",
             config.name,
             prefix="app:",
-            url=self._process.url,
+            url=self._program.url,
             key=key,
             slots=config.runs,
             started=started,
         )
-
-    async def check_health(self) -> None:
-        """Raises when the app has ended or does not answer; Serve replaces the replica after three failures."""
-        if reason := self._process.ended():
-            self._fail(for_good=True)
-            raise AppFailed(reason)
-        await super().check_health()
-
-    def close(self) -> None:
-        """Terminates the app."""
-        self._process.close()
-
-    def __del__(self) -> None:
-        process = getattr(self, "_process", None)
-        if process is not None:
-            process.close()
 
 
 class AppProcess(ChildProgram):

@@ -35,14 +35,14 @@ class Replicas:
 
     def get(self, application: str) -> AppReplica:
         made = self.made.get(application)
-        if made is None or made._process.ended():
+        if made is None or made._program.ended():
             made = self.made[application] = AppReplica(self._models[application], host="127.0.0.1")
         return made
 
     def kill(self, name: str) -> None:
         """Ends an app's process at once, and the one that watches over it."""
-        os.killpg(self.made[f"model-{name}"]._process._process.pid, signal.SIGKILL)
-        self.made[f"model-{name}"]._process._process.wait()
+        os.killpg(self.made[f"model-{name}"]._program._process.pid, signal.SIGKILL)
+        self.made[f"model-{name}"]._program._process.wait()
 
     def close(self) -> None:
         for made in self.made.values():
