@@ -50,6 +50,7 @@ class Project:
                 "PULUMI_HOME": str(folder / "home"),
                 "PULUMI_BACKEND_URL": (folder / "backend").as_uri(),
                 "PULUMI_CONFIG_PASSPHRASE": "test",
+                "GOGC": "400",  # the provider's schemas alone are many collections' work
                 "PULUMI_SKIP_UPDATE_CHECK": "true",
                 "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
             },

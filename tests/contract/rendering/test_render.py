@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rendering.examples import EXAMPLES
+from tests.rendering.examples import EXAMPLES, stack_settings
 from tests.rendering.project import Object, Project, objects, rendered
 from tests.rendering.schemas import ValidatorOf, mistakes, validator_of
 
@@ -24,35 +24,38 @@ NO_SCHEMA = {"serving.kserve.io/v1beta1", "serving.kserve.io/v1alpha1"}
 Rendering = tuple[Project, list[Object]]
 
 
-@pytest.fixture(scope="module")
-def render(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Rendering]:
-    """Renders an example, once."""
-
-    @cache
-    def run(example: Path) -> Rendering:
-        folder = tmp_path_factory.mktemp("render")
-        return rendered(example, folder), objects(folder / "manifests")
-
-    return run
-
-
-SAMPLE = {"gateway", "ingress", "kserve"}
-"""Between them these have every kind of object. The others differ in values alone: `tests/unit/plan` makes their plans,
-and `tests/contract/charts` holds what the chart makes of such values against the same schemas."""
-
-
 def name_of(example: Path) -> str:
     return example.stem.removeprefix("Pulumi.")
 
 
-PARAMETERS = [
-    pytest.param(example, id=name_of(example), marks=() if name_of(example) in SAMPLE else pytest.mark.soak)
-    for example in EXAMPLES
-]
+BY_NAME = {name_of(example): example for example in EXAMPLES}
+BOTH = "kserve behind a gateway"
+"""Two examples in one have every kind of object but an Ingress. The others differ in values alone: `tests/unit/plan`
+makes their plans, and `tests/contract/charts` holds what the chart makes of such values, an Ingress too, against the
+same schemas."""
+
+
+@pytest.fixture(scope="module")
+def render(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Rendering]:
+    """Renders an example, once."""
+
+    @cache
+    def run(name: str) -> Rendering:
+        folder = tmp_path_factory.mktemp("render")
+        if name == BOTH:
+            gateway = stack_settings(BY_NAME["gateway"])
+            more = {setting: gateway[setting] for setting in ("ingress", "database", "pools")}
+            return rendered(BY_NAME["kserve"], folder, **more), objects(folder / "manifests")
+        return rendered(BY_NAME[name], folder), objects(folder / "manifests")
+
+    return run
+
+
+PARAMETERS = [BOTH, *(pytest.param(name, marks=pytest.mark.soak) for name in BY_NAME)]
 
 
 @pytest.fixture(params=PARAMETERS)
-def manifests(request: pytest.FixtureRequest, render: Callable[[Path], Rendering]) -> list[Object]:
+def manifests(request: pytest.FixtureRequest, render: Callable[[str], Rendering]) -> list[Object]:
     return render(request.param)[1]
 
 
@@ -66,9 +69,8 @@ def test_manifests_are_whole(manifests: list[Object]) -> None:
     assert {"RayService", "NetworkPolicy", "Job", "Secret", "Namespace"} <= kinds
 
 
-def test_up_again_changes_nothing_and_destroy_leaves_nothing(render: Callable[[Path], Rendering]) -> None:
-    [example] = (one for one in EXAMPLES if name_of(one) == "gateway")
-    project, _ = render(example)
+def test_up_again_changes_nothing_and_destroy_leaves_nothing(render: Callable[[str], Rendering]) -> None:
+    project, _ = render(BOTH)
     manifests = project.folder / "manifests"
     before = {f: f.read_bytes() for f in manifests.rglob("*.yaml")}
     said = project.pulumi("up", "--yes", "--skip-preview")
