@@ -123,6 +123,7 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
     "docs/how-to/two-stacks.md": {"make up STACK=second": UP},
     "docs/how-to/upgrade.md": "checks out another version",
     "docs/how-to/use-postgresql.md": CLUSTER,
+    "docs/how-to/vllm-without-a-gpu.md": "installs 6 GB; test_vllm_on_cpu.py runs that vLLM in the soak",
     "docs/reference/command.md": USAGE,
     "docs/tutorial-app.md": "changes the stack; tests/contract/apps has the same agents in real processes",
     "docs/tutorial-assistant.md": "is run by tests/client/test_tutorial.py, which looks at what it prints too",
