@@ -3,8 +3,8 @@
 The change is what differs from a commit, with what is not committed and not tracked. A test module is chosen when it
 was changed itself, or when it leads to a changed file by names: of modules (in an import anywhere, or in a string such
 as a subprocess is started with), of fixtures whose conftest leads there, or of the file itself.
-Where names do not tell, whole rooms are chosen. Reading names instead of parsing takes a second for the whole checkout,
-and errs on the side of one test too many.
+Where names are not enough, whole folders of tests are selected. Reading names instead of parsing takes a second for
+the whole checkout, and selects rather too many tests than too few.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 EVERYTHING = ("pyproject.toml", "requirements/")
-"""Beginnings of paths on which every test depends."""
-ROOMS: Mapping[str, tuple[str, ...]] = {
+"""Prefixes of paths on which every test depends."""
+TEST_FOLDERS: Mapping[str, tuple[str, ...]] = {
     "charts/": ("charts", "plan", "rendering"),
     "docs/": ("docs",),
     "Pulumi": ("docs", "infra", "plan", "rendering", "tools"),
 }
-"""Whose tests read files with such beginnings without naming each; other data is named, or lies in a package."""
+"""Folders of tests that read files with these prefixes without naming each; other data is named, or is in a package."""
 
 _PARAMETERS = re.compile(r"\bdef \w+\(([^)]*)\)")
 _ASKED = re.compile(r"\b(?:usefixtures|getfixturevalue)\(([^)]*)\)")
@@ -66,11 +66,11 @@ class Selection:
             elif file in self._text:
                 begin |= {file} | (self._naming(_name(file)) if _name(file) not in _ENTRY else set())
             else:
-                readers, rooms = self._readers(file), self._rooms(file)
-                if not readers | rooms:
+                readers, folders = self._readers(file), self._folders(file)
+                if not readers | folders:
                     return set(self.tests)
                 begin |= readers
-                found |= rooms
+                found |= folders
         return found | (self._leading_to(begin) & self.tests)
 
     def _leading_to(self, files: Iterable[str]) -> set[str]:
@@ -183,9 +183,9 @@ class Selection:
         word = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-])")
         return {file for file, text in self._text.items() if name in text and word.search(text)}
 
-    def _rooms(self, file: str) -> set[str]:
-        rooms = {room for beginning, of in ROOMS.items() if file.startswith(beginning) for room in of}
-        return {test for test in self.tests if rooms & set(PurePosixPath(test).parts)}
+    def _folders(self, file: str) -> set[str]:
+        folders = {folder for beginning, of in TEST_FOLDERS.items() if file.startswith(beginning) for folder in of}
+        return {test for test in self.tests if folders & set(PurePosixPath(test).parts)}
 
     def _below(self, file: str) -> set[str]:
         return {test for test in self.tests if test.startswith(_folder(file))}

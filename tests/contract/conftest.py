@@ -1,4 +1,4 @@
-"""Real servers that several rooms' tests share."""
+"""Real servers that tests of several folders share."""
 
 from __future__ import annotations
 

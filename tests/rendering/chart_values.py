@@ -190,7 +190,7 @@ REFUSED_BY_TEMPLATES: dict[str, tuple[Values, str]] = {
         "httpRoute.gateway.className is needed",
     ),
     "backup to nowhere": ({"backup": {"enabled": True}}, "backup.existingClaim"),
-    "bucket behind a wall": ({"serving": {"store": {"data": "s3://a"}}}, "networkPolicy.bucket.to is needed"),
+    "bucket with network policies": ({"serving": {"store": {"data": "s3://a"}}}, "networkPolicy.bucket.to is needed"),
     "container in Azure by keys": (
         {
             "serving": {"store": {"data": "az://account/container"}},
@@ -199,9 +199,12 @@ REFUSED_BY_TEMPLATES: dict[str, tuple[Values, str]] = {
         },
         "secrets.bucketCredentials is for s3:// and gs://",
     ),
-    "database behind a wall": ({"networkPolicy": {"database": {"to": []}}}, "networkPolicy.database.to is needed"),
-    "autoscaler behind a wall": ({"autoscaling": {"enabled": True}}, "networkPolicy.apiServer.to is needed"),
-    "redis behind a wall": (
+    "database with network policies": (
+        {"networkPolicy": {"database": {"to": []}}},
+        "networkPolicy.database.to is needed",
+    ),
+    "autoscaler with network policies": ({"autoscaling": {"enabled": True}}, "networkPolicy.apiServer.to is needed"),
+    "redis with network policies": (
         {"head": {"gcs": {"storage": "redis", "redis": {"address": "valkey:6379"}}}},
         "networkPolicy.redis.to is needed",
     ),

@@ -222,7 +222,7 @@ def test_modules_run_by_a_stack_are_found():
     assert set(DEVELOPS) >= set(BROUGHT)
 
 
-def test_modules_are_of_the_distributions_that_bring_them():
+def test_modules_are_mapped_to_their_distributions():
     assert owner("yaml") == "pyyaml"
     assert owner("opentelemetry.trace") == "opentelemetry-api"
     assert owner("opentelemetry.sdk.trace.TracerProvider") == "opentelemetry-sdk"

@@ -391,7 +391,7 @@ TIDES = Addon(
 )
 
 
-def test_a_mirror_needs_what_an_addon_pulls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_contains_the_images_of_an_addon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirror, "ADDONS", (*ADDONS, TIDES))
     config = StackConfig(target="kubeconfig").model_copy(update={"addons": MoreAddons()})
     added = set(mirror.items(config)) - {("image", mirror.chart.image_reference(config.image), "")}

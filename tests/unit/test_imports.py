@@ -30,7 +30,7 @@ LAYERS = (
     "config",
     "core",
 )
-"""The rooms of `serving`, from the top: each imports only itself and what is below it."""
+"""The layers of `serving`, from the top: a package imports only itself and packages below it."""
 PROGRAMS = {
     "serving": "nothing",
     "serving.app": "Ray Serve imports its builders by name",
@@ -40,7 +40,7 @@ PROGRAMS = {
     "serving.ingest": "a client of the API",
     "serving.store.__main__": "`python -m serving.store`",
 }
-"""Modules that are of no room, and why."""
+"""Modules that belong to no layer, with the reason."""
 
 
 def dotted(path):
@@ -64,9 +64,9 @@ def of_a_program(name):
     return name in PROGRAMS or name.rpartition(".")[0] in PROGRAMS.keys() - {"serving"}
 
 
-def test_every_module_has_a_room():
-    rooms = {name.split(".")[1] for name in graph("serving") if not of_a_program(name)}
-    assert rooms == set(LAYERS)
+def test_every_package_is_a_layer():
+    layers = {name.split(".")[1] for name in graph("serving") if not of_a_program(name)}
+    assert layers == set(LAYERS)
 
 
 def test_serving_follows_its_layers():

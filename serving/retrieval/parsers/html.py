@@ -39,7 +39,7 @@ _RAW = {
 """Elements with text content, and their end: `i<n` in a script is not a tag."""
 _FOREIGN = frozenset(("svg", "math"))
 """Elements in which any element nests, and `/>` closes it."""
-_WALLS = _FOREIGN | frozenset("applet button marquee object select table template".split())  # noqa: SIM905
+_SCOPE_BOUNDARIES = _FOREIGN | frozenset("applet button marquee object select table template".split())  # noqa: SIM905
 """Elements in which an end tag closes nothing outside of them."""
 
 
@@ -91,7 +91,7 @@ def _refuse_deep(text: str, most: int) -> None:
             continue
         if not end:
             depth += 1
-            if name in _WALLS:
+            if name in _SCOPE_BOUNDARIES:
                 walls.append(name)
                 within.append(Counter())
             else:

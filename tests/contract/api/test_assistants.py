@@ -110,7 +110,7 @@ def test_an_assistant_answers_by_its_name_and_its_id(world: World) -> None:
     assert [row["id"] for row in usage] == ["m"], "no metric and no count has a name that a tenant gave"
 
 
-def test_versions_stay_and_one_of_them_answers(world: World) -> None:
+def test_old_versions_stay_and_the_active_one_answers(world: World) -> None:
     id = world.make("speaker", instructions="one")
     url = f"/v1/assistants/{id}"
 
@@ -161,7 +161,7 @@ def test_another_tenants_assistants_look_unknown(world: World) -> None:
     assert ask(world.bob, "private").status_code == 200
 
 
-def test_guardrails_of_today_read_what_was_written_before(world: World) -> None:
+def test_new_guardrails_apply_to_earlier_messages(world: World) -> None:
     services, catalog = world.up.services, world.catalog
 
     async def configure(with_guardrails: Catalog) -> None:

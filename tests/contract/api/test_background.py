@@ -289,7 +289,7 @@ def test_the_gateway_that_answers_is_killed_and_another_brings_the_one_answer(wo
     assert len(world.rows(jobs, jobs.c.kind == RESPOND)) == len(mine) + 1
 
 
-def test_who_follows_a_response_holds_a_stream(world):
+def test_following_a_response_counts_as_an_open_stream(world):
     theirs, admin = world.user("follower"), world.clients[0]
     queued = world.end(ask(theirs).id, theirs)
     quota = {"subject": "user", "id": "follower", "window": "concurrent", "measure": "streams", "limit": 0}

@@ -145,7 +145,7 @@ async def test_schemas_within_the_limits_are_accepted_unchanged(name):
 
 
 @pytest.mark.parametrize("name", BAD)
-async def test_a_schema_out_of_bounds_is_a_400_wherever_it_stands(name):
+async def test_a_schema_out_of_bounds_is_a_400_in_every_field(name):
     for change, param in (
         ({"response_format": answer_format(BAD[name])}, "response_format.json_schema.schema"),
         ({"tools": [tool({}), tool(BAD[name])]}, "tools[1].function.parameters"),
@@ -256,7 +256,7 @@ async def test_a_content_itself_is_taken():
     assert body.messages[0].content[0].model_dump(exclude_none=True) == image
 
 
-async def test_objects_and_lists_are_counted_before_anything_is_made_of_them():
+async def test_objects_and_lists_are_counted_before_parsing():
     error = await refused({"model": "m", "messages": [{}] * 10_000})
     assert (status_of(error), error.code) == (400, "invalid_json")
     assert "10000 objects and lists" in error.message

@@ -124,7 +124,7 @@ def test_documents_are_ranked(up: Gateway, there: PoolingEngine) -> None:
         ("chat/completions", {"model": "embeds", "messages": SAYS}, 404, "model_not_found", "model"),
     ],
 )
-def test_a_model_is_asked_for_what_it_does(
+def test_a_model_is_used_only_for_its_task(
     up: Gateway, path: str, body: dict[str, object], status: int, code: str, param: str
 ) -> None:
     answer = post(up, path, **body)
@@ -141,7 +141,7 @@ def test_an_answer_that_is_not_the_models_is_an_error(up: Gateway, there: Poolin
     assert post(up, "rerank", model="ranks", query="a", documents=["b"]).status_code == 502
 
 
-def test_the_list_says_what_each_model_is_for(up: Gateway) -> None:
+def test_the_list_of_models_has_the_task_of_each(up: Gateway) -> None:
     headers = {"authorization": f"Bearer {up.key}"}
     listed = httpx.get(f"{up.url}/v1/models", headers=headers, trust_env=False).json()["data"]
     tasks = {entry["id"]: entry["headrace"]["task"] for entry in listed}
@@ -156,7 +156,7 @@ def test_the_list_says_what_each_model_is_for(up: Gateway) -> None:
     }
 
 
-def test_what_was_read_is_charged_at_its_price(up: Gateway) -> None:
+def test_input_tokens_are_charged_at_their_price(up: Gateway) -> None:
     headers = {"authorization": f"Bearer {up.key}"}
 
     def of_model() -> dict[str, object]:

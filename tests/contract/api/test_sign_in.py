@@ -386,7 +386,7 @@ def test_cross_site_requests_are_rejected(world: World) -> None:
         assert (answer.headers.get("access-control-allow-origin") == origin) is readable
 
 
-def test_a_confidential_client_and_a_person_who_may_not_come_in(
+def test_a_confidential_client_refuses_a_person_without_access(
     identity_provider: IdentityProvider, tmp_path: Path
 ) -> None:
     loop, home = Loop(), identity_provider.home

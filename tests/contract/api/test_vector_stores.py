@@ -72,7 +72,7 @@ def test_a_store_with_an_unknown_file_is_not_created(http, file, store):
     assert [s["id"] for s in http.get("/v1/vector_stores").json()["data"]] == [store]
 
 
-def test_a_batch_names_what_is_wrong_in_it(http, file, store):
+def test_a_batch_reports_its_invalid_files(http, file, store):
     path = f"/v1/vector_stores/{store}/file_batches"
     assert error(http.post(path, json={"file_ids": [file, "file_0"]})) == ("There is no such file.", "file_ids[1]")
     named = http.post(path, json={"files": [{"file_id": file}, {"file_id": "file_0"}]})

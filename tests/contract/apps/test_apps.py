@@ -141,7 +141,7 @@ def used(world):
     return {"tokens": tokens, "requests": sum(row["requests"] for row in rows)}
 
 
-def test_a_response_and_a_whole_answer_say_what_was_used(world):
+def test_usage_is_reported_by_responses_and_unstreamed_answers(world):
     answer = chat(world.ann, "agent", "hi").json()
     assert (answer["choices"][0]["message"]["content"], answer["usage"]["total_tokens"]) == ("You say hi", 10)
     response = world.ann.post("/v1/responses", json={"model": "pieces", "input": "count"}).json()
@@ -171,7 +171,7 @@ def test_an_access_list_holds_for_apps(world):
     assert "echo" not in {each["id"] for each in world.eve.get("/v1/models").json()["data"]}
 
 
-def test_an_app_reads_what_its_caller_may_and_none_of_the_platforms_files(world, tmp_path):
+def test_an_app_has_the_rights_of_its_caller_and_no_files_of_the_platform(world, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("of the platform")
     seen = said(chat(world.ann, "snoops", f"{secret} /proc/self/status"))["content"]
@@ -194,7 +194,7 @@ def test_a_hang_up_ends_the_run(world):
     eventually(lambda: not rows(world), "its checkpoints are gone")
 
 
-def test_an_interrupted_graph_goes_on_with_the_next_message_on_another_replica(world):
+def test_an_interrupted_graph_resumes_on_another_replica(world):
     before = rows(world)
     conversation = world.ann.post("/v1/conversations", json={}).json()["id"]
     first = said(chat(world.ann, "asking", "start", conversation=conversation))
@@ -219,7 +219,7 @@ def rows(world):
     return world.up.loop.do(uninterrupted(world.up.services.database.query)(count))
 
 
-def test_a_run_whose_process_is_killed_goes_on_from_its_checkpoint(world):
+def test_a_killed_run_resumes_from_its_checkpoint(world):
     before = rows(world)
     world.engine.held.clear()
     answers: list[httpx.Response] = []

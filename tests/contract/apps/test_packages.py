@@ -55,7 +55,7 @@ def test_another_hash_is_not_installed(folder: Path) -> None:
         prepare(model(folder, "own:where", re.sub("sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", SMALL)))
 
 
-def test_what_cannot_be_imported_is_said_in_the_last_line(folder: Path) -> None:
+def test_a_failed_import_is_reported_in_the_last_line(folder: Path) -> None:
     (folder / "broken.py").write_text("import a_module_that_is_not_there\n")
     with pytest.raises(AppFailed) as failed:
         AppReplica(model(folder, "broken:graph"), host="127.0.0.1")

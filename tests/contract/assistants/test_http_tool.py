@@ -138,7 +138,7 @@ async def test_a_post_with_its_secret(server, tmp_path):
     assert "s3cret" not in json.dumps(tool.schema)
 
 
-async def test_a_header_that_is_set_replaces_ours(server, tmp_path):
+async def test_a_configured_header_replaces_the_default(server, tmp_path):
     (tmp_path / "agent").write_text("ours/1")
     server.answers["/a"] = "hello"
     await server.get("/a", headers={"user-agent": SecretRef(ref=f"file:{tmp_path / 'agent'}")})
@@ -458,7 +458,7 @@ def test_settings_that_are_refused(wrong):
         HttpTool.model_validate({"name": "web", "description": "reads", "allow": ["https://a.b/"], **wrong})
 
 
-async def test_what_a_header_says_can_be_sent_on():
+async def test_an_invalid_header_value_is_quoted_safely():
     async with raw(b"HTTP/1.1 200 OK\r\nContent-Encoding: \xff\xfe\r\nContent-Length: 1\r\n\r\nx") as port:
         url = f"http://127.0.0.1:{port}/"
         settings = HttpTool(name="web", description="reads", allow=[url], private=True)

@@ -176,7 +176,7 @@ def test_vllm_knows_every_flag(lora: tuple[Lora, ...]) -> None:
     assert used <= VLLM_OWN | {"--disable-uvicorn-access-log", "--load-format"}, "a flag of ours could be overridden"
 
 
-def test_vllm_knows_every_flag_that_is_ours() -> None:
+def test_vllm_accepts_every_flag_that_headrace_sets() -> None:
     assert VLLM_OWN - {"--model"} <= FLAGS | {"--served-model-name"}
 
 

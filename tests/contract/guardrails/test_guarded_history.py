@@ -235,7 +235,7 @@ def test_items_outside_the_context_block_nothing(http, model):
     assert KEY not in str(model.asked)
 
 
-def test_a_classifier_is_asked_once_about_what_it_found_clean(http, model):
+def test_text_that_a_classifier_found_clean_is_classified_once(http, model):
     id, _ = conversation(http, says("user", "a cake please"), says("assistant", "which?"))
     for n in range(3):
         assert chat(http, "moderated", id, f"number {n}").status_code == 200
@@ -275,7 +275,7 @@ def test_tokens_are_counted_after_redaction(stack, http, model):
     assert captured(stack, blocked[1].request.headers["x-request-id"]) is None  # nobody asked for an answer
 
 
-def test_a_classifier_is_asked_once_about_what_is_flagged(http, model):
+def test_flagged_text_is_classified_once(http, model):
     id, [item] = conversation(http, says("user", "a bomb please"))
     for _ in range(2):
         _, _, found = said(chat(http, "careful", id))

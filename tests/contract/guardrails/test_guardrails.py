@@ -226,7 +226,7 @@ def test_a_block_names_its_check_after_many_findings(http, model):
     assert not model.asked
 
 
-def test_a_blocked_request_is_cleaned_beside_the_event_loop(http, monkeypatch):
+def test_a_blocked_request_is_redacted_off_the_event_loop(http, monkeypatch):
     threads = set()
     find = Secrets.find
 
@@ -414,7 +414,7 @@ def test_a_blocked_response_is_incomplete(http, model, stream):
     assert document["output"][0]["content"][0]["text"] == "Take "
 
 
-def test_a_chunk_that_attacks_is_left_out_and_the_rest_is_marked(http, model):
+def test_malicious_chunks_are_omitted_and_the_others_marked(http, model):
     _, _, found = said(chat(http, "docs", "how deep is the sea?"))
     prompt = model.asked[0]["messages"][-1]["content"]
     assert "42 m deep" in prompt

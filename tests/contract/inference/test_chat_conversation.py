@@ -440,7 +440,7 @@ def test_an_answer_reads_its_conversation_once(world, conversation, stream):
 
 
 @both
-def test_documents_stand_in_the_request_and_not_in_the_history(world, conversation, stream):
+def test_documents_are_in_the_request_but_not_in_the_history(world, conversation, stream):
     _, _, extra = world.ask(conversation, "How deep is the sea?", model="reads", stream=stream)
     assert extra["memory"] == {"turns": 0, "left_out": 0}
     assert extra["citations"] == []

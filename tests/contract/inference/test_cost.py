@@ -102,7 +102,7 @@ def test_wrong_prices(wrong):
         TypeAdapter(Price).validate_python({"input": 1, "output": 1, **wrong})
 
 
-def test_an_hour_has_a_price_where_a_replica_is_ours():
+def test_only_models_with_replicas_can_have_an_hourly_price():
     hourly = Price(per_hour="2.5")
     assert LlamaCppModel(name="m", source="file:///m.gguf", price=hourly).price == hourly
     assert cost_of({"prompt_tokens": 1, "completion_tokens": 1}, hourly) is None

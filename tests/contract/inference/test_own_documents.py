@@ -151,7 +151,7 @@ def test_a_response_answers_from_the_stores_that_it_names(world: World, stream: 
     assert [message["role"] for message in world.engine.asked[-1]] == ["assistant", "user"]
 
 
-def test_the_events_of_a_search_stand_before_those_of_the_answer(world: World) -> None:
+def test_events_of_a_search_precede_those_of_the_answer(world: World) -> None:
     asked = {"model": "m", "input": "How deep is the sea?", "tools": [world.tool()], "stream": True}
     events: list[Any] = list(world.sdk.responses.create(**asked))
     assert [event.type for event in events][2:7] == [

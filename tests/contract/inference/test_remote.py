@@ -194,7 +194,7 @@ def test_a_broken_stream_never_looks_complete(world, model):
     eventually(lambda: streams._value.get() == before + 1, "the stream is counted as one that broke")
 
 
-def test_a_hang_up_stops_the_upstream_and_frees_the_place(world):
+def test_a_disconnect_cancels_the_upstream_request_and_frees_its_slot(world):
     client, upstream, services = world
     for _ in range(6):  # more than the bound of two: each place must have come back
         body = {"model": "endless", "messages": [{"role": "user", "content": "hi"}], "stream": True}

@@ -353,7 +353,7 @@ def test_endless_programs_are_stopped_and_reported(world):
     assert len(world.engine.asked) == 6
 
 
-def test_citations_stand_beside_the_steps(world):
+def test_an_answer_has_citations_and_steps(world):
     message, _ = world.answer(
         "The sea.\nThe answer is 42 m.", model="reader", strategy="cot", content="How deep is the sea?"
     )

@@ -89,7 +89,7 @@ def test_the_budget_of_one_stack_is_not_that_of_the_other(tmp_path):
     promtool.judge(tmp_path, list(of_both(groups)), [mixed(alert)], promtest.STEP)
 
 
-def test_rules_without_a_stack_mix_them(tmp_path):
+def test_rules_without_a_stack_label_mix_stacks(tmp_path):
     """What the tests above rely on: the same series make the alert that no rule of a stack makes."""
     (group, alert) = next((group, alert) for group, alert in ALERTS if alert.name == "HeadraceMetricsGone")
     (tmp_path / "rules.yaml").write_text(rules.text([replace(group, rules=(alert,))]))

@@ -91,7 +91,7 @@ def test_every_panel_of_every_dashboard_shows_something(status):
 
 
 @pytest.mark.parametrize("range", WINDOWS)
-def test_points_stand_on_one_grid(status, range):
+def test_points_of_all_series_share_their_times(status, range):
     drawn = certain(status, "overview/requests-by-outcome", range=range)
     times = drawn["times"]
     assert times[-1] - times[0] <= WINDOWS[range].seconds

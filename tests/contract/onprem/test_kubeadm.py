@@ -26,7 +26,7 @@ def host(server: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         yield remote
 
 
-def test_a_run_reads_its_configuration_from_a_file_that_goes(host: Any, server: Any, tmp_path: Any) -> None:
+def test_a_run_reads_its_configuration_from_a_temporary_file(host: Any, server: Any, tmp_path: Any) -> None:
     kubeadm.run(host, "join", "--x", configuration="token: hunter2\n", member=True)
     log = (tmp_path / "var/log/headrace/kubeadm.log").read_text()
     assert log == f"join --x --config={tmp_path}/run/headrace/kubeadm.yaml\ntoken: hunter2\n"

@@ -39,7 +39,7 @@ def objects(archive: Path, helm: Helm) -> list[dict[str, Any]]:
     return [o for o in yaml.safe_load_all(done.stdout) if o]
 
 
-def test_it_is_what_kubernetes_takes(objects: list[dict[str, Any]], validator_of: Any) -> None:
+def test_the_rendered_objects_are_valid(objects: list[dict[str, Any]], validator_of: Any) -> None:
     assert list(mistakes(objects, validator_of)) == []
     assert {o["kind"] for o in objects} == {
         "ServiceAccount",
@@ -75,7 +75,7 @@ def test_the_service_leads_to_the_pods(objects: list[dict[str, Any]]) -> None:
     assert by_kind["Deployment"]["selector"]["matchLabels"].items() <= labels.items()
 
 
-def test_the_crds_lie_beside_it(archive: Path) -> None:
+def test_the_crds_are_next_to_the_archive(archive: Path) -> None:
     assert {f.name for f in archive.parent.iterdir()} == {archive.name, *KUBERAY_CRDS.files}
 
 

@@ -203,7 +203,7 @@ DOCUMENTS = {
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_hostile_documents_are_refused_at_the_door(client, name):
+def test_hostile_documents_are_refused_at_upload(client, name):
     file_name, data = DOCUMENTS[name]
     before = client.get("/v1/files").json()["data"]
     refused(upload(client, file_name, data() if callable(data) else data), 400)

@@ -90,7 +90,7 @@ def test_structured_output(place, responses):
 
 
 @pytest.mark.parametrize("responses", [False, True])
-def test_a_tool_is_called_and_its_result_goes_back(place, responses):
+def test_a_tool_is_called_and_its_result_is_returned(place, responses):
     llm = ChatOpenAI(**place, **{**OPTIONS, "model": "ticker"}, use_responses_api=responses)
     question = HumanMessage("What is the weather in Orrin?")
     asked = llm.bind_tools([get_weather], tool_choice="any").invoke([question])
@@ -111,7 +111,7 @@ def test_a_streamed_call_is_put_together(place):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_responses_go_on_with_the_response_before(place, sdk, stream):
+def test_responses_continue_the_previous_response(place, sdk, stream):
     """The client sends what is new alone; the API knows the rest."""
     llm = ChatOpenAI(**place, **OPTIONS, max_tokens=16, use_responses_api=True, use_previous_response_id=True)
     said = [HumanMessage("My name is Ada."), llm.invoke("My name is Ada."), HumanMessage("What is my name?")]
@@ -130,7 +130,7 @@ def test_responses_go_on_with_the_response_before(place, sdk, stream):
     assert [i.content[0].text for i in sdk.responses.input_items.list(kept.id)] == ["What is my name?"]
 
 
-def test_a_conversation_goes_on(llm, sdk):
+def test_a_conversation_continues(llm, sdk):
     id = sdk.conversations.create().id
     for text in ("My name is Ada.", "What is my name?"):
         assert llm.invoke(text, extra_body={"conversation": id}).text

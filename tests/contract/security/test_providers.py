@@ -158,7 +158,7 @@ async def test_signing_keys_are_used_for_signatures_only(
             await refused(verifier, signed(playing.url, **token))
 
 
-async def test_stale_keys_are_renewed_beside_the_requests(playing: Playing) -> None:
+async def test_stale_keys_are_renewed_in_the_background(playing: Playing) -> None:
     clock = Clock()
     playing.keys = lambda request: web.json_response({"keys": [published()]})
     known = Provider(issuer(playing.url), clock)

@@ -23,7 +23,7 @@ def at(id: str, parent: str | None = None, state: str = "AAAA") -> Checkpoint:
     return Checkpoint(id, parent, ("msgpack", state), ("json", "BBBB"))
 
 
-async def test_the_newest_is_found_with_what_was_written_after_it(kept, alice) -> None:
+async def test_the_newest_checkpoint_is_found_with_its_later_writes(kept, alice) -> None:
     assert await kept.get(alice, LOOSE, "", None) is None
     await kept.put(alice, LOOSE, "", at("1"))
     await kept.put(alice, LOOSE, "", at("2", "1"))
@@ -53,7 +53,7 @@ async def test_a_thread_is_one_users(kept, alice, mallory) -> None:
     assert (await kept.get(alice, LOOSE, "", None)).state == ("msgpack", "AAAA")
 
 
-async def test_few_are_kept_and_none_too_large(kept, alice, monkeypatch) -> None:
+async def test_the_number_and_size_of_checkpoints_are_bounded(kept, alice, monkeypatch) -> None:
     for number in range(KEPT + 3):
         await kept.put(alice, LOOSE, "", at(f"{number:02}"))
         await kept.put_writes(alice, LOOSE, "", f"{number:02}", "t", [(0, "a", ("json", "CCCC"))])
@@ -64,7 +64,7 @@ async def test_few_are_kept_and_none_too_large(kept, alice, monkeypatch) -> None
         await kept.put(alice, LOOSE, "", at("99"))
 
 
-async def test_a_subgraphs_checkpoints_go_with_those_of_the_graph(kept, alice, monkeypatch) -> None:
+async def test_checkpoints_of_subgraphs_are_deleted_with_those_of_the_graph(kept, alice, monkeypatch) -> None:
     calls = [f"inner:{number:02}" for number in range(KEPT + 3)]
     await kept.put(alice, LOOSE, "remembers", at("00"))
     for number, namespace in enumerate(calls):
@@ -85,7 +85,7 @@ async def test_a_subgraphs_checkpoints_go_with_those_of_the_graph(kept, alice, m
     assert await kept.get(alice, LOOSE, "more", None) is None
 
 
-async def test_nothing_follows_what_was_deleted(kept, alice) -> None:
+async def test_late_writes_to_a_deleted_thread_are_refused(kept, alice) -> None:
     await kept.put(alice, LOOSE, "", at("1"))
     await kept.put(alice, LOOSE, "inner", at("2"))
     await kept.delete(alice, LOOSE)
@@ -99,7 +99,7 @@ async def test_nothing_follows_what_was_deleted(kept, alice) -> None:
     assert await kept.newest_first(alice, LOOSE, "", None) == []
 
 
-async def test_a_conversations_thread_goes_with_it(kept, database, alice, mallory) -> None:
+async def test_deleting_a_conversation_deletes_its_thread(kept, database, alice, mallory) -> None:
     conversations = Conversations(database)
     made = await conversations.create(alice, items=[says("user", "a"), says("user", "b")])
     thread = Thread("agent", made.id, made.id)
@@ -117,7 +117,7 @@ async def test_a_conversations_thread_goes_with_it(kept, database, alice, mallor
         await kept.put_writes(alice, thread, "", "1", "t", [(0, "a", ("json", "CCCC"))])
 
 
-async def test_what_runs_left_behind_is_pruned(kept, database, alice, monkeypatch) -> None:
+async def test_abandoned_threads_are_pruned(kept, database, alice, monkeypatch) -> None:
     made = await Conversations(database).create(alice)
     await kept.put(alice, Thread("agent", made.id, made.id), "", at("1"))
     await kept.put(alice, LOOSE, "", at("1"))

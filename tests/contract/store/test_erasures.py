@@ -196,7 +196,7 @@ async def test_the_number_of_pending_erasures_is_bounded(made: Working, monkeypa
     await made.request("c", "other")
 
 
-async def test_dry_runs_take_no_place_from_erasures(made: Working, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_dry_runs_do_not_count_as_pending_erasures(made: Working, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(erasure, "MAX_WAITING", 1)
     await made.erasures.request(ROOT, "a", None, dry_run=True)
     await made.request("a")

@@ -68,7 +68,7 @@ async def test_a_batch_is_as_far_as_its_files(
     assert (await batches.get(alice, store.id, second.id)).status == "failed"
 
 
-async def test_a_cancelled_batch_leaves_what_is_done(
+async def test_a_cancelled_batch_keeps_completed_files(
     batches: FileBatches, vector_stores: VectorStores, jobs: Jobs, alice: Principal, add_file
 ) -> None:
     store = await vector_stores.create(alice)
@@ -127,7 +127,7 @@ async def test_all_files_or_none(
             await call
 
 
-async def test_a_batch_goes_with_its_store_and_a_file_with_its_rows(
+async def test_a_batch_is_deleted_with_its_vector_store_and_a_file_with_its_rows(
     batches: FileBatches, database: Database, files: Files, vector_stores: VectorStores, alice: Principal, add_file
 ) -> None:
     store = await vector_stores.create(alice)

@@ -387,7 +387,7 @@ async def test_usage_adds_up_and_is_paged(database, clock):
     assert (await usage.list_usage(alice, by="day", first_day="2026-02-01", last_day="2026-02-02")).items == []
 
 
-async def test_a_tenant_leaves_the_platform_its_place(database, monkeypatch):
+async def test_quotas_of_a_tenant_do_not_use_up_the_platforms_limit(database, monkeypatch):
     monkeypatch.setattr("serving.store.quotas.MOST", 1)
     store = QuotaStore(database)
     admin, platform = (Principal("acme", "a", "k", frozenset(scopes)) for scopes in (("admin",), ("admin", "platform")))

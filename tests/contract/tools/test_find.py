@@ -49,7 +49,7 @@ def test_a_kit_on_path_is_passed_over_unless_whole(vendor: Any, put: Callable[..
     assert {run(file) for file in found.files.values()} == {"alpha version 1.2.3\n"}
 
 
-def test_helpers_are_found_beside_the_target_of_a_link(
+def test_helpers_are_found_next_to_the_target_of_a_link(
     vendor: Any, put: Callable[..., Path], tmp_path: Path, path_dir: Path
 ) -> None:
     home = tmp_path / "opt"

@@ -10,7 +10,7 @@ import pytest
 
 from serving.assistants.sandbox.pool import SandboxLimits, open_sandbox
 
-# A program's time is the wall's: what ends by itself has so much of it that a busy host does not end it.
+# Time limits are of wall-clock time: programs that end by themselves get enough of it for a busy host.
 LIMITS = SandboxLimits(time_s=60)
 BRIEF = SandboxLimits(time_s=0.3)
 

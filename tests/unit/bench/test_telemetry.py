@@ -54,7 +54,7 @@ def test_without_telemetry_nothing_is_counted(tmp_path, silent: bool):
     assert silent or {"headrace_requests_started_total", "headrace_ingested_chunks_total"} <= counted
 
 
-def test_an_emitter_that_ends_at_once_is_said(tmp_path, monkeypatch: pytest.MonkeyPatch):
+def test_an_emitter_that_exits_early_is_reported(tmp_path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     more_than_a_pipe_holds = NodeLabels(routes=["/" * 1_000_000], tenants=1, models=1)
     with pytest.raises(BenchError, match="an emitter exited"):

@@ -92,7 +92,7 @@ def test_ended_pods_are_not_scraped(full, monitor, phase):
     assert not any(relabelled(found, config["relabel_configs"]) for found in ended)
 
 
-def test_time_and_place_are_the_monitors(monitor):
+def test_intervals_and_namespaces_are_those_of_the_monitor(monitor):
     for i, config in enumerate(scrape_configs(monitor, kubeconfig_file="/etc/kubeconfig")):
         assert config["job_name"] == f"podMonitor/headrace/headrace-full/{i}"
         assert (config["scrape_interval"], config["scrape_timeout"]) == ("30s", "20s")
@@ -159,7 +159,7 @@ def test_all_dashboards_and_rules_are_rendered(full):
     assert len(files) == len(rules) == len(RULES)
 
 
-def test_grafana_finds_them(full):
+def test_dashboards_have_the_label_of_grafana(full):
     found = [o for o in full.of("ConfigMap") if "-dashboard-" in o["metadata"]["name"]]
     assert {o["metadata"]["labels"]["grafana_dashboard"] for o in found} == {"1"}
     uids = [json.loads(text)["uid"] for o in found for text in o["data"].values()]

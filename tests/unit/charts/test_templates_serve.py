@@ -195,7 +195,7 @@ def test_a_document_fits_into_its_config_map(render):
     assert len(rendered.one("ConfigMap", "-serve")["data"]["serve.json"]) < 2**20
 
 
-def test_programs_beside_serve_have_the_same_configuration(full):
+def test_other_containers_have_the_configuration_of_serve(full):
     given = json.loads(full.one("ConfigMap", "-config")["data"]["serving.json"])
     values = yaml.safe_load(FULL.read_text())["serving"]
     assert ServingConfig.model_validate(given) == ServingConfig.model_validate({**values, "multiprocess_dir": METRICS})

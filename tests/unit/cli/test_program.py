@@ -131,6 +131,6 @@ def test_the_script_hands_on_its_arguments_through_a_link(tmp_path: Path) -> Non
     assert out.splitlines() == ["-P", "-m", "serving.cli", "users", "create", "a b"]
 
 
-def test_it_starts_without_what_export_alone_needs() -> None:
+def test_the_program_starts_without_the_packages_of_export() -> None:
     code = "import sys, serving.cli.__main__; print([m for m in ('sqlalchemy', 'alembic') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -40,8 +40,8 @@ def test_networks_do_not_overlap_and_hold_the_machines() -> None:
     assert all(ipaddress.IPv4Address(address) in networks[0] for address in addresses)
 
 
-def test_the_program_of_the_cluster_calls_what_exists() -> None:
-    """It stands in a string, which neither the type checker nor an import sees."""
+def test_the_program_of_the_cluster_imports_existing_names() -> None:
+    """The program is in a string, so neither the type checker nor an import checks it."""
     program = ast.parse(PROGRAM)
     names = {
         alias.name: getattr(importlib.import_module(node.module or ""), alias.name)

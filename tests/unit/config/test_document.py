@@ -119,7 +119,7 @@ def test_an_update_finds_room_and_ends_no_stream() -> None:
     assert made["headrace/Gateway"]["max_ongoing_requests"] > admitted
 
 
-def test_another_place_or_size_is_no_other_program() -> None:
+def test_a_changed_pool_or_scale_does_not_restart_the_application() -> None:
     """Serve restarts an application whose arguments change, and reconfigures one whose user_config does."""
     autoscaling = Autoscaling(max_replicas=5)
     moved = {"pool": "other", "autoscaling": autoscaling}

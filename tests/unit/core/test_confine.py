@@ -1,4 +1,4 @@
-"""The wall around a process, tried by plain Python with nothing else between it and the kernel."""
+"""Confinement of a process, tested with plain Python directly on the kernel."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ ATTEMPTS = {
     "copy-file-range": "os.copy_file_range(file, other, 1)",
     "splice": "os.splice(file, pipe[1], 1)",
 }
-"""Expressions that work for every user without a wall, and end in an `OSError` behind it."""
+"""Expressions that work for every user when unconfined, and raise `OSError` in a confined process."""
 
 PRIVILEGED = {
     "mount": "call('mount', b'none', b'.', b'tmpfs', 0, None)",
@@ -163,7 +163,7 @@ PRIVILEGED = {
     "another-filter": "call('prctl', 22, 1, 0, 0, 0)",
     "device": "os.mknod('device', 0o020600, os.makedev(1, 1))",
 }
-"""Attempts that need rights or a kernel that not everyone has; the wall must answer before the kernel would."""
+"""Attempts that need rights or a kernel that not everyone has; confinement must refuse them before the kernel does."""
 
 READS = {name for name in ATTEMPTS if name.startswith(("read-a-f", "read-a-p", "read-the", "read-own", "list-"))}
 

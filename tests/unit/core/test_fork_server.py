@@ -71,7 +71,7 @@ def test_a_child_has_no_environment(server: ForkServer, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("why", ["deadline", "bound", "wanted"])
-def test_a_child_that_overruns_is_gone_when_it_is_told(server: ForkServer, tmp_path: Path, why: str) -> None:
+def test_a_child_over_a_limit_is_dead_before_the_caller_is_told(server: ForkServer, tmp_path: Path, why: str) -> None:
     pid = tmp_path / "pid"
     program = f"import os\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\nwhile True: os.write(1, b'x' * 100)"
     asked(server, "")  # the server has started
@@ -139,7 +139,7 @@ def test_a_module_that_does_not_start() -> None:
         asked(ForkServer("serving.nowhere"), "")
 
 
-def test_children_end_with_whoever_asked() -> None:
+def test_children_end_with_the_process_that_requested_them() -> None:
     program = f"""
 import os, time
 from serving.core import fork_server

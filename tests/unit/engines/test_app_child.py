@@ -26,7 +26,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return SimpleNamespace(**{name: importlib.import_module(f"headrace_apps.{name}") for name in names})
 
 
-def test_only_the_platforms_errors_are_told_in_full(child: SimpleNamespace) -> None:
+def test_only_errors_of_the_platform_are_reported_in_full(child: SimpleNamespace) -> None:
     body = {"code": "invalid_api_key", "message": "Incorrect API key: sk-abc"}
 
     def of(url: str) -> openai.APIStatusError:
@@ -90,7 +90,7 @@ async def test_threads_of_ended_runs_hold_their_places(child: SimpleNamespace) -
     assert not places.stuck
 
 
-async def test_health_fails_once_nothing_can_go_on(child: SimpleNamespace) -> None:
+async def test_the_health_check_fails_after_a_fatal_error(child: SimpleNamespace) -> None:
     class Writer:
         def __init__(self) -> None:
             self.data = b""

@@ -11,7 +11,7 @@ import pytest
 from serving.engines.apps import packages
 
 
-def test_what_a_replica_runs_from_is_not_removed_however_old_it_is(tmp_path: Path) -> None:
+def test_packages_in_use_are_never_removed(tmp_path: Path) -> None:
     used, unused = tmp_path / "packages-used", tmp_path / "packages-unused"
     filled: list[Path] = []
     locks = [packages._lock_whole(folder, filled.append) for folder in (used, unused, used)]
@@ -28,7 +28,7 @@ def test_what_a_replica_runs_from_is_not_removed_however_old_it_is(tmp_path: Pat
     assert not used.exists()
 
 
-def test_what_cannot_be_filled_is_filled_anew(tmp_path: Path) -> None:
+def test_a_failed_installation_is_repeated(tmp_path: Path) -> None:
     def fails(folder: Path) -> None:
         (folder / "half").touch()
         raise packages.InstallError

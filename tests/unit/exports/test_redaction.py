@@ -49,7 +49,7 @@ def test_personal_data_and_secrets_are_redacted(redactor: Redactor, text: str, e
     assert redactor.text(text) == expected
 
 
-def test_our_own_keys_go(redactor: Redactor) -> None:
+def test_keys_of_headrace_are_redacted(redactor: Redactor) -> None:
     assert redactor.text(f"it is {new_key()}, or {new_key()}") == "it is <SECRET>, or <SECRET>"
 
 

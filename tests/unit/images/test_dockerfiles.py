@@ -51,7 +51,7 @@ def test_dockerfiles_pass(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.parent.name)
-def test_context_is_a_list_of_what_is_needed(file: Path) -> None:
+def test_the_build_context_lists_only_needed_files(file: Path) -> None:
     patterns = file.with_name("Dockerfile.dockerignore").read_text().splitlines()
     assert patterns[0] == "*"
     copied = re.findall(r"^COPY (?!--from)(?:--\S+ )*(\S+)", file.read_text(), re.MULTILINE)

@@ -91,7 +91,7 @@ async def test_a_call_that_changes_something_needs_who_configures_to_vouch_for_i
     assert runner.resumes
 
 
-async def test_what_changes_something_is_not_done_again_when_the_process_dies() -> None:
+async def test_calls_with_side_effects_are_not_retried_when_the_process_dies() -> None:
     app, x = App(AppRuns(), "sends"), exchange()
     runner = made(app, "never", x)
     with pytest.raises(ApiError) as failed:
@@ -118,7 +118,7 @@ class Guard:
         return text.replace("secret", "[removed]").replace("4111", "[removed]")
 
 
-async def test_guardrails_read_names_of_steps_and_what_a_graph_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_guardrails_check_step_names_and_questions_of_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     x = exchange()
     x.guard = Guard()
     runner = made(App(AppRuns(), "", {"interrupt": ["a secret?"]}), "never", x)

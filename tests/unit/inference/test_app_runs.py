@@ -28,7 +28,7 @@ async def test_a_run_is_its_callers_with_no_more_than_an_app_may_do_and_ends() -
     assert run.over.is_set()
 
 
-async def test_what_inner_runs_use_is_the_outer_ones_too() -> None:
+async def test_usage_of_nested_runs_counts_for_the_outer_run() -> None:
     runs = AppRuns()
     async with (
         runs.opened(ADMIN, "a", THREAD, TOOLS, None) as outer,

@@ -100,7 +100,7 @@ def test_where_the_api_answers() -> None:
         ({"gateway": "gw", "listener": "tls.example"}, {"name": "gw", "sectionName": "tls.example"}),
     ],
 )
-def test_a_route_is_on_a_listener_of_a_gateway_that_is_there(
+def test_a_route_requires_an_existing_listener_and_gateway(
     settings: dict[str, Any], parent: dict[str, str], tmp_path: Path
 ) -> None:
     route = values(tmp_path, ingress={"kind": "gateway", "host": "a.example.com", **settings})["httpRoute"]

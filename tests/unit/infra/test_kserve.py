@@ -254,7 +254,7 @@ def test_the_serving_runtime_of_hugging_face() -> None:
     assert found["spec"]["supportedModelFormats"] == [{"name": "huggingface", "version": "1", "autoSelect": False}]
 
 
-def test_runtimes_come_once_and_before_what_names_them() -> None:
+def test_each_runtime_is_created_once_before_its_models() -> None:
     models = (
         SMALL,
         SMALL.model_copy(update={"name": "other"}),
@@ -301,7 +301,7 @@ def test_only_the_stacks_workers_may_ask_a_model() -> None:
     assert selector("small").items() <= service(SMALL)["spec"]["predictor"]["labels"].items()
 
 
-def test_an_existing_service_lies_in_its_own_namespace() -> None:
+def test_an_existing_service_may_be_in_another_namespace() -> None:
     assert kserve.service_namespace(KServeModel(name="theirs", existing="team/llama"), "headrace") == "team"
     assert kserve.service_namespace(KServeModel(name="theirs", existing="llama"), "headrace") == "headrace"
 

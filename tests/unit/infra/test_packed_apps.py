@@ -55,7 +55,7 @@ def problems(checkout: Path, **settings: Any) -> list[str]:
         ({"requirements": "none.txt"}, "cannot be read: No such file"),
     ],
 )
-def test_what_is_wrong_is_said(checkout: Path, settings: dict[str, Any], said: str | None) -> None:
+def test_problems_of_an_app_are_reported(checkout: Path, settings: dict[str, Any], said: str | None) -> None:
     found = problems(checkout, **settings)
     assert found == [] if said is None else said in found[0]
 

@@ -44,7 +44,7 @@ def test_unsatisfiable_claims_are_mistakes(storage: dict[str, Any], more: dict[s
     assert only.startswith(expected)
 
 
-def test_claims_of_a_named_class_are_not_ours_to_judge() -> None:
+def test_claims_with_a_storage_class_are_not_checked() -> None:
     assert mistake_messages({}, kubernetes={"storage_class": "nfs"}, data={}) == []
     assert mistake_messages({"kind": "local", "size": "12Gi"}, data={"storage_class": "nfs"}) == []
 

@@ -58,7 +58,7 @@ def test_another_process_writes_the_same(tmp_path):
     assert {str(f.relative_to(tmp_path / "new" / "out")): f.read_text() for f in found} == files()
 
 
-def test_each_dashboard_is_there_for_each_program():
+def test_each_program_gets_each_dashboard():
     names = {dashboard.name for dashboard in DASHBOARDS}
     for folder, ending in (("dashboards", "json"), ("perses", "json")):
         assert {Path(f).stem for f in files() if f.startswith(folder) and f.endswith(ending)} == names
@@ -82,7 +82,7 @@ def test_objects_for_kubernetes_hold_the_same_dashboards(dashboard):
     assert given["data"] == {f"{dashboard.name}.json": files()[f"dashboards/{dashboard.name}.json"]}
 
 
-def test_exceptions_lie_beside_the_dashboards():
+def test_exceptions_are_in_the_folder_of_the_dashboards():
     exclusions = yaml.load(files()["dashboards/.lint"], yaml.CSafeLoader)["exclusions"]
     assert exclusions.keys() == {"target-job-rule", "target-instance-rule"}
     titles = {panel.title for dashboard in DASHBOARDS for panel in dashboard.panels}
@@ -100,7 +100,7 @@ def test_obsolete_files_are_removed_from_the_chart(tmp_path, monkeypatch):
     assert (tmp_path / "drain.sh").exists()
 
 
-def test_a_place_that_cannot_be_written(tmp_path, capsys):
+def test_an_unwritable_folder_is_reported(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert main([str(tmp_path / "file")]) == 1
     assert capsys.readouterr().err.endswith("file/dashboards: Not a directory: name a writable folder\n")

@@ -55,7 +55,7 @@ def test_a_recorded_series_leads_to_its_alerts_on_whatever_dashboard():
     assert links_by_panel(other, [Group("g", rules)]).keys() == {"Rate"}
 
 
-def test_an_alert_of_two_series_stands_on_both_panels_once():
+def test_an_alert_of_two_series_is_on_both_panels_once():
     found = shown(RATE, alert("Both", "all:errors:rate5m > 1 and sum(rate(errors_total[1h])) > 1 unless up == 0"))
     assert found == {title: ["Alert Both", "Runbook of Both"] for title in ("Errors", "Up")}
 
@@ -66,5 +66,5 @@ def test_names_are_those_of_metrics():
     assert selected_series('max_over_time(a{b=~"$c"}[$__range]) unless on(x) (d or e offset 5m)') == {"a", "d", "e"}
 
 
-def test_variables_stand_for_all():
+def test_variables_are_replaced_by_match_all():
     assert without_variables('a{b=~"$b",c=~"${c:regex}"}[$__rate_interval]') == 'a{b=~".*",c=~".*"}[1m]'

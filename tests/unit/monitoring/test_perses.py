@@ -50,7 +50,7 @@ def test_panels_do_not_overlap(dashboard):
     assert sorted(placed) == sorted(spec["panels"])
 
 
-def test_links_that_grafana_alone_has_are_left_out():
+def test_links_that_only_grafana_supports_are_omitted():
     [dashboard, *_] = DASHBOARDS
     panels = perses.document(dashboard, {panel.title: LINKS for panel in dashboard.panels})["spec"]["panels"]
     assert {link["url"] for panel in panels.values() for link in panel["spec"]["links"]} == {LINKS[1].url}

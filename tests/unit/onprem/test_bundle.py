@@ -39,7 +39,7 @@ def test_a_bundle_contains_its_inputs(made: Path) -> None:
     assert bundle.tag("registry.k8s.io/coredns") == ""
 
 
-def test_damage_is_seen(made: Path) -> None:
+def test_a_damaged_bundle_is_detected(made: Path) -> None:
     bundle = OfflineBundle.open(str(made))
     (made / "bin/kubectl").unlink()
     (made / "images.tar").write_bytes(b"half")

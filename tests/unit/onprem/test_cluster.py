@@ -111,7 +111,7 @@ def test_node_removal_is_retried() -> None:
     assert said == ["the cluster without cp1: connection reset by peer"]
 
 
-def test_labels_that_were_ours_go_and_others_stay() -> None:
+def test_only_labels_set_by_headrace_are_removed() -> None:
     cluster, fake = plane()
     cluster.label("w1", {"a": "1", "b": ""}, {"a": "0", "old": "x"})
     assert fake.asked == [("label", "node", "w1", "--overwrite", "a=1", "b=", "old-")]
@@ -119,7 +119,7 @@ def test_labels_that_were_ours_go_and_others_stay() -> None:
     assert len(fake.asked) == 1
 
 
-def test_taints_that_were_ours_go_and_others_stay() -> None:
+def test_only_taints_set_by_headrace_are_removed() -> None:
     there = [{"key": "old", "effect": "NoSchedule"}, {"key": "theirs", "effect": "NoExecute"}]
     cluster, fake = plane(get_node={"spec": {"taints": there}})
     before = [

@@ -46,7 +46,7 @@ def test_knowledge_names_each_document_by_checksum(plan_once: Planner) -> None:
     assert len(digest) == 64
 
 
-def test_secrets_are_marked_and_stand_nowhere_else(plan: Planner) -> None:
+def test_secrets_are_marked_and_are_nowhere_else(plan: Planner) -> None:
     planned = plan({"models": [REMOTE], "assistants": [], "knowledge": []}, encrypted=("models",))
     secret = planned["model-r-api-key"]
     assert secret.secrets == {"value": "planted"}

@@ -106,7 +106,7 @@ def test_unknown_values_violate_no_rule(index: int) -> None:
 
 
 @pytest.mark.parametrize("case", FAILING, ids=str)
-def test_known_values_are_checked_beside_unknown_ones(case: Case) -> None:
+def test_known_values_are_checked_when_others_are_unknown(case: Case) -> None:
     """One unknown label of every object changes no finding."""
     resources = [
         PlannedResource(r.token, r.name, {**r.props, "unrelated": UNKNOWN}, r.urn, r.provider, r.marks_secrets)

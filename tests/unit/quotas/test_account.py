@@ -40,7 +40,7 @@ async def test_a_rotated_key_spends_of_the_same_budget(database: Database):
     assert len(of[0]) == 2
 
 
-async def test_one_of_them_can_have_less(database: Database):
+async def test_a_rotated_key_can_have_a_lower_limit(database: Database):
     authenticator = Authenticator(Keys(database), "s" * 40)
     row, first = await authenticator.issue(ADMIN)
     second_row, second = await authenticator.rotate(ADMIN, row.id, overlap_s=60)

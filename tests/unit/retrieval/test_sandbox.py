@@ -80,7 +80,7 @@ def test_errors_of_parsing_reach_the_caller() -> None:
         ParserLimits(cpu_s=1),
         ParserLimits(wall_s=0.3),
     ],
-    ids=["memory", "processor", "wall"],
+    ids=["memory", "processor", "wall-clock"],
 )
 def test_exceeding_a_limit_ends_only_the_child(limits: ParserLimits) -> None:
     source = b"word\n\n" * 400_000

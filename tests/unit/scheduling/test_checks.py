@@ -104,7 +104,7 @@ def test_pods_request_the_disk_for_their_weights() -> None:
     assert "temporaryStorage" not in pools["serving"]
 
 
-def test_workers_request_what_the_chart_says() -> None:
+def test_workers_request_the_resources_of_the_chart() -> None:
     settings = place(stack(TWO_CPU, L4, pods=[SERVING, GPU_POOL], models=[]))
     workers = {pod.key: pod for pod in workload.ray_cluster(settings, most=True)[1:]}
     exporter = 64 * MIB
@@ -141,7 +141,7 @@ def test_the_examples_have_room_for_their_pods_and_for_an_upgrade(stack: str) ->
 
 
 @pytest.mark.parametrize(("mode", "most"), [("node_groups", 1), ("auto", 4)])
-def test_pools_grow_where_something_scales_them(mode: str, most: int) -> None:
+def test_pools_grow_where_an_autoscaler_scales_them(mode: str, most: int) -> None:
     settings = place(stack({"name": "cpu", "min_nodes": 1, "max_nodes": 4}, pods=[SERVING], models=[]))
     settings = settings.model_copy(update={"aws": settings.aws.model_copy(update={"mode": mode})})
     assert [group.most for group in workload.groups(settings, "aws") or ()] == [most]

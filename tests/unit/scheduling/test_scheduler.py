@@ -36,7 +36,7 @@ def test_quantities(text: str, number: Decimal) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "Gi", "1 Gi", "1gi", "-1", "1e3"])
-def test_what_is_no_quantity(text: str) -> None:
+def test_an_invalid_quantity_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a quantity"):
         parse_quantity(text)
 
@@ -127,7 +127,7 @@ def test_no_node_holds_more_than_it_offers_and_no_pod_is_lost(
 
 
 @given(st.lists(AMOUNTS, min_size=1, max_size=4))
-def test_what_stays_pending_on_one_node_really_exceeds_it(requests: list[Resources]) -> None:
+def test_pods_stay_pending_only_if_they_exceed_the_node(requests: list[Resources]) -> None:
     """On one node the order does not matter: the sum decides."""
     pods = [PodRequest(f"p{i}", wanted) for i, wanted in enumerate(requests)]
     fits = GPU_NODE.holds(sum(requests, Resources()))

@@ -95,7 +95,7 @@ def test_paths_that_lead_elsewhere(path: str) -> None:
 
 @given(st.text(alphabet="/\\.:@?#%ab \t\n", max_size=12).map(lambda rest: "/" + rest))
 @example("/.//evil.example")
-def test_a_path_of_ours_stays_here(path: str) -> None:
+def test_a_return_path_never_leaves_the_origin(path: str) -> None:
     if own_path(path):
         there = urlsplit(urljoin("https://home.example/auth/callback", path))
         assert (there.scheme, there.netloc) == ("https", "home.example")

@@ -295,7 +295,7 @@ async def test_wrong_keys_of_an_address_cost_a_bounded_number_of_look_ups(keys: 
     assert answers[-1] == 1
 
 
-async def test_valid_keys_work_beside_a_guesser(keys: Counted, clock: list[float]) -> None:
+async def test_valid_keys_work_while_another_client_guesses(keys: Counted, clock: list[float]) -> None:
     """Where their key was good here before: by day, that is everybody."""
     authenticator = Authenticator(keys, SECRET)
     _, key = await authenticator.issue(ADMIN)

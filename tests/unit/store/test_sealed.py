@@ -78,7 +78,7 @@ def test_a_file_that_was_cut_is_none(content: bytes, data: st.DataObject):
         opened(made + data.draw(st.binary(min_size=1, max_size=40))).read()
 
 
-def test_chunks_cannot_be_moved_or_left_out():
+def test_chunks_cannot_be_moved_or_omitted():
     made = seal(bytes(4 * CHUNK))
     step = CHUNK + TAG
     chunks = [made[HEADER + i * step : HEADER + (i + 1) * step] for i in range(4)]

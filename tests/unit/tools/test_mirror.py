@@ -23,7 +23,7 @@ def test_the_list_contains_all_pulled_images():
         assert ("file", f"{KUBERAY_CRDS.location}/{name}", "") in found
 
 
-def test_a_mirrors_names_stand_beside_the_origin():
+def test_names_in_a_mirror_are_listed_with_their_origin():
     found = {origin: pulled for kind, origin, pulled in listed("air-gapped") if kind == "image"}
     assert found[KUBERAY.images["operator"]] == KUBERAY.images["operator"].replace(
         "quay.io", "registry.example.com/quay"

@@ -96,7 +96,7 @@ def test_two_images_of_one_name_are_refused(root: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "bundle.tar").exists()
 
 
-def test_a_renamed_image_keeps_its_digest(root: Path, tmp_path: Path) -> None:
+def test_a_renamed_image_has_the_same_digest(root: Path, tmp_path: Path) -> None:
     digest = write_archive(tmp_path / "app.tar", NAME, [root])
     assert rename(tmp_path / "app.tar", tmp_path / "new.tar", "localhost/other:2") == digest
     (entry,) = index_entries(tmp_path / "new.tar")

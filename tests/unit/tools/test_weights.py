@@ -41,7 +41,7 @@ def test_named_files_alone_are_installed(published: Weights, tmp_path: Path) -> 
     }
 
 
-def test_what_is_cached_needs_no_network_unless_it_is_damaged(
+def test_cached_weights_need_no_network_unless_damaged(
     published: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path / "one", tmp_path / "cache", [published])
@@ -54,7 +54,7 @@ def test_what_is_cached_needs_no_network_unless_it_is_damaged(
         install(tmp_path / "three", tmp_path / "cache", [published])
 
 
-def test_a_download_that_breaks_off_is_told(
+def test_an_interrupted_download_is_reported(
     published: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
@@ -73,5 +73,5 @@ def test_another_artefact_than_the_pinned_one_is_refused(published: Weights, tmp
 
 
 @pytest.mark.parametrize("each", WEIGHTS, ids=lambda each: each.package)
-def test_what_is_declared_is_installed_here(each: Weights) -> None:
+def test_declared_weights_are_installed(each: Weights) -> None:
     assert all(package_file(each.package, name).stat().st_size > 0 for name in each.files.values())

@@ -181,7 +181,7 @@ async def test_only_allowed_tools_are_offered(servers, modern, caplog):
     assert (await tools.call("t_fail", "")).startswith("Error: t_fail is not a valid tool")
 
 
-async def test_a_server_that_is_not_named_any_more_is_left(servers, modern):
+async def test_the_session_of_a_removed_server_is_closed(servers, modern):
     given = settings(modern.url)
     await servers.tools(given)
     (server,) = servers._servers.values()

@@ -301,7 +301,7 @@ async def test_many_tools_are_not_looked_at(servers, caplog):
         assert [tool.name for tool in await servers.tools(settings(url, tools=("m7999",)))] == ["t_m7999"]
 
 
-async def test_tools_that_are_left_out_take_no_room(servers, caplog):
+async def test_omitted_tools_do_not_count_towards_the_limit(servers, caplog):
     large = {"properties": {"a": {"enum": ["x" * 7500]}}}
     tools = [*(listed(f"large{i}", **large) for i in range(8)), listed("small")]
     async with pretender(speaks(tools)) as url:

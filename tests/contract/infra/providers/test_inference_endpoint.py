@@ -187,7 +187,7 @@ def test_ready_without_an_address_is_a_problem(cluster: Cluster) -> None:
         InferenceEndpointProvider().create(wanted(cluster), Log())
 
 
-def test_refresh_sees_another_address_and_a_service_that_is_gone(cluster: Cluster) -> None:
+def test_refresh_detects_a_changed_address_and_a_deleted_service(cluster: Cluster) -> None:
     old = wanted(cluster, url="http://before")
     found = InferenceEndpointProvider().read("models/llama", old)
     assert (found.id, found.outputs["url"]) == ("models/llama", ADDRESS)

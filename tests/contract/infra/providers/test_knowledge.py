@@ -183,7 +183,9 @@ def test_an_unchanged_collection_records_its_check(api: tuple[Api, str], root: P
     assert [call for call in server.calls if not call.startswith("GET")] == [f"POST /v1/vector_stores/{id}"]
 
 
-def test_a_document_that_left_the_folder_leaves_the_collection(api: tuple[Api, str], root: Path, said: Any) -> None:
+def test_a_document_removed_from_the_folder_is_removed_from_the_collection(
+    api: tuple[Api, str], root: Path, said: Any
+) -> None:
     server, url = api
     id, outputs = KnowledgeProvider().create(inputs(root, url), said.task)
     (root / "b.md").unlink()
@@ -224,7 +226,7 @@ def test_warnings_leave_the_failed_for_the_next_time(api: tuple[Api, str], root:
     assert KnowledgeProvider().diff(outputs, wanted).changed == ("documents",)
 
 
-def test_a_collection_of_that_name_is_adopted_only_when_it_is_ours(api: tuple[Api, str], root: Path, said: Any) -> None:
+def test_only_a_collection_of_the_stack_is_adopted_by_its_name(api: tuple[Api, str], root: Path, said: Any) -> None:
     server, url = api
     server.stores["theirs"] = {"id": "theirs", "name": "docs", "metadata": {}}
     id, _ = KnowledgeProvider().create(inputs(root, url), said.task)

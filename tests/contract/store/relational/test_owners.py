@@ -127,7 +127,7 @@ async def said(asked: Awaitable[object]) -> object:
         return type(e), str(e), getattr(e, "param", None)
 
 
-async def test_foreign_rows_are_queried_like_unknown_ones(
+async def test_rows_of_other_owners_are_queried_like_unknown_ones(
     asks: dict[str, dict[str, Ask]],
     made: dict[str, str],
     database: Database,

@@ -66,7 +66,7 @@ async def test_waiting_writers_share_a_commit(database: Database) -> None:
     assert len(await keys(database)) == 50
 
 
-async def test_cancelled_writers_are_committed_and_block_nobody(database: Database) -> None:
+async def test_cancelled_writers_are_committed_without_blocking_others(database: Database) -> None:
     writers = [asyncio.create_task(write(database, f"k{n}")) for n in range(40)]
     await asyncio.sleep(0)
     for writer in writers[::2]:

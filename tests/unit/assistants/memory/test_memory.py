@@ -150,7 +150,7 @@ def test_counts_and_reading_are_few():
     ("context", "max_tokens", "expected"),
     [(None, 10, None), (2048, 100, 1948), (2048, None, 2048 - ANSWER), (1000, None, 750), (100, 500, 0)],
 )
-def test_the_memory_budget_is_what_the_answer_leaves(context, max_tokens, expected):
+def test_the_memory_budget_excludes_the_tokens_of_the_answer(context, max_tokens, expected):
     assert room(context, max_tokens) == expected
 
 

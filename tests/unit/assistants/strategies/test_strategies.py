@@ -109,13 +109,13 @@ async def test_samples_within_the_token_budget_vote():
     assert model.left == 2
 
 
-async def test_completions_are_bounded_by_the_tokens_that_are_left():
+async def test_completions_are_bounded_by_the_remaining_tokens():
     model = Script("#### 1", "#### 2", "#### 2", most=1)
     await solve(SelfConsistency(samples=3, tokens=100), model)
     assert [a["max_tokens"] for a in model.asked] == [100 // 3, 85 // 2, 70]
 
 
-async def test_a_model_that_hangs_is_left():
+async def test_a_model_that_hangs_times_out():
     answer, work = await solve(ChainOfThought(seconds=0.01), Silent())
     assert (answer.text, answer.value, answer.finish_reason) == ("", None, "length")
     assert kinds(work) == ["limit"]
@@ -190,7 +190,7 @@ async def test_a_program_without_an_end_is_retried():
         async def sandbox():
             return box
 
-        # Its time is the wall's, of which a busy host may take a good program's too: there are more of them.
+        # Limits are of wall-clock time, which a busy host may exceed with a good program: there are more of them.
         model = Script("```python\ndef solution():\n    while True: pass\n```", *[PROGRAM] * 3)
         answer, work = await solve(ProgramAided(repairs=3), model, sandbox=sandbox)
     assert answer.value == "18"
