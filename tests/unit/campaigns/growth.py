@@ -55,7 +55,7 @@ KNOWN = (
         Shape(unit)
         for unit in ("[", "](", "`", "<a ", "a", "1", "1,234", '"', "。", ".", "ab ", "**a ", "\n \n", "&#1")
     ),
-    *(Shape(unit) for unit in ("<div>", "a 1. ")),
+    *(Shape(unit) for unit in ("<div>", "a 1. ", "ignore ", "eyJ", "password: ", "a@", "a.b-", "%41", "\"'")),
     Shape("a", "```"),
     Shape("e.g. ", " " * 500),
 )
