@@ -87,7 +87,7 @@ def hang_up(
     client: httpx.Client, body: dict[str, Any], asked: Callable[[], object], path: str = "/v1/chat/completions"
 ) -> None:
     """Asks as `client` does, and hangs up once the engine is `asked`."""
-    connection = http.client.HTTPConnection("127.0.0.1", client.base_url.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", client.base_url.port, timeout=300)
     headers = {**dict(client.headers), "content-type": "application/json"}
     with contextlib.closing(connection):
         connection.request("POST", path, json.dumps(body), headers)
@@ -104,7 +104,7 @@ class Gateway:
     def client(self, path: str = "") -> httpx.Client:
         """Asks with the gateway's first key."""
         headers = {"Authorization": f"Bearer {self.key}"}
-        return httpx.Client(base_url=self.url + path, headers=headers, timeout=60, trust_env=False)
+        return httpx.Client(base_url=self.url + path, headers=headers, timeout=300, trust_env=False)
 
     def sdk(self) -> openai.OpenAI:
         """OpenAI's SDK with that key, which asks once."""

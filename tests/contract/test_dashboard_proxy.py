@@ -381,7 +381,7 @@ async def test_a_disconnect_does_not_abort_the_deployment(place: Place, monkeypa
 @pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nX: ", f"PUT {APPLICATIONS} HTTP/1.1\r\n".encode()])
 async def test_silent_connections_time_out(place: Place, monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
     monkeypatch.setattr(dashboard_proxy, "REQUEST_S", 0.2)
-    assert await asyncio.wait_for(place.send(begun), 10) == (0, b"")
+    assert await asyncio.wait_for(place.send(begun), 120) == (0, b"")
 
 
 @pytest.mark.usefixtures("hurried")
@@ -505,7 +505,7 @@ async def test_actors_on_dead_nodes_are_ended_automatically(hasty: None, place: 
         return web.json_response({"data": {"result": {"result": lists.get(request.path, [])}}})
 
     place.ray.answer = answer
-    await asyncio.wait_for(asked.wait(), 30)
+    await asyncio.wait_for(asked.wait(), 120)
     [_, path, headers, body] = next(seen for seen in place.ray.seen if seen[0] == "POST")
     assert (path, headers["Authorization"]) == ("/api/jobs/", f"Bearer {TOKEN}")
     assert json.loads(body)["entrypoint"].endswith("-m serving.orphaned_actors 1f")

@@ -145,7 +145,7 @@ async def test_endless_postgresql_queries_are_cancelled(postgres, angler, sql):
         == "Error: the query took longer than 1 s."
     )
     busy = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'angler' AND state = 'active'"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while postgres.sql(busy) != [(0,)]:
             await asyncio.sleep(0.01)
 

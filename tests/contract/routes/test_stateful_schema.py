@@ -137,7 +137,7 @@ def test_no_sequence_of_requests_breaks_the_server(served: Gateway, cases: int) 
             aimed(case)
 
         def get_call_kwargs(self, case: Any) -> dict[str, Any]:
-            call = {"base_url": served.url, "headers": self.headers, "timeout": 60}
+            call = {"base_url": served.url, "headers": self.headers, "timeout": 300}
             # A file of its own making has no name, and only names tell of what kind a file is.
             named = case.operation.label == "POST /v1/files" and case.meta.generation.mode.is_positive
             return call | ({"files": UPLOAD} if named else {})

@@ -192,4 +192,4 @@ def know(up: Gateway) -> None:
 def client(up: Gateway) -> httpx.Client:
     """A client that carries the first key."""
     headers = {"Authorization": f"Bearer {up.key}"}
-    return httpx.Client(base_url=up.url, headers=headers, timeout=60, trust_env=False)
+    return httpx.Client(base_url=up.url, headers=headers, timeout=300, trust_env=False)

@@ -69,7 +69,7 @@ async def test_a_forgotten_salt_leaves_a_chain_that_verifies(database: Database,
 
 async def test_eight_writers_make_one_chain(new_url: Callable[[], str]):
     url = new_url()
-    databases = [Database(url) for _ in range(8)]
+    databases = [Database(url, busy_timeout_s=120) for _ in range(8)]
     for database in databases:
         await database.migrate()
     logs = [AuditLog(database, SECRET) for database in databases]

@@ -111,7 +111,7 @@ async def test_pending_jobs_of_an_erased_user_move_to_the_erasure_lane(made: Wor
     await made.jobs.enqueue(Principal(tenant="acme", user="a", key_id="key_a"), UNINDEX, {})
     erasure = await made.request("a")
     async with made.working(ERASURE, **{UNINDEX: done}):
-        await asyncio.wait_for(made.until(erasure, "succeeded"), 30)
+        await asyncio.wait_for(made.until(erasure, "succeeded"), 120)
 
 
 async def test_erasures_that_wait_share_a_compaction(made: Working, rewrites: list[None]) -> None:

@@ -54,7 +54,7 @@ def keeper(database: Database, clock: Clock, defaults: Quotas | None = None) -> 
 @asynccontextmanager
 async def gateways(url: str, clock: Clock, many: int = 3) -> AsyncIterator[list[Keeper]]:
     async with AsyncExitStack() as stack:
-        databases = [await stack.enter_async_context(Database(url)) for _ in range(many)]
+        databases = [await stack.enter_async_context(Database(url, busy_timeout_s=120)) for _ in range(many)]
         yield [keeper(each, clock) for each in databases]
 
 

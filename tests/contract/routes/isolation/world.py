@@ -171,7 +171,7 @@ class World:
 
     def __init__(self, up: Gateway) -> None:
         self.up = up
-        self.http = httpx.Client(base_url=up.url, timeout=60)
+        self.http = httpx.Client(base_url=up.url, timeout=300)
         self.users = [self._user(tenant, name) for tenant in ("t0", "t1") for name in ("u0", "u1")]
         self.users += [self._user(tenant, "root", "admin") for tenant in ("t0", "t1")]
         self.users.append(User(PLATFORM, "admin", up.key, "admin"))

@@ -285,7 +285,7 @@ async def test_a_connection_that_is_cut_off(postgres: Postgres, database: Databa
 
 async def test_changes_that_meet_neither_hang_nor_break(url: str, database: Database, alice: Principal) -> None:
     """Files come, go, and move between stores from several processes' connections at once: no deadlock, no orphan."""
-    databases = [Database(url) for _ in range(4)]
+    databases = [Database(url, busy_timeout_s=120) for _ in range(4)]
     parts = []
     for each in databases:
         jobs = Jobs(each)
@@ -312,14 +312,14 @@ async def test_changes_that_meet_neither_hang_nor_break(url: str, database: Data
             await rng.choice(calls)()
 
     for start in range(0, 320, 16):
-        await asyncio.wait_for(asyncio.gather(*(change(start + n) for n in range(16))), 60)
-    await asyncio.wait_for(asyncio.gather(*(parts[n][1].delete(alice, store_ids[n]) for n in range(3))), 60)
+        await asyncio.wait_for(asyncio.gather(*(change(start + n) for n in range(16))), 300)
+    await asyncio.wait_for(asyncio.gather(*(parts[n][1].delete(alice, store_ids[n]) for n in range(3))), 300)
     for each in databases:
         await each.close()
 
 
 async def test_concurrent_inserts_of_one_row_create_one(url: str, database: Database, alice: Principal) -> None:
-    databases = [Database(url) for _ in range(3)]
+    databases = [Database(url, busy_timeout_s=120) for _ in range(3)]
     for turn in range(10):
         key = f"k{turn}"
         made = await asyncio.gather(
@@ -331,7 +331,7 @@ async def test_concurrent_inserts_of_one_row_create_one(url: str, database: Data
 
 
 async def test_concurrent_bootstrap_creates_one_key(url: str, database: Database) -> None:
-    databases = [Database(url) for _ in range(4)]
+    databases = [Database(url, busy_timeout_s=120) for _ in range(4)]
     hashes = [f"{n % 2}" * 64 for n in range(8)]
     await asyncio.gather(*(Keys(databases[n % 4]).add_bootstrap(h) for n, h in enumerate(hashes)))
     found = [await Keys(database).by_hash(h) for h in set(hashes)]
