@@ -32,7 +32,7 @@ from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import CollectionManifest
 from serving.retrieval.parse import parse
 from serving.retrieval.quote import quotation
-from serving.retrieval.relevance import without_subject
+from serving.retrieval.relevance import READ_AGAIN, without_subject
 from serving.retrieval.replica import for_prompt
 from serving.retrieval.types import Attribution, Hit
 from serving.retrieval.vectors import chunk_vectors
@@ -81,6 +81,9 @@ class Answer:
     def right(self) -> bool:
         return any(self.question.answered_by(citation.quote) for citation in self.attribution.citations)
 
+    def quoted_within(self, first: int) -> bool:
+        return any(self.question.answered_by(citation.quote) for citation in self.attribution.citations[:first])
+
     def page_within(self, first: int) -> bool:
         return any(hit.file_name in self.question.pages for hit in self.found[:first])
 
@@ -127,7 +130,9 @@ class Documentation:
         before = question.before[-1] if question.before else ""
         asked = question.question
         found = self.search(asked, before)
-        hits = for_prompt(asked, found[: self.assistant.top_k], self.assistant, self.judge, self._meant(asked))
+        meant = [self._meant(asked), *([f"{self._meant(before)}\n{self._meant(asked)}"] if before else [])]
+        wanted = max(self.assistant.top_k, READ_AGAIN)
+        hits = for_prompt(asked, found[:wanted], self.assistant, self.judge, meant)
         if not hits:
             return Answer(question, self.assistant.refusal, Attribution((), ()), tuple(found))
         said = quotation(hits)
@@ -166,9 +171,9 @@ def report(answers: Sequence[Answer]) -> str:
     """Returns the figures as tables in Markdown."""
     embedded = {name: plain(parse((CHECKOUT / name).read_bytes(), name).text) for name in pages()}
     lines = [
-        "| kind | questions | page first | page in three | answer first | answer in three | answered correctly "
-        "| refused by mistake |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| kind | questions | page first | page in three | answer first | answer in three | quoted first "
+        "| quoted in three | answered correctly | refused by mistake |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     asked = [a for a in answers if a.question.pages]
     kinds = list(dict.fromkeys(a.question.kind for a in asked))
@@ -178,6 +183,8 @@ def report(answers: Sequence[Answer]) -> str:
             sum(a.page_within(3) for a in some),
             sum(a.answer_within(1) for a in some),
             sum(a.answer_within(3) for a in some),
+            sum(a.quoted_within(1) for a in some),
+            sum(a.quoted_within(3) for a in some),
             sum(a.right for a in some),
             sum(a.refused for a in some),
         )

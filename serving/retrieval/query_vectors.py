@@ -12,13 +12,13 @@ class QueryVectors:
 
     def __init__(self, text: str, meant: str | None = None) -> None:
         self.text = text
-        self._meant = text if meant is None else meant
+        self.meant = text if meant is None else meant
         self._made: dict[str, asyncio.Task[Vectors]] = {}
 
     async def made_by(self, embedder: Embedder) -> Vectors:
         """Returns the query's vector, float32[dimensions]. Raises `ApiError` if the embedder's engine fails."""
         task = self._made.get(embedder.id)
         if task is None:
-            task = self._made[embedder.id] = asyncio.ensure_future(embedder.embed([self._meant], "query"))
+            task = self._made[embedder.id] = asyncio.ensure_future(embedder.embed([self.meant], "query"))
         vector: Vectors = (await asyncio.shield(task))[0]
         return vector

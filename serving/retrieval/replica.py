@@ -33,7 +33,15 @@ from serving.retrieval.passage import within
 from serving.retrieval.query_vectors import QueryVectors
 from serving.retrieval.quote import passages
 from serving.retrieval.reindex import Reindexing
-from serving.retrieval.relevance import MINILM_THRESHOLD, THRESHOLD, good_enough, judged, without_subject
+from serving.retrieval.relevance import (
+    MINILM_THRESHOLD,
+    READ_AGAIN,
+    THRESHOLD,
+    good_enough,
+    judged,
+    read_again,
+    without_subject,
+)
 from serving.retrieval.reranker import Reranker
 from serving.retrieval.types import Attribution, Hit
 from serving.security.erasure import Erasures
@@ -216,7 +224,8 @@ class RetrievalReplica:
         if before:
             joined = (f"{earlier[-EARLIER:]}\n{last}" for earlier, last in ((before, question), (meant_before, meant)))
             queries.append(QueryVectors(*joined))
-        count = DEPTH if before else self._reranker.depth(assistant.top_k)
+        wanted = max(assistant.top_k, READ_AGAIN if assistant.unsupported == "quote" else 0)
+        count = DEPTH if before else self._reranker.depth(wanted)
         searches = []
         for query in queries:
             searches += [self._search(stack if told else guest, id, query, count) for id, told in named]
@@ -226,22 +235,26 @@ class RetrievalReplica:
         least = knowledge.score_threshold if knowledge is not None else 0.0
         alone, behind = (_best([one.hits for one in part], least) for part in (found[:each], found[each:]))
         hits = fuse_follow_up(alone, behind) if alone and behind else alone or behind
-        hits = (await self._reranker.order(question, hits))[: assistant.top_k]
+        hits = (await self._reranker.order(question, hits))[:wanted]
         # A histogram's sum must not decrease, which would make its rate wrong.
-        metrics.retrieval_score.observe(max([0.0, *(hit.dense_score for hit in hits)]))
+        metrics.retrieval_score.observe(max([0.0, *(hit.dense_score for hit in hits[: assistant.top_k])]))
         embedders = {one.embedder for one in found if one.hits}
-        return await asyncio.to_thread(self._for_prompt, question, meant, hits, assistant, embedders)
+        means = [query.meant for query in queries]
+        return await asyncio.to_thread(self._for_prompt, question, means, hits, assistant, embedders)
 
     def _for_prompt(
-        self, question: str, meant: str, hits: Sequence[Hit], assistant: Assistant, embedders: set[str | None]
+        self, question: str, meant: Sequence[str], hits: Sequence[Hit], assistant: Assistant, embedders: set[str | None]
     ) -> list[Hit]:
         """Returns the excerpts for a prompt from hits that were found with vectors of these embedders."""
         threshold = THRESHOLD
+        again = False  # other embedders may know languages that the judge does not
         if embedders == {self._judge.id}:
             threshold = MINILM_THRESHOLD
         elif hits and embedders != {(default := self._embedders.local(DEFAULT_EMBEDDER)).id}:
-            hits = judged(meant, hits, default)
-        return for_prompt(question, hits, assistant, self._judge, meant, threshold)
+            hits = judged(meant[0], hits, default)
+        else:
+            again = not self._reranker.configured
+        return for_prompt(question, hits, assistant, self._judge, meant, threshold, again)
 
     async def search(
         self, principal: Principal, store_id: str, query: str, count: int, filters: Filter | None = None
@@ -335,16 +348,21 @@ def for_prompt(
     question: str,
     hits: Sequence[Hit],
     assistant: Assistant,
-    embedder: OnnxEmbedder,
-    meant: str,
+    judge: OnnxEmbedder,
+    meant: Sequence[str],
     threshold: float = THRESHOLD,
+    again: bool = True,
 ) -> list[Hit]:
     """Returns the hits for an assistant's prompt that fit its budget, best first.
 
-    There is at least one, unless no hit is relevant to `meant`, the question `without_subject`: then there is none.
+    There is at least one, unless none of the best `top_k` is relevant to `meant[0]`: then there is none. `meant` is the
+    question `without_subject`, and after another question also the two together. If passages are the answer, the second
+    embedder reads the best hits `again`, which may be more than `top_k`.
     """
-    if not good_enough(meant, hits, threshold):
+    best = hits[: assistant.top_k]
+    if not good_enough(meant[0], best, threshold):
         return []
     if assistant.unsupported == "quote":
-        return passages(assistant.context_tokens, hits, question, embedder)
-    return within(assistant.context_tokens, hits, question, embedder)
+        best = read_again(meant, hits, judge)[: assistant.top_k] if again else best
+        return passages(assistant.context_tokens, best, question, judge)
+    return within(assistant.context_tokens, best, question, judge)

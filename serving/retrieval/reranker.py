@@ -34,9 +34,14 @@ class Reranker:
         self._settings = catalog.search
         self._failing = False
 
+    @property
+    def configured(self) -> bool:
+        """Whether a model sorts the hits again."""
+        return self._settings.reranker is not None
+
     def depth(self, count: int) -> int:
         """Returns the number of hits that a search for `count` must find."""
-        return count if self._settings.reranker is None else max(count, self._settings.reranked)
+        return max(count, self._settings.reranked) if self.configured else count
 
     async def order(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
         """Returns the hits, the best of them in the model's order; in their own order when it fails or is late.

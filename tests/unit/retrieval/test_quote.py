@@ -63,8 +63,8 @@ def test_an_assistant_that_quotes_is_given_passages(embedder: OnnxEmbedder) -> N
     hits = [hit("A key begins with hr_."), hit("A key begins with hr_. It is secret.", id="b")]
     question = "What does a key begin with?"
     for kind, count in (("mark", 2), ("quote", 2)):
-        found = for_prompt(question, hits, assistant.model_copy(update={"unsupported": kind}), embedder, question)
+        found = for_prompt(question, hits, assistant.model_copy(update={"unsupported": kind}), embedder, [question])
         assert len(found) == count
     off = [replace(h, dense_score=0.0) for h in hits]
     other = "Who won the cup?"
-    assert for_prompt(other, off, assistant.model_copy(update={"unsupported": "quote"}), embedder, other) == []
+    assert for_prompt(other, off, assistant.model_copy(update={"unsupported": "quote"}), embedder, [other]) == []

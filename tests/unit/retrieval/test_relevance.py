@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
+import numpy as np
 import pytest
 
 from serving.retrieval.embedders.onnx import OnnxEmbedder
-from serving.retrieval.relevance import good_enough, judged, without_subject
+from serving.retrieval.relevance import READ_AGAIN, good_enough, judged, read_again, without_subject
 from serving.retrieval.types import Hit
 
 TEXTS = (
@@ -106,3 +109,42 @@ def test_the_only_name_of_a_description_is_removed_from_the_question(
 )
 def test_a_name_with_another_meaning_stays_in_the_question(question: str, description: str) -> None:
     assert without_subject(question, description) == question
+
+
+class Agreeing:
+    """Embeds what holds a word as one vector and everything else as another one; the cosine of both is 0."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+
+    def embed(self, texts: Sequence[str], role: str = "passage") -> np.ndarray:
+        return np.array([[1, 0] if self.word in text else [0, 1] for text in texts], np.float32)
+
+
+def found(*texts: str) -> list[Hit]:
+    return [Hit(text, "f", "f.md", "", "", text, 0, 1, None, 1 - at / 10, 0.5, 0.0) for at, text in enumerate(texts)]
+
+
+def agreed(meant: Sequence[str], hits: Sequence[Hit]) -> str:
+    again = read_again(meant, hits, cast(OnnxEmbedder, Agreeing("heron")))
+    assert {hit.text: hit.score for hit in again} == {hit.text: hit.score for hit in hits}  # as the search gave them
+    return " ".join(hit.text for hit in again)
+
+
+def test_the_best_hits_stand_in_the_order_of_both_embedders() -> None:
+    assert agreed(["a heron?"], found("eel", "pike", "heron")) == "heron eel pike"  # 0.8 + 0.5 above 1.0
+    assert agreed(["a heron?"], found("eel", "1", "2", "3", "4", "heron")) == "eel heron 1 2 3 4"  # 0.5 + 0.5 of 1.0
+    below = [f"{n}" for n in range(READ_AGAIN)]
+    assert agreed(["a heron?"], found(*below, "heron")) == " ".join([*below, "heron"])
+    assert agreed(["a heron?"], found("eel")) == "eel"
+    assert agreed(["a heron?"], []) == ""
+
+
+def test_a_follow_up_is_read_again_alone_and_behind_the_question_before() -> None:
+    hits = found("1", "2", "3", "heron")  # 0.7 + 0.45 / 2 or 0.55 / 2, against 1.0 + 0.55 / 2 or 0.45 / 2
+    assert agreed(["and where?", "a heron?\nand where?"], hits) == "1 2 3 heron"
+    near = found("1", "heron")  # 0.9 + 0.225 against 1.0 + 0.275, and turned round 0.9 + 0.275 against 1.0 + 0.225
+    assert agreed(["and where?", "a heron?\nand where?"], near) == "1 heron"
+    close = [near[0], replace(near[1], score=0.97)]
+    assert agreed(["a heron?", "an eel\nand where?"], close) == "heron 1"
+    assert agreed(["and where?", "a heron?\nand where?"], close) == "1 heron"

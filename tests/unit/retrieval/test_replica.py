@@ -134,3 +134,36 @@ async def test_the_name_of_the_subject_is_removed_from_the_semantic_query_only(
     assert sorted(vectors) == ["Hello there\nHow does begin?", "How does begin?"]
     assert ordered == ["How does Headrace begin?"]
     assert measured == ["How does begin?"]
+
+
+async def test_hits_are_read_again_where_they_are_the_answer_and_no_reranker_ordered_them(
+    replica: RetrievalReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await indexed(replica, "docs", [f"The heron stands in the river at mile {number}." for number in range(6)])
+    replica.configure(Catalog(search=SearchModels(embedder=JUDGE)))
+    await indexed(replica, "earlier", ["The heron stands in the river."])
+    seen: list[tuple[list[str], int]] = []
+
+    def read_again(meant: list[str], hits: list[Hit], _: object) -> list[Hit]:
+        seen.append((meant, len(hits)))
+        return hits[::-1]
+
+    monkeypatch.setattr(module, "read_again", read_again)
+    quoting = Assistant(name="a", model="m", knowledge=("docs",), unsupported="quote", top_k=2)
+    question = "Where does the heron stand?"
+
+    async def asked(assistant: Assistant, *names: str, before: str = "") -> list[Hit]:
+        about = assistant.model_copy(update={"knowledge": names})
+        return await replica.context(ADMIN_OF_STACK, about, question, names, before=before)
+
+    replica.configure(Catalog())
+    assert len(await asked(quoting, "docs")) == 2
+    await asked(quoting, "docs", before="Hello")
+    assert seen == [([question], 6), ([question, f"Hello\n{question}"], 6)]
+    seen.clear()
+    assert len(await asked(quoting.model_copy(update={"unsupported": "mark"}), "docs")) == 2
+    await asked(quoting, "earlier")
+    monkeypatch.setattr(replica._reranker.__class__, "configured", True)
+    monkeypatch.setattr(replica._reranker, "depth", lambda count: count)
+    await asked(quoting, "docs")
+    assert seen == []
