@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 import pytest
 
+from serving.retrieval.embedders.embedder import Role, Vectors
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.relevance import READ_AGAIN, good_enough, judged, read_again, without_subject
 from serving.retrieval.types import Hit
@@ -117,7 +118,7 @@ class Agreeing:
     def __init__(self, word: str) -> None:
         self.word = word
 
-    def embed(self, texts: Sequence[str], role: str = "passage") -> np.ndarray:
+    def embed(self, texts: Sequence[str], role: Role = "passage") -> Vectors:
         return np.array([[1, 0] if self.word in text else [0, 1] for text in texts], np.float32)
 
 
