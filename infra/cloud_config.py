@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from serving.config import Strict
 
@@ -48,14 +48,21 @@ class Cluster(Strict):
     )
     admins: tuple[str, ...] = Field(
         default=(),
-        description="further administrators of the cluster: ARNs of roles or users (AWS), object ids in Entra ID"
-        " (Azure), or members such as group:ops@example.com (GCP)",
+        description="further administrators: ARNs of roles or users (AWS), object ids in Entra ID (Azure), or members"
+        " such as group:ops@example.com (GCP, where they administer all clusters of the project)",
     )
     deletion_protection: bool = Field(default=True, description="`purge` fails until this is false")
     tags: dict[str, str] = Field(default_factory=dict, description="tags for every resource that supports them")
     prices: str = Field(
         default="", description="your own price file below the checkout, replaces infra/gpu/prices.yaml"
     )
+
+    @field_validator("admins")
+    @classmethod
+    def _check_admins(cls, admins: tuple[str, ...]) -> tuple[str, ...]:
+        if len({admin.casefold() for admin in admins}) < len(admins):
+            raise ValueError("names an administrator twice")
+        return admins
 
     @model_validator(mode="after")
     def _check_ranges(self) -> Cluster:
@@ -85,7 +92,8 @@ class Aws(Strict):
     )
     zones: tuple[str, ...] = Field(
         default=(),
-        description="zones of the control plane in a new network, at least two; empty: a and b of the region",
+        description="zones of the control plane in a new network, at least two, for the life of the cluster;"
+        " empty: a and b of the region",
     )
     addon_versions: dict[AwsAddon, str] = Field(
         default_factory=dict,

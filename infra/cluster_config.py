@@ -62,8 +62,11 @@ class Image(Strict):
     pull_secrets: tuple[Label, ...] = Field(default=(), description="Secrets of type dockerconfigjson in the namespace")
 
 
-OWN_PATHS = ("/etc", "/opt/headrace", "/tmp", "/usr", "/var")  # noqa: S108 (no file is made)
-"""Folders of a pod that a volume must not hide."""
+OWN_PATHS = (
+    *("/bin", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys"),
+    *("/tmp", "/usr", "/var"),  # noqa: S108 (no file is made)
+)
+"""Folders of a pod that a volume must not hide: those of the system, and Headrace's code and weights in /opt."""
 
 
 class Toleration(Strict):
@@ -87,6 +90,8 @@ class PoolVolume(Strict):
 
     @model_validator(mode="after")
     def _check_path(self) -> PoolVolume:
+        if {".", ".."} & set(self.path.split("/")):
+            raise ValueError("has a path with . or .. in it")
         taken = next((own for own in OWN_PATHS if f"{self.path}/".startswith(f"{own}/")), None)
         if taken:
             raise ValueError(f"has a path below {taken}, which Headrace uses; choose another, for example /weights")

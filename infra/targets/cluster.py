@@ -27,6 +27,10 @@ class ClusterUnusable(Exception):
         self.mistake = mistake
 
 
+class ClusterRefused(ClusterUnusable):
+    """The cluster rejects the kubeconfig's user, or does not allow it what it asked for."""
+
+
 @dataclass(frozen=True)
 class ClusterContext:
     """A context of a kubeconfig, with its credentials, which `repr` omits."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from infra.mistakes import Mistake
-from infra.targets.cluster import KUBECONFIG_KEY, ClusterContext, ClusterUnusable
+from infra.targets.cluster import KUBECONFIG_KEY, ClusterContext, ClusterRefused, ClusterUnusable
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -74,11 +74,11 @@ class KubeApi:
         if status == 404:
             return None
         if status == 401:
-            raise self._problem("rejects its credentials", "renew them, or choose another context")
+            raise ClusterRefused(self._mistake("rejects its credentials", "renew them, or choose another context"))
         if status == 403:
             verb = {"POST": "create", "DELETE": "delete"}.get(method, "read")
             fix = "grant its user the permission; cluster-admin has all that the stack needs"
-            raise self._problem(f"does not allow its user to {verb} {path.partition('?')[0]}", fix)
+            raise ClusterRefused(self._mistake(f"does not allow its user to {verb} {path.partition('?')[0]}", fix))
         try:
             if not 200 <= status < 300:
                 raise ValueError
@@ -87,7 +87,10 @@ class KubeApi:
             raise self._problem(f"answers {path} with status {status}", "see the API server's log") from None
 
     def _problem(self, problem: str, fix: str) -> ClusterUnusable:
-        return ClusterUnusable(Mistake(KUBECONFIG_KEY, f"{self._server} {problem}", fix))
+        return ClusterUnusable(self._mistake(problem, fix))
+
+    def _mistake(self, problem: str, fix: str) -> Mistake:
+        return Mistake(KUBECONFIG_KEY, f"{self._server} {problem}", fix)
 
 
 _UNREACHABLE = "check context and network; without a cluster, set kubernetes.render or kubernetes.preflight: false"

@@ -174,6 +174,10 @@ class VllmModel(RayServeModel):
         return self.tensor_parallel * self.pipeline_parallel if self.device == "gpu" else 0
 
     @property
+    def host_memory_bytes(self) -> int:
+        return (self.cpu_kv_cache_gib or 1) * 2**30 if self.device == "cpu" else 0
+
+    @property
     def downloads(self) -> bool:
         return self.source.partition("://")[0] in ("hf", "s3", "gs")
 
@@ -216,6 +220,8 @@ class VllmModel(RayServeModel):
     def _of_the_device(self) -> Self:
         if self.device == "gpu" and self.cpu_kv_cache_gib is not None:
             raise ValueError("cpu_kv_cache_gib is for device cpu")
+        if self.device == "cpu" and self.source.startswith(("s3://", "gs://")):
+            raise ValueError("a bucket's weights are streamed into GPUs; with device cpu, use a folder or the Hub")
         of_gpus = (
             "tensor_parallel",
             "pipeline_parallel",

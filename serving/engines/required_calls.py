@@ -41,8 +41,15 @@ def as_strict_request(endpoint: Endpoint, path: str, document: dict[str, Any]) -
     """Returns the request for vLLM, which holds a required call to its function's schema only if that is `strict`."""
     if endpoint.tokenizer != "vllm" or not _requires_call(path, document):
         return document
-    tools = [{**tool, "function": {**tool["function"], "strict": True}} for tool in document["tools"]]
-    return {**document, "tools": tools}
+    chosen = document["tool_choice"]
+    name = chosen["function"]["name"] if isinstance(chosen, dict) else None
+
+    def strict(function: dict[str, Any]) -> dict[str, Any]:
+        if name not in (None, function["name"]) or function.get("strict") is not None:
+            return function
+        return {**function, "strict": True}
+
+    return {**document, "tools": [{**tool, "function": strict(tool["function"])} for tool in document["tools"]]}
 
 
 def as_schema_request(document: dict[str, Any]) -> dict[str, Any]:

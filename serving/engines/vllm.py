@@ -24,6 +24,9 @@ from serving.engines.child_program import ChildProgram
 from serving.engines.replica import OPENER, ProgramReplica, node_address
 from serving.engines.source import in_package
 
+LINKED = Path(sys.executable).with_name("vllm")
+"""Where `make vllm` links the program."""
+
 ATTEMPTS = 3
 """Number of starts, in case another program takes the port between its choice and vLLM's start."""
 
@@ -167,9 +170,8 @@ def command(config: VllmModel, host: str, port: int) -> list[str]:
 
 
 def _program() -> str:
-    """Returns `vllm` as PATH finds it, else the one beside this interpreter, where `make vllm` links it."""
-    beside = Path(sys.executable).with_name("vllm")
-    return str(beside) if shutil.which("vllm") is None and beside.exists() else "vllm"
+    """Returns `vllm` if PATH has it, else the one that `make vllm` linked."""
+    return str(LINKED) if shutil.which("vllm") is None and LINKED.exists() else "vllm"
 
 
 def _weights(source: str) -> tuple[str, str | None]:

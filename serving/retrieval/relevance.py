@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.embedders.onnx import MARKS, OnnxEmbedder
 from serving.retrieval.fuse import FOLLOW_UP_WEIGHT
 from serving.retrieval.index import stretched
 from serving.retrieval.text.words import read
@@ -68,11 +68,18 @@ def read_again(meant: Sequence[str], hits: Sequence[Hit], second: OnnxEmbedder) 
     if len(head) < 2:
         return [*hits]
     vectors = chunk_vectors([_chunk(hit) for hit in head], second)
-    asked = second.embed(meant, "query")
+    asked = second.embed([_end(text, second) for text in meant], "query")
     weights = (1 - FOLLOW_UP_WEIGHT, FOLLOW_UP_WEIGHT) if len(meant) > 1 else (1.0,)
     opinions = vectors @ asked.T @ np.asarray(weights, np.float32)
     scores = [hit.score + SECOND_WEIGHT * float(opinion) for hit, opinion in zip(head, opinions, strict=True)]
     return [*(head[at] for at in sorted(range(len(head)), key=lambda at: (-scores[at], at))), *tail]
+
+
+def _end(text: str, embedder: OnnxEmbedder) -> str:
+    """Returns the end of a text that the embedder reads whole: the question is the last part of it."""
+    while text and embedder.count_tokens(text) > embedder.max_tokens - MARKS:
+        text = text[max(1, len(text) // 8) :]
+    return text
 
 
 def relevance(question: str, hits: Sequence[Hit]) -> float:

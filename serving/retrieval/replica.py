@@ -363,6 +363,8 @@ def for_prompt(
     if not good_enough(meant[0], best, threshold):
         return []
     if assistant.unsupported == "quote":
-        best = read_again(meant, hits, judge)[: assistant.top_k] if again else best
+        ordered = read_again(meant, hits, judge)[: assistant.top_k] if again else best
+        # The two orders may share no relevant hit.
+        best = ordered if good_enough(meant[0], ordered, threshold) else best
         return passages(assistant.context_tokens, best, question, judge)
     return within(assistant.context_tokens, best, question, judge)

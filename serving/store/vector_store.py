@@ -203,10 +203,12 @@ async def page_of_files(
     """Returns files of a store that the principal may read, of one status or with ids among `members` if given."""
     of = vector_store_files.c
     query = select(vector_store_files)
+    within = and_(of.vector_store_id == id, readable(vector_store_files, principal))
     if status is not None:
         query = query.where(of.status == status)
     if members is not None:
         query = query.where(of.file_id.in_(members))
+        within = and_(within, of.file_id.in_(members))
     found = await page(
         connection,
         query,
@@ -217,7 +219,7 @@ async def page_of_files(
         max_limit=MAX_PAGE,
         order=order,
         id_column="file_id",
-        within=and_(of.vector_store_id == id, readable(vector_store_files, principal)),
+        within=within,
     )
     return Page([build(VectorStoreFile, row) for row in found.items], found.has_more)
 

@@ -114,9 +114,13 @@ class Postgres(Server):
         strategy = "STRATEGY file_copy" if self._chooses else ""
         made = f"CREATE DATABASE {name} TEMPLATE {template or 'template1'} {strategy}"
         if self._connection is not None:
-            with suppress(psycopg.OperationalError):  # the server has started again
+            try:
                 self._connection.execute(made)  # type: ignore[call-overload]
                 return self.url(name)
+            except psycopg.OperationalError:
+                if not self._connection.closed:
+                    raise
+                # The server has started again.
         self._connection = psycopg.connect(self._dsn("postgres"), autocommit=True)
         self._connection.execute(made)  # type: ignore[call-overload]
         return self.url(name)

@@ -8,7 +8,7 @@ import time
 import pulumi
 
 from infra.cluster_config import Kubernetes
-from infra.targets.cluster import ClusterContext, ClusterUnusable, read_kubeconfig
+from infra.targets.cluster import ClusterContext, ClusterRefused, ClusterUnusable, read_kubeconfig
 from infra.targets.kube_api import connect
 
 WAIT_S = 900
@@ -21,7 +21,11 @@ POLL_S = 20
 
 
 def wait_until_allowed(kubeconfig: str) -> None:
-    """Waits until the kubeconfig's user may create namespaces; raises `RunError` if that takes too long."""
+    """Waits until the kubeconfig's user may create namespaces.
+
+    Raises:
+        RunError: that takes too long, or the cluster cannot be asked, which waiting does not change.
+    """
     if shutil.which("kubelogin") is None:
         raise pulumi.RunError("kubelogin is missing, by which `up` signs in to the cluster: `az aks install-cli`")
     cluster = read_kubeconfig(Kubernetes(), kubeconfig)
@@ -41,5 +45,7 @@ def _refusal(cluster: ClusterContext) -> str:
     try:
         with connect(cluster) as api:
             return "" if api.may_create("", "namespaces") else f"{cluster.server} does not allow its user anything"
-    except ClusterUnusable as e:
+    except ClusterRefused as e:
         return e.mistake.problem
+    except ClusterUnusable as e:
+        raise pulumi.RunError(f"{e.mistake.problem}; {e.mistake.fix}") from None

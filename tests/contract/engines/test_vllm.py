@@ -33,6 +33,12 @@ def model(**settings: Any) -> VllmModel:
     return VllmModel(**{"name": "twin", "source": GGUF, "max_num_seqs": 2, "start_timeout_s": 120, **settings})
 
 
+@pytest.fixture(autouse=True)
+def unlinked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`make vllm` may have been run on this host."""
+    monkeypatch.setattr(vllm, "LINKED", tmp_path / "linked/vllm")
+
+
 @pytest.fixture
 def twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A program called vllm, first on PATH."""
@@ -194,7 +200,7 @@ def test_environment_cannot_override_the_replicas_own(name: str) -> None:
 
 def test_device_cpu_leaves_out_what_is_for_gpus(tmp_path: Path) -> None:
     config = VllmModel(name="m", source=f"file://{tmp_path}", device="cpu", cpus=2, cpu_kv_cache_gib=3)
-    assert config.gpus == 0
+    assert (config.gpus, config.host_memory_bytes) == (0, 3 * 2**30)
     assert VllmModel.model_validate_json(config.model_dump_json()) == config
     assert vllm.command(config, "h", 1)[2:] == [
         str(tmp_path),
@@ -218,6 +224,7 @@ def test_device_cpu_leaves_out_what_is_for_gpus(tmp_path: Path) -> None:
         ({"cpu_kv_cache_gib": 2}, "cpu_kv_cache_gib is for device cpu"),
         ({"device": "cpu", "tensor_parallel": 2}, "tensor_parallel is for device gpu"),
         ({"device": "cpu", "gpu_memory_utilization": 0.5}, "gpu_memory_utilization is for device gpu"),
+        ({"device": "cpu", "source": "s3://b/c"}, "with device cpu, use a folder or the Hub"),
     ],
 )
 def test_settings_of_the_other_device_are_rejected(settings: dict[str, Any], mistake: str) -> None:
@@ -225,13 +232,12 @@ def test_settings_of_the_other_device_are_rejected(settings: dict[str, Any], mis
         model(**settings)
 
 
-def test_the_program_is_found_beside_this_interpreter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_linked_program_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
     assert vllm.command(model(), "h", 1)[0] == "vllm"
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/vllm").touch(mode=0o755)
-    assert vllm.command(model(), "h", 1)[0] == str(tmp_path / "bin/vllm")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/vllm").touch(mode=0o755)
+    assert vllm.command(model(), "h", 1)[0] == str(tmp_path / "linked/vllm")
 
 
 def test_environment_has_the_gpus_that_ray_assigned_and_nothing_of_ray(

@@ -61,6 +61,9 @@ async def test_a_batch_is_as_far_as_its_files(
     assert page.has_more
     assert {f.file_id for f in (*page.items, *rest.items)} == {ids[0], ids[2]}
 
+    with pytest.raises(InvalidValue, match="no such object"):
+        await batches.list_files(alice, store.id, made.id, after=ids[2])  # a file of the store, in the other batch
+
     await vector_stores.detach(alice, store.id, ids[1])
     assert (await batches.get(alice, store.id, second.id)).file_counts == FileCounts(in_progress=2)
     for _ in range(2):

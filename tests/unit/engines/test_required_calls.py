@@ -48,6 +48,10 @@ def test_vllm_is_asked_for_strict_calls() -> None:
     endpoint = Endpoint("http://x/v1", "m", {}, tokenizer="vllm")
     sent = required_calls.as_strict_request(endpoint, "/chat/completions", ASKED)
     assert sent == ASKED | {"tools": [{**tool, "function": {**tool["function"], "strict": True}} for tool in TOOLS]}
+    named = required_calls.as_strict_request(endpoint, "/chat/completions", ASKED | {"tool_choice": NAMED})
+    assert [tool["function"].get("strict") for tool in named["tools"]] == [None, True]
+    loose = [{"type": "function", "function": {**LOOK, "strict": False}}]
+    assert required_calls.as_strict_request(endpoint, "/chat/completions", ASKED | {"tools": loose})["tools"] == loose
     free = ASKED | {"tool_choice": "auto"}
     assert required_calls.as_strict_request(endpoint, "/chat/completions", free) == free
     assert required_calls.as_strict_request(Endpoint("http://x/v1", "m", {}), "/chat/completions", ASKED) == ASKED

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from serving.config import Assistant
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.quote import passages, quotation
@@ -56,6 +58,16 @@ def test_passages_fit_the_budget_and_do_not_overlap(embedder: OnnxEmbedder) -> N
     assert [h.chunk_id for h in chosen] == ["a", "b"]
     assert long.text[chosen[0].start : chosen[0].end] == chosen[0].text
     assert sum(embedder.count_tokens(h.text) for h in chosen) <= 120
+
+
+def test_irrelevant_passages_do_not_replace_the_one_that_is_relevant(
+    embedder: OnnxEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.retrieval.replica.read_again", lambda meant, hits, second: [*hits][::-1])
+    quoting = Assistant(name="docs", model="m", knowledge=("docs",), unsupported="quote", top_k=1)
+    hits = [hit("A key begins with hr_."), replace(hit("The weather is fine.", id="b"), dense_score=0.0)]
+    question = "What does a key begin with?"
+    assert [h.chunk_id for h in for_prompt(question, hits, quoting, embedder, [question])] == ["a"]
 
 
 def test_an_assistant_that_quotes_is_given_passages(embedder: OnnxEmbedder) -> None:

@@ -115,8 +115,13 @@ def test_a_name_with_another_meaning_stays_in_the_question(question: str, descri
 class Agreeing:
     """Embeds what holds a word as one vector and everything else as another one; the cosine of both is 0."""
 
+    max_tokens = 32
+
     def __init__(self, word: str) -> None:
         self.word = word
+
+    def count_tokens(self, text: str) -> int:
+        return len(text)
 
     def embed(self, texts: Sequence[str], role: Role = "passage") -> Vectors:
         return np.array([[1, 0] if self.word in text else [0, 1] for text in texts], np.float32)
@@ -146,6 +151,9 @@ def test_a_follow_up_is_read_again_alone_and_behind_the_question_before() -> Non
     assert agreed(["and where?", "a heron?\nand where?"], hits) == "1 2 3 heron"
     near = found("1", "heron")  # 0.9 + 0.225 against 1.0 + 0.275, and turned round 0.9 + 0.275 against 1.0 + 0.225
     assert agreed(["and where?", "a heron?\nand where?"], near) == "1 heron"
+    long = "an eel, " * 20  # of which the embedder reads the end alone
+    assert agreed(["and where?", f"a heron? {long}\na heron?"], near) == agreed(["and where?", "a heron?"], near)
+    assert agreed(["and where?", f"a heron? {long}\nand where?"], near) == "1 heron"
     close = [near[0], replace(near[1], score=0.97)]
     assert agreed(["a heron?", "an eel\nand where?"], close) == "heron 1"
     assert agreed(["and where?", "a heron?\nand where?"], close) == "1 heron"

@@ -56,8 +56,9 @@ def test_packages_that_no_lock_names_any_more_are_removed(group: Write, ran: lis
     environment.install_groups("some", "other")
     group("alpha==2\n")
     environment.install_groups("some")
-    assert ran[-1][1:3] == ["pip", "uninstall"]
-    assert ran[-1][5:] == ["gamma"]
+    removal, installation = ran[-2:]
+    assert (removal[1:3], removal[5:]) == (["pip", "uninstall"], ["gamma"])
+    assert installation[1:3] == ["pip", "install"]
 
 
 def test_weights_are_installed_without_dependencies(

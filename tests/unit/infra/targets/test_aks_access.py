@@ -12,7 +12,7 @@ import pytest
 
 from infra.mistakes import Mistake
 from infra.targets.azure import access
-from infra.targets.cluster import ClusterContext, ClusterUnusable
+from infra.targets.cluster import ClusterContext, ClusterRefused, ClusterUnusable
 from tests.rendering.examples import KUBECONFIG
 
 
@@ -52,7 +52,8 @@ def answer(monkeypatch: pytest.MonkeyPatch, *answers: bool | Exception) -> None:
     monkeypatch.setattr(access, "connect", connect)
 
 
-REFUSED = ClusterUnusable(Mistake("k", "the cluster does not allow its user to create namespaces", "grant it"))
+UNREACHABLE = ClusterUnusable(Mistake("k", "the cluster cannot be reached: timed out", "check the network"))
+REFUSED = ClusterRefused(Mistake("k", "the cluster does not allow its user to create namespaces", "grant it"))
 
 
 def test_refusals_are_waited_out(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +67,15 @@ def test_a_refusal_that_stays_names_the_role(waits: list[float], monkeypatch: py
     with pytest.raises(pulumi.RunError, match="RBAC Cluster Admin was assigned; run `up` again later"):
         access.wait_until_allowed(json.dumps(KUBECONFIG))
     assert sum(waits) > access.WAIT_S
+
+
+def test_a_cluster_that_cannot_be_reached_is_not_waited_for(
+    waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(monkeypatch, UNREACHABLE)
+    with pytest.raises(pulumi.RunError, match="cannot be reached: timed out; check the network"):
+        access.wait_until_allowed(json.dumps(KUBECONFIG))
+    assert waits == []
 
 
 def test_nobody_waits_without_the_program_that_signs_in(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
