@@ -75,7 +75,7 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.C
     env = {k: v for k, v in env.items() if k != "KUBECONFIG"}
 
     def run(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([binary, *arguments], env=env, input=stdin, capture_output=True, text=True, timeout=60)
+        return subprocess.run([binary, *arguments], env=env, input=stdin, capture_output=True, text=True, timeout=600)
 
     return run
 

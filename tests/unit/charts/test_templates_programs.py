@@ -77,7 +77,7 @@ def test_ray_is_started_as_kuberay_says(full, tmp_path, name):
         stdout=subprocess.PIPE,
         text=True,
     )
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=300)
     pid, *words = json.loads(printed)
     assert words == [
         "-m",

@@ -77,6 +77,8 @@ class Monitor(mocks.MockMonitor):
         self._plan = plan
 
     def RegisterResource(self, request: Any) -> Any:
+        if request.type == "pulumi:pulumi:Stack":  # of the first plan in a process alone
+            return super().RegisterResource(request)  # type: ignore[no-untyped-call]
         key = request.name if request.custom else f"{request.name} (component)"
         key = "azure (provider)" if request.type.startswith("pulumi:providers:") else key
         assert key not in self._plan.resources, key
