@@ -33,6 +33,12 @@ def test_code_is_fenced() -> None:
         assert indented.findall(text) == [], page
 
 
+def test_prose_is_outside_of_fences() -> None:
+    """A sentence before a snippet ends with a colon; bash takes it for a command."""
+    sentence = re.compile(r"[A-Z]\w* .*:$", re.MULTILINE)
+    assert [str(one) for one in ALL if one.language != "text" and sentence.match(one.text)] == []
+
+
 def test_listed_exceptions_exist() -> None:
     """A snippet that was changed or moved is listed anew, or run from then on."""
     for page, listed in snippets.NOT_RUN.items():
