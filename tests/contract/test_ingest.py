@@ -157,7 +157,7 @@ def found(stack: Stack, names: set[str]) -> None:
 
 def test_a_collection_follows_its_documents(stack: Stack, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(stack, folder)
-    assert "'birds' holds 2 documents" in capsys.readouterr().err
+    assert "'birds' has 2 documents" in capsys.readouterr().err
     assert stack.search("birds", "Where does the heron stand?")[0] == "heron.md"
     # Again: nothing is written but that it was checked.
     with as_user(stack) as client:

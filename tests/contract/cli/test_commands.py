@@ -265,7 +265,7 @@ def test_answers_of_other_servers_are_reported(
 def test_a_list_that_is_none(recorder: tuple[Recorder, Run], data: Any) -> None:
     made, run = recorder
     made.answers = [(200, {"object": "list", "data": data})]
-    assert "no list" in run("users", "list", status=1).stderr
+    assert "did not return a list" in run("users", "list", status=1).stderr
 
 
 def test_a_list_is_read_in_pages(recorder: tuple[Recorder, Run]) -> None:

@@ -56,7 +56,7 @@ def _first(folder: str, members: dict[str, bytes]) -> str:
 
 
 BROKEN: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
-    "no end": (lambda m: m.pop("manifest.json"), "no end"),
+    "no end": (lambda m: m.pop("manifest.json"), "its end is missing"),
     "changed row": (lambda m: m.update({"database/files.jsonl": m["database/files.jsonl"] + b" "}), "files.jsonl"),
     "changed file": (lambda m: m.update({_first("files/", m): b"other"}), "differ from its manifest"),
     "missing file": (lambda m: m.pop(_first("files/", m)), "differ from its manifest"),
