@@ -21,7 +21,8 @@ DEV := $(VENV)/.develops-$(call digest,$(RUNS) $(DEVELOPS))
 
 # Each tier runs a process per processor; tests of the shared stack all run in one of them. Contract tests run twice as
 # many, as they spend two fifths of their time waiting for servers, clocks and processes that they start.
-PYTEST := $(BIN)/python -m pytest --durations=15 --durations-min=2 --numprocesses
+RUN_TESTS := pytest
+PYTEST := $(BIN)/python -m $(RUN_TESTS) --durations=15 --durations-min=2 --numprocesses
 TWICE := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 UNIT := tests/unit
 CONTRACT := tests/contract
@@ -32,7 +33,7 @@ CLUSTERED := tests/images/built tests/cluster tests/client --target=cluster
 MAY_BE_NONE := $(if $(ARGS),|| test $$? -eq 5)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down purge preview plan env outputs clouds test test-unit test-contract test-stack test-cluster cluster cluster-down lint mutations bench docs lock redaction ocr bulk vllm sbom tools soak release-fixture venv monitoring screenshots
+.PHONY: help up down purge preview plan env outputs clouds test test-unit test-contract test-stack test-cluster cluster cluster-down lint style types mutations bench docs lock redaction ocr bulk vllm sbom tools soak release-fixture venv monitoring screenshots
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,9 +77,8 @@ bulk: $(RUN) ## install the packages for bulk ingestion with Ray Data
 sbom: $(DEV) ## write the software bill of materials of the environment to sbom.json
 	@$(BIN)/python -m tools.bill sbom.json
 
-# Tests of the stack leave a third of two processors unused, which those of the contract take, at a lower priority.
-test: lint test-unit ## lint, types, and all tests that run on this host alone
-	@$(MAKE) --jobs=2 BESIDE='nice -n 5' test-contract test-stack
+# One after the other, from cheap to dear: what is wrong shows early, and tests that wait for answers have the host alone.
+test: lint test-unit test-contract test-stack ## lint, types, and all tests that run on this host alone
 
 test-unit: $(DEV) ## unit tests, which use no sockets and no servers
 	@$(BIN)/python -m tests.prepare unit
@@ -86,7 +86,7 @@ test-unit: $(DEV) ## unit tests, which use no sockets and no servers
 
 test-contract: $(DEV) ## contract tests of the API, the store and the tools, with servers that they start
 	@$(BIN)/python -m tests.prepare contract
-	$(BESIDE) $(PYTEST)=$(TWICE) $(CONTRACT) --dist=loadgroup --no-loadscope-reorder $(ARGS) $(MAY_BE_NONE)
+	$(PYTEST)=$(TWICE) $(CONTRACT) --dist=loadgroup --no-loadscope-reorder $(ARGS) $(MAY_BE_NONE)
 
 test-stack: $(DEV) ## tests of a stack that they bring up on this host
 	@$(BIN)/python -m tests.prepare stack
@@ -105,9 +105,13 @@ cluster: $(DEV) ## bring up the cluster of test-cluster and leave it running
 cluster-down: $(RUN) ## delete the cluster of test-cluster and its files
 	@$(BIN)/python -m tools.cluster down
 
-lint: $(DEV) ## check style, format and types
+lint: style types ## check style, format and types
+
+style: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(DEV)
 	$(BIN)/mypy
 
 mutations: $(DEV) ## run mutation tests: break one behaviour at a time and check that its test fails

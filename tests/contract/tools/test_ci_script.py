@@ -1,4 +1,4 @@
-""".ci/run: the order of its tiers, and how the failure of one ends it."""
+""".ci/run: the order of its stages, what each failure ends it with, and what it leaves."""
 
 from __future__ import annotations
 
@@ -6,56 +6,97 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[3]
 
-MAKE = """#!/bin/sh
+PROGRAM = """#!/bin/sh
 echo "begins $*" >>log
 echo "output of $*"
 case "$*" in
-  "$FAILS") exit 3 ;;
-  test-cluster) sleep 1 ;;
+  "$FAILS"*) exit 3 ;;
+  *tests.prepare*) sleep "${PREPARES:-0}" ;;
 esac
 echo "ends $*" >>log
 """
-TIERS = ("lint test-unit", "test-cluster", "test-stack", "test-contract")
+RUN_TESTS = "RUN_TESTS=tests.second_chance"
+STAGES: Mapping[str, tuple[int, str]] = {
+    "environment": (10, "venv"),
+    "style": (11, "style"),
+    "collection": (12, "-m pytest tests --collect-only --quiet --quiet"),
+    "types": (13, "types"),
+    "unit": (14, f"test-unit {RUN_TESTS}"),
+    "contract": (15, f"test-contract {RUN_TESTS}"),
+    "stack": (16, f"test-stack {RUN_TESTS}"),
+}
+CLUSTER = (20, f"test-cluster {RUN_TESTS}")
 
 
-def run(checkout: Path, fails: str = "") -> tuple[subprocess.CompletedProcess[str], list[str]]:
-    """Runs the script with a `make` and a `python` that do nothing, and returns what ran, too."""
-    for name, text in {"bin/make": MAKE, ".venv/bin/python": "#!/bin/sh\n"}.items():
+def run(
+    checkout: Path, fails: str = "none", script: str = "run", **environment: str
+) -> tuple[int, list[str], list[str]]:
+    """Runs the script with a `make` and a `python` that do nothing: its status, its lines, and what ran."""
+    for name in ("bin/make", ".venv/bin/python", "bin/sleep"):
         program = checkout / name
-        program.parent.mkdir(parents=True)
-        program.write_text(text)
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(
+            PROGRAM if name != "bin/sleep" else '#!/bin/sh\nexec /bin/sleep "$((${1:-0} > 100 ? $1 : 0))"\n'
+        )
         program.chmod(0o755)
-    (checkout / ".ci").mkdir()
-    shutil.copy(ROOT / ".ci/run", checkout / ".ci")
+    shutil.copytree(ROOT / ".ci", checkout / ".ci")
     env = os.environ | {"PATH": f"{checkout}/bin:{os.environ['PATH']}", "FAILS": fails, "TMPDIR": str(checkout)}
-    result = subprocess.run([checkout / ".ci/run"], env=env, capture_output=True, text=True, timeout=60)
-    return result, (checkout / "log").read_text().splitlines()
+    command = ["bash", checkout / ".ci" / script]
+    result = subprocess.run(command, env=env | environment, capture_output=True, text=True, timeout=300)
+    assert [path.name for path in checkout.iterdir() if path.name.startswith("tmp.")] == []
+    return result.returncode, result.stdout.splitlines(), (checkout / "log").read_text().splitlines()
 
 
-def test_ci_runs_each_tier_and_prints_its_time(tmp_path: Path) -> None:
-    result, log = run(tmp_path)
-    assert result.returncode == 0, result.stdout + result.stderr
-    lines = result.stdout.splitlines()
-    times = {match[1] for line in lines if (match := re.fullmatch(r" *\d+ s  make (.*)", line))}
-    assert times == {"venv", *TIERS}
-    assert re.fullmatch(r"== all took \d+ s", lines[-1])
-    assert {line for line in lines if line.startswith("output")} == {f"output of {each}" for each in ("venv", *TIERS)}
-    at = {event: number for number, event in enumerate(log)}
-    assert at["begins lint test-unit"] < at["ends test-cluster"] < at["begins test-stack"]
-    assert at["ends test-cluster"] < at["begins test-contract"]
+def test_ci_runs_the_stages_in_order_and_prints_the_time_of_each(tmp_path: Path) -> None:
+    status, lines, log = run(tmp_path)
+    assert status == 0, lines
+    times = [match[1] for line in lines if (match := re.fullmatch(r" *\d+ s  (\w+)", line))]
+    assert times == [*STAGES, *STAGES]  # as each ends, and all at the end
+    assert re.fullmatch(r"== passed after \d+ s", lines[-1])
+    stages = [line for line in log if "tests.prepare" not in line]
+    assert stages == [f"{event} {what}" for _, what in STAGES.values() for event in ("begins", "ends")]
 
 
-@pytest.mark.parametrize("tier", ["venv", *TIERS])
-def test_a_tier_that_fails_ends_ci(tier: str, tmp_path: Path) -> None:
-    result, log = run(tmp_path, fails=tier)
-    assert result.returncode == 3
-    assert re.search(rf"^== make {tier} failed after \d+ s$", result.stdout, re.MULTILINE)
-    assert f"output of {tier}" in result.stdout
-    assert f"ends {tier}" not in log
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("tmp.")] == []
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_failed_stage_ends_ci_with_a_status_of_its_own(stage: str, tmp_path: Path) -> None:
+    number, command = STAGES[stage]
+    status, lines, log = run(tmp_path, fails=command)
+    assert status == number
+    assert re.fullmatch(rf"== failed with status {number} in the stage {stage} after \d+ s", lines[-1])
+    assert f"output of {command}" in lines
+    assert f"ends {command}" not in log
+    assert [line for line in log if line.startswith("begins") and "tests.prepare" not in line][
+        -1
+    ] == f"begins {command}"
+
+
+def test_a_package_index_that_stumbles_is_asked_three_times(tmp_path: Path) -> None:
+    _, _, log = run(tmp_path, fails="venv")
+    assert log == ["begins venv"] * 3
+
+
+def test_preparation_beside_a_failed_stage_is_ended_and_shown(tmp_path: Path) -> None:
+    status, lines, log = run(tmp_path, fails="types", PREPARES="3600")
+    assert status == STAGES["types"][0]
+    assert "output of -m tests.prepare unit contract stack" in lines[lines.index("== beside") :]
+    assert "ends -m tests.prepare unit contract stack" not in log
+
+
+def test_the_full_run_goes_on_with_the_cluster(tmp_path: Path) -> None:
+    status, _, log = run(tmp_path, script="full")
+    assert status == 0
+    assert log[-1] == f"ends {CLUSTER[1]}"
+
+
+@pytest.mark.parametrize(("fails", "expected"), [(STAGES["unit"][1], STAGES["unit"][0]), (CLUSTER[1], CLUSTER[0])])
+def test_the_full_run_fails_as_its_stage(fails: str, expected: int, tmp_path: Path) -> None:
+    status, _, log = run(tmp_path, fails=fails, script="full")
+    assert status == expected
+    assert log[-1] == f"begins {fails}"
