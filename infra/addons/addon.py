@@ -7,12 +7,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from infra.cluster_config import Existing, Mirror
+from infra.cluster_config import Existing, Mirror, Toleration
 from infra.config import StackConfig
+from infra.scheduling.resources import Resources
 from infra.targets.layout import CHECKOUT
 from infra.versions import Chart, Manifests
 
 Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class AddonPod:
+    """A pod of an add-on that requests resources of its node, as its chart or its operator sets them."""
+
+    name: str
+    requests: Resources
+    every_node: bool = False
+    """Whether it runs on each node that it tolerates (a DaemonSet)."""
+    tolerations: tuple[Toleration, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,8 @@ class Addon:
     pod_security: Literal["restricted", "baseline", "privileged"] = "restricted"
     after: Sequence[str] = ()
     """Names of add-ons that must be installed before it."""
+    pods: Callable[[StackConfig], Sequence[AddonPod]] = lambda _: ()
+    """Its pods with requests, which take room from those of the stack."""
     objects: Callable[[StackConfig], Sequence[Values]] = lambda _: ()
     """Objects that the add-on needs and its chart does not contain."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from infra import versions
-from infra.addons.addon import Addon, Values
+from infra.addons.addon import Addon, AddonPod, Values
 from infra.config import StackConfig
+from infra.scheduling.resources import Resources
 
 CLASS = "headrace"
 
@@ -59,6 +60,12 @@ def _objects(config: StackConfig) -> Sequence[Values]:
     )
 
 
+_PODS = (
+    AddonPod("Envoy Gateway", Resources.parse("100m", "256Mi")),
+    # With its shutdown manager; the operator creates one for each Gateway.
+    AddonPod("Envoy", Resources.parse("110m", "544Mi")),
+)
+
 GATEWAY = Addon(
     name="gateway",
     namespace="envoy-gateway-system",
@@ -68,5 +75,6 @@ GATEWAY = Addon(
     kinds=("gateways.gateway.networking.k8s.io", "httproutes.gateway.networking.k8s.io"),
     crds=versions.GATEWAY_CRDS,
     crd_values={"crds": {"gatewayAPI": {"enabled": True, "channel": "standard"}, "envoyGateway": {"enabled": True}}},
+    pods=lambda _: _PODS,
     objects=_objects,
 )

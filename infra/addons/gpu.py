@@ -6,17 +6,20 @@ installs driver, container toolkit and device plugin. Two advertisers would assi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 import yaml
 
 from infra import versions
-from infra.addons.addon import Addon, Values, repository_image
+from infra.addons.addon import Addon, AddonPod, Values, repository_image
 from infra.addons.monitoring import MONITORING
+from infra.cluster_config import Toleration
 from infra.config import StackConfig
 from infra.gpu.placement import DEVICE_PLUGIN_CONFIG, NODE_POOL_RULES
 from infra.gpu.pools import GPU as RESOURCE
+from infra.gpu.pools import Sharing
+from infra.scheduling.resources import Resources
 from infra.versions import Chart
 from serving.config import KServeModel
 
@@ -42,7 +45,7 @@ def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
             "tolerations": tolerations,
             "gfd": {"enabled": True},  # labels nodes with the GPU product, by which pools select nodes
             "nfd": discovery,
-            **({"config": {"map": shared}} if (shared := _sharing_configs(config)) else {}),
+            **({"config": {"map": shared, "default": UNSHARED}} if (shared := _sharing_configs(config)) else {}),
             # All slices of a node are equal, so each is advertised as one nvidia.com/gpu.
             **({"migStrategy": "single"} if any(p.sharing.kind == "mig" for p in config.node_pools) else {}),
         }
@@ -85,32 +88,49 @@ def _tolerations(config: StackConfig) -> list[Values]:
     return [toleration for i, toleration in enumerate(found) if toleration not in found[:i]]
 
 
+UNSHARED = "not.shared"
+"""Configuration of nodes without the configuration label. No node pool's name has a dot."""
+
+
 def _sharing_configs(config: StackConfig) -> dict[str, str]:
-    """Returns the device plugin's configurations by name; nodes without the configuration label use `default`."""
-    keys = {"time_slicing": "timeSlicing", "mps": "mps"}
+    """Returns the device plugin's configurations by name, for node pools that share GPUs and for all others."""
     shared = {
-        pool.name: {"sharing": {keys[pool.sharing.kind]: {"resources": [_shared_resource(pool.sharing.replicas)]}}}
+        pool.name: {"sharing": _sharing(pool.sharing)}
         for pool in config.node_pools
         if DEVICE_PLUGIN_CONFIG in pool.labels
     }
-    all_of_them = {"default": {}, **shared} if shared else {}
+    all_of_them = {UNSHARED: {}, **shared} if shared else {}
     return {name: yaml.safe_dump({"version": "v1", **one}) for name, one in all_of_them.items()}
 
 
-def _shared_resource(count: int) -> Values:
-    return {"name": RESOURCE, "replicas": count}
+def _sharing(sharing: Sharing) -> Values:
+    resources = [{"name": RESOURCE, "replicas": sharing.replicas}]
+    if sharing.kind == "mps":
+        return {"mps": {"resources": resources}}
+    # Two shares can be of the same GPU, which no program expects; with MPS the plugin refuses this by itself.
+    return {"timeSlicing": {"failRequestsGreaterThanOne": True, "resources": resources}}
 
 
 def _operator_sharing(config: StackConfig) -> Values:
     shared = _sharing_configs(config)
     name = "device-plugin-config"
-    return {"config": {"create": True, "name": name, "default": "default", "data": shared}} if shared else {}
+    return {"config": {"create": True, "name": name, "default": UNSHARED, "data": shared}} if shared else {}
 
 
 def _operator_image(reference: str) -> Values:
     repository, _, tag = reference.rpartition(":")
     path = PurePosixPath(repository)
     return {"repository": str(path.parent), "image": path.name, "version": tag}
+
+
+def _pods(config: StackConfig) -> Iterator[AddonPod]:
+    """Yields those of node feature discovery, and the operator; drivers and device plugins request nothing."""
+    if config.addons.gpu_driver == "operator":
+        yield AddonPod("the GPU operator", Resources.parse("200m", "100Mi"))
+    yield AddonPod("node feature discovery", Resources.parse("100m", "128Mi"))
+    yield AddonPod("garbage collection of node features", Resources.parse("10m", "128Mi"))
+    tolerations = tuple(Toleration.model_validate(toleration) for toleration in _tolerations(config))
+    yield AddonPod("node features", Resources.parse("5m", "64Mi"), every_node=True, tolerations=tolerations)
 
 
 GPU = Addon(
@@ -121,5 +141,6 @@ GPU = Addon(
     values=_values,
     kinds=(),
     after=("monitoring",),
+    pods=lambda config: tuple(_pods(config)),
     pod_security="privileged",  # drivers and device plugins access the host's devices
 )

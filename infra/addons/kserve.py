@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from infra import versions
-from infra.addons.addon import Addon, Values, repository_image
+from infra.addons.addon import Addon, AddonPod, Values, repository_image
 from infra.config import StackConfig
+from infra.scheduling.resources import Resources
 
 
 def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
@@ -38,5 +39,6 @@ KSERVE = Addon(
     values=_values,
     kinds=("inferenceservices.serving.kserve.io",),
     crds=versions.KSERVE_CRDS,
+    pods=lambda _: (AddonPod("KServe's controller", Resources.parse("100m", "200Mi")),),
     after=("certificates",),
 )

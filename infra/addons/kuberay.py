@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from infra import versions
-from infra.addons.addon import Addon, Values, repository_image
+from infra.addons.addon import Addon, AddonPod, Values, repository_image
 from infra.config import StackConfig
+from infra.scheduling.resources import Resources
+
+REQUESTS = {"cpu": "100m", "memory": "256Mi"}
 
 
 def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
     return {
         "image": repository_image(images["operator"]),
         "imagePullSecrets": [{"name": name} for name in config.image.pull_secrets],
-        "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "500m", "memory": "512Mi"}},
+        "resources": {"requests": REQUESTS, "limits": {"cpu": "500m", "memory": "512Mi"}},
         "podSecurityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
     }
 
@@ -26,4 +29,5 @@ KUBERAY = Addon(
     values=_values,
     kinds=("rayclusters.ray.io", "rayjobs.ray.io", "rayservices.ray.io"),
     crds=versions.KUBERAY_CRDS,
+    pods=lambda _: (AddonPod("KubeRay's operator", Resources.parse(REQUESTS["cpu"], REQUESTS["memory"])),),
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from infra import versions
-from infra.addons.addon import Addon, Values, registry_image
+from infra.addons.addon import Addon, AddonPod, Values, registry_image
 from infra.config import StackConfig
+from infra.scheduling.resources import Resources
 from infra.volumes import METRICS
 
 RELEASE = "monitoring"
@@ -68,6 +69,8 @@ MONITORING = Addon(
     values=_values,
     kinds=("podmonitors.monitoring.coreos.com", "prometheusrules.monitoring.coreos.com"),
     crds=versions.MONITORING_CRDS,
+    # Its operator sets this; the chart's other pods request nothing.
+    pods=lambda _: (AddonPod("Alertmanager", Resources.parse(memory="200Mi")),),
     pod_security="privileged",  # the node exporter reads the host
 )
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from infra import versions
-from infra.addons.addon import Addon, Values, repository_image
+from infra.addons.addon import Addon, AddonPod, Values, repository_image
 from infra.addons.monitoring import MONITORING
 from infra.cluster_config import Existing
 from infra.config import StackConfig
+from infra.scheduling.resources import Resources
 
 CLUSTER = "headrace-db"
 DATABASE = "headrace"
 POLICY = "headrace-db-ingress"
+OPERATOR_REQUESTS = {"cpu": "100m", "memory": "128Mi"}
+REQUESTS = {"cpu": "250m", "memory": "512Mi"}
+"""Requests of each pod of the database."""
 OWNER_SECRET = "headrace-db-owner"  # noqa: S105 (a name)
 
 
@@ -36,7 +40,7 @@ def cluster(config: StackConfig) -> Values:
         "imagePullSecrets": [{"name": name} for name in config.image.pull_secrets],
         "storage": storage,
         "bootstrap": {"initdb": {"database": DATABASE, "owner": DATABASE, "secret": {"name": OWNER_SECRET}}},
-        "resources": {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
+        "resources": {"requests": REQUESTS, "limits": {"memory": "1Gi"}},
     }
 
 
@@ -77,7 +81,7 @@ def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
         "crds": {"create": True},
         "image": repository_image(images["operator"]),
         "imagePullSecrets": [{"name": name} for name in config.image.pull_secrets],
-        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
+        "resources": {"requests": OPERATOR_REQUESTS, "limits": {"memory": "256Mi"}},
     }
 
 
@@ -88,4 +92,7 @@ POSTGRES = Addon(
     chart=lambda _: versions.POSTGRES,
     values=_values,
     kinds=("clusters.postgresql.cnpg.io",),
+    pods=lambda _: (
+        AddonPod("CloudNativePG's operator", Resources.parse(OPERATOR_REQUESTS["cpu"], OPERATOR_REQUESTS["memory"])),
+    ),
 )

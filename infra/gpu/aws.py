@@ -56,11 +56,8 @@ FIRMWARE = 0.075
 """Part of a machine's memory that its operating system does not see (Karpenter's VM_MEMORY_OVERHEAD_PERCENT)."""
 
 # kube-proxy 100m; aws-node 50m; ebs-csi-node 30m, 120Mi; eks-pod-identity-agent and node-monitoring-agent: little.
-NODE_PODS = Resources(cpu=200, memory=256 * MIB)
+NODE_PODS = Resources(cpu=200, memory=256 * MIB, pods=5)
 """Requests of the pods that the cloud runs on every node. Read from its manifests, not from a running cluster."""
-
-SYSTEM_PODS = tuple((f"coredns {i}", Resources(100, 70 * MIB)) for i in (1, 2))
-"""Requests of the cloud's other pods that run on the stack's nodes, with their names."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,30 @@ def allocatable(machine: MachineType, disk_gib: int) -> Resources:
     memory = int(machine.memory_gib * GIB * (1 - FIRMWARE)) - (255 + 11 * pods) * MIB - EVICTION
     # 1 GiB is reserved, and at 10 % of the disk the kubelet evicts pods.
     storage = int(disk_gib * GIB * 0.9) - GIB
-    return Resources(machine.vcpus * 1000 - reserved_cpu(machine.vcpus), memory, storage)
+    cpu = machine.vcpus * 1000 - reserved_cpu(machine.vcpus)
+    return Resources(cpu, memory, storage, pods=_most_pods(machine))
+
+
+def _most_pods(machine: MachineType) -> int:
+    """Returns how many pods a node has addresses for at least, in node groups without prefixes.
+
+    https://github.com/awslabs/amazon-eks-ami (eni-max-pods.txt), which lists each machine type.
+    """
+    if machine.vcpus <= 2 or (machine.name.startswith("g4dn.") and machine.vcpus <= 16):
+        return 29
+    return 58 if machine.vcpus <= 8 or machine.name.startswith("g4dn.") else 100
+
+
+def system_pods(settings: Aws) -> Sequence[tuple[str, Resources]]:
+    """Returns the requests of the cloud's other pods that run on the stack's nodes, with their names.
+
+    In Auto Mode, DNS runs on the nodes outside of pods, and volumes are attached by the control plane.
+    """
+    if settings.mode == "auto":
+        return ()
+    # Six containers with 10m and 40Mi each: https://github.com/kubernetes-sigs/aws-ebs-csi-driver (its chart's values).
+    pods = {"coredns": Resources(100, 70 * MIB), "ebs-csi-controller": Resources(60, 240 * MIB)}
+    return tuple((f"{name} {i}", requests) for name, requests in pods.items() for i in (1, 2))
 
 
 def is_capacity_block(pool: NodePool) -> bool:
@@ -291,7 +311,7 @@ def _sharing(at: _PoolContext) -> Iterator[Mistake]:
         fix = f"use one of {', '.join(BOTTLEROCKET_GPUS)}, or another kind of sharing"
         yield at.mistake("sharing", f"Bottlerocket does not support MIG on {pool.accelerator}", fix)
     # Bottlerocket divides the whole GPU into equal slices, which 4g does not allow.
-    elif sharing.profile not in (profiles := [profile for profile, _ in gpu.mig if not profile.startswith("4g.")]):
+    elif sharing.profile not in (profiles := [s.profile for s in gpu.mig if not s.profile.startswith("4g.")]):
         yield Mistake.unknown(f"{at.key}.sharing.profile", sharing.profile, f"slice of {pool.accelerator}", profiles)
 
 

@@ -29,6 +29,9 @@ SYSTEM = "system"
 
 SYSTEM_NODES = 2
 
+MAX_PODS = 110
+"""Pods that a node runs at most."""
+
 SYSTEM_POOLS = (NodePool(name=SYSTEM, min_nodes=SYSTEM_NODES, max_nodes=SYSTEM_NODES),)
 """Node pools that the stack creates besides those of its configuration."""
 
@@ -43,11 +46,8 @@ SPOT = "kubernetes.azure.com/scalesetpriority"
 SPOT_TAINT = Taint(key=SPOT, value="spot")
 
 # kube-proxy 100m; azure-ip-masq-agent 100m; azure-cns 40m, 250Mi; two CSI drivers and cloud-node-manager.
-NODE_PODS = Resources(cpu=370, memory=512 * MIB)
+NODE_PODS = Resources(cpu=370, memory=512 * MIB, pods=7)
 """Requests of the pods that the cloud runs on every node. Read from its manifests, not from a running cluster."""
-
-SYSTEM_PODS: tuple[tuple[str, Resources], ...] = ()
-"""Requests of the cloud's other pods that run on the stack's nodes: AKS has nodes of its own for them."""
 
 _RESERVED_CPU = ((1, 60), (2, 100), (4, 140), (8, 180), (16, 260), (32, 420), (64, 740))
 """Thousandths of a processor that AKS reserves, by processors; above the last row it grows by 10 for each."""
@@ -78,14 +78,19 @@ def advertises(settings: Azure, pool: NodePool) -> bool:
 def allocatable(machine: MachineType, disk_gib: int) -> Resources:
     """Returns what a node offers to pods, of which `NODE_PODS` take some.
 
-    https://learn.microsoft.com/azure/aks/node-resource-reservations, with 110 pods on a node.
+    https://learn.microsoft.com/azure/aks/node-resource-reservations, with `MAX_PODS` on a node.
     """
     rows = [cpu for cores, cpu in _RESERVED_CPU if cores <= machine.vcpus]
     cpu = rows[-1] if machine.vcpus <= 64 else 740 + 10 * (machine.vcpus - 64)
-    reserved = min((20 * 110 + 50) * 10**6, int(machine.memory_gib * GIB * 0.25))
+    reserved = min((20 * MAX_PODS + 50) * 10**6, int(machine.memory_gib * GIB * 0.25))
     memory = int(machine.memory_gib * GIB * 0.97) - reserved - EVICTION
     # The file system lacks about a twentieth of the disk, and the kubelet keeps a tenth free.
-    return Resources(machine.vcpus * 1000 - cpu, memory, int(disk_gib * GIB * 0.95 * 0.9))
+    return Resources(machine.vcpus * 1000 - cpu, memory, int(disk_gib * GIB * 0.95 * 0.9), pods=MAX_PODS)
+
+
+def system_pods(settings: Azure) -> Sequence[tuple[str, Resources]]:
+    """Returns none: AKS has nodes of its own for its pods."""
+    return ()
 
 
 def labels(pool: NodePool) -> dict[str, str]:
@@ -106,8 +111,8 @@ def instance_profile(pool: NodePool) -> str | None:
     """
     gpu = accelerator_by_key(pool.accelerator)
     wanted = pool.sharing.profile.partition(".")[0]
-    of_units = [m for m in (gpu.mig if gpu else ()) if m[0].partition(".")[0] == wanted]
-    most = max(of_units, key=lambda m: m[1], default=("", 0))[0]
+    of_units = [s for s in (gpu.mig if gpu else ()) if s.profile.partition(".")[0] == wanted]
+    most = max(of_units, key=lambda s: s.count).profile if of_units else ""
     return f"MIG{wanted}" if wanted and most == pool.sharing.profile else None
 
 
@@ -240,7 +245,7 @@ def _sharing(pool: NodePool, key: str) -> Iterator[Mistake]:
         return
     gpu = accelerator_by_key(pool.accelerator)
     if gpu and instance_profile(pool) is None:
-        slices = [m[0] for m in gpu.mig if instance_profile(_with_profile(pool, m[0]))]
+        slices = [s.profile for s in gpu.mig if instance_profile(_with_profile(pool, s.profile))]
         yield Mistake.unknown(f"{key}.sharing.profile", pool.sharing.profile, f"slice of {gpu.key} in AKS", slices)
     if pool.driver == "operator":
         yield Mistake(f"{key}.driver", "AKS supports MIG with its own driver only", "use cloud with sharing mig")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from infra.gpu import fit, placement, prices
@@ -64,6 +64,21 @@ def table(config: StackConfig) -> str:
         *_models(config),
     ]
     return "\n".join(lines)
+
+
+def hourly(config: StackConfig, nodes: Mapping[str, int]) -> str:
+    """Returns the price of a number of nodes of each pool, as text."""
+    cloud = placement.NODE_POOL_RULES[config.target].cloud
+    known = _prices(config)
+    total = 0.0
+    for pool in config.node_pools:
+        if number := nodes.get(pool.name, 0):
+            machine = pool.machine(cloud) if cloud else None
+            each = known.hourly(cloud, machine.name, pool.capacity) if cloud and machine else None
+            if each is None:
+                return "whose price is unknown"
+            total += number * each
+    return f"{total:,.2f} {known.currency} per hour"
 
 
 def _row(pool: NodePool, machine: MachineType | None, each: float | None) -> tuple[str, ...]:

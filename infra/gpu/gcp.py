@@ -32,15 +32,14 @@ NEVER_ON_DEMAND = frozenset({"a3-highgpu-1g", "a3-highgpu-2g", "a3-highgpu-4g"})
 """Partial machines, offered only as spot and flex-start (/compute/docs/accelerator-optimized-machines)."""
 
 _POD_BITS = 8
-"""GKE gives each node 256 addresses for its 110 pods (/kubernetes-engine/docs/how-to/flexible-pod-cidr)."""
+"""GKE gives each node 256 addresses for its pods (/kubernetes-engine/docs/how-to/flexible-pod-cidr)."""
+
+MAX_PODS = 110
+"""Pods that a node runs at most."""
 
 # fluentbit 100m, 200Mi; kube-proxy 100m; metadata server 100m, 100Mi; metrics agent 120Mi; netd and CSI driver.
-NODE_PODS = Resources(cpu=350, memory=512 * MIB)
+NODE_PODS = Resources(cpu=350, memory=512 * MIB, pods=9)
 """Requests of the pods that the cloud runs on every node. Read from its manifests, not from a running cluster."""
-
-# kube-dns 260m, 110Mi; konnectivity-agent, metrics-server and autoscaler of DNS together about as much.
-SYSTEM_PODS = tuple((f"kube-dns {i}", Resources(400, 300 * MIB)) for i in (1, 2))
-"""Requests of the cloud's other pods that run on the stack's nodes, with their names."""
 
 _RESERVED = re.compile(r"^([^/]*\.)?(kubernetes\.io|k8s\.io|gke\.io|cloud\.google\.com)/")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -65,7 +64,13 @@ def allocatable(machine: MachineType, disk_gib: int) -> Resources:
     memory = int((machine.memory_gib * 0.97 - reserved) * GIB) - EVICTION
     # Its file system has 94.25 GiB of a disk of 100 (98,831,908 Ki), of which the kubelet keeps a tenth free.
     storage = int((0.9425 * disk_gib * 0.9 - min(0.5 * disk_gib, 6 + 0.35 * disk_gib, 100)) * GIB)
-    return Resources(machine.vcpus * 1000 - reserved_cpu(machine.vcpus), memory, storage)
+    return Resources(machine.vcpus * 1000 - reserved_cpu(machine.vcpus), memory, storage, pods=MAX_PODS)
+
+
+def system_pods(settings: Gcp) -> Sequence[tuple[str, Resources]]:
+    """Returns the requests of the cloud's other pods that run on the stack's nodes, with their names."""
+    # kube-dns 260m, 110Mi; konnectivity-agent, metrics-server and autoscaler of DNS together about as much.
+    return tuple((f"kube-dns {i}", Resources(400, 300 * MIB)) for i in (1, 2))
 
 
 def resource_name(stack: str, part: str = "", longest: int = 40) -> str:
@@ -223,7 +228,7 @@ def _gpus(key: str, pool: NodePool) -> Iterator[Mistake]:
         problem = "mps on GKE needs pods with hostIPC, which the stack's namespace does not allow"
         yield Mistake(f"{key}.sharing.kind", problem, "use time_slicing, or mig if the GPU supports it")
     elif sharing.kind == "mig" and (gpu := accelerator_by_key(pool.accelerator)):
-        profiles = [profile for profile, _ in gpu.mig]
+        profiles = [s.profile for s in gpu.mig]
         if not profiles:
             problem = f"{gpu.key} does not support MIG"
             yield Mistake(f"{key}.sharing.kind", problem, "use time_slicing, or another accelerator")

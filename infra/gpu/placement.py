@@ -6,8 +6,8 @@ On each node, exactly one party installs the driver and one advertises `nvidia.c
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -19,6 +19,7 @@ from infra.gpu.accelerators import Accelerator, accelerator_by_key, accelerator_
 from infra.gpu.pools import POOL_LABEL, Driver, NodePool, Taint
 from infra.mistakes import Mistake
 from infra.scheduling.resources import Resources
+from serving.config import KServeModel
 
 if TYPE_CHECKING:
     from infra.config import StackConfig
@@ -36,7 +37,6 @@ class CloudRules(Protocol):
     """The interface of a cloud's module in `infra.gpu`, which may also have `taints` and `scales`."""
 
     NODE_PODS: Resources
-    SYSTEM_PODS: Sequence[tuple[str, Resources]]
 
     def mistakes(self, settings: Any, cluster: Cluster, pools: Sequence[NodePool]) -> list[Mistake]:
         """Reports settings that the cloud does not support."""
@@ -48,6 +48,10 @@ class CloudRules(Protocol):
 
     def allocatable(self, machine: machines.MachineType, disk_gib: int) -> Resources:
         """Returns what a node offers to pods, of which `NODE_PODS` take some."""
+        ...
+
+    def system_pods(self, settings: Any) -> Sequence[tuple[str, Resources]]:
+        """Returns the requests of the cloud's other pods that run on the stack's nodes, with their names."""
         ...
 
 
@@ -123,7 +127,7 @@ def gpus_per_node(pool: NodePool) -> int:
     """Returns how many `nvidia.com/gpu` each node offers: GPUs, shares or slices."""
     if pool.sharing.kind == "mig":
         gpu = accelerator_by_key(pool.accelerator)
-        return pool.gpus * dict(gpu.mig if gpu else ()).get(pool.sharing.profile, 1)
+        return pool.gpus * next((s.count for s in (gpu.mig if gpu else ()) if s.profile == pool.sharing.profile), 1)
     return pool.gpus * pool.sharing.replicas
 
 
@@ -134,12 +138,10 @@ def pool_gpu(config: StackConfig, pool: Pool) -> Accelerator | None:
         return accelerator_by_product(pool.accelerator)
     whole = accelerator_by_key(nodes.accelerator)
     match nodes.sharing.kind:
-        case "time_slicing":
-            return None  # how much memory the other pods leave is unknown
+        case "time_slicing" | "mps":
+            return None  # how much memory the other pods leave is unknown; with MPS, the stack's pods are refused
         case "mig" if whole:
             return accelerator_by_product(f"{whole.product}-MIG-{nodes.sharing.profile}")
-        case "mps" if whole:
-            return replace(whole, memory_bytes=whole.memory_bytes // nodes.sharing.replicas)
     return whole
 
 
@@ -200,7 +202,7 @@ def mistakes(config: StackConfig) -> list[Mistake]:
         ]
     settings = getattr(config, config.target)
     found = NODE_POOL_RULES[config.target].mistakes(settings, config.cluster, config.node_pools)
-    return [*found, *_names(config), *_single_owner(config), *_capacity(config)]
+    return [*found, *_names(config), *_single_owner(config), *_capacity(config), *_sharing(config)]
 
 
 def _names(config: StackConfig) -> list[Mistake]:
@@ -266,3 +268,30 @@ def _capacity(config: StackConfig) -> list[Mistake]:
                 problem = f"{pods} pods are more than the {each * nodes.max_nodes} that fit on max_nodes"
                 found.append(Mistake(f"pools[{i}].replicas", problem, f"raise max_nodes of '{nodes.name}'"))
     return found
+
+
+def _sharing(config: StackConfig) -> Iterator[Mistake]:
+    """Reports pods that cannot use the shared GPUs of their nodes.
+
+    Several shares can be of the same GPU, so NVIDIA's device plugin refuses pods that request more than one. A process
+    sees only one MIG slice (https://docs.nvidia.com/datacenter/tesla/mig-user-guide/). MPS needs the `/dev/shm` that
+    the device plugin mounts, but KubeRay and KServe's pods have a volume there, which hides it
+    (https://github.com/ray-project/kuberay/issues/3634).
+    """
+    pools = {pool.name: pool for pool in config.pools}
+    users = [(f"pools[{i}]", "node_pool", pool, pool.gpus) for i, pool in enumerate(config.pools)]
+    users += [
+        (f"models[{i}]", "pool", pools[model.pool], model.gpus)
+        for i, model in enumerate(config.models)
+        if isinstance(model, KServeModel) and model.pool in pools
+    ]
+    for key, setting, pool, gpus in users:
+        nodes = node_pool_for(config, pool)
+        if nodes is None or not gpus or nodes.sharing.kind == "none":
+            continue
+        if nodes.sharing.kind == "mps":
+            problem = f"'{nodes.name}' shares its GPUs by MPS, whose /dev/shm the pods' own hides"
+            yield Mistake(f"{key}.{setting}", problem, "use another node pool, or time_slicing or mig there")
+        elif gpus > 1:
+            problem = f"is {gpus}, but a pod can use only one share of a GPU of '{nodes.name}'"
+            yield Mistake(f"{key}.gpus", problem, "use 1, or a node pool with sharing kind none")

@@ -24,6 +24,9 @@ POOL_LABEL = "headrace.io/node-pool"
 
 GPU = "nvidia.com/gpu"
 
+FEW_MPS_CLIENTS = ("v100-16gb", "v100-32gb")
+"""GPUs with a compute capability below 7.5, for which NVIDIA's MPS daemon accepts 16 replicas instead of 48."""
+
 Driver = Literal["cloud", "operator", "preinstalled"]
 Capacity = Literal["on_demand", "spot", "reserved", "queued"]
 
@@ -48,7 +51,7 @@ class Sharing(Strict):
     """How several pods share one GPU.
 
     Time slicing shares the whole memory without limits; MPS and MIG divide it. A MIG slice behaves like a separate
-    GPU (https://docs.nvidia.com/datacenter/tesla/mig-user-guide/).
+    GPU (https://docs.nvidia.com/datacenter/tesla/mig-user-guide/). Pods of the stack cannot use GPUs that MPS shares.
     """
 
     kind: Literal["none", "time_slicing", "mps", "mig"] = "none"
@@ -107,6 +110,8 @@ class NodePool(Strict):
             raise ValueError("needs both accelerator and gpus, or neither")
         if not self.gpus and (self.driver or self.sharing.kind != "none"):
             raise ValueError("has driver or sharing, which require GPUs")
+        if self.sharing.kind == "mps" and self.accelerator in FEW_MPS_CLIENTS and self.sharing.replicas > 16:
+            raise ValueError(f"needs at most 16 replicas: MPS has no more clients on a {self.accelerator}")
         if (self.capacity == "reserved") != bool(self.reservation):
             raise ValueError("needs a reservation with capacity reserved, and none with any other capacity")
         if POOL_LABEL in self.labels:

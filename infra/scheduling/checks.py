@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from infra.gpu import fit, placement
-from infra.gpu.machines import Cloud
 from infra.mistakes import Mistake
-from infra.scheduling import replicas, scheduler, weights, workload
+from infra.scheduling import replicas, scheduler, upgrade, weights, workload
 from infra.scheduling.resources import GIB
 
 if TYPE_CHECKING:
     from infra.config import StackConfig
-    from infra.scheduling.scheduler import Group
 
 
 def mistakes(config: StackConfig) -> list[Mistake]:
@@ -31,28 +28,19 @@ def _weights(config: StackConfig) -> Iterator[Mistake]:
     if config.target == "local":
         return
     for i, pool in enumerate(config.pools):
+        key = f"pools[{i}].{weights.size_key(pool)}"
         if (lacking := weights.too_small(config, pool)) is not None:
             problem = f"is {lacking / GIB:.1f} GiB less than the weights that its pods download"
-            yield Mistake(f"pools[{i}].temporary_storage", problem, "raise it, or remove it")
+            yield Mistake(key, problem, "raise it, or remove it")
         for model in weights.downloaded(config, pool):
-            if pool.temporary_storage is None and weights.download_bytes(model) is None:
+            if weights.needs_size(pool) and weights.download_bytes(model) is None:
                 at = config.models.index(model)
                 problem = f"is missing, so the disk for the weights of '{model.name}' is unknown"
-                yield Mistake(f"models[{at}].geometry", problem, f"set it, or pools[{i}].temporary_storage")
-
-
-def _cluster(config: StackConfig) -> tuple[StackConfig, Cloud, list[Group]] | None:
-    """Returns the placed configuration with its cloud and nodes; None if the nodes are unknown."""
-    rules = placement.NODE_POOL_RULES.get(config.target)
-    if rules is None or rules.cloud is None or not config.node_pools:
-        return None
-    placed = placement.place(config)
-    groups = workload.groups(placed, rules.cloud)
-    return None if groups is None else (placed, rules.cloud, groups)
+                yield Mistake(f"models[{at}].geometry", problem, f"set it, or {key}")
 
 
 def _pending(config: StackConfig) -> Iterator[Mistake]:
-    if (cluster := _cluster(config)) is None:
+    if (cluster := upgrade.cluster(config)) is None:
         return
     placed, cloud, groups = cluster
     seen = set()
@@ -68,20 +56,11 @@ def lines(config: StackConfig) -> Iterator[str]:
     """Yields which pods run on which nodes, and what an upgrade needs in addition. The configuration has no
     mistakes.
     """
-    if (cluster := _cluster(config)) is None:
+    if (cluster := upgrade.cluster(config)) is None:
         return
     placed, cloud, groups = cluster
     pods = workload.pods(placed, cloud)
     now = scheduler.place(pods, groups)
     yield "Pods with requests, as a scheduler places them:"
     yield from (f"  {node.group.name}: {', '.join(pod.name for pod in node.pods) or 'none'}" for node in now.nodes)
-    # KubeRay starts a second cluster beside the first, and deletes the first when the new one serves.
-    running = [pod for pod in pods if pod.name != workload.MIGRATION]
-    after = scheduler.place([*running, *workload.second_ray_cluster(placed)], groups)
-    if after.pending:
-        pod, reason = after.pending[0]
-        yield f"An upgrade of pods does not finish: {pod.name} of the new Ray cluster stays Pending: {reason}"
-        return
-    added = Counter(node.group.name for node in after.nodes) - Counter(node.group.name for node in now.nodes)
-    more = ", ".join(f"{number} of '{name}'" for name, number in sorted(added.items()))
-    yield f"An upgrade of pods runs two Ray clusters for a while; further nodes: {more or 'none'}"
+    yield from upgrade.lines(config)

@@ -41,6 +41,8 @@ class Resources:
     storage: int = 0
     """Bytes of the node's disk (`ephemeral-storage`)."""
     gpus: int = 0
+    pods: int = 0
+    """Number of pods, of which a kubelet runs only so many. 0 for what is no pod on a node."""
 
     @classmethod
     def parse(cls, cpu: str = "0", memory: str = "0", storage: str = "0", gpus: int = 0) -> Resources:
@@ -53,14 +55,19 @@ class Resources:
         )
 
     def __add__(self, other: Resources) -> Resources:
-        return Resources(
-            self.cpu + other.cpu, self.memory + other.memory, self.storage + other.storage, self.gpus + other.gpus
-        )
+        return Resources(*(one + another for one, another in zip(self.amounts, other.amounts, strict=True)))
 
     def __sub__(self, other: Resources) -> Resources:
-        return Resources(
-            self.cpu - other.cpu, self.memory - other.memory, self.storage - other.storage, self.gpus - other.gpus
-        )
+        return Resources(*(one - another for one, another in zip(self.amounts, other.amounts, strict=True)))
+
+    def __or__(self, other: Resources) -> Resources:
+        """Returns the larger of each resource: the request of containers that run one after the other."""
+        return Resources(*map(max, self.amounts, other.amounts))
+
+    @property
+    def amounts(self) -> tuple[int, int, int, int, int]:
+        """All resources, in the order of the fields."""
+        return self.cpu, self.memory, self.storage, self.gpus, self.pods
 
     def lacking(self, wanted: Resources) -> list[str]:
         """Returns what is missing for `wanted`, as text; empty if it fits."""
@@ -75,6 +82,8 @@ class Resources:
                 found.append(f"{needed / GIB:.1f} GiB of {name} where {max(free, 0) / GIB:.1f} GiB are free")
         if wanted.gpus > self.gpus:
             found.append(f"{wanted.gpus} GPU{'s' * (wanted.gpus > 1)} where {max(self.gpus, 0)} are free")
+        if wanted.pods > self.pods:
+            found.append("a further pod where the kubelet runs no more")
         return found
 
     def holds(self, wanted: Resources) -> bool:
@@ -84,4 +93,5 @@ class Resources:
             and wanted.memory <= self.memory
             and wanted.storage <= self.storage
             and wanted.gpus <= self.gpus
+            and wanted.pods <= self.pods
         )

@@ -12,20 +12,32 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from infra.cluster_config import Existing, Pool, Toleration
+from infra.addons import ADDONS
+from infra.addons.addon import AddonPod
+from infra.addons.postgres import REQUESTS as DATABASE
+from infra.cluster_config import Pool, Toleration
 from infra.gpu import placement
-from infra.gpu.machines import Cloud
-from infra.gpu.pools import GPU
+from infra.gpu.machines import Cloud, MachineType
+from infra.gpu.pools import GPU, NodePool
 from infra.scheduling import weights
 from infra.scheduling.resources import Resources
-from infra.scheduling.scheduler import Group, PodRequest
+from infra.scheduling.scheduler import Group, PodRequest, allowed
 from infra.targets.layout import CHECKOUT
+from serving.config import KServeModel
 
 if TYPE_CHECKING:
     from infra.config import StackConfig
 
 MIGRATION = "the migration of the database"
-"""Name of a pod that ends, after which what it requested is free."""
+BACKUP = "a backup"
+
+ONE = Resources(pods=1)
+
+HEAD_CHECK = Resources.parse("200m", "256Mi")
+"""Requests of the init container that KubeRay adds to workers, which waits for the head."""
+
+STORAGE_INITIALIZER = Resources.parse("100m", "100Mi")
+"""Requests of the init container that KServe adds, which fetches the weights."""
 
 
 @cache
@@ -45,22 +57,22 @@ def _requests(*path: str) -> Resources:
 def _worker(config: StackConfig, pool: Pool, number: int) -> PodRequest:
     storage = weights.temporary_storage(config, pool)
     own = Resources.parse(f"{pool.reserved_cpus or pool.cpus:g}", pool.memory, storage or "0", pool.gpus)
-    tolerations = pool.tolerations
-    if pool.gpus:
-        tolerations = (*tolerations, Toleration(key=GPU, effect="NoSchedule"))
+    # Init containers run before the others, one after the other: the first without the exporter.
+    requests = _requests("migrate") | (HEAD_CHECK | own) + _requests("exporter")
     i = next(i for i, other in enumerate(config.pools) if other.name == pool.name)
-    return PodRequest(
-        f"worker {number} of pool '{pool.name}'",
-        own + _requests("exporter"),
-        pool.selector,
-        tolerations,
-        f"pools[{i}]",
-    )
+    name, tolerations = f"worker {number} of pool '{pool.name}'", _tolerations(pool, pool.gpus)
+    return PodRequest(name, requests + ONE, pool.selector, tolerations, f"pools[{i}]")
+
+
+def _tolerations(pool: Pool | None, gpus: int) -> tuple[Toleration, ...]:
+    own = pool.tolerations if pool else ()
+    return (*own, Toleration(key=GPU, effect="NoSchedule")) if gpus else own
 
 
 def _head(config: StackConfig) -> PodRequest:
-    autoscaler = _requests("autoscaling") if any(pool.max_replicas for pool in config.pools) else Resources()
-    return PodRequest("the head", _requests("head") + _requests("head", "door") + _requests("exporter") + autoscaler)
+    autoscaler = _requests("autoscaling") if config.autoscaled else Resources()
+    own = _requests("head") + _requests("head", "door") + _requests("exporter") + autoscaler
+    return PodRequest("the head", own + ONE)
 
 
 def ray_cluster(config: StackConfig, *, most: bool) -> list[PodRequest]:
@@ -81,24 +93,64 @@ def second_ray_cluster(config: StackConfig) -> list[PodRequest]:
     return [replace(head, beside=head.name), *workers]
 
 
-def _operators(config: StackConfig) -> Iterator[PodRequest]:
-    if not isinstance(config.addons.kuberay, Existing):
-        yield PodRequest("KubeRay's operator", Resources.parse("100m", "256Mi"))
+def _addon_pods(config: StackConfig) -> Iterator[AddonPod]:
+    for addon in ADDONS:
+        if addon.choice(config) == "install":
+            yield from addon.pods(config)
+
+
+def _database(config: StackConfig) -> Iterator[PodRequest]:
     if config.database.kind == "cloudnativepg":
-        if not isinstance(config.addons.postgres, Existing):
-            yield PodRequest("CloudNativePG's operator", Resources.parse("100m", "128Mi"))
+        requests = Resources.parse(DATABASE["cpu"], DATABASE["memory"]) + ONE
         for i in range(config.database.instances):
-            yield PodRequest(f"database {i + 1}", Resources.parse("250m", "512Mi"))
+            yield PodRequest(f"database {i + 1}", requests, key="database")
+
+
+def _jobs(config: StackConfig) -> Iterator[PodRequest]:
+    """Yields pods that end, after which what they requested is free."""
+    yield PodRequest(MIGRATION, _requests("migrate") + ONE)
+    for i, collection in enumerate(config.knowledge):
+        yield PodRequest(f"the ingestion of '{collection.name}'", _requests("ingest") + ONE, key=f"knowledge[{i}]")
+    if config.backup.claim:
+        yield PodRequest(BACKUP, _requests("backup") + ONE, key="backup")
+
+
+def _kserve(config: StackConfig) -> Iterator[PodRequest]:
+    pools = {pool.name: pool for pool in config.pools}
+    for i, model in enumerate(config.models):
+        if not isinstance(model, KServeModel) or model.existing:
+            continue
+        pool = pools.get(model.pool or "")
+        own = Resources.parse(f"{model.cpus:g}", str(model.memory_bytes), gpus=model.gpus)
+        number = (model.scaling.max_replicas if model.scaling else model.replicas) + bool(model.canary)
+        for replica in range(number):
+            yield PodRequest(
+                f"pod {replica + 1} of '{model.name}'",
+                (STORAGE_INITIALIZER | own) + ONE,
+                pool.selector if pool else {},
+                _tolerations(pool, model.gpus),
+                f"models[{i}]",
+            )
 
 
 def pods(config: StackConfig, cloud: Cloud) -> list[PodRequest]:
     """Returns all pods with requests, in the order in which they are created."""
-    return [
-        *(PodRequest(name, requests) for name, requests in placement.cloud_rules(cloud).SYSTEM_PODS),
-        *_operators(config),
-        PodRequest(MIGRATION, _requests("migrate")),
-        *ray_cluster(config, most=True),
-    ]
+    return [*_lasting(config, cloud), *_jobs(config), *ray_cluster(config, most=True), *_kserve(config)]
+
+
+def _lasting(config: StackConfig, cloud: Cloud) -> Iterator[PodRequest]:
+    """Yields the pods of neither the chart nor KServe."""
+    for name, requests in placement.cloud_rules(cloud).system_pods(getattr(config, config.target)):
+        yield PodRequest(name, requests + ONE, critical=True)
+    for pod in _addon_pods(config):
+        if not pod.every_node:
+            yield PodRequest(pod.name, pod.requests + ONE)
+    yield from _database(config)
+
+
+def after_jobs(config: StackConfig, cloud: Cloud) -> list[PodRequest]:
+    """Returns the pods that remain after the jobs of the first start."""
+    return [*_lasting(config, cloud), *ray_cluster(config, most=True), *_kserve(config)]
 
 
 def groups(config: StackConfig, cloud: Cloud) -> list[Group] | None:
@@ -106,6 +158,7 @@ def groups(config: StackConfig, cloud: Cloud) -> list[Group] | None:
     found = []
     rules, nodes = placement.NODE_POOL_RULES[config.target], placement.cloud_rules(cloud)
     scales = rules.scales(getattr(config, config.target))
+    daemons = [pod for pod in _addon_pods(config) if pod.every_node]
     for pool in config.node_pools:
         machine = pool.machine(cloud)
         if machine is None:
@@ -113,5 +166,17 @@ def groups(config: StackConfig, cloud: Cloud) -> list[Group] | None:
         offers = nodes.allocatable(machine, pool.disk_gib) - nodes.NODE_PODS
         offers += Resources(gpus=placement.gpus_per_node(pool))
         most = pool.max_nodes if scales else pool.min_nodes
-        found.append(Group(pool.name, offers, pool.min_nodes, most, pool.node_labels, tuple(rules.taints(pool))))
+        group = Group(pool.name, offers, pool.min_nodes, most, _labels(pool, machine), tuple(rules.taints(pool)))
+        for daemon in daemons:
+            request = PodRequest(daemon.name, daemon.requests + ONE, tolerations=daemon.tolerations)
+            if allowed(request, group):
+                group = replace(group, offers=group.offers - request.requests)
+        found.append(group)
     return found
+
+
+def _labels(pool: NodePool, machine: MachineType) -> dict[str, str]:
+    """Returns the labels of a pool's nodes that are known: those of the settings, and of every cloud."""
+    zone = {"topology.kubernetes.io/zone": pool.zones[0]} if len(pool.zones) == 1 else {}
+    general = {"kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux"}
+    return {**general, "node.kubernetes.io/instance-type": machine.name, **zone, **pool.node_labels}

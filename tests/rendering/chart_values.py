@@ -8,6 +8,7 @@ Values = dict[str, Any]
 
 DIGEST = "sha256:" + "1" * 64
 HERE = [{"podSelector": {}}]
+HUB = {"networkPolicy": {"models": [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": 443}]}]}}
 
 FAR = {
     "engine": "remote",
@@ -61,6 +62,9 @@ VARIANTS: dict[str, Values] = {
         "backup": {"enabled": True, "existingClaim": "backups"},
     },
     "sqlite": {"serving": {"store": {"database": "sqlite:////var/lib/headrace/h.db", "password": None}}},
+    "rules and dashboards without links": {
+        "monitoring": {"rules": {"enabled": True}, "dashboards": {"enabled": True}},
+    },
     "no network policies, no migration": {"networkPolicy": {"enabled": False}, "migrate": {"enabled": False}},
     "nobody scrapes": {"networkPolicy": {"metrics": {"from": []}}, "monitoring": {"podMonitor": {"enabled": False}}},
     "pools": {"pools": {"serving": {"replicas": 0}, "second": {"replicas": 2, "gpus": 1, "topologySpread": []}}},
@@ -85,7 +89,18 @@ VARIANTS: dict[str, Values] = {
             "models": [{"engine": "remote", "name": "far", "url": "https://a/v1/", "api_key": {"ref": "env:K"}}]
         }
     },
+    "weights of each pod": {"pools": {"serving": {"weights": {"kind": "ephemeral", "size": "20Gi"}}}},
+    "weights that pods share": {
+        "pools": {
+            "serving": {"weights": {"kind": "claim", "size": "20Gi", "storageClass": "shared"}},
+            "other": {"weights": {"kind": "claim", "existingClaim": "mine"}},
+        }
+    },
+    "weights in a folder of each node": {
+        "pools": {"serving": {"weights": {"kind": "node", "size": "20Gi", "nodePath": "/var/lib/headrace/weights"}}}
+    },
     "an adapter, and a secret of a tenant": {
+        **HUB,
         "catalog": {
             "models": [
                 {
@@ -94,6 +109,7 @@ VARIANTS: dict[str, Values] = {
                     "source": "hf://a/b",
                     "pool": "serving",
                     "loras": [{"name": "law", "source": "hf://a/law", "access": {"tenants": ["acme"]}}],
+                    "adapters": {"max": 2},
                 }
             ],
             "tools": [
@@ -105,7 +121,7 @@ VARIANTS: dict[str, Values] = {
                     "headers": {"Authorization": {"tenants": {"acme": {"ref": "env:A"}}, "default": {"ref": "env:D"}}},
                 }
             ],
-        }
+        },
     },
     "autoscaled down to one": {
         "autoscaling": {"enabled": True},
@@ -151,13 +167,25 @@ REFUSED_BY_TEMPLATES: dict[str, tuple[Values, str]] = {
         {"serving": {"gateway": {"replicas": 2, "cpus": 1, "pool": "gold"}}},
         "serving.gateway.pool: there is no pool 'gold'; there is serving",
     ),
+    "weights without a way to them": (
+        {"catalog": {"models": [{"engine": "vllm", "name": "a", "source": "hf://a/b", "pool": "serving"}]}},
+        r"networkPolicy.models is needed when catalog.models\[0\] fetches its weights: say where hf://a/b is",
+    ),
+    "weights on a volume without a size": (
+        {"pools": {"serving": {"weights": {"kind": "claim"}}}},
+        "pools.serving.weights.size is needed",
+    ),
     "model on no pool": (
-        {"catalog": {"models": [{"engine": "vllm", "name": "a", "source": "hf://a/b", "pool": "gpu"}]}},
+        HUB | {"catalog": {"models": [{"engine": "vllm", "name": "a", "source": "hf://a/b", "pool": "gpu"}]}},
         r"catalog.models\[0\].pool: there is no pool 'gpu'; there is serving",
     ),
     "streams cut before the pod goes": (
         {"streams": {"hardStopSeconds": 60}},
         "streams.hardStopSeconds must not be below streams.drainSeconds",
+    ),
+    "tuning where no jobs run": (
+        {"serving": {"tuning": {"enabled": True}}},
+        "serving.tuning.enabled: only a stack of the target local tunes models",
     ),
     "two ways in": (
         {

@@ -15,6 +15,7 @@ import yaml
 from infra.targets.layout import CHECKOUT
 from tests.rendering.examples import settings
 from tools.binaries import find
+from tools.stack.events import Events, read_events
 
 Object = dict[str, Any]
 
@@ -53,6 +54,7 @@ class Project:
                 "GOGC": "400",  # the provider's schemas alone are many collections' work
                 "PULUMI_SKIP_UPDATE_CHECK": "true",
                 "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+                "PULUMI_DEBUG_COMMANDS": "true",  # --event-log
             },
         )
         made.pulumi("stack", "init", STACK)
@@ -68,6 +70,12 @@ class Project:
         there = yaml.safe_load(self.file.read_text())
         there["config"] = {f"headrace:{key}": value for key, value in config.items()}
         self.file.write_text(yaml.safe_dump(there))
+
+    def preview(self) -> Events:
+        """What an update would do, as Pulumi's engine reports it."""
+        log = self.folder / "events"
+        self.pulumi("preview", "--event-log", str(log))
+        return read_events(log)
 
     def pulumi(self, *arguments: str) -> str:
         """Runs Pulumi and returns what it prints; raises AssertionError with all that it said."""

@@ -25,12 +25,19 @@ EXTERNAL_SECRETS = "github.com/external-secrets/external-secrets@v1.3.2"
 CNPG = "github.com/cloudnative-pg/cloudnative-pg@v1.27.1"
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 
+FLUX = (
+    "github.com/fluxcd/helm-controller@v1.4.0",
+    "github.com/fluxcd/kustomize-controller@v1.7.2",
+    "github.com/fluxcd/source-controller@v1.7.0",
+)
+
 CRDS = {
     KUBERAY: "config/crd/bases/ray.io_rayservices.yaml",
     GATEWAY_API: "config/crd/standard/gateway.networking.k8s.io_*.yaml",
     EXTERNAL_SECRETS: "config/crds/bases/external-secrets.io_externalsecrets.yaml",
     PROMETHEUS_OPERATOR: "example/prometheus-operator-crd/monitoring.coreos.com_*.yaml",
     CNPG: "config/crd/bases/postgresql.cnpg.io_clusters.yaml",
+    **dict.fromkeys(FLUX, "config/crd/bases/*.toolkit.fluxcd.io_*.yaml"),
 }
 
 

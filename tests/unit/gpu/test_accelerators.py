@@ -34,13 +34,15 @@ def test_memory_is_what_the_driver_reports_not_what_the_name_says() -> None:
 
 @pytest.mark.parametrize("gpu", [a for a in ACCELERATORS if a.mig], ids=lambda a: a.key)
 def test_slices_are_shares_of_the_whole(gpu: Accelerator) -> None:
-    most = int(gpu.mig[-1][0].partition("g")[0])
-    for profile, count in gpu.mig:
+    most = int(gpu.mig[-1].profile.partition("g")[0])
+    for profile, count, reported in ((s.profile, s.count, s.memory_mib) for s in gpu.mig):
         compute, memory = map(int, re.findall(r"\d+", profile))
         assert compute * count <= most
+        assert reported <= memory * 1024
+        assert reported * count * MIB <= gpu.memory_bytes
         # A profile's name rounds the memory.
         assert memory * count <= gpu.memory_bytes / GIB * 1.06
-    assert gpu.mig[-1][1] == 1
+    assert gpu.mig[-1].count == 1
 
 
 @pytest.mark.parametrize(
@@ -50,17 +52,23 @@ def test_slices_are_shares_of_the_whole(gpu: Accelerator) -> None:
 def test_slices_are_as_nvidia_publishes(key: str, profile: str, count: int) -> None:
     gpu = accelerator_by_key(key)
     assert gpu
-    assert dict(gpu.mig)[profile] == count
+    assert {s.profile: s.count for s in gpu.mig}[profile] == count
 
 
 @pytest.mark.parametrize(
-    ("product", "size"),
-    [("NVIDIA-A100-SXM4-80GB-MIG-3g.40gb", 40), ("NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", 10)],
+    ("product", "mib"),
+    [
+        ("NVIDIA-A100-80GB-PCIe-MIG-1g.10gb", 9_728),
+        ("NVIDIA-H200-MIG-1g.18gb", 16_384),
+        ("NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition-MIG-1g.24gb-me", 23_680),
+        ("NVIDIA-H100-80GB-HBM3-MIG-1g.10gb.me", 9_984),
+        ("NVIDIA-B300-SXM6-AC-MIG-1g.34gb", 34 * 1024),  # nobody has reported it, so its name counts
+    ],
 )
-def test_a_slice_has_the_memory_of_its_profile(product: str, size: int) -> None:
+def test_a_slice_has_the_memory_that_the_driver_reports(product: str, mib: int) -> None:
     found = accelerator_by_product(product)
     assert found
-    assert found.memory_bytes == size * GIB
+    assert found.memory_bytes == mib * MIB
 
 
 @pytest.mark.parametrize("product", ["", "NVIDIA-L4-SHARED", "AMD-MI300X", "NVIDIA-A100-SXM4-80GB-MIG-mixed"])

@@ -9,6 +9,7 @@ import pytest
 from infra.cloud_config import Aws, Cluster
 from infra.gpu import aws
 from infra.gpu.accelerators import accelerator_by_key
+from infra.gpu.machines import MACHINES
 from infra.gpu.pools import NodePool
 
 SETTINGS = {"account": "123456789012", "region": "eu-central-1"}
@@ -74,7 +75,7 @@ def test_supported_settings_have_no_mistakes() -> None:
         ),
     ],
 )
-def test_settings(settings: dict[str, Any], key: str, said: str) -> None:
+def test_mistakes_in_the_clouds_settings_name_the_setting(settings: dict[str, Any], key: str, said: str) -> None:
     mistakes = mistakes_by_key(settings=settings)
     assert list(mistakes) == [key]
     assert said in mistakes[key]
@@ -99,7 +100,7 @@ def test_settings(settings: dict[str, Any], key: str, said: str) -> None:
         ({"network": {**EXISTING, "subnets": ["subnet-01234567"]}}, "cluster.network.subnets", "two"),
     ],
 )
-def test_cluster_and_network(cluster: dict[str, Any], key: str, said: str) -> None:
+def test_mistakes_in_the_cluster_name_the_setting(cluster: dict[str, Any], key: str, said: str) -> None:
     mistakes = mistakes_by_key(cluster=cluster)
     assert list(mistakes) == [key]
     assert said in mistakes[key]
@@ -162,7 +163,7 @@ RESERVED = {**H100, "capacity": "reserved", "reservation": "cr-01234567", "zones
         ({**L4, "taints": [{"key": "node.kubernetes.io/x"}]}, "taints[0].key", "is reserved"),
     ],
 )
-def test_pools(pool: dict[str, Any], key: str, said: str) -> None:
+def test_mistakes_in_a_pool_name_the_setting(pool: dict[str, Any], key: str, said: str) -> None:
     mistakes = mistakes_by_key({"name": "system"}, pool)
     assert list(mistakes) == [f"node_pools[1].{key}"]
     assert said in mistakes[f"node_pools[1].{key}"]
@@ -230,12 +231,12 @@ def test_a_taint_that_is_only_preferred_keeps_nobody_away() -> None:
     ("settings", "expected"),
     [({}, False), ({"image": "bottlerocket"}, True), ({"mode": "auto"}, True)],
 )
-def test_who_advertises_gpus(settings: dict[str, Any], expected: bool) -> None:
+def test_aws_advertises_gpus_in_some_settings_only(settings: dict[str, Any], expected: bool) -> None:
     assert aws.advertises(Aws(**SETTINGS, **settings), NodePool(**L4)) is expected
     assert not aws.advertises(Aws(**SETTINGS, **settings), NodePool(**CPU))
 
 
-def test_the_machine_of_a_pool() -> None:
+def test_a_pool_has_the_smallest_machine_that_fits() -> None:
     names = [(found.name if (found := NodePool(**p).machine("aws")) else None) for p in (CPU, L4, H100)]
     assert names == ["m7i.xlarge", "g6.xlarge", "p5.48xlarge"]
     assert NodePool(**CPU, machine_type="m99.huge").machine("aws") is None
@@ -245,3 +246,32 @@ def test_node_groups_cannot_scale_from_zero() -> None:
     said = mistakes_by_key(CPU, {**L4, "min_nodes": 0})
     assert list(said) == ["node_pools[1].min_nodes"]
     assert "set aws.mode to auto" in said["node_pools[1].min_nodes"]
+
+
+PUBLISHED_PODS = {
+    "g4dn.xlarge": 29,
+    "g4dn.2xlarge": 29,
+    "g4dn.4xlarge": 29,
+    "g4dn.8xlarge": 58,
+    "g4dn.12xlarge": 234,
+    "g4dn.16xlarge": 58,
+    "g4dn.metal": 737,
+    "g5.xlarge": 58,
+    "g5.2xlarge": 58,
+    "g5.4xlarge": 234,
+    "g5.8xlarge": 234,
+    "g5.12xlarge": 737,
+    "g5.16xlarge": 234,
+    "g5.24xlarge": 737,
+    "g5.48xlarge": 345,
+    "p4d.24xlarge": 737,
+    "p4de.24xlarge": 737,
+}
+"""https://github.com/awslabs/amazon-eks-ami/blob/02343f9bc5f996278d8e20a7f9d889d1a491a79e/files/eni-max-pods.txt"""
+
+
+def test_no_node_counts_with_more_pods_than_it_has_addresses_for() -> None:
+    machines = {machine.name: machine for machine in MACHINES if machine.cloud == "aws"}
+    for name, published in PUBLISHED_PODS.items():
+        counted = aws.allocatable(machines[name], 100).pods
+        assert counted == published if published < 100 else counted <= published, name

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from infra.cloud_config import Azure, Cluster, Network
 from infra.gpu import accelerators, azure, machines
-from infra.gpu.accelerators import Accelerator
+from infra.gpu.accelerators import Accelerator, Slice
 from infra.gpu.machines import MachineType
 from infra.gpu.pools import GPU_TAINT, NodePool, Sharing, Taint
 
@@ -20,7 +21,7 @@ GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.Co
 VNET = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/corp"
 A100 = "a100-80gb-pcie"
 NC24 = "Standard_NC24ads_A100_v4"
-SLICES = (("1g.10gb", 7), ("1g.20gb", 4), ("2g.20gb", 3), ("3g.40gb", 2), ("7g.80gb", 1))
+SLICES = (Slice("1g.10gb", 7), Slice("1g.20gb", 4), Slice("2g.20gb", 3), Slice("3g.40gb", 2), Slice("7g.80gb", 1))
 
 
 @pytest.fixture(autouse=True)
@@ -148,9 +149,11 @@ def test_administrators_are_object_ids() -> None:
     told = mistakes_by_key(cluster=Cluster(admins=("22222222-3333-4444-5555-666666666666", "ops@example.com")))
     assert list(told) == ["cluster.admins[1]"]
     assert "az ad user show" in told["cluster.admins[1]"]
+    with pytest.raises(ValidationError, match="names an administrator twice"):
+        Cluster(admins=("22222222-3333-4444-5555-66666666666a", "22222222-3333-4444-5555-66666666666A"))
 
 
-def test_tags_that_azure_refuses() -> None:
+def test_invalid_tags_are_mistakes() -> None:
     assert set(mistakes_by_key(cluster=Cluster(tags={"cost/center": "7", "team": "x" * 257, "good": "x"}))) == {
         "cluster.tags.cost/center",
         "cluster.tags.team",

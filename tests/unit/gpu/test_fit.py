@@ -70,7 +70,7 @@ def test_embeddings_stay_as_they_are_when_the_rest_is_quantised() -> None:
     assert fit.weights_bytes(geometry, "auto", "fp8")[0] == plain + 4096 * 128_256
 
 
-def test_full_precision_and_an_unknown_method() -> None:
+def test_precision_and_quantisation_determine_the_bytes() -> None:
     assert fit.weights_bytes(LLAMA_8B, "float32", None)[0] == 4 * LLAMA_8B.parameters
     assert fit.weights_bytes(LLAMA_8B, "auto", "compressed-tensors")[0] == LLAMA_8B.parameters // 4
     assert cache(LLAMA_8B, 1, dtype="float32") == 2 * cache(LLAMA_8B, 1)

@@ -35,7 +35,7 @@ def folder(path: Path, config: dict[str, Any], tensors: dict[str, tuple[str, lis
     return path
 
 
-def test_a_model_with_grouped_queries(tmp_path: Path) -> None:
+def test_grouped_queries_are_read_from_the_configuration(tmp_path: Path) -> None:
     assert from_folder(folder(tmp_path, LLAMA)).geometry == Geometry(
         parameters=32,
         layers=32,
@@ -59,12 +59,12 @@ def test_all_files_of_a_model_count(tmp_path: Path) -> None:
     assert from_folder(tmp_path).bytes == 128
 
 
-def test_a_latent_cache(tmp_path: Path) -> None:
+def test_a_latent_cache_has_its_dimension(tmp_path: Path) -> None:
     config = {**LLAMA, "num_key_value_heads": 128, "kv_lora_rank": 512, "qk_rope_head_dim": 64}
     assert from_folder(folder(tmp_path, config)).geometry.latent_dim == 576
 
 
-def test_sliding_windows_of_some_layers(tmp_path: Path) -> None:
+def test_sliding_windows_are_counted_by_layer(tmp_path: Path) -> None:
     kinds = ["sliding_attention"] * 5 + ["full_attention"]
     config = {**LLAMA, "num_hidden_layers": 6, "sliding_window": 1024, "layer_types": kinds, "head_dim": 256}
     geometry = from_folder(folder(tmp_path, config)).geometry

@@ -16,7 +16,7 @@ def test_machine_names_are_unique() -> None:
 
 
 @pytest.mark.parametrize("found", MACHINES, ids=lambda m: m.name)
-def test_rows_make_sense(found: MachineType) -> None:
+def test_machines_have_plausible_sizes_and_known_gpus(found: MachineType) -> None:
     assert found.vcpus > 0 < found.memory_gib
     assert bool(found.accelerator) == bool(found.gpus)
     if found.gpus:
@@ -46,7 +46,7 @@ def test_each_cloud_has_machines_with_and_without_gpus() -> None:
         ("azure", "t4", 4, "Standard_NC64as_T4_v3"),
     ],
 )
-def test_the_smallest_with_these_gpus(cloud: Cloud, accelerator: str, gpus: int, name: str) -> None:
+def test_the_smallest_machine_with_the_gpus_is_chosen(cloud: Cloud, accelerator: str, gpus: int, name: str) -> None:
     found = smallest_machine_type(cloud, accelerator, gpus)
     assert found
     assert found.name == name
@@ -55,7 +55,7 @@ def test_the_smallest_with_these_gpus(cloud: Cloud, accelerator: str, gpus: int,
 @pytest.mark.parametrize(
     ("cloud", "accelerator", "gpus"), [("aws", "l4", 2), ("gcp", "t4", 3), ("gcp", "t4", 8), ("azure", "l4", 1)]
 )
-def test_unknown_machines_are_none(cloud: Cloud, accelerator: str, gpus: int) -> None:
+def test_no_machine_is_found_for_unavailable_gpus(cloud: Cloud, accelerator: str, gpus: int) -> None:
     assert smallest_machine_type(cloud, accelerator, gpus) is None
 
 

@@ -12,6 +12,7 @@ from infra.config import StackConfig
 from infra.gpu import placement
 from infra.gpu.accelerators import accelerator_by_key
 from infra.gpu.pools import POOL_LABEL, NodePool
+from serving.config import KServeModel
 
 CPU = {"name": "cpu"}
 L4 = {"name": "l4", "accelerator": "l4", "gpus": 1}
@@ -110,14 +111,16 @@ def test_pods_tolerate_the_clouds_taints() -> None:
 
 
 def test_the_device_plugin_gets_the_sharing_configuration() -> None:
-    shared = {**L4, "sharing": {"kind": "time_slicing", "replicas": 4}}
-    pods = [{"name": "gpu", "gpus": 1, "node_pool": "l4"}]
+    """Nodes of other pools get none, whatever the pool is called."""
+    shared = {**L4, "name": "default", "sharing": {"kind": "time_slicing", "replicas": 4}}
+    pods = [{"name": "gpu", "gpus": 1, "node_pool": "default"}]
     lowered = placement.place(config(shared, pods=pods))
-    assert lowered.node_pools[1].node_labels["nvidia.com/device-plugin.config"] == "l4"
+    assert lowered.node_pools[1].node_labels["nvidia.com/device-plugin.config"] == "default"
     values = ADDON.values(lowered, ADDON.images(lowered))
-    one = yaml.safe_load(values["config"]["map"]["l4"])
-    assert one["sharing"] == {"timeSlicing": {"resources": [{"name": "nvidia.com/gpu", "replicas": 4}]}}
-    assert yaml.safe_load(values["config"]["map"]["default"]) == {"version": "v1"}
+    one = yaml.safe_load(values["config"]["map"]["default"])
+    resources = [{"name": "nvidia.com/gpu", "replicas": 4}]
+    assert one["sharing"] == {"timeSlicing": {"failRequestsGreaterThanOne": True, "resources": resources}}
+    assert yaml.safe_load(values["config"]["map"][values["config"]["default"]]) == {"version": "v1"}
 
 
 def test_the_device_plugin_advertises_slices() -> None:
@@ -140,19 +143,17 @@ def test_the_operator_gets_the_mig_configuration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sharing", "units", "share"),
-    [({}, 8, 1), ({"kind": "mps", "replicas": 4}, 32, 1 / 4), ({"kind": "time_slicing", "replicas": 2}, 16, None)],
+    ("sharing", "units", "known"),
+    [({}, 8, True), ({"kind": "mps", "replicas": 4}, 32, False), ({"kind": "time_slicing", "replicas": 2}, 16, False)],
 )
-def test_allocatable_gpus_of_a_node(sharing: dict[str, Any], units: int, share: float | None) -> None:
+def test_a_node_offers_its_shared_gpus(sharing: dict[str, Any], units: int, known: bool) -> None:
     nodes = {"name": "h", "accelerator": "h100-80gb", "gpus": 8, "sharing": sharing}
     settings = config(nodes, pods=[{"name": "gpu", "gpus": 1, "node_pool": "h"}])
     assert placement.gpus_per_node(settings.node_pools[1]) == units
-    found, whole = placement.pool_gpu(settings, settings.pools[1]), accelerator_by_key("h100-80gb")
-    assert whole is not None
-    assert (found.memory_bytes if found else None) == (whole.memory_bytes * share if share else None)
+    assert placement.pool_gpu(settings, settings.pools[1]) == (accelerator_by_key("h100-80gb") if known else None)
 
 
-def test_slices_of_a_gpu() -> None:
+def test_a_slice_has_a_part_of_the_memory() -> None:
     pool = NodePool.model_validate(
         {"name": "a", "accelerator": "a100-40gb", "gpus": 8, "sharing": {"kind": "mig", "profile": "1g.5gb"}}
     )
@@ -160,7 +161,7 @@ def test_slices_of_a_gpu() -> None:
     settings = config(pool.model_dump(), pods=[{"name": "gpu", "gpus": 1, "node_pool": "a"}])
     found = placement.pool_gpu(settings, settings.pools[1])
     assert found is not None
-    assert found.memory_bytes == 5 * 1024**3
+    assert found.memory_bytes == 4_864 * 1024**2
 
 
 @pytest.mark.parametrize(
@@ -177,12 +178,35 @@ def test_slices_of_a_gpu() -> None:
             "pools[1].accelerator: cannot be combined with node_pool; remove it: 'l4' determines the GPUs",
         ),
         ([], {"node_pool": "cpu", "cpus": 5}, "pools[1].cpus: 5 is more than the 4 vCPUs of m7i.xlarge in 'cpu'"),
+        (
+            [{**L4, "sharing": {"kind": "mps", "replicas": 2}}],
+            {"gpus": 1, "node_pool": "l4"},
+            "pools[1].node_pool: 'l4' shares its GPUs by MPS, whose /dev/shm the pods' own hides; use another",
+        ),
+        *(
+            (
+                [{**L4, "accelerator": "a100-40gb", "gpus": 8, "sharing": sharing}],
+                {"gpus": 2, "node_pool": "l4"},
+                "pools[1].gpus: is 2, but a pod can use only one share of a GPU of 'l4'; use 1, or a node pool with",
+            )
+            for sharing in ({"kind": "time_slicing", "replicas": 2}, {"kind": "mig", "profile": "1g.5gb"})
+        ),
         ([L4, L4], {}, "node_pools[2].name: 'l4' is already node_pools[1].name; choose another name"),
     ],
 )
 def test_pods_that_find_no_node(nodes: list[dict[str, Any]], pods: dict[str, Any], expected: str) -> None:
     found = mistake_messages(config(*nodes, pods=[{"name": "gpu", **pods}]))
     assert any(expected in m for m in found), found
+
+
+def test_kserves_pods_get_one_share_too() -> None:
+    shared = {**L4, "sharing": {"kind": "time_slicing", "replicas": 2}}
+    settings = config(shared, pods=[{"name": "gpu", "node_pool": "l4"}])
+    weights = {"runtime": "vllm", "storage": "hf://example/large", "gpus": 2}
+    large = KServeModel.model_validate({"name": "large", "pool": "gpu", **weights})
+    elsewhere = KServeModel.model_validate({"name": "elsewhere", **weights})
+    found = mistake_messages(settings.model_copy(update={"models": (large, elsewhere)}))
+    assert [m.partition(",")[0] for m in found] == ["headrace:models[0].gpus: is 2"]
 
 
 def test_a_cluster_of_yours_has_no_node_pools() -> None:
@@ -215,6 +239,10 @@ def test_a_cluster_of_yours_has_no_node_pools() -> None:
             "needs replicas > 1 with kind time_slicing or mps, and replicas 1 with any other kind",
         ),
         ({"sharing": {"kind": "mig"}}, "needs a profile with kind mig, and no profile with any other kind"),
+        (
+            {"accelerator": "v100-16gb", "gpus": 1, "sharing": {"kind": "mps", "replicas": 17}},
+            "needs at most 16 replicas: MPS has no more clients on a v100-16gb",
+        ),
         ({"labels": {"no good": "x"}}, "String should match pattern"),
         ({"disk_gib": 5}, "greater than or equal to 30"),
     ],

@@ -58,18 +58,18 @@ def those(key: str, *, known_gpu: bool = False) -> pytest.MarkDecorator:
 
 
 @those("total_gib")
-def test_memory_in_all(figure: dict[str, Any]) -> None:
+def test_the_total_memory_is_as_published(figure: dict[str, Any]) -> None:
     counted = weights(figure) + cache(figure) * served(figure).gpus
     assert counted / GIB == pytest.approx(figure["total_gib"], rel=WITHIN)
 
 
 @those("weights_gib")
-def test_weights(figure: dict[str, Any]) -> None:
+def test_the_weights_are_as_published(figure: dict[str, Any]) -> None:
     assert weights(figure) / served(figure).gpus / GIB == pytest.approx(figure["weights_gib"], rel=WITHIN)
 
 
 @those("kv_gib")
-def test_kv_cache(figure: dict[str, Any]) -> None:
+def test_the_kv_cache_is_as_published(figure: dict[str, Any]) -> None:
     assert cache(figure) / GIB == pytest.approx(figure["kv_gib"], rel=WITHIN)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra import chart
+from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import StackConfig
+from infra.config_loader import load
 from infra.gpu.machines import machine_type
 from infra.gpu.placement import cloud_rules, place
 from infra.scheduling import checks, workload
@@ -44,7 +47,7 @@ def test_one_model_on_one_gpu_has_room() -> None:
     assert mistakes(TWO_CPU, L4, pods=[SERVING, GPU_POOL], models=[LLAMA]) == {}
 
 
-def test_two_models_on_one_gpu() -> None:
+def test_two_models_on_one_gpu_are_a_mistake() -> None:
     second = {**LLAMA, "name": "second"}
     found = mistakes(TWO_CPU, L4, pods=[SERVING, GPU_POOL], models=[LLAMA, second])
     assert found == {
@@ -68,12 +71,12 @@ def test_replicas_that_pods_are_too_small_for() -> None:
     assert "on an empty pod of 'serving'" in found["models[0]"]
 
 
-def test_a_pod_with_more_memory_than_its_nodes() -> None:
+def test_a_pod_with_more_memory_than_its_nodes_is_a_mistake() -> None:
     found = mistakes(TWO_CPU, L4, pods=[SERVING, {**GPU_POOL, "memory": "64Gi"}], models=[LLAMA])
     assert found["pools[1]"].startswith("worker 1 of pool 'gpu' stays Pending: it requests 64.1 GiB of memory where")
 
 
-def test_eight_workers_of_two_cpus_on_two_nodes_of_four() -> None:
+def test_more_workers_than_nodes_hold_are_a_mistake() -> None:
     found = mistakes(TWO_CPU, pods=[{**SERVING, "replicas": 8}], models=[])
     assert "stays Pending: all 2 nodes of 'cpu' are full" in found["pools[0]"]
 
@@ -108,8 +111,60 @@ def test_workers_request_the_resources_of_the_chart() -> None:
     settings = place(stack(TWO_CPU, L4, pods=[SERVING, GPU_POOL], models=[]))
     workers = {pod.key: pod for pod in workload.ray_cluster(settings, most=True)[1:]}
     exporter = 64 * MIB
-    assert workers["pools[1]"].requests == workload.Resources(3010, 10 * GIB + exporter, 0, 1)
+    assert workers["pools[1]"].requests == workload.Resources(3010, 10 * GIB + exporter, 0, 1, 1)
     assert {t.key for t in workers["pools[1]"].tolerations} >= {"nvidia.com/gpu"}
+
+
+def test_a_small_worker_requests_what_waiting_for_the_head_takes() -> None:
+    """KubeRay's init container requests 200m and 256Mi, and runs beside the exporter."""
+    tiny = {**SERVING, "cpus": 0.1, "memory": "128Mi"}
+    [_, worker] = workload.ray_cluster(place(stack(TWO_CPU, pods=[tiny], models=[])), most=True)
+    assert (worker.requests.cpu, worker.requests.memory) == (210, 320 * MIB)
+
+
+KSERVE = {
+    "engine": "kserve",
+    "name": "service",
+    "file": "m.gguf",
+    "storage": "s3://b/m",
+    "pool": "gpu",
+    "gpus": 1,
+    "scaling": {"min_replicas": 1, "max_replicas": 2},
+    "cpus": 0.05,
+    "memory_bytes": 64 * MIB,
+}
+
+
+def test_pods_of_addons_and_jobs_are_counted() -> None:
+    settings = stack(TWO_CPU, L4, pods=[SERVING, GPU_POOL], models=[KSERVE]).model_dump(mode="json", exclude_unset=True)
+    settings["knowledge"] = [{"name": "docs", "paths": ["README.md"]}]
+    settings["backup"] = {"claim": "backups"}
+    settings["ingress"] = {"kind": "gateway", "host": "a.example.com", "tls": {"secret": "tls"}}
+    placed = place(StackConfig.model_validate(settings))
+    pods = {pod.name: pod for pod in workload.pods(placed, "aws")}
+    assert {"Alertmanager", "Envoy", "node feature discovery", "KServe's controller"} <= set(pods)
+    assert {"a backup", "the ingestion of 'docs'", workload.MIGRATION} <= set(pods)
+    # KServe's container that fetches the weights requests 100m and 100Mi.
+    assert pods["pod 2 of 'service'"].requests == workload.Resources(100, 100 * MIB, gpus=1, pods=1)
+    assert pods["pod 2 of 'service'"].selector == {"headrace.io/node-pool": "l4"}
+    after = {pod.name for pod in workload.after_jobs(placed, "aws")}
+    assert set(pods) - after == {"a backup", "the ingestion of 'docs'", workload.MIGRATION}
+    without = place(stack(TWO_CPU, L4, pods=[SERVING], models=[]))
+    [_, gpu], [_, alone] = (workload.groups(each, "aws") or () for each in (placed, without))
+    assert alone.offers - gpu.offers == workload.Resources(5, 64 * MIB, pods=1)  # node features, on each node
+
+
+def test_replicas_are_counted_as_ray_and_serve_do() -> None:
+    """A pod of 1.5 CPUs has two for Ray; an autoscaled model starts with its minimum."""
+    model = {"engine": "llamacpp", "name": "m", "source": "package://a/b", "pool": "serving", "cpus": 0.25}
+    small = {**SERVING, "cpus": 1.5, "replicas": 2}
+    scaled = {**model, "autoscaling": {"min_replicas": 4, "max_replicas": 8}}
+    parts = {"gateway": {"replicas": 1, "cpus": 0.5}, "retrieval": {"replicas": 1, "cpus": 0.5}}
+    settings = stack(TWO_CPU, pods=[small], models=[scaled]).model_dump(mode="json", exclude_unset=True) | parts
+    assert checks.mistakes(StackConfig.model_validate(settings)) == []
+    settings["models"][0]["autoscaling"]["min_replicas"] = 8
+    [mistake] = checks.mistakes(StackConfig.model_validate(settings))
+    assert mistake.key == "models[0]"
 
 
 @pytest.mark.parametrize(
@@ -134,10 +189,29 @@ def test_allocatable_is_what_the_cloud_publishes(
 def test_the_examples_have_room_for_their_pods_and_for_an_upgrade(stack: str) -> None:
     lines = plan.plan(stack).splitlines()
     assert any("worker 1 of pool 'gpu'" in line for line in lines)
-    upgrade = [line for line in lines if line.startswith("An upgrade of pods ")]
-    assert len(upgrade) == 1
+    head, surge, in_place = lines[-3:]
     # EKS' node groups do not grow by themselves, as docs/how-to/aws.md says.
-    assert ("does not finish" in upgrade[0]) == (stack == "aws")
+    if stack == "aws":
+        assert head == "An upgrade of pods is in_place (there is no room for a surge):"
+        assert surge.startswith("  surge     does not finish: ")
+    else:
+        assert head == "An upgrade of pods is surge (there is room for a surge):"
+        assert re.fullmatch(r"  surge .* further nodes: 2 of 'cpu', 1 of 'gpu', \d+\.\d\d USD per hour", surge)
+    assert in_place.startswith("  in_place  needs no further nodes")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({}, "NewCluster"), ({"upgrade": "in_place"}, "None"), ({"most": 1}, "None")],
+)
+def test_an_upgrade_is_in_place_without_room_for_a_surge(settings: dict[str, Any], expected: str) -> None:
+    raw = plan.settings("gcp") | {"knowledge": [], "upgrade": settings.get("upgrade", "auto")}
+    for pool in raw["node_pools"]:
+        pool["max_nodes"] = settings.get("most", pool["max_nodes"]) if pool.get("gpus") else pool["max_nodes"]
+    found = load(raw, frozenset(raw), MOUNTED_SECRETS).config
+    assert chart.values(found, "s", Path(), {})["upgradeStrategy"] == expected
+    forced = found.model_copy(update={"upgrade": "surge"})
+    assert chart.values(forced, "s", Path(), {})["upgradeStrategy"] == "NewCluster"
 
 
 @pytest.mark.parametrize(("mode", "most"), [("node_groups", 1), ("auto", 4)])
@@ -145,3 +219,58 @@ def test_pools_grow_where_an_autoscaler_scales_them(mode: str, most: int) -> Non
     settings = place(stack({"name": "cpu", "min_nodes": 1, "max_nodes": 4}, pods=[SERVING], models=[]))
     settings = settings.model_copy(update={"aws": settings.aws.model_copy(update={"mode": mode})})
     assert [group.most for group in workload.groups(settings, "aws") or ()] == [most]
+
+
+def pool_values(weights: dict[str, Any], **llama: Any) -> dict[str, Any]:
+    settings = stack(TWO_CPU, L4, pods=[SERVING, {**GPU_POOL, "weights": weights}], models=[{**LLAMA, **llama}])
+    return chart.values(settings, "s", Path(), {})["pools"]["gpu"]
+
+
+def test_weights_have_a_volume_of_the_pool() -> None:
+    """Pods that share it have room for a new version beside the old one."""
+    pool = pool_values({"kind": "claim", "storage_class": "shared"})
+    assert pool["weights"] == {
+        "kind": "claim",
+        "size": "33Gi",
+        "storageClass": "shared",
+        "accessMode": "ReadWriteMany",
+    }
+    assert "temporaryStorage" not in pool
+    assert "ephemeral-storage" not in pool["resources"]["requests"]
+    assert pool_values({"kind": "ephemeral"})["weights"] == {"kind": "ephemeral", "size": "17Gi", "storageClass": ""}
+    assert pool_values({"kind": "node"})["weights"]["nodePath"] == "/var/lib/headrace/weights"
+    assert pool_values({"kind": "claim", "claim": "mine"})["weights"] == {"kind": "claim", "existingClaim": "mine"}
+
+
+def test_weights_that_their_volume_has_no_room_for() -> None:
+    pods = [SERVING, {**GPU_POOL, "weights": {"kind": "claim", "size": "10Gi"}}]
+    assert mistakes(TWO_CPU, L4, pods=pods, models=[LLAMA]) == {
+        "pools[1].weights.size": "is 5.0 GiB less than the weights that its pods download"
+    }
+    unknown = {key: value for key, value in LLAMA.items() if key != "geometry"}
+    pods = [SERVING, {**GPU_POOL, "weights": {"kind": "claim"}}]
+    assert list(mistakes(TWO_CPU, L4, pods=pods, models=[unknown])) == ["models[0].geometry"]
+    pods[1]["weights"]["claim"] = "mine"
+    assert mistakes(TWO_CPU, L4, pods=pods, models=[unknown]) == {}
+
+
+def test_streamed_weights_need_no_disk() -> None:
+    streamed = {**LLAMA, "source": "s3://bucket/llama"}
+    for more, size in (({}, None), ({"load": "fetch"}, "21Gi")):
+        settings = stack(TWO_CPU, L4, pods=[SERVING, GPU_POOL], models=[streamed | more])
+        assert chart.values(settings, "s", Path(), {})["pools"]["gpu"].get("temporaryStorage") == size
+
+
+@pytest.mark.parametrize(
+    ("weights", "mistake"),
+    [
+        ({"kind": "node", "storage_class": "x"}, "has storage_class, which applies to kind ephemeral or claim"),
+        ({"kind": "ephemeral", "claim": "x"}, "has claim, which applies to kind claim"),
+        ({"kind": "claim", "path": "/var/x"}, "has path, which applies to kind node"),
+        ({"kind": "claim", "claim": "x", "size": "1Gi"}, "has a claim, which exists"),
+        ({"kind": "node", "path": "/var/../etc"}, "has a path with"),
+    ],
+)
+def test_settings_of_another_kind_of_volume_are_rejected(weights: dict[str, Any], mistake: str) -> None:
+    with pytest.raises(ValueError, match=mistake):
+        pool_values(weights)

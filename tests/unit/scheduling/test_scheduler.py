@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 from itertools import permutations
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,16 @@ from hypothesis import strategies as st
 from infra.cluster_config import Toleration
 from infra.gpu.pools import GPU_TAINT, Taint
 from infra.scheduling.resources import GIB, Resources, parse_quantity
-from infra.scheduling.scheduler import Group, Placement, PodRequest, place, place_in_any_order
+from infra.scheduling.scheduler import (
+    ORDERS,
+    Group,
+    Placement,
+    PodRequest,
+    always_fit,
+    place,
+    place_in_any_order,
+    round_robin,
+)
 
 NODE = Resources(cpu=4000, memory=16 * GIB, storage=100 * GIB)
 GPU_NODE = Resources(cpu=4000, memory=16 * GIB, storage=100 * GIB, gpus=1)
@@ -31,7 +41,7 @@ def reasons(placement: Placement) -> list[str]:
     ("text", "number"),
     [("500m", Decimal("0.5")), ("2", Decimal(2)), ("1.5Gi", Decimal(3 * 2**29)), ("4k", Decimal(4000)), ("1Mi", 2**20)],
 )
-def test_quantities(text: str, number: Decimal) -> None:
+def test_quantities_are_parsed(text: str, number: Decimal) -> None:
     assert parse_quantity(text) == number
 
 
@@ -50,13 +60,13 @@ def test_pods_spread_over_nodes() -> None:
     assert [[p.name for p in node.pods] for node in placement.nodes] == [["a"], ["b"]]
 
 
-def test_eight_pods_of_two_cpus_on_two_nodes_of_four() -> None:
+def test_pods_stay_pending_on_full_nodes() -> None:
     placement = place([pod(f"p{i}", 2000) for i in range(8)], [Group("cpu", NODE, 2, 2)])
     assert len(placement.pending) == 4
     assert set(reasons(placement)) == {"all 2 nodes of 'cpu' are full: it requests 2 CPUs where 0 are free"}
 
 
-def test_a_pod_larger_than_any_node() -> None:
+def test_a_pod_larger_than_any_node_stays_pending() -> None:
     [reason] = reasons(place([pod(memory=64)], [Group("cpu", NODE, 1, 9)]))
     assert reason == "it requests 64.0 GiB of memory where 16.0 GiB are free on an empty node of 'cpu'"
 
@@ -86,12 +96,34 @@ def test_taints_keep_pods_away() -> None:
         assert (not placement.pending) == tolerated, toleration
     preferred = Group("soft", NODE, 1, 1, taints=(Taint(key="a", effect="PreferNoSchedule"),))
     assert not place([plain], [preferred]).pending
+    others = place([pod(f"p{i}", 1500) for i in range(3)], [preferred, Group("cpu", NODE, 1, 1)])
+    assert [[p.name for p in node.pods] for node in others.nodes] == [["p2"], ["p0", "p1"]]
 
 
 def test_selectors_choose_nodes() -> None:
     groups = [Group("a", NODE, 1, 1, {"pool": "a"}), Group("b", NODE, 1, 1, {"pool": "b"})]
     placement = place([PodRequest("p", Resources(100), {"pool": "b"})], groups)
     assert [len(node.pods) for node in placement.nodes] == [0, 1]
+
+
+def test_labels_of_clouds_may_be_there() -> None:
+    group = Group("a", NODE, 1, 1, {"kubernetes.io/arch": "amd64"})
+    for key, value, may_run in (
+        ("kubernetes.io/arch", "amd64", True),
+        ("kubernetes.io/arch", "arm64", False),
+        ("nvidia.com/gpu.product", "NVIDIA-L4", True),
+        ("cloud.google.com/gke-spot", "true", True),
+        ("tier", "a", False),
+        ("mykubernetes.io/tier", "a", False),
+    ):
+        placement = place([PodRequest("p", Resources(100), {key: value})], [group])
+        assert (not placement.pending) == may_run, key
+
+
+def test_a_kubelet_runs_only_so_many_pods() -> None:
+    group = Group("cpu", replace(NODE, pods=2), 1, 1)
+    [reason] = reasons(place([pod(f"p{i}", pods=1) for i in range(3)], [group]))
+    assert reason == "the only node of 'cpu' is full: it requests a further pod where the kubelet runs no more"
 
 
 def test_gpus_and_disk_are_counted() -> None:
@@ -110,6 +142,23 @@ def test_an_order_that_wastes_room_is_found() -> None:
     assert [p.name for p, _ in place_in_any_order(pods, groups).pending] == ["large"]
 
 
+def test_replicas_take_turns() -> None:
+    """Ray takes the next pod in a circle that has room, not the emptiest one."""
+    pods = [pod("a", 3000), pod("b", 1000), pod("c", 1000)]
+    placement = place(pods, [Group("pool", NODE, 2, 2)], "pod", round_robin())
+    assert [[p.name for p in node.pods] for node in placement.nodes] == [["a", "c"], ["b"]]
+    emptiest = place(pods, [Group("cpu", NODE, 2, 2)])
+    assert [[p.name for p in node.pods] for node in emptiest.nodes] == [["a"], ["b", "c"]]
+
+
+def test_pods_always_fit_only_if_every_placement_does() -> None:
+    two = [Group("cpu", NODE, 1, 2)]
+    assert always_fit([pod(f"p{i}", 1000) for i in range(5)], two)
+    assert not always_fit([pod(f"p{i}", 1000) for i in range(9)], two)
+    assert not always_fit([pod("large", 4000), pod("s1", 1000), pod("s2", 1000)], two)
+    assert not always_fit([PodRequest("p", Resources(100), {"tier": "a"})], two)
+
+
 AMOUNTS = st.builds(Resources, st.integers(0, 4000), st.integers(0, 16 * GIB), st.just(0), st.integers(0, 1))
 
 
@@ -124,6 +173,15 @@ def test_no_node_holds_more_than_it_offers_and_no_pod_is_lost(
         assert GPU_NODE.holds(sum((p.requests for p in node.pods), Resources()))
     placed = [p.name for node in placement.nodes for p in node.pods]
     assert sorted([*placed, *(p.name for p, _ in placement.pending)]) == [p.name for p in pods]
+
+
+@given(st.lists(AMOUNTS, max_size=6), st.integers(1, 3), st.randoms(use_true_random=False))
+def test_pods_that_always_fit_are_never_pending(requests: list[Resources], nodes: int, chance: Random) -> None:
+    pods = [PodRequest(f"p{i}", wanted) for i, wanted in enumerate(requests)]
+    group = Group("g", GPU_NODE, 0, nodes)
+    if always_fit(pods, [group]):
+        anywhere = place(pods, [group], choose=lambda _pod, fitting, _nodes: chance.choice(fitting))
+        assert not anywhere.pending
 
 
 @given(st.lists(AMOUNTS, min_size=1, max_size=4))
@@ -143,3 +201,38 @@ def test_a_pod_stays_on_the_node_of_the_volume_that_it_shares() -> None:
     assert reasons(place([head, other, new], [Group("cpu", NODE, 1, 9)])) == [
         "its volume is on the node of head, which is full: it requests 1 CPUs where 0.5 are free"
     ]
+
+
+def test_a_further_node_is_compared_with_waiting_pods_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stacks have up to a thousand nodes, and the program of a stack places its pods each time that it runs."""
+    compared = 0
+    holds = Resources.holds
+
+    def counted(free: Resources, wanted: Resources) -> bool:
+        nonlocal compared
+        compared += 1
+        return holds(free, wanted)
+
+    monkeypatch.setattr(Resources, "holds", counted)
+    many = 60
+    found = place([pod(f"{i}", cpu=3000) for i in range(many)], [Group("pool", NODE, 1, many)])
+    assert len(found.nodes) == many
+    assert compared < many**2
+
+
+def test_pods_of_the_system_come_first_in_every_order() -> None:
+    """They displace others; coming last, this one would find no empty node."""
+    others = [pod("a", cpu=2000), pod("b", cpu=2000)]
+    system = pod("system", cpu=4000)
+    groups = [Group("pool", NODE, 2, 2)]
+    assert not place_in_any_order([replace(system, critical=True), *others], groups).pending
+    assert [p.name for p, _ in place_in_any_order([system, *others], groups).pending] == ["system"]
+
+
+def test_orders_are_tried_by_chance_too() -> None:
+    """These three fit as created, backwards, by size and backwards by size; if the third comes first, not always."""
+    pods = [pod("a", 2000), pod("b", 5000, 2), pod("c", 3000, 4)]
+    groups = [Group("pool", Resources(cpu=6000, memory=6 * GIB), 2, 2)]
+    for order in ORDERS:
+        assert not place(order(pods), groups).pending
+    assert place_in_any_order(pods, groups).pending
