@@ -64,7 +64,7 @@ def serving_config(
     that key secret.
     """
     oidc = config.oidc
-    if oidc.issuers and not oidc.url:
+    if not oidc.url:
         oidc = oidc.model_copy(update={"url": url})
     return ServingConfig(
         store=store,
@@ -79,8 +79,10 @@ def serving_config(
         prompt_cache=config.prompt_cache,
         trusted_proxies=_proxies(config),
         oidc=oidc,
+        sign_in_links=config.sign_in_links,
         cors=config.cors,
         tracing=config.tracing,
+        tuning=config.tuning,
         gateway=config.gateway,
         retrieval=config.retrieval.size,
         multiprocess_dir=multiprocess_dir,

@@ -47,7 +47,9 @@ def unpacked(config: StackConfig) -> tuple[AppModel, ...]:
     """Returns the apps like `models`, without their source."""
     return tuple(
         AppModel(
-            **{name: getattr(app, name) for name in AppSettings.model_fields}, installs=app.requirements is not None
+            **{name: getattr(app, name) for name in AppSettings.model_fields},
+            objectives=app.objectives,
+            installs=app.requirements is not None,
         )
         for app in config.apps
     )

@@ -10,11 +10,11 @@ from typing import Any
 
 from infra import application, documents, kserve, network
 from infra.addons import gateway, kuberay, monitoring, postgres
-from infra.cluster_config import Image, Pool
+from infra.cluster_config import Image, Pool, PoolVolume
 from infra.config import StackConfig
 from infra.config_loader import DATABASE_PASSWORD
 from infra.mistakes import Mistake
-from infra.scheduling import weights
+from infra.scheduling import upgrade, weights
 from infra.targets.provisioned_cluster import ProvisionedCluster
 from infra.targets.secrets import API_KEY, key_secret_name, secret_reference
 from infra.volumes import CONTROL_STATE
@@ -104,8 +104,9 @@ def values(
         "knowledge": knowledge_values(config, checkout),
         "secrets": _secret_values(config, secret),
         "pools": {pool.name: _pool_values(config, pool) for pool in config.pools},
+        "upgradeStrategy": {"surge": "NewCluster", "in_place": "None"}[upgrade.strategy(config)],
         "head": {"gcs": {"rocksdb": {"size": CONTROL_STATE, "storageClass": config.kubernetes.storage_class}}},
-        "autoscaling": {"enabled": any(pool.max_replicas for pool in config.pools)},
+        "autoscaling": {"enabled": config.autoscaled},
         "persistence": {
             "retain": False,  # `pulumi destroy` deletes the volumes too
             "data": {
@@ -136,6 +137,7 @@ def values(
                     {kserve.service_namespace(m, "") for m in kserve.kserve_models(config)} - {""}
                 ),
             },
+            "links": config.links.model_dump(),
             "dashboards": {"enabled": monitored},
         },
     }
@@ -200,29 +202,54 @@ def _pool_values(config: StackConfig, pool: Pool) -> Values:
     storage = weights.temporary_storage(config, pool)
     if storage:  # requested, so that the pod is placed where the disk has it
         requests["ephemeral-storage"] = storage
-    bounds = {"minReplicas": pool.min_replicas, "maxReplicas": pool.max_replicas}
     return {
         "replicas": pool.replicas,
-        **{k: v for k, v in bounds.items() if v is not None},
+        **(_bounds(pool) if config.autoscaled else {}),
         "gpus": pool.gpus,
         "resources": {"requests": requests, "limits": limits},
         **({"temporaryStorage": storage} if storage else {}),
         "nodeSelector": pool.selector,
         "tolerations": [t.model_dump(exclude_defaults=True) | {"operator": t.operator} for t in pool.tolerations],
         **({"image": _image_values(pool.image)} if pool.image else {}),
-        **_volume_values(pool),
+        **_weights_values(config, pool),
+        **_volume_values(config, pool),
     }
 
 
-def _volume_values(pool: Pool) -> Values:
+def _bounds(pool: Pool) -> Values:
+    """Returns between which sizes Ray's autoscaler may scale a pool. It sees all pools, also those of a fixed size."""
+    if pool.max_replicas is None:
+        return {"minReplicas": pool.replicas, "maxReplicas": max(pool.replicas, 1)}  # 0 is not allowed
+    return {"minReplicas": pool.min_replicas, "maxReplicas": pool.max_replicas}
+
+
+def _weights_values(config: StackConfig, pool: Pool) -> Values:
+    if pool.weights is None:
+        return {}
+    volume = pool.weights
+    values: Values = {"kind": volume.kind, "size": weights.volume_size(config, pool)}
+    if volume.kind == "node":
+        values["nodePath"] = volume.path
+    elif volume.claim:
+        values = {"kind": volume.kind, "existingClaim": volume.claim}
+    else:
+        values["storageClass"] = volume.storage_class or config.kubernetes.storage_class
+        values |= {"accessMode": volume.access_mode} if volume.kind == "claim" else {}
+    return {"weights": values}
+
+
+def _volume_values(config: StackConfig, pool: Pool) -> Values:
     if not pool.volumes:
         return {}
-    named = {f"claim-{i}": volume for i, volume in enumerate(pool.volumes)}
+    named = {f"{'claim' if v.claim else 'image'}-{i}": v for i, v in enumerate(pool.volumes)}
+
+    def source(volume: PoolVolume) -> Values:
+        if volume.image:
+            return {"image": {"reference": config.mirror.image(volume.image), "pullPolicy": "IfNotPresent"}}
+        return {"persistentVolumeClaim": {"claimName": volume.claim, "readOnly": volume.read_only}}
+
     return {
-        "volumes": [
-            {"name": name, "persistentVolumeClaim": {"claimName": v.claim, "readOnly": v.read_only}}
-            for name, v in named.items()
-        ],
+        "volumes": [{"name": name, **source(volume)} for name, volume in named.items()],
         "volumeMounts": [{"name": name, "mountPath": v.path, "readOnly": v.read_only} for name, v in named.items()],
     }
 

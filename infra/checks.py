@@ -12,6 +12,7 @@ from infra.gpu import cost, fit, placement
 from infra.gpu.machines import CLOUDS
 from infra.mistakes import Mistake
 from infra.scheduling import checks as scheduling
+from infra.scheduling import replicas
 from serving.config import (
     LOCAL_EMBEDDERS,
     TOOLS,
@@ -58,15 +59,22 @@ def _alias_targets(config: StackConfig) -> list[Mistake]:
     apps = [app.name for app in config.apps]
     models = [*(name for m in config.models for name in names(m)), *apps]
     problem = "mixes apps and models, which take different requests"
-    return [
-        Mistake.unknown(f"aliases[{i}].targets[{j}].model", target.model, "model", models)
+    found = [
+        Mistake.unknown(f"aliases[{i}].{place}", model, "model", models)
         for i, alias in enumerate(config.aliases)
-        for j, target in enumerate(alias.targets)
-        if target.model not in models
-    ] + [
+        for place, model in alias.named_models
+        if model not in models
+    ]
+    found += [
         Mistake(f"aliases[{i}].targets", problem, "name apps alone, or models alone")
         for i, alias in enumerate(config.aliases)
         if len({target.model in apps for target in alias.targets}) > 1
+    ]
+    return found + [
+        Mistake(f"aliases[{i}].{place}", "is an app, and releases are of models", "name a model")
+        for i, alias in enumerate(config.aliases)
+        for place, model in alias.named_models
+        if alias.managed is not None and model in apps
     ]
 
 
@@ -245,12 +253,12 @@ def _pool_sizes(config: StackConfig) -> list[Mistake]:
         return []
     mistakes = []
     for i, pool in enumerate(config.pools):
-        parts = [r.replicas * r.cpus for r in (config.gateway, config.retrieval) if r.pool == pool.name]
+        parts = [replicas.at_start(r) * r.cpus for r in (config.gateway, config.retrieval) if r.pool == pool.name]
         hosted = [*config.models, *apps.unpacked(config)]
         models = [m for m in hosted if isinstance(m, RayServeModel) and m.pool == pool.name]
-        running = sum(parts) + sum(m.replicas * m.cpus for m in models)
-        needed = running + max([sum(parts), *(m.surge(m.replicas) * m.cpus for m in models)])
-        offered = (pool.max_replicas or pool.replicas) * pool.cpus
+        running = sum(parts) + sum(replicas.at_start(m) * m.cpus for m in models)
+        needed = running + max([sum(parts), *(m.surge(replicas.at_start(m)) * m.cpus for m in models)])
+        offered = (pool.max_replicas or pool.replicas) * replicas.cpus_of_worker(pool)
         if offered < needed - 1e-9:
             problem = f"{offered:g} in total is less than the {needed:g} that its replicas need during an update"
             mistakes.append(Mistake(f"pools[{i}].cpus", problem, "raise cpus or replicas of the pool"))
@@ -368,7 +376,7 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
         frozenset(
             {
                 *("target", "cluster", *CLOUDS, "node_pools", "pools", "gateway", "retrieval", "models", "apps"),
-                "database",
+                *("addons", "backup", "database", "ingress", "knowledge"),
             }
         ),
         scheduling.mistakes,
@@ -379,7 +387,7 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"target", "kubernetes"}), _kubeconfig),
     (frozenset({"target", "cluster"}), cost.mistakes),
     (frozenset({"target", "onprem", "node_pools", "pools", "models"}), fit.mistakes),
-    (frozenset({"target", "onprem", "kubernetes", "data", "database", "addons"}), volumes.mistakes),
+    (frozenset({"target", "onprem", "kubernetes", "data", "database", "addons", "pools", "models"}), volumes.mistakes),
     (frozenset({"target", "image"}), _image),
     (frozenset({"database"}), _database_url),
     (frozenset({"kubernetes"}), _source_ranges),

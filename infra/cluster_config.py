@@ -80,9 +80,15 @@ class Toleration(Strict):
 
 
 class PoolVolume(Strict):
-    """A volume of yours, by its claim in the stack's namespace, that all pods of a pool mount."""
+    """A volume of yours that all pods of a pool mount: a claim in the stack's namespace, or the files of an image."""
 
-    claim: Label = Field(description="name of the PersistentVolumeClaim")
+    claim: Label | None = Field(default=None, description="name of the PersistentVolumeClaim")
+    image: str = Field(
+        default="",
+        pattern=r"^([a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64})?$",
+        description="registry/repository@sha256:digest of an image (OCI artefact) with the files, instead of a claim; "
+        "from Kubernetes 1.35",
+    )
     path: str = Field(
         pattern=r"^(/[A-Za-z0-9._-]+)+$",
         description="where pods see it, for example /weights for file:///weights/llama",
@@ -91,11 +97,54 @@ class PoolVolume(Strict):
 
     @model_validator(mode="after")
     def _check_path(self) -> PoolVolume:
+        if bool(self.claim) == bool(self.image):
+            raise ValueError("needs either claim or image")
+        if self.image and not self.read_only:
+            raise ValueError("has read_only: false, but an image cannot be written to")
         if {".", ".."} & set(self.path.split("/")):
             raise ValueError("has a path with . or .. in it")
         taken = next((own for own in OWN_PATHS if f"{self.path}/".startswith(f"{own}/")), None)
         if taken:
             raise ValueError(f"has a path below {taken}, which Headrace uses; choose another, for example /weights")
+        return self
+
+
+class WeightsVolume(Strict):
+    """Where a pool's replicas store the weights that they fetch, instead of each pod's /tmp."""
+
+    kind: Literal["ephemeral", "claim", "node"] = Field(
+        description="ephemeral: a volume of each pod's own; claim: one volume that all pods share; node: a folder of "
+        "each node that its pods share"
+    )
+    size: Quantity | None = Field(
+        default=None, description="size of the volume; empty: what the models need, twice for pods that share"
+    )
+    storage_class: str = Field(default="", description="class of the volume; empty: kubernetes.storage_class")
+    claim: Label | None = Field(default=None, description="an existing claim of kind claim; empty: the stack makes one")
+    access_mode: Literal["ReadWriteMany", "ReadWriteOnce"] = Field(
+        default="ReadWriteMany", description="of a claim that the stack makes; ReadWriteOnce: all pods run on one node"
+    )
+    path: str = Field(
+        default="/var/lib/headrace/weights",
+        pattern=r"^(/[A-Za-z0-9._-]+){2,}$",
+        description="folder of kind node, which must exist on every node",
+    )
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> WeightsVolume:
+        kinds = {
+            "claim": ("claim",),
+            "access_mode": ("claim",),
+            "path": ("node",),
+            "storage_class": ("ephemeral", "claim"),
+        }
+        for name, allowed in kinds.items():
+            if name in self.model_fields_set and self.kind not in allowed:
+                raise ValueError(f"has {name}, which applies to kind {' or '.join(allowed)}")
+        if self.claim and self.model_fields_set & {"size", "storage_class", "access_mode"}:
+            raise ValueError("has a claim, which exists: remove size, storage_class and access_mode")
+        if {".", ".."} & set(self.path.split("/")):
+            raise ValueError("has a path with . or .. in it")
         return self
 
 
@@ -119,7 +168,8 @@ class Pool(Strict):
     gpus: int = Field(default=0, ge=0, le=16, description="GPUs of each pod")
     temporary_storage: Quantity | None = Field(
         default=None,
-        description="size of each pod's /tmp, where weights from hf:// are stored; empty: 4Gi and what they need",
+        description="size of each pod's /tmp, where weights are stored that have no volume; empty: 4Gi and what they "
+        "need",
     )
     accelerator: str = Field(default="", description="GPU product, as in the node label nvidia.com/gpu.product")
     image: Image | None = Field(default=None, description="replaces headrace:image, for example with vLLM")
@@ -128,6 +178,9 @@ class Pool(Strict):
     )
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
+    weights: WeightsVolume | None = Field(
+        default=None, description="volume for the weights that replicas fetch; empty: each pod's /tmp"
+    )
     volumes: tuple[PoolVolume, ...] = Field(
         default=(), description="volumes of yours, for example with weights that several pods and nodes read"
     )

@@ -11,12 +11,14 @@ from typing import Literal
 
 from pydantic import Field
 
+from infra.backend_config import Backend
 from infra.cloud_config import CloudSettings, Cluster
 from infra.cluster_config import POOLS, Addons, Backup, Data, Database, Image, Ingress, Kubernetes, Mirror, Pool
 from infra.gpu.machines import CLOUDS, Cloud
 from infra.gpu.pools import NodePool
 from infra.onprem_config import OnPrem
 from infra.secret_config import KeySecret
+from monitoring.addresses import URL
 from serving.config import (
     Alias,
     App,
@@ -37,12 +39,17 @@ from serving.config import (
     Replicas,
     Retention,
     RetrievalSettings,
+    SignInLinks,
     Strict,
     Tracing,
+    Tuning,
     Unstored,
 )
 
 NAMESPACE = "headrace"
+
+
+ADDRESS = rf"^({URL})?$"
 
 
 class Ports(Strict):
@@ -56,6 +63,18 @@ class Ports(Strict):
     ray: int = Field(
         default=0, ge=0, le=31_000, description="first of Ray's 1000 internal ports; 0: a free block is chosen"
     )
+
+
+class Links(Strict):
+    """Addresses that alerts and dashboards link to."""
+
+    runbooks: str = Field(
+        default="",
+        pattern=ADDRESS,
+        description="URL of the folder monitoring/runbooks, for example in your forge; by default the page /status on "
+        "this host, and no links on Kubernetes",
+    )
+    grafana: str = Field(default="", pattern=ADDRESS, description="URL of Grafana's root; by default no links")
 
 
 class Ray(Strict):
@@ -110,6 +129,9 @@ class StackConfig(CloudSettings):
         default=Ports(),
         description="Ports that the stack listens on: api, prometheus, dashboard, exporter, status, ray (0: a free "
         "block).",
+    )
+    links: Links = Field(
+        default=Links(), description="Addresses that alerts and dashboards link to: runbooks, grafana."
     )
     models: tuple[Model, ...] = Field(
         default=(SMOLLM2,),
@@ -176,6 +198,11 @@ class StackConfig(CloudSettings):
         default="tenant", description="Who shares the engines' prompt cache: tenant, user or off."
     )
     oidc: Oidc = Field(default=Oidc(), description="Identity providers for the sign-in of users and programs.")
+    sign_in_links: SignInLinks = Field(
+        default="loopback",
+        description="Where sign-in links with a one-time code are made and work: loopback (on the stack's host), "
+        "anywhere, or off.",
+    )
     cors: Cors = Field(default=Cors(), description="Origins whose pages may call the API.")
     trusted_proxies: int = Field(
         default=0,
@@ -185,6 +212,11 @@ class StackConfig(CloudSettings):
         "X-Forwarded-For.",
     )
     tracing: Tracing = Field(default=Tracing(), description="Where traces of requests are sent, and what they contain.")
+    tuning: Tuning = Field(
+        default=Tuning(),
+        description="Jobs that tune models on this host: enabled, and what each may use (memory_bytes, hours, "
+        "threads).",
+    )
     gateway: Replicas = Field(default=Replicas(replicas=2, cpus=0.2), description="Size of the gateway.")
     retrieval: RetrievalSettings = Field(
         default=RetrievalSettings(replicas=1, cpus=0.4),
@@ -194,6 +226,9 @@ class StackConfig(CloudSettings):
         default=Ray(), description="Size of Ray: cpus (logical; 0: enough for all replicas), object_store_bytes."
     )
     state: str = Field(default="", description="Folder for the stack's state; empty: .headrace/<stack>.")
+    backend: Backend = Field(
+        default=Backend(), description="Where Pulumi keeps its state of a stack on a cluster: url, secrets_provider."
+    )
     onprem: OnPrem = Field(
         default=OnPrem(),
         description="A cluster on your own hosts: hosts, kubernetes_version, bundle, virtual_ip, storage.",
@@ -224,6 +259,11 @@ class StackConfig(CloudSettings):
         description="Groups of identical Ray worker pods: name, replicas, cpus, memory, gpus, node_selector, "
         "tolerations.",
     )
+    upgrade: Literal["auto", "surge", "in_place"] = Field(
+        default="auto",
+        description="How pods are replaced: surge (the new ones first, which needs room for both), in_place (the old "
+        "ones end first), or auto (surge if the nodes have room for it).",
+    )
     database: Database = Field(
         default=Database(), description="PostgreSQL: kind cloudnativepg (in the cluster) or url (an existing server)."
     )
@@ -248,6 +288,11 @@ class StackConfig(CloudSettings):
         description="Sources of images (prefix map) and charts (folder or oci://) without internet access.",
     )
 
+    @property
+    def autoscaled(self) -> bool:
+        """Whether Ray changes the size of a pool."""
+        return any(pool.max_replicas for pool in self.pools)
+
 
 PROVISIONED_TARGETS = ("onprem", *CLOUDS)
 """Targets whose cluster the stack creates."""
@@ -258,9 +303,21 @@ KUBERNETES_TARGETS = ("kubeconfig", *PROVISIONED_TARGETS)
 
 
 SETTING_TARGETS: Mapping[str, Sequence[str]] = {
-    **dict.fromkeys(("host", "ports", "ray", "state"), ("local",)),
+    **dict.fromkeys(("host", "ports", "ray", "state", "tuning"), ("local",)),
     **dict.fromkeys(
-        ("kubernetes", "image", "pools", "database", "data", "backup", "ingress", "addons", "mirror"),
+        (
+            "backend",
+            "kubernetes",
+            "image",
+            "pools",
+            "upgrade",
+            "database",
+            "data",
+            "backup",
+            "ingress",
+            "addons",
+            "mirror",
+        ),
         KUBERNETES_TARGETS,
     ),
     **dict.fromkeys(("cluster", "node_pools"), CLOUDS),

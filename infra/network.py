@@ -12,7 +12,7 @@ from infra.addons.addon import Addon
 from infra.cluster_config import Existing
 from infra.config import StackConfig
 from infra.targets.provisioned_cluster import IdentityEndpoint
-from serving.config import KServeModel, RemoteModel
+from serving.config import BUCKETS, KServeModel, RemoteModel, VllmModel
 
 Values = dict[str, Any]
 
@@ -37,6 +37,7 @@ def policy_values(
     `identity` are the endpoints that issue the pods' cloud identity, `dns` the peers that answer DNS requests (none:
     the pods of kube-dns).
     """
+    tokens = [_rule({"ipBlock": {"cidr": end.cidr}}, end.port) for end in identity]
     values: Values = {
         "api": {"from": _callers(config)},
         "operator": {"from": [namespace_peer(_addon_namespace(config, operator))]},
@@ -44,8 +45,8 @@ def policy_values(
             "from": [] if monitoring.choice(config) == "off" else [namespace_peer(_addon_namespace(config, monitoring))]
         },
         "database": _database(config),
-        "models": _models(config),
-        "identity": [_rule({"ipBlock": {"cidr": end.cidr}}, end.port) for end in identity],
+        "models": [*_models(config), *(tokens if _asks_identity(config) else [])],
+        "identity": tokens,
     }
     if dns:
         values["dns"] = {"to": [dict(peer) for peer in dns]}
@@ -54,7 +55,7 @@ def policy_values(
         # A cloud's object store has many changing addresses.
         to, port = _url_peer(endpoint, config.kubernetes.namespace) if endpoint else (ANYWHERE, 443)
         values["bucket"] = {"to": [to], "port": port}
-    if any(pool.max_replicas for pool in config.pools):
+    if config.autoscaled:
         values["apiServer"] = {"to": [ANYWHERE]}  # the addresses depend on the cluster and are unknown here
     return values
 
@@ -94,6 +95,10 @@ def _models(config: StackConfig) -> list[Values]:
             ends.append(
                 _url_peer(model.url, own) if model.url else (namespace_peer(_service_namespace(model, own)), 8080)
             )
+        elif isinstance(model, VllmModel):
+            endpoints = [model.endpoint_of(source) for source in model.remote_sources]
+            # The Hub and the clouds' object stores have many changing addresses.
+            ends += [_url_peer(url, own) if url else (ANYWHERE, 443) for url in endpoints]
         elif model.downloads:
             ends.append((ANYWHERE, 443))
     for tool in config.tools:
@@ -101,6 +106,16 @@ def _models(config: StackConfig) -> list[Values]:
     ends += [_url_peer(issuer.issuer, own) for issuer in config.oidc.issuers]
     rules = [_rule(to, port) for to, port in ends]
     return [rule for i, rule in enumerate(rules) if rule not in rules[:i]]
+
+
+def _asks_identity(config: StackConfig) -> bool:
+    """Returns whether weights are in a bucket that pods open by their cloud identity."""
+    return any(
+        source.startswith(BUCKETS) and not (model.token and model.has_own_access(source))
+        for model in config.models
+        if isinstance(model, VllmModel)
+        for source in model.remote_sources
+    )
 
 
 def _rule(to: Values, port: int) -> Values:

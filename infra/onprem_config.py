@@ -87,7 +87,8 @@ class OnPrem(Strict):
         description="network interface of the virtual IP; empty: that of the hosts' addresses",
     )
     bundle: str = Field(
-        default="", description="folder created by `python -m tools.bundle`; empty: hosts download what they need"
+        default="",
+        description="folder created by `.venv/bin/python -m tools.bundle`; empty: hosts download what they need",
     )
     downloads: str = Field(
         default="https://dl.k8s.io/release",

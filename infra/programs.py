@@ -34,7 +34,8 @@ class GoModule:
     `source` is the folder under tools/go with go.mod and go.sum; `packages` are the main packages, built by one
     `go build`; `files` are scripts to copy from modules, as pairs of module and path. `overlay` are files of modules
     that the sources embed, as (path below `source`, module, path in the module). `modfile` replaces go.mod, and the
-    file of the same name with the suffix .sum replaces go.sum.
+    file of the same name with the suffix .sum replaces go.sum. With `cgo`, a C compiler builds the C that the packages
+    contain.
     """
 
     version: str
@@ -44,7 +45,9 @@ class GoModule:
     ldflags: str = ""
     files: tuple[tuple[str, str], ...] = ()
     overlay: tuple[tuple[str, str, str], ...] = ()
-    modfile: str = field(default="go.mod", repr=False)  # not in `repr`, which is the key of cached builds
+    # Not in `repr`, which is the key of cached builds.
+    modfile: str = field(default="go.mod", repr=False)
+    cgo: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -262,8 +265,44 @@ RAY_OPERATOR = Kit(
     ),
 )
 
+_NVIDIA = "github.com/NVIDIA/k8s-device-plugin"
+
+# NVIDIA's programs in the pods of the chart `infra.versions.GPU_DEVICE_PLUGIN`, and its version of node feature
+# discovery. They load NVML with dlopen: without `-z lazy`, NVIDIA's own flag, they would look for it as they start.
+
+
+def _nvidia(*names: str, more: tuple[str, ...] = ()) -> Kit:
+    return Kit(
+        name=names[0],
+        binaries=(*names, *(package.rpartition("/")[2] for package in more)),
+        version_args=("--version",),
+        at_least=(0, 18, 0),
+        below=(0, 18, 1),
+        homepage="https://github.com/NVIDIA/k8s-device-plugin",
+        go=GoModule(
+            version="0.18.0",
+            source="nvidia",
+            packages=(*(f"{_NVIDIA}/cmd/{name}" for name in names), *more),
+            ldflags=(
+                f"-s -w -extldflags=-Wl,-z,lazy -X {_NVIDIA}/internal/info.version=v0.18.0"
+                " -X sigs.k8s.io/node-feature-discovery/pkg/version.version=v0.17.3"
+            ),
+            cgo=True,
+        ),
+    )
+
+
+DEVICE_PLUGIN = _nvidia("nvidia-device-plugin", "mps-control-daemon")
+FEATURE_DISCOVERY = _nvidia(
+    "gpu-feature-discovery", "config-manager", more=("sigs.k8s.io/node-feature-discovery/cmd/nfd-worker",)
+)
+"""The programs that talk to Kubernetes, whose client is most of their build."""
+
 KITS: tuple[Kit, ...] = (PULUMI, PROMETHEUS, HELM, PULUMI_KUBERNETES)
 """Tools of the stack and its tests on this host."""
 
 CLUSTER_KITS: tuple[Kit, ...] = (KUBERNETES, COREDNS, KUBE_ROUTER, RAY_OPERATOR)
 """Programs of the test cluster only, which take minutes to build."""
+
+GPU_KITS: tuple[Kit, ...] = (DEVICE_PLUGIN, FEATURE_DISCOVERY)
+"""NVIDIA's programs of a node with GPUs, which the tests run on a library that presents GPUs."""

@@ -138,6 +138,7 @@ class ServeApplication(pulumi.CustomResource):
         document: Mapping[str, Input[Any]],
         session: Input[str],
         ready: str,
+        metrics: str,
         opts: ResourceOptions | None = None,
     ) -> None:
         props = {
@@ -146,6 +147,7 @@ class ServeApplication(pulumi.CustomResource):
             "document": document,
             "session": session,
             "ready": ready,
+            "metrics": metrics,
         }
         super().__init__("headrace:index:ServeApplication", name, props, opts)
 
@@ -212,6 +214,34 @@ class InferenceEndpoint(pulumi.CustomResource):
             "url": None,
         }
         super().__init__("headrace:index:InferenceEndpoint", name, props, opts)
+
+
+class RayClusterUpgrade(pulumi.CustomResource):
+    """An upgrade in place of a RayService's Ray cluster. See `infra.providers.ray_cluster_upgrade`."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        kubeconfig: str,
+        content: Input[str],
+        context: str,
+        namespace: str,
+        service: str,
+        timeout_s: float,
+        revision: str,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        props = {
+            "kubeconfig": kubeconfig,
+            "content": content,
+            "context": context,
+            "namespace": namespace,
+            "name": service,
+            "timeout_s": timeout_s,
+            "revision": revision,
+        }
+        super().__init__("headrace:index:RayClusterUpgrade", name, props, opts)
 
 
 class Machine(pulumi.CustomResource):

@@ -33,6 +33,8 @@ class Manifests:
 
 KUBERNETES_AT_LEAST = (1, 34)
 """The oldest supported version of Kubernetes."""
+IMAGE_VOLUMES_SINCE = (1, 35)
+"""The version of Kubernetes from which pods can mount the files of an image by default."""
 
 KUBERAY = Chart(
     name="kuberay-operator",

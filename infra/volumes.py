@@ -5,12 +5,13 @@ A claim that no volume satisfies stays pending for ever, and so does its pod.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from infra.mistakes import Mistake
+from infra.scheduling import weights
 
 if TYPE_CHECKING:
     from infra.config import StackConfig
@@ -29,18 +30,34 @@ class Claim:
     key: str
     size: str
     storage_class: str
+    shared_by: str = ""
+    """Setting of its access mode if pods on several nodes mount it; empty: they do not."""
 
 
 def claims(config: StackConfig) -> list[Claim]:
     """Returns the claims without a storage class, of the stack and of the add-ons that it installs."""
     found = [Claim("Ray's control state", "", CONTROL_STATE, "")]
     if not config.data.uri:
-        found.append(Claim("data", "data.storage", config.data.storage, config.data.storage_class))
+        shared_by = "data.access_mode" if config.data.access_mode == "ReadWriteMany" else ""
+        found.append(Claim("data", "data.storage", config.data.storage, config.data.storage_class, shared_by))
     if config.database.kind == "cloudnativepg":
         found.append(Claim("the database", "database.storage", config.database.storage, config.database.storage_class))
     if config.addons.monitoring in ("auto", "install"):
         found.append(Claim("Prometheus", "", METRICS, ""))
+    found += _weights(config)
     return [c for c in found if not (c.storage_class or config.kubernetes.storage_class)]
+
+
+def _weights(config: StackConfig) -> Iterator[Claim]:
+    for i, pool in enumerate(config.pools):
+        volume = pool.weights
+        if volume is None or volume.kind == "node" or volume.claim:
+            continue
+        at = f"pools[{i}].weights"
+        shared = volume.kind == "claim" and volume.access_mode == "ReadWriteMany"
+        shared_by = f"{at}.access_mode" if shared else ""
+        size = weights.volume_size(config, pool)
+        yield Claim(f"the weights of pool '{pool.name}'", f"{at}.size", size, volume.storage_class, shared_by)
 
 
 def mistakes(config: StackConfig) -> list[Mistake]:
@@ -65,9 +82,11 @@ def mistakes(config: StackConfig) -> list[Mistake]:
         for claim in claimed
         if parse_bytes(local.size) < parse_bytes(claim.size)
     ]
-    shared = any(claim.what == "data" for claim in claimed) and config.data.access_mode == "ReadWriteMany"
-    if shared:
-        problem = "is ReadWriteMany, but each volume of onprem.storage is on one node"
-        fix = "set ReadWriteOnce, set data.storage_class to a class of shared volumes, or set data.uri to a bucket"
-        found.append(Mistake("data.access_mode", problem, fix))
+    for claim in claimed:
+        if claim.shared_by:
+            class_key = f"{claim.shared_by.rpartition('.')[0]}.storage_class"
+            problem = "is ReadWriteMany, but each volume of onprem.storage is on one node"
+            fix = f"set ReadWriteOnce, or set {class_key} to a class of shared volumes"
+            fix += ", or set data.uri to a bucket" if claim.what == "data" else ", or use kind: node"
+            found.append(Mistake(claim.shared_by, problem, fix))
     return found

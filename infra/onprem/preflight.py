@@ -23,6 +23,7 @@ MAX_CLOCK_SKEW_S = 5.0
 MIN_MEMORY_MIB = {"control_plane": 1700, "worker": 900}
 """Memory that kubeadm requires of control planes, and that a worker needs for its system pods."""
 MIN_DISK_MIB = 10_000
+"""Free disk that a host needs to join, for images and logs. The kubelet watches the disk of a node that runs."""
 KERNEL_AT_LEAST = (4, 19)
 CONTAINERD_AT_LEAST = (1, 6)
 
@@ -61,11 +62,11 @@ def mistakes(settings: OnPrem, stack: str) -> list[Mistake]:
         try:
             bundle = OfflineBundle.open(settings.bundle)
             found += [
-                Mistake("onprem.bundle", problem, "create it again: `python -m tools.bundle`")
+                Mistake("onprem.bundle", problem, "create it again: `.venv/bin/python -m tools.bundle`")
                 for problem in bundle.mistakes(settings.kubernetes_version)
             ]
         except Problem as e:
-            found.append(Mistake("onprem.bundle", str(e), "create it: `python -m tools.bundle`"))
+            found.append(Mistake("onprem.bundle", str(e), "create it: `.venv/bin/python -m tools.bundle`"))
     with ThreadPoolExecutor(min(len(settings.hosts), 32) or 1) as pool:
         answers = pool.map(lambda host: _gather_facts(host, settings), settings.hosts)
     for i, (host, answer) in enumerate(zip(settings.hosts, answers, strict=True)):
@@ -116,6 +117,8 @@ def host_problems(
             "remove it from that cluster (`kubeadm reset`), or choose another host",
         )
     elif not member:
+        if facts.number("disk_mib") < MIN_DISK_MIB:
+            yield f"has {facts['disk_mib']} MiB free below /var/lib", f"free at least {MIN_DISK_MIB}"
         if used := sorted(map(int, facts.lists.get("taken", ()))):
             yield f"ports are in use: {', '.join(map(str, used))}", "`ss -ltnp` shows by which process; end it"
         if facts["swap"]:
@@ -152,8 +155,6 @@ def _capacity(host: Host, facts: HostFacts) -> Iterator[tuple[str, str]]:
         yield f"has {facts['memory_mib']} MiB of memory", f"use a host with at least {least}"
     if host.role == "control_plane" and facts.number("cpus") < 2:
         yield "has 1 CPU", "use a control plane with at least two"
-    if facts.number("disk_mib") < MIN_DISK_MIB:
-        yield f"has {facts['disk_mib']} MiB free below /var/lib", f"free at least {MIN_DISK_MIB}"
 
 
 def _software(host: Host, settings: OnPrem, facts: HostFacts, packages: Collection[str]) -> Iterator[tuple[str, str]]:

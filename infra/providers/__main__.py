@@ -7,6 +7,7 @@ from infra.providers.kubernetes_node import KubernetesNodeProvider
 from infra.providers.machine import MachineProvider
 from infra.providers.process import ProcessProvider
 from infra.providers.random_secret import RandomSecretProvider
+from infra.providers.ray_cluster_upgrade import RayClusterUpgradeProvider
 from infra.providers.ray_head import RayHead
 from infra.providers.secret import SecretProvider
 from infra.providers.serve_application import ServeApplicationProvider
@@ -20,6 +21,7 @@ KINDS = {
     "headrace:index:ServeApplication": ServeApplicationProvider(),
     "headrace:index:Knowledge": KnowledgeProvider(),
     "headrace:index:InferenceEndpoint": InferenceEndpointProvider(),
+    "headrace:index:RayClusterUpgrade": RayClusterUpgradeProvider(),
     "headrace:index:Machine": MachineProvider(),
     "headrace:index:KubernetesNode": KubernetesNodeProvider(),
     "headrace:index:KubernetesCluster": KubernetesClusterProvider(),

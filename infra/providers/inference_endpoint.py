@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from infra.cluster_config import Kubernetes
+from infra.providers.cluster_api import cluster_api
 from infra.providers.problem import Problem
 from infra.providers.resource import Found, Resource, Task, Values
 from infra.targets import cluster
-from infra.targets.kube_api import KubeApi, connect
+from infra.targets.kube_api import KubeApi
 
 FAILED_STATES = ("BlockedByFailedLoad", "InvalidSpec")
 """Final values of `status.modelStatus.transitionStatus`, after which waiting is useless."""
@@ -32,7 +30,7 @@ class InferenceEndpointProvider(Resource):
     def create(self, new: Values, task: Task) -> tuple[str, Values]:
         start = time.monotonic()
         shown = ""
-        with _api(new) as api:
+        with cluster_api(new) as api:
             while True:
                 service = _service(api, new)
                 pending = _pending_conditions(service)
@@ -52,7 +50,7 @@ class InferenceEndpointProvider(Resource):
 
     def read(self, id: str, old: Values) -> Found:
         try:
-            with _api(old) as api:
+            with cluster_api(old) as api:
                 service = api.get(_path(old))
             if service is None:
                 return Found()
@@ -71,16 +69,6 @@ def _id(values: Values) -> str:
 
 def _path(values: Values) -> str:
     return f"/apis/serving.kserve.io/v1beta1/namespaces/{values['namespace']}/inferenceservices/{values['name']}"
-
-
-@contextmanager
-def _api(values: Values) -> Iterator[KubeApi]:
-    settings = Kubernetes(kubeconfig=values["kubeconfig"], context=values["context"])
-    try:
-        with connect(cluster.read_kubeconfig(settings, values["content"])) as api:
-            yield api
-    except cluster.ClusterUnusable as e:
-        raise Problem(str(e.mistake)) from None
 
 
 def _service(api: KubeApi, values: Values) -> Values:

@@ -12,20 +12,27 @@ from typing import Any
 
 import httpx
 
+from infra import fetched_weights
 from infra.providers.problem import Problem
 from infra.providers.resource import Found, Resource, Task, Values
 
 PROXY_DIED = "ActorDiedError"
 """Error while Serve replaces a proxy that was too slow to start, as the first one can be on a busy host."""
 PROXY_PATIENCE_S = 240
+ANSWER_S = 120.0
+"""Time in seconds for one answer of Ray's dashboard."""
 
 READY_S = 600
 """Loading a large model takes this long; progress is shown meanwhile."""
 
+WEIGHTS_EVERY_S = 5
+"""Time between two looks at the progress of weights."""
+
 
 class ServeApplicationProvider(Resource):
     """Inputs: `url` (of Ray's dashboard), `token_path`, `document`, `session` (the run of Ray; a new run needs the
-    document again), `ready` (URL that answers 200 when requests are served).
+    document again), `ready` (URL that answers 200 when requests are served), `metrics` (URL of the exporter, by whose
+    metrics the progress of weights is shown).
 
     A refresh compares the document that Serve returns, in which Serve adds defaults, with the one deployed last.
     """
@@ -35,7 +42,7 @@ class ServeApplicationProvider(Resource):
     def create(self, new: Values, task: Task) -> tuple[str, Values]:
         with _client(new) as client:
             _deploy(client, new["document"], task)
-            _wait_running(client, new["document"]["applications"], task)
+            _wait_running(client, new["document"]["applications"], task, new.get("metrics", ""))
         _wait_ready(new["ready"], task)
         return new["url"], {k: v for k, v in new.items() if k != "drifted"}
 
@@ -66,7 +73,7 @@ class ServeApplicationProvider(Resource):
 def _client(values: Values) -> httpx.Client:
     token = Path(values["token_path"]).read_text()
     headers = {"Authorization": f"Bearer {token}"}
-    return httpx.Client(base_url=values["url"], headers=headers, timeout=120, trust_env=False)
+    return httpx.Client(base_url=values["url"], headers=headers, timeout=ANSWER_S, trust_env=False)
 
 
 def _applications(client: httpx.Client) -> dict[str, dict[str, Any]]:
@@ -77,9 +84,17 @@ def _applications(client: httpx.Client) -> dict[str, dict[str, Any]]:
 
 def _deploy(client: httpx.Client, document: Values, task: Task) -> None:
     start = time.monotonic()
-    while (response := client.put("/api/serve/applications/", json=document)).status_code != 200:
-        reason = _final_error(response.text)
-        if PROXY_DIED not in reason or time.monotonic() - start > PROXY_PATIENCE_S:
+    while True:
+        try:
+            response = client.put("/api/serve/applications/", json=document)
+        except httpx.TimeoutException:  # a busy host starts Serve slowly; the same document changes nothing twice
+            reason, slow = f"no answer in {ANSWER_S:g} s", True
+        else:
+            if response.status_code == 200:
+                return
+            reason = _final_error(response.text)
+            slow = PROXY_DIED in reason
+        if not slow or time.monotonic() - start > PROXY_PATIENCE_S:
             raise Problem(f"Ray Serve rejected the applications: {reason}")
         task.say("waiting for Serve's proxy")
         task.pause(1)
@@ -103,8 +118,9 @@ def _final_error(text: str) -> str:
     return (errors or lines or ["no reason given"])[-1]
 
 
-def _wait_running(client: httpx.Client, applications: list[Values], task: Task) -> None:
+def _wait_running(client: httpx.Client, applications: list[Values], task: Task, metrics: str = "") -> None:
     """Waits until all applications run. An app that fails to start is reported, but the others continue."""
+    weights = _Weights(metrics)
     names = {application["name"] for application in applications}
     apps = {a["name"] for a in applications if a.get("args", {}).get("model", {}).get("engine") == "app"}
     start = time.monotonic()
@@ -131,9 +147,35 @@ def _wait_running(client: httpx.Client, applications: list[Values], task: Task) 
         if pending != shown:
             task.say(f"waiting for {pending}")
             shown = pending
+        if waiting and weights.advance(task):
+            start = time.monotonic()
         if time.monotonic() - start > READY_S:
             raise Problem(f"not running after {READY_S} s: {pending}; see Ray's dashboard at {client.base_url}")
         task.pause(0.25)
+
+
+class _Weights:
+    """Shows the progress of weights that replicas fetch."""
+
+    def __init__(self, metrics: str) -> None:
+        self._url = metrics
+        self._asked = 0.0
+        self._shown: dict[str, str] = {}
+
+    def advance(self, task: Task) -> bool:
+        """Asks the exporter now and then, and returns whether more has been fetched."""
+        if not self._url or time.monotonic() - self._asked < WEIGHTS_EVERY_S:
+            return False
+        self._asked = time.monotonic()
+        try:
+            found = fetched_weights.progress(httpx.get(self._url, timeout=10, trust_env=False).text)
+        except httpx.HTTPError:
+            return False
+        if advanced := found != self._shown:
+            for model, text in found.items():
+                task.say(f"weights of {model}: {text}")
+        self._shown = found
+        return advanced and bool(found)
 
 
 def _messages(application: dict[str, Any]) -> str:

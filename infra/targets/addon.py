@@ -22,13 +22,18 @@ def labelled_namespace(
     resource: str, name: str, stack: str, pod_security: str, opts: ResourceOptions
 ) -> k8s.core.v1.Namespace:
     """Creates a namespace with labels for its stack and its Pod Security Standard."""
+    return k8s.core.v1.Namespace(resource, metadata=namespace_metadata(name, stack, pod_security), opts=opts)
+
+
+def namespace_metadata(name: str, stack: str, pod_security: str) -> dict[str, Any]:
+    """Returns the metadata of a namespace, with labels for its stack and its Pod Security Standard."""
     labels = {STACK_LABEL: stack, **STACK_LABELS, "pod-security.kubernetes.io/enforce": pod_security}
     if pod_security == "restricted":
         labels |= {f"pod-security.kubernetes.io/{mode}": pod_security for mode in ("audit", "warn")}
     metadata: dict[str, Any] = {"name": name, "labels": labels}
     if pod_security == "privileged":
         metadata["annotations"] = {"policy.headrace.io/pod-security-label": "its pods work on the nodes themselves"}
-    return k8s.core.v1.Namespace(resource, metadata=metadata, opts=opts)
+    return metadata
 
 
 class InstalledAddon(pulumi.ComponentResource):

@@ -12,7 +12,7 @@ from infra.config import StackConfig
 from infra.mistakes import Mistake
 from infra.targets.cluster import KUBECONFIG_KEY, ClusterContext, ClusterUnusable
 from infra.targets.kube_api import Document, KubeApi, connect
-from infra.versions import KUBERNETES_AT_LEAST, Chart
+from infra.versions import IMAGE_VOLUMES_SINCE, KUBERNETES_AT_LEAST, Chart
 
 STACK_LABEL = "headrace.io/stack"
 """Label on every namespace that a stack created, with the stack's name."""
@@ -46,7 +46,7 @@ def mistakes(config: StackConfig, cluster: ClusterContext, stack: str) -> list[M
     found: list[Mistake] = []
     try:
         with connect(cluster) as api:
-            found += _version(api)
+            found += _version(config, api)
             for check in CHECKS if not found else ():
                 found += check(config, api, stack)
     except ClusterUnusable as e:
@@ -54,19 +54,26 @@ def mistakes(config: StackConfig, cluster: ClusterContext, stack: str) -> list[M
     return found
 
 
-def _version(api: KubeApi) -> Iterator[Mistake]:
+def _version(config: StackConfig, api: KubeApi) -> Iterator[Mistake]:
     version = api.get("/version") or {}
     numbers = [int("".join(filter(str.isdigit, str(version.get(part, "")))) or 0) for part in ("major", "minor")]
     if tuple(numbers) < KUBERNETES_AT_LEAST:
         oldest = ".".join(map(str, KUBERNETES_AT_LEAST))
         problem = f"the cluster runs Kubernetes {version.get('gitVersion', '(unknown)')}, but {oldest} is the oldest"
         yield Mistake("kubernetes.context", f"{problem} that is supported", "upgrade it, or choose another cluster")
+    for i, pool in enumerate(config.pools):
+        if any(volume.image for volume in pool.volumes) and tuple(numbers) < IMAGE_VOLUMES_SINCE:
+            oldest = ".".join(map(str, IMAGE_VOLUMES_SINCE))
+            problem = f"has an image, which pods can mount from Kubernetes {oldest} on"
+            yield Mistake(f"pools[{i}].volumes", problem, "upgrade the cluster, or use a claim")
 
 
 def _permissions(config: StackConfig, api: KubeApi, stack: str) -> Iterator[Mistake]:
     del stack
     wanted = [(group, kind, config.kubernetes.namespace) for group, kind in NAMESPACED_RESOURCES]
     wanted += [(group, kind, "") for group, kind in CLUSTER_RESOURCES]
+    if any(pool.weights and pool.weights.kind == "node" for pool in config.pools):
+        wanted.append(("", "persistentvolumes", ""))
     if config.kubernetes.external_secret:
         wanted.append((EXTERNAL_SECRETS, "externalsecrets", config.kubernetes.namespace))
     if any(addon.choice(config) == "install" for addon in ADDONS):
@@ -129,6 +136,9 @@ def _storage(config: StackConfig, api: KubeApi, stack: str) -> Iterator[Mistake]
         wanted["data.storage_class"] = config.data.storage_class or general
     if config.database.kind == "cloudnativepg":
         wanted["database.storage_class"] = config.database.storage_class or general
+    for i, pool in enumerate(config.pools):
+        if pool.weights is not None and pool.weights.kind != "node" and not pool.weights.claim:
+            wanted[f"pools[{i}].weights.storage_class"] = pool.weights.storage_class or general
     classes = api.items("/apis/storage.k8s.io/v1/storageclasses")
     names = [c["metadata"]["name"] for c in classes]
     reported = set()

@@ -18,7 +18,8 @@ from infra import chart, kserve
 from infra.addons import ADDONS, monitoring, postgres
 from infra.config import StackConfig
 from infra.config_loader import DATABASE_PASSWORD
-from infra.resources import InferenceEndpoint
+from infra.resources import InferenceEndpoint, RayClusterUpgrade
+from infra.scheduling import upgrade
 from infra.targets import Target
 from infra.targets.addon import InstalledAddon, labelled_namespace
 from infra.targets.layout import CHECKOUT
@@ -87,6 +88,7 @@ class KubernetesStack(pulumi.ComponentResource):
         self.database = self._database()
         self.models = self._models()
         self.chart = self._chart()
+        self.upgrade = self._upgrade()
         self.url = chart.url(config)
         self.register_outputs({"url": self.url})
 
@@ -205,6 +207,7 @@ class KubernetesStack(pulumi.ComponentResource):
     def _chart(self) -> pulumi.Resource:
         config = self._config
         values = chart.values(config, SECRET, CHECKOUT, self.models, self._provisioned)
+        self._pod_values = {name: value for name, value in values.items() if name not in ("catalog", "knowledge")}
         opts = ResourceOptions.merge(
             self._options(self.namespace, *self.secret, *self.database),
             ResourceOptions(transforms=[add_await_annotations]),
@@ -229,6 +232,30 @@ class KubernetesStack(pulumi.ComponentResource):
             values=values,
             opts=opts,
         )
+
+    def _upgrade(self) -> RayClusterUpgrade | None:
+        """Ends the old Ray cluster when its specification has changed, if upgrades are in place."""
+        config = self._config
+        if self._access is None or upgrade.strategy(config) != "in_place":
+            return None
+        return RayClusterUpgrade(
+            "ray-cluster-upgrade",
+            kubeconfig=self._access.path,
+            content=self._access.content or Output.secret(""),
+            context=self._access.context,
+            namespace=config.kubernetes.namespace,
+            service=chart.RELEASE,
+            timeout_s=DELETION_S + READY_S,
+            revision=self._revision(),
+            opts=ResourceOptions(parent=self, depends_on=[self.chart]),
+        )
+
+    def _revision(self) -> str:
+        """Returns a digest of what determines the specification of pods: values that are not outputs, and the chart."""
+        digest = hashlib.sha256(json.dumps(self._pod_values, sort_keys=True, default=str).encode())
+        for file in sorted(path for path in CHART.rglob("*") if path.is_file()):
+            digest.update(file.read_bytes())
+        return digest.hexdigest()[:16]
 
     def _metadata(self, name: str) -> dict[str, Any]:
         return {"name": name, "namespace": self._config.kubernetes.namespace, "labels": chart.OBJECT_LABELS}

@@ -21,6 +21,7 @@ from infra.targets import Target, preflight
 from infra.targets.layout import CHECKOUT, Layout
 from infra.targets.secrets import key_secret_name
 from monitoring import rules_file
+from monitoring.addresses import Addresses
 from monitoring.groups import GROUPS
 from monitoring.scrape import scrape_config
 from serving.config import SecretRef, ServingConfig, Store
@@ -128,6 +129,7 @@ class LocalStack(pulumi.ComponentResource):
             document=document,
             session=self.ray.session,
             ready=f"{self.url}/readyz",
+            metrics=f"http://{LOOPBACK}:{config.ports.exporter}/metrics",
             opts=ResourceOptions(
                 parent=self,
                 # The exporter creates the folder to which replicas write their metrics.
@@ -157,10 +159,15 @@ class LocalStack(pulumi.ComponentResource):
             ready=f"http://{LOOPBACK}:{port}/-/ready",
             files={
                 str(settings): _scrape_config(self._config, self.ray),
-                str(settings.with_name(RULES)): rules_file.text(GROUPS),
+                str(settings.with_name(RULES)): rules_file.text(GROUPS, self._addresses()),
             },
             opts=ResourceOptions(parent=self),
         )
+
+    def _addresses(self) -> Addresses:
+        links = self._config.links
+        here = f"http://{LOOPBACK}:{self._config.ports.status}/status/runbooks"
+        return Addresses(links.runbooks.rstrip("/") or here, links.grafana.rstrip("/"))
 
     def _status(self) -> Process:
         layout, ports = self._layout, self._config.ports

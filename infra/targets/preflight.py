@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from infra.mistakes import Mistake
 from infra.providers import ports
 from infra.providers.session import Session
 from infra.targets.layout import Layout
-from serving.config import HostedModel, LlamaCppModel, RayServeModel, VllmModel
+from serving.config import LINKED_PROGRAM, TRAINING, HostedModel, LlamaCppModel, RayServeModel, VllmModel
+from serving.config.serve_document import TUNING_CPUS
 
 DEFAULT_CPUS = 1000
 """Logical CPUs of Ray if they are not configured."""
@@ -34,7 +34,8 @@ def cpus_needed(config: StackConfig) -> float:
     """Returns the CPUs for all replicas, plus what an update of the largest application adds."""
     gateway = config.gateway.replicas * config.gateway.cpus + config.retrieval.replicas * config.retrieval.cpus
     models = _hosted(config)
-    running = gateway + sum(m.replicas * m.cpus for m in models)
+    tuning = TUNING_CPUS if config.tuning.enabled else 0
+    running = gateway + tuning + sum(m.replicas * m.cpus for m in models)
     return running + max([gateway, *(m.surge(m.replicas) * m.cpus for m in models)])
 
 
@@ -66,6 +67,7 @@ def mistakes(config: StackConfig, layout: Layout, programs: Iterable[str]) -> li
         *_weights(config),
         *_programs(programs),
         *_vllm(config),
+        *_tuning(config),
     ]
 
 
@@ -112,14 +114,19 @@ def _programs(programs: Iterable[str]) -> list[Mistake]:
 
 
 def _vllm(config: StackConfig) -> list[Mistake]:
-    beside = Path(sys.executable).with_name("vllm")
-    if shutil.which("vllm") or beside.exists():
+    if shutil.which("vllm") or LINKED_PROGRAM.exists():
         return []
     return [
         Mistake(f"models[{i}].engine", "the program vllm is not on this host", "run `make vllm`")
         for i, model in enumerate(config.models)
         if isinstance(model, VllmModel)
     ]
+
+
+def _tuning(config: StackConfig) -> list[Mistake]:
+    if not config.tuning.enabled or (TRAINING / "bin" / "python").exists():
+        return []
+    return [Mistake("tuning.enabled", "the training environment is not on this host", "run `make tuning`")]
 
 
 def _missing_weights(source: str) -> str:

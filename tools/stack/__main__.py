@@ -23,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = [a for i, a in enumerate(options.arguments) if (i, a) != (0, "--")]
     os.chdir(CHECKOUT)
     try:
-        return VERBS[options.verb](Workspace.prepare(options.stack), arguments)
+        # A state that is to be moved is not where the configuration says.
+        workspace = Workspace.prepare(options.stack, create=options.verb != "migrate")
+        return VERBS[options.verb](workspace, arguments)
     except ToolError as e:
         say(f"error: {e}")
         return 1

@@ -22,6 +22,7 @@ from infra.targets import pods
 from infra.targets.cluster import ClusterContext, ClusterUnusable, read_kubeconfig
 from infra.targets.kube_api import Document, KubeApi, connect
 from tools.report import ToolError, say
+from tools.stack.weights_progress import WeightsProgress
 from tools.stack.workspace import Workspace
 
 POLL_S = 2.0
@@ -166,13 +167,17 @@ def _ready_pod(api: KubeApi, namespace: str) -> str:
 
 
 class StuckPodWatch:
-    """Reports stuck pods, each reason once per namespace, from a thread that runs as long as the context."""
+    """Reports stuck pods, each reason once per namespace, and the progress of weights that pods fetch.
+
+    It does so from a thread that runs as long as the context.
+    """
 
     def __init__(self, stack: ClusterStack) -> None:
         self._stack = stack
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._reported: set[tuple[str, str]] = set()
+        self._weights = WeightsProgress(stack.config, stack.cluster)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -191,6 +196,8 @@ class StuckPodWatch:
                 for name, reason in stuck.items():
                     if polls[name] >= PATIENCE or reason.startswith("cannot pull"):
                         self._report(name, reason)
+                with contextlib.suppress(ClusterUnusable):
+                    self._weights.poll(api)
 
     def _poll(self, api: KubeApi) -> Document:
         try:

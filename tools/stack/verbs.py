@@ -10,12 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 
 from infra.config_loader import load
+from infra.gpu.machines import CLOUDS
 from infra.providers.session import Session
 from infra.targets.layout import CHECKOUT, Layout
-from tools.report import ToolError
+from tools.report import ToolError, say
+from tools.stack import migration, review
+from tools.stack.backend import HOME
+from tools.stack.changes import describe_drift, objections
+from tools.stack.events import read_events
 from tools.stack.knowledge_checks import record_checks
 from tools.stack.question import QUESTION, ask
-from tools.stack.workspace import HOME, Workspace, interactive
+from tools.stack.sign_in_link import sign_in_link
+from tools.stack.workspace import Workspace, interactive
 
 
 def up(workspace: Workspace, arguments: Sequence[str]) -> int:
@@ -37,7 +43,12 @@ def up(workspace: Workspace, arguments: Sequence[str]) -> int:
     record_checks(knowledge, CHECKOUT, url, key)
     if not was_running or "HEADRACE_QUESTION" in os.environ:
         _ask_first_question(url, key)
-    _print_outputs(workspace, outputs)
+    try:
+        link = sign_in_link(url, key)
+    except ToolError as e:  # the stack is up all the same
+        say(f"warning: {e}")
+        link = None
+    _print_outputs(workspace, outputs, link)
     return 0
 
 
@@ -45,15 +56,31 @@ def _up_on_cluster(workspace: Workspace, arguments: Sequence[str]) -> int:
     from tools.stack.cluster_stack import ClusterStack, StuckPodWatch
 
     stack = ClusterStack.from_workspace(workspace)
-    rendered = stack is not None and bool(stack.config.kubernetes.render)
+    consent = (
+        review.Consent(skip=True, rest=tuple(arguments))
+        if workspace.rendered
+        else review.Consent.from_arguments(arguments, workspace.target)
+    )
     was_running = "url" in workspace.outputs()
-    with workspace.locked() as lock, StuckPodWatch(stack) if stack and not rendered else nullcontext():
-        # No refresh: it would request every object's status, and the cluster itself restarts pods that die.
-        status = workspace.pulumi("up", "--yes", "--skip-preview", *_quiet(), *arguments, lock=lock)
+    if workspace.target in CLOUDS and not workspace.backend.shared:
+        say(
+            "warning: the state of this stack is in this checkout alone, without which nobody can change or delete the"
+            " cluster any more; keep it in a bucket (docs/how-to/keep-the-state.md)"
+        )
+    with workspace.locked() as lock:
+        if not consent.skip:
+            version = workspace.version()
+            if status := review.review(workspace, consent, _quiet(), lock):
+                return status
+            if workspace.version() != version:
+                raise ToolError("somebody else has changed the stack since the preview; run the same command again")
+        refresh = [] if workspace.rendered else review.refresh_arguments(workspace.target, consent.rest)
+        with StuckPodWatch(stack) if stack and not workspace.rendered else nullcontext():
+            status = review.update(workspace, [*refresh, *_quiet(), *consent.rest], lock)
     if status or (stack := stack or ClusterStack.from_workspace(workspace)) is None:
         return status
     outputs = workspace.outputs()
-    if rendered:
+    if workspace.rendered:
         print(f"\nManifests are in {stack.config.kubernetes.render}.")
         return 0
     if not was_running or "HEADRACE_QUESTION" in os.environ:
@@ -124,9 +151,31 @@ def forward(workspace: Workspace, arguments: Sequence[str]) -> int:
 
 
 def preview(workspace: Workspace, arguments: Sequence[str]) -> int:
-    """Shows what `up` would change."""
+    """Shows what `up` would change, and what it would refuse to."""
     with workspace.locked() as lock:
-        return workspace.pulumi("preview", *_quiet(), *arguments, lock=lock)
+        if workspace.target == "local" or workspace.rendered:
+            return workspace.pulumi("preview", *_quiet(), *arguments, lock=lock)
+        status, events = review.preview(workspace, [*_quiet(), *arguments], lock)
+    if status:
+        review.explain(events)
+    else:
+        review.show(events)
+    if refused := objections(events.changes, (), workspace.stack):
+        print("\n`up` would refuse this, because it destroys what holds data or machines:")
+        print("\n".join(refused))
+    return status
+
+
+def drift(workspace: Workspace, arguments: Sequence[str]) -> int:
+    """Shows what somebody else has changed since the last `up`; the status is 1 if there is something."""
+    with workspace.locked() as lock, review.event_log(workspace.stack) as log:
+        status = workspace.pulumi("refresh", "--preview-only", *_quiet(), *arguments, lock=lock, events=log)
+        lines = list(describe_drift(read_events(log, refresh=True).drift))
+    if status:
+        return status
+    print("\nChanged by somebody else since the last `up`:" if lines else "\nNobody has changed anything.")
+    print("\n".join(lines))
+    return 1 if lines else 0
 
 
 def env(workspace: Workspace, arguments: Sequence[str]) -> int:
@@ -145,15 +194,36 @@ def outputs(workspace: Workspace, arguments: Sequence[str]) -> int:
     return 0
 
 
+def page(workspace: Workspace, arguments: Sequence[str]) -> int:
+    """Prints the page's address, with a code that signs one browser in within 15 minutes."""
+    del arguments
+    if workspace.target != "local":
+        raise ToolError("sign-in links are for stacks on this host; sign in at the page with a key")
+    outputs = _running_outputs(workspace)
+    link = sign_in_link(str(outputs["url"]), str(outputs["api_key"]))
+    if link is None:
+        raise ToolError("the setting `sign_in_links` allows no link from this address: sign in at the page with a key")
+    print(link)
+    return 0
+
+
+def migrate(workspace: Workspace, arguments: Sequence[str]) -> int:
+    """Moves the stack's state from this checkout to the bucket of its configuration."""
+    del arguments
+    migration.migrate(workspace)
+    print(f"The state is in {workspace.backend.url}. Commit {workspace.own_settings.name}, which names its key.")
+    return 0
+
+
 def pulumi(workspace: Workspace, arguments: Sequence[str]) -> int:
     """Runs Pulumi itself, with this checkout's backend and passphrase."""
     if not arguments:
-        raise ToolError("`pulumi` needs a command, for example `python -m tools.stack pulumi config`")
+        raise ToolError("`pulumi` needs a command, for example `.venv/bin/python -m tools.stack pulumi config`")
     return workspace.pulumi(*arguments)
 
 
 VERBS: Mapping[str, Callable[[Workspace, Sequence[str]], int]] = {
-    verb.__name__: verb for verb in (up, down, purge, preview, env, outputs, forward, pulumi)
+    verb.__name__: verb for verb in (up, down, purge, preview, drift, env, outputs, page, forward, migrate, pulumi)
 }
 
 
@@ -195,10 +265,16 @@ def _ask_first_question(url: str, key: str) -> None:
         print(f"  [{number}] {citation.get('file_name')}: {quote[:100]}")
 
 
-def _print_outputs(workspace: Workspace, outputs: dict[str, object]) -> None:
-    verb = "python -m tools.stack" if workspace.stack == "local" else f"python -m tools.stack --stack {workspace.stack}"
+def _print_outputs(workspace: Workspace, outputs: dict[str, object], link: str | None = None) -> None:
+    verb = ".venv/bin/python -m tools.stack"  # works outside of the environment
+    if workspace.stack != "local":
+        verb += f" --stack {workspace.stack}"
     dashboards = outputs["dashboards"]
-    print(f"\n  API          {outputs['url']}/v1")
+    address = link or f"{outputs['url']}/"
+    print(f"\n  Page         {address}")
+    if link:
+        print("               (signs one browser in within 15 minutes; `make page` prints a new one)")
+    print(f"  API          {outputs['url']}/v1")
     if outputs["api_key"]:
         print(f"  API key      {verb} pulumi stack output api_key --show-secrets")
     else:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
-import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 import yaml
@@ -27,13 +28,21 @@ from infra.targets.layout import CHECKOUT
 from tools import environment
 from tools.binaries import find
 from tools.report import ToolError, say
+from tools.stack.backend import HOME, LOCAL, PASSPHRASES, Backend, backend_of, lock_advice
 
-HOME = CHECKOUT / ".headrace"
 PROGRAMS = ("pulumi", "prometheus")
-BACKEND = HOME / "pulumi"
-_STACKS = BACKEND / ".pulumi/stacks/headrace"
+_STACKS = LOCAL / ".pulumi/stacks/headrace"
+OPERATIONS = ("up", "preview", "destroy", "refresh")
+"""Commands of Pulumi that run its engine on a stack."""
+
 INTERRUPTED = 130
 PATIENCE_S = 15
+
+VARIABLES = {
+    "PULUMI_HOME": str(HOME / "pulumi-home"),
+    "PULUMI_SKIP_UPDATE_CHECK": "true",
+    "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+}
 
 
 @dataclass(frozen=True)
@@ -42,39 +51,51 @@ class Workspace:
 
     stack: str
     environment: dict[str, str]
+    backend: Backend = field(default_factory=Backend)
 
     @classmethod
-    def prepare(cls, stack: str) -> Workspace:
-        """Obtains the binaries, which can take minutes the first time, and creates the stack if it does not exist."""
+    def prepare(cls, stack: str, *, create: bool = True) -> Workspace:
+        """Obtains the binaries, which can take minutes the first time, and creates the stack if it does not exist.
+
+        Raises:
+            ToolError: the backend cannot be used, or its state of the stack is still in this checkout.
+        """
         HOME.mkdir(mode=0o700, exist_ok=True)
+        unprepared = cls(stack, {})
+        backend = backend_of(unprepared._file_setting("backend"), unprepared.target, os.environ)
         path = f"{find.bin_dir(PROGRAMS)}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        workspace = cls(stack, {**os.environ, **_settings(), "PATH": path})
+        workspace = cls(stack, {**os.environ, **VARIABLES, **backend.variables(), "PATH": path}, backend)
         if workspace.target != "local":
             _install_kubernetes_provider()
         if workspace.target in CLOUDS:
             environment.install_groups(workspace.target)
             workspace._install_cloud_provider()
-        if not workspace._exists():
+        if create and not workspace._exists():
             workspace._init()
         return workspace
 
-    def pulumi(self, *arguments: str, lock: IO[str] | None = None) -> int:
-        """Runs Pulumi in the foreground and returns its exit status."""
-        # Ctrl-C reaches Pulumi too, which then stops cleanly: wait for it, however long it takes.
-        process = subprocess.Popen(
-            ["pulumi", *arguments, *self._stack_options(arguments)],
-            cwd=CHECKOUT,
-            env=self.environment,
-            pass_fds=[lock.fileno()] if lock else [],
-        )
-        interrupted = False
-        while True:
-            try:
-                status = process.wait()
-            except KeyboardInterrupt:
-                interrupted = True
-            else:
-                return INTERRUPTED if interrupted else status
+    def pulumi(self, *arguments: str, lock: IO[str] | None = None, events: Path | None = None) -> int:
+        """Runs Pulumi in the foreground and returns its exit status; its engine's events are written to `events`."""
+        logged = ["--event-log", str(events)] if events else []
+        # Where others may hold the lock, what Pulumi says of it is read; a file outlives this process, unlike a pipe.
+        shared = self.backend.shared and arguments[0] in OPERATIONS
+        with tempfile.TemporaryFile("w+") if shared else nullcontext() as said:
+            # Ctrl-C reaches Pulumi too, which then stops cleanly: wait for it, however long it takes.
+            process = subprocess.Popen(
+                ["pulumi", *arguments, *logged, *self._stack_options(arguments)],
+                cwd=CHECKOUT,
+                # As Pulumi's automation API does: without the variable there is no log of events.
+                env={**self.environment, **({"PULUMI_DEBUG_COMMANDS": "true"} if events else {})},
+                pass_fds=[lock.fileno()] if lock else [],
+                stderr=said,
+            )
+            status = _wait(process)
+            if said is not None:
+                said.seek(0)
+                text = said.read().rstrip()
+                if text := (lock_advice(text, self.stack) if status else "") or text:
+                    say(text)
+        return status
 
     def outputs(self) -> dict[str, object]:
         """Returns the stack's outputs, secrets in plain text: do not print them."""
@@ -83,15 +104,24 @@ class Workspace:
 
     def setting(self, name: str) -> str:
         """Returns a plain string setting of the stack's file; empty when it is not set."""
-        own = self._own_settings
-        settings = yaml.safe_load(own.read_text()) if own.exists() else None
-        value = ((settings or {}).get("config") or {}).get(f"headrace:{name}", "")
+        value = self._file_setting(name)
         return value if isinstance(value, str) else ""
+
+    def _file_setting(self, name: str) -> Any:
+        own = self.own_settings
+        settings = yaml.safe_load(own.read_text()) if own.exists() else None
+        return ((settings or {}).get("config") or {}).get(f"{NAMESPACE}:{name}")
 
     @property
     def target(self) -> str:
         """The target that the stack runs on."""
         return self.setting("target") or "local"
+
+    @property
+    def rendered(self) -> bool:
+        """Whether `up` writes manifests into a folder, and so changes no cluster."""
+        kubernetes = self._file_setting("kubernetes")
+        return isinstance(kubernetes, dict) and bool(kubernetes.get("render"))
 
     def settings(self) -> dict[str, object]:
         """Returns all settings without their namespace, secrets in plain text: do not print them."""
@@ -127,7 +157,7 @@ class Workspace:
     @property
     def salt(self) -> str:
         """The salt with which the stack's encryption key is derived from the passphrase."""
-        file = self._salt_file if self._salt_file.exists() else self._own_settings
+        file = self._salt_file if self._salt_file.exists() else self.own_settings
         return str(yaml.safe_load(file.read_text())["encryptionsalt"])
 
     @contextmanager
@@ -145,29 +175,37 @@ class Workspace:
         with (folder / "lock").open("w") as lock:
             if not _acquire(lock):
                 raise ToolError(f"another operation on stack '{self.stack}' is running; wait for it to end")
-            self._clean_backend()
+            if not self.backend.shared:
+                self._clean_backend()
             yield lock
+
+    def version(self) -> str:
+        """Returns what changes with the state if others may write it; empty if they may not."""
+        if not self.backend.shared:
+            return ""
+        return hashlib.sha256(self.pulumi_output("stack", "export", "--stack", self.stack).encode()).hexdigest()
 
     def _clean_backend(self) -> None:
         """Removes what a killed Pulumi left in the file backend: its lock, and files that it had not finished."""
-        for file in (BACKEND / ".pulumi/locks/organization/headrace" / self.stack).glob("*.json"):
+        for file in (LOCAL / ".pulumi/locks/organization/headrace" / self.stack).glob("*.json"):
             if not _is_owner_alive(file):
                 file.unlink(missing_ok=True)
         for file in (
             *_STACKS.glob(f"{self.stack}.json*"),
-            *(BACKEND / ".pulumi/history/headrace" / self.stack).glob("*"),
+            *(LOCAL / ".pulumi/history/headrace" / self.stack).glob("*"),
         ):
             unfinished = file.suffix == ".attrs" and file.stat().st_size == 0
             if unfinished or file.suffix == ".tmp":
                 file.unlink(missing_ok=True)
 
     def _stack_options(self, arguments: Sequence[str]) -> list[str]:
-        if arguments[0] not in ("up", "preview", "destroy", "refresh"):
+        if arguments[0] not in OPERATIONS:
             return ["--stack", self.stack]
         return ["--stack", self.stack, *(["--config-file", str(f)] if (f := self._salted_settings()) else [])]
 
     @property
-    def _own_settings(self) -> Path:
+    def own_settings(self) -> Path:
+        """The stack's file in the checkout."""
         return CHECKOUT / f"Pulumi.{self.stack}.yaml"
 
     @property
@@ -180,32 +218,68 @@ class Workspace:
         The example stacks in the repository have no salt, since it belongs to the passphrase of one checkout; without
         the copy Pulumi would write one into them.
         """
-        own = self._own_settings.read_text() if self._own_settings.exists() else ""
+        own = self.own_settings.read_text() if self.own_settings.exists() else ""
         if _has_encryption(own) or not self._salt_file.exists():
             return None
-        salted = HOME / self.stack / self._own_settings.name
+        salted = HOME / self.stack / self.own_settings.name
         salted.write_text(f"{own.rstrip()}\n{self._salt_file.read_text()}".lstrip())
         return salted
 
+    def write_salt(self) -> None:
+        """Writes this checkout's salt into the stack's own file, for commands of Pulumi that read no other."""
+        own = self.own_settings.read_text() if self.own_settings.exists() else ""
+        if self._salt_file.exists() and not _has_encryption(own):
+            self.own_settings.write_text(f"{own.rstrip()}\n{self._salt_file.read_text()}".lstrip())
+
+    def forget_salt(self) -> None:
+        """Deletes this checkout's salt, when the stack's own file names a key."""
+        self._salt_file.unlink(missing_ok=True)
+
+    @property
+    def is_in_checkout(self) -> bool:
+        """Whether this checkout has a state of the stack."""
+        return any((_STACKS / f"{self.stack}.json{suffix}").exists() for suffix in ("", ".gz"))
+
     def _exists(self) -> bool:
-        if self.environment["PULUMI_BACKEND_URL"] == BACKEND.as_uri():  # starting Pulumi takes most of a second
-            return any((_STACKS / f"{self.stack}.json{suffix}").exists() for suffix in ("", ".gz"))
+        if self.backend.is_default:  # starting Pulumi takes most of a second
+            return self.is_in_checkout
         stacks = json.loads(self.pulumi_output("stack", "ls", "--json") or "[]")
         return any(s["name"].split("/")[-1] == self.stack for s in stacks)
 
     def _init(self) -> None:
-        """Creates the stack; moves the salt that Pulumi adds to a settings file of the repository into `.headrace`."""
-        before = self._own_settings.read_text() if self._own_settings.exists() else None
-        self.pulumi_output("stack", "init", self.stack)
-        after = self._own_settings.read_text() if self._own_settings.exists() else ""
+        """Creates the stack; moves the salt that Pulumi adds to a settings file of the repository into `.headrace`.
+
+        The encrypted key of a secrets provider stays in the stack's file, which is then for everybody.
+        """
+        if self.backend.shared and self.is_in_checkout:
+            raise ToolError(
+                f"the state of stack '{self.stack}' is in this checkout; a second one would create everything again:"
+                f" move it by `.venv/bin/python -m tools.stack --stack {self.stack} migrate`"
+            )
+        before = self.own_settings.read_text() if self.own_settings.exists() else None
+        provider = self.backend.secrets_provider
+        if self.backend.is_bucket and not (provider or os.environ.keys() & set(PASSPHRASES)):
+            raise ToolError(
+                "headrace:backend.secrets_provider: is missing, so that only this checkout could decrypt the state;"
+                " name a key, for example awskms://alias/NAME?region=eu-central-1 (docs/how-to/keep-the-state.md)"
+            )
+        if provider and "secure:" in (before or "") and yaml.safe_load(before or "").get("secretsprovider") != provider:
+            raise ToolError(
+                f"{self.own_settings.name} has secrets that another key encrypts, and that a new stack could not read:"
+                " remove them, and set them again once the stack exists (`pulumi config set --secret`)"
+            )
+        # Without it, Pulumi takes a passphrase, even if the file names the key of an earlier stack.
+        options = ["--secrets-provider", provider] if provider else []
+        self.pulumi_output("stack", "init", self.stack, *options)
+        after = self.own_settings.read_text() if self.own_settings.exists() else ""
         if _has_encryption(before or "") or not (lines := _salt_lines(after)):
             return
         self._salt_file.parent.mkdir(mode=0o700, exist_ok=True)
         self._salt_file.write_text(lines)
         if before is None:
-            self._own_settings.unlink()
+            self.own_settings.unlink()
         else:
-            self._own_settings.write_text(before)
+            self.own_settings.write_text(before)
 
     def pulumi_output(self, *arguments: str) -> str:
         """Runs Pulumi in the background and returns what it prints; raises `ToolError` with its error message."""
@@ -248,21 +322,6 @@ def _end_orphans(lock: Path) -> None:
                     process.terminate()
 
 
-def _settings() -> dict[str, str]:
-    """Returns variables for Pulumi; a backend or passphrase that the user has set is kept."""
-    settings = {
-        "PULUMI_HOME": str(HOME / "pulumi-home"),
-        "PULUMI_SKIP_UPDATE_CHECK": "true",
-        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-    }
-    if "PULUMI_BACKEND_URL" not in os.environ:
-        BACKEND.mkdir(mode=0o700, exist_ok=True)
-        settings["PULUMI_BACKEND_URL"] = BACKEND.as_uri()
-    if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & os.environ.keys():
-        settings["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(_passphrase())
-    return settings
-
-
 def _install_kubernetes_provider() -> None:
     """Links the provider into Pulumi's plugin folder: Pulumi uses one on PATH too, but warns about it at every step."""
     binary = find.ensure(["pulumi-resource-kubernetes"])["pulumi-resource-kubernetes"]
@@ -275,18 +334,6 @@ def _install_kubernetes_provider() -> None:
     link.symlink_to(binary.resolve())
 
 
-def _passphrase() -> Path:
-    """Returns the file with this checkout's passphrase, generated at the first use."""
-    path = HOME / "passphrase"
-    if not path.exists():
-        new = path.with_suffix(".new")
-        new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-            out.write(secrets.token_urlsafe(32))
-        new.replace(path)
-    return path
-
-
 def _has_encryption(settings: str) -> bool:
     """Returns whether a settings file itself names how its secrets are encrypted."""
     return any(
@@ -296,6 +343,18 @@ def _has_encryption(settings: str) -> bool:
 
 def _salt_lines(settings: str) -> str:
     return "".join(f"{line}\n" for line in settings.splitlines() if line.startswith("encryptionsalt:"))
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Returns a program's exit status, or `INTERRUPTED` if Ctrl-C was pressed meanwhile."""
+    interrupted = False
+    while True:
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            interrupted = True
+        else:
+            return INTERRUPTED if interrupted else status
 
 
 def _is_owner_alive(lock: Path) -> bool:

@@ -123,6 +123,9 @@ args: ['ulimit -n 65536; eval "exec python -m serving.ray_node ${KUBERAY_GEN_RAY
   value: "1"
 - name: RAY_SERVE_THROUGHPUT_OPTIMIZED
   value: "1"
+# Else HAProxy sends a line for each request to Python, to count what the gateways and its own exporter count too.
+- name: RAY_SERVE_HAPROXY_METRICS_ENABLED
+  value: "0"
 # The drain script looks for connections to these.
 - name: RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT
   value: "30000"
@@ -132,8 +135,6 @@ args: ['ulimit -n 65536; eval "exec python -m serving.ray_node ${KUBERAY_GEN_RAY
   value: /tmp/ha/haproxy.cfg
 - name: RAY_SERVE_HAPROXY_SOCKET_PATH
   value: /tmp/ha/admin.sock
-- name: RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH
-  value: /tmp/ha/metrics.sock
 - name: RAY_SERVE_HAPROXY_SERVER_STATE_BASE
   value: /tmp/ha
 - name: RAY_SERVE_HAPROXY_SERVER_STATE_FILE

@@ -118,16 +118,20 @@ files/serving.schema.json, which is made from those classes.
 {{- $models = append $models (omit . "pool" "archive") -}}
 {{- if has .engine (list "llamacpp" "vllm" "app") -}}
 {{- $vllm := eq .engine "vllm" -}}
-{{- /* Replicas do not need settings for the fit check, rollouts and prices. */ -}}
-{{- $told := omit $model "geometry" "full_context_requests" "max_surge_percent" "price" "access" "embedding" "tools" -}}
+{{- /* Replicas do not need settings for the fit check, rollouts and the gateway. */ -}}
+{{- $told := omit $model "access" "embedding" "full_context_requests" "geometry" "max_surge_percent" "objectives" "price" "tools" -}}
 {{- if hasKey $told "loras" -}}
 {{- $loras := list -}}
 {{- range $told.loras -}}{{- $loras = append $loras (omit . "access") -}}{{- end -}}
 {{- $_ := set $told "loras" $loras -}}
 {{- end -}}
+{{- if get $told "adapters" -}}{{- $_ := set $told "adapters" (omit $told.adapters "per_tenant") -}}{{- end -}}
+{{- $arguments := dict "model" $told "multiprocess_dir" $serving.multiprocess_dir -}}
+{{- /* The hub's adapters are in the store. */ -}}
+{{- if get . "adapters" -}}{{- $_ := set $arguments "store" $serving.store -}}{{- end -}}
 {{- $gpus := 0 -}}{{- if $vllm -}}{{- $gpus = mul .tensor_parallel .pipeline_parallel -}}{{- end -}}
 {{- $deployment := merge (dict
-      "name" "Model"
+      "name" .name
       "max_ongoing_requests" (mul 2 (.max_num_seqs | default .slots | default .runs))
       "graceful_shutdown_timeout_s" $drain
       "max_surge_percent" (ternary .max_surge_percent 100 $vllm)
@@ -136,7 +140,7 @@ files/serving.schema.json, which is made from those classes.
       "name" (printf "model-%s" .name)
       "route_prefix" nil
       "import_path" "serving.app:model_application"
-      "args" (dict "model" $told "multiprocess_dir" $serving.multiprocess_dir)
+      "args" $arguments
       "runtime_env" (dict "env_vars" $env)
       "deployments" (list $deployment)
     ) -}}

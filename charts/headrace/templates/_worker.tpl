@@ -11,6 +11,8 @@
 {{- /* Nodes with GPUs commonly have a taint with the resource's name. */ -}}
 {{- $tolerations = append $tolerations (dict "key" $pool.gpuResource "operator" "Exists" "effect" "NoSchedule") -}}
 {{- end -}}
+{{- $weights := $pool.weights -}}
+{{- $folder := "/var/cache/headrace/weights" -}}
 {{- $selector := merge (dict "app.kubernetes.io/component" "worker" "headrace.io/pool" .pool) (include "headrace.selector" $root | fromYaml) -}}
 groupName: {{ .pool }}
 replicas: {{ $pool.replicas | int64 }}
@@ -91,7 +93,8 @@ template:
           # The head may be down for a while; its control state is restored from its volume.
           - name: RAY_gcs_rpc_server_reconnect_timeout_s
             value: "600"
-          {{- with include "headrace.extraEnvironment" (merge (dict) $pool.env (include "headrace.storeVariables" $root | fromJson)) | trim }}
+          {{- $folders := ternary (dict "HEADRACE_WEIGHTS" $folder) (dict) (not (empty $weights.kind)) }}
+          {{- with include "headrace.extraEnvironment" (merge (dict) $pool.env $folders (include "headrace.storeVariables" $root | fromJson)) | trim }}
           {{- . | nindent 10 }}
           {{- end }}
         readinessProbe:
@@ -135,6 +138,10 @@ template:
           - name: data
             mountPath: {{ $root.Values.serving.store.data }}
           {{- end }}
+          {{- if $weights.kind }}
+          - name: fetched-weights
+            mountPath: {{ $folder }}
+          {{- end }}
           {{- with $pool.volumeMounts }}
           {{- toYaml . | nindent 10 }}
           {{- end }}
@@ -150,9 +157,31 @@ template:
         persistentVolumeClaim:
           claimName: {{ include "headrace.dataClaim" $root }}
       {{- end }}
+      {{- if eq (default "" $weights.kind) "ephemeral" }}
+      - name: fetched-weights
+        ephemeral:
+          volumeClaimTemplate:
+            spec:
+              {{- include "headrace.weightsClaim" (dict "mode" "ReadWriteOnce" "pool" .pool "at" $weights) | nindent 14 }}
+      {{- else if $weights.kind }}
+      - name: fetched-weights
+        persistentVolumeClaim:
+          claimName: {{ default (printf "%s-weights-%s" (include "headrace.fullname" $root) .pool) $weights.existingClaim }}
+      {{- end }}
       {{- with $pool.volumes }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
+{{- end -}}
+
+{{/* A claim for fetched weights; dict mode (of access), pool (its name), at (its `weights`). */}}
+{{- define "headrace.weightsClaim" -}}
+accessModes: [{{ .mode }}]
+{{- with .at.storageClass }}
+storageClassName: {{ . }}
+{{- end }}
+resources:
+  requests:
+    storage: {{ required (printf "pools.%s.weights.size is needed" .pool) .at.size }}
 {{- end -}}
 
 {{- define "headrace.workerAlive" -}}

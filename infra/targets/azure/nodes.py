@@ -16,8 +16,6 @@ from infra.gpu.pools import NodePool
 OS = "Ubuntu"
 """The operating system that NVIDIA's GPU operator supports, of which a cluster can have only one."""
 
-MAX_PODS = 110
-
 IMMUTABLE = (
     "availabilityZones",
     "capacityReservationGroupID",
@@ -80,7 +78,7 @@ def agent_pool(
         os_sku=OS,
         os_disk_type="Managed",
         os_disk_size_gb=pool.disk_gib,
-        max_pods=MAX_PODS,
+        max_pods=azure.MAX_PODS,
         vnet_subnet_id=subnet,
         enable_node_public_ip=False,
         # Disks are always encrypted; some machine types with GPUs do not support encryption at the host.
@@ -105,7 +103,7 @@ def system_pool(
         os_type="Linux",
         os_sku=OS,
         os_disk_type="Managed",
-        max_pods=MAX_PODS,
+        max_pods=azure.MAX_PODS,
         vnet_subnet_id=subnet,
         enable_node_public_ip=False,
         enable_encryption_at_host=True,

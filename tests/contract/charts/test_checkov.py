@@ -87,11 +87,11 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Scan:
     return run
 
 
-def test_the_chart_with_every_value(full: Rendered, scan: Scan) -> None:
+def test_checkov_finds_nothing_in_the_chart_with_every_value(full: Rendered, scan: Scan) -> None:
     assert scan(full) == []
 
 
-def test_the_chart_with_a_digest(render: Callable[..., Rendered], scan: Scan) -> None:
+def test_checkov_finds_nothing_in_the_chart_with_a_digest(render: Callable[..., Rendered], scan: Scan) -> None:
     assert scan(render({"image": {"digest": DIGEST}})) == []
 
 
@@ -100,7 +100,9 @@ def test_manifests_applied_by_pulumi_pass_checkov(tmp_path: Path, scan: Scan) ->
     assert scan(objects(tmp_path / "manifests")) == []
 
 
-def test_the_operators_chart(helm: Callable[..., Any], tmp_path: Path, scan: Scan) -> None:
+def test_checkov_finds_only_listed_exceptions_in_the_operators_chart(
+    helm: Callable[..., Any], tmp_path: Path, scan: Scan
+) -> None:
     config = StackConfig()
     values = json.dumps(KUBERAY.values(config, KUBERAY.images(config)))
     chart = str(pack_kuberay(tmp_path))

@@ -15,11 +15,11 @@ def test_full_values_are_valid(full, validator_of):
 
 
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
-def test_every_way_is_valid(values, render, validator_of):
+def test_rendered_objects_match_their_schemas(values, render, validator_of):
     assert list(mistakes(render(values), validator_of)) == []
 
 
-def test_the_schemas_would_tell(default, validator_of):
+def test_the_schemas_detect_broken_objects(default, validator_of):
     """Guards the guard: an unknown field, a wrong type and a missing field are each found."""
     service = default.one("RayService")
     head = service["spec"]["rayClusterConfig"]["headGroupSpec"]

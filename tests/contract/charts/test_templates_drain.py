@@ -78,7 +78,9 @@ def run(case: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("case", [*SOAKED, "idle", "stream", "lease", "limit", "headless", "deleted"])
-def test_draining(case: str, runs: dict[str, Future[subprocess.CompletedProcess[str]]]) -> None:
+def test_a_draining_pod_waits_for_its_requests_within_its_limit(
+    case: str, runs: dict[str, Future[subprocess.CompletedProcess[str]]]
+) -> None:
     result = runs[case].result()
     assert result.returncode == 0, result.stdout + result.stderr
 

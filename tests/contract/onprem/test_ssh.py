@@ -14,6 +14,7 @@ from infra.onprem import ssh
 from infra.onprem.ssh import AccessRefused, CommandFailed, ConnectionLost, HostUnreachable
 from infra.providers.problem import Interrupted
 from infra.providers.resource import Task
+from tests.replace import replace
 
 
 def test_a_script_gets_arguments_and_input_as_they_are(server: Any) -> None:
@@ -79,7 +80,7 @@ def test_an_unreachable_host_is_reported(server: Any, closed_port: int) -> None:
         server.remote(port=closed_port).connect()
 
 
-def test_a_user_without_sudo(server: Any) -> None:
+def test_a_user_without_sudo_is_told_how_to_allow_it(server: Any) -> None:
     with pytest.raises(AccessRefused, match="ann cannot use sudo without a password; add `ann ALL="):
         server.remote(user="ann").connect()
 
@@ -120,7 +121,7 @@ class Late:
 
 def test_output_at_the_last_moment_is_read(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = asyncio.run_coroutine_threadsafe
-    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", lambda work, loop: Late(begin(work, loop)))
+    replace(monkeypatch, ssh, asyncio, run_coroutine_threadsafe=lambda work, loop: Late(begin(work, loop)))
     with server.remote() as host:
         assert host.output("echo there") == "there"
 

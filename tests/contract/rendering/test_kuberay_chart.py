@@ -52,7 +52,7 @@ def test_the_rendered_objects_are_valid(objects: list[dict[str, Any]], validator
     }
 
 
-def test_it_takes_the_addons_values(objects: list[dict[str, Any]]) -> None:
+def test_the_operators_pod_follows_the_addons_values(objects: list[dict[str, Any]]) -> None:
     [pod] = [o["spec"]["template"]["spec"] for o in objects if o["kind"] == "Deployment"]
     [container] = pod["containers"]
     assert container["image"] == "mirror.example.com/kuberay/operator:v1.5.0"

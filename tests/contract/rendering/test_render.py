@@ -12,6 +12,7 @@ import pytest
 from tests.rendering.examples import EXAMPLES, stack_settings
 from tests.rendering.project import Object, Project, objects, rendered
 from tests.rendering.schemas import ValidatorOf, mistakes, validator_of
+from tools.stack.changes import objections
 
 pytestmark = pytest.mark.long
 
@@ -67,6 +68,22 @@ def test_manifests_are_valid(manifests: list[Object], validator_of: ValidatorOf)
 def test_manifests_are_whole(manifests: list[Object]) -> None:
     kinds = {o["kind"] for o in manifests}
     assert {"RayService", "NetworkPolicy", "Job", "Secret", "Namespace"} <= kinds
+
+
+def test_another_namespace_is_not_taken_unasked(render: Callable[[str], Rendering]) -> None:
+    """Pulumi and its provider say what must be replaced, and why, as `up` reads it."""
+    project, _ = render(BOTH)
+    before = project.file.read_text()
+    project.file.write_text(before.replace("headrace:kubernetes:\n", "headrace:kubernetes:\n    namespace: other\n"))
+    try:
+        found = project.preview()
+    finally:
+        project.file.write_text(before)
+    said = objections(found.changes, (), "mine")
+    reason = 'metadata.{} changes from "headrace" to "other" (headrace:kubernetes.namespace)'
+    for kind, name, path in (("namespace", "namespace", "name"), ("database", "headrace-db", "namespace")):
+        assert any(s.startswith(f"  {kind} {name} would be replaced") and s.endswith(reason.format(path)) for s in said)
+    assert "--destroy namespace" in said[-1]
 
 
 def test_up_again_changes_nothing_and_destroy_leaves_nothing(render: Callable[[str], Rendering]) -> None:

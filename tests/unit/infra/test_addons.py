@@ -63,7 +63,7 @@ def test_dependencies_are_installed_first() -> None:
         assert hasattr(config().addons, addon.name)
 
 
-def test_one_owner_of_the_driver() -> None:
+def test_the_driver_has_one_owner() -> None:
     pools = [{"name": "serving", "gpus": 1}]
     gpu = BY_NAME["gpu"]
     assert gpu.chart(config(pools=pools)).name == "nvidia-device-plugin"
@@ -126,7 +126,7 @@ def test_the_longest_prefix_wins() -> None:
     assert mirror.image("docker.io/a:1") == "m/d/a:1"
 
 
-def test_chart_sources(tmp_path: Path) -> None:
+def test_charts_come_from_their_repository_or_the_mirror(tmp_path: Path) -> None:
     assert chart_source(KUBERAY, Mirror()).repository == KUBERAY.location
     assert chart_source(CERTIFICATES, Mirror()).chart.startswith("oci://quay.io/")
     assert chart_source(KUBERAY, Mirror(charts="oci://m/c/")).chart == "oci://m/c/kuberay-operator"
@@ -143,12 +143,12 @@ def test_crds_are_taken_from_the_mirror(tmp_path: Path) -> None:
     assert BY_NAME["kuberay"].crds_step(config()) is KUBERAY_CRDS
 
 
-def test_how_charts_take_an_image() -> None:
+def test_images_are_split_as_charts_expect() -> None:
     assert registry_image("quay.io/a/b:1") == {"registry": "quay.io", "repository": "a/b", "tag": "1"}
     assert repository_image("m.example.com:5000/a/b:1") == {"repository": "m.example.com:5000/a/b", "tag": "1"}
 
 
-def test_what_a_control_plane_does_not_show_is_not_monitored() -> None:
+def test_hidden_parts_of_a_control_plane_are_not_monitored() -> None:
     monitoring = BY_NAME["monitoring"]
     values = monitoring.values(config(), monitoring.images(config()))
     off = {name for name, value in values.items() if isinstance(value, dict) and value.get("enabled") is False}

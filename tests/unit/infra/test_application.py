@@ -29,12 +29,12 @@ def test_a_tool_never_reads_the_stacks_own_database(database: str, refused: bool
 @pytest.mark.parametrize(
     ("oidc", "url"),
     [
-        ({}, ""),
+        ({}, "https://stack.example.com"),  # for sessions of API keys
         ({"issuers": [ISSUER]}, "https://stack.example.com"),
         ({"issuers": [ISSUER], "url": "https://chat.example.com"}, "https://chat.example.com"),
     ],
 )
-def test_browsers_are_redirected_to_the_stacks_url(oidc: dict[str, object], url: str) -> None:
+def test_browsers_know_the_stack_by_its_url(oidc: dict[str, object], url: str) -> None:
     secret = SecretRef(ref="file:/s")
     told = serving_config(
         StackConfig.model_validate({"oidc": oidc}),

@@ -83,11 +83,11 @@ def test_the_schema_is_migrated_by_a_job_alone(tmp_path: Path) -> None:
     assert values(tmp_path)["serving"]["store"]["migrate"] is False
 
 
-def test_destroy_leaves_nothing(tmp_path: Path) -> None:
+def test_volumes_are_not_retained_after_a_destroy(tmp_path: Path) -> None:
     assert values(tmp_path)["persistence"]["retain"] is False
 
 
-def test_where_the_api_answers() -> None:
+def test_the_url_is_that_of_the_ingress_or_the_service() -> None:
     assert chart.url(config()) == "http://headrace-serve-svc.headrace.svc:8000"
     ingress = {"kind": "ingress", "host": "a.example.com", "tls": {"secret": "t"}}
     assert chart.url(config(ingress=ingress)) == "https://a.example.com"
@@ -170,7 +170,7 @@ def test_digests_of_the_examples_are_placeholders(tmp_path: Path) -> None:
     assert "push" in found[0].fix
 
 
-def test_annotations_of_an_ingress(tmp_path: Path) -> None:
+def test_annotations_are_added_to_an_ingress_or_gateway(tmp_path: Path) -> None:
     ingress = {"kind": "ingress", "host": "a.b", "tls": {"issuer": "i"}, "annotations": {"nginx.org/x": "1"}}
     said = {"nginx.org/x": "1", "cert-manager.io/cluster-issuer": "i"}
     assert values(tmp_path, ingress=ingress)["ingress"]["annotations"] == said
@@ -180,6 +180,15 @@ def test_annotations_of_an_ingress(tmp_path: Path) -> None:
         config(ingress={**gateway, "gateway": "edge/main", "tls": None})
 
 
+def test_ray_scales_only_pools_with_bounds(tmp_path: Path) -> None:
+    """The chart's default bounds, 0 and 8, would apply to the others too."""
+    fixed, scaled = {"name": "serving", "replicas": 2}, {"name": "more", "min_replicas": 0, "max_replicas": 3}
+    pools = values(tmp_path, pools=[fixed, scaled])["pools"]
+    bounds = {name: (pool["minReplicas"], pool["maxReplicas"]) for name, pool in pools.items()}
+    assert bounds == {"serving": (2, 2), "more": (0, 3)}
+    assert "maxReplicas" not in values(tmp_path, pools=[fixed])["pools"]["serving"]
+
+
 def test_pods_mount_volumes_of_yours(tmp_path: Path) -> None:
     pool = {"name": "serving", "volumes": [{"claim": "weights", "path": "/weights"}]}
     found = values(tmp_path, pools=[pool])["pools"]["serving"]
@@ -187,6 +196,23 @@ def test_pods_mount_volumes_of_yours(tmp_path: Path) -> None:
     assert found["volumes"] == [{"name": "claim-0", "persistentVolumeClaim": claim}]
     assert found["volumeMounts"] == [{"name": "claim-0", "mountPath": "/weights", "readOnly": True}]
     assert "volumes" not in values(tmp_path, pools=[{"name": "serving"}])["pools"]["serving"]
+
+
+def test_pods_mount_the_files_of_an_image(tmp_path: Path) -> None:
+    image = f"registry.example.com/llama@sha256:{'1' * 64}"
+    pool = {"name": "serving", "volumes": [{"image": image, "path": "/weights"}]}
+    mirror = {"images": {"registry.example.com": "mirror.example.com/r"}}
+    found = values(tmp_path, pools=[pool], mirror=mirror)["pools"]["serving"]
+    reference = image.replace("registry.example.com", "mirror.example.com/r")
+    assert found["volumes"] == [{"name": "image-0", "image": {"reference": reference, "pullPolicy": "IfNotPresent"}}]
+    for wrong, message in (
+        ({"image": image, "claim": "c"}, "needs either claim or image"),
+        ({}, "needs either claim or image"),
+        ({"image": image, "read_only": False}, "cannot be written to"),
+        ({"image": "registry.example.com/llama:1"}, "pattern"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            config(pools=[{"name": "serving", "volumes": [{"path": "/weights", **wrong}]}])
 
 
 @pytest.mark.parametrize("path", ["/tmp", "/var/lib/headrace", "weights", "/etc/headrace/secrets"])

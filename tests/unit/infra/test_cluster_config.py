@@ -49,7 +49,7 @@ TLS = {"secret": "t"}
         ),
         (
             {"pools": [{"name": "serving", "cpus": 0.5}]},
-            "headrace:pools[0].cpus: 0.5 in total is less than the",
+            "headrace:pools[0].cpus: 1 in total is less than the",
         ),
         (
             {"pools": [{"name": "serving", "min_replicas": 1}]},
@@ -60,6 +60,8 @@ TLS = {"secret": "t"}
             {"pools": [{"name": "serving"}, GPU], "models": [VLLM], "assistants": []},
             "headrace:models[0].pool: a replica needs 1 GPU",
         ),
+        ({"pools": [{"name": "serving", "volumes": [{"claim": "w", "path": "/opt"}]}]}, "has a path below /opt"),
+        ({"pools": [{"name": "serving", "volumes": [{"claim": "w", "path": "/w/../opt"}]}]}, "has a path with . or .."),
         ({"addons": {"kuberay": "off"}}, "headrace:addons.kuberay: is off, but it runs Ray; use auto"),
         (
             {"addons": {"kuberay": {"existing": "k"}}},

@@ -88,6 +88,18 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
             "headrace:models[0].price: is not allowed; it needs input and output together",
         ),
         (
+            {"models": [{**REMOTE, "objectives": {"first_token_s": 0}}]},
+            "headrace:models[0].objectives.first_token_s: '0' is not allowed; it should be greater than 0",
+        ),
+        (
+            {"models": [{**REMOTE, "objectives": {"first_tokens_s": 1}}]},
+            "headrace:models[0].objectives.first_tokens_s: is not a known setting; did you mean 'first_token_s'?",
+        ),
+        (
+            {"models": [{**REMOTE, "task": "rerank", "objectives": {}}]},
+            "headrace:models[0].remote: is not allowed; it has objectives, which are for models whose task is chat",
+        ),
+        (
             {"models": [{**REMOTE, "price": {"input": -1, "output": 1}}]},
             "headrace:models[0].price.input: '-1' is not allowed; it should be greater than or equal to 0",
         ),
@@ -131,6 +143,10 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
         (
             {"aliases": [{"name": "chat", "targets": [{"model": "gpt"}]}]},
             "headrace:aliases[0].targets[0].model: there is no model 'gpt'; use one of smollm2",
+        ),
+        (
+            {"aliases": [{"name": "chat", "managed": {"base": "smollm2", "pin": "gpt"}}]},
+            "headrace:aliases[0].managed.pin: there is no model 'gpt'; use one of smollm2",
         ),
         (
             {"models": [{**REMOTE, "task": "embed"}]},
@@ -349,7 +365,7 @@ def test_client_secrets_are_kept_encrypted_and_never_repeated() -> None:
 
 
 @pytest.mark.parametrize("oidc", ["x", [], {"issuers": "x"}, {"issuers": {}}, {"issuers": ["x"]}, {"issuers": [{}]}])
-def test_providers_that_are_none(oidc: Any) -> None:
+def test_invalid_providers_are_mistakes(oidc: Any) -> None:
     found = mistakes({"oidc": oidc})
     assert found
     assert all(key.startswith("headrace:oidc") for key in found)
@@ -419,7 +435,7 @@ def test_an_origin_is_one_exactly(origin: str) -> None:
 @pytest.mark.parametrize(
     "tools", ["x", {}, ["x"], [{"name": {}, "headers": "x", "password": 5}], [{"headers": {"a": []}}]]
 )
-def test_tools_that_are_none(tools: Any) -> None:
+def test_invalid_tools_are_mistakes(tools: Any) -> None:
     assert all(key.startswith("headrace:tools") for key in mistakes({"tools": tools}))
 
 

@@ -15,7 +15,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_folders_files_and_patterns(root: Path) -> None:
+def test_paths_may_be_folders_files_or_patterns(root: Path) -> None:
     assert list(documents(root, ["docs"])) == ["docs/a.md", "docs/deep/b.txt"]
     assert list(documents(root, ["README.md", "x.log"])) == ["README.md", "x.log"]
     assert list(documents(root, ["docs/**/*.txt"])) == ["docs/deep/b.txt"]

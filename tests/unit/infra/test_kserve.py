@@ -79,7 +79,7 @@ def spread(instance: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_the_inference_service_of_a_small_model() -> None:
+def test_an_inference_service_is_complete() -> None:
     amounts = {"cpu": "0.5", "memory": "1000000000"}
     assert service(SMALL) == {
         "apiVersion": "serving.kserve.io/v1beta1",
@@ -117,7 +117,7 @@ def test_the_inference_service_of_a_small_model() -> None:
     }
 
 
-def test_the_inference_service_of_a_model_on_gpus() -> None:
+def test_an_inference_service_requests_gpus_and_scales() -> None:
     amounts = {"cpu": "4", "memory": "2147483648", "nvidia.com/gpu": "1"}
     found = service(LARGE, POOL)
     assert found["metadata"]["labels"] == labels("large", "inference-service")  # reachable from outside
@@ -194,7 +194,7 @@ def runtime(kind: str) -> dict[str, Any]:
     return kserve.serving_runtime(kind, IMAGES[kind], "models", "1.2.3")
 
 
-def test_the_serving_runtime_of_llamacpp() -> None:
+def test_llamacpps_runtime_is_complete() -> None:
     assert runtime("llamacpp") == {
         "apiVersion": "serving.kserve.io/v1alpha1",
         "kind": "ServingRuntime",
@@ -221,7 +221,7 @@ def test_the_serving_runtime_of_llamacpp() -> None:
     }
 
 
-def test_the_serving_runtime_of_vllm() -> None:
+def test_vllms_runtime_starts_its_server() -> None:
     found = runtime("vllm")
     [container] = found["spec"]["containers"]
     environment = {e["name"]: e["value"] for e in container.pop("env")}
@@ -244,7 +244,7 @@ def test_the_serving_runtime_of_vllm() -> None:
     assert found["spec"]["supportedModelFormats"] == [{"name": "vLLM", "version": "1", "autoSelect": False}]
 
 
-def test_the_serving_runtime_of_hugging_face() -> None:
+def test_hugging_faces_runtime_uses_the_images_command() -> None:
     found = runtime("huggingface")
     [container] = found["spec"]["containers"]
     assert "command" not in container  # the image's own

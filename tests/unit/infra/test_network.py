@@ -59,7 +59,7 @@ def test_two_models_of_one_host_are_one_rule() -> None:
     assert len(peers(models=models, assistants=[])["models"]) == 1
 
 
-def test_egress_of_tools() -> None:
+def test_pods_reach_the_addresses_of_tools() -> None:
     shared = {"description": "x"}
     tools = [
         {**shared, "kind": "http", "name": "a", "allow": ["https://a.example.com/v1", "http://shop.web.svc:8080/"]},
@@ -76,12 +76,12 @@ def test_egress_of_tools() -> None:
     ]
 
 
-def test_a_database_by_url() -> None:
+def test_pods_reach_a_database_by_url() -> None:
     found = peers(database={"kind": "url", "url": "postgresql://u@db.data.svc/x"})["database"]
     assert found == {"to": [network.namespace_peer("data")], "port": 5432}
 
 
-def test_a_bucket() -> None:
+def test_pods_reach_the_bucket() -> None:
     for uri in ("s3://b/p", "gs://b/p", "az://account/container"):
         assert peers(data={"uri": uri})["bucket"] == {"to": [network.ANYWHERE], "port": 443}
     inside = peers(data={"uri": "s3://b/p", "endpoint": "http://minio.store.svc:9000"})["bucket"]
@@ -106,3 +106,27 @@ def test_a_cluster_whose_dns_has_no_pods() -> None:
     assert "dns" not in network.policy_values(config, KUBERAY, MONITORING), "the chart selects the pods of kube-dns"
     peer = {"ipBlock": {"cidr": "172.20.0.10/32"}}
     assert network.policy_values(config, KUBERAY, MONITORING, (), [peer])["dns"] == {"to": [peer]}
+
+
+def weights(**model: Any) -> list[tuple[Any, int]]:
+    settings = {"target": "kubeconfig", "image": {"tag": "1"}, "assistants": []}
+    config = StackConfig.model_validate(settings | {"models": [{"name": "m", "engine": "vllm", **model}]})
+    found = network.policy_values(config, KUBERAY, MONITORING, [IdentityEndpoint("169.254.170.23/32", 80)])
+    return [(rule["to"][0], rule["ports"][0]["port"]) for rule in found["models"]]
+
+
+def test_pods_reach_the_sources_of_weights() -> None:
+    anywhere, identity = (network.ANYWHERE, 443), ({"ipBlock": {"cidr": "169.254.170.23/32"}}, 80)
+    assert weights(source="hf://a/b") == [anywhere]
+    assert weights(source="file:///a") == []
+    assert weights(source="file:///a", loras=[{"name": "l", "source": "hf://a/b"}]) == [anywhere]
+    assert weights(source="s3://b/c") == [anywhere, identity]
+    assert weights(source="s3://b/c", token={"ref": "file:/k"}) == [anywhere]
+    inside = {"source": "s3://b/c", "endpoint": "http://minio.store.svc:9000", "token": {"ref": "file:/k"}}
+    minio = (network.namespace_peer("store"), 9000)
+    other = [{"name": "l", "source": "gs://b/c"}]
+    assert weights(source="s3://b/c", token={"ref": "file:/k"}, loras=other) == [anywhere, identity], "it has no token"
+    assert weights(**inside) == [minio]
+    assert weights(**inside, loras=[{"name": "l", "source": "hf://a/b"}]) == [minio, anywhere]
+    mirror = {"HF_ENDPOINT": "http://hub.models.svc:8080"}
+    assert weights(source="hf://a/b", environment=mirror) == [(network.namespace_peer("models"), 8080)]

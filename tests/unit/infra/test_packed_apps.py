@@ -14,7 +14,7 @@ from infra.config import StackConfig
 from infra.config_loader import load
 from infra.network import _models
 from infra.targets import preflight
-from serving.config import App, AppModel
+from serving.config import App, AppModel, Objectives
 from serving.config.serve_document import serve_document
 from tests.unit.config.test_document import CONFIG
 
@@ -98,6 +98,12 @@ def test_an_app_counts_where_models_do(checkout: Path) -> None:
     assert preflight.cpus_needed(config) == pytest.approx(preflight.cpus_needed(before) - 0.8 + 6 + 6)
     assert preflight.memory_needed(config) == preflight.memory_needed(before) + 2 * 10**9
     assert any(rule["ports"][0]["port"] == 443 for rule in _models(config)), "its packages are fetched"
+
+
+def test_an_app_has_its_objectives_like_a_model(checkout: Path) -> None:
+    slow = Objectives(end_to_end_s=300)
+    config = StackConfig(apps=(App(**APP, objectives=slow), App(**{**APP, "name": "other"})))
+    assert [each.objectives for each in apps.models(config, checkout)] == [slow, None]
 
 
 def test_its_replicas_have_its_source_and_the_gateway_has_not(checkout: Path) -> None:

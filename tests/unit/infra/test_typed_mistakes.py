@@ -213,7 +213,7 @@ def typed(cloud: str, text: str, instead: str) -> list[str]:
         ),
     ],
 )
-def test_a_mistake_is_explained(cloud: str, text: str, instead: str, said: str) -> None:
+def test_a_typing_mistake_is_explained_with_a_suggestion(cloud: str, text: str, instead: str, said: str) -> None:
     assert typed(cloud, text, instead) == [f"headrace:{said}"]
 
 

@@ -51,3 +51,14 @@ def test_claims_with_a_storage_class_are_not_checked() -> None:
 
 def test_other_targets_bring_their_own_volumes() -> None:
     assert mistake_messages({}, target="kubeconfig", data={}) == []
+
+
+def test_weights_that_pods_share_need_a_shared_volume() -> None:
+    pool = {"name": "serving", "weights": {"kind": "claim", "size": "5Gi"}}
+    [only] = mistake_messages({"kind": "local"}, pools=[pool])
+    assert only.startswith("headrace:pools[0].weights.access_mode: is ReadWriteMany, but each volume")
+    assert only.endswith("or use kind: node")
+    for weights in ({**pool["weights"], "storage_class": "nfs"}, {"kind": "node"}, {"kind": "ephemeral"}):
+        assert mistake_messages({"kind": "local"}, pools=[{**pool, "weights": weights}]) == []
+    [only] = mistake_messages({"kind": "local"}, pools=[{**pool, "weights": {"kind": "ephemeral", "size": "1Ti"}}])
+    assert "is less than the 1Ti of the weights of pool 'serving'; raise it, or lower pools[0].weights.size" in only

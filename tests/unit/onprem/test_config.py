@@ -31,7 +31,7 @@ def settings(*hosts: dict[str, Any], **more: Any) -> OnPrem:
     return OnPrem.model_validate({"hosts": hosts, "bundle": "bundle", **more})
 
 
-def test_settings_that_work() -> None:
+def test_valid_settings_have_no_mistakes() -> None:
     assert mistakes(settings(*ONE)) == []
     assert mistakes(settings(*THREE, virtual_ip="192.168.7.10", interface="eth1")) == []
     sums = dict.fromkeys(("kubeadm", "kubelet", "kubectl"), SUM)
@@ -96,7 +96,7 @@ def test_invalid_settings_are_rejected(given: dict[str, Any], key: str, problem:
         {"unknown": 1},
     ],
 )
-def test_hosts_that_are_none(wrong: dict[str, Any]) -> None:
+def test_invalid_hosts_are_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         settings({**plane("cp1", 11), **wrong})
 

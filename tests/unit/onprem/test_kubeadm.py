@@ -31,7 +31,7 @@ def documents(text: str) -> dict[str, dict[str, Any]]:
     return {document["kind"]: document for document in yaml.safe_load_all(text)}
 
 
-def test_init() -> None:
+def test_the_first_control_plane_has_the_settings_of_the_cluster() -> None:
     said = documents(kubeadm.init_documents(CONFIGURATION, NODE))
     cluster = said["ClusterConfiguration"]
     assert cluster["kubernetesVersion"] == "v1.37.2"
@@ -60,7 +60,7 @@ def test_a_machine_that_the_preflight_passes_has_the_disk_that_a_kubelet_wants()
         assert int(least.removesuffix("Gi")) * 1024 < preflight.MIN_DISK_MIB / 2
 
 
-def test_hosts_with_control_groups_of_version_1() -> None:
+def test_hosts_with_control_groups_of_version_1_are_accepted() -> None:
     said = documents(kubeadm.init_documents(CONFIGURATION, replace(NODE, legacy_cgroups=True)))
     assert said["InitConfiguration"]["nodeRegistration"]["ignorePreflightErrors"] == ["SystemVerification"]
     assert said["KubeletConfiguration"]["failCgroupV1"] is False

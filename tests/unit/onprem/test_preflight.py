@@ -80,9 +80,10 @@ def test_problems_are_reported(said: str, problem: str) -> None:
     assert problem in words
 
 
-def test_a_node_of_this_stack_may_have_taken_its_ports() -> None:
-    assert problem_messages("owner=s\nkubernetes=/etc/kubernetes/kubelet.conf\ntaken=6443") == []
-    assert problem_messages("owner=s\ntaken=6443") != []
+@pytest.mark.parametrize("said", ["taken=6443", "swap=/dev/sda2", "disk_mib=9999"])
+def test_a_node_is_not_checked_for_what_only_joining_needs(said: str) -> None:
+    assert problem_messages(f"owner=s\nkubernetes=/etc/kubernetes/kubelet.conf\n{said}") == []
+    assert problem_messages(f"owner=s\n{said}") != []
 
 
 def test_packages_come_from_the_bundle_or_from_apt() -> None:

@@ -77,7 +77,7 @@ def test_every_host_is_a_machine_and_a_node(plan: Callable[..., Planned]) -> Non
     assert {made[name]["token"] for name in (*nodes, "cluster")} <= KINDS.keys()
 
 
-def test_the_order(plan: Callable[..., Planned]) -> None:
+def test_nodes_join_after_the_cluster_exists(plan: Callable[..., Planned]) -> None:
     """The first control plane makes the cluster; the others join one after the other, then the workers at once."""
     made, _ = plan()
     machines = {name for name in made if name.startswith("machine-")}

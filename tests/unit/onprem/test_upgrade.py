@@ -26,7 +26,7 @@ def test_interrupted_upgrades_continue() -> None:
     assert plan(OLD, "1.37.2", ["cp1", "cp2"], "v1.37.2")[0] == UpgradeStep("cp1", "node")
 
 
-def test_no_steps_for_an_upgraded_cluster() -> None:
+def test_an_upgraded_cluster_needs_no_steps() -> None:
     assert plan(dict.fromkeys(OLD, "v1.36.4"), "1.36.4", ["cp1", "cp2"], "v1.36.4") == []
 
 

@@ -70,9 +70,11 @@ def nimbus(monkeypatch: pytest.MonkeyPatch) -> None:
     vars(rules).update(
         mistakes=mistakes,
         advertises=lambda settings, pool: bool(pool.gpus),
-        allocatable=lambda machine, disk_gib: Resources(machine.vcpus * 1000, machine.memory_gib * GIB, disk_gib * GIB),
+        allocatable=lambda machine, disk_gib: Resources(
+            machine.vcpus * 1000, machine.memory_gib * GIB, disk_gib * GIB, pods=110
+        ),
         NODE_PODS=Resources(cpu=1000),
-        SYSTEM_PODS=(("drizzle", Resources(cpu=500)),),
+        system_pods=lambda settings: (("drizzle", Resources(cpu=500)),),
     )
     monkeypatch.setitem(sys.modules, "infra.gpu.nimbus", rules)
     made = [MachineType("nimbus", "gust", 8, 32, "l4", 1), MachineType("nimbus", "breeze", 4, 16)]

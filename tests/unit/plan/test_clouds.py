@@ -34,7 +34,7 @@ def of_cloud(planned: Any, cloud: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_planned_cloud_resources(cloud: str, plan_once: Planner) -> None:
+def test_planned_cloud_resources_match_the_recorded_ones(cloud: str, plan_once: Planner) -> None:
     check(f"{cloud}.yaml", golden(of_cloud(plan_once(settings(cloud)), cloud)))
 
 
@@ -91,7 +91,9 @@ def test_an_example_has_no_pool_that_nothing_scales(cloud: str) -> None:
 
 
 @pytest.mark.parametrize(("cloud", "installed"), [("aws", True), ("gcp", False), ("azure", True)])
-def test_one_advertises_the_gpus(cloud: str, installed: bool, plan_once: Planner) -> None:
+def test_the_device_plugin_is_installed_where_the_cloud_has_none(
+    cloud: str, installed: bool, plan_once: Planner
+) -> None:
     planned = plan_once(settings(cloud))
     releases = [r.inputs["chart"] for r in planned.resources.values() if r.token == "kubernetes:helm.sh/v3:Release"]
     assert [c for c in releases if "nvidia" in c or "gpu" in c] == (["nvidia-device-plugin"] if installed else [])

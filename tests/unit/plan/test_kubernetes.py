@@ -74,7 +74,7 @@ def test_a_fault_in_a_plan_is_found(plan_once: Planner, kubeconfig: Path) -> Non
     assert {v.rule.name for v in evaluate(every) if not v.exception} == {"secret-data-is-secret"}
 
 
-def test_the_seal_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_seal_blocks_sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     sealed = SEAL.closed(monkeypatch, tmp_path)
     with pytest.raises(AssertionError, match="socket"), sealed, pytest.raises(PermissionError):
         socket.create_connection(("127.0.0.1", 9))

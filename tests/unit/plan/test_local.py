@@ -8,7 +8,7 @@ import pytest
 
 KNOWLEDGE = [{"name": "docs", "paths": ["pyproject.toml"]}]
 LOCAL = {"knowledge": KNOWLEDGE}
-REMOTE = {"name": "r", "engine": "remote", "url": "http://127.0.0.1:9/v1", "api_key": "planted"}
+REMOTE = {"name": "r", "engine": "remote", "url": "http://127.0.0.1:9/v1", "api_key": "sk-planted-key"}
 
 Planner = Callable[..., Any]
 
@@ -49,10 +49,10 @@ def test_knowledge_names_each_document_by_checksum(plan_once: Planner) -> None:
 def test_secrets_are_marked_and_are_nowhere_else(plan: Planner) -> None:
     planned = plan({"models": [REMOTE], "assistants": [], "knowledge": []}, encrypted=("models",))
     secret = planned["model-r-api-key"]
-    assert secret.secrets == {"value": "planted"}
+    assert secret.secrets == {"value": "sk-planted-key"}
     assert all("value" in r.secret_outputs for r in planned.resources.values() if r.token.endswith(":Secret"))
     everything = repr([r.inputs for r in planned.resources.values()])
-    assert "planted" not in everything
+    assert "sk-planted-key" not in everything
     assert "hr_made" not in everything
     assert "file:" in everything
 

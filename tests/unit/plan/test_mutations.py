@@ -118,7 +118,7 @@ OF_ANY: list[tuple[Path, Any]] = [
     (("pools", 1, "gpus"), 2),
     (("pools", 1, "replicas"), 9),
     (("pools", 1, "accelerator"), "NVIDIA-L4"),
-    (("pools", 1, "cpus"), 0.5),
+    (("models", 0, "cpus"), 999),
     (("models", 0, "context"), 131072 * 16),  # no GPU holds it
     (("models", 0, "geometry", "parameters"), 80_000_000_000),
     (("models", 0, "tensor_parallel"), 4),

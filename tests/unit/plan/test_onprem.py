@@ -23,7 +23,7 @@ def planned(plan_once: Planner, kubeconfig: Path) -> Any:
     return plan_once(settings(EXAMPLE, kubeconfig))
 
 
-def test_planned_on_premises_resources(planned: Any) -> None:
+def test_planned_on_premises_resources_match_the_recorded_ones(planned: Any) -> None:
     """But for the files that the provider writes, which have tests of their own."""
     made = [r for r in planned.resources.values() if "headrace:onprem:Cluster" in r.urn]
     check("onprem.yaml", golden(made, left_out={"manifests", "revision"}))

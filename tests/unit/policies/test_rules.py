@@ -200,7 +200,7 @@ def test_a_setting_without_pattern_or_reason_is_refused(exception: Any) -> None:
         RuleSettings.from_config({"exceptions": [exception]})
 
 
-def test_cases_do_not_share_state() -> None:
+def test_rules_change_no_object() -> None:
     before = json.dumps(whole(), sort_keys=True)
     list(itertools.chain.from_iterable(violations(r, of(whole())) for r in RULES.values()))
     assert json.dumps(whole(), sort_keys=True) == before

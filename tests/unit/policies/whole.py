@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import yaml
@@ -121,8 +123,9 @@ def thing(api_version: str, kind: str, name: str, **fields: Any) -> dict[str, An
     return copy.deepcopy({"apiVersion": api_version, "kind": kind, "metadata": metadata, **fields})
 
 
-def parts() -> dict[str, dict[str, Any]]:
-    """Every object of the stack, by a short name."""
+@cache
+def parts() -> Mapping[str, dict[str, Any]]:
+    """Every object of the stack, by a short name. Nobody may change them: all tests share them."""
     restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
     template = {"metadata": {"labels": LABELS}, "spec": {**POD, "containers": [CONTAINER]}}
     claim = {
@@ -130,7 +133,7 @@ def parts() -> dict[str, dict[str, Any]]:
         "storageClassName": "fast",
         "resources": {"requests": {"storage": "1Gi"}},
     }
-    made = {
+    return {
         "namespace": thing("v1", "Namespace", "headrace", metadata={"name": "headrace", "labels": restricted}),
         "deny": thing(
             "networking.k8s.io/v1",
@@ -250,7 +253,6 @@ def parts() -> dict[str, dict[str, Any]]:
         ),
         "gpu": thing("helm.sh/v3", "Release", "gpu", chart="gpu-operator", version="v25.10.0", values={}),
     }
-    return copy.deepcopy(made)
 
 
 def whole() -> list[dict[str, Any]]:
@@ -271,7 +273,9 @@ def edited(*edits: tuple[Any, ...]) -> list[dict[str, Any]]:
 
     A number in a path is a list's index, `~1` a `/` in a key; an empty path removes the part.
     """
-    every = parts()
+    every = dict(parts())
+    for part in {part for part, _, _ in edits}:
+        every[part] = copy.deepcopy(every[part])
     for part, path, value in edits:
         if not path:
             del every[part]

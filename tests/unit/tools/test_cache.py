@@ -67,6 +67,7 @@ def test_a_failed_install_leaves_nothing_and_keeps_what_was_there(cache_root: Pa
 
 def test_install_cleans_up_after_killed_runs(cache_root: Path) -> None:
     (cache_root / ".alpha-1-killed").mkdir(parents=True)
+    (cache_root / ".alpha-1-killed.log").touch()
     (cache_root / ".beta-1-running").mkdir()
     (cache_root / "alpha-1").mkdir()
     (cache_root / "alpha-1" / "old").touch()

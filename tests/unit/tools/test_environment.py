@@ -23,6 +23,7 @@ def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """Writes the requirements of a group, which is called some."""
     monkeypatch.setattr(environment, "REQUIREMENTS", tmp_path)
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setenv("HEADRACE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(package_index, "uv_environment", lambda: dict(os.environ))
     return lambda content, name="some": (tmp_path / f"{name}.txt").write_text(content) and None
 
@@ -84,6 +85,33 @@ def test_installed_packages_are_compiled(group: Write, ran: list[Sequence[str]],
     environment.install_groups("some")
     compiled = [Path(importlib.util.cache_from_source(str(file))).exists() for file in sorted(packages.rglob("*.py"))]
     assert compiled == [False, True]
+
+
+def test_bytecode_of_the_same_packages_is_shared(
+    group: Write, ran: list[Sequence[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group("# nothing\n")
+    installed: list[dict[str, Path]] = []
+    for name in ("first", "second"):
+        monkeypatch.setattr(sys, "prefix", str(tmp_path / name))
+        packages = tmp_path / name / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+        packages.mkdir(parents=True)
+        for module in ("kept", "changed"):
+            (packages / f"{module}.py").write_text("x = 1\n")
+            os.utime(packages / f"{module}.py", (1, 1))
+        if name == "second":
+            (packages / "changed.py").write_text("x = 2\n")
+            # Bytecode that is there is shared with another cache, and so is not written to.
+            there = Path(importlib.util.cache_from_source(packages / "changed.py"))
+            there.parent.mkdir()
+            there.write_bytes(b"of another cache")
+            (tmp_path / "shared").hardlink_to(there)
+        environment.install_groups("some")
+        installed.append({m: Path(importlib.util.cache_from_source(packages / f"{m}.py")) for m in ("kept", "changed")})
+    first, second = installed
+    assert first["kept"].samefile(second["kept"])
+    assert second["changed"].read_bytes() not in (first["changed"].read_bytes(), b"of another cache")
+    assert (tmp_path / "shared").read_bytes() == b"of another cache"
 
 
 def test_a_failed_installation_is_an_error_and_is_tried_again(group: Write) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tools.mutations import __main__ as program
 from tools.mutations.__main__ import LIST, ROOT, main, run
+from tools.mutations.copies import Copy
 from tools.mutations.entry import Mutation, find_test, misfit_reason, read_list, read_tests
 from tools.report import ToolError
 
@@ -89,7 +91,7 @@ def results(root: Path, **options: Any) -> dict[str, str]:
     return {verdict.mutation.id: verdict.result for verdict in run(root, read_list(root / LIST), **options)}
 
 
-def test_verdicts_of_mutants(project: Callable[..., Path]) -> None:
+def test_mutants_get_their_verdicts(project: Callable[..., Path]) -> None:
     root = project([CAUGHT, SURVIVES, GONE, FAILS, SKIPPED, IMPORTS])
     found = results(root, jobs=2)
     assert found.pop("limit") == "killed"
@@ -101,6 +103,21 @@ def test_verdicts_of_mutants(project: Callable[..., Path]) -> None:
         "imports": "invalid",
     }
     assert (root / "shop.py").read_text() == CODE
+
+
+def test_tests_are_checked_a_few_at_a_time(project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run of them has to end within its time."""
+    checked = []
+    runner = program.failing_tests
+
+    def noted(copy: Copy, tests: Sequence[str], options: Sequence[str]) -> dict[str, str]:
+        checked.append(len(tests))
+        return runner(copy, tests, options)
+
+    monkeypatch.setattr(program, "CHECKED", 1)
+    monkeypatch.setattr(program, "failing_tests", noted)
+    assert results(project([CAUGHT, FAILS]))["fails"] == "broken"
+    assert checked == [1, 1]
 
 
 def test_without_the_base_check_a_test_that_never_passes_kills(project: Callable[..., Path]) -> None:
@@ -118,7 +135,7 @@ def test_the_summary_explains_what_to_do(project: Callable[..., Path], capsys: p
     assert main(["--only", "lim*"], root) == 0
 
 
-def test_some_are_chosen(project: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_arguments_select_mutations(project: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     root = project([CAUGHT, SURVIVES, entry("up", "LIMIT = 3", "LIMIT = 4", CAUGHT["test"], tier="stack")])
     for arguments, ids in (
         (["--list"], ["limit", "greeting"]),
@@ -178,6 +195,6 @@ def test_every_entry_of_ours_applies() -> None:
     assert {m.id: why for m in mutations if (why := misfit_reason(ROOT, tests, m))} == {}
 
 
-def test_no_file_has_many() -> None:
+def test_a_file_has_at_most_two_mutations() -> None:
     files = [mutation.file for mutation in read_list(ROOT / LIST)]
     assert [file for file in sorted(set(files)) if files.count(file) > 2] == []

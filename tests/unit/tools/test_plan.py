@@ -18,7 +18,7 @@ def test_each_example_has_a_plan(cloud: str) -> None:
     total = next(i for i, line in enumerate(lines) if line.startswith("Total: "))
     assert [line.split()[0] for line in lines[1:total]] == [*own, "cpu", "gpu"]
     assert any(line.startswith("  fits") for line in lines)
-    assert lines[-1].startswith("An upgrade of pods ")
+    assert lines[-3].startswith("An upgrade of pods ")
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_each_example_has_a_plan(cloud: str) -> None:
         ("config: {headrace:target: aws, headrace:aws: {secure: AAAA}}", "headrace:aws: "),
     ],
 )
-def test_a_stack_without_a_plan(
+def test_a_stack_without_a_plan_is_explained(
     content: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "CHECKOUT", tmp_path)

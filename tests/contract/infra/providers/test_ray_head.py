@@ -78,7 +78,7 @@ def test_a_failed_start_of_ray_is_retried(tmp_path: Path, when: dict[str, int]) 
 
 
 @pytest.mark.parametrize("when", [{"ends": 9}, {"dies": 9}], ids=["before its dashboard answers", "after that"])
-def test_and_not_for_ever(tmp_path: Path, when: dict[str, int]) -> None:
+def test_ray_is_started_three_times_at_most(tmp_path: Path, when: dict[str, int]) -> None:
     given = inputs(tmp_path, **when)
     words = "timed out during startup" if "ends" in when else ""
     with pytest.raises(Ended, match=f"(?s)Ray exited during its start; its log .*{words}"):

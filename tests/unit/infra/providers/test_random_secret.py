@@ -14,7 +14,7 @@ def test_it_is_256_bits_under_its_prefix_and_marked_secret(said: Any) -> None:
     assert outputs["value"] not in id + outputs["digest"]
 
 
-def test_no_two_are_equal(said: Any) -> None:
+def test_secrets_differ(said: Any) -> None:
     made = [RandomSecretProvider().create({"prefix": "", "revision": 1}, said.task) for _ in range(50)]
     assert len({outputs["value"] for _, outputs in made}) == len({id for id, _ in made}) == 50
 

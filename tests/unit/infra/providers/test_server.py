@@ -52,6 +52,7 @@ def test_type_tokens_are_for_ever() -> None:
         "headrace:index:Machine",
         "headrace:index:Process",
         "headrace:index:RandomSecret",
+        "headrace:index:RayClusterUpgrade",
         "headrace:index:RayHead",
         "headrace:index:Secret",
         "headrace:index:ServeApplication",

@@ -420,7 +420,7 @@ def test_the_kubeconfig_is_secret_and_holds_no_credential(plan: Planner) -> None
     assert context["context"] == {"cluster": content["clusters"][0]["name"], "user": user["name"]}
 
 
-def test_outputs_of_the_cluster(plan: Planner) -> None:
+def test_the_cluster_outputs_what_the_stack_needs(plan: Planner) -> None:
     planned = plan()
     [made] = planned.made
     assert planned.outputs["identifier"] == "uid"
@@ -468,7 +468,7 @@ def test_a_new_cluster_is_used_once_its_administrators_role_has_taken_effect(pla
     assert plan(preview=True).waited == []
 
 
-def test_further_administrators(plan: Planner) -> None:
+def test_further_administrators_get_the_role_of_the_first(plan: Planner) -> None:
     group = "22222222-3333-4444-5555-666666666666"
     planned = plan(OPEN.model_copy(update={"admins": (group,)}))
     [admin] = [r for name, r in planned.resources.items() if name.startswith("admin-")]

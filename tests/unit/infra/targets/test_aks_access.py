@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pulumi
@@ -35,8 +37,9 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waits without waiting; returns the seconds."""
     waited: list[float] = []
     monkeypatch.setattr(access.shutil, "which", lambda program: f"/usr/bin/{program}")
-    monkeypatch.setattr(access.time, "sleep", waited.append)
-    monkeypatch.setattr(access.time, "monotonic", lambda: sum(waited))
+    # Only for this module: what else this process runs goes on to wait as it does.
+    clock = {"sleep": waited.append, "monotonic": lambda: sum(waited)}
+    monkeypatch.setattr(access, "time", SimpleNamespace(**vars(time) | clock))
     monkeypatch.setattr(pulumi.log, "info", lambda *_: None)
     return waited
 
@@ -78,7 +81,9 @@ def test_a_cluster_that_cannot_be_reached_is_not_waited_for(
     assert waits == []
 
 
-def test_nobody_waits_without_the_program_that_signs_in(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_sign_in_program_is_reported_without_waiting(
+    waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(access.shutil, "which", lambda program: None)
     with pytest.raises(pulumi.RunError, match="az aks install-cli"):
         access.wait_until_allowed(json.dumps(KUBECONFIG))

@@ -74,7 +74,9 @@ def slices(monkeypatch: pytest.MonkeyPatch) -> None:
     key = A100["accelerator"]
     gpu = accelerators._BY_KEY[key]
     monkeypatch.setitem(
-        accelerators._BY_KEY, key, type(gpu)(gpu.key, gpu.product, gpu.memory_bytes, mig=(("1g.10gb", 7),))
+        accelerators._BY_KEY,
+        key,
+        type(gpu)(gpu.key, gpu.product, gpu.memory_bytes, mig=(accelerators.Slice("1g.10gb", 7),)),
     )
 
 
@@ -153,6 +155,6 @@ def test_the_system_pool_runs_only_aks_add_ons() -> None:
     assert made["enable_node_public_ip"] is False
 
 
-def test_what_is_fixed_has_names_that_the_provider_knows() -> None:
+def test_immutable_settings_have_names_of_the_provider() -> None:
     known = pulumi._types.input_type_py_to_pulumi_names(AgentPoolArgs).values()
     assert set(IMMUTABLE) <= set(known)

@@ -26,7 +26,7 @@ def mistake_message(settings: Kubernetes, content: str = "") -> str:
     return str(raised.value.mistake)
 
 
-def test_the_current_context(tmp_path: Path) -> None:
+def test_the_current_context_is_used(tmp_path: Path) -> None:
     file = tmp_path / "kubeconfig"
     file.write_text(yaml.safe_dump(document()))
     there = read_kubeconfig(Kubernetes(kubeconfig=str(file)))
@@ -34,7 +34,7 @@ def test_the_current_context(tmp_path: Path) -> None:
     assert "planted" not in repr(there)
 
 
-def test_the_first_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_file_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "kubeconfig"
     file.write_text(yaml.safe_dump(document()))
     monkeypatch.setenv("KUBECONFIG", f"{file}:/other")

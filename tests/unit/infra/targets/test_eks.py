@@ -237,7 +237,7 @@ def test_types_and_names_are_for_ever(
     assert by_type(plan(pools, preview=preview, **given)) == expected
 
 
-def test_only_the_account_and_region_of_the_settings(plan: Callable[..., Plan]) -> None:
+def test_the_provider_accepts_only_the_account_and_region_of_the_settings(plan: Callable[..., Plan]) -> None:
     made = plan()
     inputs = made("aws", "aws").inputs
     assert inputs["region"] == "eu-central-1"
@@ -251,7 +251,7 @@ def test_only_the_account_and_region_of_the_settings(plan: Callable[..., Plan]) 
             assert one.provider == "kubernetes", name
 
 
-def test_the_cluster(plan: Callable[..., Plan]) -> None:
+def test_the_cluster_is_encrypted_and_uses_access_entries(plan: Callable[..., Plan]) -> None:
     cluster = plan()("Cluster", "cluster")
     assert cluster.inputs["name"] == NAME
     assert cluster.inputs["version"] == "1.35"
@@ -280,7 +280,7 @@ def test_key_and_logs_are_created_before_the_cluster(plan: Callable[..., Plan]) 
 
 
 @pytest.mark.parametrize("protection", [True, False])
-def test_deletion_protection(plan: Callable[..., Plan], protection: bool) -> None:
+def test_deletion_protection_covers_cluster_and_bucket(plan: Callable[..., Plan], protection: bool) -> None:
     made = plan(deletion_protection=protection)
     protected = {(t.rpartition(":")[2], n) for (t, n), one in made.made.items() if one.request.protect}
     assert protected == ({("Cluster", "cluster"), ("Bucket", "bucket")} if protection else set())
@@ -328,7 +328,7 @@ def test_a_zone_keeps_its_ranges_when_another_comes() -> None:
     assert min(r.num_addresses for r in ranges) >= 16, "AWS makes none that are smaller"
 
 
-def test_node_groups(plan: Callable[..., Plan]) -> None:
+def test_node_groups_follow_their_pools(plan: Callable[..., Plan]) -> None:
     made = plan()
     fixed, scaled = made("NodeGroup", "pool-cpu"), made("NodeGroup", "pool-l4")
     assert fixed.inputs["clusterName"] == NAME
@@ -366,7 +366,7 @@ def test_versions_of_add_ons(plan: Callable[..., Plan]) -> None:
     assert {name: version for name, version in versions.items() if version} == {"addon-coredns": "v1.12.4-eksbuild.1"}
 
 
-def test_other_zones_of_the_control_plane(plan: Callable[..., Plan]) -> None:
+def test_the_control_plane_uses_the_zones_of_the_settings(plan: Callable[..., Plan]) -> None:
     made = plan(({"name": "cpu"},), zones=["eu-central-1c", "eu-central-1d"])
     private = [f"private-eu-central-1{letter}-id" for letter in "cd"]
     assert made("Cluster", "cluster").inputs["vpcConfig"]["subnetIds"] == private
@@ -374,7 +374,7 @@ def test_other_zones_of_the_control_plane(plan: Callable[..., Plan]) -> None:
     assert made("NatGateway", "nat").inputs["subnetId"] == "public-eu-central-1c-id"
 
 
-def test_further_administrators(plan: Callable[..., Plan]) -> None:
+def test_further_administrators_get_access_to_the_cluster(plan: Callable[..., Plan]) -> None:
     ops = "arn:aws:iam::123456789012:role/ops"
     made = plan(admins=[ops])
     assert len(made.of("AccessEntry")) == 1
@@ -442,7 +442,7 @@ def test_a_bucket_has_a_name_that_s3_takes(stack: str) -> None:
     assert name != bucket_name("123456789013", stack)
 
 
-def test_outputs_of_the_cluster(plan: Callable[..., Plan]) -> None:
+def test_the_cluster_outputs_what_the_stack_needs(plan: Callable[..., Plan]) -> None:
     outputs = plan().outputs
     made = outputs["made"]
     assert made.storage_class == "headrace-gp3"
@@ -469,7 +469,7 @@ def test_the_kubeconfig_holds_no_credential(plan: Callable[..., Plan]) -> None:
     assert config["current-context"] == config["contexts"][0]["name"] == NAME
 
 
-def test_the_storage_class(plan: Callable[..., Plan]) -> None:
+def test_the_storage_class_encrypts_volumes(plan: Callable[..., Plan]) -> None:
     volumes = plan()("StorageClass", "storage-class")
     assert volumes.inputs["metadata"] == {"name": "headrace-gp3"}
     assert volumes.inputs["provisioner"] == "ebs.csi.aws.com"
@@ -491,19 +491,19 @@ def test_an_adopted_network_is_read_and_not_changed(plan: Callable[..., Plan]) -
     assert made("NodeGroup", "pool-l4").inputs["subnetIds"] == ["subnet-0000000b"]
 
 
-def test_a_private_api_server_in_an_adopted_network(plan: Callable[..., Plan]) -> None:
+def test_a_private_api_server_admits_the_adopted_network(plan: Callable[..., Plan]) -> None:
     made = plan(({"name": "cpu"},), network=EXISTING, endpoint="private", authorized_ranges=[])
     assert made("SecurityGroupIngressRule", "api-server").inputs["cidrIpv4"] == "10.9.0.0/16"
 
 
-def test_an_adopted_network_without_the_zone() -> None:
+def test_an_adopted_network_must_have_subnets_in_the_zones() -> None:
     found = [("subnet-b", "eu-central-1b"), ("subnet-a", "eu-central-1a")]
     assert subnets_in_zones(found, ["eu-central-1a"]) == ["subnet-a"]
     with pytest.raises(pulumi.RunError, match=r"has none in eu-central-1c, only in eu-central-1a, eu-central-1b"):
         subnets_in_zones(found, ["eu-central-1c"])
 
 
-def test_auto_mode(plan: Callable[..., Plan]) -> None:
+def test_auto_mode_uses_the_disks_and_load_balancers_of_eks(plan: Callable[..., Plan]) -> None:
     made = plan(mode="auto")
     # The DNS has no pods that a policy could select: https://github.com/aws/containers-roadmap/issues/2552
     cidrs = [peer["ipBlock"]["cidr"] for peer in made.outputs["made"].dns]
@@ -524,7 +524,7 @@ def test_auto_mode(plan: Callable[..., Plan]) -> None:
     assert policies["data"] == {"enable-network-policy-controller": "true"}
 
 
-def test_node_pools_of_auto_mode(plan: Callable[..., Plan]) -> None:
+def test_node_pools_of_auto_mode_follow_their_pools(plan: Callable[..., Plan]) -> None:
     made = plan(mode="auto")
     shape, pool = made("NodeClass", "pool-l4-class"), made("NodePool", "pool-l4")
     assert shape.inputs["metadata"]["name"] == pool.inputs["metadata"]["name"] == "l4"

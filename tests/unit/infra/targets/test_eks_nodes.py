@@ -43,7 +43,7 @@ def template(pool: NodePool, settings: Aws = AL2023) -> Any:
 
 
 @pytest.mark.parametrize("pool", POOLS, ids=lambda p: p.name)
-def test_common_settings_of_node_groups(pool: NodePool) -> None:
+def test_node_groups_share_common_settings(pool: NodePool) -> None:
     made = group(pool)
     assert (made.cluster_name, made.version, made.node_role_arn) == ("headrace-prod", "1.34", "arn:role")
     assert made.subnet_ids == ["subnet-1"]
@@ -80,7 +80,7 @@ def test_machines_stand_in_one_place(
     [(CPU, None, None), (SPOT, None, None), (ODCR, "cr-01234567", None), (BLOCK, "cr-89abcdef", "capacity-block")],
     ids=lambda p: getattr(p, "name", ""),
 )
-def test_reserved_capacity(pool: NodePool, reservation: str | None, market: str | None) -> None:
+def test_a_template_names_the_reserved_capacity(pool: NodePool, reservation: str | None, market: str | None) -> None:
     made = template(pool)
     asked = made.capacity_reservation_specification
     assert (asked.capacity_reservation_target.capacity_reservation_id if asked else None) == reservation
@@ -96,11 +96,11 @@ def test_reserved_capacity(pool: NodePool, reservation: str | None, market: str 
         (BOTTLEROCKET, SPOT, "BOTTLEROCKET_x86_64_NVIDIA"),
     ],
 )
-def test_images(settings: Aws, pool: NodePool, ami: str) -> None:
+def test_pools_have_the_image_of_their_machine_and_settings(settings: Aws, pool: NodePool, ami: str) -> None:
     assert group(pool, settings).ami_type == ami
 
 
-def test_taints() -> None:
+def test_taints_are_converted_for_eks() -> None:
     pool = NodePool(
         name="gpu",
         accelerator="l4",
@@ -166,7 +166,7 @@ def test_bottlerocket_shares_by_its_own_plugin(kind: str, strategy: str) -> None
     }
 
 
-def test_bottlerocket_slices() -> None:
+def test_bottlerocket_is_told_the_profile_of_the_slices() -> None:
     assert told({"kind": "mig", "profile": "1g.10gb"}) == {
         "device-partitioning-strategy": "mig",
         "mig": {"profile": {"h100.80gb": "1g.10gb"}},
@@ -180,7 +180,7 @@ def test_unshared_pools_have_no_sharing_settings() -> None:
     assert template(SPOT, BOTTLEROCKET).user_data is None
 
 
-def test_a_node_class_of_auto_mode() -> None:
+def test_a_node_class_has_the_role_and_subnets() -> None:
     made = nodes.node_class(SPOT, role="nodes", subnets=["subnet-1", "subnet-2"], security_group="sg-1")
     assert made == {
         "role": "nodes",
@@ -197,7 +197,7 @@ def requirements(spec: dict[str, Any]) -> dict[str, list[str]]:
     return {r["key"]: r["values"] for r in found}
 
 
-def test_a_scaled_node_pool_of_auto_mode() -> None:
+def test_a_scaled_node_pool_is_limited_by_the_cpus_of_its_machines() -> None:
     made = nodes.node_pool(SPOT.model_copy(update={"zones": ("eu-central-1a",)}))
     assert "replicas" not in made
     assert made["limits"] == {"cpu": "16"}, "four machines of four"

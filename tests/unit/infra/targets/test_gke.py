@@ -220,7 +220,7 @@ def test_the_first_pool_is_gone_at_once_and_never_has_the_default_account(plan: 
     assert planned.made["cluster"].ignored == ["nodeConfig", "initialNodeCount"]
 
 
-def test_who_may_reach_a_public_api_server(plan: Callable[..., Planned]) -> None:
+def test_a_public_api_server_admits_the_authorized_ranges_only(plan: Callable[..., Planned]) -> None:
     cluster = plan(CPU)["cluster"]
     assert cluster["privateClusterConfig"]["enablePrivateEndpoint"] is False
     assert cluster["masterAuthorizedNetworksConfig"] == {
@@ -323,7 +323,7 @@ def test_serving_pods_may_use_the_bucket_and_nothing_else(plan: Callable[..., Pl
     assert planned.of("Key") == []
 
 
-def test_outputs_of_the_cluster(plan: Callable[..., Planned]) -> None:
+def test_the_cluster_outputs_what_the_stack_needs(plan: Callable[..., Planned]) -> None:
     planned = plan(CPU, L4)
     handed = planned.provisioned
     assert planned.identifier == "cluster-id"
@@ -399,7 +399,7 @@ def test_remaining_resources_are_listed_with_commands() -> None:
     assert "ring" in words
 
 
-def test_further_administrators(plan: Callable[..., Planned]) -> None:
+def test_further_administrators_get_the_role_of_an_administrator(plan: Callable[..., Planned]) -> None:
     planned = plan(cluster={**CLUSTER, "admins": ["group:ops@example.com"]})
     [admin] = [name for name in planned.of("IAMMember") if name.startswith("admin-")]
     assert (planned[admin]["role"], planned[admin]["member"]) == ("roles/container.admin", "group:ops@example.com")

@@ -140,7 +140,7 @@ def test_gkes_own_taint_is_not_declared() -> None:
     ("effect", "gke"),
     [("NoSchedule", "NO_SCHEDULE"), ("PreferNoSchedule", "PREFER_NO_SCHEDULE"), ("NoExecute", "NO_EXECUTE")],
 )
-def test_effects_of_taints(effect: str, gke: str) -> None:
+def test_effects_of_taints_are_converted_for_gke(effect: str, gke: str) -> None:
     [taint] = args({**CPU, "taints": [{"key": "team", "effect": effect}]}).node_config.taints
     assert taint.effect == gke
 
@@ -177,7 +177,7 @@ def test_scarce_capacity_may_come_from_any_zone(pool: dict[str, Any], policy: st
     assert args({**pool, "min_nodes": 0, "max_nodes": 3}).autoscaling.location_policy == policy
 
 
-def test_spot() -> None:
+def test_spot_nodes_use_no_other_kind_of_capacity() -> None:
     node = args({**L4, "capacity": "spot"}).node_config
     assert (node.spot, node.flex_start, node.reservation_affinity) == (True, None, None)
 

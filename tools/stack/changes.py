@@ -1,0 +1,140 @@
+"""What an update would do, in plain words, and which of its changes destroy something that nobody has named."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+
+from infra.targets.operations import ADDON, Holding, foreign, holdings
+from tools.stack.events import OPERATIONS, UNKNOWN, Change, Property
+
+LISTED = 20
+"""Changed resources that are listed; replaced and deleted ones are all listed."""
+
+PROPERTIES = 3
+"""Properties of a resource that are listed."""
+
+MAX_VALUE_CHARACTERS = 60
+"""Longer values are not shown."""
+
+PAST = {"create": "created", "update": "changed", "replace": "replaced", "delete": "deleted"}
+NAMESPACE = "kubernetes:core/v1:Namespace"
+
+
+def describe(changes: Sequence[Change]) -> Iterator[str]:
+    """Yields lines that say what an update would do: how many resources, and which of them."""
+    own = [c for c in changes if c.custom]
+    counts = Counter(c.operation for c in own)
+    if not own:
+        yield "Nothing changes."
+        return
+    said = [f"{counts[operation]} {PAST[operation]}" for operation in OPERATIONS if counts[operation]]
+    yield f"Resources that this changes: {', '.join(said)}."
+    for operation in ("delete", "replace"):
+        yield from (f"  {operation:<8} {title(c)}{_because(c)}" for c in own if c.operation == operation)
+    updated = [c for c in own if c.operation == "update"]
+    yield from (f"  {'change':<8} {title(c)}{_because(c)}" for c in updated[:LISTED])
+    if len(updated) > LISTED:
+        yield f"  {'change':<8} {len(updated) - LISTED} more"
+
+
+def describe_drift(drift: Sequence[Change]) -> Iterator[str]:
+    """Yields lines that say what somebody else has changed; none if nobody has."""
+    others = foreign()
+    for change in drift:
+        if change.operation == "delete":
+            yield f"  gone     {title(change)}"
+            continue
+        ignored = tuple(others.get(change.type, ()))
+        paths = [p.path for p in change.properties if not (ignored and p.path.startswith(ignored))]
+        if paths:
+            yield f"  changed  {title(change)}: {_listing(paths)}"
+
+
+def title(change: Change) -> str:
+    """Returns the kind and the name of a resource, for people."""
+    holding = holdings().get(change.type)
+    kind = holding.kind if holding else re.split(r"[:/]", change.type)[-1]
+    return f"{kind} {change.name}"
+
+
+def destroyed(changes: Sequence[Change]) -> list[tuple[Change, Holding]]:
+    """Returns the changes that destroy data or machines, with what they hold."""
+    known = holdings()
+    found = []
+    for change in changes:
+        holding = known.get(change.type)
+        if holding is None or change.operation not in ("replace", "delete") or change.kept:
+            continue
+        # An add-on's own namespace goes with the add-on, which is named.
+        of_addon = change.type == NAMESPACE and ADDON in change.parent
+        if not of_addon and re.search(holding.only, change.name):
+            found.append((change, holding))
+    return found
+
+
+def objections(changes: Sequence[Change], named: Collection[str], stack: str) -> list[str]:
+    """Returns why an update must not run: it destroys what `named` does not contain, or what is protected.
+
+    The last line says what to do. Returns nothing if the update may run.
+    """
+    found = destroyed(changes)
+    unnamed = [(c, h) for c, h in found if c.name not in named]
+    protected = [(c, h) for c, h in found if c.protected]
+    if not unnamed and not protected:
+        return []
+    lines = [
+        f"  {holding.kind} {change.name} would be {PAST[change.operation]}, and with it {holding.loses}: "
+        + _reason(change, holding)
+        for change, holding in found
+        if (change, holding) in unnamed or change.protected
+    ]
+    if unnamed:
+        flags = " ".join(f"--destroy {name}" for name in dict.fromkeys(c.name for c, _ in found))
+        lines.append(f'undo these settings, or destroy it by name: make up STACK={stack} ARGS="{flags}"')
+    if protected:
+        names = ", ".join(f"{h.kind} {c.name}" for c, h in protected)
+        lines.append(
+            f"protected from deletion: {names}; set deletion_protection: false in headrace:cluster,"
+            " and run `make up` with that change alone before"
+        )
+    return lines
+
+
+def _reason(change: Change, holding: Holding) -> str:
+    """Returns which property of which setting causes a replacement or a deletion."""
+    if change.operation == "delete":
+        return f"the configuration no longer has it ({holding.added_by})"
+    if not change.properties:
+        return "its provider asks for it"
+    reasons = []
+    for each in change.properties:
+        setting = holding.setting_of(each.path, change.name)
+        reasons.append(f"{_difference(each)}{f' ({setting})' if setting else ''}")
+    return "; ".join(reasons)
+
+
+def _difference(each: Property) -> str:
+    if each.path == "provider":
+        return "it moves to another cluster or account"
+    if each.before == each.after or UNKNOWN in json.dumps(each.after):
+        return f"{each.path} depends on something that is replaced"
+    before, after = _printable(each.before), _printable(each.after)
+    return f"{each.path} changes from {before} to {after}" if before and after else f"{each.path} changes"
+
+
+def _printable(value: object) -> str:
+    """Returns a value for people; empty if it is long or contains secrets."""
+    text = json.dumps(value)
+    return "" if len(text) > MAX_VALUE_CHARACTERS or "ciphertext" in text or "[secret]" in text else text
+
+
+def _because(change: Change) -> str:
+    return f": {_listing([p.path for p in change.properties])}" if change.properties else ""
+
+
+def _listing(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - PROPERTIES} more" if len(paths) > PROPERTIES else ""
+    return f"{', '.join(paths[:PROPERTIES])}{more}"
