@@ -66,6 +66,20 @@ INJECTED: Mapping[Fault, tuple[str, ...]] = {
 """Alerts by the fault that tests/stack injects into a running stack, whose rules a second Prometheus runs on a faster
 clock (`tests.monitoring.scaled_rules`)."""
 
+INCIDENTS: Mapping[str, str] = {
+    "slow disk": "DatabaseSlow",
+    "one slow replica": "ReplicaSlow",
+    "a tenant that floods": "TenantFloods",
+    "a model that truncates": "AnswersTruncated",
+    "a canary that is worse": "CanaryWorse",
+    "a provider that throttles": "EndpointThrottles",
+    "retrieval that finds nothing": "RetrievalFindsNothing",
+    "an expired key of a remote model": "EndpointRejectsKey",
+    "a full queue": "OverloadRefusals",
+    "a budget nearly used up": "QuotaNear",
+}
+"""Incidents that a campaign injects without a word, and the alert that names the cause of each."""
+
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "queue growth": ("RequestQueueGrows",),
     "no healthy replica": ("NoHealthyReplica",),
@@ -110,5 +124,6 @@ def looks_back_long(alert: Alert) -> bool:
 def evidence(alert: Alert) -> str:
     """Returns the evidence for an alert, in a few words."""
     ways = [f"local stack: {fault}" for fault, names in INJECTED.items() if alert.name in names]
+    ways += [f"incident: {incident}" for incident, name in INCIDENTS.items() if alert.name == name]
     ways += ["replayed exposition"] * is_replayed(alert) + ["scaled windows"] * looks_back_long(alert)
     return "; ".join(ways or ["test cases"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from dataclasses import replace
 
 from monitoring.objective import Objective
 from monitoring.objectives import OBJECTIVES
@@ -72,11 +73,18 @@ def main(arguments: list[str] | None = None) -> int:
         description="Computes the target_ongoing_requests of a model's autoscaling that meets an objective.",
     )
     parser.add_argument("objective", choices=QUEUED)
+    parser.add_argument(
+        "--within-seconds",
+        type=float,
+        help="what the model's own objectives allow; by default what models without any may take",
+    )
     parser.add_argument("--slots", type=int, required=True, help="requests that a replica decodes together")
     parser.add_argument("--service-seconds", type=float, required=True, help="mean time that a request holds its slot")
     parser.add_argument("--unloaded-seconds", type=float, required=True, help="the measure without any wait")
     given = parser.parse_args(arguments)
     objective = next(one for one in OBJECTIVES if one.name == given.objective)
+    if given.within_seconds is not None:
+        objective = replace(objective, threshold_s=given.within_seconds)
     try:
         target = autoscaling_target(
             objective, slots=given.slots, service_s=given.service_seconds, unloaded_s=given.unloaded_seconds

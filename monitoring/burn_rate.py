@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from monitoring.objective import FASTEST, PERIOD, WINDOWS, Objective, Window
+from monitoring.objective import EVERY, FASTEST, PERIOD, WINDOWS, Objective, Window
 from monitoring.rule import Alert, Case, Group, Recording, Sample, Severity
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 SLOW: tuple[Window, ...] = ("1d", "3d")
 """Windows that are evaluated less often, since each evaluation reads many samples."""
+LAG = "15s"
+"""Age of the samples that are counted."""
 FEWEST_S = 20
 """Shortest window, in seconds: a rate needs a few samples, and the local stack scrapes every 5 seconds."""
 FEW = 5
@@ -64,9 +66,9 @@ class Clock:
 def groups(objective: Objective, burns: Sequence[BurnRate] = BURN_RATES, scale: float = 1) -> tuple[Group, Group]:
     """Returns the rules of an objective: one group that is evaluated often, and one for windows of days."""
     clock = Clock(scale)
-    every, slowly = clock("30s", 5), clock("2m", 5)
+    every, slowly = clock(EVERY, 5), clock("2m", 5)
     name = objective.name.replace("_", "-")
-    fast = [*_rates(objective, clock), *(_ratio(objective, w, clock) for w in WINDOWS if w not in SLOW)]
+    fast = [*_counts(objective, clock), *(_ratio(objective, w, clock) for w in WINDOWS if w not in SLOW)]
     slow = [*(_ratio(objective, window, clock) for window in SLOW), _budget_left(objective, clock)]
     pages, tickets = ([b for b in burns if b.severity == severity] for severity in ("page", "ticket"))
     return (
@@ -75,27 +77,28 @@ def groups(objective: Objective, burns: Sequence[BurnRate] = BURN_RATES, scale: 
     )
 
 
-def _rates(o: Objective, clock: Clock) -> list[Recording]:
-    total = _rate(o, o.total, clock)
-    # Before the first good request, its series does not exist. The total is the series recorded just before: if the
-    # counter were read again, a scrape in between could make the bad requests of an hour exceed all requests.
+def _counts(o: Objective, clock: Clock) -> list[Recording]:
+    """Returns the numbers of all and of bad requests between two evaluations, whose sums over a window are exact.
+
+    Rates would not be: each is extrapolated, more for one counter than for another, so that some requests would be bad
+    where none is; and a request would count only in part until the whole window of the rate has passed.
+    """
+    total, good = _count(o, o.total, clock), _count(o, o.good, clock)
     recorded = f"sum{_by_clause(o)} ({o.requests})"  # without the label of the stack, which recorded series have
-    good = f"({_rate(o, o.good, clock)} or {recorded} * 0)"
+    # Before the first good request, its series does not exist.
+    bad = f"clamp_min({recorded} - ({good} or {recorded} * 0), 0)"
+    every = f"in {EVERY}"
     return [
-        Recording(o.requests, total, "1", o.labels, f"Requests per second that count for the objective {o.name}."),
-        Recording(
-            o.errors,
-            f"clamp_min({recorded} - {good}, 0)",
-            "1",
-            o.labels,
-            f"Requests per second that miss the objective {o.name}.",
-        ),
+        Recording(o.requests, total, "1", o.labels, f"Requests {every} that count for the objective {o.name}."),
+        Recording(o.errors, bad, "1", o.labels, f"Requests {every} that miss the objective {o.name}."),
     ]
 
 
-def _rate(o: Objective, counters: Sequence[str], clock: Clock) -> str:
-    window = clock("5m")
-    return f"sum{_by_clause(o)} ({' or '.join(f'rate({counter}[{window}])' for counter in counters)})"
+def _count(o: Objective, counters: Sequence[str], clock: Clock) -> str:
+    # Of a moment ago: all of its scrapes are stored by then, so that two counters are read as of the same scrapes.
+    lag, every = (clock.seconds(duration, 5) for duration in (LAG, EVERY))
+    counted = (f"clamp_min({one} offset {lag}s - {one} offset {lag + every}s, 0)" for one in counters)
+    return f"sum{_by_clause(o)} ({' or '.join(counted)})"
 
 
 def _by_clause(o: Objective) -> str:
@@ -103,16 +106,12 @@ def _by_clause(o: Objective) -> str:
 
 
 def _ratio(o: Objective, window: Window, clock: Clock) -> Recording:
-    """Returns the share of bad requests: sums of rates, not a mean of ratios, so that each request counts the same.
+    """Returns the share of bad requests: of sums, not a mean of ratios, so that each request counts the same.
 
     Without requests there is no sample, and so no alert.
     """
-    if clock.seconds(window) == clock.seconds("5m"):
-        expression = f"{o.errors} / ({o.requests} > 0)"
-    else:
-        expression = _share(o, clock(window))
     help = f"Share of requests that miss the objective {o.name}, over {window}."
-    return Recording(o.ratio(window), expression, "ratio", o.labels, help)
+    return Recording(o.ratio(window), _share(o, clock(window)), "ratio", o.labels, help)
 
 
 def _share(o: Objective, window: str) -> str:
@@ -151,8 +150,9 @@ def _alert(o: Objective, burns: Sequence[BurnRate], clock: Clock) -> list[Alert]
 
 def _burn_expression(o: Objective, burn: BurnRate, clock: Clock) -> str:
     limit = f"{burn.rate * o.budget:.6g}"
-    # Each sample of a recorded rate stands for the time until the next evaluation.
-    many = f"sum_over_time({o.errors}[{clock(burn.long)}]) * {clock.seconds('30s', 5)} >= {FEW}"
+    many = f"sum_over_time({o.errors}[{clock(burn.long)}]) >= {FEW}"
+    if o.fewest > FEW:
+        many = f"sum_over_time({o.requests}[{clock(burn.long)}]) >= {o.fewest} and {many}"
     return f"({o.ratio(burn.long)} > {limit} and {o.ratio(burn.short)} > {limit} and {many})"
 
 

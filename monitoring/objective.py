@@ -11,6 +11,8 @@ from serving.telemetry.catalogue import Metric
 Window = Literal["5m", "30m", "1h", "2h", "6h", "1d", "3d"]
 WINDOWS: tuple[Window, ...] = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 """Windows over which the share of bad requests is recorded."""
+EVERY = "30s"
+"""Interval of the evaluations, in each of which the requests since the one before are counted."""
 PERIOD = "30d"
 """The window of an objective and its error budget."""
 FASTEST = 14.4
@@ -63,7 +65,9 @@ class Objective:
     example: Example
     labels: tuple[str, ...] = ()
     threshold_s: float | None = None
-    """Seconds within which a good request is done."""
+    """Seconds within which a good request is done, unless its model has its own objective."""
+    fewest: int = 1
+    """Fewest requests in the long window of an alert."""
 
     def __post_init__(self) -> None:
         if not 0 < FASTEST * self.budget < 1:
@@ -87,13 +91,13 @@ class Objective:
 
     @property
     def requests(self) -> str:
-        """The recorded series of requests per second."""
-        return self._series_name("requests", "rate5m")
+        """The recorded series of the number of requests since the evaluation before."""
+        return self._series_name("requests", f"increase{EVERY}")
 
     @property
     def errors(self) -> str:
-        """The recorded series of bad requests per second."""
-        return self._series_name("errors", "rate5m")
+        """The recorded series of the number of bad requests since the evaluation before."""
+        return self._series_name("errors", f"increase{EVERY}")
 
     @property
     def budget_left(self) -> str:
@@ -108,7 +112,7 @@ class Objective:
     def expressions(self) -> dict[str, str]:
         """Expressions for a dashboard by title; all are shares (1 is 100 %) except `requests per second`."""
         return {
-            "requests per second": self.requests,
+            "requests per second": f"sum_over_time({self.requests}[5m]) / 300",
             **{f"bad requests, {window}": self.ratio(window) for window in WINDOWS},
             **{f"burn rate, {window}": f"{self.ratio(window)} / {self.budget:g}" for window in WINDOWS},
             "budget left, 30d": self.budget_left,

@@ -10,11 +10,15 @@ from monitoring.rule import Group, Owner
 API = 'route=~"/v1/.+"'
 """Routes of the API: neither pages nor probes, which are many and nearly always succeed."""
 GENERATION = 'route=~"/v1/(chat/completions|completions|responses)"'
+FEWEST_ANSWERS = 20
+"""Fewest answers of a model in an alert's long window: of fewer, a single late one is more than the 5 % that may be."""
+ASKING = 'route=~"/v1/(chat/completions|completions|responses|embeddings|rerank)"'
+"""Routes whose requests ask a model: polling, lists and pages would hide them in a mean or a share."""
 EXAMPLE = {"route": "/v1/chat/completions", "model": "m", "outcome": "ok", "mode": "hybrid"}
 
 
 def _series(name: str, metric: c.Metric, **more: str) -> str:
-    labels = {label: EXAMPLE[label] for label in metric.labels} | more
+    labels = {label: more.get(label) or EXAMPLE[label] for label in metric.labels} | more
     inner = ", ".join(f'{label}="{value}"' for label, value in labels.items())
     return f"{name}{{{inner}}}"
 
@@ -29,7 +33,6 @@ def _latency(
     owner: Owner,
     good: str = "",
     total: str = "",
-    labels: tuple[str, ...] = (),
 ) -> Objective:
     """Returns an objective for the times in a histogram; `good` and `total` are matchers of its counters."""
     return Objective(
@@ -43,8 +46,28 @@ def _latency(
             good=_series(f"{metric.name}_bucket", metric, le=str(float(seconds))),
             all=_series(f"{metric.name}_count", metric),
         ),
-        labels=labels,
         threshold_s=seconds,
+    )
+
+
+def _judged(name: c.JudgedObjective, help: str, setting: str, seconds: float) -> Objective:
+    """Returns an objective by which gateways judge each answer, within the time that its own model's `setting` says.
+
+    `seconds` is the time of models without that setting.
+    """
+    matcher = f'objective="{name}"'
+    answers = {met: _series(c.JUDGED_ANSWERS.name, c.JUDGED_ANSWERS, objective=name, met=met) for met in ("yes", "no")}
+    return Objective(
+        name=name,
+        help=f"{help}, or within the model's own `objectives.{setting}`.",
+        owner="models",
+        good=(counter_selector(c.JUDGED_ANSWERS, f'{matcher}, met="yes"'),),
+        total=(counter_selector(c.JUDGED_ANSWERS, matcher),),
+        objective=0.95,
+        example=Example(good=answers["yes"], bad=answers["no"]),
+        labels=("model",),
+        threshold_s=seconds,
+        fewest=FEWEST_ANSWERS,
     )
 
 
@@ -66,35 +89,14 @@ OBJECTIVES = (
             bad=_series(f"{c.REQUEST_SECONDS.name}_count", c.REQUEST_SECONDS, outcome="error"),
         ),
     ),
-    _latency(
-        "time_to_first_token",
-        "Streamed answers begin within 2.5 seconds.",
-        c.TTFT_SECONDS,
-        2.5,
-        0.95,
-        owner="models",
-        labels=("model",),
-    ),
-    _latency(
+    _judged("time_to_first_token", "Streamed answers begin within 2.5 seconds", "first_token_s", 2.5),
+    _judged(
         "inter_token_latency",
-        "Streamed answers arrive at 10 tokens per second or more, which is faster than people read.",
-        c.INTER_TOKEN_SECONDS,
+        "Streamed answers arrive at 10 tokens per second or more, which is faster than people read",
+        "between_tokens_s",
         0.1,
-        0.95,
-        owner="models",
-        labels=("model",),
     ),
-    _latency(
-        "end_to_end",
-        "Answers of models are complete within 30 seconds.",
-        c.REQUEST_SECONDS,
-        30,
-        0.95,
-        owner="models",
-        good=f'{GENERATION}, outcome="ok"',
-        total=f'{GENERATION}, outcome="ok"',
-        labels=("model",),
-    ),
+    _judged("end_to_end", "Answers of models are complete within 30 seconds", "end_to_end_s", 30),
     Objective(
         name="stream_completion",
         help="Streams that have begun are completed, unless their caller cancels them.",

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from monitoring.addresses import Addresses
 from monitoring.dashboards import DASHBOARDS, grafana, perses
 from monitoring.dashboards.exceptions import lint_exemptions, lint_file
 from monitoring.dashboards.links import links_by_panel
@@ -19,18 +20,21 @@ from monitoring.scope import Scope, restrict_groups
 CHART = Path(__file__).parents[1] / "charts" / "headrace" / "files"
 CHARTS = Scope("HEADRACE_NAMESPACE", "HEADRACE_ENGINES")
 """Placeholders in rules, which the chart's template replaces."""
+CHART_ADDRESSES = Addresses("HEADRACE_RUNBOOKS", "HEADRACE_GRAFANA")
+"""Placeholders in rules and dashboards, which the chart's template replaces or, without an address, removes."""
 NOTE = "# Made by `python -m monitoring --chart`: do not edit.\n"
 
 
 def chart_files() -> dict[str, str]:
     """Returns the chart's files, by path below `CHART`."""
-    return dict(_dashboards()) | {path: NOTE + text for path, text in _rules(CHARTS)}
+    rules = {path: NOTE + text for path, text in _rules(CHARTS, CHART_ADDRESSES)}
+    return dict(_dashboards(CHART_ADDRESSES)) | rules
 
 
-def output_files(namespace: str = "") -> dict[str, str]:
+def output_files(namespace: str = "", addresses: Addresses | None = None) -> dict[str, str]:
     """Returns all files by path; the rules are for the stack in `namespace`, or for all stacks if that is empty."""
-    scope = Scope.for_namespace(namespace) if namespace else None
-    made = dict(_dashboards()) | dict(_rules(scope)) | dict(_perses()) | dict(_kubernetes(scope))
+    scope, to = Scope.for_namespace(namespace) if namespace else None, addresses or Addresses()
+    made = dict(_dashboards(to)) | dict(_rules(scope, to)) | dict(_perses(to)) | dict(_kubernetes(scope, to))
     return made | {"dashboards/.lint": _yaml(lint_file(lint_exemptions(DASHBOARDS, GROUPS)))}
 
 
@@ -56,33 +60,34 @@ def stored_chart_files() -> dict[str, str]:
     return {str(file.relative_to(CHART)): file.read_text(encoding="utf-8") for file in found}
 
 
-def _dashboards() -> Iterator[tuple[str, str]]:
+def _dashboards(to: Addresses) -> Iterator[tuple[str, str]]:
     for dashboard in DASHBOARDS:
-        yield f"dashboards/{dashboard.name}.json", _json(grafana.document(dashboard, links_by_panel(dashboard, GROUPS)))
+        links = links_by_panel(dashboard, GROUPS, to)
+        yield f"dashboards/{dashboard.name}.json", _json(grafana.document(dashboard, links))
 
 
-def _perses() -> Iterator[tuple[str, str]]:
+def _perses(to: Addresses) -> Iterator[tuple[str, str]]:
     for dashboard in DASHBOARDS:
-        yield f"perses/{dashboard.name}.json", _json(perses.document(dashboard, links_by_panel(dashboard, GROUPS)))
+        yield f"perses/{dashboard.name}.json", _json(perses.document(dashboard, links_by_panel(dashboard, GROUPS, to)))
 
 
-def _documents(scope: Scope | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _documents(scope: Scope | None, to: Addresses) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, groups in RULES.items():
-        yield name, document(restrict_groups(groups, scope) if scope else groups)
+        yield name, document(restrict_groups(groups, scope) if scope else groups, to)
 
 
-def _rules(scope: Scope | None) -> Iterator[tuple[str, str]]:
-    for name, spec in _documents(scope):
+def _rules(scope: Scope | None, to: Addresses) -> Iterator[tuple[str, str]]:
+    for name, spec in _documents(scope, to):
         yield f"rules/{name}.yaml", _yaml(spec)
 
 
-def _kubernetes(scope: Scope | None) -> Iterator[tuple[str, str]]:
-    for path, text in _dashboards():
+def _kubernetes(scope: Scope | None, to: Addresses) -> Iterator[tuple[str, str]]:
+    for path, text in _dashboards(to):
         name = Path(path).stem
         metadata = {"name": f"headrace-dashboard-{name}", "labels": {"grafana_dashboard": "1"}}
         found = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {f"{name}.json": text}}
         yield f"kubernetes/dashboard-{name}.yaml", _yaml(found)
-    for name, spec in _documents(scope):
+    for name, spec in _documents(scope, to):
         found = {
             "apiVersion": "monitoring.coreos.com/v1",
             "kind": "PrometheusRule",

@@ -8,8 +8,9 @@ from typing import Literal
 
 from serving.telemetry.catalogue import Unit
 
-Severity = Literal["page", "ticket", "info"]
-"""`page` wakes somebody, `ticket` waits for working hours, `info` is displayed but notifies nobody."""
+Severity = Literal["page", "ticket", "info", "none"]
+"""`page` wakes somebody, `ticket` waits for working hours, `info` is displayed but notifies nobody, `none` always fires
+while all is well."""
 Owner = Literal["platform", "models", "applications", "security"]
 
 

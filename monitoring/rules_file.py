@@ -7,28 +7,28 @@ from typing import Any
 
 import yaml
 
+from monitoring.addresses import Addresses
 from monitoring.rule import Alert, Group, Recording
-
-RUNBOOKS = "monitoring/runbooks"
-"""The runbooks' folder in the repository, for which a URL may be substituted."""
+from monitoring.runbook_text import meaning
 
 
-def document(groups: Iterable[Group], runbooks: str = RUNBOOKS) -> dict[str, Any]:
-    """Returns a rule file, which is also the `spec` of a PrometheusRule; `runbooks` is the runbooks' base URL."""
+def document(groups: Iterable[Group], addresses: Addresses | None = None) -> dict[str, Any]:
+    """Returns a rule file, which is also the `spec` of a PrometheusRule; its alerts link to `addresses`."""
+    to = addresses or Addresses()
     return {
         "groups": [
-            {"name": group.name, "interval": group.interval, "rules": [_rule(rule, runbooks) for rule in group.rules]}
+            {"name": group.name, "interval": group.interval, "rules": [_rule(rule, to) for rule in group.rules]}
             for group in groups
         ]
     }
 
 
-def text(groups: Iterable[Group], runbooks: str = RUNBOOKS) -> str:
+def text(groups: Iterable[Group], addresses: Addresses | None = None) -> str:
     """Returns a rule file as YAML."""
-    return yaml.dump(document(groups, runbooks), Dumper=yaml.CSafeDumper, sort_keys=False, width=120)
+    return yaml.dump(document(groups, addresses), Dumper=yaml.CSafeDumper, sort_keys=False, width=120)
 
 
-def _rule(rule: Recording | Alert, runbooks: str) -> dict[str, Any]:
+def _rule(rule: Recording | Alert, to: Addresses) -> dict[str, Any]:
     if isinstance(rule, Recording):
         labels = {"labels": dict(rule.fixed)} if rule.fixed else {}
         return {"record": rule.name, "expr": rule.expression, **labels}
@@ -39,7 +39,9 @@ def _rule(rule: Recording | Alert, runbooks: str) -> dict[str, Any]:
         "labels": {"severity": rule.severity, "owner": rule.owner, **rule.labels},
         "annotations": {
             "summary": rule.summary,
+            "description": f"{meaning(rule.name)} What to do: the runbook {rule.name}.",
             "dashboard": rule.dashboard,
-            "runbook_url": f"{runbooks}/{rule.name}.md",
+            **({"dashboard_url": url} if (url := to.dashboard(rule.dashboard)) else {}),
+            **({"runbook_url": url} if (url := to.runbook(rule.name)) else {}),
         },
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitoring.alerts import assistants, data, engines, feedback, gpus, money, platform, requests, security
+from monitoring.alerts import assistants, data, engines, feedback, gpus, money, platform, releases, requests, security
 
 GROUPS = (
     requests.GROUP,
@@ -13,5 +13,6 @@ GROUPS = (
     money.GROUP,
     security.GROUP,
     feedback.GROUP,
+    releases.GROUP,
     platform.GROUP,
 )

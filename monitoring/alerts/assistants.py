@@ -31,23 +31,29 @@ GROUP = Group(
         ),
         Alert(
             name="RetrievalFindsNothing",
-            expression="sum(increase(headrace_retrieval_empty_total[1h]))"
-            " / sum(increase(headrace_assistant_requests_total[1h])) > 0.4"
-            " and sum(increase(headrace_retrieval_empty_total[1h])) > 20",
+            # Assistants that tenants make are counted together as `other`, whose requests are not: all searches are.
+            expression="(sum by (assistant) (increase(headrace_retrieval_empty_total[1h]))"
+            " / sum by (assistant) (increase(headrace_assistant_requests_total[1h]))"
+            ' or sum by (assistant) (increase(headrace_retrieval_empty_total{assistant="other"}[1h]))'
+            " / on () group_left () sum(increase(headrace_retrieval_top_score_count[1h]))) > 0.4"
+            " and sum by (assistant) (increase(headrace_retrieval_empty_total[1h])) > 20",
             wait="15m",
             severity="ticket",
             owner="applications",
-            summary="Retrieval finds nothing for {{ $value | humanizePercentage }} of the questions to assistants",
+            summary="Retrieval finds nothing for {{ $value | humanizePercentage }} of the questions to"
+            " {{ $labels.assistant }}",
             dashboard="assistants",
             fires=alert_case(
                 "80m",
-                ("headrace_retrieval_empty_total", "0+45x100"),
+                ('headrace_retrieval_empty_total{assistant="docs"}', "0+45x100"),
                 ('headrace_assistant_requests_total{assistant="docs",outcome="ok"}', "0+100x100"),
             ),
             silent=alert_case(
                 "80m",
-                ("headrace_retrieval_empty_total", "0+39x100"),
+                ('headrace_retrieval_empty_total{assistant="docs"}', "0+39x100"),
                 ('headrace_assistant_requests_total{assistant="docs",outcome="ok"}', "0+100x100"),
+                ('headrace_retrieval_empty_total{assistant="other"}', "0+79x100"),
+                ("headrace_retrieval_top_score_count", "0+200x100"),
             ),
         ),
         Alert(

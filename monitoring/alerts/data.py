@@ -6,6 +6,7 @@ from monitoring.alerts.case import alert_case
 from monitoring.rule import Alert, Group
 
 _DAY_S = 86400
+_VOLUME = '{namespace="headrace",persistentvolumeclaim="headrace-data"}'
 _JOB = 'namespace="headrace",job_name="headrace-migrate-0a1b"'
 
 GROUP = Group(
@@ -91,16 +92,24 @@ GROUP = Group(
         ),
         Alert(
             name="IndexStale",
-            expression=f"max by (collection) (headrace_index_age_seconds) > {14 * _DAY_S}",
+            # `make up` checks every collection: without another one that was checked since, nobody has run it.
+            expression=f"max by (collection) (headrace_index_age_seconds) > {14 * _DAY_S}"
+            f" and on() min(headrace_index_age_seconds) < {_DAY_S}",
             wait="1h",
             severity="info",
             owner="applications",
             summary="The index of {{ $labels.collection }} last matched its documents"
             " {{ $value | humanizeDuration }} ago",
             dashboard="assistants",
-            fires=alert_case("70m", ('headrace_index_age_seconds{collection="handbook"}', f"{14 * _DAY_S}+60x80")),
+            fires=alert_case(
+                "70m",
+                ('headrace_index_age_seconds{collection="handbook"}', f"{14 * _DAY_S}+60x80"),
+                ('headrace_index_age_seconds{collection="docs"}', "0+60x80"),
+            ),
             silent=alert_case(
-                "70m", ('headrace_index_age_seconds{collection="handbook"}', f"{14 * _DAY_S - 600}+60x80")
+                "70m",
+                ('headrace_index_age_seconds{collection="handbook"}', f"{14 * _DAY_S}+60x80"),
+                ('headrace_index_age_seconds{collection="docs"}', f"{14 * _DAY_S}+60x80"),
             ),
         ),
         Alert(
@@ -161,8 +170,12 @@ GROUP = Group(
         ),
         Alert(
             name="DataDiskFilling",
+            # A new stack writes its first files quickly, and then no more: only what has lasted for an hour, and goes
+            # on, predicts a day.
             expression="min(headrace_disk_free_bytes / headrace_disk_size_bytes) < 0.25"
-            " and min(predict_linear(headrace_disk_free_bytes[6h], 86400)) < 0",
+            " and min(predict_linear(headrace_disk_free_bytes[6h], 86400)) < 0"
+            " and min(predict_linear(headrace_disk_free_bytes[1h], 86400)) < 0"
+            " and min(headrace_disk_free_bytes offset 1h) > 0",
             wait="15m",
             severity="ticket",
             owner="platform",
@@ -190,6 +203,26 @@ GROUP = Group(
             fires=alert_case("10m", ("headrace_disk_free_bytes", "4900x20"), ("headrace_disk_size_bytes", "100000x20")),
             silent=alert_case(
                 "10m", ("headrace_disk_free_bytes", "5100x20"), ("headrace_disk_size_bytes", "100000x20")
+            ),
+        ),
+        Alert(
+            name="VolumeFilling",
+            expression="min by (namespace, persistentvolumeclaim) (kubelet_volume_stats_available_bytes"
+            " / kubelet_volume_stats_capacity_bytes) < 0.1",
+            wait="10m",
+            severity="ticket",
+            owner="platform",
+            summary="The volume {{ $labels.persistentvolumeclaim }} has only {{ $value | humanizePercentage }} left",
+            dashboard="ray",
+            fires=alert_case(
+                "15m",
+                (f"kubelet_volume_stats_available_bytes{_VOLUME}", "9x20"),
+                (f"kubelet_volume_stats_capacity_bytes{_VOLUME}", "100x20"),
+            ),
+            silent=alert_case(
+                "15m",
+                (f"kubelet_volume_stats_available_bytes{_VOLUME}", "9x8 11x20"),
+                (f"kubelet_volume_stats_capacity_bytes{_VOLUME}", "100x30"),
             ),
         ),
         Alert(

@@ -6,6 +6,18 @@ from monitoring.alerts.case import alert_case
 from monitoring.objectives import API
 from monitoring.rule import Alert, Group
 
+_ASKED = 'headrace_request_duration_seconds_count{route="/v1/chat/completions",model="chat",outcome="ok"}'
+_BUSY = ('headrace_engine_busy_seconds_total{model="chat"}', "0+600x30")
+
+
+def _leases(fast: str, slow: str) -> list[tuple[str, str]]:
+    """Returns samples of two replicas, whose leases take so many seconds."""
+    return [
+        (f'headrace_engine_lease_seconds{{model="chat",replica="{name}"}}', f"{seconds}x30")
+        for name, seconds in (("one", fast), ("two", slow))
+    ]
+
+
 GROUP = Group(
     "alerts-engines",
     (
@@ -138,6 +150,74 @@ GROUP = Group(
             ),
         ),
         Alert(
+            name="EndpointThrottles",
+            # Divided by the model's requests: a few 429s at a peak are normal. Nobody's requests name a model that only
+            # the stack itself asks, such as an embedder: nothing is divided there.
+            expression='sum by (model) (rate(headrace_engine_failures_total{cause="throttled"}[10m]))'
+            " / (sum by (model) (rate(headrace_request_duration_seconds_count[10m])) > 0) > 0.05"
+            ' and sum by (model) (increase(headrace_engine_failures_total{cause="throttled"}[10m])) > 5',
+            wait="5m",
+            severity="ticket",
+            owner="models",
+            summary="{{ $value | humanizePercentage }} of the requests to {{ $labels.model }} exceed its provider's"
+            " limit (429)",
+            dashboard="models",
+            fires=alert_case(
+                "20m",
+                ('headrace_engine_failures_total{model="chat",cause="throttled"}', "0+6x30"),
+                (_ASKED, "0+100x30"),
+            ),
+            silent=alert_case(
+                "20m",
+                ('headrace_engine_failures_total{model="chat",cause="throttled"}', "0+4x30"),
+                ('headrace_engine_failures_total{model="chat",cause="error"}', "0+50x30"),
+                (_ASKED, "0+100x30"),
+                ('headrace_engine_failures_total{model="embedder",cause="throttled"}', "0x5 1x25"),
+                (_ASKED.replace("chat", "embedder", 2).replace("/embedder/", "/chat/"), "0x30"),
+            ),
+        ),
+        Alert(
+            name="EndpointRejectsKey",
+            # No request succeeds until somebody installs another key. Some providers also answer 403 to certain texts.
+            expression='sum by (model) (increase(headrace_engine_failures_total{cause="unauthorized"}[10m])) > 2'
+            " unless on (model)"
+            ' sum by (model) (increase(headrace_request_duration_seconds_count{outcome="ok"}[10m])) > 0',
+            wait="0m",
+            severity="ticket",
+            owner="models",
+            summary="The endpoint of {{ $labels.model }} rejected its key {{ $value | humanize }} times in 10 minutes"
+            " (401 or 403)",
+            dashboard="models",
+            fires=alert_case(
+                "15m", ('headrace_engine_failures_total{model="chat",cause="unauthorized"}', "0x5 0+1x20")
+            ),
+            silent=alert_case(
+                "15m",
+                ('headrace_engine_failures_total{model="chat",cause="unauthorized"}', "0x5 1x20"),
+                ('headrace_engine_failures_total{model="chat",cause="unreachable"}', "0x5 0+9x20"),
+                ('headrace_engine_failures_total{model="moderated",cause="unauthorized"}', "0x5 0+1x20"),
+                (_ASKED.replace('"chat"', '"moderated"'), "0+100x30"),
+            ),
+        ),
+        Alert(
+            name="ReplicaSlow",
+            # Leases of all replicas of a model are alike, since they are distributed without looking at the request.
+            # With traffic they do not differ by chance for 15 minutes. Leases of requests that fail are short, though.
+            expression="max by (model, replica) (headrace_engine_lease_seconds)"
+            " > on (model) group_left () 3 * min by (model) (headrace_engine_lease_seconds)"
+            " and max by (model, replica) (headrace_engine_lease_seconds) > 0.5"
+            " and on (model) sum by (model) (rate(headrace_engine_busy_seconds_total[10m])) > 0.5"
+            " unless on (model) sum by (model) (rate(headrace_engine_failures_total[10m])) > 0",
+            wait="15m",
+            severity="ticket",
+            owner="models",
+            summary="The replica {{ $labels.replica }} of {{ $labels.model }} takes {{ $value | humanizeDuration }} for"
+            " a request, more than three times as long as another",
+            dashboard="models",
+            fires=alert_case("20m", *_leases("2", "7"), _BUSY),
+            silent=alert_case("20m", *_leases("2", "5"), _BUSY),
+        ),
+        Alert(
             name="RequestsReplaced",
             expression="sum by (model) (increase(headrace_engine_replaced_total[15m])) > 5",
             wait="0m",
@@ -163,14 +243,36 @@ GROUP = Group(
         Alert(
             name="AdapterMissing",
             expression="sum by (model, adapter) (headrace_adapter_missing) > 0",
-            wait="5m",
+            wait="1m",
             severity="ticket",
             owner="models",
             summary="{{ $value }} replicas of {{ $labels.model }} do not serve its adapter {{ $labels.adapter }}",
             dashboard="models",
             fires=alert_case("10m", ('headrace_adapter_missing{model="chat",adapter="legal"}', "1x20")),
             # A replica that loads its adapters after its start.
-            silent=alert_case("10m", ('headrace_adapter_missing{model="chat",adapter="legal"}', "1x4 0 1x4 0x20")),
+            silent=alert_case("10m", ('headrace_adapter_missing{model="chat",adapter="legal"}', "1 0 1 0x20")),
+        ),
+        Alert(
+            name="AnswersTruncated",
+            expression='sum by (model) (increase(headrace_answers_total{ending="length"}[1h]))'
+            " / sum by (model) (increase(headrace_answers_total[1h])) > 0.5"
+            " and sum by (model) (increase(headrace_answers_total[1h])) > 20",
+            wait="15m",
+            severity="ticket",
+            owner="models",
+            summary="{{ $value | humanizePercentage }} of the answers of {{ $labels.model }} end at their length limit",
+            dashboard="models",
+            fires=alert_case(
+                "80m",
+                ('headrace_answers_total{model="chat",ending="length"}', "0+6x100"),
+                ('headrace_answers_total{model="chat",ending="completed"}', "0+4x100"),
+            ),
+            silent=alert_case(
+                "80m",
+                ('headrace_answers_total{model="chat",ending="length"}', "0+4x100"),
+                ('headrace_answers_total{model="chat",ending="completed"}', "0+6x100"),
+                ('headrace_answers_total{model="rare",ending="length"}', "0x30 9x70"),
+            ),
         ),
         Alert(
             name="EnginesSilent",

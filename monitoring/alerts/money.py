@@ -5,6 +5,18 @@ from __future__ import annotations
 from monitoring.alerts.case import alert_case
 from monitoring.rule import Alert, Group
 
+_SAME_HOUR = ("1d", "7d")
+
+
+def _unusual(labels: str, metric: str) -> str:
+    """Returns a condition that the same hour of yesterday or of a week ago did not cost half as much.
+
+    The first busy hour after a night or a weekend costs many times the average of the hours before.
+    """
+    spent = f"sum by ({labels}) (increase({metric}[1h]"
+    return "".join(f" unless on ({labels}) {spent})) < 2 * {spent} offset {ago}))" for ago in _SAME_HOUR)
+
+
 GROUP = Group(
     "alerts-money",
     (
@@ -47,7 +59,8 @@ GROUP = Group(
             name="CostAnomaly",
             expression="sum by (currency) (increase(headrace_cost_total[1h]))"
             " > 4 * sum by (currency) (increase(headrace_cost_total[12h] offset 1h)) / 12"
-            " and sum by (currency) (increase(headrace_cost_total[1h])) > 1",
+            " and sum by (currency) (increase(headrace_cost_total[1h])) > 1"
+            f"{_unusual('currency', 'headrace_cost_total')}",
             wait="10m",
             severity="ticket",
             owner="applications",
@@ -61,7 +74,8 @@ GROUP = Group(
             name="TenantCostAnomaly",
             expression="sum by (tenant, currency) (increase(headrace_tenant_cost_total[1h]))"
             " > 6 * sum by (tenant, currency) (increase(headrace_tenant_cost_total[12h] offset 1h)) / 12"
-            " and sum by (tenant, currency) (increase(headrace_tenant_cost_total[1h])) > 1",
+            " and sum by (tenant, currency) (increase(headrace_tenant_cost_total[1h])) > 1"
+            f"{_unusual('tenant, currency', 'headrace_tenant_cost_total')}",
             wait="10m",
             severity="info",
             owner="applications",

@@ -8,6 +8,18 @@ from monitoring.rule import Alert, Group
 
 _DURATION = 'headrace_request_duration_seconds_count{route="/v1/chat/completions",model="docs",outcome="ok"}'
 _STARTED = 'headrace_requests_started_total{route="/v1/chat/completions"}'
+_BUSY_BEFORE = "".join(
+    " unless on (tenant) sum by (tenant) (rate(headrace_tenant_requests_total[5m]))"
+    f" < 3 * sum by (tenant) (rate(headrace_tenant_requests_total[5m] offset {ago}))"
+    for ago in ("1h", "1d", "7d")
+)
+
+
+def _flood(sent: str) -> list[tuple[str, str]]:
+    """Returns samples of the requests of two tenants, one of which `sent` so many."""
+    quiet = 'headrace_tenant_requests_total{tenant="quiet",outcome="ok"}'
+    return [('headrace_tenant_requests_total{tenant="acme",outcome="ok"}', sent), (quiet, "0+10x90")]
+
 
 GROUP = Group(
     "alerts-requests",
@@ -33,8 +45,26 @@ GROUP = Group(
             ),
         ),
         Alert(
+            name="TenantFloods",
+            # Not where no other tenant has much to lose, nor for one that sent as much an hour, a day or a week ago.
+            expression="sum by (tenant) (rate(headrace_tenant_requests_total[5m]))"
+            " / on () group_left () sum(rate(headrace_tenant_requests_total[5m])) > 0.7"
+            " and on () sum(headrace_requests_waiting) > 16"
+            " and on () sum(rate(headrace_tenant_requests_total[5m]))"
+            " - max(sum by (tenant) (rate(headrace_tenant_requests_total[5m]))) > 0.1" + _BUSY_BEFORE,
+            wait="3m",
+            severity="ticket",
+            owner="platform",
+            summary="{{ $labels.tenant }} sends {{ $value | humanizePercentage }} of all requests while others wait",
+            dashboard="tenants",
+            fires=alert_case("80m", *_flood("0+20x60 1200+400x30"), ("headrace_requests_waiting", "20x90")),
+            silent=alert_case("80m", *_flood("0+20x60 1200+50x30"), ("headrace_requests_waiting", "20x90")),
+        ),
+        Alert(
             name="OverloadRefusals",
-            expression='sum(rate(headrace_errors_total{code="overloaded"}[10m]))'
+            # Callers of a provider that throttles get the same code; it has an alert of its own.
+            expression='(sum(rate(headrace_errors_total{code="overloaded"}[10m]))'
+            ' - (sum(rate(headrace_engine_failures_total{cause="throttled"}[10m])) or vector(0)))'
             f" / sum(rate(headrace_requests_started_total{{{API}}}[10m])) > 0.05",
             wait="10m",
             severity="ticket",
@@ -48,7 +78,8 @@ GROUP = Group(
             ),
             silent=alert_case(
                 "30m",
-                ('headrace_errors_total{route="/v1/chat/completions",code="overloaded"}', "0+49x40"),
+                ('headrace_errors_total{route="/v1/chat/completions",code="overloaded"}', "0+94x40"),
+                ('headrace_engine_failures_total{model="chat",cause="throttled"}', "0+45x40"),
                 ('headrace_errors_total{route="/v1/chat/completions",code="invalid_value"}', "0+100x40"),
                 (_STARTED, "0+1000x40"),
             ),
@@ -157,6 +188,17 @@ GROUP = Group(
                 ('headrace_stream_resumes_total{outcome="lost"}', "0x10 4x40"),
                 ('headrace_stream_resumes_total{outcome="elsewhere"}', "0+9x40"),
             ),
+        ),
+        Alert(
+            name="SpansLost",
+            expression="sum(increase(headrace_spans_lost_total[15m])) > 100",
+            wait="5m",
+            severity="info",
+            owner="platform",
+            summary="{{ $value | humanize }} spans of traces did not reach their receiver in 15 minutes",
+            dashboard="overview",
+            fires=alert_case("25m", ("headrace_spans_lost_total", "0x5 0+20x30")),
+            silent=alert_case("25m", ("headrace_spans_lost_total", "0x5 90x30")),
         ),
         Alert(
             name="ProxyConnectionErrors",

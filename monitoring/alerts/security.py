@@ -188,6 +188,25 @@ GROUP = Group(
             ),
         ),
         Alert(
+            name="CertificateNotReady",
+            expression='min by (namespace, name) (certmanager_certificate_ready_status{condition="True"}) == 0',
+            wait="30m",
+            severity="ticket",
+            owner="platform",
+            summary="The certificate {{ $labels.name }} is not ready: it was not issued, or has expired",
+            dashboard="overview",
+            fires=alert_case(
+                "40m",
+                (f'certmanager_certificate_ready_status{{{_CERTIFICATE[1:-1]},condition="True"}}', "0x60"),
+            ),
+            # Issued within minutes, and another condition.
+            silent=alert_case(
+                "40m",
+                (f'certmanager_certificate_ready_status{{{_CERTIFICATE[1:-1]},condition="True"}}', "0x10 1x50"),
+                (f'certmanager_certificate_ready_status{{{_CERTIFICATE[1:-1]},condition="False"}}', "0x60"),
+            ),
+        ),
+        Alert(
             name="CertificateAboutToEnd",
             expression="min by (namespace, name) (certmanager_certificate_expiration_timestamp_seconds) - time()"
             f" < {2 * _DAY_S}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import largest, mean, quantile, quotient, rate, series
+from monitoring.dashboards.query import largest, mean, or_none, quantile, quotient, rate, series
 
 ASSISTANT = 'assistant=~"$assistant"'
 
@@ -57,6 +57,7 @@ def _assistants() -> tuple[Panel, ...]:
 
 def _retrieval() -> tuple[Panel, ...]:
     duration, score = "headrace_retrieval_duration_seconds", "headrace_retrieval_top_score"
+    empty, asked = "headrace_retrieval_empty_total", rate("headrace_assistant_requests_total", "assistant", ASSISTANT)
     return (
         Panel(
             "Search time",
@@ -80,9 +81,9 @@ def _retrieval() -> tuple[Panel, ...]:
         ),
         Panel(
             "Searches without results",
-            "Share of an assistant's searches that found no good enough chunk; the assistant then says so.",
+            "Share of an assistant's requests for which no good enough chunk was found; the assistant then says so.",
             "ratio",
-            (Target(quotient(rate("headrace_retrieval_empty_total"), rate(f"{score}_count")), "empty"),),
+            (Target(quotient(rate(empty, "assistant", ASSISTANT), asked), "{{assistant}}"),),
             steps=(Step(0.2, "yellow"), Step(0.5, "red")),
             width=4,
         ),
@@ -90,14 +91,14 @@ def _retrieval() -> tuple[Panel, ...]:
             "Unsupported sentences",
             "Sentences in answers per second that no retrieved chunk supports.",
             "operations/s",
-            (Target(rate("headrace_unsupported_sentences_total", "model"), "{{model}}"),),
+            (Target(or_none(rate("headrace_unsupported_sentences_total", "model"), "model"), "{{model}}"),),
             width=4,
         ),
         Panel(
             "Reranked searches",
             "Searches per second that a reranker was asked to order, by outcome; failed ones keep their order.",
             "operations/s",
-            (Target(rate("headrace_reranks_total", "outcome"), "{{outcome}}"),),
+            (Target(or_none(rate("headrace_reranks_total", "outcome"), "outcome"), "{{outcome}}"),),
             width=4,
         ),
     )
@@ -134,7 +135,7 @@ def _ingestion() -> tuple[Panel, ...]:
             "Failed jobs",
             "Background jobs per second that failed permanently, by kind.",
             "operations/s",
-            (Target(rate("headrace_jobs_total", "kind", 'outcome="failed"'), "{{kind}}"),),
+            (Target(or_none(rate("headrace_jobs_total", "kind", 'outcome="failed"'), "kind"), "{{kind}}"),),
             width=6,
         ),
     )
@@ -146,7 +147,12 @@ def _tools() -> tuple[Panel, ...]:
             "Strategy steps",
             "Steps of strategies per second, by strategy and kind.",
             "operations/s",
-            (Target(rate("headrace_strategy_steps_total", "strategy,kind"), "{{strategy}} {{kind}}"),),
+            (
+                Target(
+                    or_none(rate("headrace_strategy_steps_total", "strategy,kind"), "strategy"),
+                    "{{strategy}} {{kind}}",
+                ),
+            ),
             width=6,
         ),
         Panel(
@@ -160,7 +166,7 @@ def _tools() -> tuple[Panel, ...]:
             "Sandbox runs",
             "Programs by models that the sandbox ran, per second: ok, error (of the program), limit or crashed.",
             "operations/s",
-            (Target(rate("headrace_sandbox_runs_total", "outcome"), "{{outcome}}"),),
+            (Target(or_none(rate("headrace_sandbox_runs_total", "outcome"), "outcome"), "{{outcome}}"),),
             width=6,
         ),
         Panel(
@@ -179,7 +185,7 @@ def _guardrails() -> tuple[Panel, ...]:
             "Guardrail findings",
             "Findings per second, by check and action: block, redact or flag.",
             "operations/s",
-            (Target(rate("headrace_guardrail_total", "check,action"), "{{check}} {{action}}"),),
+            (Target(or_none(rate("headrace_guardrail_total", "check,action"), "check"), "{{check}} {{action}}"),),
             stacked=True,
             width=12,
         ),
@@ -187,7 +193,7 @@ def _guardrails() -> tuple[Panel, ...]:
             "Personal data found",
             "Findings of personal data per second, by place: input, output or context.",
             "operations/s",
-            (Target(rate("headrace_guardrail_total", "on", 'check="pii"'), "{{on}}"),),
+            (Target(or_none(rate("headrace_guardrail_total", "on", 'check="pii"'), "on"), "{{on}}"),),
             stacked=True,
             width=12,
         ),

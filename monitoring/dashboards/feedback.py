@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import or_zero, quantile, quotient, rate, series
+from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target
+from monitoring.dashboards.query import largest, or_zero, quantile, quotient, rate, served_models, share
 
 MODEL = 'model=~"$model"'
 
 
 def dashboard() -> Dashboard:
-    """Returns the dashboard: ratings by users, automatic measures of answers, and background jobs."""
+    """Returns the dashboard: ratings by users, automatic measures of answers, releases, and background jobs."""
     return Dashboard(
         "feedback",
         "Headrace / Feedback and evaluation",
-        "Ratings by users, automatic measures of answers, and background jobs.",
-        variables=(Variable("model", "Model", series("headrace_engine_slots"), "model"),),
-        rows=(Row("Ratings", _ratings()), Row("Measured on answers", _measures()), Row("Jobs", _jobs())),
+        "Ratings by users, automatic measures of answers, releases, and background jobs.",
+        variables=(served_models(),),
+        rows=(
+            Row("Ratings", _ratings()),
+            Row("Measured on answers", _measures()),
+            Row("Releases", _releases()),
+            Row("Jobs", _jobs()),
+        ),
     )
 
 
@@ -51,11 +56,14 @@ def _ratings() -> tuple[Panel, ...]:
         ),
         Panel(
             "Share of answers rated",
-            "Ratings as a share of successful requests.",
+            "Ratings as a share of the successful requests to models and assistants.",
             "ratio",
             (
                 Target(
-                    quotient(rate(ratings), rate("headrace_request_duration_seconds_count", where='outcome="ok"')),
+                    quotient(
+                        rate(ratings),
+                        rate("headrace_request_duration_seconds_count", where='model!="none",outcome="ok"'),
+                    ),
                     "rated",
                 ),
             ),
@@ -92,7 +100,7 @@ def _measures() -> tuple[Panel, ...]:
             "1",
             (
                 Target(
-                    quotient(
+                    share(
                         rate("headrace_unsupported_sentences_total", "model", MODEL),
                         rate("headrace_request_duration_seconds_count", "model", f'{MODEL},outcome="ok"'),
                     ),
@@ -112,13 +120,37 @@ def _measures() -> tuple[Panel, ...]:
             "ratio",
             (
                 Target(
-                    quotient(
+                    share(
                         rate("headrace_request_duration_seconds_count", "model", f'{MODEL},outcome="cancelled"'),
                         rate("headrace_request_duration_seconds_count", "model", MODEL),
                     ),
                     "{{model}}",
                 ),
             ),
+        ),
+    )
+
+
+def _releases() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Shares of managed aliases",
+            "Share of the requests of each managed alias that a model gets.",
+            "ratio",
+            (Target(largest("headrace_release_share_ratio", "alias,model"), "{{alias}} {{model}}"),),
+        ),
+        Panel(
+            "Evidence against canaries",
+            "Evidence that the canary of an alias is worse than its base, as an e-value: at 100 it is rolled back.",
+            "1",
+            (Target(largest("headrace_release_harm", "alias"), "{{alias}}"),),
+            steps=(Step(10, "yellow"), Step(100, "red")),
+        ),
+        Panel(
+            "Ended releases",
+            "Releases that ended per second, by alias, outcome and reason.",
+            "operations/s",
+            (Target(rate("headrace_releases_total", "alias,outcome,reason"), "{{alias}} {{outcome}} {{reason}}"),),
         ),
     )
 

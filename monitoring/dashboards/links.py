@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import promql_parser
 
+from monitoring.addresses import Addresses
 from monitoring.dashboards.panel import Dashboard
 from monitoring.dashboards.variables import without_variables
 from monitoring.rule import Alert, Group, Recording
-from monitoring.rules_file import RUNBOOKS
 
 PAGE = ""
 """The key of links that belong to the whole dashboard."""
@@ -24,12 +24,19 @@ class Link:
     url: str
 
 
-def links_by_panel(dashboard: Dashboard, groups: Iterable[Group]) -> dict[str, list[Link]]:
+def links_by_panel(
+    dashboard: Dashboard, groups: Iterable[Group], addresses: Addresses | None = None
+) -> dict[str, list[Link]]:
     """Returns links to alerts and runbooks by panel title; see `alerts_by_panel`."""
-    return {
-        title: [link for name in found for link in _alert_links(name)]
+    to = addresses or Addresses()
+    links = {
+        title: [link for name in found for link in _alert_links(name, to)]
         for title, found in alerts_by_panel(dashboard, groups).items()
     }
+    for panel in dashboard.panels:
+        if "ALERTS" in {name for target in panel.targets for name in selected_series(target.expression)}:
+            links.setdefault(panel.title, []).insert(0, Link("What to do about each alert", to.alert()))
+    return links
 
 
 def alerts_by_panel(dashboard: Dashboard, groups: Iterable[Group]) -> dict[str, list[str]]:
@@ -88,8 +95,9 @@ def _family(name: str) -> str:
     return name
 
 
-def _alert_links(alert: str) -> Sequence[Link]:
+def _alert_links(alert: str, to: Addresses) -> Sequence[Link]:
+    runbook = to.runbook(alert)
     return (
-        Link(f"Alert {alert}", f"/alerting/list?search={alert}"),
-        Link(f"Runbook of {alert}", f"{RUNBOOKS}/{alert}.md"),
+        Link(f"Alert {alert}", to.alert(alert)),
+        *([Link(f"Runbook of {alert}", runbook)] if runbook else []),
     )

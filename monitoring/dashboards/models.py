@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import largest, quantile, quotient, rate, recorded_expression, series, total
+from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target
+from monitoring.dashboards.query import (
+    largest,
+    or_none,
+    quantile,
+    quotient,
+    rate,
+    recorded_expression,
+    series,
+    served_models,
+    share,
+    total,
+)
 
 MODEL = 'model=~"$model"'
 NAMED = 'model_name=~"$model"'
@@ -16,7 +27,7 @@ def dashboard() -> Dashboard:
         "models",
         "Headrace / Models",
         "Speed, failures and load of each model, and its engines' own metrics.",
-        variables=(Variable("model", "Model", series("headrace_engine_slots"), "model"),),
+        variables=(served_models(),),
         rows=(
             Row("Speed", _speed()),
             Row("Failures", _failures()),
@@ -68,7 +79,7 @@ def _speed() -> tuple[Panel, ...]:
             "ratio",
             (
                 Target(
-                    quotient(
+                    share(
                         rate("headrace_request_duration_seconds_count", "model", f'{MODEL},outcome="error"'),
                         rate("headrace_request_duration_seconds_count", "model", MODEL),
                     ),
@@ -86,8 +97,18 @@ def _failures() -> tuple[Panel, ...]:
             "Engine errors",
             "Requests per second that failed or timed out in an engine, by error code.",
             "requests/s",
-            (Target(rate("headrace_errors_total", "code", 'code=~"engine_.*"'), "{{code}}"),),
+            (Target(or_none(rate("headrace_errors_total", "code", 'code=~"engine_.*"'), "code"), "{{code}}"),),
             stacked=True,
+            width=6,
+        ),
+        Panel(
+            "Endpoint failures by cause",
+            "Requests per second that failed in a model's endpoint: throttled (429), unauthorized (a rejected key), "
+            "unreachable, timeout or error.",
+            "requests/s",
+            (Target(rate("headrace_engine_failures_total", "model,cause", MODEL), "{{model}} {{cause}}"),),
+            stacked=True,
+            width=6,
         ),
         Panel(
             "Broken streams",
@@ -95,7 +116,7 @@ def _failures() -> tuple[Panel, ...]:
             "ratio",
             (
                 Target(
-                    quotient(
+                    share(
                         rate("headrace_streams_total", "model", f'{MODEL},outcome="error"'),
                         rate("headrace_streams_total", "model", MODEL),
                     ),
@@ -103,12 +124,46 @@ def _failures() -> tuple[Panel, ...]:
                 ),
             ),
             steps=(Step(0.005, "yellow"), Step(0.05, "red")),
+            width=6,
+        ),
+        Panel(
+            "Truncated answers",
+            "Share of a model's answers that end at their length limit, that of the request or of the context.",
+            "ratio",
+            (
+                Target(
+                    share(
+                        rate("headrace_answers_total", "model", f'{MODEL},ending="length"'),
+                        rate("headrace_answers_total", "model", MODEL),
+                    ),
+                    "{{model}}",
+                ),
+            ),
+            steps=(Step(0.2, "yellow"), Step(0.5, "red")),
+            width=6,
+        ),
+        Panel(
+            "Late answers",
+            "Share of a model's answers that were complete later than its own objective of end_to_end allows.",
+            "ratio",
+            (
+                Target(
+                    share(
+                        rate("headrace_judged_answers_total", "model", f'{MODEL},objective="end_to_end",met="no"'),
+                        rate("headrace_judged_answers_total", "model", f'{MODEL},objective="end_to_end"'),
+                    ),
+                    "{{model}}",
+                ),
+            ),
+            steps=(Step(0.05, "yellow"), Step(0.3, "red")),
+            width=6,
         ),
         Panel(
             "Requests moved to another replica",
             "Requests per second whose replica disappeared before the first byte of the answer.",
             "requests/s",
-            (Target(rate("headrace_engine_replaced_total", "model", MODEL), "{{model}}"),),
+            (Target(or_none(rate("headrace_engine_replaced_total", "model", MODEL), "model"), "{{model}}"),),
+            width=6,
         ),
     )
 
@@ -119,6 +174,9 @@ def _engines() -> tuple[Panel, ...]:
         rate("headrace_engine_busy_seconds_total", "model", MODEL),
         rate("headrace_engine_available_seconds_total", "model", MODEL),
     )
+    fetched = quotient(
+        largest("headrace_weights_fetched_bytes", "model", MODEL), largest("headrace_weights_bytes", "model", MODEL)
+    )
     return (
         Panel(
             "Replicas",
@@ -128,6 +186,13 @@ def _engines() -> tuple[Panel, ...]:
                 Target(total("headrace_engine_up", "model", MODEL), "{{model}} up"),
                 Target(largest("headrace_engine_expected", "model", MODEL), "{{model}} expected"),
             ),
+        ),
+        Panel(
+            "Lease time by replica",
+            "Mean time of the last leases of each replica. Replicas of one model get like requests: one that takes "
+            "much longer is slow.",
+            "seconds",
+            (Target(largest("headrace_engine_lease_seconds", "model,replica", MODEL), "{{model}} {{replica}}"),),
         ),
         Panel(
             "Slots leased",
@@ -155,8 +220,14 @@ def _engines() -> tuple[Panel, ...]:
             (Target(largest("headrace_engine_load_seconds", "model", MODEL), "{{model}}"),),
         ),
         Panel(
+            "Weights fetched",
+            "Share of a model's weights that its newest replica has fetched, for weights that come over the network.",
+            "ratio",
+            (Target(fetched, "{{model}}"),),
+        ),
+        Panel(
             "Adapters missing",
-            "Replicas that do not serve a configured adapter.",
+            "Replicas that do not serve an adapter of their model.",
             "1",
             (Target(total("headrace_adapter_missing", "model,adapter", MODEL), "{{model}} {{adapter}}"),),
             steps=(Step(1, "red"),),
@@ -165,15 +236,13 @@ def _engines() -> tuple[Panel, ...]:
             "Unsupported sentences",
             "Sentences in answers per second that no retrieved chunk supports, by model.",
             "operations/s",
-            (Target(rate("headrace_unsupported_sentences_total", "model", MODEL), "{{model}}"),),
-            width=12,
+            (Target(or_none(rate("headrace_unsupported_sentences_total", "model", MODEL), "model"), "{{model}}"),),
         ),
         Panel(
             "Resumable stream buffers",
             "Bytes of resumable streams that gateways hold.",
             "bytes",
             (Target(total("headrace_stream_buffer_bytes"), "kept"),),
-            width=12,
         ),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target
 from monitoring.dashboards.query import (
     largest,
-    mean,
+    or_none,
     or_zero,
     quantile,
     quotient,
@@ -14,8 +14,13 @@ from monitoring.dashboards.query import (
     series,
     total,
 )
+from monitoring.objectives import ASKING
 
 REQUESTS = "headrace_request_duration_seconds"
+MODEL = 'model!="none"'
+"""Requests to models: most others poll or load pages, and are fast."""
+UNROUTED = f'{ASKING},model="none",outcome="error"'
+"""Requests that failed before their model was known, for example because the database is unreachable."""
 DAY_S = 86_400
 
 
@@ -26,31 +31,34 @@ def dashboard() -> Dashboard:
         "Headrace / Overview",
         "Whether the stack works, how fast it is, and what is wrong.",
         rows=(
+            Row("Alerts", _alerts()),
             Row("Now", _now()),
             Row("Requests", _requests()),
             Row("Where the time goes", _time()),
             Row("State and background work", _state()),
             Row("Batches", _batches()),
-            Row("Alerts", (_alerts(),)),
         ),
     )
 
 
 def _now() -> tuple[Panel, ...]:
-    failed = or_zero(quotient(rate(f"{REQUESTS}_count", where='outcome="error"'), rate(f"{REQUESTS}_count")))
+    unrouted = or_zero(rate(f"{REQUESTS}_count", where=UNROUTED))
+    errors = or_zero(rate(f"{REQUESTS}_count", where=f'{MODEL},outcome="error"'))
+    asked = or_zero(rate(f"{REQUESTS}_count", where=MODEL))
+    failed = or_zero(quotient(f"(({errors})+({unrouted}))", f"(({asked})+({unrouted}))"))
     return (
         Panel(
             "Requests",
-            "Completed requests per second.",
+            "Completed requests to models and assistants per second. Other requests are in the panel by route.",
             "requests/s",
-            (Target(rate(f"{REQUESTS}_count"), "requests"),),
+            (Target(or_zero(rate(f"{REQUESTS}_count", where=MODEL)), "requests"),),
             "stat",
             width=4,
             height=4,
         ),
         Panel(
             "Failed",
-            "Share of requests that failed with an error of the stack. Rejected requests do not count.",
+            "Share of requests to models that failed with an error of the stack. Rejected requests do not count.",
             "ratio",
             (Target(failed, "failed"),),
             "stat",
@@ -60,9 +68,9 @@ def _now() -> tuple[Panel, ...]:
         ),
         Panel(
             "Request time, p95",
-            "Time from a request's first byte in to its last byte out; 95% of requests took less.",
+            "Time from the first byte in to the last byte out; 95% of the requests to models took less.",
             "seconds",
-            (Target(quantile(0.95, REQUESTS), "p95"),),
+            (Target(quantile(0.95, REQUESTS, where=MODEL), "p95"),),
             "stat",
             width=4,
             height=4,
@@ -110,17 +118,24 @@ def _requests() -> tuple[Panel, ...]:
             stacked=True,
         ),
         Panel(
-            "Errors by code",
-            "Requests per second that ended in an error, the caller's included, by OpenAI error code.",
+            "Errors of the stack by code",
+            "Requests per second that failed with an error of the stack, by OpenAI error code.",
             "requests/s",
-            (Target(rate("headrace_errors_total", "code"), "{{code}}"),),
+            (Target(or_none(rate("headrace_errors_total", "code", 'outcome="error"'), "code"), "{{code}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "Rejected requests by code",
+            "Requests per second that were rejected: a mistake of the caller, or a limit.",
+            "requests/s",
+            (Target(or_none(rate("headrace_errors_total", "code", 'outcome="refused"'), "code"), "{{code}}"),),
             stacked=True,
         ),
         Panel(
             "Request time",
-            "Time from a request's first byte in to its last byte out.",
+            "Time of requests to models, from the first byte in to the last byte out.",
             "seconds",
-            tuple(Target(quantile(q, REQUESTS), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)),
+            tuple(Target(quantile(q, REQUESTS, where=MODEL), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)),
         ),
         Panel(
             "Requests by route",
@@ -128,7 +143,6 @@ def _requests() -> tuple[Panel, ...]:
             "requests/s",
             (Target(rate("headrace_requests_started_total", "route"), "{{route}}"),),
             stacked=True,
-            width=6,
         ),
         Panel(
             "In flight and waiting",
@@ -138,33 +152,36 @@ def _requests() -> tuple[Panel, ...]:
                 Target(total("headrace_requests_in_flight"), "in flight"),
                 Target(total("headrace_requests_waiting"), "waiting"),
             ),
-            width=6,
         ),
         Panel(
             "Streams by outcome",
             "Ended streams per second, by outcome: ok, error or cancelled (by the caller).",
             "requests/s",
-            (Target(rate("headrace_streams_total", "outcome"), "{{outcome}}"),),
+            (Target(or_none(rate("headrace_streams_total", "outcome"), "outcome"), "{{outcome}}"),),
             stacked=True,
-            width=6,
+            width=12,
         ),
         Panel(
             "Streams resumed",
             "Requests per second to resume a stream, by whether this gateway, another or none held it.",
             "requests/s",
-            (Target(rate("headrace_stream_resumes_total", "outcome"), "{{outcome}}"),),
-            width=6,
+            (Target(or_none(rate("headrace_stream_resumes_total", "outcome"), "outcome"), "{{outcome}}"),),
+            width=12,
         ),
     )
 
 
 def _time() -> tuple[Panel, ...]:
+    spent = rate("headrace_stage_duration_seconds_sum", "stage", ASKING)
+    # By all requests, not by those with the stage: only then do the stages add up to the mean time of a request.
+    share = f"{spent}/on() group_left() ({rate(f'{REQUESTS}_count', where=ASKING)}>0)"
     return (
         Panel(
             "Time of a request by stage",
-            "Mean time that requests spend in each stage; the stages add up to the request time.",
+            "Time in each stage, as the mean over all requests to routes that ask a model, also those without the "
+            "stage; the stages add up to the mean request time.",
             "seconds",
-            (Target(mean("headrace_stage_duration_seconds", "stage"), "{{stage}}"),),
+            (Target(share, "{{stage}}"),),
             stacked=True,
             width=16,
         ),
@@ -181,7 +198,13 @@ def _time() -> tuple[Panel, ...]:
             "seconds",
             (Target(quantile(0.99, "headrace_event_loop_lag_seconds", "deployment"), "{{deployment}}"),),
             steps=(Step(0.1, "yellow"), Step(1, "red")),
-            width=24,
+            width=16,
+        ),
+        Panel(
+            "Lost spans",
+            "Spans of traces per second that their receiver did not take; 0 without traces.",
+            "operations/s",
+            (Target(or_zero(rate("headrace_spans_lost_total")), "lost"),),
         ),
     )
 
@@ -201,7 +224,7 @@ def _state() -> tuple[Panel, ...]:
             "Database errors",
             "Statements per second that failed because the database rejected them or was unreachable.",
             "operations/s",
-            (Target(rate("headrace_database_errors_total"), "errors"),),
+            (Target(or_zero(rate("headrace_database_errors_total")), "errors"),),
         ),
         Panel(
             "Disk free",
@@ -264,7 +287,7 @@ def _batches() -> tuple[Panel, ...]:
             "Batch lines answered",
             "Lines of batches that were answered per second, well or with an error.",
             "operations/s",
-            (Target(rate("headrace_batch_lines_total", "outcome"), "{{outcome}}"),),
+            (Target(or_none(rate("headrace_batch_lines_total", "outcome"), "outcome"), "{{outcome}}"),),
             width=8,
         ),
         Panel(
@@ -278,12 +301,25 @@ def _batches() -> tuple[Panel, ...]:
     )
 
 
-def _alerts() -> Panel:
-    return Panel(
-        "Firing alerts",
-        "Alerts that are firing now. Panels link to the runbooks of their alerts.",
-        "1",
-        (Target(recorded_expression('ALERTS{alertstate="firing"}'), "{{alertname}}"),),
-        "table",
-        width=24,
+def _alerts() -> tuple[Panel, ...]:
+    firing = recorded_expression('ALERTS{alertstate="firing",severity=~"page|ticket"}')
+    return (
+        Panel(
+            "Alerts to act on",
+            "Firing alerts that wake somebody or wait for working hours. Their runbooks say what to do.",
+            "1",
+            (Target(or_zero(f"count({firing})"), "firing"),),
+            "stat",
+            (Step(1, "red"),),
+            height=6,
+        ),
+        Panel(
+            "Firing alerts",
+            "Alerts that are firing now, what they are about, and the runbook that says what to do.",
+            "1",
+            (Target(recorded_expression('ALERTS{alertstate="firing",severity!="none"}'), "{{alertname}}"),),
+            "table",
+            width=16,
+            height=6,
+        ),
     )

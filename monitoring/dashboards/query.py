@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monitoring.dashboards.panel import Variable
 from monitoring.known_series import KNOWN
 from monitoring.scope import ENGINES, has_stack_namespace, restrict
 from monitoring.series import Series
@@ -14,6 +15,12 @@ RANGE = "[$__rate_interval]"
 def series(name: str, where: str = "") -> str:
     """Returns a selector; `where` are further matchers, such as `model=~"$model"`."""
     return f"{name}{{{','.join(filter(None, (_stack(KNOWN[name]), SCRAPED, where)))}}}"
+
+
+def served_models() -> Variable:
+    """Returns the filter by model: every configured one, also those that no engine of the stack serves."""
+    selector = series("headrace_request_duration_seconds_count", 'model!~"none|unasked"')
+    return Variable("model", "Model", selector, "model")
 
 
 def recorded_expression(expression: str) -> str:
@@ -52,9 +59,22 @@ def quotient(part: str, whole: str) -> str:
     return f"{part}/({whole}>0)"
 
 
+def share(part: str, whole: str) -> str:
+    """Returns a quotient by the same labels that is zero while `part` has no series: nothing has failed yet."""
+    return f"({part} or 0*{whole})/({whole}>0)"
+
+
 def or_zero(expression: str) -> str:
     """Returns an expression without labels, or zero without a series: a counter is absent before its first event."""
     return f"({expression}) or vector(0)"
+
+
+def or_none(expression: str, label: str) -> str:
+    """Returns an expression by `label`, or while it has no series a zero named `none`.
+
+    Counters of failures do not exist before the first failure: a panel then shows 0, not that data is missing.
+    """
+    return f'{expression} or label_replace(vector(0) unless on() {expression},"{label}","none","","")'
 
 
 def _stack(series: Series) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import RANGE, largest, mean, quantile, quotient, rate, series, total
+from monitoring.dashboards.query import RANGE, largest, mean, or_none, quantile, quotient, rate, series, total
 
 DEPLOYMENT = 'deployment=~"$deployment"'
+VOLUME = "namespace,persistentvolumeclaim"
 RAY_CONTAINERS = 'container=~"ray-head|ray-worker|exporter|door"'
 
 
@@ -59,11 +60,10 @@ def _health() -> tuple[Panel, ...]:
             (Target(largest("ray_serve_proxy_status", "node_id"), "{{node_id}}"),),
         ),
         Panel(
-            "Targets missing in the proxy",
-            "Replicas that a node's proxy does not know yet, or still knows although they are gone.",
+            "Gateways that HAProxy routes to",
+            "Gateways that pass the health checks of each HAProxy; compare the healthy replicas of Gateway below.",
             "1",
-            (Target(largest("ray_serve_haproxy_target_mismatch", "node_id"), "{{node_id}}"),),
-            steps=(Step(1, "yellow"),),
+            (Target(largest("haproxy_backend_active_servers", "instance", 'proxy="http-headrace"'), "{{instance}}"),),
         ),
         Panel(
             "Replicas wanted by the autoscaler",
@@ -76,6 +76,12 @@ def _health() -> tuple[Panel, ...]:
 
 def _serve() -> tuple[Panel, ...]:
     latency = "ray_serve_deployment_processing_latency_ms"
+    answered, raised = (
+        f"rate({series(f'ray_serve_deployment_{what}_counter_total', DEPLOYMENT)}{RANGE})"
+        for what in ("request", "error")
+    )
+    # The end of a lease, and a caller that hangs up, cancel a call: Ray counts it as an error.
+    failed = f'{DEPLOYMENT},exception_type!="CancelledError"'
     return (
         Panel(
             "Healthy replicas",
@@ -92,15 +98,25 @@ def _serve() -> tuple[Panel, ...]:
         ),
         Panel(
             "Calls",
-            "Calls to deployments per second. One request makes several.",
+            "Ended calls to deployments per second. One request makes several; a call of a model is the lease of a "
+            "replica, which its end cancels.",
             "requests/s",
-            (Target(rate("ray_serve_deployment_request_counter_total", "deployment", DEPLOYMENT), "{{deployment}}"),),
+            (Target(f"sum by (deployment) ({answered} or {raised})", "{{deployment}}"),),
         ),
         Panel(
             "Errors in replicas",
-            "Calls per second that raised an exception in a replica.",
+            "Calls per second that raised an exception in a replica, by deployment and exception. "
+            "Cancelled calls are none.",
             "requests/s",
-            (Target(rate("ray_serve_deployment_error_counter_total", "deployment", DEPLOYMENT), "{{deployment}}"),),
+            (
+                Target(
+                    or_none(
+                        rate("ray_serve_deployment_error_counter_total", "deployment,exception_type", failed),
+                        "deployment",
+                    ),
+                    "{{deployment}} {{exception_type}}",
+                ),
+            ),
         ),
         Panel(
             "Time in a replica, p95",
@@ -259,5 +275,34 @@ def _kubernetes() -> tuple[Panel, ...]:
                     f"{legend} ended: {{{{reason}}}}",
                 ),
             ),
+        ),
+        Panel(
+            "Pods without a node",
+            "1 for a pod of Headrace for which no node has room.",
+            "1",
+            (
+                Target(
+                    largest("kube_pod_status_unschedulable", "namespace,pod", 'pod=~".*headrace.*"'),
+                    "{{namespace}}/{{pod}}",
+                ),
+            ),
+            width=12,
+        ),
+        Panel(
+            "Volumes free",
+            "Share of each volume that is free.",
+            "ratio",
+            (
+                Target(
+                    quotient(
+                        largest("kubelet_volume_stats_available_bytes", VOLUME),
+                        largest("kubelet_volume_stats_capacity_bytes", VOLUME),
+                    ),
+                    "{{namespace}}/{{persistentvolumeclaim}}",
+                ),
+            ),
+            steps=(Step(0.1, "yellow"), Step(0.2, "green")),
+            base="red",
+            width=12,
         ),
     )

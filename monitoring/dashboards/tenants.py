@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import largest, quotient, rate, series, total
+from monitoring.dashboards.query import largest, or_none, quotient, rate, series, share, total
 
 TENANT = 'tenant=~"$tenant"'
 
@@ -21,7 +21,7 @@ def dashboard() -> Dashboard:
 
 def _use() -> tuple[Panel, ...]:
     requests = "headrace_tenant_requests_total"
-    failed = quotient(rate(requests, "tenant", f'{TENANT},outcome="error"'), rate(requests, "tenant", TENANT))
+    failed = share(rate(requests, "tenant", f'{TENANT},outcome="error"'), rate(requests, "tenant", TENANT))
     return (
         Panel(
             "Requests by tenant",
@@ -59,7 +59,7 @@ def _use() -> tuple[Panel, ...]:
 
 
 def _quotas() -> tuple[Panel, ...]:
-    labels, legend = "tenant,measure,window", "{{tenant}} {{measure}} a {{window}}"
+    labels, legend = "tenant,measure,window", "{{tenant}} {{measure}} {{window}}"
     return (
         Panel(
             "Quota used",
@@ -72,13 +72,13 @@ def _quotas() -> tuple[Panel, ...]:
             "Rejected: quota exceeded",
             "Requests per second that were rejected because the quota was exhausted.",
             "requests/s",
-            (Target(rate("headrace_quota_refused_total", labels, TENANT), legend),),
+            (Target(or_none(rate("headrace_quota_refused_total", labels, TENANT), "tenant"), legend),),
         ),
         Panel(
             "Quota warnings",
             "Answers per second with a warning that a quota is nearly exhausted.",
             "requests/s",
-            (Target(rate("headrace_quota_warnings_total", labels, TENANT), legend),),
+            (Target(or_none(rate("headrace_quota_warnings_total", labels, TENANT), "tenant"), legend),),
         ),
     )
 

@@ -64,13 +64,6 @@ SERIES = program(
         ("actor_id", *RAY): (
             ("ray_serve_controller_num_control_loops", "Control loops of Serve's controller since its start."),
         ),
-        ("node_id", *RAY): (
-            ("ray_serve_haproxy_process_count", "HAProxy processes on a node."),
-            (
-                "ray_serve_haproxy_target_mismatch",
-                "Targets that HAProxy does not know yet, or still knows although they are gone.",
-            ),
-        ),
         NODE: (
             ("ray_node_cpu_utilization", "Utilisation of a node's CPUs, 0 to 100."),
             ("ray_node_cpu_count", "CPUs of a node."),

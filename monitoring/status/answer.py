@@ -13,7 +13,7 @@ from monitoring.status.prometheus import Prometheus
 from monitoring.status.selection import Selection, fill_variables, variables
 from monitoring.status.window import Window
 
-FIRING = 'count by (alertname, severity) (ALERTS{alertstate="firing"})'
+FIRING = 'count by (alertname, severity) (ALERTS{alertstate="firing",severity!="none"})'
 _LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 Answer = dict[str, Any]

@@ -51,6 +51,13 @@ class Pages:
             raise Problem(404, f"Headrace has no alert {name[:80]!r}")
         return HTMLResponse(page.alert(name))
 
+    async def runbook(self, request: Request) -> Response:
+        """Leads from the address in an alert's annotation to its runbook."""
+        name = request.path_params["name"]
+        if name not in page.ALERTS:
+            raise Problem(404, f"Headrace has no alert {name[:80]!r}")
+        return RedirectResponse(f"/status/alerts/{name}#runbook")
+
     async def file(self, request: Request) -> Response:
         file = self._files.get(request.path_params["name"])
         if file is None:
@@ -94,6 +101,7 @@ def application(prometheus: Prometheus, hosts: Sequence[str] = HOSTS) -> Starlet
             Route("/status/healthz", pages.healthz),
             Route("/status/static/{name}", pages.file),
             Route("/status/alerts/{name}", pages.alert),
+            Route("/status/runbooks/{name}.md", pages.runbook),
             Route("/status/api/alerts", pages.firing),
             Route("/status/api/{dashboard}", pages.choices),
             Route("/status/api/{dashboard}/{panel}", pages.panel),

@@ -19,7 +19,7 @@ from monitoring.status.window import DEFAULT, WINDOWS
 BY_NAME: Mapping[str, Dashboard] = {dashboard.name: dashboard for dashboard in DASHBOARDS}
 ALERTS: Mapping[str, Alert] = {rule.name: rule for group in GROUPS for rule in group.rules if isinstance(rule, Alert)}
 FIRST = "overview"
-MAIN_ROWS = ("Now", "Requests", "Where the time goes")
+MAIN_ROWS = ("Alerts", "Now", "Requests", "Where the time goes")
 """Rows of the first dashboard that are shown on the main page."""
 
 

@@ -1,11 +1,14 @@
 """The catalogue of all metrics that Headrace emits: other names can be neither emitted nor drawn.
 
 Importing this module creates no metric; `serving.telemetry.metrics` does, in processes that emit. Label sets are
-bounded: `model`, `assistant`, `collection` and `tool` have only configured names (anything else is `other`), and
-`tenant` is a label of a few counters and gauges only.
+bounded: `model`, `alias`, `assistant`, `collection` and `tool` have only configured names (anything else is `other`),
+and `tenant` is a label of a few counters and gauges only. `model` is always the configured model that served, whatever
+alias, assistant or adapter was asked for, so that the gateway's and the engines' series have the same names.
 """
 
 from __future__ import annotations
+
+from typing import Literal, get_args
 
 from serving.telemetry.metric import Metric as Metric
 from serving.telemetry.metric import Unit as Unit
@@ -40,6 +43,16 @@ ELSEWHERE = frozenset(
 
 OUTCOMES = ("ok", "refused", "error", "cancelled")
 """Outcomes of a request. `refused` is the caller's fault (a 4xx), `error` is the stack's, `cancelled` a disconnect."""
+RELEASE_ENDS = (
+    ("promoted", "requested"),
+    ("promoted", "no_worse"),
+    ("rolled_back", "requested"),
+    ("rolled_back", "guards"),
+    ("rolled_back", "undecided"),
+    ("rolled_back", "target_missing"),
+    ("rolled_back", "not_managed"),
+)
+"""How releases end, and why."""
 TOOL_OUTCOMES = ("ok", "error", "timeout", "refused")
 RATED = ("response", "message", "session")
 RATINGS = ("up", "down", "none")
@@ -49,6 +62,19 @@ OTHER = "other"
 
 UNKNOWN = "unknown"
 """Label value for requests without a route."""
+
+NO_MODEL = "none"
+"""Label value of `model` for requests that ask no model, or fail before their model is known."""
+
+UNASKED = "unasked"
+"""Label value of `model` for answers to a model's or an assistant's callers that no model had to give."""
+
+GENERATION_ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
+"""Routes whose requests are answered by a model that generates."""
+
+JudgedObjective = Literal["time_to_first_token", "inter_token_latency", "end_to_end"]
+"""Objectives by which each answer is judged, within the times of its own model."""
+JUDGED: tuple[JudgedObjective, ...] = get_args(JudgedObjective)
 
 REQUEST_SECONDS = Metric(
     "headrace_request_duration_seconds",
@@ -104,6 +130,12 @@ INTER_TOKEN_SECONDS = Metric(
     ("model",),
     FINE_SECONDS,
 )
+JUDGED_ANSWERS = Metric(
+    "headrace_judged_answers_total",
+    "counter",
+    "Answers of models, by objective and by whether each met (yes or no) the time that its model's objectives say.",
+    ("model", "objective", "met"),
+)
 PROMPT_TOKENS = Metric(
     "headrace_prompt_tokens_total", "counter", "Prompt tokens that models read.", ("model", "tenant")
 )
@@ -125,8 +157,8 @@ WAITING = Metric("headrace_requests_waiting", "gauge", "Requests waiting for adm
 ERRORS = Metric(
     "headrace_errors_total",
     "counter",
-    "Requests that ended in an error, by OpenAI error code.",
-    ("route", "code"),
+    "Requests that ended in an error, by OpenAI error code, and whether the caller's (refused) or the stack's (error).",
+    ("route", "code", "outcome"),
 )
 RETRIEVAL_SECONDS = Metric(
     "headrace_retrieval_duration_seconds",
@@ -143,7 +175,10 @@ RETRIEVAL_SCORE = Metric(
     SCORES,
 )
 RETRIEVAL_EMPTY = Metric(
-    "headrace_retrieval_empty_total", "counter", "Searches for an assistant that found nothing relevant."
+    "headrace_retrieval_empty_total",
+    "counter",
+    "Searches for an assistant that found nothing relevant.",
+    ("assistant",),
 )
 UNSUPPORTED = Metric(
     "headrace_unsupported_sentences_total",
@@ -171,17 +206,41 @@ ENGINE_LOAD_SECONDS = Metric(
     "Time that the most recently started engine took to load its model.",
     ("model",),
 )
+WEIGHTS_BYTES = Metric(
+    "headrace_weights_bytes", "gauge", "Size of the weights that replicas of a model fetch.", ("model",)
+)
+WEIGHTS_FETCHED_BYTES = Metric(
+    "headrace_weights_fetched_bytes", "gauge", "Bytes of the weights that the newest replica has.", ("model",)
+)
 ENGINE_REPLACED = Metric(
     "headrace_engine_replaced_total",
     "counter",
     "Requests moved to another engine replica, because theirs was lost before the first byte of its answer.",
     ("model",),
 )
+ENGINE_FAILURES = Metric(
+    "headrace_engine_failures_total",
+    "counter",
+    "Requests that failed in a model's endpoint, by cause: throttled (429), unauthorized (401 or 403) and others.",
+    ("model", "cause"),
+)
+ENGINE_LEASE_SECONDS = Metric(
+    "headrace_engine_lease_seconds", "gauge", "Mean time of a replica's last twenty leases.", ("model", "replica")
+)
 STREAMS = Metric(
     "headrace_streams_total",
     "counter",
     "Ended event streams, by outcome; the model is none for readers of a resumable stream.",
     ("model", "outcome"),
+)
+ANSWERS = Metric(
+    "headrace_answers_total",
+    "counter",
+    "Complete answers of models, by the ending of the first choice: completed, length, content_filter or tool_calls.",
+    ("model", "ending"),
+)
+SPANS_LOST = Metric(
+    "headrace_spans_lost_total", "counter", "Spans of traces that their receiver did not take, and that are dropped."
 )
 STREAM_RESUMES = Metric(
     "headrace_stream_resumes_total",
@@ -295,13 +354,13 @@ ENGINE_EXPECTED = Metric(
 ENGINE_RESTARTS = Metric(
     "headrace_engine_restarts_total",
     "counter",
-    "Engines that exited or failed three health checks in a row in a live replica, which Serve then replaces.",
+    "Engines that exited or failed three health checks in a row in a live replica, and were then replaced.",
     ("model",),
 )
 ADAPTER_MISSING = Metric(
     "headrace_adapter_missing",
     "gauge",
-    "Engine replicas that do not serve a configured adapter of their model.",
+    "Engine replicas that do not serve an adapter of their model: a configured one, or one of the model hub's.",
     ("model", "adapter"),
 )
 ENGINE_BUSY_SECONDS = Metric(
@@ -315,6 +374,25 @@ ENGINE_PRICE = Metric(
     "gauge",
     "Price per hour of one replica, in the currency of the model's price.",
     ("model", "currency"),
+)
+RELEASES = Metric(
+    "headrace_releases_total",
+    "counter",
+    "Releases that ended: promoted or rolled_back, and why.",
+    ("alias", "outcome", "reason"),
+)
+RELEASE_SHARE = Metric(
+    "headrace_release_share_ratio",
+    "gauge",
+    "Share of a managed alias's requests that a model gets; 0 once it gets none.",
+    ("alias", "model"),
+)
+RELEASE_HARM = Metric(
+    "headrace_release_harm",
+    "gauge",
+    "Evidence that the canary of an alias is worse than its base, as an e-value: at 100 it is rolled back; 0 without a "
+    "canary.",
+    ("alias",),
 )
 
 CATALOGUE: tuple[Metric, ...] = tuple(v for v in dict(globals()).values() if isinstance(v, Metric))

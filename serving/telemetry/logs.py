@@ -75,18 +75,18 @@ class JsonFormatter(logging.Formatter):
 class LogFile(RotatingFileHandler):
     """A file that is rotated once it has `maxBytes`.
 
-    Unlike its base class it formats each line once, and is binary: asking a text file for its position takes longer
-    than writing to it.
+    Unlike its base class it formats each line once, and counts what it writes: asking a file for its position takes as
+    long as writing to it.
     """
 
     def __init__(self, path: Path, lines: JsonFormatter, *, max_bytes: int, backups: int) -> None:
+        self._size = 0
         super().__init__(path, maxBytes=max_bytes, backupCount=backups)
         self._lines = lines
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:
         """Returns whether the file is full."""
-        stream: Any = self.stream
-        return bool(0 < self.maxBytes <= stream.tell())
+        return 0 < self.maxBytes <= self._size
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes a line; failures are reported on standard error, as by every handler."""
@@ -96,13 +96,15 @@ class LogFile(RotatingFileHandler):
             if self.shouldRollover(record):
                 self.doRollover()
             stream: Any = self.stream
-            stream.write(self._lines.line(record) + b"\n")
+            self._size += stream.write(self._lines.line(record) + b"\n")
             stream.flush()
         except Exception:
             self.handleError(record)
 
     def _open(self) -> Any:
-        return Path(self.baseFilename).open("ab")
+        path = Path(self.baseFilename)
+        self._size = path.stat().st_size if path.exists() else 0
+        return path.open("ab")
 
 
 class Stderr(logging.StreamHandler[TextIO]):

@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from serving.telemetry import catalogue as c
 from serving.telemetry import holders, values
+from serving.telemetry.failure_causes import FAILURE_CAUSES, FailureCause
 from serving.telemetry.values import Value
 
 if values.FOLDER is not None:
@@ -86,6 +87,7 @@ assistant_requests = _counter(c.ASSISTANT_REQUESTS)
 stage_seconds = _histogram(c.STAGE_SECONDS)
 ttft_seconds = _histogram(c.TTFT_SECONDS)
 inter_token_seconds = _histogram(c.INTER_TOKEN_SECONDS)
+judged_answers = _counter(c.JUDGED_ANSWERS)
 prompt_tokens = _counter(c.PROMPT_TOKENS)
 completion_tokens = _counter(c.COMPLETION_TOKENS)
 cost = _counter(c.COST)
@@ -103,8 +105,14 @@ engine_up = _gauge(c.ENGINE_UP)
 engine_slots = _gauge(c.ENGINE_SLOTS)
 engine_leases = _gauge(c.ENGINE_LEASES)
 engine_load_seconds = _shared(c.ENGINE_LOAD_SECONDS)
+weights_bytes = _shared(c.WEIGHTS_BYTES)
+weights_fetched_bytes = _shared(c.WEIGHTS_FETCHED_BYTES)
 engine_replaced = _counter(c.ENGINE_REPLACED)
+engine_failures = _counter(c.ENGINE_FAILURES)
+engine_lease_seconds = _gauge(c.ENGINE_LEASE_SECONDS)
 streams = _counter(c.STREAMS)
+answers = _counter(c.ANSWERS)
+spans_lost = _counter(c.SPANS_LOST)
 stream_resumes = _counter(c.STREAM_RESUMES)
 stream_buffer_bytes = _gauge(c.STREAM_BUFFER_BYTES)
 jobs = _counter(c.JOBS)
@@ -134,6 +142,9 @@ engine_restarts = _counter(c.ENGINE_RESTARTS)
 adapter_missing = _gauge(c.ADAPTER_MISSING)
 engine_busy_seconds = _counter(c.ENGINE_BUSY_SECONDS)
 engine_available_seconds = _counter(c.ENGINE_AVAILABLE_SECONDS)
+releases = _counter(c.RELEASES)
+release_share = _shared(c.RELEASE_SHARE)
+release_harm = _shared(c.RELEASE_HARM)
 
 
 @functools.cache
@@ -189,6 +200,16 @@ child = cast(_Child, functools.lru_cache(maxsize=4096)(_child))
 """Returns a metric with its labels, faster than `metric.labels(*labels)`; label sets are bounded."""
 
 
+def judge(objective: c.JudgedObjective, model: str, seconds: float, bound_s: float) -> None:
+    """Counts an answer that took `seconds`, of which its model's objective allows `bound_s`."""
+    child(judged_answers, model, objective, "yes" if seconds <= bound_s else "no").inc()
+
+
+def count_failure(model: str, cause: FailureCause) -> None:
+    """Counts a request that failed in the endpoint of a configured model."""
+    child(engine_failures, model, cause).inc()
+
+
 def introduce(models: Iterable[str], assistants: Iterable[str] = (), tools: Iterable[str] = ()) -> None:
     """Creates the series of every model, assistant and tool at zero.
 
@@ -197,13 +218,22 @@ def introduce(models: Iterable[str], assistants: Iterable[str] = (), tools: Iter
     for model in models:
         ttft_seconds.labels(model)
         inter_token_seconds.labels(model)
+        for objective in c.JUDGED:
+            for met in ("yes", "no"):
+                judged_answers.labels(model, objective, met)
         for route in ("/v1/chat/completions", "/v1/completions"):
             request_seconds.labels(route, model, "ok")
         for outcome in ("ok", "error", "cancelled"):
             streams.labels(model, outcome)
+        for ending in ("completed", "length"):
+            answers.labels(model, ending)
+        for cause in FAILURE_CAUSES:
+            engine_failures.labels(model, cause)
     for assistant in assistants:
         for outcome in c.OUTCOMES:
             assistant_requests.labels(assistant, outcome)
+        retrieval_empty.labels(assistant)
+    retrieval_empty.labels(c.OTHER)
     for tool in (*tools, c.OTHER):
         for outcome in c.TOOL_OUTCOMES:
             tool_calls.labels(tool, outcome)
@@ -213,6 +243,14 @@ def introduce_guardrails(found: Iterable[tuple[str, str, str]]) -> None:
     """Creates the series of guardrails: check, kind of text, and action of each."""
     for labels in found:
         guardrail.labels(*labels)
+
+
+def introduce_releases(aliases: Iterable[str]) -> None:
+    """Creates the series of managed aliases."""
+    for alias in aliases:
+        release_harm.labels(alias)
+        for outcome, reason in c.RELEASE_ENDS:
+            releases.labels(alias, outcome, reason)
 
 
 def introduce_routes(routes: Iterable[str]) -> None:

@@ -8,20 +8,21 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import orjson
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanKind, Status, StatusCode, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from serving.config import Tracing
+from serving.telemetry import metrics
 from serving.telemetry.tracing import Attributes, Span, current
 
 QUEUE = 2048
@@ -55,7 +56,7 @@ class OtlpTracer:
             span_limits=SpanLimits(max_attributes=64, max_events=16, max_span_attribute_length=MAX_CONTENT),
             shutdown_on_exit=False,
         )
-        exporter = OTLPSpanExporter(endpoint=settings.endpoint, timeout=SEND_S)
+        exporter = CountingExporter(endpoint=settings.endpoint, timeout=SEND_S)
         self._provider.add_span_processor(
             BatchSpanProcessor(exporter, max_queue_size=QUEUE, schedule_delay_millis=1000)
         )
@@ -87,6 +88,16 @@ class OtlpTracer:
         for name in LOGGERS:
             logging.getLogger(name).removeFilter(_traced)
         self._provider.shutdown()
+
+
+class CountingExporter(OTLPSpanExporter):
+    """Counts the spans that could not be delivered. The queue is emptied in time unless its receiver is gone."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = super().export(spans)
+        if result is not SpanExportResult.SUCCESS:
+            metrics.spans_lost.inc(len(spans))
+        return result
 
 
 class OtlpSpan:

@@ -139,7 +139,7 @@ class _LabelWalk:
         if function in COUNTING:
             self._count(function, tree.args[0])
         if function == "label_replace":
-            self._require([strings[2]], inner, function)
+            self._require([label for label in strings[2:3] if label], inner, function)  # "" stands for no label
             return inner | {strings[0]}
         if function == "label_join":
             self._require(strings[2:], inner, function)

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shlex
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,6 +181,29 @@ def test_the_commands_of_a_runbook_exist(text):
     settings = {key.partition(":")[2] for key in docs.settings()}
     for setting in re.findall(r"`headrace:(\w+)", text):
         assert setting in settings, setting
+
+
+EVERY_PAGE = {p.stem: p.read_text() for p in sorted(RUNBOOKS.glob("*.md"))}
+
+
+def test_host_commands_find_rays_logs(tmp_path):
+    """They run as written on a host with a stack: Ray's folder is inside the stack's temporary one."""
+    session = tmp_path / "headrace-0a1b2c3d" / "ray" / "session_latest" / "logs" / "serve"
+    session.mkdir(parents=True)
+    for name in ("controller_1", "headrace_headrace_Gateway_a", "headrace_model-smollm2_smollm2_b"):
+        (session / f"{name}.log").write_text("ERROR opentelemetry internal_error\n")
+    lines = [line for text in EVERY_PAGE.values() for line in shell(text) if "/tmp/headrace-" in line]
+    assert len(lines) >= 5
+    for line in lines:
+        here = line.replace("/tmp/headrace-", f"{tmp_path}/headrace-")
+        done = subprocess.run(["sh", "-c", here], capture_output=True, text=True, timeout=60)
+        assert (done.stderr, "internal_error" in done.stdout) == ("", True), line
+
+
+def test_host_commands_do_not_need_the_environment_to_be_active():
+    for name, text in EVERY_PAGE.items():
+        for line in shell(text):
+            assert not re.match(r"python3? ", line), (name, line)
 
 
 def parsed(words):

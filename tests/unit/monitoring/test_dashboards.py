@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from prometheus_client import REGISTRY
 
 from monitoring.dashboards import DASHBOARDS, grafana
 from monitoring.dashboards.exceptions import lint_exemptions
-from monitoring.dashboards.links import links_by_panel, read_series
+from monitoring.dashboards.links import links_by_panel, read_series, selected_series
 from monitoring.dashboards.panel import COLUMNS
 from monitoring.dashboards.variables import without_variables
 from monitoring.groups import GROUPS
@@ -16,6 +17,7 @@ from monitoring.known_series import KNOWN
 from monitoring.rule import Alert
 from monitoring.scope import ENGINES, has_stack_namespace
 from monitoring.series import OWN
+from serving.telemetry import metrics
 from tests.monitoring import dashboard_lint
 from tests.monitoring.expression import mistakes
 from tests.monitoring.queries import queries
@@ -32,7 +34,7 @@ def test_dashboards_pass_the_linter(dashboard):
     assert [f for f in found if (f.rule, f.dashboard, f.panel) not in EXEMPT] == []
 
 
-def test_every_exception_is_needed():
+def test_every_exempted_finding_exists():
     found = {
         (f.rule, f.dashboard, f.panel)
         for dashboard in DASHBOARDS
@@ -132,3 +134,17 @@ def test_every_alert_is_reached_from_its_dashboard():
     }
     assert len(alerts) > 10
     assert alerts <= shown
+
+
+def test_the_filter_by_model_lists_every_configured_model():
+    """Also a remote one, which has no replica here, and before its first request."""
+    metrics.introduce(["remote"])
+    begun = {
+        sample.name
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.labels.get("model") == "remote"
+    }
+    filters = [v for dashboard in DASHBOARDS for v in dashboard.variables if v.label == "model"]
+    assert len(filters) == 2
+    assert {name for one in filters for name in selected_series(one.selector)} <= begun

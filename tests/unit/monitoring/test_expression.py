@@ -42,7 +42,7 @@ SOME = EXPRESSIONS[:: max(1, len(EXPRESSIONS) // 12)]
         ('llm:requests_running:sum{pod="a"}', "there is no label pod"),
     ],
 )
-def test_a_mistake_is_named(expression, mistake):
+def test_mistakes_in_an_expression_are_named(expression, mistake):
     assert mistake in "\n".join(mistakes(expression))
 
 
@@ -65,7 +65,7 @@ def test_valid_expressions_have_no_mistakes(expression):
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_each_rule_is_right(expression):
+def test_expressions_of_all_rules_are_valid(expression):
     assert mistakes(expression) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import cache
@@ -35,7 +36,7 @@ def test_the_charts_files_are_up_to_date():
 def test_the_chart_stays_small():
     """A release of Helm is a Secret, which holds a mebibyte of the whole chart, compressed."""
     made = output_files.chart_files()
-    assert sum(len(text) for path, text in made.items() if path.startswith("dashboards/")) < 300_000
+    assert sum(len(text) for path, text in made.items() if path.startswith("dashboards/")) < 310_000
     assert len(gzip.compress("".join(made.values()).encode())) < 150_000
 
 
@@ -45,10 +46,23 @@ def test_files_of_one_stack_have_its_namespace_and_are_the_charts_else(tmp_path)
     for name in groups.RULES:
         text = (tmp_path / "rules" / f"{name}.yaml").read_text()
         assert yaml.load(text, yaml.CSafeLoader) == yaml.safe_load(
-            charts[f"rules/{name}.yaml"].replace("HEADRACE_NAMESPACE", "blue").replace("HEADRACE_ENGINES", "blue|")
+            re.sub(r"\n *(runbook|dashboard)_url: .*", "", charts[f"rules/{name}.yaml"])
+            .replace("HEADRACE_NAMESPACE", "blue")
+            .replace("HEADRACE_ENGINES", "blue|")
         )
         found = yaml.safe_load((tmp_path / "kubernetes" / f"rules-{name}.yaml").read_text())
         assert (found["metadata"]["namespace"], found["spec"]) == ("blue", yaml.load(text, yaml.CSafeLoader))
+
+
+def test_addresses_are_in_every_file_that_links(tmp_path):
+    runbooks, grafana = "https://git.example.com/runbooks", "https://grafana.example.com/"
+    assert main([str(tmp_path), "--runbooks", runbooks, "--grafana", grafana]) == 0
+    rules = yaml.load((tmp_path / "rules" / "alerts.yaml").read_text(), yaml.CSafeLoader)
+    annotations = [rule["annotations"] for group in rules["groups"] for rule in group["rules"]]
+    assert all(one["runbook_url"].startswith(f"{runbooks}/") for one in annotations)
+    assert all(one["dashboard_url"].startswith("https://grafana.example.com/d/headrace-") for one in annotations)
+    for folder in ("dashboards", "perses"):
+        assert f"{runbooks}/GcsDown.md" in (tmp_path / folder / "ray.json").read_text()
 
 
 def test_another_process_writes_the_same(tmp_path):
@@ -111,10 +125,12 @@ def test_an_unwritable_folder_is_reported(tmp_path, capsys):
     [
         ([], "one of the arguments OUT --chart is required"),
         (["out", "--chart"], "not allowed with argument"),
+        (["out", "--runbooks", "runbooks"], "'runbooks' is not an absolute URL"),
+        (["--chart", "--grafana", "https://grafana.example.com"], "whose values have them"),
         (["--chart", "--namespace", "blue"], "argument --namespace: not allowed with argument --chart"),
     ],
 )
-def test_arguments_that_are_none(arguments, message, capsys):
+def test_invalid_arguments_are_rejected(arguments, message, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2

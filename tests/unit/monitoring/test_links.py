@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from monitoring.addresses import Addresses
+from monitoring.dashboards import DASHBOARDS
 from monitoring.dashboards.links import PAGE, links_by_panel, read_series, selected_series
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Target
 from monitoring.dashboards.variables import without_variables
+from monitoring.groups import GROUPS
 from monitoring.rule import Alert, Case, Group, Recording
 
 NEVER = Case("1m", ())
+ADDRESSES = Addresses("https://git.example.com/runbooks", "https://grafana.example.com")
 
 
 def alert(name, expression, dashboard="page"):
@@ -29,7 +33,8 @@ RATE = Recording("all:errors:rate5m", "sum(rate(errors_total[5m]))", "1", (), "E
 
 def shown(*rules):
     return {
-        title: [one.title for one in found] for title, found in links_by_panel(PAGE_OF_TWO, [Group("g", rules)]).items()
+        title: [one.title for one in found]
+        for title, found in links_by_panel(PAGE_OF_TWO, [Group("g", rules)], ADDRESSES).items()
     }
 
 
@@ -37,7 +42,7 @@ def test_a_panel_and_an_alert_of_the_same_series_belong_together():
     assert shown(alert("Down", "up == 0")) == {"Up": ["Alert Down", "Runbook of Down"]}
 
 
-def test_by_way_of_a_recording_rule():
+def test_a_panel_leads_to_alerts_on_its_recording_rule():
     assert shown(RATE, alert("Errors", "all:errors:rate5m > 1")).keys() == {"Errors"}
 
 
@@ -68,3 +73,28 @@ def test_names_are_those_of_metrics():
 
 def test_variables_are_replaced_by_match_all():
     assert without_variables('a{b=~"$b",c=~"${c:regex}"}[$__rate_interval]') == 'a{b=~".*",c=~".*"}[1m]'
+
+
+def test_links_are_absolute_once_the_addresses_are_set():
+    every = [
+        link.url
+        for dashboard in DASHBOARDS
+        for found in links_by_panel(dashboard, GROUPS, ADDRESSES).values()
+        for link in found
+    ]
+    assert len(every) > 300
+    assert all(url.startswith((ADDRESSES.runbooks, ADDRESSES.grafana)) for url in every)
+
+
+def test_without_addresses_there_is_no_link_that_leads_nowhere():
+    for dashboard in DASHBOARDS:
+        urls = {link.url for found in links_by_panel(dashboard, GROUPS).values() for link in found}
+        assert all(url.startswith("/alerting/list") for url in urls)
+
+
+def test_the_overview_begins_with_what_to_do_about_alerts():
+    [overview] = [dashboard for dashboard in DASHBOARDS if dashboard.name == "overview"]
+    assert overview.rows[0].title == "Alerts"
+    links = links_by_panel(overview, GROUPS, ADDRESSES)
+    for panel in overview.rows[0].panels:
+        assert links[panel.title][0].url == "https://grafana.example.com/alerting/list"

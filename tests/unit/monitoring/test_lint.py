@@ -122,12 +122,12 @@ def test_each_violation_is_found_by_its_rule_only(rule, dashboard):
     assert {found.rule for found in lint.findings(dashboard)} == {rule}
 
 
-def test_without_a_variable_for_the_data_source():
+def test_a_missing_variable_for_the_data_source_is_found():
     rules = {found.rule for found in lint.findings(broken((*TEMPLATES, 0), None))}
     assert rules == {"template-datasource-rule", "panel-datasource-rule"}
 
 
-def test_every_rule_is_tried():
+def test_every_rule_has_a_case_that_breaks_it():
     assert len(lint.RULES) == 17
     assert {rule for rule, _ in BREAKS} == set(lint.RULES)
 

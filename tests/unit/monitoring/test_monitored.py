@@ -27,7 +27,7 @@ NAMED = {name for name, series in KNOWN.items() if series.source != "rule"} | AS
 
 
 @pytest.mark.parametrize("kind", LACKING)
-def test_every_reason_is_somebodys(kind):
+def test_every_listed_series_exists(kind):
     """What begins no series and no selector would be a slip."""
     unknown = [
         selector for selector in LACKING[kind] if not any(all(p in name for p in selector.split("…")) for name in NAMED)
@@ -36,7 +36,7 @@ def test_every_reason_is_somebodys(kind):
 
 
 @pytest.mark.parametrize("kind", LACKING)
-def test_series_of_every_stack(kind):
+def test_every_stack_emits_the_common_series(kind):
     seen = {"headrace_requests_in_flight", "ray_serve_application_status", "haproxy_process_uptime_seconds", "up"}
     assert seen <= emitted_by(kind)
     assert "DCGM_FI_DEV_GPU_TEMP" not in emitted_by(kind)

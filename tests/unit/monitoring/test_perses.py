@@ -67,7 +67,7 @@ def test_links_that_only_grafana_supports_are_omitted():
         (("title",), "Overview"),
     ],
 )
-def test_the_schemas_would_tell(path, value):
+def test_the_schemas_detect_broken_dashboards(path, value):
     document = copy.deepcopy(perses.document(DASHBOARDS[0], {}))
     node = document["spec"]
     for key in path[:-1]:

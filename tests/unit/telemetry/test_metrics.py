@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
 from serving.telemetry import metrics
-from serving.telemetry.catalogue import CATALOGUE, ELSEWHERE, STAGES
+from serving.telemetry.catalogue import CATALOGUE, ELSEWHERE, JUDGED_ANSWERS, STAGES
 from serving.telemetry.exporter import Exporter
 from serving.telemetry.timeline import Timeline
 
@@ -34,6 +34,18 @@ def test_units_match_metric_names():
     assert units["headrace_engine_busy_seconds_total"] == "seconds"
     assert units["headrace_quota_used_ratio"] == "ratio"
     assert units["headrace_disk_free_bytes"] == "bytes"
+
+
+@pytest.mark.parametrize(("seconds", "met"), [(2.4, "yes"), (2.5, "yes"), (2.6, "no")])
+def test_an_answer_is_good_until_the_very_end_of_its_time(seconds, met):
+    def counted():
+        labels = {"model": "judged", "objective": "end_to_end"}
+        return {m: REGISTRY.get_sample_value(JUDGED_ANSWERS.name, labels | {"met": m}) for m in ("yes", "no")}
+
+    metrics.introduce(["judged"])
+    before = counted()
+    metrics.judge("end_to_end", "judged", seconds, 2.5)
+    assert counted() == before | {met: before[met] + 1}
 
 
 def test_overhead_excludes_waiting():

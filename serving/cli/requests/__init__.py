@@ -1,0 +1,1 @@
+"""`headrace requests`: what is known of one request."""

@@ -1,0 +1,1 @@
+"""`headrace usage`: the table, the forecast of the month, and the invoice."""
