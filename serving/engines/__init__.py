@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from serving.config import HostedModel
     from serving.engines.replica import EngineReplica
 
 REPLICAS = {
@@ -18,8 +17,11 @@ REPLICAS = {
 """Replica class of each engine that Ray Serve runs; only the replicas import it."""
 
 
-def replica_class(engine: str) -> Callable[[HostedModel], EngineReplica]:
-    """Returns the class of an engine's replicas, which are created with the model's settings."""
+def replica_class(engine: str) -> Callable[..., EngineReplica]:
+    """Returns the class of an engine's replicas, which are created with the model's settings.
+
+    The replicas of a model with `adapters` also get the `sets` that these are in.
+    """
     module, _, name = REPLICAS[engine].partition(":")
-    found: Callable[[HostedModel], EngineReplica] = getattr(importlib.import_module(module), name)
+    found: Callable[..., EngineReplica] = getattr(importlib.import_module(module), name)
     return found

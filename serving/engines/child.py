@@ -20,6 +20,8 @@ from pathlib import Path
 
 PATIENCE_S = 10
 """Time that the program has to exit by itself."""
+KILLED_S = 10
+"""Time that killed processes have to disappear, on a busy host too."""
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -57,7 +59,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     while _descendants() and time.monotonic() < patience:
         _take_in(child)
         time.sleep(0.05)
-    patience = time.monotonic() + PATIENCE_S
+    patience = time.monotonic() + KILLED_S
     # Repeatedly, since processes can start others meanwhile. It does not wait for processes blocked in the kernel.
     while _descendants() and time.monotonic() < patience:
         _signal(signal.SIGKILL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -11,6 +12,13 @@ from collections.abc import Mapping, Sequence
 
 LAST_LINES = 20
 """Number of lines of a program's log that errors quote."""
+
+
+def inherited_environment() -> dict[str, str]:
+    """Returns this process's variables without those of its replica: an engine would write its metrics among the
+    replica's, and must not use the node's Ray.
+    """
+    return {k: v for k, v in os.environ.items() if k != "PROMETHEUS_MULTIPROC_DIR" and not k.startswith("RAY_")}
 
 
 class ChildProgram:
@@ -41,7 +49,11 @@ class ChildProgram:
         for line in self._process.stdout:
             if text := line.rstrip():
                 self._last.append(text)
+                self._read_line(text)
                 print(f"[{self._label}] {text}", file=sys.stderr, flush=True)
+
+    def _read_line(self, text: str) -> None:
+        """Is called for each line of the program's output, in another thread."""
 
     @property
     def last_lines(self) -> list[str]:

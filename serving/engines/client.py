@@ -15,6 +15,7 @@ import orjson
 from serving.engines import required_calls
 from serving.engines.cached_tokens import without_cached
 from serving.engines.endpoint import Endpoint
+from serving.engines.measures import failures
 from serving.protocol.errors import ApiError, EngineLost, EngineRefused, busy, invalid, timed_out, upstream
 from serving.telemetry import tracing
 
@@ -74,16 +75,17 @@ class EngineClient:
                 sent = required_calls.as_schema_request(document)
             else:
                 sent = required_calls.as_strict_request(endpoint, path, document)
-            response = await self._send(endpoint, path, {**sent, **beside})
-            try:
-                if response.status != 200:
-                    raise await _refusal(response)
-                if required:
-                    yield required_calls.CallResponse(response.content, bool(document.get("stream")))
-                else:
-                    yield response
-            finally:
-                response.close()
+            with failures.counted(endpoint):
+                response = await self._send(endpoint, path, {**sent, **beside})
+                try:
+                    if response.status != 200:
+                        raise failures.refused(endpoint, response.status, await _refusal(response))
+                    if required:
+                        yield required_calls.CallResponse(response.content, bool(document.get("stream")))
+                    else:
+                        yield response
+                finally:
+                    response.close()
 
     async def _send(self, endpoint: Endpoint, path: str, document: dict[str, Any]) -> aiohttp.ClientResponse:
         body = orjson.dumps(document)

@@ -15,7 +15,9 @@ class Endpoint:
     `url` is the base with the version (`http://host:port/v1`), `model` its name there, and `headers` are sent with each
     request (they can contain a key, so they are not in `repr`). Times are in seconds. `context` is the maximum number
     of tokens of a request with its answer, and `tokenizer` names the API that counts them; each is None if unknown. A
-    `leased` endpoint is one of possibly several replicas in the stack.
+    `leased` endpoint is one of possibly several replicas in the stack, and `replica` the id that Serve gave it.
+
+    `served` is the configured model, under whose name failures are counted; empty counts none.
 
     `beside` are additional fields of each request for tokens: they name the owner of its prompt cache. Unless `counted`
     is set, the number of cached tokens is not reported to the caller: the cached prompt may be another user's.
@@ -32,8 +34,10 @@ class Endpoint:
     context: int | None = None
     tokenizer: Tokenizer | None = None
     leased: bool = False
+    replica: str | None = None
     beside: dict[str, Any] = field(default_factory=dict, repr=False)
     counted: bool = False
+    served: str = ""
 
 
 class EngineUnavailable(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -21,8 +21,10 @@ from serving.config import (
 from serving.config.serve_document import model_application
 from serving.core.principal import Principal
 from serving.engines import kserve
+from serving.engines.adapters.errors import AdapterNotLoaded
 from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
 from serving.security.prompt_cache import CacheOwner, CacheOwners
+from serving.store.objects.live_adapters import LiveAdapter
 
 LEASES = 16
 """Maximum number of lease attempts until one is of a usable replica.
@@ -53,6 +55,7 @@ class Engines:
         self._models: dict[str, AnsweringModel] = {}
         self._handles: dict[str, Any] = {}
         self._remotes: dict[str, _Remote] = {}
+        self._adapters: dict[str, tuple[str, LiveAdapter]] = {}
 
     def configure(self, catalog: Catalog) -> None:
         """Takes a new catalogue; requests in progress are not affected."""
@@ -61,11 +64,16 @@ class Engines:
         for name, model in models.items():
             there = kserve.remote(model) if isinstance(model, KServeModel) else model
             if isinstance(there, RemoteModel):
-                there = there.model_copy(update={"price": None})  # a changed price does not change the endpoint
+                # What the router reads does not change the endpoint.
+                there = there.model_copy(update={"price": None, "objectives": None})
                 known = self._remotes.get(name)
                 remotes[name] = known if known and known.model == there else _Remote(there)
         self._models, self._remotes = models, remotes
         self._handles = {name: h for name, h in self._handles.items() if name in models}
+
+    def adapt(self, live: Iterable[tuple[str, LiveAdapter]]) -> None:
+        """Takes the adapters that are live now, each with the name of its model."""
+        self._adapters = {adapter.name: (base, adapter) for base, adapter in live}
 
     @contextlib.asynccontextmanager
     async def endpoint(self, name: str, caller: Principal, lost: Collection[str] = ()) -> AsyncIterator[Endpoint]:
@@ -78,12 +86,17 @@ class Engines:
             async with remote.hold() as endpoint:
                 yield self._parted(endpoint, remote.model.prompt_cache, caller)
             return
-        model = self._models.get(name)
+        model, adapter = self._models.get(name), None
+        if model is None and (found := self._adapters.get(name)) is not None:
+            base, live = found
+            # Whatever led here: an adapter can contain its tenants' data.
+            if caller.tenant in live.tenants:
+                model, adapter = self._models.get(base), name
         if model is None:
             raise EngineUnavailable(f"the model {name} is not deployed")
         if not isinstance(model, RayServeModel):  # a KServe model: remote ones always have an address
             raise EngineUnavailable(f"the address of the model {name} is not known yet")
-        async with self._lease(name, model, self._owners.owner(caller), lost) as endpoint:
+        async with self._lease(name, model, self._owners.owner(caller), lost, adapter) as endpoint:
             yield endpoint
 
     def _parted(self, endpoint: Endpoint, cache: RemoteCache, caller: Principal) -> Endpoint:
@@ -98,10 +111,12 @@ class Engines:
 
     @contextlib.asynccontextmanager
     async def _lease(
-        self, name: str, model: HostedModel, owner: CacheOwner, lost: Collection[str]
+        self, name: str, model: HostedModel, owner: CacheOwner, lost: Collection[str], adapter: str | None
     ) -> AsyncIterator[Endpoint]:
-        """Leases a replica of `model`; `name` is that of the model or of one of its adapters."""
-        generator, granted = await self._granted(name, model, owner, lost)
+        """Leases a replica of `model`; `name` is that of the model or of one of its adapters, and `adapter` one that
+        its replicas load while they serve.
+        """
+        generator, granted = await self._granted(name, model, owner, lost, adapter)
         try:
             headers = {"Authorization": f"Bearer {granted['key']}"}
             # Engines close idle connections without notice: one more attempt before the first byte.
@@ -114,23 +129,26 @@ class Engines:
                 context=model.request_context,
                 tokenizer=model.tokenizer,
                 leased=True,
+                replica=granted.get("replica"),
                 beside=_cache_fields(model, owner, granted),
                 counted=self._owners.counted,
+                served=model.name,
             )
         finally:
             # Dropping the generator would leave the replica's slot occupied: only cancel() frees it.
             generator.cancel()
 
     async def _granted(
-        self, name: str, model: HostedModel, owner: CacheOwner, lost: Collection[str]
+        self, name: str, model: HostedModel, owner: CacheOwner, lost: Collection[str], adapter: str | None
     ) -> tuple[Any, dict[str, Any]]:
-        """Returns a lease and the granted endpoint. Leases of lost replicas are held meanwhile, so that Serve tries
-        others.
+        """Returns a lease and the granted endpoint. Leases of lost replicas, and of those without the adapter, are held
+        meanwhile, so that Serve tries others.
         """
         failure: Exception | None = None
+        asked = (owner.name, owner.user, *([adapter] if adapter is not None else []))
         with contextlib.ExitStack() as passed_over:
             for _ in range(LEASES):
-                generator = self._handle(model.name).lease.remote(owner.name, owner.user)
+                generator = self._handle(model.name).lease.remote(*asked)
                 try:
                     granted: dict[str, Any] = await asyncio.wait_for(anext(generator), self._lease_timeout_s)
                 except TimeoutError:
@@ -141,9 +159,12 @@ class Engines:
                     raise
                 except Exception as e:
                     generator.cancel()
+                    self._handles.pop(model.name, None)  # an update may have given the deployment another name
                     failure = e
                     continue
-                if granted["url"] not in lost:
+                if "lacks" in granted:
+                    failure = AdapterNotLoaded(f"a replica has not loaded {granted['lacks']}")
+                elif granted["url"] not in lost:
                     return generator, granted
                 passed_over.callback(generator.cancel)
         raise EngineUnavailable(f"no replica of {name} can take the request") from failure
@@ -171,7 +192,9 @@ def _salted(owner: CacheOwner) -> dict[str, Any]:
 
 
 def _slotted(granted: dict[str, Any]) -> dict[str, Any]:
-    return {"id_slot": granted["slot"]} if "slot" in granted else {}
+    """Returns the slot of llama.cpp that the lease is for, and the scale of each adapter of that server."""
+    slot = {"id_slot": granted["slot"]} if "slot" in granted else {}
+    return {**slot, "lora": granted["lora"]} if "lora" in granted else slot
 
 
 class _Remote:
@@ -209,4 +232,5 @@ class _Remote:
             model.idle_timeout_s,
             context=model.context,
             tokenizer=model.tokenizer,
+            served=model.name,
         )

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from serving.engines.child_program import ChildProgram
 from serving.telemetry import engines, metrics
@@ -31,6 +31,13 @@ def node_address() -> str:
     import ray.util  # only replicas need it
 
     return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+
+
+class EngineServer(NamedTuple):
+    """An engine's server: its address without a path, and its API key."""
+
+    url: str
+    key: str
 
 
 class EngineReplica:
@@ -55,8 +62,7 @@ class EngineReplica:
     ) -> None:
         self._engine = engine
         self._model = model
-        self._url = url
-        self._key = key
+        self._server = EngineServer(url, key)
         self._slots = slots
         self._adapters = {name: metrics.adapter_missing.labels(model, name) for name in adapters}
         self._unread = False
@@ -74,22 +80,23 @@ class EngineReplica:
         metrics.engine_load_seconds.labels(model).set(time.perf_counter() - started)
         self._up.set(1)
 
-    async def lease(self, owner: str, user: str) -> AsyncIterator[dict[str, Any]]:
-        """Yields this replica's address and key once, and occupies a slot until the caller cancels.
+    async def lease(self, owner: str, user: str, adapter: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """Yields what a request needs to reach this replica once, and occupies a slot until the caller cancels.
 
-        `owner` shares cached prompts only with callers of the same owner; `user` is one of these.
+        `owner` shares cached prompts only with callers of the same owner; `user` is one of these. `adapter` is one of
+        the model's live set. Without it here, what is yielded has no address, only a field `lacks`.
         """
         self._lease(1)
         try:
-            async with self._place(owner, user) as place:
-                yield {"url": f"{self._url}/v1", "key": self._key, **place}
+            async with self._place(owner, user, adapter) as place:
+                yield place
                 await asyncio.Event().wait()
         finally:
             self._lease(-1)
 
-    def _place(self, owner: str, user: str) -> AbstractAsyncContextManager[dict[str, Any]]:
-        """Yields the additional fields that a lease grants: none by default."""
-        return contextlib.nullcontext({})
+    def _place(self, owner: str, user: str, adapter: str | None) -> AbstractAsyncContextManager[dict[str, Any]]:
+        """Yields what a lease grants: by default the address and the key, and no adapter."""
+        return contextlib.nullcontext(granted(self._server) if adapter is None else {"lacks": adapter})
 
     def _lease(self, change: int) -> None:
         self.book(time.monotonic())
@@ -130,7 +137,7 @@ class EngineReplica:
             self._said.forget()
 
     def _ask_health(self) -> None:
-        with contextlib.closing(OPENER.open(f"{self._url}/health", timeout=5)):
+        with contextlib.closing(OPENER.open(f"{self._server.url}/health", timeout=5)):
             pass
         # An engine that answers is not replaced because of its metrics.
         if self._adapters:
@@ -152,13 +159,19 @@ class EngineReplica:
             self._unread = False
 
     def _ask(self, path: str) -> bytes:
-        headers = {"Authorization": f"Bearer {self._key}"}
-        request = urllib.request.Request(f"{self._url}{path}", headers=headers)  # noqa: S310
+        server = self._server
+        headers = {"Authorization": f"Bearer {server.key}"}
+        request = urllib.request.Request(f"{server.url}{path}", headers=headers)  # noqa: S310
         with contextlib.closing(OPENER.open(request, timeout=5)) as response:
             said: bytes = response.read(engines.MAX_BYTES + 1)
         if len(said) > engines.MAX_BYTES:
             raise ValueError(f"{path} answers more than {engines.MAX_BYTES} bytes")
         return said
+
+
+def granted(server: EngineServer, **more: Any) -> dict[str, Any]:
+    """Returns what a lease grants for requests to `server`, with additional fields."""
+    return {"url": f"{server.url}/v1", "key": server.key, **more}
 
 
 class ProgramReplica(EngineReplica):
@@ -182,6 +195,5 @@ class ProgramReplica(EngineReplica):
         self._program.close()
 
     def __del__(self) -> None:
-        program = getattr(self, "_program", None)
-        if program is not None:
-            program.close()
+        if hasattr(self, "_program"):
+            self.close()

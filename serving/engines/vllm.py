@@ -11,21 +11,26 @@ import os
 import secrets
 import shutil
 import socket
-import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from http.client import HTTPResponse
 from pathlib import Path
+from typing import Any
 
-from serving.config import Task, VllmModel
-from serving.engines.child_program import ChildProgram
-from serving.engines.replica import OPENER, ProgramReplica, node_address
+from serving.config import BUCKETS, LINKED_PROGRAM, Task, VllmModel
+from serving.engines.adapters.errors import StartFailed
+from serving.engines.adapters.follower import Follower, keep
+from serving.engines.adapters.runtime import ADAPTER_FILES, RuntimeAdapters
+from serving.engines.child_program import ChildProgram, inherited_environment
+from serving.engines.replica import OPENER, EngineServer, ProgramReplica, granted, node_address
 from serving.engines.source import in_package
-
-LINKED = Path(sys.executable).with_name("vllm")
-"""Where `make vllm` links the program."""
+from serving.engines.weights.fetch import fetch, remote, shared_folder
+from serving.engines.weights.progress import FetchProgress
+from serving.engines.weights.shared_folder import StoredWeights
+from serving.store.objects.live_adapters import LiveSets
 
 ATTEMPTS = 3
 """Number of starts, in case another program takes the port between its choice and vLLM's start."""
@@ -39,19 +44,22 @@ FIRST_REQUESTS: dict[Task, tuple[str, dict[str, object], str]] = {
 """Path, request fields and the answer's list, by the task of a model."""
 
 
-class StartFailed(RuntimeError):
-    """vLLM did not start; the message ends with its last output."""
-
-
 class VllmReplica(ProgramReplica):
-    """One `vllm serve`."""
+    """One `vllm serve`. `sets` has the model's live adapters, which vLLM loads and unloads while it serves."""
 
     failure = StartFailed
 
-    def __init__(self, config: VllmModel, host: str | None = None) -> None:
+    def __init__(self, config: VllmModel, host: str | None = None, sets: LiveSets | None = None) -> None:
         started = time.perf_counter()
         key = secrets.token_urlsafe(32)
-        self._program = _start(config, host or node_address(), key)
+        self.closing = threading.Event()
+        self._wake = threading.Event()
+        self._follower: Follower | None = None
+        # Held as long as the replica lives: nobody removes weights that it may load again.
+        self._weights = fetched_weights(config)
+        folders = {source: stored.path for source, stored in self._weights.items()}
+        self._program = _start(config, host or node_address(), key, folders)
+        self._runtime = RuntimeAdapters(EngineServer(self._program.url, key))
         super().__init__(
             "vLLM",
             config.name,
@@ -62,6 +70,39 @@ class VllmReplica(ProgramReplica):
             started=started,
             adapters=[lora.name for lora in config.loras],
         )
+        if sets is not None and config.adapters is not None:
+            self._follower = Follower(config.name, config.adapters, sets, ADAPTER_FILES, self._runtime.serve)
+            self.step()  # before the first lease
+            keep(self, self._wake)
+
+    @contextlib.asynccontextmanager
+    async def _place(self, owner: str, user: str, adapter: str | None) -> AsyncIterator[dict[str, Any]]:
+        if adapter is None:
+            yield granted(self._server)
+            return
+        with self._runtime.hold(adapter) as loaded:
+            if not loaded:
+                self._wake.set()  # it may be in the live set by now
+            yield granted(self._server) if loaded else {"lacks": adapter}
+
+    def step(self) -> None:
+        """Follows the live set, and unloads adapters whose last request has ended."""
+        if self._follower is not None and not self._program.ended():
+            self._follower.step(leaving=self._runtime.leaving)
+            self._runtime.unload_unused()
+
+    def renew(self) -> None:
+        """Repeats what this replica reports."""
+        if self._follower is not None:
+            self._follower.renew()
+
+    def close(self) -> None:
+        """Ends vLLM, and waits until it has ended."""
+        self.closing.set()
+        self._wake.set()
+        super().close()
+        if self._follower is not None:
+            self._follower.close()
 
 
 class VllmProgram(ChildProgram):
@@ -105,11 +146,26 @@ class VllmProgram(ChildProgram):
             raise StartFailed(f"{self.name} did not answer its first request: {e!r}") from None
 
 
-def _start(config: VllmModel, host: str, key: str) -> VllmProgram:
+def fetched_weights(config: VllmModel) -> dict[str, StoredWeights]:
+    """Fetches the weights of a model and its adapters that are on other hosts, or finds them on this node."""
+    progress = FetchProgress(config.name)
+    token = config.token.read() if config.token is not None else None
+    found = {}
+    for source in config.fetched:
+        own = config.has_own_access(source)
+        mirror = os.environ.get("HF_ENDPOINT") if source.startswith("hf://") else None
+        endpoint = config.endpoint_of(source) or mirror
+        origin = remote(source, token if own else None, endpoint, config.region if own else None)
+        sha256 = config.sha256 if source == config.source else None
+        found[source] = fetch(origin, shared_folder(), progress, sha256)
+    return found
+
+
+def _start(config: VllmModel, host: str, key: str, weights: Mapping[str, Path]) -> VllmProgram:
     until = time.monotonic() + config.start_timeout_s
     for attempt in range(1, ATTEMPTS + 1):
         port = _free_port(host)
-        program = VllmProgram(config.name, command(config, host, port), _environment(config, key), host, port)
+        program = VllmProgram(config.name, command(config, host, port, weights), _environment(config, key), host, port)
         try:
             program.wait(until - time.monotonic())
             program.warm_up(config, key, max(until - time.monotonic(), 10))
@@ -125,11 +181,10 @@ def _start(config: VllmModel, host: str, key: str) -> VllmProgram:
     raise AssertionError("unreachable")
 
 
-def command(config: VllmModel, host: str, port: int) -> list[str]:
+def command(config: VllmModel, host: str, port: int, weights: Mapping[str, Path]) -> list[str]:
     """Returns the command line of `vllm serve` for a model. It contains no secret: every process of the node can read
-    it.
+    it. `weights` are the folders of sources that were fetched.
     """
-    model, revision = _weights(config.source)
     arguments: list[str] = [
         f"--host={host}",
         f"--port={port}",
@@ -148,10 +203,9 @@ def command(config: VllmModel, host: str, port: int) -> list[str]:
     if config.gpus > 1:
         # vLLM would connect to this node's Ray and place its workers on resources that Ray assigned to others.
         arguments.append("--distributed-executor-backend=mp")
-    if config.source.startswith(("s3://", "gs://")):
+    if config.streamed:
         arguments.append("--load-format=runai_streamer")
     for flag, value in (
-        ("--revision", revision),
         ("--quantization", config.quantization),
         ("--max-model-len", config.context),
         ("--chat-template", config.chat_template),
@@ -162,50 +216,49 @@ def command(config: VllmModel, host: str, port: int) -> list[str]:
         arguments.append("--runner=pooling")  # vLLM would otherwise guess it from the model's architecture
     if config.enforce_eager:
         arguments.append("--enforce-eager")
+    if config.loras or config.adapters is not None:
+        number, rank = len(config.loras), config.max_lora_rank if config.loras else 1
+        if config.adapters is not None:
+            number, rank = number + config.adapters.max, max(rank, config.adapters.rank)
+        arguments += ["--enable-lora", f"--max-loras={number}", f"--max-lora-rank={rank}"]
+        if config.adapters is not None:
+            # Those that are withdrawn stay until their last request ends, and vLLM could not read them again.
+            arguments.append(f"--max-cpu-loras={number + config.adapters.max}")
     if config.loras:
-        arguments += ["--enable-lora", f"--max-loras={len(config.loras)}", f"--max-lora-rank={config.max_lora_rank}"]
-        modules = [json.dumps({"name": lora.name, "path": _weights(lora.source)[0]}) for lora in config.loras]
+        modules = [json.dumps({"name": lora.name, "path": _path(lora.source, weights)}) for lora in config.loras]
         arguments += ["--lora-modules", *modules]
+    model = config.source if config.streamed else _path(config.source, weights)
     return [_program(), "serve", model, *arguments, *config.arguments]
 
 
 def _program() -> str:
     """Returns `vllm` if PATH has it, else the one that `make vllm` linked."""
-    return str(LINKED) if shutil.which("vllm") is None and LINKED.exists() else "vllm"
+    return str(LINKED_PROGRAM) if shutil.which("vllm") is None and LINKED_PROGRAM.exists() else "vllm"
 
 
-def _weights(source: str) -> tuple[str, str | None]:
-    """Returns vLLM's name for the weights of `source`, and their revision on the Hub.
-
-    Raises `FileNotFoundError` for a missing local folder; vLLM finds other sources itself.
-    """
-    scheme, _, rest = source.partition("://")
-    if scheme == "hf":
-        name, _, revision = rest.partition("@")
-        return name, revision or None
-    if scheme in ("s3", "gs"):
-        return source, None
-    path = in_package(source) if scheme == "package" else Path(rest)
+def _path(source: str, weights: Mapping[str, Path]) -> str:
+    """Returns the folder of the weights of `source`. Raises `FileNotFoundError` for a missing local folder."""
+    if source in weights:
+        return str(weights[source])
+    path = in_package(source) if source.startswith("package://") else Path(source.removeprefix("file://"))
     if not path.exists():
         raise FileNotFoundError(f"{source}: there is no such folder")
-    return str(path), None
+    return str(path)
 
 
 def _environment(config: VllmModel, key: str) -> dict[str, str]:
-    # The replica's variables are removed: vLLM would write its metrics among the replica's, and must not use the node's
-    # Ray.
-    inherited = {k: v for k, v in os.environ.items() if k != "PROMETHEUS_MULTIPROC_DIR" and not k.startswith("RAY_")}
     environment = {
-        **inherited,
+        **inherited_environment(),
         # No data leaves the cluster unless it is requested.
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         **(_cpu_environment(config) if config.device == "cpu" else {}),
+        **({"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"} if config.adapters is not None else {}),
         **config.environment,
         "VLLM_API_KEY": key,
     }
-    if config.token is not None:
-        environment["HF_TOKEN"] = config.token.read()
+    if config.token is not None and not config.source.startswith(BUCKETS):
+        environment["HF_TOKEN"] = config.token.read()  # for what arguments name, such as another tokenizer
     return environment
 
 

@@ -15,8 +15,9 @@ from serving.exports.completion import Completion
 from serving.exports.duplicates import DigestSet
 from serving.exports.folder import ExportFolder
 from serving.exports.forgetting import person
-from serving.exports.formats import FORMATS, Row
+from serving.exports.formats import FORMATS, Row, compared_text
 from serving.exports.manifest import MANIFEST, Counts, ExportedFile, ExportManifest, Filters, ModelVersion, Redaction
+from serving.exports.near_duplicates import NearDuplicates
 from serving.exports.splits import split_of
 from serving.store.errors import InvalidValue, StoreError
 
@@ -38,13 +39,19 @@ class Redact(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The parameters of an export. `licences` has the licences of models' bases, by model."""
+    """The parameters of an export. `licences` has the licences of models' bases, by model.
+
+    Rows that say almost the same as an earlier one are omitted if their likeness is at least `alike`, and so are those
+    beyond the first `per_user` of a user who requested or rated them; None omits none.
+    """
 
     format: str
     filters: Filters
     splits: Mapping[str, float]
     seed: int = 0
     licences: Mapping[str, str] = field(default_factory=dict)
+    alike: float | None = None
+    per_user: int | None = None
 
 
 async def export(
@@ -54,18 +61,20 @@ async def export(
     redactor: Redact | None,
     *,
     without_consent: int = 0,
+    rows_of: Counter[str] | None = None,
 ) -> ExportManifest:
     """Writes the rows of `completions`, which are newest first, publishes the folder and returns its manifest.
 
     Of equal rows the first, that is, the newest is kept. `without_consent` is the number of other completions, for the
-    manifest. Raises `NothingToExport`, `Occupied` or `OSError`.
+    manifest. `rows_of` gets the number of rows of each user. Raises `NothingToExport`, `Occupied` or `OSError`.
     """
     if order.format not in FORMATS:
         raise InvalidValue("format", f"must be one of {', '.join(FORMATS)}")
     left: Counter[str] = Counter(without_consent=without_consent)
     salt = secrets.token_hex(16)
     versions: Counter[tuple[str, str | None, str | None]] = Counter()
-    with DigestSet() as seen:
+    rows_of = Counter() if rows_of is None else rows_of
+    with DigestSet() as seen, NearDuplicates(order.alike or 1.0) as near:
         async for completion in completions:
             left["completions"] += 1
             rows, why_not = _rows(completion, order, redactor)
@@ -76,9 +85,16 @@ async def export(
                 if not seen.add(row.key):
                     left["duplicates"] += 1
                     continue
+                named = {user for id in (*row.completions, *row.ratings) if (user := completion.users.get(id))}
+                if order.per_user is not None and any(rows_of[user] >= order.per_user for user in named):
+                    left["over_share"] += 1
+                    continue
+                if order.alike is not None and not near.add(compared_text(row.data)):
+                    left["near_duplicates"] += 1
+                    continue
+                rows_of.update(named)
                 folder.add(f"{split}.jsonl", orjson.dumps(row.data.model_dump(), option=orjson.OPT_APPEND_NEWLINE))
-                named = {completion.users.get(id) for id in (*row.completions, *row.ratings)}
-                people = sorted(person(salt, order.filters.tenant, user) for user in named if user)
+                people = sorted(person(salt, order.filters.tenant, user) for user in named)
                 lineage = {"completions": row.completions, "ratings": row.ratings, "people": people}
                 folder.add(f"{split}.lineage.jsonl", orjson.dumps(lineage, option=orjson.OPT_APPEND_NEWLINE))
                 left["rows"] += 1

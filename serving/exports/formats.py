@@ -182,6 +182,28 @@ FORMATS: Mapping[str, ExportFormat] = {
 }
 
 
+def compared_text(data: Strict) -> str:
+    """Returns what a row is about, to compare it with others: the last question, and the answers.
+
+    Instructions and earlier messages are left out, since all rows of an assistant share them.
+    """
+    parts: list[TrainingMessage | Answered]
+    match data:
+        case Chat(messages=messages):
+            parts = [*messages[:-1][-1:], messages[-1]]
+        case Preference(prompt=prompt, chosen=chosen, rejected=rejected):
+            parts = [prompt[-1], *chosen, *rejected]
+        case UnpairedPreference(prompt=prompt, completion=completion):
+            parts = [prompt[-1], *completion]
+        case PromptOnly(prompt=prompt):
+            parts = [prompt[-1]]
+        case FineTunePreference(input=asked, preferred_output=preferred, non_preferred_output=other):
+            parts = [asked.messages[-1], *preferred, *other]
+        case _:
+            raise TypeError(f"{type(data).__name__} is no row")
+    return "\n".join(part.content for part in parts)
+
+
 def _texts(completion: Completion) -> tuple[tuple[TrainingMessage, ...], str]:
     assert completion.messages is not None
     assert completion.answer is not None

@@ -32,6 +32,8 @@ class Counts(Strict):
     not_text: int = Field(default=0, ge=0, description="with tools, images or no text at all")
     without_rating: int = Field(default=0, ge=0, description="without a rating that the format needs, with consent")
     duplicates: int = Field(default=0, ge=0, description="rows equal to an earlier one except for white space")
+    near_duplicates: int = Field(default=0, ge=0, description="rows that say almost the same as an earlier one")
+    over_share: int = Field(default=0, ge=0, description="rows beyond the maximum number of one user")
     rows: int = Field(default=0, ge=0)
 
 

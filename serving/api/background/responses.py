@@ -113,7 +113,7 @@ class ResponseRunner:
 
     async def _unwanted(self, caller: Principal, id: str, stream: Stream) -> None:
         """Returns once a response is cancelled or deleted; stopping its stream cancels it."""
-        while await self._store.waited_for(caller, id):
+        while await self._store.is_pending(caller, id):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stream.stop.wait(), WATCH_S)
                 await self._store.cancel(caller, id)

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from serving.config import Store
 from serving.store.errors import StoreUnavailable
@@ -66,6 +66,22 @@ _CAUSES = (
 )
 
 
+class Location(Protocol):
+    """Where a bucket is: a `Store`, or anything else that names one."""
+
+    @property
+    def data(self) -> str: ...
+
+    @property
+    def endpoint(self) -> str | None: ...
+
+    @property
+    def s3_region(self) -> str | None: ...
+
+    @property
+    def s3_path_style(self) -> bool: ...
+
+
 def explain(error: BaseException) -> str | None:
     """Returns the meaning of an error of an object store's client; None for any other error."""
     text = str(error)
@@ -76,13 +92,13 @@ def explain(error: BaseException) -> str | None:
     return cause.format(credentials=credentials) if cause else " ".join(text.split())[:300]
 
 
-def uri(store: Store) -> str:
+def uri(store: Location) -> str:
     """Returns the location in LanceDB's notation: an Azure account is one of the options."""
     scheme, _, rest = store.data.partition("://")
     return f"az://{rest.partition('/')[2]}" if scheme == "az" else store.data
 
 
-def options(store: Store) -> dict[str, str]:
+def options(store: Location) -> dict[str, str]:
     """How LanceDB reaches the bucket."""
     endpoint = store.endpoint.rstrip("/") if store.endpoint else None
     named = {
@@ -95,7 +111,7 @@ def options(store: Store) -> dict[str, str]:
 Options = dict[str, str | None]
 
 
-def _s3(store: Store, endpoint: str | None) -> Options:
+def _s3(store: Location, endpoint: str | None) -> Options:
     return {
         "aws_region": store.s3_region or (DEFAULT_REGION if endpoint else None),
         "aws_endpoint": endpoint,
@@ -103,18 +119,18 @@ def _s3(store: Store, endpoint: str | None) -> Options:
     }
 
 
-def _gs(store: Store, endpoint: str | None) -> Options:
+def _gs(store: Location, endpoint: str | None) -> Options:
     return {"google_base_url": endpoint}
 
 
-def _az(store: Store, endpoint: str | None) -> Options:
+def _az(store: Location, endpoint: str | None) -> Options:
     account = store.data.removeprefix("az://").partition("/")[0]
     if endpoint and f"//{account}." not in endpoint:  # of an emulator, which serves all accounts below one host
         endpoint = f"{endpoint}/{account}"
     return {"azure_storage_account_name": account, "azure_storage_endpoint": endpoint}
 
 
-_OPTIONS: dict[str, Callable[[Store, str | None], Options]] = {"s3": _s3, "gs": _gs, "az": _az}
+_OPTIONS: dict[str, Callable[[Location, str | None], Options]] = {"s3": _s3, "gs": _gs, "az": _az}
 
 
 def _client(store: Store, folder: str) -> Client:

@@ -1,4 +1,4 @@
-"""The storage of files and collections, by a `Store`: a folder, or a bucket."""
+"""The storage of files, collections and the model hub, by a `Store`: a folder, or a bucket."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from serving.store.objects.places import Folder, Place
 
 FILES = "files"
 COLLECTIONS = "collections"
+HUB = "hub"
+
+FOLDERS = (FILES, COLLECTIONS, HUB)
+"""What a backup contains."""
 
 
 def place(store: Store, folder: str) -> Place:
-    """Returns the storage place of `FILES` or `COLLECTIONS`."""
+    """Returns the storage place of `FILES`, `COLLECTIONS` or `HUB`."""
     if store.in_bucket:
         return bucket.Bucket(store, folder)
     return Folder(Path(store.data) / folder)

@@ -31,6 +31,11 @@ def build(kind: type[T], row: RowMapping, **extra: object) -> T:
     return kind(**{name: row[name] for name in _names(cast(Hashable, kind)) if name not in extra}, **extra)
 
 
+def build_page(kind: type[T], rows: Page[RowMapping]) -> Page[T]:
+    """Creates dataclass `kind` from each row of a page."""
+    return Page([build(kind, row) for row in rows.items], rows.has_more)
+
+
 @functools.cache  # cached: a tuple per table
 def _names(kind: Any) -> tuple[str, ...]:
     return tuple(f.name for f in fields(kind))

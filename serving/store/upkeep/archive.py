@@ -1,7 +1,8 @@
-"""Backups: one tar file with all rows, files and collections, independent of the database and the storage place.
+"""Backups: one tar file with a stack's whole state, independent of the database and the storage place.
 
-Members: `database/<table>.jsonl`, `files/…`, `collections/…`, and at the end `manifest.json` with the checksum of each.
-An archive without its end is therefore invalid. Restoring reads and verifies all of it before it changes anything.
+Members: `database/<table>.jsonl` with all rows, `files/…`, `collections/…`, `hub/…` for the artefacts of the model hub,
+and at the end `manifest.json` with the checksum of each. An archive without its end is therefore invalid. Restoring
+reads and verifies all of it before it changes anything.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Member(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(pattern=r"^(database|files|collections)/.+")
+    name: str = Field(pattern=r"^(database|files|collections|hub)/.+")
     bytes: int = Field(ge=0)
     sha256: str
 
@@ -107,7 +108,7 @@ async def backup(
                     writer = _ArchiveWriter(tar)
                     rows = await _dump(database, writer)
                     say(f"{sum(rows.values())} rows")
-                    for folder in (data.FILES, data.COLLECTIONS):
+                    for folder in data.FOLDERS:
                         count = await finish(asyncio.to_thread(writer.copy, folder, data.place(store, folder)))
                         say(f"{count} objects of {folder}")
                     still()
@@ -138,7 +139,7 @@ async def restore(
         manifest = check(file)
         say(f"the archive is complete: {len(manifest.members)} members, {sum(manifest.rows.values())} rows")
         await database.migrate()
-        places = {folder: data.place(store, folder) for folder in (data.FILES, data.COLLECTIONS)}
+        places = {folder: data.place(store, folder) for folder in data.FOLDERS}
         if not force and (holds := await _holds(database, places)):
             raise NotEmpty(f"the stack contains {holds}: restore into an empty one, or use --force to replace it")
         async with paused(database, patience_s=0, say=say):
@@ -146,11 +147,12 @@ async def restore(
             # Existing collections are removed first: versions of old and new tables must not mix.
             await finish(asyncio.to_thread(_remove, data.COLLECTIONS, places[data.COLLECTIONS]))
             await finish(asyncio.to_thread(_fill, places, file, manifest))
-            say("files and collections are restored")
+            say("files, collections and artefacts are restored")
             with _reading(file) as tar:
                 await _load(database, _contents(tar, manifest))
             say("rows are restored")
-            await finish(asyncio.to_thread(_remove, data.FILES, places[data.FILES], wanted))
+            for folder in (data.FILES, data.HUB):
+                await finish(asyncio.to_thread(_remove, folder, places[folder], wanted))
     return manifest
 
 

@@ -32,6 +32,7 @@ async def test_a_leased_replica_embeds() -> None:
     vectors, tokens = await embed(engines, client, "small", SHAPE, CALLER, texts)
     again, _ = await embed(engines, client, "small", SHAPE, CALLER, texts[::-1])
     await client.close()
+    replica.close()
     assert tokens
     assert vectors.shape == (3, 576)
     assert vectors[0] @ vectors[2] < 0.999

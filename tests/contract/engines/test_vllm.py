@@ -19,7 +19,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from serving.config import VLLM_OWN, Lora, SecretRef, VllmModel
+from serving.config import VLLM_OWN, AdapterBounds, Lora, SecretRef, VllmModel
 from serving.engines import vllm
 from serving.telemetry import metrics
 from tests.wait import eventually
@@ -36,7 +36,7 @@ def model(**settings: Any) -> VllmModel:
 @pytest.fixture(autouse=True)
 def unlinked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`make vllm` may have been run on this host."""
-    monkeypatch.setattr(vllm, "LINKED", tmp_path / "linked/vllm")
+    monkeypatch.setattr(vllm, "LINKED_PROGRAM", tmp_path / "linked/vllm")
 
 
 @pytest.fixture
@@ -115,10 +115,12 @@ def test_every_setting_is_on_the_command_line(tmp_path: Path) -> None:
         chat_template="/templates/chat.jinja",
         arguments=("--enable-prefix-caching", "--seed=7"),
     )
-    assert vllm.command(config, "10.0.0.7", 31000) == [
+    fetched = {config.source: Path("/w/llama"), "hf://acme/law": Path("/w/law")}
+    assert set(config.fetched) == set(fetched)
+    assert vllm.command(config, "10.0.0.7", 31000, fetched) == [
         "vllm",
         "serve",
-        "meta-llama/Llama-3.1-8B-Instruct",
+        "/w/llama",
         "--host=10.0.0.7",
         "--port=31000",
         "--served-model-name=llama",
@@ -130,7 +132,6 @@ def test_every_setting_is_on_the_command_line(tmp_path: Path) -> None:
         "--tensor-parallel-size=2",
         "--pipeline-parallel-size=2",
         "--distributed-executor-backend=mp",
-        "--revision=main",
         "--quantization=awq",
         "--max-model-len=16384",
         "--chat-template=/templates/chat.jinja",
@@ -139,15 +140,28 @@ def test_every_setting_is_on_the_command_line(tmp_path: Path) -> None:
         "--max-loras=2",
         "--max-lora-rank=32",
         "--lora-modules",
-        '{"name": "law", "path": "acme/law"}',
+        '{"name": "law", "path": "/w/law"}',
         f'{{"name": "tax", "path": "{tmp_path}/adapter"}}',
         "--enable-prefix-caching",
         "--seed=7",
     ]
 
 
+def test_room_for_the_hubs_adapters_is_reserved(tmp_path: Path) -> None:
+    config = model(loras=(Lora(name="law", source="hf://acme/law"),), adapters=AdapterBounds(max=3, rank=64))
+    argv = vllm.command(config, "h", 1, {"hf://acme/law": tmp_path})
+    assert argv[argv.index("--enable-lora") + 1 :][:3] == ["--max-loras=4", "--max-lora-rank=64", "--max-cpu-loras=7"]
+    assert vllm._environment(config, "k")["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
+    alone = vllm.command(model(adapters=AdapterBounds(max=3, rank=8)), "h", 1, {})
+    assert {"--max-loras=3", "--max-lora-rank=8", "--max-cpu-loras=6"} <= set(alone)
+    assert "--lora-modules" not in alone
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in vllm._environment(model(), "k")
+    with pytest.raises(ValidationError, match="adapters are for models whose task is chat"):
+        model(task="rerank", adapters=AdapterBounds())
+
+
 def test_unset_options_are_left_to_vllm(tmp_path: Path) -> None:
-    plain = vllm.command(VllmModel(name="m", source=f"file://{tmp_path}"), "10.0.0.7", 1)
+    plain = vllm.command(VllmModel(name="m", source=f"file://{tmp_path}"), "10.0.0.7", 1, {})
     assert plain[2] == str(tmp_path)
     names = {a.partition("=")[0] for a in plain}
     left = {"--quantization", "--max-model-len", "--revision", "--enable-lora", "--distributed-executor-backend"}
@@ -156,19 +170,40 @@ def test_unset_options_are_left_to_vllm(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["s3://bucket/llama", "gs://bucket/llama"])
 def test_weights_in_a_bucket_are_streamed(source: str) -> None:
-    argv = vllm.command(VllmModel(name="m", source=source), "10.0.0.7", 1)
+    config = VllmModel(name="m", source=source)
+    argv = vllm.command(config, "10.0.0.7", 1, {})
     assert argv[2] == source
     assert "--load-format=runai_streamer" in argv
+    assert config.fetched == ()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"source": "s3://bucket/llama", "load": "fetch"},
+        {"source": "s3://bucket/llama", "endpoint": "http://minio:9000"},
+        {"source": "s3://bucket/llama", "device": "cpu"},
+        {"source": "gs://bucket/llama", "token": {"ref": "file:/k"}},
+        {"source": "az://account/container/llama"},
+    ],
+)
+def test_weights_in_a_bucket_are_fetched(settings: dict[str, Any]) -> None:
+    config = VllmModel(name="m", **settings)
+    assert config.fetched == (config.source,)
+    argv = vllm.command(config, "10.0.0.7", 1, {config.source: Path("/w/llama")})
+    assert argv[2] == "/w/llama"
+    assert "--load-format=runai_streamer" not in argv
 
 
 def test_weights_that_are_not_here_are_named() -> None:
     with pytest.raises(FileNotFoundError, match="file:///nowhere: there is no such folder"):
-        vllm.command(VllmModel(name="m", source="file:///nowhere"), "10.0.0.7", 1)
+        vllm.command(VllmModel(name="m", source="file:///nowhere"), "10.0.0.7", 1, {})
 
 
 @pytest.mark.parametrize("lora", [(), (Lora(name="law", source="hf://acme/law"),)])
-def test_vllm_knows_every_flag(lora: tuple[Lora, ...]) -> None:
+def test_vllm_knows_every_flag(lora: tuple[Lora, ...], tmp_path: Path) -> None:
     everything = model(
+        adapters=AdapterBounds(),
         source="s3://bucket/llama",
         quantization="fp8",
         context=1024,
@@ -177,7 +212,11 @@ def test_vllm_knows_every_flag(lora: tuple[Lora, ...]) -> None:
         tensor_parallel=2,
         loras=lora,
     )
-    used = {a.partition("=")[0] for a in vllm.command(everything, "h", 1) if a.startswith("--")}
+    used = {
+        a.partition("=")[0]
+        for a in vllm.command(everything, "h", 1, dict.fromkeys(everything.fetched, tmp_path))
+        if a.startswith("--")
+    }
     assert used <= FLAGS
     assert used <= VLLM_OWN | {"--disable-uvicorn-access-log", "--load-format"}, "a flag of ours could be overridden"
 
@@ -202,7 +241,7 @@ def test_device_cpu_leaves_out_what_is_for_gpus(tmp_path: Path) -> None:
     config = VllmModel(name="m", source=f"file://{tmp_path}", device="cpu", cpus=2, cpu_kv_cache_gib=3)
     assert (config.gpus, config.host_memory_bytes) == (0, 3 * 2**30)
     assert VllmModel.model_validate_json(config.model_dump_json()) == config
-    assert vllm.command(config, "h", 1)[2:] == [
+    assert vllm.command(config, "h", 1, {})[2:] == [
         str(tmp_path),
         "--host=h",
         "--port=1",
@@ -224,7 +263,7 @@ def test_device_cpu_leaves_out_what_is_for_gpus(tmp_path: Path) -> None:
         ({"cpu_kv_cache_gib": 2}, "cpu_kv_cache_gib is for device cpu"),
         ({"device": "cpu", "tensor_parallel": 2}, "tensor_parallel is for device gpu"),
         ({"device": "cpu", "gpu_memory_utilization": 0.5}, "gpu_memory_utilization is for device gpu"),
-        ({"device": "cpu", "source": "s3://b/c"}, "with device cpu, use a folder or the Hub"),
+        ({"device": "cpu", "source": "s3://b/c", "load": "stream"}, "with device cpu, use load: fetch"),
     ],
 )
 def test_settings_of_the_other_device_are_rejected(settings: dict[str, Any], mistake: str) -> None:
@@ -232,12 +271,31 @@ def test_settings_of_the_other_device_are_rejected(settings: dict[str, Any], mis
         model(**settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "mistake"),
+    [
+        ({"source": "s3://bucket"}, "must be s3://bucket/folder"),
+        ({"source": "az://account/container"}, "must be az://account/container/folder"),
+        ({"source": "gs://b/../c?x=1"}, "must be gs://bucket/folder"),
+        ({"load": "fetch"}, "load: fetch is for hf:// and buckets"),
+        ({"source": "hf://a/b", "load": "stream"}, "load: stream is for s3:// and gs://"),
+        ({"source": "s3://b/c", "load": "stream", "region": "eu-west-1"}, "need load: fetch"),
+        ({"endpoint": "https://hub.example.com"}, "endpoint is for hf:// and buckets"),
+        ({"source": "gs://b/c", "region": "x"}, "region is for s3://"),
+        ({"source": "hf://a/b", "sha256": "0" * 64}, "for hf://, name a commit"),
+    ],
+)
+def test_settings_of_another_source_are_rejected(settings: dict[str, Any], mistake: str) -> None:
+    with pytest.raises(ValidationError, match=mistake):
+        model(**settings)
+
+
 def test_the_linked_program_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert vllm.command(model(), "h", 1)[0] == "vllm"
+    assert vllm.command(model(), "h", 1, {})[0] == "vllm"
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked/vllm").touch(mode=0o755)
-    assert vllm.command(model(), "h", 1)[0] == str(tmp_path / "linked/vllm")
+    assert vllm.command(model(), "h", 1, {})[0] == str(tmp_path / "linked/vllm")
 
 
 def test_environment_has_the_gpus_that_ray_assigned_and_nothing_of_ray(
@@ -419,7 +477,8 @@ def test_a_taken_port_is_abandoned(twin: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_lora_modules_are_read_as_vllm_reads_them() -> None:
-    argv = vllm.command(model(source="hf://a/b", loras=(Lora(name="law", source="hf://acme/law"),)), "h", 1)
+    config = model(source="hf://a/b", loras=(Lora(name="law", source="hf://acme/law"),))
+    argv = vllm.command(config, "h", 1, {"hf://a/b": Path("/w/b"), "hf://acme/law": Path("/w/law")})
     value = argv[argv.index("--lora-modules") + 1]
     assert "," in value  # else LoRAParserAction takes it for name=path
-    assert json.loads(value) == {"name": "law", "path": "acme/law"}
+    assert json.loads(value) == {"name": "law", "path": "/w/law"}

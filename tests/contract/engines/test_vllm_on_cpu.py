@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -21,8 +22,12 @@ import jsonschema
 import pytest
 
 from monitoring.external import EXTERNAL
-from serving.config import Lora, VllmModel
+from serving.config import AdapterBounds, Lora, VllmModel
 from serving.engines import vllm
+from serving.engines.adapters.runtime import ADAPTER_FILES
+from serving.store.objects.live_adapters import LiveAdapter, LiveSets
+from serving.store.objects.places import Folder
+from tests.contract.engines.adapters import artefacts_of, publish
 from tests.contract.engines.test_vllm import GGUF, granted, group
 from tests.wait import eventually
 from tools import vllm_cpu
@@ -55,7 +60,15 @@ def weights(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def replica(program: Path, weights: Path) -> Iterator[vllm.VllmReplica]:
+def sets(weights: Path) -> LiveSets:
+    """A hub with one version: the adapter, again."""
+    hub = weights / "hub"
+    shutil.copytree(weights / "adapter", hub / "mver_1")
+    return LiveSets(Folder(hub))
+
+
+@pytest.fixture(scope="module")
+def replica(program: Path, weights: Path, sets: LiveSets) -> Iterator[vllm.VllmReplica]:
     model = VllmModel(
         name="small",
         source=f"file://{weights}/model",
@@ -66,12 +79,13 @@ def replica(program: Path, weights: Path) -> Iterator[vllm.VllmReplica]:
         max_num_seqs=4,
         enforce_eager=True,
         loras=(Lora(name="odd", source=f"file://{weights}/adapter"),),
+        adapters=AdapterBounds(max=2),
         arguments=("--enable-auto-tool-choice", "--tool-call-parser=hermes"),
         environment={"HF_HUB_OFFLINE": "1"},
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{program}:{os.environ['PATH']}")
-        made = vllm.VllmReplica(model, host="127.0.0.1")
+        made = vllm.VllmReplica(model, host="127.0.0.1", sets=sets)
     yield made
     made.close()
 
@@ -160,6 +174,35 @@ async def test_an_adapter_answers_under_its_name(replica: vllm.VllmReplica) -> N
     assert base["choices"][0]["message"]["content"] != adapted["choices"][0]["message"]["content"]
 
 
+async def test_an_adapter_of_the_hub_comes_and_goes(replica: vllm.VllmReplica, sets: LiveSets, weights: Path) -> None:
+    async def loaded(*names: str) -> None:
+        async with asyncio.timeout(300):
+            while sets.reports("small")[0].loaded != names:
+                await asyncio.sleep(0.1)
+
+    async def known() -> set[str]:
+        async with client(replica) as c:
+            return {m["id"] for m in (await c.get("models")).json()["data"]}
+
+    version = LiveAdapter("t.odd.1", "mver_1", artefacts_of(weights / "hub/mver_1", ADAPTER_FILES), 8, ("t",))
+    publish(sets, "small", [version])
+    await loaded("t.odd.1")
+    assert await known() == {"small", "odd", "t.odd.1"}
+    lease = replica.lease("owner", "user", "t.odd.1")
+    assert (await anext(lease))["url"]
+    published = [await chat(replica, "Name a colour.", max_tokens=8, model=model) for model in ("odd", "t.odd.1")]
+    assert published[0]["choices"][0]["message"]["content"] == published[1]["choices"][0]["message"]["content"]
+    publish(sets, "small", [])
+    await loaded()
+    assert await anext(replica.lease("owner", "user", "t.odd.1")) == {"lacks": "t.odd.1"}
+    await chat(replica, "Name a colour.", max_tokens=8, model="t.odd.1")
+    await lease.aclose()
+    async with asyncio.timeout(60):
+        while "t.odd.1" in await known():
+            await asyncio.sleep(0.1)
+    assert await known() == {"small", "odd"}
+
+
 async def test_a_cache_salt_separates_callers(replica: vllm.VllmReplica) -> None:
     """The gateway gives each tenant a salt of its own."""
     prompt = "The mill stands on the river, and the river feeds the lock. " * 12
@@ -179,7 +222,7 @@ def _sum(text: str, name: str) -> float:
     return sum(float(value) for value in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE))
 
 
-async def test_what_dashboards_read_is_there(replica: vllm.VllmReplica) -> None:
+async def test_vllm_emits_all_series_of_the_dashboards(replica: vllm.VllmReplica) -> None:
     async with client(replica) as c:
         series = set(re.findall(r"^([a-z0-9_:]+)[ {]", await exposition(c), re.MULTILINE))
     used = {name for name in EXTERNAL if name.startswith("vllm:")}

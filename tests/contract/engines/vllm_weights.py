@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+import gguf  # transformers reads GGUF files with it
 import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
-import openai
 import pytest
 
 from serving.engines.apps.confinement import CHILD
@@ -27,6 +26,8 @@ def child(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def test_only_errors_of_the_platform_are_reported_in_full(child: SimpleNamespace) -> None:
+    import openai  # takes a second to import
+
     body = {"code": "invalid_api_key", "message": "Incorrect API key: sk-abc"}
 
     def of(url: str) -> openai.APIStatusError:

@@ -47,7 +47,7 @@ for line in open("/proc/self/status"):
     assert run_confined(tmp_path, code) == [*sets, "NoNewPrivs: 1"]
 
 
-def test_what_landlock_does_not_guard_is_refused(tmp_path: Path) -> None:
+def test_calls_that_landlock_does_not_guard_are_rejected(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.touch(0o600)
     os.utime(outside, (1, 1))

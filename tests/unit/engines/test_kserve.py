@@ -36,13 +36,13 @@ def engines(*models: KServeModel) -> Engines:
         ({"runtime": "huggingface", "path": "/api/v3"}, "/api/v3"),
     ],
 )
-def test_where_its_api_begins(settings: dict[str, object], base: str) -> None:
+def test_the_api_begins_where_the_runtime_serves_it(settings: dict[str, object], base: str) -> None:
     remote = kserve.remote(model(url=f"{URL}/", **settings))
     assert remote
     assert remote.url == URL + base
 
 
-def test_requests_to_kserve() -> None:
+def test_a_kserve_model_is_reached_as_a_remote_model() -> None:
     remote = kserve.remote(model(url=URL, first_byte_timeout_s=7, idle_timeout_s=8, max_in_flight=9))
     assert remote == RemoteModel(
         name="llama",

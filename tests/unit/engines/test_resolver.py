@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from serving.config import Alias, Assistant, CallAccess, Catalog, Lora, Price, RemoteModel, Target, VllmModel
+from serving.config import (
+    Alias,
+    Assistant,
+    CallAccess,
+    Catalog,
+    Lora,
+    Objectives,
+    Price,
+    RemoteModel,
+    Target,
+    VllmModel,
+)
 from serving.core.principal import Principal
 from serving.engines.router import BARE_TOOLS, ModelRouter, Route
 
@@ -28,6 +39,14 @@ def test_an_adapter_has_the_price_of_its_model():
     price = Price(input=1, output=2)
     resolver = ModelRouter(Catalog(models=(BASE.model_copy(update={"price": price}), PLAIN), aliases=(STABLE,)))
     assert [resolver.resolve(name, ADA).price for name in ("stable", "tuned", "base", "plain")] == [price] * 3 + [None]
+
+
+def test_whatever_name_is_asked_for_has_the_objectives_of_the_model_that_answers():
+    slow = Objectives(first_token_s=8)
+    models = (BASE.model_copy(update={"objectives": slow}), PLAIN)
+    resolver = ModelRouter(Catalog(models=models, aliases=(STABLE,), assistants=(DOCS,)))
+    asked = ("docs", "stable", "tuned", "base", "plain")
+    assert [resolver.resolve(name, ADA).objectives for name in asked] == [slow] * 4 + [Objectives()]
 
 
 def test_an_adapter_has_an_audience_of_its_own_or_its_models():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.exports.completion import CapturedRating, Completion
+from serving.exports.completion import CapturedMessage, CapturedRating, Completion
 from serving.exports.export import NothingToExport, Order, export
 from serving.exports.folder import ExportFolder
 from serving.exports.formats import FORMATS
@@ -85,11 +86,13 @@ async def test_omitted_rows_are_counted(tmp_path: Path) -> None:
         "not_text": 4,
         "without_rating": 1,
         "duplicates": 1,
+        "near_duplicates": 0,
+        "over_share": 0,
         "rows": 1,
     }
 
 
-async def test_of_two_rows_that_contradict_the_one_of_the_newer_answer_stays(tmp_path: Path) -> None:
+async def test_the_newer_of_two_contradicting_answers_is_exported(tmp_path: Path) -> None:
     """Answers come newest first; when they were rated says nothing of them."""
     newer, older = rated(CapturedRating("fb", at=3, thumb=False)), rated(CapturedRating("fb", at=9, thumb=True))
     answers = replace(newer, at=2.0), replace(older, at=1.0)
@@ -168,3 +171,42 @@ async def test_exports_are_reproducible(tmp_path: Path) -> None:
     second = await written(tmp_path / "2", *given, split="train=0.5,test=0.5")
     assert first.files == second.files
     assert {file.split for file in first.files} == {"train", "test"}
+
+
+async def test_rows_that_say_almost_the_same_are_omitted_across_splits(tmp_path: Path) -> None:
+    asked = "When does the library on the market square open on the first Saturday of the month"
+    given = [rated(UP, question=question) for question in (asked, f"{asked}?", f"{asked}, please?", "Who are you?")]
+    manifest = await written(tmp_path, *given, split="train=1,test=1", alike=0.7)
+    assert (manifest.counts.rows, manifest.counts.near_duplicates, manifest.counts.duplicates) == (2, 2, 0)
+
+
+async def test_instructions_and_earlier_messages_do_not_make_rows_alike(tmp_path: Path) -> None:
+    system = CapturedMessage("system", "Answer as the assistant of a library, briefly and politely. " * 20)
+    given = [
+        rated(UP, messages=(system, CapturedMessage("user", question)), answer=answer)
+        for question, answer in (("Who wrote Emma?", "Jane Austen."), ("Is it open?", "Yes, until six."))
+    ]
+    assert (await written(tmp_path, *given, alike=0.5)).counts.rows == 2
+
+
+@pytest.mark.parametrize("format", FORMATS)
+async def test_every_format_says_what_its_rows_are_about(tmp_path: Path, format: str) -> None:
+    fixed = CapturedRating("fb", at=1, correction="It is red.", user="ada")
+    given = [rated(fixed, question="Which colour has the door?"), rated(fixed, question="Which colour has the door ??")]
+    counts = (await written(tmp_path, *given, format=format, alike=0.9)).counts
+    assert counts.near_duplicates == counts.rows
+
+
+async def test_a_user_has_at_most_so_many_rows(tmp_path: Path) -> None:
+    def by(rater: str, number: int) -> Completion:
+        up = CapturedRating(f"fb_{rater}_{number}", at=1, thumb=True, user=rater)
+        return rated(up, question=f"{rater} {number}", user="asker")
+
+    given = [by("ada", i) for i in range(5)] + [by("ben", i) for i in range(2)]
+    counts: Counter[str] = Counter()
+    filters = Filters(tenant="acme")
+    with ExportFolder(tmp_path / "out") as folder:
+        order = Order("trl-sft", filters, {"train": 1.0}, per_user=3)
+        manifest = await export(each([replace(one, user="") for one in given]), order, folder, None, rows_of=counts)
+    assert (manifest.counts.rows, manifest.counts.over_share) == (5, 2)
+    assert counts == {"ada": 3, "ben": 2}

@@ -1,22 +1,31 @@
 from __future__ import annotations
 
 import socket
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.exports.completion import CapturedMessage, CapturedRating, Rival
-from serving.exports.redaction import Redactor
 from serving.security.keys import new_key
 from tests.unit.exports.making import completion
+
+if TYPE_CHECKING:
+    from serving.exports.redaction import Redactor
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIE/a+b=\n-----END RSA PRIVATE KEY-----"
 
 
+def new_redactor() -> Redactor:
+    from serving.exports.redaction import Redactor  # Presidio takes a second to import
+
+    return Redactor()
+
+
 @pytest.fixture(scope="module")
 def redactor() -> Redactor:
-    return Redactor()
+    return new_redactor()
 
 
 @pytest.mark.parametrize(
@@ -68,12 +77,12 @@ def test_keys_of_headrace_are_redacted(redactor: Redactor) -> None:
         "a@b",
     ],
 )
-def test_the_rest_stays(redactor: Redactor, text: str) -> None:
+def test_text_without_personal_data_stays(redactor: Redactor, text: str) -> None:
     assert redactor.text(text) == text
 
 
 def test_every_text_of_a_completion_is_redacted_and_counted() -> None:
-    redactor, mail = Redactor(), "me@example.org"
+    redactor, mail = new_redactor(), "me@example.org"
     rating = CapturedRating("fb", at=1, correction=mail, preferred=True, rival=Rival("r", mail, True))
     one = redactor.redact(
         completion(mail, mail, messages=(CapturedMessage("user", mail),) * 2, ratings=(rating, CapturedRating("b", 1)))
@@ -90,7 +99,7 @@ def test_redaction_uses_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    assert Redactor().text("me@example.org, +49 30 901820") == "<EMAIL_ADDRESS>, <PHONE_NUMBER>"
+    assert new_redactor().text("me@example.org, +49 30 901820") == "<EMAIL_ADDRESS>, <PHONE_NUMBER>"
 
 
 @settings(max_examples=50)

@@ -31,8 +31,12 @@ from serving.store.relational.tables.history import (
     memories,
     turn_vectors,
 )
+from serving.store.relational.tables.hub import hub_dataset_people, hub_datasets, hub_parents, hub_versions
+from serving.store.relational.tables.hub_releases import hub_evaluations, hub_releases, hub_scores, hub_suites
 from serving.store.relational.tables.identity import keys, sessions, tenants, users
 from serving.store.relational.tables.metering import quota_streams, quota_windows, quotas, usage
+from serving.store.relational.tables.prompts import prompt_labels, prompt_versions, prompts
+from serving.store.relational.tables.sharing import shares
 
 __all__ = [
     "CHECKED",
@@ -61,6 +65,14 @@ __all__ = [
     "file_batch_files",
     "file_batches",
     "files",
+    "hub_dataset_people",
+    "hub_datasets",
+    "hub_evaluations",
+    "hub_parents",
+    "hub_releases",
+    "hub_scores",
+    "hub_suites",
+    "hub_versions",
     "idempotency_answers",
     "idempotency_keys",
     "jobs",
@@ -68,11 +80,15 @@ __all__ = [
     "memories",
     "meta",
     "metadata",
+    "prompt_labels",
+    "prompt_versions",
+    "prompts",
     "quota_streams",
     "quota_windows",
     "quotas",
     "responses",
     "sessions",
+    "shares",
     "tenants",
     "turn_vectors",
     "usage",

@@ -51,6 +51,7 @@ captures = Table(
     Column("consent", Boolean, nullable=False),  # whether exports may include it
     Column("metadata", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("prompts", JSON(none_as_null=True)),  # the stored prompts in it: who named each, its version and digest
     Index("ix_captures_user", "tenant", "user", "stored", "created_at", "id"),
     Index("ix_captures_consent", "tenant", "consent", "created_at", "id"),
     Index("ix_captures_created_at", "created_at"),
@@ -77,6 +78,8 @@ feedback = Table(
     Column("consent", Boolean, nullable=False),  # whether exports may include it
     Column("created_at", Double, nullable=False),
     Index("ix_feedback_user", "tenant", "user", "created_at", "id"),
+    Index("ix_feedback_created_at", "created_at"),
+    Index("ix_feedback_tenant_created_at", "tenant", "created_at"),
     Index("ix_feedback_capture_id", "capture_id"),
     Index("ix_feedback_item_id", "item_id"),
     Index("ix_feedback_conversation_id", "conversation_id"),

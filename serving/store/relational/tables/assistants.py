@@ -28,6 +28,8 @@ assistant_versions = Table(
     Column("assistant_id", ID, ForeignKey("assistants.id", ondelete="CASCADE"), nullable=False),
     Column("version", Integer, nullable=False),
     Column("settings", JSON, nullable=False),
+    Column("prompt_id", ID),  # of the stored prompt that the settings name; it may have been erased with its owner
     Column("created_at", Double, nullable=False),
     Index("uq_assistant_versions_version", "assistant_id", "version", unique=True),
+    Index("ix_assistant_versions_prompt_id", "prompt_id"),
 )

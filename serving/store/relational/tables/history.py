@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, Double, ForeignKey, Index, String, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, ForeignKey, Index, String, Table, Text, false
 
 from serving.store.relational.tables.base import CHECKED, ID, NAME, Base64, metadata
 
@@ -16,7 +16,15 @@ conversations = Table(
     Column("last_seq", BigInteger, nullable=False),  # number of its newest item; never reused
     Column("last_turn", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("title", NAME, nullable=False, server_default=""),  # by default how its first question begins
+    Column("pinned", Boolean, nullable=False, server_default=false()),
+    Column("archived", Boolean, nullable=False, server_default=false()),
+    Column("last_active_at", Double, nullable=False, server_default="0"),  # when its newest items were added
+    Column("item_count", BigInteger, nullable=False, server_default="0"),
+    Column("model", NAME),  # the requested one of its newest answer
+    Column("forked_from", ID),  # not a foreign key, since it outlives that conversation
     Index("ix_conversations_tenant_created_at", "tenant", "created_at", "id"),
+    Index("ix_conversations_last_active_at", "tenant", "user", "last_active_at", "id"),
 )
 
 conversation_items = Table(
@@ -30,6 +38,7 @@ conversation_items = Table(
     Column("body", JSON, nullable=False),  # OpenAI's item without its id; a message's content is a list of typed parts
     Column("created_at", Double, nullable=False),
     Column("checked", CHECKED),
+    Column("details", JSON(none_as_null=True)),  # what the caller was told beside an answer
     # Turns are counted only in this table.
     Index("ix_conversation_items_turn", "conversation_id", "turn", "seq", "tenant"),
 )

@@ -59,7 +59,8 @@ sessions = Table(
     Column("tenant", NAME, nullable=False),
     Column("user", NAME, nullable=False),
     Column("account", String(64), nullable=False),  # the person: usage of all their sessions counts for one quota
-    Column("issuer", String(64), nullable=False),
+    Column("issuer", String(64), nullable=False),  # empty if it began with an API key
+    Column("key_id", ID),  # the API key that it began with, and ends with
     Column("created_at", Double, nullable=False),
     Column("used_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),

@@ -1,0 +1,141 @@
+"""`headrace hub versions`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from serving.cli.client import Stack
+from serving.cli.options import as_json, confirmed, limited
+from serving.cli.output import show
+from serving.cli.path import segment
+from serving.hub.names import CONFIG, WEIGHTS, Kind, VersionStatus
+
+COLUMNS = ("id", "name", "number", "kind", "status", "base", "method", "rank", "bytes", "created_at")
+RELATIVES = ("relation", *COLUMNS)
+SERVED = ("model", "base", "live", "replicas", "loaded", "leaving", "failures")
+
+
+@click.group()
+def versions() -> None:
+    """Registers, lists and retires versions of models and adapters."""
+
+
+@versions.command("list", epilog="Example: headrace hub versions list --name docs --status ready")
+@click.option("--name", metavar="NAME", help="Only versions of this name.")
+@click.option("--kind", type=click.Choice(get_args(Kind)), help="Only versions of this kind.")
+@click.option("--status", type=click.Choice(get_args(VersionStatus)), help="Only versions with this status.")
+@limited
+@as_json
+@click.pass_obj
+def list_(stack: Stack, name: str | None, kind: str | None, status: str | None, limit: int, json: bool) -> None:
+    """Lists versions, newest first."""
+    show(stack.list("/hub/versions", limit, name=name, kind=kind, status=status), COLUMNS, json=json)
+
+
+@versions.command(epilog="Example: headrace hub versions get VERSION --json")
+@click.argument("version")
+@as_json
+@click.pass_obj
+def get(stack: Stack, version: str, json: bool) -> None:
+    """Shows a version; with --json also its recipe, card and artefacts."""
+    show(stack.get(f"/hub/versions/{segment(version)}"), COLUMNS, json=json)
+
+
+@versions.command(epilog="Example: headrace hub versions register docs ./adapter --base smollm2")
+@click.argument("name")
+@click.argument("adapter", type=click.Path(exists=True, path_type=Path))
+@click.option("--base", required=True, metavar="MODEL", help="The model that it adapts.")
+@click.option("--base-digest", metavar="SHA256", help="Digest of the weights that it was trained for.")
+@click.option("--provenance", metavar="JSON", help="An object that says where it comes from.")
+@as_json
+@click.pass_obj
+def register(
+    stack: Stack,
+    name: str,
+    adapter: Path,
+    base: str,
+    base_digest: str | None,
+    provenance: str | None,
+    json: bool,
+) -> None:
+    """Registers ADAPTER as the next version of NAME: a folder that PEFT wrote, or a GGUF file."""
+    files = {"weights": adapter}
+    if adapter.is_dir():
+        files = {"weights": adapter / WEIGHTS, "config": adapter / CONFIG}
+        if missing := [file.name for file in files.values() if not file.is_file()]:
+            raise click.BadParameter(f"{adapter} has no {missing[0]}: it is not an adapter of PEFT.")
+    fields = {"name": name, "base": base, "base_digest": base_digest, "provenance": provenance}
+    show(stack.upload("/hub/versions", fields, files), COLUMNS, json=json)
+
+
+@versions.command(epilog="Example: headrace hub versions lineage VERSION")
+@click.argument("version")
+@as_json
+@click.pass_obj
+def lineage(stack: Stack, version: str, json: bool) -> None:
+    """Shows what a version was made from, and what was made from it."""
+    found = stack.get(f"/hub/versions/{segment(version)}/lineage")
+    if json:
+        show(found, (), json=True)
+        return
+    rows: list[dict[str, Any]] = [
+        *({"relation": "ancestor", **each} for each in found["ancestors"]),
+        {"relation": "itself", **found["version"]},
+        *({"relation": "descendant", **each} for each in found["descendants"]),
+        *({"relation": "data set", **each} for each in found["datasets"]),
+    ]
+    show({"object": "list", "data": rows}, RELATIVES, json=False)
+
+
+@versions.command(epilog="Example: headrace hub versions download VERSION adapter.gguf --out adapter.gguf")
+@click.argument("version")
+@click.argument("artefact")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
+@click.pass_obj
+def download(stack: Stack, version: str, artefact: str, out: Path) -> None:
+    """Downloads an artefact of a version."""
+    stack.download(f"/hub/versions/{segment(version)}/artefacts/{segment(artefact)}/content", out)
+
+
+@versions.command(epilog="Example: headrace hub versions retire VERSION --reason 'replaced by number 4' --yes")
+@click.argument("version")
+@click.option("--reason", default="", help="Why, for those who look at it later.")
+@click.option("--delete-artefacts", is_flag=True, help="Delete its files too; its record stays.")
+@confirmed("Retire it? It is then not served any more.")
+@as_json
+@click.pass_obj
+def retire(stack: Stack, version: str, reason: str, delete_artefacts: bool, json: bool) -> None:
+    """Retires a version."""
+    body = {"reason": reason, "delete_artefacts": delete_artefacts}
+    show(stack.post(f"/hub/versions/{segment(version)}/retire", body), COLUMNS, json=json)
+
+
+@versions.command(epilog="Example: headrace hub versions live VERSION")
+@click.argument("version")
+@as_json
+@click.pass_obj
+def live(stack: Stack, version: str, json: bool) -> None:
+    """Shows the model name of an adapter, and how many replicas serve it."""
+    show(stack.get(f"/hub/versions/{segment(version)}/live"), SERVED, json=json)
+
+
+@versions.command(epilog="Example: headrace hub versions serve VERSION")
+@click.argument("version")
+@as_json
+@click.pass_obj
+def serve(stack: Stack, version: str, json: bool) -> None:
+    """Has all replicas of an adapter's base serve it, under its model name."""
+    show(stack.post(f"/hub/versions/{segment(version)}/serve", {}), SERVED, json=json)
+
+
+@versions.command(epilog="Example: headrace hub versions withdraw VERSION --yes")
+@click.argument("version")
+@confirmed("Withdraw it? Requests for it are then a 404.")
+@as_json
+@click.pass_obj
+def withdraw(stack: Stack, version: str, json: bool) -> None:
+    """Ends serving an adapter; requests in progress are answered."""
+    show(stack.post(f"/hub/versions/{segment(version)}/withdraw", {}), SERVED, json=json)

@@ -1,0 +1,1 @@
+"""What the gateway and replicas measure of engines: failures by cause, and how long requests hold replicas."""

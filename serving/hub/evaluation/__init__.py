@@ -1,0 +1,1 @@
+"""Compares models, aliases, assistants and prompts by suites."""

@@ -1,0 +1,38 @@
+"""Requests about releases of models for managed aliases."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from serving.protocol.parts import ModelName
+from serving.protocol.tuning import HubBody, HubId
+
+
+class ReleaseRequest(HubBody):
+    """`POST /v1/hub/releases`."""
+
+    alias: ModelName = Field(description="the managed alias")
+    target: ModelName | None = Field(default=None, description="the model that gets a share of the alias's requests")
+    version: HubId | None = Field(
+        default=None, description="in place of `target`: an adapter of the hub, which the release makes live"
+    )
+    share: float | None = Field(
+        default=None, gt=0, le=0.5, description="share of the requests; by default the alias's `max_canary`"
+    )
+    evaluation: str | None = Field(
+        default=None, max_length=64, description="an evaluation of the model that passed the gate"
+    )
+
+    @model_validator(mode="after")
+    def _of_one_target(self) -> ReleaseRequest:
+        if (self.target is None) == (self.version is None):
+            raise ValueError("either target or version is required")
+        return self
+
+
+class ReleaseChange(HubBody):
+    """`POST /v1/hub/releases/{release_id}/promote`, and the other changes of a release."""
+
+    revision: int | None = Field(
+        default=None, ge=1, le=2**31 - 1, description="the release's `revision`, if it must not have changed since"
+    )

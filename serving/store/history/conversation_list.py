@@ -1,0 +1,78 @@
+"""The list of a user's conversations, the most recently active first."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, and_, delete, select
+
+from serving.core.principal import Principal
+from serving.core.uninterrupted import uninterrupted
+from serving.store import values
+from serving.store.conversations import MAX_PAGE, PRUNED_TOGETHER, Conversation
+from serving.store.relational.database import Database
+from serving.store.relational.rows import Order, Page, build_page, page
+from serving.store.relational.tables import conversations
+
+_COLUMNS = [conversations.c[name] for name in Conversation.__slots__]
+
+
+class ConversationList:
+    """The conversations of one user at a time. Rows without an owner are in nobody's list."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @uninterrupted
+    async def page(
+        self,
+        principal: Principal,
+        *,
+        title: str | None = None,
+        pinned: bool | None = None,
+        archived: bool | None = None,
+        model: str | None = None,
+        after: str | None = None,
+        limit: int = 20,
+        order: Order = "desc",
+    ) -> Page[Conversation]:
+        """Returns the user's conversations by the time of their newest items.
+
+        `title` is a part of the title, in any case. Raises `InvalidValue` for an unknown `after`.
+        """
+        query = select(*_COLUMNS)
+        if title:
+            part = values.text("q", title)
+            query = query.where(conversations.c.title.icontains(part, autoescape=True))
+        for column, wanted in (("pinned", pinned), ("archived", archived), ("model", model)):
+            if wanted is not None:
+                query = query.where(conversations.c[column] == wanted)
+        async with self._database.read() as connection:
+            found = await page(
+                connection,
+                query,
+                conversations,
+                principal,
+                after=after,
+                limit=limit,
+                max_limit=MAX_PAGE,
+                order=order,
+                order_column="last_active_at",
+                within=conversations.c.user == principal.user,
+            )
+        return build_page(Conversation, found)
+
+    @uninterrupted
+    async def delete_all(self, principal: Principal) -> int:
+        """Deletes all conversations of the user with their items, a few at a time. Returns their number."""
+        some = select(conversations.c.id).where(_owned_by(principal)).limit(PRUNED_TOGETHER)
+        deleted = 0
+        while True:
+            async with self._database.write() as connection:
+                gone = delete(conversations).where(conversations.c.id.in_(some), _owned_by(principal))
+                found = (await connection.execute(gone)).rowcount
+            deleted += found
+            if found < PRUNED_TOGETHER:
+                return deleted
+
+
+def _owned_by(principal: Principal) -> ColumnElement[bool]:
+    return and_(conversations.c.tenant == principal.tenant, conversations.c.user == principal.user)
