@@ -1,8 +1,8 @@
 """The conversation context of a request: earlier turns in its prompt, and the new turn to store.
 
-A turn is stored completely or not at all, in one transaction, after the engine's last token and before the caller gets
-the end. If the engine did not finish, neither answer nor question are stored, so that a repeated question is stored
-once.
+A turn is stored in one transaction, after the engine's last token and before the caller gets the end. If a stream was
+stopped or broke off, the question and the text that the caller may have seen are stored as incomplete; if there is no
+such text, neither is stored, so that a repeated question is stored once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from serving.assistants.memory.history import ConversationHistory, History
 from serving.assistants.memory.retriever import MemoryRetriever, PlannedPrompt, RetrievedMemory
 from serving.assistants.memory.window import Turn
 from serving.assistants.small_talk import is_small_talk
-from serving.config import Assistant, Instructions, TokenWindowMemory
+from serving.config import Assistant, FactsMemory, Instructions, TokenWindowMemory, VectorMemory
+from serving.core.ids import new_id
 from serving.core.principal import Principal
 from serving.engines.client import EngineClient
 from serving.engines.endpoint import Endpoint
@@ -29,9 +30,14 @@ from serving.inference.attached_files import AttachedFiles, FilesShownAgain
 from serving.protocol.chat import ChatRequest
 from serving.protocol.errors import ApiError, invalid, no_instructions, upstream
 from serving.security.audit import AuditLog
-from serving.store.conversations import Body, Conversations
+from serving.store.conversations import PREFIXES, Body, Conversations
 from serving.store.errors import NotFound
 from serving.store.responses import Responses
+
+BROKEN_OFF = "incomplete"
+"""The finish reason of an answer that was stopped or broke off."""
+
+INCOMPLETE = ("length", "content_filter", BROKEN_OFF)
 
 LOOKED_BACK = 3
 """Number of newest turns that are searched for the previous question."""
@@ -80,6 +86,17 @@ class ConversationContext:
         self._instructions = instructions
         self.report: dict[str, int] = {"turns": 0, "left_out": 0}
         self.noted = False
+
+    def answer_fields(self, text: str) -> dict[str, Any]:
+        """Returns what the caller is told beside an answer with this text."""
+        return {"memory": self.report}
+
+    @property
+    def recalls_others(self) -> bool:
+        """Whether the prompt has notes from other conversations, once memory is in it."""
+        memory = self._memory
+        others = isinstance(memory, FactsMemory) or (isinstance(memory, VectorMemory) and memory.scope == "principal")
+        return self.noted and others
 
     @property
     def of_conversation(self) -> str | None:
@@ -180,16 +197,29 @@ class ChatTurn(ConversationContext):
         self.conversation = given if isinstance(given, str) else given.id if given is not None else ""
         history = ConversationHistory(sources.conversations, caller, self.conversation, screen)
         super().__init__(sources, caller, assistant, history, body, instructions=instructions, screen=screen)
-        self._said = [message.model_dump(exclude_none=True) for message in body.messages]
+        said = items.bodies(message.model_dump(exclude_none=True) for message in body.messages)
+        # Their ids are known before they are stored: the end of a stream names them, and is made before.
+        self._said = [{"id": new_id(PREFIXES[item["type"]]), **item} for item in said]
+        self._answer_id = new_id(PREFIXES["message"])
 
-    def items(self, choice: dict[str, Any]) -> tuple[str, Sequence[Body]]:
-        """Returns the items to store for question and answer, with the conversation; raises `ApiError`."""
-        status = "incomplete" if choice.get("finish_reason") in ("length", "content_filter") else "completed"
+    def answer_fields(self, text: str) -> dict[str, Any]:
+        """Like that of any context, with the ids of what is stored; those of calls alone are not known yet."""
+        ids = [str(item["id"]) for item in self._said] + ([self._answer_id] if text else [])
+        return {**super().answer_fields(text), "conversation": self.conversation, "items": ids}
+
+    def items(self, choice: dict[str, Any], details: Body | None = None) -> tuple[str, Sequence[Body]]:
+        """Returns the items to store for question and answer, with the conversation; raises `ApiError`.
+
+        `details` are of the answer's first item.
+        """
+        status = "incomplete" if choice.get("finish_reason") in INCOMPLETE else "completed"
         try:
-            answer = items.bodies([{**choice["message"], "role": "assistant"}], status=status)
-            return self.conversation, items.bodies(self._said) + answer
-        except (AttributeError, LookupError, TypeError):
+            first, *more = items.bodies([{**choice["message"], "role": "assistant"}], status=status)
+        except (AttributeError, LookupError, TypeError, ValueError):
             raise upstream("The model's answer is no message of a chat.") from None
+        if first["type"] == "message":
+            first = {"id": self._answer_id, **first}
+        return self.conversation, [*self._said, first | {"details": details}, *more]
 
 
 @contextmanager

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
+from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
 
 from serving.protocol.parts import AudioData, Base64, Body, DataUrl, Detail, FileId, FileName, Metadata, Text
+
+DEFAULT_SHARE_S = 30 * 86_400
+MAX_SHARE_S = 365 * 86_400
+"""How long a share of a conversation lasts, by default and at most."""
 
 
 class InputText(Body):
@@ -131,9 +135,57 @@ class ConversationRequest(Body):
 
 
 class MetadataUpdate(Body):
-    """`POST /v1/conversations/{id}` and `POST /v1/chat/completions/{id}`."""
+    """`POST /v1/chat/completions/{id}`."""
 
     metadata: Metadata | None
+
+
+class ConversationState(Body):
+    """What OpenAI's conversations lack: omitted fields stay unchanged."""
+
+    title: Annotated[str, StringConstraints(max_length=256)] | None = Field(
+        default=None, description="empty: how the first question begins"
+    )
+    pinned: bool | None = None
+    archived: bool | None = None
+
+
+class ConversationUpdate(Body):
+    """`POST /v1/conversations/{id}`: `metadata`, which may be null, is required without `headrace`."""
+
+    metadata: Metadata | None = None
+    headrace: ConversationState | None = None
+
+
+class ForkRequest(Body):
+    """`POST /v1/conversations/{id}/fork`."""
+
+    after: str | None = Field(
+        default=None, min_length=1, max_length=64, description="the item that the new conversation ends with"
+    )
+    before: str | None = Field(
+        default=None, min_length=1, max_length=64, description="instead, the item before which it ends"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.after is None) == (self.before is None):
+            raise ValueError("after or before is required, and not both.")
+        return self
+
+
+class ShareRequest(Body):
+    """`POST /v1/shares`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    conversation: str = Field(min_length=1, max_length=64)
+    until: str | None = Field(
+        default=None, min_length=1, max_length=64, description="the last item to share; by default the newest"
+    )
+    expires_in_s: int = Field(
+        default=DEFAULT_SHARE_S, ge=60, le=MAX_SHARE_S, description="seconds after which nobody can read it"
+    )
 
 
 class ConversationItemsRequest(Body):

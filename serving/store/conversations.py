@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Integer, and_, bindparam, distinct, exists, func, select, true
+from sqlalchemy import Double, Integer, String, and_, bindparam, case, distinct, exists, func, select, true
 from sqlalchemy.engine import Connection
 
 from serving.core.ids import new_id, now
@@ -19,12 +19,13 @@ from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store import values
 from serving.store.errors import InvalidValue, NotFound
+from serving.store.history.titles import title_of
 from serving.store.quotas import Meter
 from serving.store.relational.database import Database
 from serving.store.relational.owners import binds, own, own_bound
 from serving.store.relational.postgres import lock
 from serving.store.relational.prepared import Prepared
-from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.rows import Order, Page, build, build_page, page
 from serving.store.relational.tables import (
     checkpoint_writes,
     checkpoints,
@@ -39,14 +40,17 @@ MAX_PAGE = 100
 PRUNED_TOGETHER = 50  # each with all its items: other writers do not wait long
 
 Body = Mapping[str, Any]
-"""An item in OpenAI's format; one without an id gets one."""
+"""An item in OpenAI's format, perhaps with `details`; one without an id gets one."""
 
 PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco"}
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """OpenAI's conversation object, and the numbers of its newest item and turn."""
+    """OpenAI's conversation object, the numbers of its newest item and turn, and what a list shows of it.
+
+    `model` is what was requested for its newest answer, `forked_from` the conversation whose first items it has.
+    """
 
     id: str
     tenant: str
@@ -55,13 +59,21 @@ class Conversation:
     last_seq: int
     last_turn: int
     created_at: float
+    title: str
+    pinned: bool
+    archived: bool
+    last_active_at: float
+    item_count: int
+    model: str | None
+    forked_from: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """One item: `body` is its content, `seq` its number in the conversation.
 
-    `checked` names the guardrails that it passed when it was stored, None if none read it.
+    `checked` names the guardrails that it passed when it was stored, None if none read it. `details` are what the
+    caller was told beside an answer; only pages of items have them.
     """
 
     id: str
@@ -72,6 +84,7 @@ class Item:
     body: dict[str, Any]
     created_at: float
     checked: str | None = None
+    details: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +104,7 @@ _INSIDE = (
     conversation_items.c.tenant == bindparam("own_tenant"),
     exists().where(*_MINE).correlate(None),
 )
-_COLUMNS = tuple(conversation_items.c[name] for name in Item.__slots__)
+_COLUMNS = tuple(conversation_items.c[name] for name in Item.__slots__ if name != "details")
 _TURNS = select(func.count(distinct(conversation_items.c.turn))).where(*_INSIDE)
 _LIMIT = bindparam("items", type_=Integer)
 _LAST = select(*_COLUMNS).where(*_INSIDE).order_by(conversation_items.c.seq.desc()).limit(_LIMIT)
@@ -108,6 +121,10 @@ _NUMBER = Prepared(
     .values(
         last_seq=conversations.c.last_seq + bindparam("items"),
         last_turn=conversations.c.last_turn + bindparam("turns"),
+        item_count=conversations.c.item_count + bindparam("items"),
+        last_active_at=bindparam("at", type_=Double),
+        title=case((conversations.c.title == "", bindparam("begins", type_=String)), else_=conversations.c.title),
+        model=func.coalesce(bindparam("asked", type_=String), conversations.c.model),
     )
     .returning(conversations.c.last_seq, conversations.c.last_turn)
 )
@@ -137,7 +154,8 @@ class Conversations:
             "metadata": values.metadata("metadata", metadata),
             "last_seq": 0,
             "last_turn": 0,
-            "created_at": now(),
+            "created_at": (at := now()),
+            "last_active_at": at,
         }
         async with self._database.write() as connection:
             if meter is not None:
@@ -153,12 +171,26 @@ class Conversations:
 
     @uninterrupted
     async def update(
-        self, principal: Principal, id: str, *, metadata: Mapping[str, object] | None = None
+        self,
+        principal: Principal,
+        id: str,
+        *,
+        metadata: Mapping[str, object] | None = None,
+        title: str | None = None,
+        pinned: bool | None = None,
+        archived: bool | None = None,
     ) -> Conversation:
-        """Replaces the metadata; raises `NotFound`."""
-        changes = {"metadata": values.metadata("metadata", metadata)}
+        """Changes what is given, and replaces the metadata; raises `NotFound`."""
+        given = {
+            "metadata": values.metadata("metadata", metadata) if metadata is not None else None,
+            "title": values.text("headrace.title", title) if title is not None else None,
+            "pinned": pinned,
+            "archived": archived,
+        }
+        changes = {name: value for name, value in given.items() if value is not None}
         async with self._database.write() as connection:
-            await connection.execute(conversations.update().where(*_mine(principal, id)).values(changes))
+            if changes:
+                await connection.execute(conversations.update().where(*_mine(principal, id)).values(changes))
             return await connection.run_sync(_get, principal, id)
 
     @uninterrupted
@@ -221,7 +253,7 @@ class Conversations:
                 order_column="seq",
                 within=conversation_items.c.conversation_id == id,
             )
-        return Page([build(Item, row) for row in found.items], found.has_more)
+        return build_page(Item, found)
 
     @uninterrupted
     async def last(self, principal: Principal, id: str, *, before: int | None = None, limit: int = 20) -> list[Item]:
@@ -247,10 +279,10 @@ class Conversations:
         """Returns at most `limit` items with numbers above `after`, oldest first; none of another user's."""
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidValue("limit", f"must be from 1 to {MAX_PAGE}")
-        query = select(conversation_items).where(*_inside(principal, id), conversation_items.c.seq > after)
+        query = select(*_COLUMNS).where(*_inside(principal, id), conversation_items.c.seq > after)
         query = query.order_by(conversation_items.c.seq).limit(limit)
         async with self._database.read() as connection:
-            return [build(Item, row) for row in (await connection.execute(query)).mappings()]
+            return [Item(*row) for row in await connection.execute(query)]
 
     @uninterrupted
     async def count_turns(self, principal: Principal, id: str, *, before: int | None = None) -> int:
@@ -278,10 +310,14 @@ class Conversations:
         """
         this = conversation_items.delete().where(*_inside(principal, id), conversation_items.c.id == item_id)
         async with self._database.write() as connection:
-            place = conversation_items.c.seq, conversation_items.c.turn
-            row = (await connection.execute(this.returning(*place))).first()
+            deleted = conversation_items.c.seq, conversation_items.c.turn, conversation_items.c.body
+            row = (await connection.execute(this.returning(*deleted))).first()
             if row is None:
                 raise NotFound("conversation item", item_id)
+            # A title that repeats the item goes with it.
+            title = case((conversations.c.title == title_of([row.body]), ""), else_=conversations.c.title)
+            less = {"item_count": conversations.c.item_count - 1, "title": title}
+            await connection.execute(conversations.update().where(*_mine(principal, id)).values(less))
             await lock(connection, "memory", id)
             covers = conversation_summaries.c.conversation_id == id, conversation_summaries.c.last_seq >= row.seq
             await connection.execute(conversation_summaries.delete().where(*covers))
@@ -312,22 +348,31 @@ def _get(connection: Connection, principal: Principal, id: str) -> Conversation:
 
 
 def add_items(
-    connection: Connection, principal: Principal, id: str, items: Sequence[Body], checked: str | None = None
+    connection: Connection,
+    principal: Principal,
+    id: str,
+    items: Sequence[Body],
+    checked: str | None = None,
+    model: str | None = None,
 ) -> list[Item]:
-    """Adds `items` to a conversation within a transaction; raises `NotFound`. `checked` applies to each."""
+    """Adds `items` to a conversation within a transaction; raises `NotFound`.
+
+    `checked` applies to each; `model` is the requested one, if they have its answer.
+    """
     begins = [_begins_turn(items, i) for i in range(len(items))]
-    of = {"of": id, **binds(principal)}
-    numbered = _NUMBER.rows(connection, of | {"items": len(items), "turns": sum(begins)})
+    at = now()
+    counts = {"items": len(items), "turns": sum(begins), "at": at, "begins": title_of(items), "asked": model}
+    numbered = _NUMBER.rows(connection, {"of": id, **binds(principal), **counts})
     if not numbered:
         raise NotFound("conversation", id)
-    at = now()
     seq, turn = numbered[0][0] - len(items), numbered[0][1] - sum(begins)
     added = []
     for item, begin in zip(items, begins, strict=True):
         seq, turn = seq + 1, turn + begin
         body = dict(item)
         item_id = body.pop("id", None) or new_id(PREFIXES[body["type"]])
-        added.append(Item(item_id, id, seq, principal.tenant, turn, body, at, checked))
+        details = body.pop("details", None)
+        added.append(Item(item_id, id, seq, principal.tenant, turn, body, at, checked, details))
     if added:
         rows = [{name: getattr(item, name) for name in Item.__slots__} for item in added]
         _ADD.execute_many(connection, rows)

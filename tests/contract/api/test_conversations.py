@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import openai
 import pytest
 
 from serving.config import Catalog, Limits
 from serving.core.principal import Principal
+from tests.callers.identity import key_of
 from tests.contract.running import Loop, gateway
 
 IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "low"}
@@ -79,7 +81,7 @@ def test_every_route_with_the_client(sdk):
         sdk.conversations.items.list(made.id)
 
 
-def test_an_empty_conversation(sdk):
+def test_a_new_conversation_has_no_items(sdk):
     made = sdk.conversations.create()
     assert made.metadata == {}
     assert list(sdk.conversations.items.list(made.id)) == []
@@ -119,9 +121,18 @@ def test_a_wrong_body_is_a_400_and_stores_nothing(http, up, body, param):
     assert http.get(f"/v1/conversations/{made}").json()["metadata"] == {}
 
 
+LONG = ((f"include={'x' * 65}", "include"), ("&".join(["include[]=x"] * 17), "include"))
+
+
 def test_lists_refuse_wrong_pages(http):
     made = http.post("/v1/conversations", json={"items": [SAYS]}).json()["id"]
-    for query, param in (("limit=0", "limit"), ("limit=101", "limit"), ("order=up", "order"), ("after=msg_0", "after")):
+    for query, param in (
+        ("limit=0", "limit"),
+        ("limit=101", "limit"),
+        ("order=up", "order"),
+        ("after=msg_0", "after"),
+        *LONG,
+    ):
         error = http.get(f"/v1/conversations/{made}/items?{query}").json()["error"]
         assert error["param"] == param
     assert http.post(f"/v1/conversations/{made}", json={}).json()["error"]["param"] == "metadata"
@@ -148,3 +159,57 @@ def test_another_tenants_conversation_is_a_404(http, up):
         response = http.request(method, f"/v1/conversations/{path}", json=body)
         assert response.status_code == 404, (method, path)
         assert id not in json.dumps(response.json())
+
+
+def test_a_list_with_titles_pins_and_forks(up):
+    own = up.loop.do(key_of(up.services, Principal("acme", "lister", "")))
+    with httpx.Client(base_url=up.url, headers={"authorization": f"Bearer {own}"}, trust_env=False) as http:
+
+        def said(method, path, **given):
+            return http.request(method, path, **given).raise_for_status().json()
+
+        items = [{"role": "user", "content": "Where is the ferry?"}, {"role": "assistant", "content": "In Orrin."}]
+        made = said("POST", "/v1/conversations", json={"items": items, "metadata": {"a": "b"}})
+        later = said("POST", "/v1/conversations", json={})
+        listed = said("GET", "/v1/conversations")
+        assert [c["id"] for c in listed["data"]] == [later["id"], made["id"]]
+        assert listed["data"][1]["headrace"] == {
+            "title": "Where is the ferry?",
+            "pinned": False,
+            "archived": False,
+            "last_active_at": made["created_at"],
+            "items": 2,
+            "model": None,
+            "forked_from": None,
+        }
+        change = {"title": "Ferries", "pinned": True}
+        changed = said("POST", f"/v1/conversations/{made['id']}", json={"headrace": change})
+        assert (changed["headrace"] | change, changed["metadata"]) == (changed["headrace"], {"a": "b"})
+        for query, found in ((("pinned", "true"), [made]), (("q", "FERR"), [made]), (("pinned", "false"), [later])):
+            ids = [c["id"] for c in said("GET", "/v1/conversations", params=dict([query]))["data"]]
+            assert ids == [c["id"] for c in found], query
+        [_, question] = said("GET", f"/v1/conversations/{made['id']}/items")["data"]
+        fork = said("POST", f"/v1/conversations/{made['id']}/fork", json={"after": question["id"]})
+        assert (fork["headrace"]["items"], fork["headrace"]["forked_from"]) == (1, made["id"])
+        branches = said("GET", f"/v1/conversations/{fork['id']}/branches")["data"]
+        assert [(b["id"], b["forked_from"], b["shared"]) for b in branches] == [
+            (made["id"], None, 0),
+            (fork["id"], made["id"], 1),
+        ]
+        numbers = said("GET", f"/v1/conversations/{fork['id']}/items", params={"include": "headrace"})["data"]
+        assert [item["headrace"]["number"] for item in numbers] == [1]
+        before = said("POST", f"/v1/conversations/{made['id']}/fork", json={"before": question["id"]})
+        assert before["headrace"]["items"] == 0
+        said("DELETE", f"/v1/conversations/{before['id']}")
+        for path, body, param in (
+            ("", {"headrace": {"title": "x" * 257}}, "headrace.title"),
+            ("/fork", {"after": "msg_none"}, "after"),
+            ("/fork", {"before": "msg_none"}, "before"),
+            ("/fork", {}, None),
+            ("/fork", {"after": question["id"], "before": question["id"]}, None),
+        ):
+            answer = http.post(f"/v1/conversations/{made['id']}{path}", json=body)
+            assert (answer.status_code, answer.json()["error"]["param"]) == (400, param), answer.text
+        assert http.get("/v1/conversations", params={"pinned": "maybe"}).status_code == 400
+        assert said("DELETE", "/v1/conversations") == {"object": "conversations.deleted", "deleted": 3}
+        assert said("GET", "/v1/conversations")["data"] == []

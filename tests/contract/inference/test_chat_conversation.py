@@ -181,11 +181,9 @@ both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
 @both
 def test_earlier_turns_precede_the_request(world, conversation, stream):
-    assert world.ask(conversation, "one", stream=stream) == (
-        "echo one",
-        "stop",
-        {"memory": {"turns": 0, "left_out": 0}},
-    )
+    text, reason, extra = world.ask(conversation, "one", stream=stream)
+    assert (text, reason, extra["memory"]) == ("echo one", "stop", {"turns": 0, "left_out": 0})
+    assert (extra["conversation"], extra["items"]) == (conversation, [item.id for item in world.items(conversation)])
     reference = {"id": conversation}
     text, _, extra = world.ask(reference, "two", stream=stream)
     assert (text, extra["memory"]) == ("echo two", {"turns": 1, "left_out": 0})
@@ -282,7 +280,7 @@ def test_an_answer_that_ran_out_of_tokens_is_incomplete(world, conversation, str
 
 @pytest.mark.parametrize(
     ("model", "stream"),
-    [("cut", True), ("status-500", True), ("status-500", False), ("no-choices", False), ("odd", False)],
+    [("status-500", True), ("status-500", False), ("no-choices", False), ("odd", False)],
 )
 def test_a_failed_answer_stores_nothing(world, conversation, model, stream):
     body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "conversation": conversation}
@@ -294,7 +292,59 @@ def test_a_failed_answer_stores_nothing(world, conversation, model, stream):
     assert world.texts(conversation) == ["again", "echo again"]
 
 
-def test_a_disconnect_stores_nothing(world, conversation):
+def test_a_stream_that_breaks_off_is_kept_as_incomplete(world, conversation):
+    body = {"model": "cut", "messages": [{"role": "user", "content": "hi"}], "conversation": conversation}
+    response = world.http.post("/v1/chat/completions", json=body | {"stream": True})
+    assert '"engine_error"' in response.text
+    assert "[DONE]" not in response.text
+    kept = [(item.content[0].text, item.status) for item in world.items(conversation)]
+    assert kept == [("hi", "completed"), ("echo hi", "incomplete")]
+    world.ask(conversation, "and now?")
+    assert [m["content"] for m in world.engine.prompts[-1]] == ["hi", "echo hi", "and now?"]
+
+
+def test_a_stream_that_its_caller_leaves_is_kept_as_incomplete(world, conversation):
+    world.engine.release.clear()
+    body = {"model": "paused", "messages": [{"role": "user", "content": "hi"}], "conversation": conversation}
+    with world.http.stream("POST", "/v1/chat/completions", json=body | {"stream": True}) as response:
+        said = ""
+        for part in response.iter_text():
+            said += part
+            if " hi" in said:
+                break
+    eventually(lambda: len(world.items(conversation)) == 2, "the turn is stored")
+    world.engine.release.set()
+    assert [item.status for item in world.items(conversation)] == ["completed", "incomplete"]
+
+
+@both
+def test_items_tell_what_stood_beside_their_answer(world, conversation, stream):
+    _, _, extra = world.ask(conversation, "How deep is the sea?", model="reads", stream=stream)
+    path = f"/v1/conversations/{conversation}/items"
+    answer, question = world.http.get(path, params={"include": "headrace"}).json()["data"]
+    told = answer["headrace"]
+    assert question["headrace"] == {"number": 1}
+    assert answer["created_at"] >= question["created_at"] > 0
+    assert told.pop("completion_id").startswith("chatcmpl")
+    assert (told.pop("model"), told.pop("number")) == ("reads", 2)
+    told.pop("usage")
+    assert told == {name: value for name, value in extra.items() if name not in ("conversation", "items")}
+    assert told["retrieved"] == 1
+    one = world.http.get(f"{path}/{answer['id']}", params={"include[]": "headrace"}).json()
+    assert (one["id"], "headrace" in one) == (answer["id"], True)
+    for plain in (world.http.get(path).json()["data"][0], world.http.get(f"{path}/{answer['id']}").json()):
+        assert not plain.keys() & {"headrace", "created_at"}
+
+
+def test_items_tell_which_response_they_are_of(world, conversation):
+    made = world.sdk.responses.create(model="echo", input="hi", conversation=conversation)
+    path = f"/v1/conversations/{conversation}/items"
+    answer, question = world.http.get(path, params={"include": "headrace"}).json()["data"]
+    assert (answer["id"], question["headrace"]) == (made.output[0].id, {"number": 1})
+    assert (answer["headrace"]["completion_id"], answer["headrace"]["model"]) == (made.id, "echo")
+
+
+def test_a_disconnect_before_the_first_word_stores_nothing(world, conversation):
     world.engine.release.clear()
     seen = len(world.engine.prompts)
     body = {"model": "slow", "messages": [{"role": "user", "content": "hi"}], "conversation": conversation}
@@ -390,7 +440,7 @@ def test_deleting_the_conversation_meanwhile_is_an_error(world, conversation):
         ({"n": 2}, 400, "n"),
     ],
 )
-def test_wrong_requests(world, conversation, change, status, param):
+def test_invalid_requests_name_the_parameter_and_store_nothing(world, conversation, change, status, param):
     body = {"model": "echo", "messages": [{"role": "user", "content": "hi"}], "conversation": conversation}
     seen = len(world.engine.prompts)
     response = world.http.post("/v1/chat/completions", json=body | change)
@@ -472,7 +522,8 @@ def test_text_only_models_reject_images_in_history(world, conversation, part, ta
     caller = world.up.loop.do(s.authenticate(world.http.headers["authorization"]))
     instructions = s.catalog.current.rails.instructions(None, caller)
     turn = ChatTurn(s.pipeline._sources, caller, None, body, instructions=instructions)
-    recalled = turn.recall(Endpoint("http://nobody/v1", "m", {}, text_only=True), {"messages": turn._said})
+    said = {"messages": [message.model_dump(exclude_none=True) for message in body.messages]}
+    recalled = turn.recall(Endpoint("http://nobody/v1", "m", {}, text_only=True), said)
     if taken:
         world.up.loop.do(recalled)
         return

@@ -31,7 +31,9 @@ async def rows(database: Database) -> int:
         return (await connection.execute(select(func.count()).select_from(conversation_items))).scalar_one()
 
 
-async def test_life(conversations: Conversations, alice: Principal, mallory: Principal, database: Database) -> None:
+async def test_a_conversation_is_stored_changed_and_deleted_by_its_owner_only(
+    conversations: Conversations, alice: Principal, mallory: Principal, database: Database
+) -> None:
     made = await conversations.create(alice, metadata={"a": "1"}, items=[says("user", "hi"), says("assistant", "ho")])
     assert made.id.startswith("conv_")
     assert await conversations.get(alice, made.id) == made

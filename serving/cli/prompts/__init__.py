@@ -1,0 +1,1 @@
+"""`headrace prompts`: stored prompts with versions and labels."""

@@ -1,0 +1,1 @@
+"""Shared conversations: what answers were made from, and what of them a reader sees."""

@@ -1,0 +1,1 @@
+"""Prompts that tenants store: their template, and the requests about them."""

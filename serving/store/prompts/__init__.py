@@ -1,0 +1,1 @@
+"""Prompts that tenants store, with versions that never change and labels that move between them."""
