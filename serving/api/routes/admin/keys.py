@@ -11,7 +11,7 @@ from starlette.responses import Response
 from serving.api.admin_bodies import KeyRequest, RotationRequest
 from serving.api.administered_tenant import acting
 from serving.api.http import JsonResponse, read_json
-from serving.api.paging import page_query, page_response, text_query
+from serving.api.paging import page_query, page_response, seconds, text_query
 from serving.api.services import Services
 from serving.core.ids import now
 from serving.core.principal import BY_NAME, SCOPES_OF, allowed
@@ -35,8 +35,8 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
         scopes = most & x.caller.scopes
     else:
         scopes = frozenset(body.scopes)
-        if not scopes <= most | BY_NAME:
-            named = ", ".join(sorted(most | BY_NAME))
+        if not scopes <= (possible := most | BY_NAME[user.role]):
+            named = ", ".join(sorted(possible))
             raise invalid(f"A user of role {user.role} can have the scopes {named}.", "scopes")
         _require_own(x, allowed(scopes, user.role))
     expires_at = now() + body.expires_in_s if body.expires_in_s is not None else None
@@ -47,10 +47,17 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
-    """Lists the keys, or those of one user."""
+    """Lists the keys, or those of one user, that end or that nobody uses; `q` is a part of the name."""
     principal = await acting(s, request, x)
-    user = text_query(request, "user", 256)
-    return page_response(await s.keys.list(principal, user=user, **page_query(request)), _render)
+    found = await s.keys.list(
+        principal,
+        user=text_query(request, "user", 256),
+        name=text_query(request, "q", 256),
+        expires_before=seconds(request, "expires_before"),
+        unused_since=seconds(request, "unused_since"),
+        **page_query(request),
+    )
+    return page_response(found, _render)
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from serving.api.admin_bodies import TenantRequest, TenantUpdate
 from serving.api.http import JsonResponse, read_json
-from serving.api.paging import page_query, page_response
+from serving.api.paging import page_query, page_response, text_query
 from serving.api.services import Services
 from serving.inference.exchange import Exchange
 from serving.store.tenants import Tenant
@@ -22,9 +22,9 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
-    """Lists the tenants."""
+    """Lists the tenants; `q` is a part of the id or the name."""
     given = page_query(request, longest_id=256)
-    return page_response(await s.tenants.list(**given), _render)
+    return page_response(await s.tenants.list(name=text_query(request, "q", 256), **given), _render)
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:

@@ -10,8 +10,9 @@ from starlette.responses import Response
 from serving.api.admin_bodies import UserRequest, UserUpdate
 from serving.api.administered_tenant import acting
 from serving.api.http import JsonResponse, read_json
-from serving.api.paging import page_query, page_response
+from serving.api.paging import flag, one_of, page_query, page_response, text_query
 from serving.api.services import Services
+from serving.core.principal import ROLES
 from serving.inference.exchange import Exchange
 from serving.store.users import User
 
@@ -24,9 +25,17 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
-    """Lists the users."""
+    """Lists the users, or those of one role; `q` is a part of the name."""
     principal = await acting(s, request, x)
-    return page_response(await s.users.list(principal, **page_query(request, longest_id=256)), _render)
+    role: Any = one_of(request.query_params.get("role"), "role", ROLES)
+    found = await s.users.list(
+        principal,
+        name=text_query(request, "q", 256),
+        role=role,
+        disabled=flag(request, "disabled"),
+        **page_query(request, longest_id=256),
+    )
+    return page_response(found, _render)
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:

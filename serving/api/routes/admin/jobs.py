@@ -1,0 +1,89 @@
+"""`/v1/admin/jobs`: a tenant's background work, without what it is about, and its cancellation."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.api.administered_tenant import acting
+from serving.api.http import JsonResponse
+from serving.api.paging import one_of, page_query, page_response, text_query
+from serving.api.services import Services
+from serving.assistants.memory.jobs import REMEMBER
+from serving.hub.evaluations import EVALUATE
+from serving.hub.jobs.freezing import FREEZE
+from serving.hub.jobs.tuning import TUNE
+from serving.inference.exchange import Exchange
+from serving.store.background.batches import BATCH
+from serving.store.background.responses import RESPOND
+from serving.store.background.webhooks import DELIVER
+from serving.store.errors import Conflict, NotFound
+from serving.store.jobs.job import Job, Status
+from serving.store.vector_store import INGEST
+
+CANCELLABLE = frozenset((BATCH, DELIVER, EVALUATE, FREEZE, INGEST, REMEMBER, RESPOND, TUNE))
+"""Kinds of jobs that do what somebody asked for, and whose cancellation ends that too. The others remove data or keep
+indexes and the database in order: without their end, something would stay that was deleted.
+"""
+
+
+async def list_page(s: Services, request: Request, x: Exchange) -> Response:
+    """Lists the tenant's background jobs, newest first, or those of one kind or status."""
+    principal = await acting(s, request, x)
+    status: Any = one_of(request.query_params.get("status"), "status", get_args(Status))
+    given = page_query(request)
+    found = await s.jobs.list(
+        principal, kind=text_query(request, "kind", 64), status=status, after=given["after"], limit=given["limit"]
+    )
+    return page_response(found, _render)
+
+
+async def cancel(s: Services, request: Request, x: Exchange) -> Response:
+    """Cancels a job: a queued one at once, a running one when its worker notices."""
+    principal = await acting(s, request, x)
+    job = await s.jobs.get(principal, request.path_params["job_id"])
+    if job.kind not in CANCELLABLE:
+        raise Conflict(f"jobs of the kind {job.kind} must complete")
+    if job.finished_at is not None:
+        raise Conflict(f"the job is {job.status}")
+    if job.kind == BATCH:
+        return JsonResponse(await _cancel_batch(s, job))
+    cancelled = await s.jobs.cancel(principal, job.id)
+    if cancelled.status in ("succeeded", "failed"):  # it has just ended
+        raise Conflict(f"the job is {cancelled.status}")
+    return JsonResponse(_render(cancelled))
+
+
+async def _cancel_batch(s: Services, job: Job) -> dict[str, Any]:
+    """Cancels the batch of a job as its owner would: the job then writes the answers that it has, and completes."""
+    try:
+        await s.batches.cancel(job.principal, job.payload["batch_id"])
+    except NotFound:  # its owner was erased, and the job finds nothing to do
+        raise Conflict("the batch of the job was deleted") from None
+    return _render(job) | {"cancel_requested": True}
+
+
+def _render(job: Job) -> dict[str, Any]:
+    # Payloads, messages and the texts of errors may quote a user's documents.
+    return {
+        "id": job.id,
+        "object": "job",
+        "kind": job.kind,
+        "status": job.status,
+        "attempts": job.attempts,
+        "max_attempts": job.max_attempts,
+        "cancellable": job.kind in CANCELLABLE and job.finished_at is None and not job.cancel_requested,
+        "cancel_requested": job.cancel_requested,
+        "done": job.done,
+        "total": job.total,
+        "error_code": job.error_code,
+        "created_at": int(job.created_at),
+        "started_at": _seconds(job.started_at),
+        "finished_at": _seconds(job.finished_at),
+    }
+
+
+def _seconds(at: float | None) -> int | None:
+    return int(at) if at is not None else None

@@ -1,0 +1,1 @@
+"""The web page: its built files and the document that loads them. The sources are in `ui/`."""

@@ -1,0 +1,64 @@
+// Background jobs: what waits, what runs and what failed.
+
+import type { VNode } from "preact";
+import { json } from "../../api/http";
+import { c } from "../../i18n/console";
+import { tenant } from "../address";
+import { withQuery } from "../answer";
+import type { List } from "../list";
+import { Listing } from "../listing";
+import { Code, number, State, Time } from "../values";
+
+export interface Job {
+  id: string;
+  kind: string;
+  status: string;
+  attempts: number;
+  max_attempts: number;
+  done: number;
+  total: number;
+  error_code: string | null;
+  created_at: number;
+  started_at: number | null;
+  finished_at: number | null;
+  cancel_requested: boolean;
+  cancellable: boolean;
+}
+
+const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
+
+const list: List<Job> = {
+  title: "jobs",
+  path: "/v1/admin/jobs",
+  tenants: true,
+  filters: [
+    { name: "status", label: "state", kind: "choice", choices: STATES },
+    { name: "kind", label: "kind", max: 64 },
+  ],
+  unfinished: ({ status }) => status === "queued" || status === "running",
+  id: ({ id }) => id,
+  name: ({ kind, id }) => `${kind} ${id}`,
+  columns: [
+    { label: "kind", of: ({ kind, id }) => <><Code>{kind}</Code> <Code>{id}</Code></> },
+    { label: "state", of: (job) => <><State of={job.status} />{job.cancel_requested && <> {c("cancelRequested")}</>}</> },
+    { label: "progress", number: true, of: ({ done, total }) => (total ? `${number(done)} / ${number(total)}` : "–") },
+    { label: "attempts", number: true, of: (job) => `${number(job.attempts)} / ${number(job.max_attempts)}` },
+    { label: "reason", of: ({ error_code }) => <Code>{error_code}</Code> },
+    { label: "created", of: ({ created_at }) => <Time at={created_at} /> },
+    { label: "finished", of: ({ finished_at }) => <Time at={finished_at} /> },
+  ],
+  acts: [
+    {
+      label: "cancelJob",
+      scope: "admin",
+      danger: true,
+      when: ({ cancellable, cancel_requested }) => cancellable && !cancel_requested,
+      question: ({ kind, id }) => c("cancelJobOf", { name: `${kind} ${id}` }),
+      does: ({ id }) => json("POST", withQuery(`/v1/admin/jobs/${id}/cancel`, { tenant: tenant.value })),
+    },
+  ],
+};
+
+export function Jobs(): VNode {
+  return <Listing list={list} />;
+}

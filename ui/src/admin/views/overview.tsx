@@ -1,0 +1,87 @@
+// What needs an operator now: models without replicas, and jobs that wait or failed.
+
+import type { VNode } from "preact";
+import { session } from "../../api/http";
+import { c, type Key } from "../../i18n/console";
+import { follow, tenant, to } from "../address";
+import { type Page, useAnswer, withQuery } from "../answer";
+import { Code, number, State, Time } from "../values";
+import type { Job } from "./jobs";
+import { health, type Model } from "./models";
+
+const MOST = 100;
+
+function useJobs(status: string) {
+  return useAnswer<Page<Job>>(withQuery("/v1/admin/jobs", { status, limit: String(MOST), tenant: tenant.value }));
+}
+
+export function Overview(): VNode {
+  const models = useAnswer<Page<Model>>(withQuery("/v1/admin/models", { limit: String(MOST) }));
+  const queued = useJobs("queued");
+  const failed = useJobs("failed");
+  const error = models.error || queued.error || failed.error;
+  const states = models.data?.data.map((model) => ({ model, state: health(model) })) ?? [];
+  const ill = states.filter(({ state }) => state === "failed" || state === "starting");
+  const ready = `${number(states.length - ill.length)} / ${number(states.length)}`;
+  const last = failed.data?.data ?? [];
+  const busy = models.busy || queued.busy || failed.busy;
+  return (
+    <>
+      {error && <p class="error" role="alert">{error}</p>}
+      <ul class="tiles" aria-busy={busy}>
+        <Tile label="modelsReady" view="models" count={models.data && ready} bad={ill.length > 0} />
+        <Tile label="jobsWaiting" view="jobs" query={{ status: "queued" }} count={counted(queued.data)} />
+        <Tile label="jobsFailed" view="jobs" query={{ status: "failed" }} count={counted(failed.data)} bad={last.length > 0} />
+      </ul>
+      {ill.length > 0 && (
+        <section>
+          <h2>{c("modelsToLookAt")}</h2>
+          <ul class="plain">
+            {ill.map(({ model, state }) => <li key={model.id}><Code>{model.id}</Code> <State of={state} /></li>)}
+          </ul>
+        </section>
+      )}
+      {last.length > 0 && (
+        <section>
+          <h2>{c("lastFailures")}</h2>
+          <ul class="plain">
+            {last.slice(0, 5).map(({ id, kind, error_code, finished_at }) => (
+              <li key={id}><Code>{kind}</Code> <Code>{error_code}</Code> <Time at={finished_at} /></li>
+            ))}
+          </ul>
+        </section>
+      )}
+      <section>
+        <h2>{c("alerts")}</h2>
+        <p>{c("whereAlerts")}</p>
+        {session.value?.scopes.includes("hub:read") && (
+          <p><a href={to("releases")} onClick={follow}>{c("openReleases")}</a></p>
+        )}
+      </section>
+    </>
+  );
+}
+
+function counted(page: Page<Job> | null): string | null {
+  return page && (page.has_more ? c("atLeast", { count: number(MOST) }) : number(page.data.length));
+}
+
+interface TileShown {
+  label: Key;
+  view: string;
+  query?: Record<string, string>;
+  count: string | null;
+  bad?: boolean;
+}
+
+function Tile({ label, view, query = {}, count, bad = false }: TileShown): VNode {
+  return (
+    <li class={bad ? "tile bad" : "tile"}>
+      <a href={to(view, query)} onClick={follow}>
+        <span>{c(label)}</span>
+        <b>{count ?? "…"}</b>
+        {bad && <em>{c("lookAt")}</em>}
+      </a>
+    </li>
+  );
+}

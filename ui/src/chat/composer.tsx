@@ -1,0 +1,78 @@
+// The box in which a question is written.
+
+import { signal } from "@preact/signals";
+import type { VNode } from "preact";
+import { useEffect } from "preact/hooks";
+import { chosen, failure, load, models } from "../api/models";
+import { session } from "../api/http";
+import { t } from "../i18n";
+import { Icon } from "../icons";
+import { AttachButton, Attachments, dragging, sending, takeDrops, takeFiles } from "./attachments";
+import { ask, described, running, stop } from "./ask";
+import { conversation } from "./state";
+
+const draft = signal("");
+
+export function focusComposer(): void {
+  document.getElementById("message")?.focus();
+}
+
+export function Composer(): VNode {
+  const busy = running.value !== null;
+  useEffect(focusComposer, [conversation.value === null]);
+  useEffect(takeDrops, []);
+  const send = () => {
+    const text = draft.peek().trim();
+    const model = chosen.peek();
+    if (!text || !model || running.peek() || sending.peek() || !session.peek()) return;
+    draft.value = "";
+    void ask(text, model.id, takeFiles());
+  };
+  return (
+    <form
+      class={dragging.value ? "composer drop" : "composer"}
+      onSubmit={(event) => {
+        event.preventDefault();
+        send();
+      }}
+    >
+      {!models.value && failure.value && (
+        <p class="error" role="alert">
+          {described(failure.value)} <button type="button" onClick={load}>{t("retry")}</button>
+        </p>
+      )}
+      {models.value?.length === 0 && <p class="error" role="alert">{t("noModels")}</p>}
+      <Attachments />
+      <div class="box">
+        <AttachButton />
+        <textarea
+          id="message"
+          rows={1}
+          dir="auto"
+          aria-label={t("message")}
+          placeholder={t("placeholder")}
+          value={draft.value}
+          onInput={(event) => {
+            draft.value = event.currentTarget.value;
+          }}
+          onKeyDown={(event) => {
+            // While a word is composed, as in Japanese, Enter ends the word.
+            if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+            event.preventDefault();
+            send();
+          }}
+        />
+        {busy ? (
+          <button type="button" class="send" aria-label={t("stop")} title={t("stop")} onClick={stop}>
+            <Icon name="stop" />
+          </button>
+        ) : (
+          <button type="submit" class="send" aria-label={t("send")} title={t("send")} disabled={!draft.value.trim() || sending.value}>
+            <Icon name="send" />
+          </button>
+        )}
+      </div>
+      <p class="hint">{t(dragging.value ? "dropHere" : "hint")}</p>
+    </form>
+  );
+}

@@ -1,0 +1,87 @@
+// What can be done with a conversation of the list: another title, the top of the list, the archive, deletion.
+
+import type { VNode } from "preact";
+import { useState } from "preact/hooks";
+import type { Conversation, State } from "../api/conversations";
+import { t } from "../i18n";
+import { useModal } from "../modal";
+import { go } from "../router";
+import { described } from "./ask";
+import { exported, type Format } from "../own/export";
+import { change, remove } from "./list";
+
+interface Props {
+  conversation: Conversation;
+  close: () => void;
+  share: () => void;
+}
+
+export function ConversationDialog({ conversation, close, share }: Props): VNode {
+  const { id, headrace } = conversation;
+  const dialog = useModal();
+  const [title, setTitle] = useState(headrace.title ?? "");
+  const [sure, setSure] = useState(false);
+  const [error, setError] = useState("");
+  const after = async (work: () => Promise<unknown>) => {
+    try {
+      await work();
+      dialog.current?.close();
+    } catch (failed) {
+      setError(described(failed));
+    }
+  };
+  const set = (state: Partial<State>) => after(() => change(id, state));
+  const save = (format: Format) => after(() => exported(conversation, format));
+  const deleted = () =>
+    after(async () => {
+      if (await remove(id)) go("/");
+    });
+  return (
+    <dialog ref={dialog} class="small" aria-labelledby="conversation" onClose={close}>
+      <h2 id="conversation" dir="auto">{headrace.title || t("untitled")}</h2>
+      {sure ? (
+        <>
+          <p>{t("confirmDelete")}</p>
+          <p class="buttons">
+            <button type="button" onClick={() => dialog.current?.close()}>{t("cancel")}</button>
+            <button type="button" class="danger" onClick={deleted}>{t("delete")}</button>
+          </p>
+        </>
+      ) : (
+        <form
+          onSubmit={(event) => {
+            event.preventDefault();
+            void set({ title: title.trim() });
+          }}
+        >
+          <label for="title">{t("title")}</label>
+          <div class="row">
+            <input
+              id="title"
+              dir="auto"
+              maxLength={256}
+              value={title}
+              onInput={(event) => setTitle(event.currentTarget.value)}
+            />
+            <button type="submit" class="primary">{t("save")}</button>
+          </div>
+          <p class="buttons">
+            <button type="button" onClick={share}>{t("share")}</button>
+            <button type="button" onClick={() => save("md")}>{t("saveMarkdown")}</button>
+            <button type="button" onClick={() => save("json")}>{t("saveJson")}</button>
+          </p>
+          <p class="buttons">
+            <button type="button" onClick={() => set({ pinned: !headrace.pinned })}>
+              {t(headrace.pinned ? "unpin" : "pin")}
+            </button>
+            <button type="button" onClick={() => set({ archived: !headrace.archived })}>
+              {t(headrace.archived ? "unarchive" : "toArchive")}
+            </button>
+            <button type="button" class="danger" onClick={() => setSure(true)}>{t("delete")}</button>
+          </p>
+        </form>
+      )}
+      {error && <p class="error" role="alert">{error}</p>}
+    </dialog>
+  );
+}

@@ -1,0 +1,91 @@
+// The conversations of the signed-in user: the newest, those with a part of the title, or those in the archive.
+
+import { computed, effect, signal } from "@preact/signals";
+import * as api from "../api/conversations";
+import type { Conversation, State, Which } from "../api/conversations";
+import { t } from "../i18n";
+import { conversation } from "./state";
+
+const TITLE = 80;
+const PAUSE_MS = 250;
+
+export const conversations = signal<Conversation[] | null>(null);
+export const query = signal("");
+export const archive = signal(false);
+const next = signal<string | null>(null);
+export const hasMore = computed(() => next.value !== null);
+
+/** What the conversation that is shown is called. */
+export const title = computed(() => {
+  const shown = conversations.value?.find(({ id }) => id === conversation.value);
+  return shown?.headrace.title || t("newChat");
+});
+
+function which(): Which {
+  const q = query.peek().trim();
+  return q ? { q } : { archived: archive.peek() ? "true" : "false" };
+}
+
+let newest = 0;
+
+export async function load(): Promise<void> {
+  newest += 1;
+  const mine = newest;
+  const page = await api.list(which());
+  // Conversations that are pinned come first, however old they are.
+  const pinned = page.has_more && !query.peek() ? (await api.list({ ...which(), pinned: "true" })).data : [];
+  if (mine !== newest) return;
+  conversations.value = sorted([...pinned, ...page.data]);
+  next.value = page.has_more ? page.last_id : null;
+}
+
+export async function more(): Promise<void> {
+  if (!next.value) return;
+  const mine = newest;
+  const page = await api.list({ ...which(), after: next.value });
+  if (mine !== newest) return;
+  conversations.value = sorted([...(conversations.value ?? []), ...page.data]);
+  next.value = page.has_more ? page.last_id : null;
+}
+
+/** Loads the list again when what it should show changes; returns what ends that. */
+export function follow(): () => void {
+  let timer = 0;
+  let first = true;
+  const end = effect(() => {
+    const pause = query.value ? PAUSE_MS : 0;
+    archive.value;
+    if (!first) {
+      clearTimeout(timer);
+      timer = window.setTimeout(() => void load().catch(() => {}), pause);
+    }
+    first = false;
+  });
+  return end;
+}
+
+/** Shows a conversation that begins with a question, which the server takes as its title too. */
+export function remember(made: Conversation, question: string): void {
+  const short = question.replace(/\s+/g, " ").slice(0, TITLE);
+  const shown = { ...made, headrace: { ...made.headrace, title: short } };
+  if (!archive.peek()) conversations.value = sorted([shown, ...(conversations.value ?? [])]);
+}
+
+export async function change(id: string, state: Partial<State>): Promise<void> {
+  const changed = await api.change(id, state);
+  const all = (conversations.value ?? []).map((each) => (each.id === id ? changed : each));
+  const fits = ({ headrace }: Conversation) => query.peek() !== "" || headrace.archived === archive.peek();
+  conversations.value = sorted(all.filter(fits));
+}
+
+/** Deletes a conversation; returns whether it was the one that is shown. */
+export async function remove(id: string): Promise<boolean> {
+  await api.remove(id);
+  conversations.value = (conversations.value ?? []).filter((each) => each.id !== id);
+  return conversation.peek() === id;
+}
+
+function sorted(all: readonly Conversation[]): Conversation[] {
+  const unique = [...new Map(all.map((each) => [each.id, each])).values()];
+  return unique.toSorted((one, other) => Number(other.headrace.pinned) - Number(one.headrace.pinned));
+}

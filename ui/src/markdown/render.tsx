@@ -1,0 +1,184 @@
+// Nodes from Markdown's tokens. No HTML string is made: raw HTML is shown as text, and nothing loads.
+
+import type { Token, Tokens } from "marked";
+import { Component, type ComponentChildren, type VNode } from "preact";
+import { t } from "../i18n";
+import { marks, UNSUPPORTED, withoutMarks } from "./citations";
+import { CodeBlock } from "./code-block";
+import type { Block } from "./document";
+import { decoded } from "./entities";
+import { webAddress } from "./url";
+
+/** Opens the source with this number. */
+export type OpenSource = (number: number) => void;
+
+interface Shown {
+  block: Block;
+  open?: OpenSource | undefined;
+}
+
+/** A block that is drawn again only if it is another one. */
+export class BlockView extends Component<Shown> {
+  override shouldComponentUpdate(next: Readonly<Shown>): boolean {
+    return next.block.token !== this.props.block.token || next.open !== this.props.open;
+  }
+
+  override render({ block, open }: Shown): ComponentChildren {
+    if (block.token.type !== "heading") return blockNode(block.token, open);
+    const Heading = `h${block.level}` as "h3";
+    return <Heading dir="auto">{inline(block.token.tokens, open)}</Heading>;
+  }
+}
+
+function blocks(tokens: readonly Token[], open?: OpenSource): ComponentChildren {
+  return tokens.map((token) => blockNode(token, open));
+}
+
+function blockNode(token: Token, open?: OpenSource): ComponentChildren {
+  switch (token.type) {
+    case "paragraph":
+      return <p dir="auto">{inline(token.tokens, open)}</p>;
+    case "heading":
+      // Inside a list or a quote, a heading of the page would begin what it does not.
+      return <p dir="auto"><strong>{inline(token.tokens, open)}</strong></p>;
+    case "code":
+      return <CodeBlock text={withoutMarks(token.text)} language={token.lang ?? ""} />;
+    case "blockquote":
+      return <blockquote>{blocks(token.tokens ?? [], open)}</blockquote>;
+    case "list":
+      return list(token as Tokens.List, open);
+    case "table":
+      return table(token as Tokens.Table, open);
+    case "hr":
+      return <hr />;
+    case "text":
+      return <span dir="auto">{token.tokens ? inline(token.tokens, open) : leaf(token.text, open)}</span>;
+    case "checkbox":
+      return checkbox(token.checked);
+    case "space":
+    case "def":
+      return null;
+    default:
+      return <p class="plain" dir="auto">{withoutMarks(token.raw)}</p>;
+  }
+}
+
+function list(token: Tokens.List, open?: OpenSource): VNode {
+  const items = token.items.map((item) => (
+    <li dir="auto" class={item.task ? "task" : undefined}>
+      {blocks(item.tokens, open)}
+    </li>
+  ));
+  if (!token.ordered) return <ul>{items}</ul>;
+  return <ol start={typeof token.start === "number" ? token.start : 1}>{items}</ol>;
+}
+
+function checkbox(checked: boolean): VNode {
+  return <span class="checkbox" role="img" aria-label={t(checked ? "done" : "notDone")}>{checked ? "☑" : "☐"}</span>;
+}
+
+function table(token: Tokens.Table, open?: OpenSource): VNode {
+  const side = (index: number) => {
+    const align = token.align[index];
+    return align ? `align-${align}` : undefined;
+  };
+  return (
+    // Keyboards scroll what has the focus.
+    <div class="table" tabIndex={0} role="region" aria-label={t("table")}>
+      <table>
+        <thead>
+          <tr>
+            {token.header.map((cell, index) => (
+              <th dir="auto" class={side(index)}>{inline(cell.tokens, open)}</th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {token.rows.map((row) => (
+            <tr>
+              {row.map((cell, index) => (
+                <td dir="auto" class={side(index)}>{inline(cell.tokens, open)}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function inline(tokens: readonly Token[] | undefined, open?: OpenSource): ComponentChildren {
+  return tokens?.map((token) => inlineNode(token, open));
+}
+
+function inlineNode(token: Token, open?: OpenSource): ComponentChildren {
+  switch (token.type) {
+    case "text":
+      return token.tokens ? inline(token.tokens, open) : leaf(token.text, open);
+    case "escape":
+      return token.text;
+    case "strong":
+      return <strong>{inline(token.tokens, open)}</strong>;
+    case "em":
+      return <em>{inline(token.tokens, open)}</em>;
+    case "del":
+      return <del>{inline(token.tokens, open)}</del>;
+    case "codespan":
+      return <code dir="ltr">{withoutMarks(token.text)}</code>;
+    case "br":
+      return <br />;
+    case "link":
+      return link(token as Tokens.Link, open);
+    case "image":
+      return image(token as Tokens.Image);
+    case "checkbox":
+      return checkbox(token.checked);
+    default:
+      return withoutMarks(token.raw);
+  }
+}
+
+function link(token: Tokens.Link, open?: OpenSource): ComponentChildren {
+  const address = webAddress(token.autolink ? token.href : decoded(token.href));
+  const text = token.autolink ? token.text : inline(token.tokens, open);
+  if (!address) return text;
+  return (
+    <a href={address.href} title={address.href} target="_blank" rel="noopener noreferrer nofollow">
+      {text}
+    </a>
+  );
+}
+
+/** An image would tell its host that the answer was read, and whatever its address holds. */
+function image(token: Tokens.Image): VNode {
+  const address = webAddress(decoded(token.href));
+  const host = address?.host ?? t("unknownHost");
+  const label = decoded(withoutMarks(token.text));
+  return (
+    <span class="image" dir="auto">
+      <span>{label ? t("imageNamed", { name: label, host }) : t("image", { host })}</span>
+      {address && (
+        <a href={address.href} title={address.href} target="_blank" rel="noopener noreferrer nofollow">
+          {t("openImage")}
+        </a>
+      )}
+    </span>
+  );
+}
+
+/** Stands after a sentence that no document supports: a sign, not a colour alone. */
+export function UnsupportedSign(): VNode {
+  return <span class="unsupported" role="img" aria-label={t("unsupported")} title={t("unsupported")}>?</span>;
+}
+
+function leaf(text: string, open?: OpenSource): ComponentChildren {
+  return marks(text).map((part) => {
+    if (typeof part === "string") return decoded(part);
+    if (part === UNSUPPORTED) return <UnsupportedSign />;
+    return (
+      <button type="button" class="mark" aria-label={t("source", { number: part })} onClick={() => open?.(part)}>
+        {part}
+      </button>
+    );
+  });
+}
