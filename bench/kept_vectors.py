@@ -18,6 +18,8 @@ FOLDER = Path(__file__).resolve().parents[1] / ".headrace" / "bench"
 TOGETHER = 64
 """Texts that are embedded before their vectors are written."""
 REPORT_EVERY_S = 30
+PROBE = "The mill stands on the river, and the river feeds the lock. " * 100
+"""A text that is longer than any window."""
 
 
 class RoleEmbedder(Protocol):
@@ -45,6 +47,7 @@ class KeptVectors:
         self.computed = 0
         if self._file.exists():
             self._load()
+        self._check()
 
     def embed(self, texts: Sequence[str], role: Role = "passage") -> Vectors:
         """Returns unit vectors, float32[len(texts), dimensions]."""
@@ -77,6 +80,19 @@ class KeptVectors:
             file.truncate(whole * self._record.itemsize)
         for record in np.fromfile(self._file, self._record):
             self._known[record["digest"].tobytes()] = record["vector"]
+
+    def _check(self) -> None:
+        """Forgets the vectors of an embedder whose prefix, pooling or window has changed since."""
+        for role in ("query", "passage"):
+            [vector] = self._embedder.embed([PROBE], role)
+            digest = self._digest(PROBE, role)
+            if (known := self._known.get(digest)) is not None and not np.allclose(vector, known, atol=1e-3):
+                print(f"{self._file.name}: the embedder has changed, its vectors are computed again", file=sys.stderr)
+                self._known.clear()
+                self._file.unlink()
+            if digest not in self._known:
+                self._keep([digest], vector[None])
+        self.computed = 0
 
     def _digest(self, text: str, role: Role) -> bytes:
         return hashlib.sha256(f"{self._embedder.id}\0{role}\0{text}".encode()).digest()[:16]

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.load import Target
 from bench.processes import BenchError
@@ -16,18 +17,24 @@ from infra.targets.layout import CHECKOUT, Layout
 from tools.stack.workspace import Workspace
 
 STACK = "bench"
+STATE = Layout.for_stack(STACK).state
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running stack."""
+    """A running stack; `state` is its folder, which records its processes."""
 
     url: str
-    key: str
+    key: str = field(repr=False)
+    state: Path = STATE
 
     def target(self, model: str) -> Target:
         """Returns a load target for a model or assistant of the stack."""
         return Target(f"{self.url}/v1", model, self.key)
+
+    def pids(self) -> Sequence[int]:
+        """Returns the ids of all processes of the stack."""
+        return process_ids(self.state)
 
 
 def run_verb(name: str) -> float:
@@ -40,9 +47,9 @@ def run_verb(name: str) -> float:
     return time.perf_counter() - began
 
 
-def process_ids() -> Sequence[int]:
-    """Returns the ids of all processes of the stack."""
-    records = sorted((Layout.for_stack(STACK).state / "run").glob("*"))
+def process_ids(state: Path = STATE) -> Sequence[int]:
+    """Returns the ids of all processes of the stack whose folder is `state`."""
+    records = sorted((state / "run").glob("*"))
     return [member.pid for record in records for member in Session(record).members()]
 
 

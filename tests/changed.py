@@ -24,6 +24,8 @@ EVERYTHING = ("pyproject.toml", "requirements/")
 TEST_FOLDERS: Mapping[str, tuple[str, ...]] = {
     "charts/": ("charts", "plan", "rendering"),
     "docs/": ("docs",),
+    "serving/page/assets/": ("page",),
+    "ui/": ("page",),
     "Pulumi": ("docs", "infra", "plan", "rendering", "tools"),
 }
 """Folders of tests that read files with these prefixes without naming each; other data is named, or is in a package."""

@@ -22,9 +22,9 @@ if TYPE_CHECKING:  # a fixture imports what it needs: most tests need no stack, 
     from tests.stacks.sign_on import SignOn
     from tests.stacks.stack import Stack
 
-CLUSTER_TIMEOUT_S = 1500
+CLUSTER_TIMEOUT_S = 2700
 
-pytest_plugins = ("tests.changed",)
+pytest_plugins = ("tests.changed", "tests.endings")
 
 # Else the garbage collector goes through all of a large process again and again: a third of the time of some modules.
 gc.set_threshold(50_000)

@@ -15,6 +15,9 @@ ROUTES = {
 
 GROUPS = {
     **{f"tests/contract/routes/test_{name}.py": group for group, names in ROUTES.items() for name in names},
+    "tests/contract/page/test_built.py": "the page's sources",
+    "tests/contract/page/test_served.py": "the page's files",
+    "tests/contract/page/": "the page in a browser",
     "tests/contract/retrieval/test_index_bucket.py": "object stores",
     "tests/contract/store/objects/": "object stores",
     "tests/contract/store/upkeep/test_archive.py": "object stores",
@@ -29,6 +32,7 @@ GROUPS = {
     "tests/cluster/test_fetching.py": "machines",
     "tests/cluster/test_machines.py": "machines",
     "tests/cluster/test_onprem.py": "machines",
+    "tests/cluster/scheduling/": "machines",
     "tests/cluster/test_cluster.py": "the cluster",
     "tests/cluster/test_made.py": "the cluster",
     "tests/cluster/test_preflight.py": "the cluster",

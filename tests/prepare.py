@@ -19,10 +19,21 @@ from pathlib import Path
 
 import pytest
 
-from infra.programs import CLUSTER_KITS, HELM, KITS, KUBERNETES_BEFORE, PROMETHEUS, PULUMI, PULUMI_KUBERNETES, Kit
+from infra.programs import (
+    CLUSTER_KITS,
+    DEVICE_PLUGIN,
+    GPU_KITS,
+    HELM,
+    KITS,
+    KUBERNETES_BEFORE,
+    PROMETHEUS,
+    PULUMI,
+    PULUMI_KUBERNETES,
+    Kit,
+)
 from tests.npm import node
 from tests.rendering import kuberay_chart, schemas
-from tests.stack.status import browser
+from tests.servers import browser
 from tools import environment
 from tools.binaries import find
 from tools.report import ToolError, say
@@ -32,10 +43,10 @@ INTERVAL_S = 15.0
 
 BUILT: Mapping[str, Sequence[Kit]] = {
     "unit": (HELM,),
-    "contract": (PROMETHEUS, HELM, PULUMI, PULUMI_KUBERNETES),
+    "contract": (DEVICE_PLUGIN, PROMETHEUS, HELM, PULUMI, PULUMI_KUBERNETES),
     "stack": (PULUMI, PROMETHEUS),
     "cluster": (*KITS, *CLUSTER_KITS),
-    "soak": (*KITS, *CLUSTER_KITS, KUBERNETES_BEFORE),
+    "soak": (*KITS, *CLUSTER_KITS, *GPU_KITS, KUBERNETES_BEFORE),
 }
 """Programs, those first that others of a tier need least: a tier that waits for one of them waits least."""
 
@@ -54,6 +65,8 @@ def _modules(*names: str) -> Iterable[tuple[str, Fetch]]:
     return ((name, partial(kuberay_chart.go_module_folder, name)) for name in names)
 
 
+_CHROMIUM: tuple[str, Fetch] = ("chromium", browser.unpacked)
+
 FETCHED: Mapping[str, Sequence[tuple[str, Fetch]]] = {
     "unit": (),
     "contract": (
@@ -63,9 +76,11 @@ FETCHED: Mapping[str, Sequence[tuple[str, Fetch]]] = {
         _locked("comply"),
         _locked("clients"),
         _npm("contract/routes/javascript"),
+        ("ui by npm", partial(node.packages, HERE.parent / "ui")),
+        _CHROMIUM,
         *_modules(*schemas.KUBERNETES, *schemas.CRDS),
     ),
-    "stack": (("chromium", browser.unpacked),),
+    "stack": (_CHROMIUM,),
     "cluster": (*_modules(*schemas.CRDS), _npm("npm/oidc")),
     "soak": (_locked("checkov"),),
 }

@@ -3,12 +3,12 @@
 import argparse
 import sys
 
-from infra.programs import CLUSTER_KITS, KITS, Kit
+from infra.programs import CLUSTER_KITS, GPU_KITS, KITS, Kit
 from tools import cache
 from tools.binaries import find
 from tools.report import ToolError, say
 
-_ALL = (*KITS, *CLUSTER_KITS)
+_ALL = (*KITS, *CLUSTER_KITS, *GPU_KITS)
 EPILOG = f"""\
 A tool is taken from PATH if its version is accepted, else from the cache ({cache.root()};
 HEADRACE_CACHE names another folder), else from the vendor's release (checksum pinned), else it is built with Go.

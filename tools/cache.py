@@ -75,11 +75,7 @@ def install(folder: Path, names: Iterable[str], make: Callable[[Path], None]) ->
 
     The caller holds `lock`. A damaged folder of the same name is replaced, and leftovers of killed runs are removed.
     """
-    prefix = f".{folder.name}-"
-    for leftover in folder.parent.glob(f"{prefix}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
-    try:
+    with scratch(folder.name, folder.parent) as work:
         make(work)
         for name in names:
             (work / name).chmod(0o755)
@@ -87,9 +83,31 @@ def install(folder: Path, names: Iterable[str], make: Callable[[Path], None]) ->
         work.chmod(0o755)
         shutil.rmtree(folder, ignore_errors=True)
         work.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return {name: folder / name for name in names}
+
+
+@contextmanager
+def scratch(name: str, folder: Path | None = None) -> Iterator[Path]:
+    """Yields an empty folder `.NAME-*` beside what is cached, and removes it at the end.
+
+    The caller holds the lock of what it makes, so that whatever killed runs left under the name is nobody's.
+    """
+    folder = folder or root()
+    for leftover in folder.glob(f".{name}-*"):
+        remove(leftover)
+    work = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder))
+    try:
+        yield work
+    finally:
+        remove(work)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder, or nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def link(files: dict[str, Path]) -> Path:

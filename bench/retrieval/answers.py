@@ -32,7 +32,7 @@ from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import CollectionManifest
 from serving.retrieval.parse import parse
 from serving.retrieval.quote import quotation
-from serving.retrieval.relevance import READ_AGAIN, without_subject
+from serving.retrieval.relevance import READ_AGAIN, SecondEmbedder, without_subject
 from serving.retrieval.replica import for_prompt
 from serving.retrieval.types import Attribution, Hit
 from serving.retrieval.vectors import chunk_vectors
@@ -98,6 +98,7 @@ class Documentation:
         self.embedder = OnnxEmbedder()
         self.kept = KeptVectors(self.embedder, "answers")
         self.judge = OnnxEmbedder(JUDGE)
+        self.second = SecondEmbedder(self.judge)
         self.assistant = assistant
         settings = ChunkSettings()
         manifest = CollectionManifest(
@@ -132,7 +133,7 @@ class Documentation:
         found = self.search(asked, before)
         meant = [self._meant(asked), *([f"{self._meant(before)}\n{self._meant(asked)}"] if before else [])]
         wanted = max(self.assistant.top_k, READ_AGAIN)
-        hits = for_prompt(asked, found[:wanted], self.assistant, self.judge, meant)
+        hits = for_prompt(asked, found[:wanted], self.assistant, self.judge, meant, second=self.second)
         if not hits:
             return Answer(question, self.assistant.refusal, Attribution((), ()), tuple(found))
         said = quotation(hits)

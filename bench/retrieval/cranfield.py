@@ -30,9 +30,9 @@ from serving.retrieval.chunk_table import IndexedFile
 from serving.retrieval.embedders.embedder import Vectors
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.fuse import DENSE_WEIGHT, fuse
-from serving.retrieval.index import CollectionIndex, Mode
+from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import CollectionManifest
-from serving.retrieval.types import Chunk
+from serving.retrieval.types import Chunk, Mode
 from serving.retrieval.vectors import TextEmbedder, chunk_vectors
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"

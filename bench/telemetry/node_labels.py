@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from serving.telemetry import catalogue as c
+from serving.telemetry.failure_causes import FAILURE_CAUSES
 
 ASKING = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
 """Routes that name a model."""
@@ -14,17 +15,27 @@ THOROUGH = ("/v1/chat/completions", "/v1/responses")
 """Routes whose requests pass all stages."""
 SHORT = ("identify", "receive", "store", "respond")
 """Stages of requests to other routes."""
-CODES = ("invalid_value", "rate_limit_exceeded", "unavailable", "internal_error")
+ERRORS = (
+    ("invalid_value", "refused"),
+    ("rate_limit_exceeded", "refused"),
+    ("unavailable", "error"),
+    ("internal_error", "error"),
+)
+"""Codes, each with its outcome: a code is either the caller's or the stack's."""
 FEW = 10
 """Number of assistants, of collections, of tools and of adapters."""
 VALUES: Mapping[str, Sequence[str]] = {
+    "alias": [f"alias-{n:02}" for n in range(FEW)],
     "assistant": [f"assistant-{n:02}" for n in range(FEW)],
     "collection": [f"collection-{n:02}" for n in range(FEW)],
     "tool": [*(f"tool-{n:02}" for n in range(FEW)), c.OTHER],
     "adapter": [f"adapter-{n:02}" for n in range(FEW)],
     "outcome": c.OUTCOMES,
+    "reason": sorted({reason for _, reason in c.RELEASE_ENDS}),
     "stage": c.STAGES,
-    "code": CODES,
+    "ending": ["completed", "length", "content_filter", "tool_calls"],
+    "cause": FAILURE_CAUSES,
+    "replica": [f"replica-{n}" for n in range(2)],
     "currency": ["USD"],
     "measure": ["requests", "tokens", "money"],
     "window": ["minute", "day", "month"],
@@ -37,6 +48,8 @@ VALUES: Mapping[str, Sequence[str]] = {
     "action": ["block", "redact", "flag"],
     "strategy": ["cot", "self_consistency", "pal", "react"],
     "deployment": ["Gateway", "Retrieval"],
+    "objective": c.JUDGED,
+    "met": ["yes", "no"],
 }
 
 
@@ -56,6 +69,8 @@ class NodeLabels:
         elif metric is c.STAGE_SECONDS:
             yield from itertools.product(THOROUGH, c.STAGES)
             yield from itertools.product(self._others(THOROUGH), SHORT)
+        elif metric is c.ERRORS:
+            yield from ((route, code, outcome) for route in self.routes for code, outcome in ERRORS)
         else:
             yield from itertools.product(*(self._values(label) for label in metric.labels))
 

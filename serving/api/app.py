@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.api import request_log
 from serving.api.app_gate import RUN
 from serving.api.audit_recording import audited
+from serving.api.background.evaluations import ROUTES
 from serving.api.background.line_requests import Answers, answers
 from serving.api.failures import as_api_error
 from serving.api.http_error import status_of
@@ -28,6 +29,7 @@ from serving.api.openai_parameters import refuse
 from serving.api.openapi.document import document
 from serving.api.operation import Operation
 from serving.api.operations import OPERATIONS
+from serving.api.operations.page import PAGE_OPERATIONS
 from serving.api.request_span import traced
 from serving.api.response_headers import completed, over_tls
 from serving.api.resumable import detaching
@@ -66,12 +68,16 @@ class Api:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._document: dict[str, Any] | None = None
-        metrics.introduce_routes(op.path for op in OPERATIONS)
-        endpoints = [(op, self._endpoint(op)) for op in OPERATIONS]
+        served = (*OPERATIONS, *PAGE_OPERATIONS)
+        metrics.introduce_routes(op.path for op in served)
+        endpoints = [(op, self._endpoint(op)) for op in served]
         lines: dict[str, Answers] = {
             op.path: answers(services, op) for op in OPERATIONS if op.method == "POST" and op.path in ENDPOINTS
         }
         services.batch_runner.serve(lines)
+        services.hub.evaluating.serve(
+            {op.path: answers(services, op) for op in OPERATIONS if op.method == "POST" and op.path in ROUTES}
+        )
         services.app_gate.serve(self)
         # Most requests are to paths without parameters: a look-up by path avoids the router and its wrappers.
         self._named = {(op.method, op.path): endpoint for op, endpoint in endpoints if "{" not in op.path}
@@ -246,7 +252,7 @@ async def _no_websocket(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()  # the handshake, which must be received before it can be rejected
     error = ApiError("not_found", "There is no such route: WebSockets are not served.")
     metrics.child(metrics.requests_started, UNKNOWN).inc()
-    metrics.child(metrics.errors, UNKNOWN, error.code).inc()
+    metrics.child(metrics.errors, UNKNOWN, error.code, "refused").inc()
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": 1008})
         return

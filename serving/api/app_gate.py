@@ -23,7 +23,7 @@ from serving.api.http import JsonResponse
 from serving.api.http_error import HttpError, status_of
 from serving.inference.apps.runs import AppRun, AppRuns, RunOver
 from serving.protocol.app_runs import AppToolCall, CheckpointRequest
-from serving.protocol.errors import invalid, not_found
+from serving.protocol.errors import forbidden, invalid, not_found
 from serving.store.apps.checkpoints import Checkpoint, Checkpoints, Packed
 
 log = logging.getLogger("headrace.api")
@@ -32,6 +32,7 @@ RUN = "headrace.run"
 """Key of a request's scope with its run, which no header can set."""
 
 _CHECKPOINTS, _TOOLS, _BATCHES = "/run/checkpoints", "/run/tools", "/v1/batches"
+_SIGN_IN = "/auth/"
 
 MAX_BODY = 32_000_000
 
@@ -108,6 +109,8 @@ class AppGate:
                 await JsonResponse(answer)(scope, receive, send)
             elif path == _BATCHES and scope["method"] == "POST":
                 raise invalid("Requests of an app end with its run, so it cannot create batches.")
+            elif path.startswith(_SIGN_IN):
+                raise forbidden("app_cannot_sign_in", "Requests of an app end with its run, so it cannot sign in.")
             else:
                 await self._of_api(run, scope, receive, send)
         finally:

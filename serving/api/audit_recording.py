@@ -10,6 +10,7 @@ from serving.api.http_exchange import HttpExchange
 from serving.api.operation import Handler, Operation
 from serving.api.services import Services
 from serving.protocol.errors import ApiError
+from serving.store.audit import Detail
 
 _PARTS = {"file_id": "file", "file_batch_id": "file_batch"}
 """Parameters in paths for parts of a vector store, with their names in the log."""
@@ -28,7 +29,7 @@ class AuditRecording:
         self._request = request
         self.written = False
 
-    async def write(self, target: str | None, added: str | None = None) -> None:
+    async def write(self, target: str | None, added: str | None = None, *, detail: Detail | None = None) -> None:
         """Writes the event about the object `target`, and the part `added` to it. Raises `StoreUnavailable`."""
         op, request = self._op, self._request
         if op.audited is None:
@@ -41,7 +42,7 @@ class AuditRecording:
             op.audited,
             target if not op.about_user else None,
             subject=target if op.about_user else None,
-            detail={name: parts[part] for part, name in _PARTS.items() if part in parts} or None,
+            detail=detail or {name: parts[part] for part, name in _PARTS.items() if part in parts} or None,
             request_id=self._x.request_id,
             tenant=request.query_params.get("tenant") if any(each.name == "tenant" for each in op.query) else None,
         )

@@ -26,6 +26,7 @@ from serving.security.keys import AuthenticationError
 from serving.security.lockout import LockedOut
 from serving.security.person import TokenError
 from serving.security.provider import ProviderUnavailable
+from serving.security.sign_in_codes import CodeError, NotHere
 from serving.store.errors import (
     Conflict,
     InvalidValue,
@@ -48,6 +49,10 @@ def as_api_error(e: Exception, request_id: str) -> ApiError:
         return HttpError(401, "invalid_token", str(e), headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
     if isinstance(e, AuthenticationError):
         return HttpError(401, "invalid_api_key", str(e), headers={"WWW-Authenticate": "Bearer"})
+    if isinstance(e, CodeError):
+        return HttpError(401, "invalid_sign_in_code", f"Rejected: {e}.")
+    if isinstance(e, NotHere):
+        return forbidden("sign_in_links_not_here", "Sign-in links do not work from this address: sign in with a key.")
     if isinstance(e, LockedOut):
         headers = {"Retry-After": str(e.retry_after_s)}
         return rate_limited("too_many_invalid_keys", f"Rejected: {e}.", headers)
@@ -59,7 +64,7 @@ def as_api_error(e: Exception, request_id: str) -> ApiError:
     if isinstance(e, InvalidValue):
         return invalid(e.message, e.param)
     if isinstance(e, NotFound):
-        return not_found(e.kind)
+        return not_found(e.kind, e.param)
     if isinstance(e, NotOwner):
         return forbidden("not_owner", "Only the owner and the tenant's admins may change this.")
     if isinstance(e, QuotaExceeded):

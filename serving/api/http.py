@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel
+from starlette.datastructures import FormData
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
@@ -18,6 +20,9 @@ from serving.protocol.errors import ApiError, invalid
 from serving.protocol.validation import validate
 
 M = TypeVar("M", bound=BaseModel)
+
+FORM_OVERHEAD = 65_536
+"""Bytes of a body beside its files."""
 
 
 class JsonResponse(Response):
@@ -98,6 +103,33 @@ async def read_json(request: Request, model: type[M], limits: Limits) -> M:
         raise invalid("The request body must be a JSON object.", code="invalid_json")
     check_shape(document, limits)
     return validate(model, document)
+
+
+async def read_form(request: Request, limits: Limits, *, files: int = 1) -> FormData:
+    """Returns the form in a request with at most that many files; the caller closes it. Raises the API's errors."""
+    check_encoding(request.headers)
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise HttpError(415, "unsupported_media_type", "The request body must be multipart/form-data.")
+    body = _bounded(request, limits.upload_bytes + FORM_OVERHEAD)
+    parser = MultiPartParser(request.headers, body, max_files=files, max_fields=8)
+    try:
+        async with asyncio.timeout(max(limits.body_timeout_s, limits.upload_bytes / 1_000_000)):
+            return await parser.parse()
+    except TimeoutError:
+        raise HttpError(408, "timeout", "The request body did not arrive in time.") from None
+    except MultiPartException as e:
+        raise invalid(e.message, code="invalid_multipart") from None
+    except (UnicodeDecodeError, KeyError, ValueError):
+        raise invalid("The multipart body is malformed.", code="invalid_multipart") from None
+
+
+async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise too_large(limit)
+        yield chunk
 
 
 def check_shape(document: Any, limits: Limits) -> None:

@@ -68,9 +68,9 @@ class HttpExchange(Exchange):
         task = asyncio.current_task()
 
         async def watch() -> None:
-            while (await self._receive())["type"] != "http.disconnect":
+            while (message := await self._receive())["type"] != "http.disconnect":
                 pass
-            self.disconnected = True
+            self.disconnected, self.stopped = True, message.get("stopped", False)
             if task is not None:
                 task.cancel()
 

@@ -89,10 +89,13 @@ async def _in_transaction(op: Operation, s: Services, request: Request, x: HttpE
     if response is None:
         raise AssertionError("an operation of one transaction does not stream")
     body = bytes(response.body)
-    made_id = request.path_params.get("conversation_id") or orjson.loads(body)["id"]
-    column = _TOLD_OF.get(op.path.split("/")[2])
-    answer = KeptAnswer("application/json", body)
-    await s.idempotency_keys.keep(claim, answer, made_id, {column: made_id} if column else {})
+    told = orjson.loads(body)
+    made_id = request.path_params.get("conversation_id") or told["id"]
+    kind = op.path.split("/")[2]
+    about = {_TOLD_OF[kind]: made_id} if kind in _TOLD_OF else {}
+    if kind == "shares":  # with the title of the conversation
+        about = {"conversation_id": told["conversation"]}
+    await s.idempotency_keys.keep(claim, KeptAnswer("application/json", body), made_id, about)
     return response
 
 

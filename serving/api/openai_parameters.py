@@ -12,9 +12,13 @@ from serving.protocol.parts import Ignored, Refused
 
 _BEFORE = {"before": Refused("Lists can only be read forwards: use after and the other order.")}
 _ITEMS = {"include": Ignored("an item is returned with all that there is of it")}
+_STORED_ITEMS = {
+    "include": Ignored("an item is returned with all that OpenAI has of it; `headrace` adds what it lacks")
+}
 
 NOT_ACTED_UPON: Mapping[str, Mapping[str, Refused | Ignored]] = {
     "POST /v1/files": {"expires_after": Refused("Files do not expire one by one: delete them.")},
+    "GET /v1/fine_tuning/jobs": {"metadata": Refused("Jobs are not selected by their metadata.")},
     "GET /v1/vector_stores": _BEFORE,
     "GET /v1/vector_stores/{store_id}/files": _BEFORE,
     "GET /v1/vector_stores/{store_id}/file_batches/{file_batch_id}/files": _BEFORE,
@@ -23,14 +27,16 @@ NOT_ACTED_UPON: Mapping[str, Mapping[str, Refused | Ignored]] = {
         "include_obfuscation": Ignored("nothing is added to a stream to hide the sizes of its pieces"),
     },
     "GET /v1/responses/{response_id}/input_items": _ITEMS,
-    "GET /v1/conversations/{conversation_id}/items": _ITEMS,
+    "GET /v1/conversations/{conversation_id}/items": _STORED_ITEMS,
     "POST /v1/conversations/{conversation_id}/items": _ITEMS,
-    "GET /v1/conversations/{conversation_id}/items/{item_id}": _ITEMS,
+    "GET /v1/conversations/{conversation_id}/items/{item_id}": _STORED_ITEMS,
 }
 
 
 def refuse(op: Operation, request: Request) -> None:
     """Raises a 400 for an unsupported query parameter that would change the answer; false would not."""
     for name, mark in NOT_ACTED_UPON.get(f"{op.method} {op.path}", {}).items():
-        if isinstance(mark, Refused) and request.query_params.get(name, "false") != "false":
+        given = request.query_params.get(name, "false") != "false"
+        as_object = any(key.startswith(f"{name}[") for key in request.query_params)
+        if isinstance(mark, Refused) and (given or as_object):
             raise invalid(mark.why, name)

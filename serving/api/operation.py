@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,7 +40,7 @@ class Operation:
     body: type[BaseModel] | None = None
     query: tuple[Parameter, ...] = ()
     headers: tuple[Parameter, ...] = ()
-    upload: bool = False
+    upload: Mapping[str, object] | None = None  # schema of a multipart body
     authenticated: bool = True
     statuses: tuple[int, ...] = (200,)
     once: Once | None = None  # how a repetition with the same Idempotency-Key is handled

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from serving.api.operation import Parameter
 from serving.api.routes.files import LISTED
+from serving.core.principal import ROLES
 from serving.store.files import MAX_PAGE
 
 RESUMABLE = (Parameter("headrace-resumable", {"type": "string", "enum": ["true", "false"], "default": "false"}),)
 LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20})
 ORDER = Parameter("order", {"type": "string", "enum": ["asc", "desc"], "default": "desc"})
 AFTER = Parameter("after", {"type": "string", "maxLength": 64})
+CSRF_TOKEN = Parameter("x-csrf-token", {"type": "string", "maxLength": 64})
 SIGN_IN_ANSWER: dict[str, object] = {"type": "string", "maxLength": 4096}
 PAGE = (LIMIT, ORDER, AFTER)
 FILES = (
@@ -18,8 +20,25 @@ FILES = (
     AFTER,
     Parameter("purpose", {"type": "string", "enum": list(LISTED)}),
 )
+_POSITION: dict[str, object] = {"type": "integer", "minimum": 0, "maximum": 999_999_999, "default": 0}
+PASSAGE = (Parameter("start", _POSITION), Parameter("end", _POSITION))
+FILE_UPLOAD: dict[str, object] = {
+    "type": "object",
+    "required": ["file", "purpose"],
+    "properties": {
+        "file": {"type": "string", "format": "binary"},
+        "purpose": {"type": "string", "enum": ["assistants", "user_data"]},
+        "access": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "the access list, as a vector store's",
+        },
+    },
+}
 TENANT = Parameter("tenant", {"type": "string", "maxLength": 256})  # which tenant, for the stack's own key
 OLDEST_FIRST = (LIMIT, Parameter("order", {**ORDER.schema, "default": "asc"}), AFTER)
+ASSISTANT = Parameter("assistant", {"type": "string", "maxLength": 128})
+MODEL = Parameter("model", {"type": "string", "maxLength": 256})
 USER = Parameter("user", {"type": "string", "maxLength": 256})
 _DAY: dict[str, object] = {"type": "string", "format": "date"}
 DAYS = (
@@ -27,6 +46,28 @@ DAYS = (
     Parameter("end", _DAY),
     LIMIT,
     Parameter("after", {"type": "string", "maxLength": 256}),
+)
+
+
+def seconds(name: str) -> Parameter:
+    """Returns a parameter that is a time in unix seconds."""
+    return Parameter(name, {"type": "integer", "minimum": 0, "maximum": 99_999_999_999})
+
+
+def flag(name: str) -> Parameter:
+    """Returns a parameter that is true or false."""
+    return Parameter(name, {"type": "string", "enum": ["true", "false"]})
+
+
+INCLUDE = Parameter("include", {"type": "array", "items": {"type": "string", "maxLength": 64}, "maxItems": 16})
+Q = Parameter("q", {"type": "string", "maxLength": 256})
+USERS = (Q, Parameter("role", {"type": "string", "enum": list(ROLES)}), flag("disabled"))
+CONVERSATIONS = (
+    *PAGE,
+    Q,
+    flag("pinned"),
+    flag("archived"),
+    MODEL,
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from serving.api.http_exchange import HttpExchange
 from serving.engines.reported_usage import MAX_TOKENS
 from serving.telemetry import tracing
+from serving.telemetry.catalogue import NO_MODEL
 
 log = logging.getLogger("headrace.requests")
 
@@ -45,13 +46,21 @@ def fields(x: HttpExchange) -> dict[str, Any]:
         "outcome": x.outcome,
         "code": x.code or None,
         "tenant": x.principal.tenant if x.principal is not None else None,
-        "model": x.model if x.model != "none" else None,
+        "key": x.principal.key_id if x.principal is not None else None,
+        "model": x.model if x.model != NO_MODEL else None,
         "assistant": x.assistant,
+        "served": x.served if x.served != NO_MODEL else None,
+        "engine_replica": x.engine_replica,
+        "retries": x.retries,
+        "answer_id": x.answer_id,
+        "stream": x.streamed,
+        "finish_reason": x.finish_reason,
         "seconds": _to_microseconds(x.timeline.total),
         "overhead_seconds": _to_microseconds(x.timeline.overhead),
         "stages": {stage: _to_microseconds(seconds) for stage, seconds in x.timeline.stages.items()},
         # An engine may report anything: only plausible numbers are logged.
         **{name: n if type(n) is int and 0 <= n <= MAX_TOKENS else None for name, n in counts.items()},
+        "cost": x.cost.document if x.cost is not None else None,
         "trace_id": span.trace_id if span is not None else None,
     }
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -15,6 +16,8 @@ from serving.api.background.batches import BatchRunner
 from serving.api.background.responses import ResponseRunner
 from serving.api.background.webhooks import WebhookSender
 from serving.api.client_address import address_of
+from serving.api.hub.registry import RegistryServices
+from serving.api.hub.services import EVALUATIONS, HubServices
 from serving.api.resumable.buffer import Buffers
 from serving.api.resumable.detaching import Detaching
 from serving.api.resumable.ids import StreamIds
@@ -33,13 +36,16 @@ from serving.assistants.tools.mcp import McpServers
 from serving.config import TOOLS, Assistant, Catalog, McpTool, ServingConfig, refuse_own_store
 from serving.core.principal import Principal
 from serving.core.ttl_cache import TtlCache
+from serving.engines.adapters.live_models import INTERVAL_S, LiveModels
 from serving.engines.client import EngineClient
 from serving.engines.pool import Engines, Handle
+from serving.engines.ready_replicas import ReadyReplicas
 from serving.engines.router import ModelRouter
 from serving.guardrails.checker import GuardrailChecker
 from serving.guardrails.classifiers import Classifiers
 from serving.guardrails.history import SIZE, TTL_S, CleanTexts, HistoryChecker
 from serving.guardrails.rails import AssistantRails
+from serving.hub.live import Live
 from serving.inference.active_catalog import ActiveCatalog, CatalogView
 from serving.inference.admission import Admission
 from serving.inference.apps.runs import AppRuns
@@ -50,6 +56,7 @@ from serving.inference.documents.search import DocumentSearch
 from serving.inference.generation import Generator
 from serving.inference.input_check import InputCheck
 from serving.inference.pipeline import Pipeline
+from serving.inference.sharing.visibility import Sharing
 from serving.metering.keeper import Keeper
 from serving.retrieval.client import RetrievalClient
 from serving.security.absent_callers import AbsentCallers
@@ -62,6 +69,7 @@ from serving.security.keys import Authenticator
 from serving.security.people import KnownPeople
 from serving.security.prompt_cache import CacheOwners
 from serving.security.provider import Provider
+from serving.security.sign_in_codes import SignInCodes
 from serving.security.tokens import TokenVerifier
 from serving.store.apps.checkpoints import Checkpoints
 from serving.store.attachments.file_batches import FileBatches
@@ -73,6 +81,10 @@ from serving.store.conversations import Conversations
 from serving.store.errors import StoreUnavailable
 from serving.store.feedback import Ratings
 from serving.store.files import Files
+from serving.store.history.conversation_list import ConversationList
+from serving.store.history.forks import Forks
+from serving.store.history.rating_counts import RatingCounts
+from serving.store.history.reviews import Reviews
 from serving.store.idempotency import IdempotencyKeys
 from serving.store.jobs.queue import Jobs
 from serving.store.jobs.worker import Worker
@@ -80,6 +92,7 @@ from serving.store.keys import USED_S, Keys
 from serving.store.memories import Memories
 from serving.store.objects import data
 from serving.store.objects.blobs import Blobs
+from serving.store.objects.live_adapters import LiveSets
 from serving.store.quotas import QuotaStore
 from serving.store.relational.database import Database
 from serving.store.responses import Responses
@@ -101,9 +114,7 @@ DELIVERIES = 4
 """Number of webhook events that a gateway sends at once."""
 
 BATCHES = 4
-"""Number of batches, each of another tenant, that a gateway processes at once; their lines share its slots for
-background requests.
-"""
+"""Number of batches, each of another tenant, that a gateway processes at once: they share its background slots."""
 
 
 class Services:
@@ -124,15 +135,16 @@ class Services:
         self.vector_stores = VectorStores(self.database, self.jobs)
         self.file_batches = FileBatches(self.database, self.jobs)
         self.files = Files(self.database, self.jobs, self.vector_stores)
+        self.registry = RegistryServices(config, self.database, self.jobs, self.files)
         self.conversations = Conversations(self.database)
-        self.captures = Captures(self.database)
-        self.ratings = Ratings(self.database)
+        self.conversation_list, self.forks = ConversationList(self.database), Forks(self.database)
+        self.rating_counts, self.reviews = RatingCounts(self.database), Reviews(self.database)
+        self.captures, self.ratings = Captures(self.database), Ratings(self.database)
         self.responses = Responses(self.database, self.conversations)
         self.background = BackgroundResponses(self.database, self.jobs)
         self.batches = Batches(self.database, self.jobs)
         self.webhooks = Webhooks(self.database)
-        self.tenants = Tenants(self.database)
-        self.users = Users(self.database)
+        self.tenants, self.users = Tenants(self.database), Users(self.database)
         self.keys = Keys(self.database)
         self.idempotency_keys = IdempotencyKeys(self.database)
         self.quotas = QuotaStore(self.database)
@@ -153,10 +165,15 @@ class Services:
         )
         self.approvals = Approvals(secret, previous=previous)
         self.used_approvals = UsedApprovals(self.database)
+        links = config.sign_in_links
+        self.sign_in_codes = SignInCodes(links, self.keys, self.used_approvals, secret, previous=previous)
         self.audit = AuditLog(self.database, secret, [previous] if previous is not None else [])
         self.erasures = Erasures(self.database, self.jobs, self.files, self.vector_stores, self.audit.key)
         self.admission = Admission(config.limits)
+        sets = LiveSets(data.place(config.store, data.HUB))
+        self.live_models, self.live = LiveModels(sets), Live(self.database, sets)
         self.engines = Engines(handle_of, config.limits.lease_timeout_s, CacheOwners(config.prompt_cache, secret))
+        self.replicas = ReadyReplicas()
         self.upstream = EngineClient()
         self.tracer: Tracer | None = None
         if config.tracing.endpoint is not None:
@@ -173,8 +190,13 @@ class Services:
         self.sandbox = SandboxOnDemand()
         self.retrieval = RetrievalClient(retrieval)
         self.mcp = McpServers()
-        self.catalog = ActiveCatalog(self._view(Catalog()))
-        self.judges = Classifiers(self.retrieval, self.engines, self.upstream, lambda: self.catalog.current.router)
+        callers = AbsentCallers(self.keys, self.users, self.tenants)
+        self.hub = HubServices(
+            self.database, self.jobs, self.registry, callers, self.sandbox, self.limits, self._current_router, self.live
+        )
+        self._configuration = Catalog()
+        self.catalog = ActiveCatalog(self._view(self._configuration))
+        self.judges = Classifiers(self.retrieval, self.engines, self.upstream, self._current_router)
         self.clean: CleanTexts = TtlCache(TTL_S, SIZE)
         self.configured_at = 0
         self._configured = asyncio.Event()
@@ -189,7 +211,7 @@ class Services:
             Indexer(vectors, self.retrieval),
             self.engines,
             self.upstream,
-            lambda: self.catalog.current.router,
+            self._current_router,
             self._screen,
             self.keeper,
         )
@@ -197,6 +219,7 @@ class Services:
         self.attached_files = attached = AttachedFiles(self.files, self.blobs, config.limits)
         sources = ContextSources(self.conversations, self.responses, retriever, self.upstream, self.audit, attached)
         self.assistants = AssistantRegister(self.database, config.limits.assistants)
+        self.sharing = Sharing(self.database, self.vector_stores, self.catalog, self.assistants, self.retrieval)
         self.input_check = InputCheck(self.judges, self.admission, recorder, self.audit)
         self.pipeline = Pipeline(
             catalog=self.catalog,
@@ -219,33 +242,26 @@ class Services:
             used_approvals=self.used_approvals,
             audit=self.audit,
         )
-        callers = AbsentCallers(self.keys, self.users, self.tenants)
         self.batch_runner = BatchRunner(self.database, self.batches, self.files, self.blobs, callers, self.limits)
-        self._responding = ResponseRunner(
-            self.background,
-            callers,
-            self.pipeline,
-            buffers,
-            self.peers,
-            self.stream_ids,
-        )
+        self._responding = ResponseRunner(self.background, callers, self.pipeline, buffers, self.peers, self.stream_ids)
         self._working: asyncio.Task[None] | None = None
-        self._noting: asyncio.Task[None] | None = None
-        self._auditing: asyncio.Task[None] | None = None
-        self._sampling: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._upkeep: list[asyncio.Task[None]] = []
 
     def _view(self, catalog: Catalog) -> CatalogView:
-        return CatalogView(ModelRouter(catalog), AssistantRails(catalog), CatalogTools(self.mcp, catalog.tools))
+        return CatalogView(self._router(catalog), AssistantRails(catalog), CatalogTools(self.mcp, catalog.tools))
+
+    def _current_router(self) -> ModelRouter:
+        return self.catalog.current.router
+
+    def _router(self, catalog: Catalog) -> ModelRouter:
+        return ModelRouter(catalog, self.live_models.adapters, released=self.hub.released)
 
     def _screen(self, assistant: Assistant, caller: Principal) -> HistoryScreen | None:
         """Returns the checks of an assistant for a history that no request reads."""
         rails = self.catalog.current.rails.for_assistant(assistant)
-        return (
-            HistoryChecker.for_guard(GuardrailChecker(rails, self.judges, caller), self.clean)
-            if rails is not None
-            else None
-        )
+        if rails is None:
+            return None
+        return HistoryChecker.for_guard(GuardrailChecker(rails, self.judges, caller), self.clean)
 
     async def start(self) -> None:
         """Migrates the database, stores the bootstrap key and starts the workers."""
@@ -256,10 +272,15 @@ class Services:
         await self.peers.start()
         await self.app_gate.start()
         self._working = asyncio.create_task(self._work())
-        self._noting = asyncio.create_task(self._note_used())
-        self._auditing = asyncio.create_task(self.audit.keep(self.config.retention.audit))
-        self._sampling = asyncio.create_task(self.sampler.run())
-        self._watching = asyncio.create_task(loop_lag.watch("gateway"))
+        upkeep = (
+            self._note_used(),
+            self.audit.keep(self.config.retention.audit),
+            self.sampler.run(),
+            loop_lag.watch("gateway"),
+            self.hub.keeper.run(),
+            self._keep_following(),
+        )
+        self._upkeep = [asyncio.create_task(each) for each in upkeep]
 
     async def _note_used(self) -> None:
         """Stores the times of last use of keys, outside of requests."""
@@ -277,9 +298,10 @@ class Services:
         places = self.limits.background_in_flight
         responding = Worker(self.jobs, self._responding.handlers, lane="", concurrency=places)
         batches = Worker(self.jobs, self.batch_runner.handlers, lane="", concurrency=BATCHES)
+        evaluating = Worker(self.jobs, self.hub.evaluating.handlers, lane="", concurrency=EVALUATIONS)
         sending = Worker(self.jobs, WebhookSender(self.webhooks).handlers, lane="", concurrency=DELIVERIES)
         async with asyncio.TaskGroup() as group:
-            for worker in (remembering, responding, batches, sending):
+            for worker in (remembering, responding, batches, evaluating, sending):
                 group.create_task(worker.run())
 
     def configure(self, catalog: Catalog) -> None:
@@ -289,19 +311,41 @@ class Services:
         """
         refuse_own_store(self.config.store, catalog)
         self.engines.configure(catalog)
+        self.live_models.configure(catalog)
+        self.engines.adapt(self.live_models.adapters)
+        self._configuration = catalog
         self.retrieval.configure(catalog)
         self.mcp.configure(tool for tool in catalog.tools if isinstance(tool, McpTool))
-        self.catalog.current = view = self._view(catalog)
+        self.catalog.current = self._view(catalog)
+        self.hub.configure(catalog)
         self.configured_at = int(time.time())
         self._configured.set()
         self.sampler.configure(catalog)
         metrics.introduce(
-            (entry.id for entry in view.router.listed),
+            (model.name for model in catalog.models),
             (assistant.name for assistant in catalog.assistants),
             (*TOOLS, *(tool.name for tool in catalog.tools)),
         )
         guardrails = [*catalog.guardrails, *(g for a in catalog.assistants for g in a.guardrails or ())]
         metrics.introduce_guardrails((g.check, on, g.action) for g in guardrails for on in g.on)
+
+    async def follow_adapters(self) -> None:
+        """Takes the adapters that have become live, and forgets those that no longer are."""
+        if await self.live_models.refresh():
+            live = self.live_models.adapters
+            self.engines.adapt(live)
+            self.catalog.current = replace(self.catalog.current, router=self._router(self._configuration))
+
+    async def _keep_following(self) -> None:
+        """Follows the live adapters. An error, of a file for example, is logged; the next turn tries again."""
+        while True:
+            try:
+                await self.follow_adapters()
+                await self.live.keep_ready(list(self.live_models.bounds))
+                await self.hub.versions.keep(self.live_models.bounds)
+            except Exception:
+                log.exception("the live adapters cannot be followed")
+            await asyncio.sleep(INTERVAL_S)
 
     async def authenticate(self, authorization: str | None, address: str | None = None) -> Principal:
         """Returns the caller for an `Authorization` header; raises as `Identity.authenticate`."""
@@ -336,12 +380,11 @@ class Services:
 
     async def close(self) -> None:
         """Releases jobs in progress, closes connections and stops what was started."""
-        started = (self._working, self._noting, self._auditing, self._sampling, self._watching)
-        tasks = [task for task in started if task is not None]
+        tasks = [*self._upkeep, *([self._working] if self._working is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._auditing is not None:
+        if self._upkeep:
             await self.audit.flush()
         await self.detaching.close()
         await self.peers.close()

@@ -12,6 +12,7 @@ from serving.assistants.memory.jobs import REMEMBER
 from serving.config import Catalog, RayServeModel, Store
 from serving.core.ids import now
 from serving.core.principal import STACK
+from serving.hub.evaluations import EVALUATE
 from serving.metering.keeper import Keeper
 from serving.store.background.batches import BATCH
 from serving.store.background.responses import RESPOND
@@ -30,7 +31,7 @@ PERIOD_S = 30.0
 """Sampling interval of each gateway; all gateways report the same values."""
 
 KINDS = frozenset(
-    {BATCH, COMPACT, DELETE_BLOB, DELIVER, DROP_INDEX, DROP_RETIRED, ERASE, INGEST, OPTIMIZE, PURGE_INDEX}
+    {BATCH, COMPACT, DELETE_BLOB, DELIVER, DROP_INDEX, DROP_RETIRED, ERASE, EVALUATE, INGEST, OPTIMIZE, PURGE_INDEX}
     | {REINDEX, REMEMBER, RESPOND, UNINDEX}
 )
 """Reported for all kinds of jobs: an empty queue is 0 from the start, since a queue that is always short would have no

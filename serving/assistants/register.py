@@ -6,7 +6,7 @@ effect immediately on every replica.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,18 +20,26 @@ from serving.core.ids import new_id, now
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.engines.router import ModelRouter, Route
-from serving.protocol.assistants import AssistantSettings
+from serving.protocol.assistants import MAX_INSTRUCTIONS, AssistantSettings
+from serving.protocol.errors import ApiError, invalid
+from serving.protocol.prompts.requests import PromptReference
+from serving.protocol.prompts.template import parse
 from serving.store.access import Access, listed, reachable, readable, require_owner
 from serving.store.errors import Conflict, InvalidValue, NotFound
+from serving.store.prompts.prompts import Prompts, require_prompt
+from serving.store.prompts.records import PromptVersion
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
-from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.rows import Order, Page, build, build_page, page
 from serving.store.relational.tables import assistant_versions, assistants
 
 MAX_PAGE = 100
 
 MAX_VERSIONS = 200
 """Maximum number of versions of one assistant."""
+
+_PREFIX = "asst"
+"""How ids begin: requests name an assistant by its name or its id."""
 
 _SETTINGS = frozenset(AssistantSettings.model_fields)
 
@@ -87,16 +95,38 @@ class AssistantVersion:
 
 
 class AssistantRegister:
-    """The assistants of all tenants. `most` is the maximum number per tenant."""
+    """The assistants of all tenants, and the `prompts` that they may name. `most` is the maximum number of assistants
+    per tenant.
+    """
 
     def __init__(self, database: Database, most: int) -> None:
         self._database = database
         self._most = most
+        self.prompts = Prompts(database)
 
     async def route(self, router: ModelRouter, name: str, caller: Principal) -> Route | None:
         """Returns the route for a name or an id of a tenant's assistant, or None if the caller cannot use it."""
         found = await self.callable_by(caller, name)
-        return found.route(router, name, caller) if found is not None else None
+        route = found.route(router, name, caller) if found is not None else None
+        if found is None or route is None or found.settings.get("prompt") is None:
+            return route
+        if (named := settings_of(found.settings).prompt) is None:  # another release stored it
+            raise invalid("This assistant cannot answer: this release does not understand its prompt.", "model")
+        return _instructed(route, *await self._instructions(caller, named))
+
+    async def _instructions(self, caller: Principal, named: PromptReference) -> tuple[PromptVersion, str]:
+        """Returns the version and the text of an assistant's prompt.
+
+        Raises `ApiError` if the prompt or its version is gone, or if the version has other variables.
+        """
+        try:
+            version = await self.prompts.version(caller, named.id, named.version)
+            return version, instructions(version, named)
+        except NotFound as e:
+            raise invalid(f"This assistant cannot answer: there is no {e.kind} that it names.", "model") from None
+        except ApiError as e:
+            why = "its prompt has other variables than it has values for, or is too long with them"
+            raise invalid(f"This assistant cannot answer: {why}.", "model", e.code) from None
 
     @uninterrupted
     async def callable_by(self, principal: Principal, name: str) -> OwnAssistant | None:
@@ -108,11 +138,25 @@ class AssistantRegister:
         return build(OwnAssistant, row) if row is not None else None
 
     @uninterrupted
+    async def open_to(self, router: ModelRouter, ids: Collection[str], caller: Principal) -> set[str]:
+        """Returns those of `ids`, and of no names, whose assistants the caller can use: their models too."""
+        if not ids:
+            return set()
+        query = _with_settings().where(assistants.c.id.in_(sorted(ids)), readable(assistants, caller))
+        async with self._database.read() as connection:
+            found = [build(OwnAssistant, row) for row in (await connection.execute(query)).mappings()]
+        return {each.id for each in found if each.route(router, each.id, caller) is not None}
+
+    @uninterrupted
     async def create(
         self, principal: Principal, name: str, settings: AssistantSettings, access: Access | None
     ) -> OwnAssistant:
-        """Creates an assistant with its first version; raises `Conflict` if the tenant has one of this name."""
-        id = new_id("asst")
+        """Creates an assistant with its first version. Raises `Conflict` if the tenant has one of this name, and
+        `InvalidValue` for a name that looks like an id.
+        """
+        if name.startswith(f"{_PREFIX}_"):
+            raise InvalidValue("name", f"must not begin with {_PREFIX}_, like the ids of assistants")
+        id = new_id(_PREFIX)
         row = {
             "id": id,
             "tenant": principal.tenant,
@@ -156,7 +200,7 @@ class AssistantRegister:
                 order=order,
                 within=readable(assistants, principal),
             )
-        return Page([build(OwnAssistant, row) for row in found.items], found.has_more)
+        return build_page(OwnAssistant, found)
 
     @uninterrupted
     async def add_version(
@@ -196,7 +240,7 @@ class AssistantRegister:
                 order_column="version",
                 within=assistant_versions.c.assistant_id == id,
             )
-        return Page([build(AssistantVersion, row) for row in found.items], found.has_more)
+        return build_page(AssistantVersion, found)
 
     @uninterrupted
     async def update(
@@ -215,9 +259,12 @@ class AssistantRegister:
             changes: dict[str, object] = {}
             if version is not None:
                 of = assistant_versions.c
-                there = select(of.id).where(of.assistant_id == id, of.version == version)
-                if (await connection.execute(there)).first() is None:
-                    raise NotFound("version", str(version))
+                there = select(of.prompt_id).where(of.assistant_id == id, of.version == version)
+                row = (await connection.execute(there)).first()
+                if row is None:
+                    raise NotFound("version", str(version), "version")
+                if row.prompt_id is not None:
+                    await require_prompt(connection, principal, row.prompt_id, "version")
                 changes["version"] = version
             if access != "unchanged":
                 changes["access"] = listed(access, owner)
@@ -241,6 +288,23 @@ def settings_of(stored: Mapping[str, Any]) -> AssistantSettings:
     except ValidationError as e:
         broken = {str(error["loc"][0]) for error in e.errors() if error["loc"]}
         return AssistantSettings.model_validate({name: v for name, v in known.items() if name not in broken})
+
+
+def instructions(version: PromptVersion, named: PromptReference) -> str:
+    """Returns the instructions that an assistant has by a version of a prompt; raises `ApiError`."""
+    text = parse(version.text).render(named.variables or {}, "prompt.variables")
+    if len(text) > MAX_INSTRUCTIONS:
+        raise invalid(f"An assistant's instructions have at most {MAX_INSTRUCTIONS} characters.", "prompt", "too_long")
+    return text
+
+
+def _instructed(route: Route, version: PromptVersion, text: str) -> Route:
+    """Returns the route of an assistant with the text of a stored prompt as its instructions."""
+    if route.assistant is None:
+        raise AssertionError("only an assistant names a prompt")
+    own: dict[str, Any] = {"assistant": route.assistant.model_copy(update={"prompt": text}), "prompt": version}
+    others = tuple(replace(other, **own) for other in route.alternatives)
+    return replace(route, **own, alternatives=others)
 
 
 def _with_settings() -> Any:
@@ -271,12 +335,16 @@ async def _require_change(connection: AsyncConnection, principal: Principal, id:
 async def _add(
     connection: AsyncConnection, principal: Principal, assistant_id: str, version: int, settings: AssistantSettings
 ) -> str:
+    prompt_id = settings.prompt.id if settings.prompt is not None else None
+    if prompt_id is not None:
+        await require_prompt(connection, principal, prompt_id, "prompt.id")
     row = {
         "id": new_id("asstv"),
         "tenant": principal.tenant,
         "assistant_id": assistant_id,
         "version": version,
         "settings": settings.model_dump(mode="json", include=set(_SETTINGS)),
+        "prompt_id": prompt_id,
         "created_at": now(),
     }
     await connection.execute(assistant_versions.insert().values(row))

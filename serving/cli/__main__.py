@@ -8,8 +8,11 @@ from pathlib import Path
 
 import click
 
-from serving.cli import audit, export, forget, keys, quotas, tenants, usage, users, whoami
+from serving.cli import audit, evaluate, export, forget, hub, keys, quotas, tenants, users, whoami
 from serving.cli.client import Stack
+from serving.cli.prompts.commands import prompts
+from serving.cli.requests.commands import requests
+from serving.cli.usage.commands import usage
 
 MAX_KEY_FILE = 4096
 
@@ -72,11 +75,16 @@ for command in (
     tenants.tenants,
     users.users,
     keys.keys,
-    usage.usage,
+    usage,
+    requests,
+    prompts,
     quotas.quotas,
+    evaluate.evaluate,
+    hub.hub,
     export.export,
     forget.forget,
     audit.audit,
+    hub.hub,
 ):
     headrace.add_command(command)
 

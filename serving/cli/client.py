@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import click
 import httpx
 
 TIMEOUT_S = 30
+UPLOAD_S = 900
+"""How long an upload may take, with the checks of its content."""
 PAGE = 100
 """Page size of lists: the maximum of the API."""
 
 Query = Mapping[str, str | int | None]
+
+
+class StackRefused(click.ClickException):
+    """The stack refused, with this HTTP status; `param` is the field that is wrong, if it names one."""
+
+    def __init__(self, message: str, status: int, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.param = param
 
 
 class Stack:
@@ -55,19 +68,62 @@ class Stack:
             if not more or not members or len(data) >= limit:
                 return {"object": "list", "data": data, "has_more": more}
 
+    def upload(self, path: str, fields: Mapping[str, str | None], files: Mapping[str, Path]) -> dict[str, Any]:
+        """Returns the answer to a `POST` of a form with files; None among the fields is omitted."""
+        with ExitStack() as opened:
+            parts = {name: (file.name, opened.enter_context(file.open("rb"))) for name, file in files.items()}
+            said = {name: value for name, value in fields.items() if value is not None}
+            return self._answer(
+                path, lambda client: client.post(f"/v1{path}", data=said, files=parts, timeout=UPLOAD_S)
+            )
+
+    def download(self, path: str, out: Path) -> None:
+        """Writes the content of a path to a new file."""
+        client = self._connected()
+        try:
+            with client.stream("GET", f"/v1{path}") as response:
+                if not response.is_success:
+                    response.read()
+                    self._checked(response, path)
+                with out.open("xb") as file:
+                    try:
+                        for chunk in response.iter_bytes():
+                            file.write(chunk)
+                    except BaseException:
+                        out.unlink()  # a part of it looks like the whole
+                        raise
+        except httpx.HTTPError as e:
+            raise self._unreachable(e) from None
+        except OSError as e:
+            raise click.ClickException(f"{out} cannot be written: {e.strerror}") from None
+
+    def async_client(self) -> httpx.AsyncClient:
+        """Returns a client of the stack for concurrent requests, which the caller closes."""
+        connected = self._connected()
+        return httpx.AsyncClient(base_url=connected.base_url, headers=connected.headers, timeout=TIMEOUT_S)
+
     def close(self) -> None:
         """Closes the connection."""
         if self._client is not None:
             self._client.close()
 
     def _ask(self, method: str, path: str, query: Query, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        client = self._connected()
         params = {name: value for name, value in query.items() if value is not None}
         said = {name: value for name, value in body.items() if value is not None} if body is not None else None
+        return self._answer(path, lambda client: client.request(method, f"/v1{path}", params=params, json=said))
+
+    def _answer(self, path: str, send: Callable[[httpx.Client], httpx.Response]) -> dict[str, Any]:
+        client = self._connected()
         try:
-            response = client.request(method, f"/v1{path}", params=params, json=said)
+            return self._checked(send(client), path)
         except (httpx.HTTPError, httpx.InvalidURL) as e:
-            raise click.ClickException(f"{self._url} cannot be reached: {_line(str(e)) or type(e).__name__}") from None
+            raise self._unreachable(e) from None
+
+    def _unreachable(self, e: Exception) -> click.ClickException:
+        return click.ClickException(f"{self._url} cannot be reached: {_line(str(e)) or type(e).__name__}")
+
+    def _checked(self, response: httpx.Response, path: str) -> dict[str, Any]:
+        """Returns the JSON of an answer; raises the refusal in it."""
         try:
             answer = response.json()
         except ValueError:
@@ -75,7 +131,8 @@ class Stack:
         if not isinstance(answer, dict):
             raise click.ClickException(f"{self._url} answered {response.status_code} without JSON: is it a stack?")
         if not response.is_success:
-            raise click.ClickException(_refusal(response.status_code, answer, path))
+            message, param = _refusal(response.status_code, answer, path)
+            raise StackRefused(message, response.status_code, param)
         return answer
 
     def _connected(self) -> httpx.Client:
@@ -99,13 +156,15 @@ def _base(url: str) -> str:
     return url.rstrip("/").removesuffix("/v1")
 
 
-def _refusal(status: int, answer: Mapping[str, Any], path: str) -> str:
+def _refusal(status: int, answer: Mapping[str, Any], path: str) -> tuple[str, str | None]:
+    """Returns the message, and the field that it is about."""
     error = answer.get("error")
     message = _line(str(error.get("message", ""))) if isinstance(error, dict) else ""
     if status == 404 and message == "There is no such route.":
-        return f"This stack has no /v1{path}: its version is an older one."
-    param = error.get("param") if isinstance(error, dict) else None
-    return f"{message or 'The stack refused'} ({status}{f', {_line(str(param))}' if param else ''})"
+        return f"This stack has no /v1{path}: its version is an older one.", None
+    named = error.get("param") if isinstance(error, dict) else None
+    param = _line(str(named)) if named else None
+    return f"{message or 'The stack refused'} ({status}{f', {param}' if param else ''})", param
 
 
 def _line(text: str) -> str:

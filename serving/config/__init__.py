@@ -11,7 +11,7 @@ restarts replicas); `Catalog` (models, aliases, assistants) is in `user_config`,
 from __future__ import annotations
 
 from serving.config.apps import App, AppModel, AppSettings
-from serving.config.assistant import Assistant, Capture, Unstored
+from serving.config.assistant import Assistant, Capture, Starter, Unstored
 from serving.config.base import (
     NEEDS_TENANTS,
     REVISION_WAIT_S,
@@ -39,6 +39,7 @@ from serving.config.catalog import (
     wrong_tasks,
 )
 from serving.config.engines import (
+    AdapterBounds,
     Amount,
     Autoscaling,
     BaseUrl,
@@ -69,7 +70,7 @@ from serving.config.guardrails import (
     SecretsGuardrail,
     TopicsGuardrail,
 )
-from serving.config.identity import Algorithm, Claim, Cors, Issuer, Oidc, require_secure
+from serving.config.identity import Algorithm, Claim, Cors, Issuer, Oidc, SignInLinks, require_secure
 from serving.config.kserve import KServeCanary, KServeModel, KServeScaling
 from serving.config.limits import Limits, Replicas
 from serving.config.memory import (
@@ -83,7 +84,8 @@ from serving.config.memory import (
     TokenWindowMemory,
     VectorMemory,
 )
-from serving.config.models import Alias, AnsweringModel, HostedModel, Model, Target, names
+from serving.config.models import Alias, AnsweringModel, Guard, HostedModel, Managed, Model, Target, names
+from serving.config.objectives import Judged, Objectives
 from serving.config.quotas import (
     MONEY_PLACES,
     MOST_UNITS,
@@ -128,11 +130,23 @@ from serving.config.tools import (
     ToolName,
     UrlPrefix,
 )
-from serving.config.vllm import OWN_ENVIRONMENT, VLLM_OWN, Geometry, Lora, VllmArgument, VllmModel
+from serving.config.tuning import TRAINING, Tuning
+from serving.config.vllm import (
+    BUCKETS,
+    LINKED_PROGRAM,
+    OWN_ENVIRONMENT,
+    VLLM_OWN,
+    Geometry,
+    Lora,
+    VllmArgument,
+    VllmModel,
+)
 
 __all__ = [
+    "BUCKETS",
     "DEFAULT_EMBEDDER",
     "JUDGE",
+    "LINKED_PROGRAM",
     "LOCAL_EMBEDDERS",
     "MONEY_PLACES",
     "MOST_UNITS",
@@ -143,11 +157,13 @@ __all__ = [
     "STORED",
     "STRATEGIES",
     "TOOLS",
+    "TRAINING",
     "VLLM_OWN",
     "AccessName",
     "AccessNames",
     "AccessRoles",
     "AccessTenants",
+    "AdapterBounds",
     "Algorithm",
     "Alias",
     "Amount",
@@ -176,6 +192,7 @@ __all__ = [
     "Embedding",
     "FactsMemory",
     "Geometry",
+    "Guard",
     "GuardAction",
     "GuardedText",
     "Guardrail",
@@ -189,6 +206,7 @@ __all__ = [
     "InjectionGuardrail",
     "Instructions",
     "Issuer",
+    "Judged",
     "KServeCanary",
     "KServeModel",
     "KServeScaling",
@@ -197,12 +215,14 @@ __all__ = [
     "LinksGuardrail",
     "LlamaCppModel",
     "Lora",
+    "Managed",
     "McpTool",
     "Measure",
     "Memory",
     "Model",
     "Name",
     "NoMemory",
+    "Objectives",
     "Oidc",
     "PersonalData",
     "Phrase",
@@ -231,7 +251,9 @@ __all__ = [
     "SelfConsistency",
     "ServersTool",
     "ServingConfig",
+    "SignInLinks",
     "SqlTool",
+    "Starter",
     "Store",
     "Strategy",
     "StrategyKind",
@@ -251,6 +273,7 @@ __all__ = [
     "ToolsTemplate",
     "TopicsGuardrail",
     "Tracing",
+    "Tuning",
     "Unstored",
     "UrlPrefix",
     "VectorMemory",

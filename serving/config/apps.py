@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from serving.config.base import Name, Restrictable
 from serving.config.engines import CacheKind, Hosted, RayServeModel, Tokenizer
+from serving.config.objectives import Judged
 
 AppObject = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$", max_length=256)]
 """`module:attribute`, which Python can import."""
@@ -38,7 +39,7 @@ class AppSettings(Hosted, Restrictable):
     )
 
 
-class App(AppSettings):
+class App(AppSettings, Judged):
     """A chain, an agent or a function of your own, in its own deployment; it is called like a model."""
 
     folder: str | None = Field(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from serving.config.base import Name, Restrictable
 from serving.config.guardrails import Guardrails, Instructions
 from serving.config.memory import Memory, TokenWindowMemory
 from serving.config.strategies import STRATEGIES, Direct, React, ReactCotSc, Strategy, StrategyKind
+
+Starter = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+"""A question with which people may begin."""
 
 Capture = Literal["all", "none"]
 """Which completions are stored with their inputs."""
@@ -33,6 +36,7 @@ class Assistant(Restrictable):
     name: Name
     model: Name = Field(description="alias or model that answers")
     description: str = Field(default="", max_length=2000)
+    starters: tuple[Starter, ...] = Field(default=(), max_length=8, description="questions that the page offers")
     prompt: str = Field(default="", max_length=100_000, description="system prompt")
     knowledge: tuple[Name, ...] = Field(default=(), max_length=16, description="collections to search")
     top_k: int = Field(default=4, ge=1, le=50, description="number of chunks in the prompt")

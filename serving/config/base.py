@@ -77,7 +77,8 @@ def _await_revision(file: Path) -> None:
     _current.add(file)
 
 
-def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+def once(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises `ValueError` for a repeated name."""
     if twice := next((name for n, name in enumerate(names) if name in names[:n]), None):
         raise ValueError(f"names '{twice}' twice")
     return names
@@ -90,13 +91,13 @@ Tenant = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 """Id of a tenant in the API's format."""
 
 
-AccessTenants = Annotated[tuple[Tenant, ...], Field(min_length=1, max_length=256), AfterValidator(_once)]
+AccessTenants = Annotated[tuple[Tenant, ...], Field(min_length=1, max_length=256), AfterValidator(once)]
 
 
-AccessNames = Annotated[tuple[AccessName, ...], Field(min_length=1, max_length=256), AfterValidator(_once)]
+AccessNames = Annotated[tuple[AccessName, ...], Field(min_length=1, max_length=256), AfterValidator(once)]
 
 
-AccessRoles = Annotated[tuple[Role, ...], Field(min_length=1, max_length=3), AfterValidator(_once)]
+AccessRoles = Annotated[tuple[Role, ...], Field(min_length=1, max_length=3), AfterValidator(once)]
 
 
 NEEDS_TENANTS = "needs tenants: another tenant's admin can give the same names, groups and roles"

@@ -67,10 +67,10 @@ def never_called(
     access |= {lora.name: lora.access for lora in loras if lora.access is not None}
     of_tool = {tool.name: tool.access for tool in tools}
     found = [
-        (f"aliases[{i}].targets[{j}].model", f"access of '{target.model}' leaves out whoever may call '{alias.name}'")
+        (f"aliases[{i}].{place}", f"access of '{model}' leaves out whoever may call '{alias.name}'")
         for i, alias in enumerate(aliases)
-        for j, target in enumerate(alias.targets)
-        if _apart(alias.access, access.get(target.model))
+        for place, model in alias.named_models
+        if _apart(alias.access, access.get(model))
     ]
     return found + [
         (f"assistants[{i}].tools[{j}]", f"access of '{tool}' leaves out whoever may call '{assistant.name}'")
@@ -102,21 +102,24 @@ def wrong_tasks(
         for i, model in enumerate(models)
         if model.name in LOCAL_EMBEDDERS
     ]
-    chats = [
-        (f"aliases[{i}].targets[{j}].model", target.model)
-        for i, alias in enumerate(aliases)
-        for j, target in enumerate(alias.targets)
-    ]
+    chats = [(f"aliases[{i}].{place}", model) for i, alias in enumerate(aliases) for place, model in alias.named_models]
     rails = [("guardrails", guardrails)]
     for i, assistant in enumerate(assistants):
         at = f"assistants[{i}]"
         chats += [(f"{at}.model", assistant.model), (f"{at}.memory.model", getattr(assistant.memory, "model", ""))]
         rails.append((f"{at}.guardrails", assistant.guardrails or ()))
-    chats += [
+    classifiers = [
         (f"{at}[{i}].model", rail.model)
         for at, them in rails
         for i, rail in enumerate(them)
         if isinstance(rail, ClassifierGuardrail)
+    ]
+    chats += classifiers
+    managed = {alias.name for alias in aliases if alias.managed is not None}
+    found += [
+        (at, f"the alias '{name}' is managed, and a release must not change what classifies")
+        for at, name in classifiers
+        if name in managed
     ]
     found += [
         (at, f"the task of the model '{name}' is {tasks[name]}, not chat")
@@ -173,9 +176,11 @@ class Catalog(Strict):
                         problems.append(f"{kind}[{i}].name: '{name}' is used twice")
                     seen.add(name)
         for alias in self.aliases:
-            for target in alias.targets:
-                if target.model not in models:
-                    problems.append(f"alias '{alias.name}': there is no model '{target.model}'")
+            for _, model in alias.named_models:
+                if model not in models:
+                    problems.append(f"alias '{alias.name}': there is no model '{model}'")
+            if alias.managed is not None and any(model in apps for _, model in alias.named_models):
+                problems.append(f"alias '{alias.name}': releases are of models, not of apps")
             if alias.name in of_apps and any(t.model not in apps for t in alias.targets):
                 problems.append(f"alias '{alias.name}': its targets must be all apps or all models")
         for assistant in self.assistants:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from serving.config.base import Name, Restrictable, SecretRef, Strict
+from serving.config.objectives import Judged
 from serving.config.tasks import Tasked
 
 
@@ -90,6 +91,22 @@ class Priced(Strict):
         return self
 
 
+class AdapterBounds(Strict):
+    """Bounds of the adapters (LoRA) that the model hub adds to a model and removes from it while it serves."""
+
+    max: int = Field(default=8, ge=1, le=64, description="adapters that a replica serves at once")
+    rank: Literal[8, 16, 32, 64, 128, 256] = Field(default=16, description="highest rank of an adapter")
+    per_tenant: int | None = Field(
+        default=None, ge=1, le=64, description="adapters of one tenant that are live at once, by default as many as max"
+    )
+
+    @model_validator(mode="after")
+    def _tenants_fit(self) -> Self:
+        if self.per_tenant is not None and self.per_tenant > self.max:
+            raise ValueError(f"per_tenant ({self.per_tenant}) must be at most max ({self.max})")
+        return self
+
+
 Tokenizer = Literal["llamacpp", "vllm"]
 """The API that counts the tokens of a prompt."""
 
@@ -97,7 +114,7 @@ Tokenizer = Literal["llamacpp", "vllm"]
 CacheKind = Literal["slot", "salt", "none"]
 
 
-class RayServeModel(Hosted, Tasked, Priced, Restrictable):
+class RayServeModel(Hosted, Tasked, Priced, Judged, Restrictable):
     """A model that Ray Serve's replicas run; the engine's class has the properties that Serve and the gateway need."""
 
     text_only: ClassVar[bool] = False
@@ -144,7 +161,7 @@ class RayServeModel(Hosted, Tasked, Priced, Restrictable):
 
 
 class LlamaCppModel(RayServeModel):
-    """A GGUF model served by llama.cpp inside a Serve replica, on CPU."""
+    """A GGUF model served by llama.cpp, as a child process of a Serve replica, on CPU."""
 
     text_only: ClassVar[bool] = True
     tokenizer: ClassVar[Tokenizer | None] = "llamacpp"
@@ -160,7 +177,13 @@ class LlamaCppModel(RayServeModel):
     replicas: int = Field(default=1, ge=1, le=64)
     cpus: float = Field(default=0.4, gt=0, le=256, description="CPUs that Ray reserves for a replica")
     memory_bytes: int = Field(
-        default=600_000_000, ge=0, description="expected resident memory, for checks before a deployment"
+        default=600_000_000,
+        ge=0,
+        description="expected resident memory, for checks before a deployment; with adapters, of two servers, which "
+        "share the weights' pages: other adapters need another server, which starts beside the old one",
+    )
+    adapters: AdapterBounds | None = Field(
+        default=None, description="bounds of adapters from the model hub; by default there are none"
     )
     pooling: Literal["mean", "cls", "last"] | None = Field(
         default=None, description="for task embed: pooling of a text's vectors; by default the file's"
@@ -174,6 +197,12 @@ class LlamaCppModel(RayServeModel):
     def _pooled(self) -> Self:
         if self.pooling is not None and self.task != "embed":
             raise ValueError("pooling is for models whose task is embed")
+        return self
+
+    @model_validator(mode="after")
+    def _adapted(self) -> Self:
+        if self.adapters is not None and self.task != "chat":
+            raise ValueError("adapters are for models whose task is chat")
         return self
 
     @property
@@ -210,7 +239,7 @@ PromptCache = Literal["tenant", "user", "off"]
 """Who shares engines' prompt caches: the users of a tenant, a single user, or no two requests."""
 
 
-class RemoteModel(Tasked, Priced, Restrictable):
+class RemoteModel(Tasked, Priced, Judged, Restrictable):
     """A model behind any OpenAI-compatible HTTP endpoint."""
 
     engine: Literal["remote"] = "remote"

@@ -19,10 +19,15 @@ Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256
 """Algorithms of asymmetric signatures. HMACs and `none` are excluded."""
 
 
+SignInLinks = Literal["loopback", "anywhere", "off"]
+"""From which addresses sign-in links are made and used."""
+
+
 class Issuer(Strict):
     """An OpenID Connect provider, and the mapping of its tokens' claims."""
 
     name: Name
+    label: str = Field(default="", max_length=64, description="its name for people who sign in; empty: `name`")
     issuer: str = Field(max_length=2048, description="its URL, exactly as in its tokens")
     client_id: str = Field(pattern=r"^[ -~]{1,256}$", description="the stack's client id at the provider")
     client_secret: SecretRef | None = Field(default=None, description="client secret; none for a public client")

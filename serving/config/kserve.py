@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from serving.config.base import Name, Restrictable, SecretRef, Strict
 from serving.config.engines import BaseUrl, Bounds, Priced, RemoteCache
+from serving.config.objectives import Judged
 from serving.config.tasks import Tasked
 
 
@@ -26,7 +27,7 @@ class KServeScaling(Bounds):
     target: int = Field(default=80, ge=1, le=100, description="target in percent of the replicas' requested resources")
 
 
-class KServeModel(Tasked, Priced, Restrictable):
+class KServeModel(Tasked, Priced, Judged, Restrictable):
     """A model that KServe runs as an InferenceService, in its Standard mode; the gateway relays requests to it."""
 
     engine: Literal["kserve"] = "kserve"

@@ -1,8 +1,8 @@
 """The Serve configuration document: the input of Ray Serve's declarative API (and KubeRay's `serveConfigV2`).
 
-It has one application for the gateway and retrieval, and one per model. Serve hashes an application's import path,
-arguments and environment into one version for all of its deployments, so the catalogue is in `user_config`, which
-replicas apply without a restart.
+It has one application for the gateway and retrieval, one per model, and one that tunes models if that is enabled. Serve
+hashes an application's import path, arguments and environment into one version for all of its deployments, so the
+catalogue is in `user_config`, which replicas apply without a restart.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ APPLICATION = "headrace"
 """Name of the application with the gateway and retrieval."""
 
 
+TUNING_APPLICATION = "tuning"
+"""Name of the application that tunes models."""
+
+
 def model_application(name: str) -> str:
     """Returns the name of the Serve application of model `name`."""
     return f"model-{name}"
@@ -30,11 +34,21 @@ POOL_LABEL = "headrace.io/pool"
 PLACEMENT = set(Hosted.model_fields)
 """Placement concerns only Serve: in the arguments of replicas it would only restart them."""
 
-BEFOREHAND = {"embedding", "geometry", "full_context_requests", "max_surge_percent", "price", "access", "tools"}
+BEFOREHAND = {
+    *("access", "embedding", "full_context_requests", "geometry", "max_surge_percent", "objectives", "price", "tools")
+}
 """Settings that a model's replica does not need: they are for checks, the roll-out and the gateway."""
 
-UNTOLD: dict[str, Any] = {**dict.fromkeys(PLACEMENT | BEFOREHAND, True), "loras": {"__all__": {"access"}}}
+UNTOLD: dict[str, Any] = {
+    **dict.fromkeys(PLACEMENT | BEFOREHAND, True),
+    "loras": {"__all__": {"access"}},
+    "adapters": {"per_tenant"},
+}
 """Settings of a model that are not among its replica's arguments: changing them restarts nothing."""
+
+
+TUNING_CPUS = 0.1
+"""CPUs that Ray reserves for the process that starts jobs."""
 
 
 UNREAD = {"pool", "archive"}
@@ -65,6 +79,7 @@ def serve_document(
         "applications": [
             _gateway(config, catalog, env or {}, on_pools),
             *(_model(config, m, env or {}, on_pools) for m in models),
+            *([_tuning(config, catalog, env or {})] if config.tuning.enabled else []),
         ],
     }
 
@@ -105,6 +120,8 @@ def _gateway(config: ServingConfig, catalog: Catalog, env: Mapping[str, str], on
 
 
 def _model(config: ServingConfig, model: HostedModel, env: Mapping[str, str], on_pools: bool) -> dict[str, Any]:
+    # The hub's adapters are in the store; other replicas need not restart when its settings change.
+    adapted = getattr(model, "adapters", None) is not None
     return {
         "name": model_application(model.name),
         "route_prefix": None,
@@ -112,17 +129,45 @@ def _model(config: ServingConfig, model: HostedModel, env: Mapping[str, str], on
         "args": {
             "model": model.model_dump(mode="json", exclude=UNTOLD),
             "multiprocess_dir": config.multiprocess_dir,
+            **({"store": config.store.model_dump(mode="json")} if adapted else {}),
         },
         "runtime_env": {"env_vars": dict(env)},
         "deployments": [
             {
-                "name": "Model",
+                # Ray's metrics have the deployment's name, and not all of them the application's.
+                "name": model.name,
                 **_number(model),
                 # One lease is one request; the engine queues those beyond its slots.
                 "max_ongoing_requests": 2 * model.concurrency,
                 "graceful_shutdown_timeout_s": DRAIN_S,
                 "max_surge_percent": model.surge_percent,
                 "ray_actor_options": _actor(model, on_pools),
+            }
+        ],
+    }
+
+
+def _tuning(config: ServingConfig, catalog: Catalog, env: Mapping[str, str]) -> dict[str, Any]:
+    store = config.store.model_dump(mode="json")
+    return {
+        "name": TUNING_APPLICATION,
+        "route_prefix": None,
+        "import_path": "serving.app:tuning_application",
+        "args": {
+            "store": store,
+            "tuning": config.tuning.model_dump(mode="json"),
+            "multiprocess_dir": config.multiprocess_dir,
+        },
+        "runtime_env": {"env_vars": dict(env)},
+        "deployments": [
+            {
+                "name": "TuningRunner",
+                "num_replicas": 1,
+                # Its jobs are processes of their own, which take what nobody else uses.
+                "ray_actor_options": {"num_cpus": TUNING_CPUS},
+                "user_config": catalog.model_dump(
+                    mode="json", include={"models": True}, exclude={"models": {"__all__": UNREAD}}
+                ),
             }
         ],
     }

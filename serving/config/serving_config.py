@@ -7,10 +7,11 @@ from pydantic import Field
 from serving.config.assistant import Capture, Unstored
 from serving.config.base import SecretRef, Strict
 from serving.config.engines import PromptCache
-from serving.config.identity import Cors, Oidc
+from serving.config.identity import Cors, Oidc, SignInLinks
 from serving.config.limits import Limits, Replicas
 from serving.config.quotas import Quotas
 from serving.config.store import Retention, Store
+from serving.config.tuning import Tuning
 
 
 class Tracing(Strict):
@@ -44,6 +45,9 @@ class ServingConfig(Strict):
     store_false: Unstored = Field(default="metadata", description="what is captured for a request with `store: false`")
     retention: Retention = Retention()
     oidc: Oidc = Oidc()
+    sign_in_links: SignInLinks = Field(
+        default="loopback", description="from which addresses links with a one-time code are made and used"
+    )
     cors: Cors = Cors()
     quotas: Quotas = Quotas()
     prompt_cache: PromptCache = Field(
@@ -53,6 +57,7 @@ class ServingConfig(Strict):
         default=0, ge=0, le=16, description="proxies in front of HAProxy; each appends to X-Forwarded-For"
     )
     tracing: Tracing = Tracing()
+    tuning: Tuning = Tuning()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)
     multiprocess_dir: str | None = Field(default=None, description="prometheus-client's folder on this node")

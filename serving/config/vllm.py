@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from serving.config.base import CallAccess, Name, SecretRef, Strict
-from serving.config.engines import CacheKind, RayServeModel, Tokenizer
+from serving.config.engines import AdapterBounds, CacheKind, RayServeModel, Tokenizer
 
 
 class Geometry(Strict):
@@ -64,6 +66,7 @@ VLLM_OWN = frozenset(
         "--device-memory-utilization",
         "--kv-cache-dtype",
         "--lora-modules",
+        "--max-cpu-loras",
         "--max-lora-rank",
         "--max-loras",
         "--max-model-len",
@@ -83,8 +86,18 @@ VLLM_OWN = frozenset(
 """Flags of vLLM that must not be in `VllmModel.arguments`."""
 
 
+LINKED_PROGRAM = Path(sys.executable).with_name("vllm")
+"""Where `make vllm` links vLLM's build for CPUs."""
+
+
 OWN_ENVIRONMENT = ("CUDA_VISIBLE_DEVICES", "PROMETHEUS_MULTIPROC_DIR", "RAY_", "VLLM_API_KEY")
 """Variables, or prefixes of variables, that the replica sets itself."""
+
+
+BUCKETS = ("s3://", "gs://", "az://")
+STREAMABLE = ("s3://", "gs://")
+FETCHED = ("hf://", *BUCKETS)
+"""Sources that are on other hosts."""
 
 
 class Lora(Strict):
@@ -92,7 +105,7 @@ class Lora(Strict):
 
     name: Name
     source: str = Field(
-        pattern=r"^(hf|file|package)://.+", description="hf://org/name, file:///folder or package://module/folder"
+        pattern=r"^(hf|file|s3|gs|az|package)://.+", description="like the source of a model, for example hf://org/name"
     )
     access: CallAccess | None = Field(default=None, description="who may call it; replaces the model's access")
 
@@ -106,10 +119,31 @@ class VllmModel(RayServeModel):
     engine: Literal["vllm"] = "vllm"
     name: Name
     source: str = Field(
-        pattern=r"^(hf|file|s3|gs|package)://.+",
-        description="hf://org/name[@revision], file:///folder, s3:// or gs://bucket/folder, package://module/folder",
+        pattern=r"^(hf|file|s3|gs|az|package)://.+",
+        description="hf://org/name[@revision], file:///folder, s3:// or gs://bucket/folder, "
+        "az://account/container/folder, package://module/folder",
     )
-    token: SecretRef | None = Field(default=None, description="token of the Hugging Face Hub, for a gated model")
+    token: SecretRef | None = Field(
+        default=None,
+        description="for the source: a token of the Hugging Face Hub; or of a bucket an AWS shared credentials file, "
+        "the key of a Google service account, or an Azure account's key or shared access signature",
+    )
+    endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/@]+[^\s@]*$",
+        description="URL of a mirror of the Hub, or of an object store that is not the cloud's own",
+    )
+    region: str | None = Field(default=None, pattern=r"^[a-z0-9-]+$", description="region of an s3:// bucket")
+    sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="of a bucket's file SHA256SUMS, which then must name every file",
+    )
+    load: Literal["fetch", "stream"] | None = Field(
+        default=None,
+        description="fetch: weights are stored on disk first; stream: vLLM reads s3:// and gs:// into the GPU, as it "
+        "does by default without token, endpoint, region and sha256",
+    )
     device: Literal["gpu", "cpu"] = Field(
         default="gpu",
         description="cpu, for development and small models: vLLM's build for CPUs, which `make vllm` installs",
@@ -135,6 +169,10 @@ class VllmModel(RayServeModel):
     max_num_seqs: int = Field(default=128, ge=1, le=65536, description="requests that a replica decodes at once")
     loras: tuple[Lora, ...] = Field(default=(), max_length=256)
     max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
+    adapters: AdapterBounds | None = Field(
+        default=None,
+        description="bounds of adapters from the model hub, beside loras; by default there are none",
+    )
     enforce_eager: bool = Field(default=False, description="without CUDA graphs: starts faster, decodes slower")
     chat_template: str | None = Field(
         default=None, description="chat template, a file on the node; by default the model's own"
@@ -178,8 +216,37 @@ class VllmModel(RayServeModel):
         return (self.cpu_kv_cache_gib or 1) * 2**30 if self.device == "cpu" else 0
 
     @property
+    def remote_sources(self) -> tuple[str, ...]:
+        """Sources of weights on other hosts, those of adapters included."""
+        sources = (self.source, *(lora.source for lora in self.loras))
+        return tuple(dict.fromkeys(source for source in sources if source.startswith(FETCHED)))
+
+    @property
     def downloads(self) -> bool:
-        return self.source.partition("://")[0] in ("hf", "s3", "gs")
+        return bool(self.remote_sources)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether vLLM reads the weights from a bucket, without a copy on disk."""
+        if self.load is not None or not self.source.startswith(STREAMABLE):
+            return self.load == "stream"
+        given = (self.token, self.endpoint, self.region, self.sha256)
+        return self.device == "gpu" and given == (None,) * len(given)
+
+    @property
+    def fetched(self) -> tuple[str, ...]:
+        """Sources that a replica copies to disk."""
+        return tuple(source for source in self.remote_sources if not (self.streamed and source == self.source))
+
+    def has_own_access(self, source: str) -> bool:
+        """Returns whether token, endpoint and region are for a source: the model's own, and adapters of its kind."""
+        return source.partition("://")[0] == self.source.partition("://")[0]
+
+    def endpoint_of(self, source: str) -> str | None:
+        """Returns the URL of the host that has a source; None: the Hub, or the cloud's own object store."""
+        if self.endpoint is not None and self.has_own_access(source):
+            return self.endpoint
+        return self.environment.get("HF_ENDPOINT") if source.startswith("hf://") else None
 
     @property
     def surge_percent(self) -> int:
@@ -191,6 +258,11 @@ class VllmModel(RayServeModel):
         scheme, _, rest = value.partition("://")
         if scheme == "hf" and not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", rest):
             raise ValueError("must be hf://organisation/name or hf://organisation/name@revision")
+        if scheme in ("s3", "gs", "az"):
+            parts = ("account", "container", "folder") if scheme == "az" else ("bucket", "folder")
+            given = rest.rstrip("/").split("/")
+            if len(given) < len(parts) or not all(re.fullmatch(r"[^\s?#@]+", part) for part in given):
+                raise ValueError(f"must be {scheme}://{'/'.join(parts)}")
         if scheme == "file" and not rest.startswith("/"):
             raise ValueError("must have an absolute path: file:///folder")
         return value
@@ -220,8 +292,8 @@ class VllmModel(RayServeModel):
     def _of_the_device(self) -> Self:
         if self.device == "gpu" and self.cpu_kv_cache_gib is not None:
             raise ValueError("cpu_kv_cache_gib is for device cpu")
-        if self.device == "cpu" and self.source.startswith(("s3://", "gs://")):
-            raise ValueError("a bucket's weights are streamed into GPUs; with device cpu, use a folder or the Hub")
+        if self.device == "cpu" and self.load == "stream":
+            raise ValueError("weights are streamed into GPUs; with device cpu, use load: fetch")
         of_gpus = (
             "tensor_parallel",
             "pipeline_parallel",
@@ -235,9 +307,26 @@ class VllmModel(RayServeModel):
         return self
 
     @model_validator(mode="after")
+    def _of_the_source(self) -> Self:
+        if self.load is not None and not self.source.startswith(FETCHED if self.load == "fetch" else STREAMABLE):
+            of = "hf:// and buckets" if self.load == "fetch" else "s3:// and gs://"
+            raise ValueError(f"load: {self.load} is for {of}")
+        if self.load == "stream" and (self.token or self.endpoint or self.region or self.sha256):
+            raise ValueError("token, endpoint, region and sha256 need load: fetch; vLLM streams as the pods' identity")
+        if self.endpoint is not None and not self.source.startswith(FETCHED):
+            raise ValueError("endpoint is for hf:// and buckets")
+        if self.region is not None and not self.source.startswith("s3://"):
+            raise ValueError("region is for s3://")
+        if self.sha256 is not None and not self.source.startswith(BUCKETS):
+            raise ValueError("sha256 is for buckets; for hf://, name a commit as the revision")
+        return self
+
+    @model_validator(mode="after")
     def _lora_names(self) -> Self:
         if self.loras and self.task != "chat":
             raise ValueError("loras apply to models whose task is chat")
+        if self.adapters is not None and self.task != "chat":
+            raise ValueError("adapters are for models whose task is chat")
         names = [self.name, *(lora.name for lora in self.loras)]
         if len(set(names)) < len(names):
             raise ValueError("a LoRA adapter's name must differ from the model's and from other adapters'")

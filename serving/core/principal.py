@@ -15,25 +15,46 @@ state, and an admin can also manage its users, keys and budgets.
 
 ROLES: tuple[Role, ...] = get_args(Role)
 
-Scope = Literal["inference", "prompt", "data:read", "data", "feedback", "operate", "admin", "platform"]
+Scope = Literal[
+    "inference",
+    "prompt",
+    "data:read",
+    "data",
+    "feedback",
+    "hub:read",
+    "hub:write",
+    "operate",
+    "review",
+    "admin",
+    "platform",
+]
 """Scopes of keys and tokens.
 
 `inference` calls models, and `prompt` gives them instructions that guardrails trust; `data:read` reads stored data, and
-`data` also changes it; `feedback` rates; `operate` reads usage and the audit log, and exports; `admin` manages a
-tenant; `platform` manages tenants, while all other scopes apply only to the caller's own tenant.
+`data` also changes it; `feedback` rates; `hub:read` reads versions of models, evaluations and releases, and `hub:write`
+also makes them; `operate` reads usage and the audit log, and exports; `review` reads what others consented to be read;
+`admin` manages a tenant; `platform` manages tenants, while all other scopes apply only to the caller's own tenant.
 """
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 SCOPES_OF: dict[Role, frozenset[Scope]] = {
     "user": frozenset(("inference", "data:read", "data", "feedback")),
-    "operator": frozenset(("inference", "data:read", "data", "feedback", "operate")),
-    "admin": frozenset(("inference", "data:read", "data", "feedback", "operate", "admin")),
+    "operator": frozenset(("inference", "data:read", "data", "feedback", "hub:read", "operate")),
+    "admin": frozenset(("inference", "data:read", "data", "feedback", "hub:read", "hub:write", "operate", "admin")),
 }
 """Scopes of each role. A key has these or fewer; only the stack's own key has `platform`."""
 
-BY_NAME: frozenset[str] = frozenset(("prompt",))
-"""Scopes that keys of any role can have, but only if explicitly named. Sessions and tokens never have them."""
+BY_NAME: dict[Role, frozenset[str]] = {
+    "user": frozenset(("prompt",)),
+    "operator": frozenset(("prompt", "review")),
+    "admin": frozenset(("prompt", "review")),
+}
+"""Scopes that keys of a role can have, but only if explicitly named. Tokens never have them, nor do sessions that began
+at an identity provider.
+"""
+
+_IMPLIED: dict[str, str] = {"data": "data:read", "hub:write": "hub:read"}
 
 
 STACK = "default"
@@ -41,9 +62,10 @@ STACK = "default"
 
 
 def allowed(scopes: Iterable[str], role: Role) -> frozenset[str]:
-    """Returns the effective scopes of a key or token while its user has `role`; `data` implies `data:read`."""
+    """Returns the effective scopes of a key or token while its user has `role`; writing implies reading."""
     named = frozenset(scopes)
-    return (named | {"data:read"} if "data" in named else named) & (SCOPES_OF[role] | BY_NAME)
+    implied = {reading for writing, reading in _IMPLIED.items() if writing in named}
+    return (named | implied) & (SCOPES_OF[role] | BY_NAME[role])
 
 
 @dataclass(frozen=True, slots=True)

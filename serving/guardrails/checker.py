@@ -123,6 +123,31 @@ class GuardrailChecker:
             return await self.call(text, place, "input")
         return await self.check(text, "context" if role == "tool" else "input", place, role, asks=asks)
 
+    async def value(self, text: str, place: str) -> Screened:
+        """Returns a value that is inserted into a prompt, after the checks of input by rules."""
+        result = await screened(text, self._rails.input.rules)
+        self.note(result.found, "input", place)
+        return result
+
+    async def blocks_joined(self, text: str, place: str) -> bool:
+        """Returns whether values that follow each other may not be inserted, since they say together what none says.
+
+        What would be removed from the text between two of them blocks too. Secrets and personal data are left out: the
+        whole prompt is checked for them, and here the numbers of several values would look like one.
+        """
+        rules = tuple(rule for rule in self._rails.input.rules if rule.name not in ("secrets", "pii"))
+        rails = replace(self._rails, input=replace(self._rails.input, rules=rules))
+        apart = GuardrailChecker(rails, self._judges, self._caller)
+        result = await apart.check(text, "input", place, asks=False)
+        self.whole = self.whole and apart.whole
+        removed = [found for found in result.found if found.action == "redact"]
+        if removed:
+            apart.blocks.setdefault(place, (removed[0].rule.name, removed[0].finding.kind))
+        if place in apart.blocks:
+            self.blocks.setdefault(place, apart.blocks[place])
+            self.include([found for found in apart.report if found["action"] != "flag"])
+        return place in apart.blocks
+
     async def hits(self, hits: Sequence[Hit]) -> list[Hit]:
         """Returns the chunks that the model may read: blocked ones are omitted."""
         if not self._rails.context:

@@ -91,15 +91,21 @@ def _used(i: int) -> ApiError:
 
 
 def taint(
-    route: Route, names: Sequence[str], body: ChatRequest, hits: Sequence[Hit] | None, turn: ConversationContext | None
+    route: Route,
+    names: Sequence[str],
+    body: ChatRequest,
+    hits: Sequence[Hit] | None,
+    turn: ConversationContext | None,
+    *,
+    foreign: bool = False,
 ) -> Callable[[], bool]:
     """Returns a function that tells, once memory is in the prompt, whether the prompt contains text from others.
 
     Everything that the caller did not type as text may be from others: attachments, results of the caller's tools, and
-    answers of an assistant that reads text from others.
+    answers of an assistant that reads text from others. `foreign` tells that its instructions are from others.
     """
     reads = route.reads or body.knowledge is not None or not _OWN_WORDS.issuperset(names)
-    said = any(m.role == "tool" or (m.role == "assistant" and reads) or m.attaches for m in body.messages)
+    said = foreign or any(m.role == "tool" or (m.role == "assistant" and reads) or m.attaches for m in body.messages)
 
     def tainted() -> bool:
         # Turns that were deleted after the summary was read are not counted.

@@ -25,6 +25,7 @@ from serving.protocol.parts import FilePart, TextPart
 from serving.retrieval.builder import ChunkBounds
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.sandbox import ParserLimits, parse_isolated
+from serving.retrieval.types import Document
 from serving.store.errors import NotFound
 from serving.store.files import File, Files
 from serving.store.objects.blobs import Blobs
@@ -38,6 +39,9 @@ AT_ONCE = 2
 CPU_S = 20
 WALL_S = 40.0
 """Limit of CPU time and of wall-clock time per file, in seconds: a caller waits for it."""
+
+INDEXED = ParserLimits(cpu_s=CPU_S, wall_s=WALL_S)
+"""Limits of a file that is shown to a person: its size is limited as in ingestion."""
 
 KEPT = 32
 KEPT_S = 600.0
@@ -73,7 +77,8 @@ class AttachedFiles:
 
         `field` is the request's field with the messages.
         """
-        found = sum(isinstance(part, FilePart) for message in body.messages for part in _parts(message))
+        parts = [part for message in body.messages if isinstance(message.content, list) for part in message.content]
+        found = sum(isinstance(part, FilePart) for part in parts)
         if not found:
             return body
         if found > MAX_FILES:
@@ -107,7 +112,13 @@ class AttachedFiles:
         """Returns the text of a stored file that the caller may read; raises `ApiError`."""
         async with self._reading:
             data = await self._stored(caller, file.id, "file_id")
-            return await self._parsed(file.filename, data, "file_id")
+            return (await self._parsed(file.filename, data, "file_id", self._limits)).text
+
+    async def indexed(self, caller: Principal, file: File) -> Document:
+        """Like `document`, with its blocks, and as large as what is indexed may be."""
+        async with self._reading:
+            data = await self._stored(caller, file.id, "file_id")
+            return await self._parsed(file.filename, data, "file_id", INDEXED)
 
     async def digest(self, file: Mapping[str, Any]) -> str:
         """Returns a key that identifies the content of a file in a message, without reading it."""
@@ -135,7 +146,7 @@ class AttachedFiles:
                 name, data = row.filename, await self._stored(caller, row.id, field)
             else:
                 name, data = await asyncio.to_thread(_inline_content, file, field)
-            text = f"{name}\n\n{await self._parsed(name, data, field)}"
+            text = f"{name}\n\n{(await self._parsed(name, data, field, self._limits)).text}"
             self._known.put(key, text)
         return text
 
@@ -153,15 +164,14 @@ class AttachedFiles:
         except NotFound:
             raise not_found("file", field) from None
 
-    async def _parsed(self, name: str, data: bytes, field: str) -> str:
+    async def _parsed(self, name: str, data: bytes, field: str, limits: ParserLimits) -> Document:
         loop = asyncio.get_running_loop()
         try:
-            document = await loop.run_in_executor(self._threads, parse_isolated, data, name, self._limits)
+            return await loop.run_in_executor(self._threads, parse_isolated, data, name, limits)
         except Unconfined as e:
             raise unavailable(f"Files cannot be read on this host: {e}.") from None
         except UnreadableDocument as e:
             raise invalid(f"A file cannot be read: {e.message}.", field, "unsupported_file") from None
-        return document.text
 
 
 class FilesShownAgain:

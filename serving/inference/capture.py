@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,9 +14,9 @@ from serving.assistants.prompt_version import version
 from serving.config import ServingConfig
 from serving.core.ids import now
 from serving.core.principal import Principal
-from serving.core.uninterrupted import finish
+from serving.core.uninterrupted import uninterrupted
 from serving.engines.router import Route
-from serving.inference.conversation_context import ChatTurn, predecessor_not_found
+from serving.inference.conversation_context import BROKEN_OFF, ChatTurn, predecessor_not_found
 from serving.inference.exchange import Exchange
 from serving.inference.outcome import AnswerKeeper, Outcome
 from serving.inference.responses.object import ResponseObject
@@ -30,9 +30,12 @@ from serving.store.captures import Capture, Captures
 from serving.store.conversations import Item, Then
 from serving.store.errors import NotFound
 from serving.store.responses import NewResponse
+from serving.store.sharing.sources import DETAIL
 
 Body = ChatRequest | CompletionRequest | ResponseRequest
 Place = ChatTurn | ResponseObject
+SourcesOf = Callable[[Route], dict[str, Any] | None]
+"""Returns what an answer by a route was made from, once it is there."""
 
 
 class AnswerRecorder:
@@ -60,17 +63,26 @@ class AnswerRecorder:
         return (chosen or self._capture) == "all"
 
     def keeper(
-        self, x: Exchange, route: Route, body: Body, hits: Sequence[Hit] | None = None, place: Place | None = None
+        self,
+        x: Exchange,
+        route: Route,
+        body: Body,
+        hits: Sequence[Hit] | None = None,
+        place: Place | None = None,
+        sources: SourcesOf | None = None,
     ) -> AnswerKeeper | None:
         """Returns the keeper of a request's answer, or None if nothing is stored.
 
-        An interrupted answer is captured as far as it went, but is not stored as a turn or a response.
+        An interrupted answer is captured as far as it went. Its part that was streamed is stored as an incomplete turn,
+        but not as a response. Without `sources`, nobody knows what an answer was made from.
         """
         refused = not isinstance(body, CompletionRequest) and body.store is False
         captured = self.captures(route) and not (refused and self._store_false == "none")
         if not captured and place is None and x.hold is None:
             return None
-        return _Keeper(self._captures, self._memory, x, route, body, hits, place, captured=captured, refused=refused)
+        return _Keeper(
+            self._captures, self._memory, x, route, body, hits, place, sources, captured=captured, refused=refused
+        )
 
 
 class _Keeper:
@@ -85,6 +97,7 @@ class _Keeper:
         body: Body,
         hits: Sequence[Hit] | None,
         place: Place | None,
+        sources: SourcesOf | None,
         *,
         captured: bool,
         refused: bool,
@@ -96,18 +109,22 @@ class _Keeper:
         self._body = body
         self._hits = hits
         self._place = place
+        self._sources = sources
         self._captured = captured
         self._refused = refused
 
     async def keep(self, outcome: Outcome) -> None:
         """Stores the capture, the turn or response, the idempotent answer and the charge; raises `ApiError`."""
         x, place = self._x, self._place
-        turn = place.items(outcome.choices[0]) if isinstance(place, ChatTurn) and outcome.is_complete else None
+        choice = self._turn_choice(outcome) if isinstance(place, ChatTurn) else None
         response = place.stored(outcome) if isinstance(place, ResponseObject) and outcome.is_complete else None
         route = outcome.route or self._route
         capture = _capture(x, route, self._body, self._hits, place, outcome) if self._captured else None
         if capture is not None and self._refused:
             capture = without_content(capture)
+        made_from = self._sources(route) if place is not None and self._sources is not None else None
+        details = _details(route, capture, outcome) | {DETAIL: made_from} if place is not None else {}
+        turn = place.items(choice, details) if isinstance(place, ChatTurn) and choice is not None else None
         id = place.conversation if place is not None and outcome.is_complete else None
         then = self._memory.after(x.caller, self._route.assistant, id) if id is not None else None
         hold = x.hold if outcome.is_complete else None
@@ -125,12 +142,22 @@ class _Keeper:
         if x.charge is not None:
             then = x.charge.counting(then)
         checked = x.guard.version if x.guard is not None and x.guard.whole else None
+        if not outcome.is_complete:
+            checked = None  # an output check may have read less than all of it
         if response is not None:
-            response = replace(response, checked=checked)
+            response = replace(response, checked=checked, details=details)
 
+        @uninterrupted
         async def record() -> None:
             await self._captures.record(
-                x.caller, capture, turn=turn, response=response, checked=checked, then=then, again=x.background
+                x.caller,
+                capture,
+                turn=turn,
+                response=response,
+                checked=checked,
+                model=self._route.requested,
+                then=then,
+                again=x.background,
             )
             if hold is not None:
                 hold.kept = True
@@ -140,9 +167,19 @@ class _Keeper:
         try:
             # A caller that disconnects can cancel this at any await. Stored data must be known to be stored, or it
             # would be counted again at the end.
-            await finish(record())
+            await record()
         except NotFound as e:
             raise predecessor_not_found(e) from None
+
+    def _turn_choice(self, outcome: Outcome) -> dict[str, Any] | None:
+        """Returns the choice to store as a turn: of an interrupted answer, the text that the caller may have seen."""
+        choice = outcome.choices[0] if outcome.choices else None
+        if outcome.is_complete or choice is None:
+            return choice
+        text = choice["message"].get("content")
+        if not text or not self._body.stream:
+            return None
+        return {"message": {"content": text}, "finish_reason": BROKEN_OFF}
 
     def _last(self, outcome: Outcome) -> bytes:
         """Returns the last part for the caller. A response that is not streamed differs from the engine's answer."""
@@ -160,6 +197,18 @@ def _announcing(caller: Principal, response: NewResponse, then: Then | None) -> 
         announce(connection, caller.tenant, caller.user, f"response.{response.body['status']}", response.body["id"])
 
     return both
+
+
+def _details(route: Route, capture: Capture | None, outcome: Outcome) -> dict[str, Any]:
+    """Returns what is stored beside an answer in a conversation, as its caller was told."""
+    message = outcome.choices[0].get("message") if outcome.choices else None
+    told = message.get("headrace") or {} if isinstance(message, dict) else {}
+    return {
+        **{name: value for name, value in told.items() if name not in ("conversation", "items", DETAIL)},
+        "completion_id": capture.id if capture is not None else None,
+        "model": route.requested,
+        "usage": outcome.usage or None,
+    }
 
 
 def without_content(capture: Capture) -> Capture:
@@ -208,7 +257,16 @@ def _capture(
         consent=agreed,
         metadata=(body.metadata or {}) if not isinstance(body, CompletionRequest) else {},
         created_at=now(),
+        prompts=_prompts(x, route),
     )
+
+
+def _prompts(x: Exchange, route: Route) -> list[dict[str, Any]] | None:
+    """Returns which stored prompts were used, by the assistant and by the request."""
+    used = [route.prompt.note("assistant")] if route.prompt is not None else []
+    if x.prompt is not None:
+        used.append(x.prompt.version.note("request"))
+    return used or None
 
 
 def _tokens(usage: dict[str, Any], field: str) -> int | None:

@@ -8,14 +8,22 @@ from typing import Any
 from serving.assistants import prompt
 from serving.assistants.reader import BARE
 from serving.engines.router import Route
-from serving.inference.job import CHAT, GenerationJob, sampling_fields
+from serving.inference.job import CHAT, Annotator, GenerationJob, sampling_fields
+from serving.inference.outcome import AnswerKeeper
 from serving.inference.request_forms import ParsedRequest
 from serving.protocol.chat import ChatRequest, NamedChoice
 from serving.retrieval.types import Hit
 
 
-def chat_job(asked: ParsedRequest, route: Route, hits: Sequence[Hit] | None) -> GenerationJob:
-    """Returns the job that answers a chat from `hits`, without annotator and keeper."""
+def chat_job(
+    asked: ParsedRequest,
+    route: Route,
+    hits: Sequence[Hit] | None,
+    *,
+    annotator: Annotator | None = None,
+    keeper: AnswerKeeper | None = None,
+) -> GenerationJob:
+    """Returns the job that answers a chat from `hits`."""
     body = asked.read or asked.chat
     return GenerationJob(
         path=CHAT,
@@ -26,6 +34,8 @@ def chat_job(asked: ParsedRequest, route: Route, hits: Sequence[Hit] | None) -> 
         want_usage=body.stream_options is not None and body.stream_options.include_usage,
         text_only=not any(message.attaches for message in body.messages),
         memory=asked.context,
+        annotator=annotator,
+        keeper=keeper,
         relay=asked.relay,
         param=asked.param,
     )

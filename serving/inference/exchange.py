@@ -8,20 +8,24 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from serving.core.principal import Principal
+from serving.engines.router import DEFAULT_OBJECTIVES, Route
 from serving.guardrails.checker import GuardrailChecker
 from serving.inference.apps.runs import AppRun
 from serving.inference.idempotency_hold import AnswerHold
+from serving.inference.responses.prompt import NamedPrompt
 from serving.metering.charge import Charge
+from serving.metering.cost import Cost
 from serving.protocol.errors import ApiError
+from serving.store.audit import Detail
 from serving.telemetry import metrics
-from serving.telemetry.catalogue import UNKNOWN
+from serving.telemetry.catalogue import GENERATION_ROUTES, NO_MODEL, UNASKED, UNKNOWN
 from serving.telemetry.timeline import Timeline
 
 
 class Recording(Protocol):
     """The audit event of a request."""
 
-    async def write(self, target: str | None) -> None:
+    async def write(self, target: str | None, *, detail: Detail | None = None) -> None:
         """Writes the event, about the object with the id `target`. Raises `StoreUnavailable`."""
         ...
 
@@ -30,23 +34,32 @@ class Exchange(ABC):
     """State of one request, from its first byte in to its last byte out."""
 
     __slots__ = (
+        "answer_id",
         "assistant",
         "background",
         "charge",
         "code",
+        "cost",
         "disconnected",
+        "engine_replica",
         "error_frame",
         "failed",
+        "finish_reason",
         "guard",
         "hold",
         "model",
+        "objectives",
         "paid",
         "principal",
+        "prompt",
         "recording",
         "request_id",
+        "retries",
         "route",
         "run",
+        "served",
         "started",
+        "stopped",
         "streamed",
         "timeline",
         "usage",
@@ -57,14 +70,22 @@ class Exchange(ABC):
         self.timeline = Timeline()
         self.principal: Principal | None = None
         self.route = UNKNOWN
-        self.model = "none"
+        self.model = NO_MODEL  # the requested one
+        self.served = NO_MODEL  # the configured model that its engine belongs to: the label of metrics
+        self.objectives = DEFAULT_OBJECTIVES  # of that model
         self.assistant: str | None = None  # the requested one, by its configured name
+        self.engine_replica: str | None = None  # the last one that was asked, if the stack runs it
+        self.retries = 0  # other replicas and targets that were asked, since one was gone
+        self.answer_id: str | None = None
+        self.finish_reason: str | None = None  # of a complete answer's first choice
         self.usage: Mapping[str, object] = {}  # the tokens that an engine reported
+        self.cost: Cost | None = None  # of these tokens
         self.code = ""
         self.failed = False
         self.started = False
         self.streamed = False
         self.disconnected = False
+        self.stopped = False  # with `disconnected`: its caller stopped the stream, and reads what was said so far
         self.background = False  # in the background: requests with waiting callers take precedence
         self.run: AppRun | None = None  # the run of the app that sends the request for its caller
         self.paid = False  # its request was charged before; its tokens are not charged yet
@@ -72,6 +93,7 @@ class Exchange(ABC):
         self.hold: AnswerHold | None = None  # stores the answer with its effects, for an idempotency key or a batch
         self.charge: Charge | None = None  # of its caller's quotas
         self.guard: GuardrailChecker | None = None  # of the assistant that answers, if it has guardrails
+        self.prompt: NamedPrompt | None = None  # the stored prompt that a response's request names
         self.recording: Recording | None = None  # of the request, if its route has audit events
 
     @property
@@ -81,11 +103,16 @@ class Exchange(ABC):
             raise AssertionError("this route has no verified caller")
         return self.principal
 
-    async def record(self, target: str | None) -> None:
+    async def record(self, target: str | None, detail: Detail | None = None) -> None:
         """Records the request in the audit log, in the current transaction. Raises `StoreUnavailable`."""
         if self.recording is None:
             raise AssertionError("this route has no audit events")
-        await self.recording.write(target)
+        await self.recording.write(target, detail=detail)
+
+    def serve(self, route: Route) -> None:
+        """Notes the model that answers, by whose objectives the answer is judged."""
+        self.served = route.served
+        self.objectives = route.objectives
 
     def begin(self, route: str) -> None:
         """Counts the start of a request to a route."""
@@ -118,16 +145,18 @@ class Exchange(ABC):
         if self.route == UNKNOWN:
             metrics.child(metrics.requests_started, UNKNOWN).inc()
         if self.code:
-            metrics.child(metrics.errors, self.route, self.code).inc()
+            metrics.child(metrics.errors, self.route, self.code, outcome).inc()
         if self.principal is not None:
             metrics.child(metrics.tenant_requests, self.principal.tenant, outcome).inc()
         if self.assistant is not None:
             metrics.child(metrics.assistant_requests, self.assistant, outcome).inc()
         if self.streamed:
-            metrics.child(metrics.streams, self.model, outcome).inc()
+            metrics.child(metrics.streams, self.served, outcome).inc()
+        if outcome == "ok" and self.route in GENERATION_ROUTES and self.served not in (NO_MODEL, UNASKED):
+            metrics.judge("end_to_end", self.served, self.timeline.total, self.objectives.end_to_end_s)
         metrics.observe(
             [
-                (metrics.child(metrics.request_seconds, self.route, self.model, outcome), self.timeline.total),
+                (metrics.child(metrics.request_seconds, self.route, self.served, outcome), self.timeline.total),
                 (metrics.child(metrics.overhead_seconds, self.route), self.timeline.overhead),
                 *(
                     (metrics.child(metrics.stage_seconds, self.route, stage), seconds)

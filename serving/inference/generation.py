@@ -64,14 +64,16 @@ class Generator:
         lost: list[str] = []
         asked = 0  # of these, those that this request may have crashed
         alternatives = list(job.route.alternatives)
+        x.answer_id = job.id
         record: GenerationRecord | None = None
         while True:
+            x.serve(job.route)
             try:
                 async with self._prepared(x, job, lost) as (endpoint, document):
                     if x.charge is not None and job.route.app is None:  # an app's own requests are charged
                         await x.charge.reserve(document, endpoint, job.route.price, job.effort)
                     if lost:
-                        metrics.child(metrics.engine_replaced, job.route.model).inc()
+                        metrics.child(metrics.engine_replaced, job.route.served).inc()
                         log.warning(
                             "request %s: a replica of %s is gone; trying another", x.request_id, job.route.model
                         )
@@ -87,6 +89,7 @@ class Generator:
                     x.timeline.cut()
                     lost.append(endpoint.url)
                     asked += e.asked
+                    x.retries += 1
                     continue
                 unanswered = record is None or not (x.started or record.steps)
                 if isinstance(e, _DEAD) and not may_have_worked(e) and unanswered and alternatives:
@@ -94,6 +97,8 @@ class Generator:
                         "request %s: %s of %s does not answer; trying the next", x.request_id, job.route.model, x.model
                     )
                     x.timeline.cut()
+                    x.retries += 1
+                    x.engine_replica = None
                     job, record, lost, asked = replace(job, route=alternatives.pop(0)), None, [], 0
                     continue
                 if record is not None:
@@ -108,13 +113,16 @@ class Generator:
                     x.charge.lose()
                 if record is not None and x.disconnected:
                     await record.abort("cancelled")
+                    if x.stopped:
+                        await x.write(record.stopped(), last=True)
                 raise
 
     async def _answer(
         self, x: Exchange, job: GenerationJob, endpoint: Endpoint, record: GenerationRecord
     ) -> dict[str, Any] | None:
         ours = {"id": job.id, "model": job.route.requested}
-        x.timeline.under_way = "first_token" if job.solver is None else "reason"
+        # A whole answer is sent after its last token: nobody can tell when its first one was written.
+        x.timeline.under_way = "reason" if job.solver is not None else "first_token" if job.stream else "decode"
         if job.solver is not None:
             return await job.solver.solve(x, job, endpoint, record, ours)
         if job.stream:
@@ -140,6 +148,7 @@ class Generator:
         try:
             async with self._engines.endpoint(job.route.model, x.caller, lost) as endpoint:
                 x.timeline.end_of("queue")
+                x.engine_replica = endpoint.replica
                 if endpoint.text_only and not job.text_only:
                     raise invalid("This model takes text only.", job.param, "unsupported_content")
                 document = {**job.document, "model": endpoint.model}
@@ -158,13 +167,10 @@ class Generator:
         each_in_turn = sequential_choices.needed(endpoint, record.prompt)
         if each_in_turn:
             answer = await sequential_choices.complete_answer(self._upstream, endpoint, job.path, record.prompt)
-            x.timeline.end_of("first_token")
         else:
             async with self._upstream.post(endpoint, job.path, record.prompt) as response:
-                x.timeline.end_of("first_token")
-                x.timeline.under_way = "decode"
                 answer = await read_answer(response, endpoint)
-            x.timeline.end_of("decode")
+        x.timeline.end_of("decode")
         usage = given if isinstance(given := answer.get("usage"), dict) else {}
         choices = answer.get("choices")
         if isinstance(choices, list) and len(choices) > 1 and not each_in_turn:
@@ -220,6 +226,7 @@ class Generator:
                 # The head has been sent: one error frame without an end mark, so that the answer does not look
                 # complete.
                 error = upstream("The model's answer was cut off.")
+                metrics.count_failure(job.route.served, "error")
                 x.fail(error)
                 rest = x.error_frame(error)
             finally:
@@ -285,22 +292,24 @@ async def _copy(x: Exchange, relay: Relay, piece: bytes, response: EngineRespons
 def _observe(x: Exchange, relay: Relay) -> None:
     if relay.first_token is None or relay.last_token is None or x.background:
         return  # the first token was not streamed
-    metrics.child(metrics.ttft_seconds, x.model).observe(relay.first_token - x.timeline.start)
+    begun = relay.first_token - x.timeline.start
+    metrics.child(metrics.ttft_seconds, x.served).observe(begun)
+    metrics.judge("time_to_first_token", x.served, begun, x.objectives.first_token_s)
     tokens = relay.usage.get("completion_tokens") or relay.tokens
     if tokens > 1:
-        metrics.child(metrics.inter_token_seconds, x.model).observe(
-            (relay.last_token - relay.first_token) / (tokens - 1)
-        )
+        pace = (relay.last_token - relay.first_token) / (tokens - 1)
+        metrics.child(metrics.inter_token_seconds, x.served).observe(pace)
+        metrics.judge("inter_token_latency", x.served, pace, x.objectives.between_tokens_s)
 
 
 def book(x: Exchange, job: GenerationJob, usage: dict[str, Any]) -> None:
     """Records the tokens of an answer, and their cost if it is known."""
     x.usage = usage
-    count_tokens(x.model, x.caller.tenant, usage)
-    cost = cost_of(usage, job.route.price)
+    count_tokens(job.route.served, x.caller.tenant, usage)
+    x.cost = cost = cost_of(usage, job.route.price)
     if x.charge is not None and (usage or job.solver is None):
         x.charge.book(usage, cost)
     if cost is not None:
-        count_cost(x.model, x.caller.tenant, cost)
+        count_cost(job.route.served, x.caller.tenant, cost)
         if x.assistant is not None:
             metrics.child(metrics.assistant_cost, x.assistant, cost.currency).inc(float(cost.amount))

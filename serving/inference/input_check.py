@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from serving.inference.admission import Admission
 from serving.inference.capture import AnswerRecorder
 from serving.inference.exchange import Exchange
 from serving.inference.outcome import blocked
+from serving.inference.responses.prompt import NamedPrompt
 from serving.protocol.chat import ChatRequest, CompletionRequest
 from serving.protocol.errors import invalid, no_instructions
 from serving.protocol.responses import ResponseRequest
@@ -47,20 +49,35 @@ class InputCheck:
         self._audit = audit
         self._own: TtlCache[tuple[str, str]] = TtlCache(KEPT_S, KEPT)
 
-    async def check_instructions(self, x: Exchange, rails: AssistantRails, text: str) -> None:
-        """Raises `ApiError` for instructions that would be refused or blocked in a request of the caller."""
+    async def check_instructions(
+        self, x: Exchange, rails: AssistantRails, text: str, place: str = "instructions", *, trusted: bool = True
+    ) -> None:
+        """Raises `ApiError` for instructions that would be refused or blocked in a request of the caller.
+
+        `place` is their location; unless they are `trusted`, they are checked as text of the user.
+        """
         policy = rails.instructions(None, x.caller)
         if text and policy == "refuse":
-            raise no_instructions("instructions")
+            raise no_instructions(place)
         checks = rails.for_assistant(None)
         if not text or checks is None:
             return
-        guard = GuardrailChecker(checks, self._judges, x.caller, trusting=policy == "trust")
+        guard = GuardrailChecker(checks, self._judges, x.caller, trusting=trusted and policy == "trust")
         async with self._admission.admit():
-            result = await guard.check_message(text, "system", "instructions")
+            result = await guard.check_message(text, "system", place)
         if result.blocked:
-            name, kind = guard.blocks["instructions"]
-            raise invalid(f"A guardrail blocks these instructions: {name} ({kind}).", "instructions", "content_filter")
+            name, kind = guard.blocks[place]
+            raise invalid(f"A guardrail blocks these instructions: {name} ({kind}).", place, "content_filter")
+
+    def require_instructing(self, x: Exchange, rails: AssistantRails, place: str) -> bool:
+        """Returns whether the caller is trusted with instructions; raises `ApiError` for one who may give none.
+
+        `place` is what would change the instructions of requests.
+        """
+        policy = rails.instructions(None, x.caller)
+        if policy == "refuse":
+            raise no_instructions(place)
+        return policy == "trust"
 
     async def _check_own(self, x: Exchange, guard: GuardrailChecker, assistant: Assistant) -> None:
         """Raises `ApiError` if a guardrail blocks the instructions of an assistant that a tenant created.
@@ -99,11 +116,16 @@ class InputCheck:
         checks = rails.for_assistant(route.assistant)
         if checks is None:
             return body
-        x.guard = guard = GuardrailChecker(checks, self._judges, x.caller, trusting=instructions == "trust")
+        # Another user's prompt is not what the application's developer wrote.
+        trusting = instructions == "trust" and (x.prompt is None or x.prompt.trusted)
+        x.guard = guard = GuardrailChecker(checks, self._judges, x.caller, trusting=trusting)
         if not checks.input and not checks.context:
             return body
         if route.own and route.assistant is not None:
-            await self._check_own(x, guard, route.assistant)
+            own = guard
+            if route.prompt is not None and not route.prompt.trusted_for(x.caller):
+                own = GuardrailChecker(checks, self._judges, x.caller)
+            await self._check_own(x, own, route.assistant)
         refused: list[str] = []
 
         async def check(text: str, role: str, place: str) -> str:
@@ -115,6 +137,9 @@ class InputCheck:
             return result.text
 
         async with self._admission.admit(background=x.background, within=x.run is not None):
+            if x.prompt is not None and isinstance(body, ResponseRequest):
+                body, blocks = await _with_variables(x, guard, x.prompt, body, joined=trusting)
+                refused += blocks
             checked = await _with_texts(body, check)
         if not refused:
             return checked
@@ -124,7 +149,33 @@ class InputCheck:
                 await keeper.keep(blocked(x))
         name, kind = guard.blocks[refused[0]]
         self._audit.count("guardrail.block", name, x.caller.tenant)
-        raise invalid(f"A guardrail blocks this request: {name} ({kind}).", refused[0], "content_filter")
+        place = "prompt" if refused[0] == "instructions" and x.prompt is not None else refused[0]
+        raise invalid(f"A guardrail blocks this request: {name} ({kind}).", place, "content_filter")
+
+
+async def _with_variables(
+    x: Exchange, guard: GuardrailChecker, prompt: NamedPrompt, body: ResponseRequest, *, joined: bool
+) -> tuple[ResponseRequest, list[str]]:
+    """Returns the request with its prompt rendered from values that passed their checks, and the blocked places.
+
+    They are checked as text of the user even where instructions are trusted: applications insert what others typed.
+    There the whole prompt is not checked as such, so that with `joined` the values are also checked in their order, as
+    one text, by models too.
+    """
+    values, blocks = {}, []
+    for name, value in prompt.variables.items():
+        place = f"prompt.variables.{name}"
+        await asyncio.sleep(0)  # there can be many of them, and other streams must not wait for all
+        result = await guard.value(value, place)
+        values[name] = result.text
+        if result.blocked:
+            blocks.append(place)
+    if values != prompt.variables:
+        prompt = x.prompt = replace(prompt, variables=values)
+        body = prompt.filled(body)
+    if joined and not blocks and (text := prompt.inserted()) and await guard.blocks_joined(text, "prompt.variables"):
+        blocks.append("prompt.variables")
+    return body, blocks
 
 
 def _instructs(body: ChatRequest | CompletionRequest | ResponseRequest) -> str | None:
@@ -132,6 +183,8 @@ def _instructs(body: ChatRequest | CompletionRequest | ResponseRequest) -> str |
     if isinstance(body, CompletionRequest):
         return None
     if isinstance(body, ResponseRequest):
+        if body.prompt is not None:
+            return "prompt"
         if body.instructions:
             return "instructions"
         said, field = (body.input if isinstance(body.input, list) else []), "input"

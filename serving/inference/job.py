@@ -13,7 +13,7 @@ import orjson
 from serving.engines.endpoint import Endpoint
 from serving.engines.router import Route
 from serving.inference.exchange import Exchange
-from serving.inference.outcome import AnswerKeeper, Outcome, ending
+from serving.inference.outcome import AnswerKeeper, Outcome, ending, finish_reason
 from serving.inference.relay import Relay
 from serving.metering.cost import cost_of
 from serving.protocol.chat import Sampling
@@ -21,6 +21,7 @@ from serving.protocol.choices import complete_choice
 from serving.protocol.errors import ApiError, upstream
 from serving.store.captures import Ending
 from serving.store.errors import StoreError
+from serving.telemetry import metrics
 
 log = logging.getLogger("headrace.api")
 
@@ -34,6 +35,10 @@ class Memory(Protocol):
 
     async def recall(self, endpoint: Endpoint, document: dict[str, Any]) -> None:
         """Adds them to an engine's request, once the engine is known."""
+        ...
+
+    def answer_fields(self, text: str) -> dict[str, Any]:
+        """Returns what the caller is told beside an answer with this text."""
         ...
 
 
@@ -159,6 +164,8 @@ class GenerationRecord:
         choices, usage = self.heard.choices(), self.heard.usage
         if not choices:
             raise upstream("The model's answer has no choices.")
+        self._x.finish_reason = finish_reason(choices)
+        metrics.child(metrics.answers, self._job.route.served, ending(choices)).inc()
         if self._job.keeper is not None:
             await self._keep(self._job.keeper, self._outcome(ending(choices), choices, usage, last=last))
 
@@ -172,6 +179,14 @@ class GenerationRecord:
             await self._keep(self._job.keeper, outcome)
         except (ApiError, StoreError) as e:
             log.warning("request %s: an interrupted completion is not stored: %s", self._x.request_id, e)
+
+    def stopped(self) -> bytes:
+        """Returns the end of a stream that its caller stopped; empty if nothing was streamed."""
+        if not isinstance(self.heard, Relay):
+            return b""
+        memory, text = self._job.memory, self.heard.texts().get(0, "")
+        beside = {"headrace": memory.answer_fields(text)} if memory is not None and text else {}
+        return self.heard.stopped(beside, chat=self._job.path == CHAT)
 
     def _outcome(
         self,

@@ -39,6 +39,10 @@ class Outcome:
         return self.ending not in ("error", "cancelled")
 
 
+FINISH_REASONS = ("stop", "length", "content_filter", "tool_calls", "function_call")
+"""OpenAI's reasons why a choice ends."""
+
+
 class AnswerKeeper(Protocol):
     """Stores answers."""
 
@@ -52,10 +56,17 @@ def blocked(x: Exchange) -> Outcome:
     report = x.guard.report if x.guard is not None else []
     said = {"role": "assistant", "content": "", "headrace": {"guardrails": report}}
     choice = {"index": 0, "message": said, "finish_reason": "content_filter"}
-    return Outcome(new_id("blocked"), "error", {}, [choice], {}, code="content_filter")
+    x.answer_id = new_id("blocked")
+    return Outcome(x.answer_id, "error", {}, [choice], {}, code="content_filter")
 
 
 def ending(choices: Sequence[dict[str, Any]]) -> Ending:
     """Returns the ending of an answer, by the `finish_reason` of its first choice."""
     reason = choices[0].get("finish_reason") if choices else None
     return reason if reason in ("length", "content_filter", "tool_calls") else "completed"
+
+
+def finish_reason(choices: Sequence[dict[str, Any]]) -> str | None:
+    """Returns the `finish_reason` of an answer's first choice; None if it is none of `FINISH_REASONS`."""
+    reason = choices[0].get("finish_reason") if choices else None
+    return reason if reason in FINISH_REASONS else None

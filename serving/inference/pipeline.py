@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from serving.assistants.reader import BARE
@@ -39,7 +40,9 @@ from serving.inference.generation import Generator
 from serving.inference.input_check import InputCheck
 from serving.inference.job import GenerationJob, sampling_fields
 from serving.inference.request_forms import Body, ChatForm, Form, ParsedRequest, ResponseForm
+from serving.inference.responses import prompt as stored_prompt
 from serving.inference.responses.object import QueuedResponse
+from serving.inference.sharing.answer_sources import answer_sources
 from serving.inference.strategy_choice import choose, searches_by_itself, tools_of
 from serving.inference.strategy_runner import Acting, StrategyRunner
 from serving.metering.keeper import Keeper
@@ -53,6 +56,7 @@ from serving.security.audit import AuditLog
 from serving.store.apps.checkpoints import Checkpoints
 from serving.store.responses import NewResponse
 from serving.store.used_approvals import UsedApprovals
+from serving.telemetry.catalogue import UNASKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,9 @@ class Pipeline:
             raise invalid("Requests of an app end with its run: background must be false.", "background")
         form = self._response_form(body)
         route = await self._resolve(x, self._catalog.current, body.model)
+        x.served = UNASKED  # its answer is a request of its own
         async with charged(self._keeper, x):
+            form.body = await self._prompted(x, body)
             return await form.queue(x, route)
 
     async def completion(self, x: Exchange, body: CompletionRequest) -> dict[str, Any] | None:
@@ -207,7 +213,10 @@ class Pipeline:
                 job = self._job(x, read, hits)
                 x.timeline.end_of("prompt")
                 said = await self._unasked(x, read, hits, small_talk=small_talk)
-                return await self._generator.run(x, job) if said is None else await fixed_answer(x, job, said)
+                if said is None:
+                    return await self._generator.run(x, job)
+                x.served = UNASKED
+                return await fixed_answer(x, job, said)
 
     async def _unasked(
         self, x: Exchange, read: _Read, hits: Sequence[Hit] | None, *, small_talk: bool
@@ -238,7 +247,10 @@ class Pipeline:
             if route.assistant is not None:
                 raise invalid("An app cannot be the model of an assistant.", "model")
             require_acyclic(route.app.name, x.run)
-        x.model = route.alias if route.own else route.requested
+        # Names that tenants chose are no labels of metrics.
+        chosen = route.alias if route.own else route.adapts if route.live else None
+        x.model = chosen or route.requested
+        x.serve(route)
         x.assistant = route.assistant.name if route.assistant is not None and not route.own else None
         return route
 
@@ -252,8 +264,9 @@ class Pipeline:
         answers: bool = True,
     ) -> _Read:
         """Has guardrails check a request, and returns its parsed form."""
+        given = await self._prompted(x, form.body)
         with x.timeline.during("guard"):
-            body = await self._input_check.check(x, view.rails, route, form.body, answers=answers)
+            body = await self._input_check.check(x, view.rails, route, given, answers=answers)
         screen = HistoryChecker.for_guard(x.guard, self._clean)
         asked = await form.read(x, route, body, view.rails.instructions(route.assistant, x.caller), screen)
         await self._documents.check(x, asked.chat, asked.fields.get("knowledge", "knowledge"))
@@ -261,12 +274,19 @@ class Pipeline:
         approvals = GivenApprovals(self._approvals, self._used_approvals, x.caller, route, asked.chat.approvals or ())
         return _Read(view, route, asked, strategy, approvals)
 
+    async def _prompted(self, x: Exchange, body: Body) -> Body:
+        """Returns a request whose instructions are those of the stored prompt that it names, which `x` then has."""
+        if isinstance(body, ChatRequest):
+            return body
+        x.prompt = await stored_prompt.find(self._assistants.prompts, x.caller, body)
+        return x.prompt.filled(body) if x.prompt is not None else body
+
     async def _with_files(self, x: Exchange, read: _Read) -> _Read:
         """Returns a request in which files are replaced by their text."""
         asked = read.asked
         with x.timeline.during("prompt"):
             chat = await self._attached.read(x.caller, x.guard, asked.chat, asked.param)
-        return replace(read, asked=replace(asked, read=chat))
+        return read if chat is asked.chat else replace(read, asked=replace(asked, read=chat))
 
     def _asks_itself(self, read: _Read) -> bool:
         return isinstance(read.strategy, React) and searches_by_itself(read.route, read.strategy)
@@ -283,12 +303,15 @@ class Pipeline:
         searches = searches_by_itself(route, read.strategy)
         found = list(hits or ())  # includes the hits of the model's own searches
         shown = found if searches else hits
-        job = replace(
-            chat_job(asked, route, hits),
+        sources = partial(answer_sources, x, asked.chat, read.strategy, shown, asked.context)
+        job = chat_job(
+            asked,
+            route,
+            hits,
             annotator=self._documents.annotator(
                 x, shown, asked.context, kind=asked.citations, slow=bool(hits), assistant=route.assistant
             ),
-            keeper=self._recorder.keeper(x, route, asked.body, shown, asked.place),
+            keeper=self._recorder.keeper(x, route, asked.body, shown, asked.place, sources),
         )
         if route.app is not None:
             return replace(job, solver=self._app_runner(x, read, route.app))
@@ -298,7 +321,8 @@ class Pipeline:
                 return job
             solver = SupportedAnswer(self._client, policy)
             return replace(job, solver=solver, effort=solver.effort(job.document))
-        tainted = taint(route, tools_of(route), asked.chat, hits, asked.context)
+        foreign = x.prompt is not None and x.prompt.foreign
+        tainted = taint(route, tools_of(route), asked.chat, hits, asked.context, foreign=foreign)
         acting = Acting(read.view.tools, read.approvals, tainted)
         tool = self._documents.tool(x, route, asked.chat, found) if searches else None
         runner = StrategyRunner(self._client, self._sandbox, read.strategy, tools_of(route), tool, acting, policy)

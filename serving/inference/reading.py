@@ -43,10 +43,10 @@ class ReadCharge:
         cost = cost_of(usage, self._price)
         self._charge.book(usage, cost)
         self.usage = {"prompt_tokens": usage["prompt_tokens"], "total_tokens": usage["prompt_tokens"]}
-        x.usage = self.usage
-        count_tokens(x.model, x.caller.tenant, self.usage)
+        x.usage, x.cost = self.usage, cost
+        count_tokens(x.served, x.caller.tenant, self.usage)
         if cost is not None:
-            count_cost(x.model, x.caller.tenant, cost)
+            count_cost(x.served, x.caller.tenant, cost)
 
 
 @contextlib.asynccontextmanager

@@ -221,6 +221,16 @@ class Relay:
             for choice in document["choices"]:
                 choice.setdefault("delta", {}).update(fields.get(choice.get("index", 0), {}))
 
+    def stopped(self, fields: dict[str, Any], *, chat: bool) -> bytes:
+        """Returns the last frames of a stream that its caller stopped, with `fields` beside the first choice's text."""
+        choices = [
+            {"index": index, **({"delta": {} if index else fields} if chat else {"text": ""}), "finish_reason": "stop"}
+            for index in sorted(self._texts.keys() | {0})
+            if self.held or index not in self._reasons
+        ]
+        kind = "chat.completion.chunk" if chat else "text_completion"
+        return encode({**self._base(), "object": kind, "choices": choices}) + b"data: [DONE]\n\n"
+
     def tail(self) -> bytes:
         """Returns the last frames: held ones, usage if requested, and the end mark.
 

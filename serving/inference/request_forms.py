@@ -43,7 +43,7 @@ class ParsedRequest:
     `body` is the request after its guardrails. `place` stores the answer, and `relay` streams it if the format is not a
     chat's. `fields` maps names in a chat to names in the request if they differ, and `param` is the field with the
     input. `searches` tells whether documents are searched, and `citations` is their format. `read` is the chat with
-    files replaced by their text, once they have been read.
+    files replaced by their text, if it has files.
     """
 
     id: str
@@ -135,7 +135,7 @@ class ResponseForm:
         check(self.body, own, self._limits)
         answers_to_earlier_calls(own)
         await self._goes_on_from(x, self.body, None)
-        return ResponseObject(self.body, assistant=route.assistant).queued()
+        return ResponseObject(self.body, assistant=route.assistant, prompt=_prompt(x)).queued()
 
     async def read(
         self,
@@ -172,7 +172,7 @@ class ResponseForm:
                 param=param,
                 screen=screen,
             )
-        response = self.response = ResponseObject(body, own, previous, route.assistant, self._queued)
+        response = self.response = ResponseObject(body, own, previous, route.assistant, self._queued, _prompt(x))
         first = self._queued.first_event if self._queued is not None else 0
         relay = ResponseRelay(response, first) if body.stream else None
         if relay is not None:
@@ -211,6 +211,10 @@ class ResponseForm:
         except NotFound as e:
             raise predecessor_not_found(e) from None
         return None, None
+
+
+def _prompt(x: Exchange) -> dict[str, Any] | None:
+    return x.prompt.document() if x.prompt is not None else None
 
 
 async def _newest(history: History) -> list[dict[str, Any]]:

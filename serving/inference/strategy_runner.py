@@ -66,6 +66,9 @@ class _LeavingRoom:
         await self._memory.recall(endpoint, less)
         document["messages"] = less["messages"]
 
+    def answer_fields(self, text: str) -> dict[str, Any]:
+        return self._memory.answer_fields(text)
+
 
 class _Working:
     """The usage of a strategy that has not answered yet."""

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from serving.config import BufferMemory, NoMemory, TokenWindowMemory
+from serving.config import BufferMemory, NoMemory, Starter, TokenWindowMemory
 from serving.config.base import Name
 from serving.protocol.knowledge import MAX_STORES, StoreId
 from serving.protocol.parts import Body, ModelName, Text
+from serving.protocol.prompts.requests import PromptReference
 from serving.protocol.vector_stores import Listed
 
 MAX_INSTRUCTIONS = 100_000
@@ -27,7 +28,11 @@ class AssistantSettings(Body):
 
     model: ModelName = Field(description="the model or alias, which callers must be allowed to call")
     description: str = Field(default="", max_length=2000)
+    starters: list[Starter] = Field(default=[], max_length=8, description="questions that the page offers")
     instructions: Text = Field(default="", max_length=MAX_INSTRUCTIONS, description="system prompt")
+    prompt: PromptReference | None = Field(
+        default=None, description="a stored prompt instead of instructions, with the values of its variables"
+    )
     vector_store_ids: list[StoreId] = Field(
         default=[], max_length=MAX_STORES, description="vector stores to search, as far as the caller may read them"
     )

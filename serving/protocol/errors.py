@@ -34,6 +34,8 @@ class ApiError(Exception):
         self.type = type
         self.param = param
         self.headers = dict(headers or {})
+        self.counted = False
+        """Whether it was counted as a failure of a model's endpoint: another endpoint's may enclose it."""
 
     def body(self) -> bytes:
         """Returns the JSON body."""

@@ -27,6 +27,7 @@ from serving.protocol.parts import (
     ServiceTier,
     Text,
 )
+from serving.protocol.prompts.requests import PromptReference
 
 ResponseId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
@@ -134,7 +135,7 @@ class ResponseRequest(Body):
     conversation: ConversationId | ConversationReference | None = None
     strategy: StrategyKind | None = None
     approvals: list[ApprovalId] | None = Field(default=None, max_length=16)
-    prompt: Annotated[None, Refused("Prompt templates are not supported: send instructions and input.")] = None
+    prompt: PromptReference | None = None
     max_output_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 from serving.config import Window
 
 _SECONDS = {"minute": 60, "day": 86_400}
+_EPOCH = date(1970, 1, 1).toordinal()
 
 
 def bounds(window: Window, at: float) -> tuple[int, float]:
@@ -25,4 +27,9 @@ def bounds(window: Window, at: float) -> tuple[int, float]:
 
 def day(at: float) -> str:
     """Returns the day of `at`, as `2026-01-31`."""
-    return datetime.fromtimestamp(math.floor(at), UTC).date().isoformat()
+    return _day(math.floor(at / _SECONDS["day"]))
+
+
+@lru_cache(maxsize=4)  # each request asks for today
+def _day(number: int) -> str:
+    return date.fromordinal(_EPOCH + number).isoformat()

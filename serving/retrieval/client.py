@@ -46,6 +46,14 @@ class RetrievalClient:
         self.local = tuple(name for name in LOCAL_EMBEDDERS if name in (JUDGE, catalog.search.embedder))
         self._access = {collection.name: collection.access for collection in catalog.collections or ()}
 
+    def collections_for(self, principal: Principal, names: Sequence[str]) -> dict[str, bool]:
+        """Returns which collections an assistant may read for the principal: each with whether it is read with the
+        access of the stack's own user.
+        """
+        access = self._access
+        who = principal.tenant, principal.user, principal.groups
+        return {name: name in access for name in names if name not in access or access[name].allows(*who)}
+
     async def context(
         self,
         principal: Principal,
@@ -62,12 +70,11 @@ class RetrievalClient:
         principal, and vector stores that it may not read, are not searched. Raises `CollectionNotFound` when one of the
         other collections does not exist.
         """
-        access = self._access
-        who = principal.tenant, principal.user, principal.groups
-        told = tuple(name for name in assistant.knowledge if name not in access or access[name].allows(*who))
+        collections = self.collections_for(principal, assistant.knowledge)
+        told = tuple(collections)
         if not told and not stores and knowledge is None:
             return []
-        granted = tuple(name for name in told if name in access)
+        granted = tuple(name for name in told if collections[name])
         if told != assistant.knowledge:
             assistant = assistant.model_copy(update={"knowledge": told})
         question = question[:MAX_QUESTION]

@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial, reduce, wraps
 from math import isqrt
 from operator import or_
-from typing import Any, Literal, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import lancedb
 import numpy as np
@@ -44,11 +44,10 @@ from serving.retrieval.chunk_table import (
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.fuse import DEPTH, fuse
 from serving.retrieval.manifest import CollectionManifest
-from serving.retrieval.types import Chunk, Hit
+from serving.retrieval.types import Chunk, Hit, Mode
+from serving.retrieval.vectors import stretched
 from serving.store.errors import StoreUnavailable
 from serving.store.objects import bucket
-
-Mode = Literal["hybrid", "dense", "bm25"]
 
 MAX_QUERY_CHARACTERS = 4_000
 """The BM25 leg uses only this much of a query: each term requires a walk through its postings."""
@@ -354,11 +353,6 @@ class CollectionIndex:
         # The query is an object, never a string: LanceDB would parse quotes in it.
         search = cast(LanceFtsQueryBuilder, self._table.search(query, query_type="fts"))
         return row_dicts(search.where(where, prefilter=True).select([*_RESULT, "_score"]).limit(depth).to_arrow())
-
-
-def stretched(cosine: float, unrelated: float) -> float:
-    """Rescales a cosine so that 1 stays 1 and the cosine of unrelated texts becomes 0."""
-    return (cosine - unrelated) / (1 - unrelated)
 
 
 def phrases(text: str) -> list[str]:

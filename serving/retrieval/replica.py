@@ -17,6 +17,12 @@ from serving.core.principal import STACK, Principal
 from serving.engines.client import EngineClient
 from serving.engines.endpoint import EngineUnavailable
 from serving.engines.pool import Engines, Handle
+from serving.hub.artefacts import Artefacts
+from serving.hub.datasets import Datasets
+from serving.hub.forgetting import Forgetting
+from serving.hub.live import Live
+from serving.hub.retraining import Retraining
+from serving.hub.upkeep import HubUpkeep
 from serving.protocol.errors import ApiError
 from serving.protocol.filters import Filter
 from serving.protocol.knowledge import Knowledge
@@ -26,7 +32,6 @@ from serving.retrieval.embedders.registry import EmbedderRegistry
 from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.file_filter import FileFilter
 from serving.retrieval.fuse import DEPTH, fuse_follow_up
-from serving.retrieval.index import Mode
 from serving.retrieval.indexes import OpenIndex, VectorStoreIndexes
 from serving.retrieval.ingest import FILES_AT_ONCE, Ingestion
 from serving.retrieval.passage import within
@@ -37,13 +42,13 @@ from serving.retrieval.relevance import (
     MINILM_THRESHOLD,
     READ_AGAIN,
     THRESHOLD,
+    SecondEmbedder,
     good_enough,
     judged,
-    read_again,
     without_subject,
 )
 from serving.retrieval.reranker import Reranker
-from serving.retrieval.types import Attribution, Hit
+from serving.retrieval.types import Attribution, Hit, Mode
 from serving.security.erasure import Erasures
 from serving.security.prompt_cache import CacheOwners
 from serving.store.access import names_of
@@ -60,8 +65,10 @@ from serving.store.jobs.queue import Jobs
 from serving.store.jobs.worker import Worker
 from serving.store.objects import data
 from serving.store.objects.blobs import Blobs
+from serving.store.objects.live_adapters import LiveSets
 from serving.store.relational.database import Database
 from serving.store.responses import Responses
+from serving.store.sharing.shares import Shares
 from serving.store.upkeep import retention
 from serving.store.upkeep.indexes import Indexes
 from serving.store.used_approvals import UsedApprovals
@@ -111,12 +118,14 @@ class RetrievalReplica:
         self._batches = Batches(self._database, jobs)
         self._idempotency_keys = IdempotencyKeys(self._database)
         self._used_approvals = UsedApprovals(self._database)
+        self._shares = Shares(self._database)
         secret = config.key_secret.read()
         owners = CacheOwners(config.prompt_cache, secret)
         self._engines = Engines(handle_of, config.limits.lease_timeout_s, owners)
         self._client = EngineClient()
         self._embedders = EmbedderRegistry(self._engines, self._client)
         self._judge = self._embedders.judge
+        self._second = SecondEmbedder(self._judge)
         self._reranker = Reranker(self._engines, self._client)
         self._checkpoints = Checkpoints(self._database)
         where = data.collections(config.store)
@@ -125,7 +134,14 @@ class RetrievalReplica:
         self._ingestion = Ingestion(self._indexes, self._files, self._stores, self._blobs, jobs)
         self._file_filter = FileFilter(self._stores)
         self._names: dict[str, tuple[float, str]] = {}
-        erasures = Erasures(self._database, jobs, self._files, self._stores, chain_key(secret))
+        hub = data.place(config.store, data.HUB)
+        artefacts = Artefacts(hub)
+        self._hub_upkeep = HubUpkeep(self._database, artefacts)
+        retraining = Retraining(jobs, Datasets(self._database, artefacts)) if config.tuning.enabled else None
+        forgetting = Forgetting(self._database, artefacts, Live(self._database, LiveSets(hub)), retraining)
+        erasures = Erasures(
+            self._database, jobs, self._files, self._stores, chain_key(secret), also=(forgetting.forget,)
+        )
         handlers = {**self._ingestion.handlers, **self._reindexing.handlers, **erasures.handlers}
         # Separate workers, so that documents and erasures do not wait for each other.
         self._workers = [
@@ -170,8 +186,10 @@ class RetrievalReplica:
                 lambda: self._jobs.prune(KEEP_JOBS_S),
                 self._idempotency_keys.prune,
                 self._used_approvals.prune,
+                self._shares.prune,
                 self._checkpoints.prune,
                 lambda: self._blobs.sweep(self._files.existing),
+                self._hub_upkeep.tidy,
             ):
                 try:
                     await task()
@@ -247,14 +265,14 @@ class RetrievalReplica:
     ) -> list[Hit]:
         """Returns the excerpts for a prompt from hits that were found with vectors of these embedders."""
         threshold = THRESHOLD
-        again = False  # other embedders may know languages that the judge does not
+        second = None  # other embedders may know languages that the judge does not
         if embedders == {self._judge.id}:
             threshold = MINILM_THRESHOLD
         elif hits and embedders != {(default := self._embedders.local(DEFAULT_EMBEDDER)).id}:
             hits = judged(meant[0], hits, default)
-        else:
-            again = not self._reranker.configured
-        return for_prompt(question, hits, assistant, self._judge, meant, threshold, again)
+        elif not self._reranker.configured:
+            second = self._second
+        return for_prompt(question, hits, assistant, self._judge, meant, threshold, second)
 
     async def search(
         self, principal: Principal, store_id: str, query: str, count: int, filters: Filter | None = None
@@ -351,19 +369,19 @@ def for_prompt(
     judge: OnnxEmbedder,
     meant: Sequence[str],
     threshold: float = THRESHOLD,
-    again: bool = True,
+    second: SecondEmbedder | None = None,
 ) -> list[Hit]:
     """Returns the hits for an assistant's prompt that fit its budget, best first.
 
     There is at least one, unless none of the best `top_k` is relevant to `meant[0]`: then there is none. `meant` is the
-    question `without_subject`, and after another question also the two together. If passages are the answer, the second
-    embedder reads the best hits `again`, which may be more than `top_k`.
+    question `without_subject`, and after another question also the two together. If passages are the answer, the
+    `second` embedder reads the best hits again, which may be more than `top_k`.
     """
     best = hits[: assistant.top_k]
     if not good_enough(meant[0], best, threshold):
         return []
     if assistant.unsupported == "quote":
-        ordered = read_again(meant, hits, judge)[: assistant.top_k] if again else best
+        ordered = second.read_again(meant, hits)[: assistant.top_k] if second else best
         # The two orders may share no relevant hit.
         best = ordered if good_enough(meant[0], ordered, threshold) else best
         return passages(assistant.context_tokens, best, question, judge)

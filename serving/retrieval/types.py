@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Mode = Literal["hybrid", "dense", "bm25"]
+"""Which searches find hits: by vectors, by words, or both."""
 
 MAX_QUESTION = 8_192
 """Number of characters of a question that are searched for, from its beginning."""

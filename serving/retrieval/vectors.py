@@ -19,6 +19,11 @@ to 0.4 perform alike.
 """
 
 
+def stretched(cosine: float, unrelated: float) -> float:
+    """Rescales a cosine so that 1 stays 1 and the cosine of unrelated texts becomes 0."""
+    return (cosine - unrelated) / (1 - unrelated)
+
+
 class TextEmbedder(Protocol):
     """Turns texts into unit vectors, float32[n, dimensions]."""
 

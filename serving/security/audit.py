@@ -12,7 +12,6 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,8 +21,9 @@ from serving.config import SecretRef, ServingConfig, Store
 from serving.core.ids import now
 from serving.core.principal import Principal
 from serving.core.signals import end_at_term
-from serving.store.audit import PLATFORM, AuditRows, Detail, Entry, Row, entry_of
-from serving.store.audit_chain import Anchor, Problem, Verifier, anchor, as_document, chain_key, genuine, key_id
+from serving.security.audit_export import AuditExport, Verification, anchor_of, parsed, verification, verify_export
+from serving.store.audit import PLATFORM, AuditRows, Detail, Entry, Row, Selected, entry_of
+from serving.store.audit_chain import Anchor, Verifier, anchor, as_document, chain_key
 from serving.store.errors import InvalidValue, StoreError, StoreUnavailable
 from serving.store.relational.database import Database
 from serving.store.relational.rows import Page
@@ -46,22 +46,6 @@ MAX_COUNTED = 1000
 CONFIG = Path("/etc/headrace/config/serving.json")
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """The result of verifying one chain. `unchecked` events and anchors need keys that were not given."""
-
-    tenant: str
-    events: int
-    head: tuple[int, str]
-    problems: list[Problem]
-    unchecked: int
-
-    @property
-    def valid(self) -> bool:
-        """Whether the whole chain is known to be unchanged."""
-        return not self.problems and not self.unchecked
-
-
 class AuditLog:
     """Records events and verifies chains. `secret` is the stack's key secret, `previous` are earlier ones."""
 
@@ -69,6 +53,7 @@ class AuditLog:
         self._key = chain_key(secret)
         self._keys = [chain_key(each) for each in (secret, *previous)]
         self._rows = AuditRows(database, self._key)
+        self._export = AuditExport(self._rows, self._key)
         self._counted: Counter[tuple[str, str, str]] = Counter()
         self._anchored: dict[str, int] = {}
         self._hashing = asyncio.Lock()  # concurrent hashing in threads would leave the event loop little time
@@ -175,6 +160,10 @@ class AuditLog:
         """As `AuditRows.events`."""
         return self._rows.events(tenant)
 
+    def export(self, tenant: str, which: Selected | None = None) -> AsyncIterator[bytes]:
+        """As `AuditExport.lines`."""
+        return self._export.lines(tenant, which)
+
     async def tenants(self) -> list[str]:
         """Returns the tenants with chains."""
         return sorted(await self._rows.heads())
@@ -190,7 +179,7 @@ class AuditLog:
         async for events in self._rows.batches(tenant):
             async with self._hashing:
                 await asyncio.to_thread(verifier.read_all, events)
-        return _verification(tenant, verifier)
+        return verification(tenant, verifier)
 
 
 async def export(audit: AuditLog, tenants: Sequence[str], out: TextIO) -> int:
@@ -199,71 +188,12 @@ async def export(audit: AuditLog, tenants: Sequence[str], out: TextIO) -> int:
     """
     count = 0
     for tenant in tenants:
-        last: Row | None = None
-        async for last in audit.events(tenant):
-            out.write(json.dumps(last, sort_keys=True) + "\n")
-            count += 1
-        if last is not None:
-            end = anchor(audit.key, tenant, last["seq"], last["hash"], int(now() * 1000))
-            out.write(json.dumps({"anchor": as_document(end)}, sort_keys=True) + "\n")
+        written = 0
+        async for lines in audit.export(tenant):
+            out.write(lines.decode())
+            written += lines.count(b"\n")
+        count += max(written - 1, 0)  # the last is the anchor
     return count
-
-
-def verify_export(keys: Sequence[bytes], lines: Iterator[str], anchors: Sequence[Anchor] = ()) -> list[Verification]:
-    """Verifies the output of `export` with the keys of its events.
-
-    Raises `InvalidValue` for a line that is not part of an export.
-    """
-    chains: dict[str, Verifier] = {}
-    ended: set[str] = set()
-    by_id = {key_id(key): key for key in keys}
-    for number, line in enumerate(lines, 1):
-        document = _line(number, line)
-        end = anchor_of(document)
-        tenant = end.tenant if end is not None else str(document.get("tenant"))
-        if tenant not in chains:
-            chains[tenant] = Verifier(keys, tenant, anchors)
-        if end is None:
-            chains[tenant].read(document)
-            continue
-        key = by_id.get(end.signed_with)
-        if (end.seq, end.hash) != chains[tenant].head or (key is not None and not genuine(key, end)):
-            chains[tenant].problems.append(Problem(tenant, end.seq, "is not the last event of the export"))
-            continue
-        if key is None:
-            chains[tenant].unchecked += 1
-        ended.add(tenant)
-    for tenant, verifier in chains.items():
-        if tenant not in ended:
-            verifier.problems.append(
-                Problem(tenant, verifier.head[0], "is not followed by an anchor: the export was truncated")
-            )
-    for tenant in {a.tenant for a in anchors} - set(chains):
-        chains[tenant] = Verifier(keys, tenant, anchors)
-    return [_verification(tenant, verifier) for tenant, verifier in sorted(chains.items())]
-
-
-def _verification(tenant: str, verifier: Verifier) -> Verification:
-    problems = verifier.end()
-    return Verification(tenant, verifier.events, verifier.head, problems, verifier.unchecked)
-
-
-def anchor_of(document: dict[str, Any]) -> Anchor | None:
-    """Returns the anchor on a line, or None."""
-    try:
-        return Anchor(**document["anchor"])
-    except (KeyError, TypeError):
-        return None
-
-
-def _line(number: int, line: str) -> dict[str, Any]:
-    try:
-        document = json.loads(line)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise InvalidValue("file", f"line {number} is not a JSON object")
-    return document
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -326,7 +256,7 @@ def _anchors(options: argparse.Namespace) -> Iterator[Anchor]:
     for path in options.anchors:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             # Lines of an export are accepted too, and lines of a process's log from the brace on.
-            found = anchor_of(_line(number, line[max(line.find("{"), 0) :]))
+            found = anchor_of(parsed(number, line[max(line.find("{"), 0) :]))
             if found is not None:
                 yield found
 

@@ -1,4 +1,6 @@
-"""Sign-in of browsers at an identity provider, with a session in a cookie. Pages never have a key or a token.
+"""Sign-in of browsers at an identity provider or with an API key, with a session in a cookie.
+
+Pages never have a token, and they have a key only while they sign in with it.
 
 Sources: RFC 9207 (issuer in the answer), RFC 6265bis (`__Host-` cookies), OpenID Connect RP-Initiated Logout 1.0.
 """
@@ -65,7 +67,7 @@ class Browser:
         self.session_cookie = f"{prefix}headrace"
         self.flow_cookie = f"{prefix}headrace-sign-in"
         self._url = oidc.url
-        self._origins = frozenset((oidc.url, *(cors.origins if cors.credentials else ())))
+        self._origins = frozenset(({oidc.url} - {""}) | set(cors.origins if cors.credentials else ()))
         self._sessions = sessions
         self._people = people
         self._flows = Flows(secret, previous=previous)
@@ -118,16 +120,31 @@ class Browser:
         except CodeRefused:
             raise FlowError("The provider rejected the code of its own answer.") from None
         principal = await self._people.admit(await signed_in(provider, token, flow.nonce), fresh=True)
+        session, cookie = await self._start(principal, provider.issuer.name, cookies, recorded)
+        return session, cookie, flow.next
+
+    async def begin_with_key(
+        self, principal: Principal, cookies: Mapping[str, str], recorded: Recorded | None = None
+    ) -> tuple[Session, str]:
+        """Returns the new session of a verified key and its cookie; the browser's earlier session ends.
+
+        `recorded` is awaited in the same transaction.
+        """
+        return await self._start(principal, "", cookies, recorded)
+
+    async def _start(
+        self, principal: Principal, issuer: str, cookies: Mapping[str, str], recorded: Recorded | None
+    ) -> tuple[Session, str]:
         cookie = secrets.token_urlsafe(32)
         before = cookies.get(self.session_cookie)
         session = await self._sessions.start(
             principal,
-            provider.issuer.name,
+            issuer,
             self._hashes(cookie)[0],
             instead_of=self._hashes(before) if before is not None else (),
             recorded=recorded,
         )
-        return session, cookie, flow.next
+        return session, cookie
 
     async def session(self, cookies: Mapping[str, str]) -> Session | None:
         """Returns the session of a request without a key, None without a session cookie.
@@ -135,10 +152,10 @@ class Browser:
         Raises `AuthenticationError` when the session has ended.
         """
         cookie = cookies.get(self.session_cookie)
-        if cookie is None or not self.providers:
+        if cookie is None:
             return None
         session = await self._sessions.get(*self._hashes(cookie)) if _COOKIE.fullmatch(cookie) else None
-        if session is None or session.issuer not in self.providers:
+        if session is None or (session.key_id is None and session.issuer not in self.providers):
             raise AuthenticationError("the session has ended: sign in again")
         return session
 
@@ -154,16 +171,30 @@ class Browser:
 
     def require_own(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> None:
         """Raises `Forged` unless the request is from a page of this origin that knows the session's CSRF token."""
-        origin = headers.get("origin")
-        if origin not in self._origins and (origin is not None or headers.get("sec-fetch-site") != "same-origin"):
-            raise Forged("cross_origin", "With a session, only pages of this origin may make changes.")
+        self.require_own_origin(headers)
         given, wanted = headers.get(CSRF_HEADER, ""), self._macs(b"csrf", cookies[self.session_cookie])
         if not any(hmac.compare_digest(given.encode(errors="replace"), token.encode()) for token in wanted):
             raise Forged("invalid_csrf_token", f"The header {CSRF_HEADER} must be the csrf_token of /auth/session.")
 
-    def csrf_token(self, cookies: Mapping[str, str]) -> str:
-        """Returns the session's CSRF token."""
-        return self._macs(b"csrf", cookies[self.session_cookie])[0]
+    def require_own_origin(self, headers: Mapping[str, str]) -> None:
+        """Raises `Forged` unless the request is from a page of this origin.
+
+        Without https, a page is of this origin also if it has the host that the browser asked: this host has several
+        names, and the cookie is sent to the one that set it only.
+        """
+        origin = headers.get("origin")
+        if origin is None:
+            own = headers.get("sec-fetch-site") == "same-origin"
+        else:
+            host = headers.get("host")
+            same = bool(host) and origin in (f"http://{host}", f"https://{host}")
+            own = origin in self._origins or (not self.secure and same)
+        if not own:
+            raise Forged("cross_origin", "With a session, only pages of this origin may make changes.")
+
+    def csrf_token(self, cookie: str) -> str:
+        """Returns the CSRF token of the session with that cookie."""
+        return self._macs(b"csrf", cookie)[0]
 
     async def end(
         self, session: Session, cookies: Mapping[str, str], recorded: Callable[[], Awaitable[None]] | None = None
@@ -173,6 +204,8 @@ class Browser:
         `recorded` is awaited in the same transaction.
         """
         await self._sessions.end(*self._hashes(cookies[self.session_cookie]), recorded=recorded)
+        if session.key_id is not None:
+            return None
         provider = self.providers[session.issuer]
         try:
             page = (await provider.metadata()).end_session_endpoint

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -69,12 +70,19 @@ _EXPORTS = "exports"
 """The step after everything else was removed."""
 
 
+Also = Callable[[Job, str], Awaitable[None]]
+"""Removes what else is made of a user's data, for an erasure's job. It is repeated after a crash."""
+
+
 class NotErased(StoreError):
     """Some data of the user remains; the message says which."""
 
 
 class Erasures:
-    """The erasures of all tenants. `audit_key` is the audit log's hash key."""
+    """The erasures of all tenants. `audit_key` is the audit log's hash key.
+
+    `also` are steps of packages above this one, after all rows were removed and nothing new of the user arrives.
+    """
 
     def __init__(
         self,
@@ -84,6 +92,7 @@ class Erasures:
         vector_stores: VectorStores,
         audit_key: bytes,
         *,
+        also: Sequence[Also] = (),
         settle_s: float = SETTLE_S,
         wait_s: float = WAIT_S,
         patience_s: float = EXPORT_PATIENCE_S,
@@ -91,6 +100,7 @@ class Erasures:
         self._database = database
         self._jobs = jobs
         self._audit_key = audit_key
+        self._also = also
         self._settle_s = settle_s
         self._wait_s = wait_s
         self._patience_s = patience_s
@@ -205,6 +215,8 @@ class Erasures:
         await context.progress(0, 1, _EXPORTS)
         await self._finish_exports(context)
         await self._forget_exports(job, user)
+        for step in self._also:
+            await step(job, user)
         await self._followed(job)
         await context.progress(0, 1, "indexes")
         while await self._database.atomically(lambda: self._removal.purge_some(job)):

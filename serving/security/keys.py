@@ -7,12 +7,13 @@ import logging
 import re
 import secrets
 from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
 
 from serving.core.ids import now
-from serving.core.principal import SCOPES, Principal, allowed
+from serving.core.principal import Principal
 from serving.core.ttl_cache import TtlCache
-from serving.security.lockout import Lockout
-from serving.store.keys import ApiKey, Keys, KeyWithUser
+from serving.security.lockout import Lockout, Try
+from serving.store.keys import ApiKey, Keys, KeyWithUser, effective_scopes
 
 log = logging.getLogger("headrace.security")
 
@@ -57,7 +58,8 @@ class Authenticator:
             if each is not None and len(each) < 32:
                 raise ValueError("the key secret must have at least 32 characters")
         self._keys = keys
-        self._secret = secret.encode()
+        # Copied for each key: `hmac.digest` lets other threads run, for which a request would wait.
+        self._mac = hmac.new(secret.encode(), digestmod="sha256")
         self._previous = previous.encode() if previous is not None else None
         self._verified: TtlCache[Principal] = TtlCache(ttl_s, size)
         self._refused: TtlCache[bool] = TtlCache(refused_ttl_s, size)
@@ -104,6 +106,10 @@ class Authenticator:
                 attempt.wrong()
                 self._counted.put(digest, True)
         return principal
+
+    def attempt(self, address: str) -> AbstractAsyncContextManager[Try]:
+        """Returns the context of one more credential of `address` that may be wrong; it raises `LockedOut`."""
+        return self._lockout.look_up(address)
 
     async def _look_up(self, key: str, digest: bytes) -> Principal | None:
         found = await self._find(key, digest)
@@ -178,7 +184,9 @@ class Authenticator:
         return found
 
     def _digest(self, key: str) -> bytes:
-        return hmac.digest(self._secret, key.encode(), "sha256")
+        mac = self._mac.copy()
+        mac.update(key.encode())
+        return mac.digest()
 
 
 def is_good(found: KeyWithUser, at: float) -> bool:
@@ -189,7 +197,6 @@ def is_good(found: KeyWithUser, at: float) -> bool:
 def principal_of(found: KeyWithUser) -> Principal:
     """Returns the principal of a key."""
     key = found.key
-    # The stack's own key has all scopes, including those that did not exist when it was stored.
-    scopes = frozenset(SCOPES) if key.bootstrap else allowed(key.scopes, found.role)
+    scopes = effective_scopes(key.scopes, found.role, bootstrap=key.bootstrap)
     groups, account = frozenset(found.groups), key.first_id or key.id
     return Principal(key.tenant, key.user, key.id, scopes, found.role, groups, account)

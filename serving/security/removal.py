@@ -30,9 +30,12 @@ from serving.store.relational.tables import (
     jobs,
     keys,
     memories,
+    prompt_versions,
+    prompts,
     quotas,
     responses,
     sessions,
+    shares,
     turn_vectors,
     users,
     vector_store_files,
@@ -53,6 +56,7 @@ _UPKEEP = (INGEST, UNINDEX, DROP_INDEX, PURGE_INDEX, DELETE_BLOB)
 _REMOVED: tuple[tuple[Table, str], ...] = (
     (keys, "id"),  # first, so that no new data is stored
     (sessions, "id"),
+    (shares, "id"),
     (batches, "id"),
     (responses, "id"),  # before the rows by which they are found
     (conversations, "id"),
@@ -60,6 +64,7 @@ _REMOVED: tuple[tuple[Table, str], ...] = (
     (feedback, "id"),
     (memories, "id"),
     (assistants, "id"),
+    (prompts, "id"),
     (turn_vectors, "conversation_id"),
     (checkpoint_writes, "checkpoint"),
     (checkpoints, "id"),
@@ -68,7 +73,7 @@ _REMOVED: tuple[tuple[Table, str], ...] = (
 )
 """In this order, by these columns; other tables need more work.
 
-Items, summaries and vectors are deleted with conversations, lines with batches, versions with assistants.
+Items, summaries and vectors are deleted with conversations, lines with batches, versions with assistants and prompts.
 """
 
 
@@ -104,6 +109,8 @@ class Removal:
             while await self._some_rows(table, key, job, user):
                 await context.check()
             await context.progress(step, len(_REMOVED), table.name)
+        while await self._some_authors(job, user):
+            await context.check()
 
     @uninterrupted
     async def purge_some(self, job: Job) -> int:
@@ -120,10 +127,12 @@ class Removal:
 
     @uninterrupted
     async def _remove_user(self, job: Job, user: str) -> None:
-        """Removes the user's keys and sign-in, and quotas while their keys are known; removes the name from usage."""
+        """Removes the user's sign-in and shares, and quotas while their keys are known; removes the name from usage."""
         async with self._database.write() as connection:
             await require_dispensable(connection, job.tenant, user)
             await connection.execute(users.delete().where(rows_of_user(users, job.tenant, user)))
+            # Whoever signs in with the name meanwhile does not open them again.
+            await connection.execute(shares.delete().where(rows_of_user(shares, job.tenant, user)))
             await connection.run_sync(limits.remove, rows_of_user(quotas, job.tenant, user))
             await connection.run_sync(counters.fold, job.tenant, user)
 
@@ -170,6 +179,16 @@ class Removal:
                 kept = [each for each in names if each != name]
                 await self._vector_stores.relist(worker, store, file, kept, connection)
         return len(attached)
+
+    @uninterrupted
+    async def _some_authors(self, job: Job, user: str) -> int:
+        """Removes the user's name from some versions of others' prompts, which stay their owners'."""
+        mine = rows_of_user(prompt_versions, job.tenant, user)
+        async with self._database.write() as connection:
+            ids = (await connection.execute(select(prompt_versions.c.id).where(mine).limit(TOGETHER))).scalars().all()
+            anonymous = prompt_versions.update().where(prompt_versions.c.id.in_(ids)).values(user=None)
+            await connection.execute(anonymous)
+        return len(ids)
 
     @uninterrupted
     async def _take_over(self, job: Job, user: str) -> None:

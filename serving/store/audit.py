@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,6 +26,9 @@ from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock_out
 from serving.store.relational.rows import Page
 from serving.store.relational.tables import audit, audit_pseudonyms, meta
+
+OUTCOMES = ("ok", "denied")
+"""How an action ended: it was done, or several attempts were rejected."""
 
 PLATFORM = ""
 """The chain of events that belong to no tenant: no tenant has an empty name."""
@@ -60,6 +63,35 @@ class Entry:
     detail: Detail | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """Which events of a chain: those of one `user` (a pseudonym: actor or subject), action and outcome, and with times
+    from `start` to `end` (unix seconds), of which the second is not included. None restricts nothing.
+    """
+
+    user: str | None = None
+    action: str | None = None
+    outcome: str | None = None
+    start: int | None = None
+    end: int | None = None
+
+    @property
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The conditions for the table's rows."""
+        found: list[ColumnElement[bool]] = []
+        if self.user is not None:
+            found.append((audit.c.actor == self.user) | (audit.c.subject == self.user))
+        if self.action is not None:
+            found.append(audit.c.action == self.action)
+        if self.outcome is not None:
+            found.append(audit.c.outcome == self.outcome)
+        if self.start is not None:
+            found.append(audit.c.at >= self.start * 1000)
+        if self.end is not None:
+            found.append(audit.c.at < self.end * 1000)
+        return found
+
+
 class AuditRows:
     """The chains of all tenants. `key` is the hash key."""
 
@@ -89,27 +121,27 @@ class AuditRows:
         *,
         user: str | None = None,
         action: str | None = None,
+        outcome: str | None = None,
+        start: int | None = None,
+        end: int | None = None,
         after: int | None = None,
         limit: int = 20,
     ) -> Page[Row]:
-        """Returns the newest events of a chain with numbers below `after`, optionally those of one action.
+        """Returns the newest events of a chain with numbers below `after`, optionally those of one action or outcome.
 
-        With `user`, those of which the user is the actor or the subject.
+        With `user`, those of which the user is the actor or the subject. `start` and `end` are times in unix seconds,
+        of which the second is not included.
         """
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidValue("limit", f"must be from 1 to {MAX_PAGE}")
         query = select(audit).where(audit.c.tenant == tenant)
         if after is not None:
             query = query.where(audit.c.seq < after)
-        if action is not None:
-            query = query.where(audit.c.action == action)
         query = query.order_by(audit.c.seq.desc()).limit(limit + 1)
 
         def work(connection: Connection) -> list[Row]:
-            narrowed = query
-            if user is not None:
-                name = _pseudonym(connection, tenant, user, make=False)
-                narrowed = query.where((audit.c.actor == name) | (audit.c.subject == name))
+            name = _pseudonym(connection, tenant, user, make=False)
+            narrowed = query.where(*Selected(name, action, outcome, start, end).conditions)
             return [dict(row) for row in connection.execute(narrowed).mappings()]
 
         rows = await self._database.query(work)
@@ -128,11 +160,37 @@ class AuditRows:
             yield rows
             seq = rows[-1]["seq"]
 
+    async def selected(self, tenant: str, which: Selected, through: int) -> AsyncIterator[list[Row]]:
+        """Yields the chosen events up to number `through` from the first on, in batches.
+
+        Each statement reads at most `READ_TOGETHER` events of the chain, however few of them are chosen.
+        """
+        seq = await self._first(tenant) - 1
+        while seq < through:
+            last = min(seq + READ_TOGETHER, through)
+            query = select(audit).where(audit.c.tenant == tenant, audit.c.seq > seq, audit.c.seq <= last)
+            if rows := await self._rows(query.where(*which.conditions).order_by(audit.c.seq)):
+                yield rows
+            seq = last
+
+    @uninterrupted
+    async def head(self, tenant: str) -> tuple[int, str]:
+        """Returns number and hash of a chain's last event; 0 and `GENESIS` before the first."""
+        return await self._database.query(lambda connection: _last(connection, tenant))
+
+    @uninterrupted
+    async def _first(self, tenant: str) -> int:
+        query = select(func.min(audit.c.seq)).where(audit.c.tenant == tenant)
+        return await self._database.query(lambda connection: connection.execute(query).scalar()) or 1
+
+    @uninterrupted
+    async def _rows(self, query: Select[Any]) -> list[Row]:
+        return await self._database.query(lambda c: [dict(row) for row in c.execute(query).mappings()])
+
     @uninterrupted
     async def _following(self, tenant: str, seq: int) -> list[Row]:
         query = select(audit).where(audit.c.tenant == tenant, audit.c.seq > seq)
-        query = query.order_by(audit.c.seq).limit(READ_TOGETHER)
-        return await self._database.query(lambda c: [dict(row) for row in c.execute(query).mappings()])
+        return await self._rows(query.order_by(audit.c.seq).limit(READ_TOGETHER))
 
     @uninterrupted
     async def heads(self) -> dict[str, tuple[int, str]]:
@@ -246,6 +304,10 @@ async def unlocked(connection: AsyncConnection, why: str) -> AsyncIterator[None]
 
 def _head(connection: Connection, tenant: str) -> tuple[int, str]:
     lock_out(connection, "audit", tenant)
+    return _last(connection, tenant)
+
+
+def _last(connection: Connection, tenant: str) -> tuple[int, str]:
     last = select(audit.c.seq, audit.c.hash).where(audit.c.tenant == tenant).order_by(audit.c.seq.desc()).limit(1)
     row = connection.execute(last).first()
     return (row.seq, row.hash) if row is not None else (0, GENESIS)

@@ -64,6 +64,39 @@ class Anchor:
     mac: str
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The end of an export of some events of a chain: their number, and a digest of their hashes in order.
+
+    `filter` says which events were selected, up to the chain's last one then; the rest is as in `Anchor`.
+    """
+
+    tenant: str
+    filter: dict[str, Any]
+    events: int
+    digest: str
+    at: int
+    signed_with: str
+    mac: str
+
+
+class Digest:
+    """Of the hashes of events, one after the other."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self.events = 0
+
+    def add(self, hash: str) -> None:
+        """Adds the hash of the next event."""
+        self.events += 1
+        self._sha256.update(f"{hash}\n".encode())
+
+    @property
+    def value(self) -> str:
+        return self._sha256.hexdigest()
+
+
 def chain_key(secret: str) -> bytes:
     """Returns the key of a stack's chains, derived from the secret for this purpose only."""
     return hmac.digest(secret.encode(), b"headrace audit 1", "sha256")
@@ -88,6 +121,19 @@ def genuine(key: bytes, given: Anchor) -> bool:
     """Returns whether an anchor was made with the key."""
     made = anchor(key, given.tenant, given.seq, given.hash, given.at)
     return given.signed_with == made.signed_with and hmac.compare_digest(made.mac.encode(), given.mac.encode())
+
+
+def selection(key: bytes, tenant: str, filter: Mapping[str, Any], digest: Digest, at: int) -> Selection:
+    """Returns the signed end of an export of some events."""
+    signed = [tenant, dict(filter), digest.events, digest.value, at]
+    return Selection(tenant, dict(filter), digest.events, digest.value, at, key_id(key), _mac(key, "selection", signed))
+
+
+def genuine_selection(key: bytes, given: Selection) -> bool:
+    """Returns whether a selection was signed with the key."""
+    signed = [given.tenant, given.filter, given.events, given.digest, given.at]
+    made = _mac(key, "selection", signed).encode()
+    return given.signed_with == key_id(key) and hmac.compare_digest(made, given.mac.encode())
 
 
 class Verifier:
@@ -131,17 +177,21 @@ class Verifier:
             self.unchecked += 1
         elif not hmac.compare_digest(_hash(key, event), hash.encode()):
             self._note(seq, "was changed: its hash does not match")
-        if self._before is None:
-            self._begins_at = (seq, str(previous))
-        elif seq != self._before[0] + 1:
-            self._note(seq, f"follows event {self._before[0]}: events are missing, repeated or reordered")
-        elif previous != self._before[1]:
-            self._note(seq, "does not follow the event before it")
+        self._follow(seq, str(previous))
         detail = event["detail"]
         if event["action"] == PRUNED and isinstance(detail, Mapping) and isinstance(detail.get("through"), int):
             self._pruned.add((detail["through"] + 1, str(detail.get("hash"))))
         self._before = (seq, hash)
         self._anchors.pop(self._before, None)
+
+    def _follow(self, seq: int, previous: str) -> None:
+        """Checks the place of an event after the one before."""
+        if self._before is None:
+            self._begins_at = (seq, previous)
+        elif seq != self._before[0] + 1:
+            self._note(seq, f"follows event {self._before[0]}: events are missing, repeated or reordered")
+        elif previous != self._before[1]:
+            self._note(seq, "does not follow the event before it")
 
     def read_all(self, events: Iterable[Event]) -> None:
         """Verifies the next events, one after the other."""
@@ -168,7 +218,39 @@ class Verifier:
             self.problems.append(Problem(self._tenant, seq, message))
 
 
-def as_document(value: Anchor | Problem) -> dict[str, Any]:
+class SelectionVerifier(Verifier):
+    """Verifies an export of some events of a chain: that each is unchanged, and that these were the selected ones."""
+
+    def __init__(self, keys: Iterable[bytes], tenant: str, filter: Mapping[str, Any]) -> None:
+        super().__init__(keys, tenant)
+        self._filter = filter
+        self._digest = Digest()
+
+    def read(self, event: Event) -> None:
+        """Verifies the next event."""
+        super().read(event)
+        self._digest.add(str(event.get("hash")))
+
+    def _follow(self, seq: int, previous: str) -> None:
+        if self._before is not None and seq <= self._before[0]:
+            self._note(seq, f"follows event {self._before[0]}: events are repeated or reordered")
+
+    def close(self, given: Selection) -> None:
+        """Verifies the last line of the export."""
+        key = self._keys.get(given.signed_with)
+        if key is None:
+            self.unchecked += 1
+        elif not genuine_selection(key, given):
+            self._note(self.head[0], "is followed by an end that was not made with its key")
+        if (given.events, given.digest, given.filter) != (self._digest.events, self._digest.value, self._filter):
+            self._note(self.head[0], "is not the last of the selected events: some are missing or were added")
+
+    def end(self) -> list[Problem]:
+        """Returns the problems, in the order in which they were found."""
+        return self.problems
+
+
+def as_document(value: Anchor | Problem | Selection) -> dict[str, Any]:
     """Returns the value's representation in JSON."""
     return asdict(value)
 

@@ -25,7 +25,7 @@ from serving.store.relational.database import Database
 from serving.store.relational.owners import own
 from serving.store.relational.prepared import VIOLATES, Prepared
 from serving.store.relational.pruning import prune_rows
-from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.rows import Order, Page, build, build_page, page
 from serving.store.relational.tables import captures
 from serving.store.responses import NewResponse, add_response
 
@@ -49,7 +49,8 @@ class Capture:
     are the seconds of each stage. `stored` tells whether the API of stored completions shows it, `consent` whether
     exports may include it. Responses in one chain share a `session_id`. Tokens are None if the engine did not report
     them. `cost` is in `currency`, that of the model's price at the time, as a double; `answer` has the exact amount.
-    Both are None if the price or the tokens are unknown.
+    Both are None if the price or the tokens are unknown. `prompts` are the stored prompts that its assistant and its
+    request named.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Capture:
     consent: bool
     metadata: dict[str, str]
     created_at: float
+    prompts: list[Json] | None = None
 
 
 class Captures:
@@ -98,19 +100,20 @@ class Captures:
         turn: tuple[str, Sequence[Body]] | None = None,
         response: NewResponse | None = None,
         checked: str | None = None,
+        model: str | None = None,
         then: Then | None = None,
         again: bool = False,
     ) -> None:
         """Stores a capture with the place of its answer, and runs `then` with the added items, all or nothing.
 
         The place is a `turn`, whose items are added to its conversation and passed the guardrails `checked`, or a
-        `response`. A retry (`again`) replaces the capture of the interrupted attempt. Raises `NotFound` when that
-        conversation, the capture's, or the previous response is gone, and `LeaseLost` for a background response that is
-        no longer wanted.
+        `response`. `model` is the turn's requested one. A retry (`again`) replaces the capture of the interrupted
+        attempt. Raises `NotFound` when that conversation, the capture's, or the previous response is gone, and
+        `LeaseLost` for a background response that is no longer wanted.
         """
 
         def work(connection: Connection) -> None:
-            added = add_items(connection, principal, *turn, checked) if turn is not None else []
+            added = add_items(connection, principal, *turn, checked, model) if turn is not None else []
             if response is not None:
                 added = add_response(connection, principal, response)
             if capture is not None:
@@ -165,7 +168,7 @@ class Captures:
                 order=order,
                 within=and_(captures.c.stored, own(captures, principal)),
             )
-        return Page([build(Capture, row) for row in found.items], found.has_more)
+        return build_page(Capture, found)
 
     def _has_metadata(self, key: str, value: str) -> ColumnElement[bool]:
         # JSON paths cannot express every key: SQLite has no escape for a quote in them.

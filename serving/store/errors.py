@@ -24,12 +24,16 @@ class OlderDatabase(StoreUnavailable):
 
 
 class NotFound(StoreError):
-    """The object does not exist, or it belongs to another user: the caller cannot tell which."""
+    """The object does not exist, or it belongs to another user: the caller cannot tell which.
 
-    def __init__(self, kind: str, id: str) -> None:
+    `param` is the field of the request's body that names it; None where the path does.
+    """
+
+    def __init__(self, kind: str, id: str, param: str | None = None) -> None:
         super().__init__(f"no such {kind}")
         self.kind = kind
         self.id = id
+        self.param = param
 
 
 class NotOwner(StoreError):

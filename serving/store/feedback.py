@@ -18,7 +18,7 @@ from serving.store import values
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.relational.database import Database
 from serving.store.relational.owners import own
-from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.rows import Order, Page, build, build_page, page
 from serving.store.relational.tables import IDS, captures, conversation_items, conversations, feedback
 
 MAX_PAGE = 100
@@ -84,14 +84,6 @@ class Feedback:
         raise AssertionError("every rating has a target")
 
 
-class TargetNotFound(NotFound):
-    """The target of a rating does not exist, or belongs to another user; `param` is the field that names it."""
-
-    def __init__(self, kind: str, id: str, param: str) -> None:
-        super().__init__(kind, id)
-        self.param = param
-
-
 class Ratings:
     """The feedback of all tenants."""
 
@@ -104,7 +96,7 @@ class Ratings:
     ) -> Feedback:
         """Stores a rating and returns it; an equal existing one stays unchanged.
 
-        Raises `Conflict` when `id` belongs to another rating, `TargetNotFound` for a missing target or rejected
+        Raises `Conflict` when `id` belongs to another rating, `NotFound` for a missing target or rejected
         response, `InvalidValue` beyond the limits.
         """
         if id is not None and not IDS.fullmatch(id):
@@ -161,7 +153,7 @@ class Ratings:
                 order=order,
                 within=own(feedback, principal),
             )
-        return Page([build(Feedback, row) for row in found.items], found.has_more)
+        return build_page(Feedback, found)
 
     @uninterrupted
     async def delete(self, principal: Principal, id: str) -> None:
@@ -231,7 +223,7 @@ def _require(connection: Connection, principal: Principal, new: Feedback) -> Non
     else:
         there = there.where(own(table, principal))
     if connection.execute(there).first() is None:
-        raise TargetNotFound(kind, id, "target.id")
+        raise NotFound(kind, id, "target.id")
     if new.rejected_id is None:
         return
     both = select(captures.c.id, captures.c.prompt).where(
@@ -239,7 +231,7 @@ def _require(connection: Connection, principal: Principal, new: Feedback) -> Non
     )
     prompts = {row.id: [row.prompt.get(name) for name in ("messages", "prompt")] for row in connection.execute(both)}
     if new.rejected_id not in prompts:
-        raise TargetNotFound("response", new.rejected_id, "rejected")
+        raise NotFound("response", new.rejected_id, "rejected")
     if prompts[id] != prompts[new.rejected_id]:
         raise InvalidValue("rejected", "answers another prompt than the target")
 

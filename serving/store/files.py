@@ -18,7 +18,7 @@ from serving.store.errors import NotFound
 from serving.store.jobs.queue import Jobs
 from serving.store.quotas import Meter
 from serving.store.relational.database import Database
-from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.rows import Order, Page, build, build_page, page
 from serving.store.relational.tables import files, vector_store_files
 from serving.store.vector_stores import VectorStores
 
@@ -132,7 +132,7 @@ class Files:
                 order=order,
                 within=readable(files, principal),
             )
-        return Page([build(File, row) for row in found.items], found.has_more)
+        return build_page(File, found)
 
     @uninterrupted
     async def delete(self, principal: Principal, id: str) -> None:

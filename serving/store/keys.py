@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import ColumnElement, and_, bindparam, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select
 
 from serving.core.ids import new_id, now
-from serving.core.principal import SCOPES, STACK, Principal, Role
+from serving.core.principal import SCOPES, STACK, Principal, Role, allowed
 from serving.core.uninterrupted import uninterrupted
 from serving.store import values
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
-from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.rows import Order, Page, build, build_page, page
 from serving.store.relational.tables import keys, tenants, users
 from serving.store.users import ADMIN
 
@@ -61,6 +61,14 @@ class KeyWithUser:
     groups: list[str]
     disabled: bool
     """Whether the user or the tenant is disabled."""
+
+
+def effective_scopes(scopes: Iterable[str], role: Role, *, bootstrap: bool) -> frozenset[str]:
+    """Returns what a key with `scopes` permits while its user has `role`.
+
+    The stack's own key has all scopes, including those that did not exist when it was stored.
+    """
+    return frozenset(SCOPES) if bootstrap else allowed(scopes, role)
 
 
 class Keys:
@@ -161,15 +169,32 @@ class Keys:
         principal: Principal,
         *,
         user: str | None = None,
+        name: str | None = None,
+        expires_before: float | None = None,
+        unused_since: float | None = None,
         after: str | None = None,
         limit: int = 20,
         order: Order = "desc",
     ) -> Page[ApiKey]:
-        """Returns the tenant's keys, optionally those of one user."""
-        query = select(keys) if user is None else select(keys).where(keys.c.user == user)
+        """Returns the tenant's keys, optionally those of one user, or with `name` in theirs, in any case.
+
+        `expires_before` selects keys that end before that time, and `unused_since` those that may still be used but
+        were not since that time.
+        """
+        query = select(keys)
+        if user is not None:
+            query = query.where(keys.c.user == user)
+        if name:
+            query = query.where(keys.c.name.icontains(values.text("q", name), autoescape=True))
+        if expires_before is not None:
+            query = query.where(keys.c.expires_at < expires_before)
+        if unused_since is not None:
+            used = func.coalesce(keys.c.last_used_at, keys.c.created_at)
+            lives = and_(keys.c.revoked_at.is_(None), or_(keys.c.expires_at.is_(None), keys.c.expires_at > now()))
+            query = query.where(used < unused_since, lives)
         async with self._database.read() as connection:
             found = await page(connection, query, keys, principal, after=after, limit=limit, max_limit=100, order=order)
-        return Page([build(ApiKey, row) for row in found.items], found.has_more)
+        return build_page(ApiKey, found)
 
     @uninterrupted
     async def revoke(self, principal: Principal, id: str) -> ApiKey:

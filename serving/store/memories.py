@@ -21,7 +21,7 @@ from serving.store import values
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
-from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.rows import Order, Page, build, build_page, page
 from serving.store.relational.tables import idempotency_answers, memories
 
 MAX_PAGE = 100
@@ -80,7 +80,7 @@ class Memories:
                 order=order,
                 within=mine,
             )
-        return Page([build(Fact, row) for row in found.items], found.has_more)
+        return build_page(Fact, found)
 
     @uninterrupted
     async def profile(self, principal: Principal, assistant: str, *, limit: int) -> list[Fact]:
@@ -129,6 +129,15 @@ class Memories:
             deleted = await connection.execute(memories.delete().where(_mine(principal, id)))
             if not deleted.rowcount:
                 raise NotFound("memory", id)
+
+    @uninterrupted
+    async def delete_all(self, principal: Principal, *, assistant: str | None = None) -> int:
+        """Deletes the user's statements, or those for one assistant. Returns their number."""
+        mine = and_(memories.c.tenant == principal.tenant, memories.c.user == principal.user)
+        if assistant is not None:
+            mine = and_(mine, memories.c.assistant == values.text("assistant", assistant))
+        async with self._database.write() as connection:
+            return (await connection.execute(memories.delete().where(mine))).rowcount
 
     @uninterrupted
     async def add_found(

@@ -25,9 +25,11 @@ from serving.store import values
 from serving.store.errors import Conflict, NotFound, PlatformOnly
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock, lock_out
-from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.rows import Order, Page, build, build_page, page
 from serving.store.relational.tables import (
     files,
+    hub_datasets,
+    hub_versions,
     meta,
     quota_streams,
     quota_windows,
@@ -141,7 +143,7 @@ class QuotaStore:
             found = await page(
                 connection, query, quotas, principal, after=after, limit=limit, max_limit=MAX_PAGE, order=order
             )
-        return Page([build(Quota, row) for row in found.items], found.has_more)
+        return build_page(Quota, found)
 
     @uninterrupted
     async def revision(self) -> int:
@@ -264,7 +266,7 @@ def _require(quota: Quota, standing: Standing, units: int, ends_in_s: float) -> 
 
 
 def _stored_bytes(connection: Connection, quota: Quota) -> int:
-    """Returns the stored bytes of a quota's subject: of its files and its vector stores.
+    """Returns the stored bytes of a quota's subject: of its files, its vector stores, and what it keeps in the hub.
 
     The index size of a file that is not ingested yet is unknown: it counts as the file's size.
     """
@@ -277,13 +279,17 @@ def _stored_bytes(connection: Connection, quota: Quota) -> int:
         .join(vector_stores, vector_stores.c.id == row.vector_store_id)
         .outerjoin(files, files.c.id == row.file_id)
         .where(*_owner_condition(vector_stores, quota)),
+        *(
+            select(func.coalesce(func.sum(table.c.bytes), 0)).where(*_owner_condition(table, quota, "created_by"))
+            for table in (hub_versions, hub_datasets)
+        ),
     ]
     return sum(int(connection.execute(query).scalar_one()) for query in queries)
 
 
-def _owner_condition(table: Table, quota: Quota) -> list[ColumnElement[bool]]:
+def _owner_condition(table: Table, quota: Quota, owner: str = "user") -> list[ColumnElement[bool]]:
     mine = [table.c.tenant == quota.tenant]
-    return [*mine, table.c.user == quota.subject_id] if quota.subject == "user" else mine
+    return [*mine, table.c[owner] == quota.subject_id] if quota.subject == "user" else mine
 
 
 def _dialect(name: str) -> Any:

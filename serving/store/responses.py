@@ -6,7 +6,7 @@ may follow one, so chains are the branches of a tree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,6 @@ PRUNED_TOGETHER = 50  # so that other writers do not wait long
 
 MAX_CHAIN = 10_000
 """Maximum number of responses of a chain that are read; earlier ones are ignored."""
-
-WAITED_FOR = responses.c.body["status"].as_string().in_(("queued", "in_progress"))
-"""Statuses of background responses without an answer."""
 
 _OPENING = ("user", "system", "developer")
 
@@ -69,7 +66,10 @@ class StoredResponse:
 
 @dataclass(frozen=True, slots=True)
 class NewResponse:
-    """A response to store, as `StoredResponse`. It continues a response, a conversation or nothing."""
+    """A response to store, as `StoredResponse`. It continues a response, a conversation or nothing.
+
+    `details` are stored with its first item in a conversation.
+    """
 
     body: dict[str, Any]
     input: Sequence[Body]
@@ -77,6 +77,7 @@ class NewResponse:
     previous_id: str | None = None
     conversation_id: str | None = None
     checked: str | None = None
+    details: Body | None = None
 
 
 class Responses:
@@ -168,22 +169,34 @@ def add_response(connection: Connection, principal: Principal, new: NewResponse)
 
     Raises `NotFound` when the conversation, or the previous response, no longer exists.
     """
-    items = [*new.input, *_shown_again(new.body)]
+    output = _shown_again(new.body)
+    items = [*new.input, *(item | {"details": new.details} for item in output[:1]), *output[1:]]
     head, *begun = split(items)
     first = bool(head) and new.previous_id is None and new.conversation_id is None
     if new.previous_id is not None:
         _lock(connection, principal, new.previous_id)
     id = new.conversation_id
-    added = add_items(connection, principal, id, items, new.checked) if id is not None else []
+    model = new.body.get("model")
+    added = add_items(connection, principal, id, items, new.checked, model) if id is not None else []
     row = _row(principal, new, before=added[0].seq if added else None, turns=len(begun) + first)
     if not new.body.get("background"):
         connection.execute(responses.insert(), row)
         return added
     # An unwanted answer is not stored: the response was cancelled, deleted, or answered by another gateway.
-    answered = responses.update().where(*_mine(principal, new.body["id"]), WAITED_FOR).values(row)
-    if connection.execute(answered).rowcount != 1:
+    mine = _mine(principal, new.body["id"])
+    queued = connection.execute(select(responses.c.body).where(*mine).with_for_update()).scalar()
+    if queued is None or not waited_for(queued):
         raise LeaseLost(new.body["id"])
+    connection.execute(responses.update().where(*mine).values(row))
     return added
+
+
+def waited_for(body: Mapping[str, Any]) -> bool:
+    """Returns whether a response is a background one without an answer, and has not ended.
+
+    The database does not check it: PostgreSQL cannot read a field of a document that has the character NUL anywhere.
+    """
+    return body.get("status") in ("queued", "in_progress")
 
 
 def queue_response(connection: Connection, principal: Principal, new: NewResponse) -> None:

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.core.ids import new_id, now
 from serving.core.principal import SCOPES_OF, Principal, Role
 from serving.core.uninterrupted import uninterrupted
+from serving.store.errors import NotFound
+from serving.store.keys import effective_scopes
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
 from serving.store.relational.rows import build
-from serving.store.relational.tables import sessions, tenants, users
+from serving.store.relational.tables import keys, sessions, tenants, users
 
 PER_USER = 16
 """Maximum number of concurrent sessions of a user; the oldest is replaced."""
 TOUCH_S = 60.0
 """Minimum interval between updates of a session's last use."""
+PLATFORM_S = 3600.0
+"""Maximum duration of a session with the scope `platform`, which administers all tenants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,10 @@ class Session:
     role: Role
     groups: list[str]
     issuer: str
-    """The provider's name in the configuration."""
+    """The provider's name in the configuration; empty if the session began with an API key."""
+    key_id: str | None
+    """The API key with which it began: the session acts as that key."""
+    scopes: frozenset[str]
     created_at: float
     used_at: float
     expires_at: float
@@ -46,9 +54,9 @@ class Session:
         return Principal(
             tenant=self.tenant,
             user=self.user,
-            key_id=self.id,
+            key_id=self.key_id or self.id,
             account=self.account,
-            scopes=SCOPES_OF[self.role],
+            scopes=self.scopes,
             role=self.role,
             groups=frozenset(self.groups),
         )
@@ -78,7 +86,8 @@ class Sessions:
     ) -> Session:
         """Stores a new session of the principal, and removes the one with a hash in `instead_of`, and expired ones.
 
-        `recorded` is awaited in the same transaction.
+        `issuer` is empty for the session of an API key, which ends no later than the key does. `recorded` is awaited in
+        the same transaction.
         """
 
         if recorded is None:
@@ -93,6 +102,8 @@ class Sessions:
 
     async def _start(self, principal: Principal, issuer: str, hash: str, instead_of: Sequence[str]) -> Session:
         at = now()
+        key_id = principal.key_id if not issuer else None
+        lifetime_s = min(self._lifetime_s, PLATFORM_S) if "platform" in principal.scopes else self._lifetime_s
         row = {
             "id": new_id("ses"),
             "hash": hash,
@@ -100,9 +111,10 @@ class Sessions:
             "user": principal.user,
             "account": principal.account or principal.key_id,
             "issuer": issuer,
+            "key_id": key_id,
             "created_at": at,
             "used_at": at,
-            "expires_at": at + self._lifetime_s,
+            "expires_at": at + lifetime_s,
         }
         theirs = and_(sessions.c.tenant == principal.tenant, sessions.c.user == principal.user)
         async with self._database.write() as connection:
@@ -112,27 +124,38 @@ class Sessions:
             newest = select(sessions.c.id).where(theirs).order_by(sessions.c.created_at.desc(), sessions.c.id)
             kept = newest.limit(PER_USER - 1).subquery()
             await connection.execute(sessions.delete().where(theirs, sessions.c.id.not_in(select(kept.c.id))))
+            if key_id is not None:
+                end = (await connection.execute(select(keys.c.expires_at).where(keys.c.id == key_id))).scalar()
+                row["expires_at"] = min(at + lifetime_s, end) if end is not None else at + lifetime_s
             await connection.execute(sessions.insert().values(row))
-        return Session(**row, role=principal.role, groups=sorted(principal.groups))  # type: ignore[arg-type]
+        groups = sorted(principal.groups)
+        return Session(**row, role=principal.role, groups=groups, scopes=principal.scopes)  # type: ignore[arg-type]
 
     @uninterrupted
     async def get(self, hash: str, *older: str) -> Session | None:
-        """Returns the session with this hash; None when there is none, it has expired, or its user is disabled.
+        """Returns the session with this hash; None when there is none, it has expired, its key has ended, or its user
+        is disabled.
 
         A session with an `older` hash gets this hash. It is a single statement for all hashes, since another gateway
         may update the hash concurrently.
         """
         at = now()
         query = (
-            select(sessions, users.c.role, users.c.groups)
+            select(sessions, users.c.role, users.c.groups, keys.c.scopes.label("key_scopes"), keys.c.bootstrap)
             .join(users, and_(users.c.tenant == sessions.c.tenant, users.c.user == sessions.c.user))
             .join(tenants, tenants.c.id == sessions.c.tenant)
-            .where(sessions.c.hash.in_((hash, *older)), users.c.disabled_at.is_(None), tenants.c.disabled_at.is_(None))
+            .outerjoin(keys, keys.c.id == sessions.c.key_id)
+            .where(
+                sessions.c.hash.in_((hash, *older)),
+                users.c.disabled_at.is_(None),
+                tenants.c.disabled_at.is_(None),
+                _key_lives(at),
+            )
         )
 
         def find(connection: Connection) -> Session | None:
             row = connection.execute(query).mappings().first()
-            return build(Session, row) if row is not None else None
+            return build(Session, row, scopes=_scopes(row, row["role"])) if row is not None else None
 
         found = await self._database.query(find)
         if found is None or at >= found.expires_at or at >= found.used_at + self._idle_s:
@@ -141,6 +164,57 @@ class Sessions:
             used = sessions.update().where(sessions.c.id == found.id).values(used_at=at, hash=hash)
             await self._database.group_commit(lambda connection: connection.execute(used))
         return found
+
+    @uninterrupted
+    async def list(self, principal: Principal) -> list[Session]:
+        """Returns the sessions of the same person or key that have not ended, newest first: at most `PER_USER`."""
+        at = now()
+        query = select(sessions).where(*_own(principal), *_lasting(at, self._idle_s))
+        query = query.order_by(sessions.c.created_at.desc(), sessions.c.id)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).mappings()
+            same = {"role": principal.role, "groups": sorted(principal.groups), "scopes": principal.scopes}
+            return [build(Session, row, **same) for row in rows]
+
+    @uninterrupted
+    async def of_user(self, principal: Principal, user: str) -> Sequence[Session]:
+        """Returns all sessions of a user of the tenant that have not ended, newest first: at most `PER_USER`.
+
+        Raises `NotFound` for a user that the tenant does not have.
+        """
+        at = now()
+        theirs = sessions.c.tenant == principal.tenant, sessions.c.user == user
+        query = select(sessions, keys.c.scopes.label("key_scopes"), keys.c.bootstrap)
+        query = query.outerjoin(keys, keys.c.id == sessions.c.key_id).where(
+            *theirs, *_lasting(at, self._idle_s), _key_lives(at)
+        )
+        query = query.order_by(sessions.c.created_at.desc(), sessions.c.id)
+        async with self._database.read() as connection:
+            role, groups = await _person(connection, principal.tenant, user)
+            rows = (await connection.execute(query)).mappings()
+            return [build(Session, row, role=role, groups=groups, scopes=_scopes(row, role)) for row in rows]
+
+    @uninterrupted
+    async def end_all(self, principal: Principal, user: str) -> int:
+        """Removes all sessions of a user of the tenant, and returns their number. Raises `NotFound` as `of_user`."""
+        async with self._database.write() as connection:
+            await lock(connection, "sessions", principal.tenant, user)  # none that begins now is left out
+            await _person(connection, principal.tenant, user)
+            theirs = sessions.c.tenant == principal.tenant, sessions.c.user == user
+            return (await connection.execute(sessions.delete().where(*theirs))).rowcount
+
+    @uninterrupted
+    async def end_one(self, principal: Principal, id: str, recorded: Callable[[], Awaitable[None]]) -> None:
+        """Removes a session of the same person or key; `recorded` is as in `start`. Raises `NotFound`."""
+
+        async def work() -> None:
+            async with self._database.write() as connection:
+                gone = await connection.execute(sessions.delete().where(*_own(principal), sessions.c.id == id))
+                if not gone.rowcount:
+                    raise NotFound("session", id)
+            await recorded()
+
+        await self._database.atomically(work)
 
     @uninterrupted
     async def end(self, *hashes: str, recorded: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -153,3 +227,33 @@ class Sessions:
                 await recorded()
 
         await self._database.atomically(work)
+
+
+def _own(principal: Principal) -> tuple[ColumnElement[bool], ...]:
+    account = principal.account or principal.key_id
+    return sessions.c.tenant == principal.tenant, sessions.c.user == principal.user, sessions.c.account == account
+
+
+def _key_lives(at: float) -> ColumnElement[bool]:
+    """Returns the condition for sessions whose key has not ended, joined with `keys`."""
+    lives = and_(keys.c.revoked_at.is_(None), or_(keys.c.expires_at.is_(None), keys.c.expires_at > at))
+    return or_(sessions.c.key_id.is_(None), lives)
+
+
+def _lasting(at: float, idle_s: float) -> tuple[ColumnElement[bool], ...]:
+    return sessions.c.expires_at > at, sessions.c.used_at > at - idle_s
+
+
+async def _person(connection: AsyncConnection, tenant: str, user: str) -> tuple[Role, list[str]]:
+    """Returns role and groups of a user; raises `NotFound`."""
+    query = select(users.c.role, users.c.groups).where(users.c.tenant == tenant, users.c.user == user)
+    found = (await connection.execute(query)).first()
+    if found is None:
+        raise NotFound("user", user)
+    return found.role, found.groups
+
+
+def _scopes(row: RowMapping, role: Role) -> frozenset[str]:
+    if row["key_id"] is None:
+        return SCOPES_OF[role]
+    return effective_scopes(row["key_scopes"], role, bootstrap=row["bootstrap"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
 
 from serving.core.ids import now
@@ -14,7 +14,7 @@ from serving.core.uninterrupted import uninterrupted
 from serving.store import values
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.relational.database import Database
-from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.rows import Order, Page, build, build_page, page
 from serving.store.relational.tables import tenants
 
 ID = r"^[a-z][a-z0-9-]{0,62}$"
@@ -59,12 +59,22 @@ class Tenants:
         return build(Tenant, row)
 
     @uninterrupted
-    async def list(self, *, after: str | None = None, limit: int = 20, order: Order = "desc") -> Page[Tenant]:
-        async with self._database.read() as connection:
-            found = await page(
-                connection, select(tenants), tenants, None, after=after, limit=limit, max_limit=100, order=order
+    async def list(
+        self, *, name: str | None = None, after: str | None = None, limit: int = 20, order: Order = "desc"
+    ) -> Page[Tenant]:
+        """Returns the tenants, optionally those with `name` in their id or name, in any case."""
+        query = select(tenants)
+        if name:
+            part = values.text("q", name)
+            query = query.where(
+                or_(
+                    tenants.c.id.icontains(part, autoescape=True),
+                    tenants.c.name.icontains(part, autoescape=True),
+                )
             )
-        return Page([build(Tenant, row) for row in found.items], found.has_more)
+        async with self._database.read() as connection:
+            found = await page(connection, query, tenants, None, after=after, limit=limit, max_limit=100, order=order)
+        return build_page(Tenant, found)
 
     @uninterrupted
     async def update(self, id: str, *, name: str | None = None, disabled: bool | None = None) -> Tenant:

@@ -88,17 +88,20 @@ class Usage:
         first_day: str,
         last_day: str,
         user: str | None = None,
+        model: str | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> Page[UsageOf]:
-        """Returns the usage of the principal's tenant, or of one of its users, between two days, ordered by id.
+        """Returns the usage of the principal's tenant between two days, ordered by id.
 
-        Days have the form `2026-01-31`.
+        Days have the form `2026-01-31`. `user` and `model` select the usage of one user and of one model.
         """
         column = _COLUMN[by]
         within = [usage.c.tenant == principal.tenant, usage.c.day.between(first_day, last_day)]
         if user is not None:
             within.append(usage.c.user == values.text("user", user))
+        if model is not None:
+            within.append(usage.c.model == values.text("model", model))
         if after is not None:
             within.append(column > values.text("after", after))
         ids = select(column).where(*within).distinct().order_by(column).limit(limit + 1)

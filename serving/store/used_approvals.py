@@ -1,4 +1,4 @@
-"""Used approvals, so that each allows one call on any gateway."""
+"""Used approvals and sign-in codes, so that each works once on any gateway."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEPT_S = 3600.0
 
 
 class UsedApprovals:
-    """The used approvals of all tenants, by their unique ids."""
+    """The used approvals and sign-in codes of all tenants, by their unique ids."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -33,7 +33,7 @@ class UsedApprovals:
 
     @uninterrupted
     async def use(self, principal: Principal, id: str, expires_at: float) -> bool:
-        """Uses an approval, and returns whether it was unused."""
+        """Uses an approval or a code, and returns whether it was unused."""
         row = {"id": id, "tenant": principal.tenant, "expires_at": expires_at}
 
         def work(connection: Connection) -> bool:

@@ -19,7 +19,7 @@ from serving.store import values
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
-from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.rows import Order, Page, build, build_page, page
 from serving.store.relational.tables import tenants, users
 
 ADMIN = "admin"
@@ -127,12 +127,28 @@ class Users:
 
     @uninterrupted
     async def list(
-        self, principal: Principal, *, after: str | None = None, limit: int = 20, order: Order = "desc"
+        self,
+        principal: Principal,
+        *,
+        name: str | None = None,
+        role: Role | None = None,
+        disabled: bool | None = None,
+        after: str | None = None,
+        limit: int = 20,
+        order: Order = "desc",
     ) -> Page[User]:
+        """Returns the tenant's users, optionally those with `name` in theirs, in any case."""
+        query = select(users)
+        if name:
+            query = query.where(users.c.user.icontains(values.text("q", name), autoescape=True))
+        if role is not None:
+            query = query.where(users.c.role == role)
+        if disabled is not None:
+            query = query.where(users.c.disabled_at.is_not(None) if disabled else users.c.disabled_at.is_(None))
         async with self._database.read() as connection:
             found = await page(
                 connection,
-                select(users),
+                query,
                 users,
                 principal,
                 after=after,
@@ -141,7 +157,7 @@ class Users:
                 order=order,
                 id_column="user",
             )
-        return Page([build(User, row) for row in found.items], found.has_more)
+        return build_page(User, found)
 
     @uninterrupted
     async def update(

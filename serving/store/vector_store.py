@@ -15,7 +15,7 @@ from serving.core.principal import Principal
 from serving.store.access import reachable, readable, require_owner
 from serving.store.errors import NotFound
 from serving.store.jobs.job import Job
-from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.rows import Order, Page, build, build_page, page
 from serving.store.relational.tables import file_batch_files, file_batches, vector_store_files, vector_stores
 from serving.store.upkeep.indexes import read_indexes
 from serving.store.values import Attribute
@@ -221,7 +221,7 @@ async def page_of_files(
         id_column="file_id",
         within=within,
     )
-    return Page([build(VectorStoreFile, row) for row in found.items], found.has_more)
+    return build_page(VectorStoreFile, found)
 
 
 async def leave_batches(connection: AsyncConnection, id: str, file_id: str) -> None:

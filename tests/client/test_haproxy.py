@@ -5,6 +5,7 @@ The short list of its own answers is documented in docs/reference/errors.md.
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from urllib.parse import urlsplit
@@ -46,6 +47,19 @@ def raw(stack, data, *, wait=BOUND_S, drip=None):
         except TimeoutError:
             pass
     return out
+
+
+def test_the_page_and_its_files_pass_haproxy(stack, client):
+    page = client.get("/c/conv_1")
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    files = re.findall(r'(?:href|src)="(/assets/[^"]+)"', page.text)
+    assert len(files) == 2
+    for file in files:
+        answer = client.get(file, headers={"accept-encoding": "br"})
+        assert (answer.status_code, answer.headers["content-encoding"]) == (200, "br")
+    # The origin of the page is configured: where that is https, this plain address is another one.
+    session = client.post("/auth/key", json={"key": stack.key}, headers={"sec-fetch-site": "same-origin"})
+    assert session.json()["object"] == "session"
 
 
 HAPROXY = {

@@ -15,14 +15,14 @@ from infra.targets.layout import CHECKOUT
 from tests.cluster.images import Image
 from tests.servers.postgres import Postgres
 from tests.stacks.stack import Stack as ProductStack
-from tests.stacks.stack import test_settings
+from tests.stacks.stack import settings_for_tests
 from tools.binaries import find
 from tools.cluster.layout import IMAGES, IMAGES_INSIDE
 from tools.cluster.onprem import Stack
 from tools.machines import network
 from tools.machines.machine import Machine, Mount, all_machines
+from tools.stack.backend import LOCAL
 from tools.stack.question import QUESTION
-from tools.stack.workspace import BACKEND
 
 RANGES = {"pod_range": "10.246.0.0/16", "service_range": "10.98.0.0/16"}
 NAMES = ("op-cp1", "op-cp2", "op-cp3", "op-w1", "op-w2")
@@ -39,7 +39,7 @@ def version() -> str:
 
 def application(documents: Path, serving: Image, charts: Path, database: Postgres) -> dict[str, Any]:
     """The settings of the local stack's tests, on the machines of pool `workers`."""
-    local = test_settings(documents)
+    local = settings_for_tests(documents)
     models = [{**model, "pool": "serving", "cpus": 0.5} for model in local["models"]]
     return {name: local[name] for name in ("aliases", "assistants", "knowledge")} | {
         "target": "onprem",
@@ -114,7 +114,7 @@ class Whole(Stack):
         return self.own.run("pulumi", *arguments)
 
     def state(self) -> str:
-        return "".join(file.read_text() for file in BACKEND.rglob(f"{self.own.name}*.json"))
+        return "".join(file.read_text() for file in LOCAL.rglob(f"{self.own.name}*.json"))
 
     @property
     def _home(self) -> Path:
@@ -133,7 +133,7 @@ class Whole(Stack):
         self.pulumi("config", "set", "--secret", "--path", "headrace:database.password", self.password)
 
     def _up(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "tools.stack", "up", "--", *arguments]
+        return [sys.executable, "-m", "tools.stack", "up", "--", "--yes", "--skip-preview", *arguments]
 
     def kubeconfig(self) -> str:
         return self.pulumi("stack", "output", "kubeconfig", "--show-secrets")

@@ -133,7 +133,8 @@ def _end() -> None:
     assert before
     try:
         life.onprem_stack().destroy()
-        assert {node.name: differences(node, before.machines) for node in NODES} == {n.name: ([], []) for n in NODES}
+        left = {node.name: differences(node, before.machines) for node in NODES}
+        assert left == {node.name: ([], []) for node in NODES}, f"the stack left machines changed: {left}"
     finally:
         life.down()
     assert Residue.now() - before.residue == Residue(), "ending the cluster left something behind"

@@ -37,7 +37,7 @@ def test_the_ray_service_is_running(stack: ClusterStack, kubectl: Kubectl) -> No
 
 
 def test_a_second_up_changes_nothing(stack: ClusterStack) -> None:
-    printed = stack.run("up")
+    printed = stack.run("up", "--yes")
     assert re.search(r"^ +\d+ unchanged", printed, re.MULTILINE), printed[-2000:]
     assert not re.search(r"[+~-]\s*\d+ (created|updated|deleted|replaced)", printed), printed[-2000:]
 

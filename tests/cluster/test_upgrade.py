@@ -119,7 +119,7 @@ def test_an_upgrade_under_load_loses_no_requests(
     with Load(stack, gentle=True) as load:
         eventually(lambda: load.complete >= 3, "the load works", 240)
         stack.change(image=second_version().settings(), **without(stack, KSERVED["name"]))
-        stack.run("up")
+        stack.run("up", "--yes")
         assert kubectl(f"-n={NAMESPACE}", "get", f"inferenceservices.{GROUP}", "-o=name") == ""
         after = active(kubectl)
         assert after != before, "nothing was upgraded"
@@ -284,6 +284,28 @@ def test_a_new_ray_cluster_replaces_one_with_corrupt_state(stack: ClusterStack, 
     assert healed(stack, HEALED_S)
     with stack.client() as client:
         assert client.get(f"/v1/conversations/{kept}").json()["metadata"] == {"kept": "yes"}
+
+
+@pytest.mark.usefixtures("whole")
+@pytest.mark.soak
+def test_an_upgrade_in_place_needs_no_room_for_a_second_cluster(stack: ClusterStack, kubectl: Kubectl) -> None:
+    """The old pods end before the new ones serve: a stream that runs is completed, and the service comes back."""
+    before = active(kubectl)
+    stream = LongStream(stack, 60)
+    stream.start()
+    eventually(lambda: stream.words >= 3, "the stream runs", 60)
+    pools = [{**pool, "temporary_storage": "5Gi"} for pool in stack.settings()["pools"]]
+    stack.change(upgrade="in_place", pools=pools)
+    stack.run("up", "--yes")
+    after = active(kubectl)
+    assert after not in ("", before), "nothing was upgraded"
+    assert kubectl(f"-n={NAMESPACE}", "get", "raycluster", "-o=name") == f"raycluster.ray.io/{after}"
+    stream.end()
+    assert not stream.problem
+    assert stream.text.endswith("data: [DONE]\n\n")
+    assert healed(stack, HEALED_S)
+    stack.run("up", "--yes")
+    assert active(kubectl) == after, "an `up` without changes replaces nothing"
 
 
 def _head_is_back(kubectl: Kubectl, old: str) -> bool:

@@ -23,6 +23,12 @@ def test_down_refuses_to_delete_data_without_purge(stack: ClusterStack) -> None:
     assert "to delete both, run `make purge`" in str(raised.value)
 
 
+def test_up_changes_nothing_that_nobody_can_confirm(stack: ClusterStack) -> None:
+    with pytest.raises(AssertionError) as raised:
+        stack.run("up")
+    assert "here is no terminal to answer at" in str(raised.value)
+
+
 def test_the_api_is_reachable_through_a_forwarded_port(stack: ClusterStack) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "tools.stack", "--stack", stack.name, "forward"],

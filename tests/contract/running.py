@@ -20,7 +20,7 @@ from aiohttp import web
 
 from serving.api.app import Api
 from serving.api.services import Services
-from serving.config import Catalog, Cors, Limits, Oidc, PromptCache, SecretRef, ServingConfig, Store, Tracing
+from serving.config import Catalog, Cors, Limits, Oidc, PromptCache, SecretRef, ServingConfig, Store, Tracing, Tuning
 from serving.security.keys import new_key
 from tests.store import migrated
 from tests.wait import eventually
@@ -130,6 +130,7 @@ def gateway(
     previous: str | None = None,
     tracing: Tracing | None = None,
     prompt_cache: PromptCache = "tenant",
+    tuning: Tuning | None = None,
 ) -> Iterator[Gateway]:
     """Serves the API over `database`, by default one of SQLite in `folder`, which another gateway may have made."""
     key = (folder / "key").read_text() if (folder / "key").exists() else new_key()
@@ -149,6 +150,7 @@ def gateway(
         cors=cors or Cors(),
         tracing=tracing or Tracing(),
         prompt_cache=prompt_cache,
+        tuning=tuning or Tuning(),
     )
 
     async def start() -> tuple[Services, uvicorn.Server, asyncio.Task[None]]:

@@ -308,7 +308,7 @@ def test_restricted_collections_follow_the_setting(stack: Stack, folder: Path) -
         assert seen(hers) == (0, 2)
 
 
-def test_documents_of_a_folder(tmp_path: Path) -> None:
+def test_documents_of_a_folder_exclude_hidden_and_empty_files(tmp_path: Path) -> None:
     said: list[str] = []
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "x.md").write_text("hidden")
@@ -322,7 +322,7 @@ def test_documents_of_a_folder(tmp_path: Path) -> None:
     assert list(documents(tmp_path, every_kind=True, say=said.append)) == ["a.MD", "b.bin"]
 
 
-def test_program(tmp_path: Path) -> None:
+def test_the_program_reports_missing_documents_and_keys(tmp_path: Path) -> None:
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "serving.ingest", *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -107,7 +107,7 @@ def settled(process: subprocess.Popen[bytes], listen: int) -> str:
     ],
     ids=["ray", "serving.ray_node"],
 )
-def test_late_agents(command: Sequence[str], becomes: str) -> None:
+def test_headraces_node_survives_late_agents_and_rays_does_not(command: Sequence[str], becomes: str) -> None:
     listen = free_port(NODE)
     with node(command, listen) as process:
         agents = pause_agents(process)

@@ -66,13 +66,23 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
         "kubectl -n headrace delete rayservice": CLUSTER,
     },
     "docs/how-to/build-images.md": "builds images, with Docker or as root; tests/images/built does",
+    "docs/how-to/change-a-cluster.md": CLUSTER,
     "docs/how-to/connect-an-mcp-server.md": {"pulumi config set": CHANGES},
     "docs/how-to/export-feedback.md": {
         ".venv/bin/python -m tools.environment redaction": "needs rated answers; tests/client/test_tutorial.py exports",
         "import torch": "trains for minutes; tests/training does",
     },
+    "docs/how-to/fetch-weights.md": {".venv/bin/python -m tools.stack --stack mine": CLUSTER},
+    "docs/how-to/tune-a-model.md": "needs the training environment; tests/contract/hub/jobs runs jobs",
+    "docs/how-to/hub.md": {
+        "headrace hub versions register": "needs an adapter; tests/contract/hub/test_registering.py registers some",
+        'curl -s "$URL/v1/hub/versions"': "needs an adapter; tests/contract/hub/test_registering.py registers some",
+        "headrace hub versions serve": "needs an adapter; tests/contract/hub/test_live.py serves some",
+        "headrace hub versions retire": "needs a version",
+    },
     "docs/how-to/forget-a-user.md": {".venv/bin/python -m serving.store forget-export": CLUSTER},
     "docs/how-to/gcp.md": CLOUD,
+    "docs/how-to/gitops.md": CLUSTER,
     "docs/how-to/give-an-assistant-tools.md": {
         "pulumi config set --secret --path 'headrace:tools[0].headers.Authorization' ": CHANGES,
         "pulumi config set --secret --path 'headrace:tools[0].headers.Authorization.tenants": CHANGES,
@@ -83,6 +93,7 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
         "helm template": "needs Helm on PATH; tests/unit/charts holds the same manifests to the policies",
         "make preview ARGS=": CHANGES,
     },
+    "docs/how-to/keep-the-state.md": CLOUD,
     "docs/how-to/kserve.md": CLUSTER,
     "docs/how-to/kubernetes.md": CLUSTER,
     "docs/how-to/load-many-documents.md": "needs a folder; tests/contract/retrieval/test_bulk.py has one",
@@ -94,12 +105,14 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
     },
     "docs/how-to/plan-capacity.md": {".venv/bin/python -m bench strategies": ELSEWHERE},
     "docs/how-to/recover-after-a-crash.md": CHANGES,
+    "docs/how-to/release-a-version.md": "needs a managed alias and a second model; tests/contract/hub has them",
     "docs/how-to/release.md": "needs a release, and its registry",
     "docs/how-to/rotate-secrets.md": CLUSTER,
     "docs/how-to/rotate-the-api-key.md": {
         "rm .headrace/local/secrets/api_key": CHANGES,
         ".venv/bin/python -m tools.stack --stack mine": CLUSTER,
     },
+    "docs/how-to/run-in-ci.md": "changes the checkout",
     "docs/how-to/see-metrics.md": {
         "kubectl -n monitoring port-forward svc/monitoring-prometheus": CLUSTER,
         "jq -c": "needs jq, in a folder of Ray's logs",
@@ -108,6 +121,7 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
     "docs/how-to/serve-with-vllm.md": CLUSTER,
     "docs/how-to/single-sign-on.md": {
         "pulumi config set": CHANGES,
+        'await fetch("/auth/key"': "runs in a page of the stack; tests/contract/api/test_key_sign_in.py does the same",
         "const session =": "needs a browser that is signed in; tests/client/test_sign_in.py does the same",
         "const answer =": "needs a browser that is signed in; tests/client/test_sign_in.py does the same",
         'curl -H "Authorization: Bearer $TOKEN"': "needs a token of an identity provider",
@@ -127,6 +141,7 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
     "docs/reference/command.md": USAGE,
     "docs/tutorial-app.md": "changes the stack; tests/contract/apps has the same agents in real processes",
     "docs/tutorial-assistant.md": "is run by tests/client/test_tutorial.py, which looks at what it prints too",
+    "docs/tutorial-tuning.md": "needs tuning; tests/contract/hub/test_closed_loop.py types it, with a scripted model",
     "docs/tutorial.md": {"make up": UP},
 }
 """Why no test runs a snippet: a reason for a whole page, or for each snippet by how it begins."""

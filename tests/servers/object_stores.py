@@ -60,11 +60,12 @@ class ObjectStore(Server):
 
 
 class S3(ObjectStore):
-    """An S3 service (moto) with one account, whose signatures it checks."""
+    """An S3 service (moto) with one account, whose signatures it checks, and a key of its KMS."""
 
     bucket = "headrace-test"
     place = f"s3://{bucket}"
     missing = "s3://no-such-bucket/a"
+    kms_key = "alias/headrace-test"
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +90,7 @@ class S3(ObjectStore):
         self._start([str(self._environment / "bin" / "moto_server"), "-H", "127.0.0.1", "-p", str(self.port)])
         self._ready([self.port])
         made = subprocess.run(
-            [self._environment / "bin" / "python", "-c", _ACCOUNT, self.endpoint, self.bucket],
+            [self._environment / "bin" / "python", "-c", _ACCOUNT, self.endpoint, self.bucket, self.kms_key],
             check=True,
             capture_output=True,
         )
@@ -169,12 +170,14 @@ class Azure(ObjectStore):
 _ACCOUNT = """
 import json, sys
 import boto3
-endpoint, bucket = sys.argv[1:]
+endpoint, bucket, alias = sys.argv[1:]
 given = {"region_name": "us-east-1", "aws_access_key_id": "x", "aws_secret_access_key": "x", "endpoint_url": endpoint}
 boto3.client("s3", **given).create_bucket(Bucket=bucket)
+kms = boto3.client("kms", **given)
+kms.create_alias(AliasName=alias, TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"])
 iam = boto3.client("iam", **given)
 iam.create_user(UserName="headrace")
-policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:*", "kms:*"], "Resource": "*"}]}
 iam.put_user_policy(UserName="headrace", PolicyName="s3", PolicyDocument=json.dumps(policy))
 key = iam.create_access_key(UserName="headrace")["AccessKey"]
 print(json.dumps([key["AccessKeyId"], key["SecretAccessKey"]]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 UP_S = 60
 MEMORY = Path("/dev/shm")
 ROOM = 4 << 30
+OWNED = r"headrace-(\d+)-\w+"
+"""The name of a folder that is removed with the process of this number, and by `tests.sweep` if it was killed."""
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -37,7 +40,7 @@ class Server:
     def __init__(self, *, large: bool = False) -> None:
         """What is `large` is kept in memory where there is room: it is thrown away, and a disk takes minutes for it."""
         memory = MEMORY if large and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM else None
-        self.folder = Path(tempfile.mkdtemp(prefix="headrace-", dir=memory))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"headrace-{os.getpid()}-", dir=memory))
         self.process: subprocess.Popen[bytes] | None = None
         self._held = ExitStack()
 

@@ -83,6 +83,7 @@ class Mixed:
             self._failures: 0.7,
             self._files: 5,
             self._costs: 2,
+            self._releases: 5,
         }
         self._turn = threading.Event()
         never = threading.Event()
@@ -206,14 +207,25 @@ class Mixed:
         """Kills the processes that run the models' programs."""
         with ThreadPoolExecutor(2) as pool:
             asked = [pool.submit(chat, client, "programmer", INNOCENT + script(LOOP), max_tokens=200) for _ in range(2)]
+            before: set[int] = set()
             while not all(answer.done() for answer in asked):
-                time.sleep(1)
-                for member in Session(self._stack.layout.record("ray")).members():
+                time.sleep(0.5)
+                workers = self._workers()
+                # Not those that have just started: they may be the ones with which a gateway tests its sandbox.
+                for pid in workers & before:
                     with suppress(OSError):
-                        if b"monty\0subprocess" in Path(f"/proc/{member.pid}/cmdline").read_bytes():
-                            kill(member.pid, signal.SIGKILL)
+                        kill(pid, signal.SIGKILL)
+                before = workers
             for answer in asked:
                 answer.result()
+
+    def _workers(self) -> set[int]:
+        pids = set()
+        for member in Session(self._stack.layout.record("ray")).members():
+            with suppress(OSError):
+                if b"monty\0subprocess" in Path(f"/proc/{member.pid}/cmdline").read_bytes():
+                    pids.add(member.pid)
+        return pids
 
     def _tools(self, client: httpx.Client, i: int) -> None:
         tool, url = ("page", self._page) if i % 4 == 3 else ("broken", "http://127.0.0.1:9/")
@@ -235,6 +247,13 @@ class Mixed:
 
     def _costs(self, client: httpx.Client, i: int) -> None:
         _ok(chat(client, "scripted", "Count.", max_tokens=400))
+
+    def _releases(self, client: httpx.Client, i: int) -> None:
+        """A canary begins, somebody asks the alias, and the canary is rolled back."""
+        release = _ok(client.post("/v1/hub/releases", json={"alias": "released", "target": "ticker"}))
+        _ok(chat(client, "released", "Name a heron.", max_tokens=4))
+        ended = _ok(client.post(f"/v1/hub/releases/{release['id']}/rollback", json={}))
+        assert (ended["status"], ended["reason"]) == ("rolled_back", "requested"), ended
 
     def _budget(self, client: httpx.Client, i: int) -> None:
         theirs = {"Authorization": f"Bearer {self._key}"}

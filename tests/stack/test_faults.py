@@ -32,7 +32,7 @@ LOCKED_S = 0.6
 """How long somebody else holds the database at a time: less than writers wait for it."""
 LOOKED_S = 90
 """How long an alert may take whose state gateways look at every 30 s."""
-REPLICAS = ["ray::ServeReplica:headrace:Gateway", "ray::ServeReplica:model-smollm2:Model"]
+REPLICAS = ["ray::ServeReplica:headrace:Gateway", "ray::ServeReplica:model-smollm2:smollm2"]
 TOO_MANY = 40
 """Callers beyond the places that there are: the share of requests that is refused is far above what an alert allows."""
 

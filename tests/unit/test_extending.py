@@ -24,7 +24,6 @@ from infra.cluster_config import Addons, Choice
 from infra.config import StackConfig
 from infra.gpu.machines import CLOUDS
 from infra.versions import Chart
-from serving import app
 from serving.assistants.tools import catalogue
 from serving.assistants.tools.mcp import McpServers
 from serving.assistants.tools.tool import MadeTools, Parameters, Tool, Toolbox
@@ -333,6 +332,8 @@ def test_an_engine_is_an_application_of_serves() -> None:
 
 async def test_an_engine_runs_in_a_replica(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(REPLICAS, "echo", f"{module(monkeypatch, Echo=EchoReplica)}:Echo")
+    from serving import app  # Ray Serve takes a second to import
+
     monkeypatch.setattr(app, "_keep_log", lambda: None)  # it asks Serve for the replica's name
     granted = [each async for each in app.Model(ECHO).lease("acme", "ann")]
     assert granted == [{"url": "http://parrot/v1", "key": "acme"}]

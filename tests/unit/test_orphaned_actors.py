@@ -125,7 +125,7 @@ async def test_failed_jobs_are_retried_with_back_off(takes_jobs: bool) -> None:
 
 
 @pytest.mark.parametrize("answer", [b"", b"{}", b"[]", b'{"data": {"result": null}}', b"<html>"])
-async def test_another_answer_is_none(answer: bytes) -> None:
+async def test_unexpected_answers_are_not_interpreted(answer: bytes) -> None:
     async def ask(*_: object) -> bytes:
         return answer
 

@@ -12,6 +12,7 @@ from ray._private import node, services
 from ray.dashboard import agent
 
 from serving import ray_node
+from tests.replace import replace
 
 NODE_ID = "ab" * 28
 NAMES = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
@@ -60,7 +61,7 @@ def test_the_raylet_starts_first(tmp_path, monkeypatch):
         def __init__(self, interval, function, args):
             self.start = lambda: waited.append((interval, self.daemon, function, args))
 
-    monkeypatch.setattr(threading, "Timer", Timer)
+    replace(monkeypatch, ray_node, threading, Timer=Timer)
     start = ray_node.with_patience(start_raylet)
     assert start("redis", NODE_ID, str(tmp_path), metrics_export_port=8080) == f"raylet {NODE_ID}"
     [(interval, daemon, function, args)] = waited

@@ -60,7 +60,7 @@ class GoBuild:
     @property
     def key(self) -> str:
         """A hex digest of everything that the result depends on besides the version: the Go sources and the flags."""
-        digest = hashlib.sha256(repr(self.module).encode())
+        digest = hashlib.sha256(repr(self.module).encode() + b"cgo" * self.module.cgo)
         modfile = Path(self.module.modfile)
         for file in sorted(self.source.rglob("*")):
             if file.suffix == ".go" or file.name in {modfile.name, modfile.with_suffix(".sum").name}:
@@ -72,11 +72,14 @@ class GoBuild:
         """Puts the kit's binaries into the folder.
 
         Raises:
-            ToolError: Go is not installed, a module cannot be downloaded, or the build failed.
+            ToolError: Go or a C compiler that the module needs is not installed, a module cannot be downloaded, or the
+                build failed.
         """
         go = shutil.which("go")
         if go is None:
             raise ToolError("Go is not installed")
+        if self.module.cgo and c_compiler() is None:
+            raise ToolError("no C compiler is installed (`cc`, for example of the package gcc)")
         say(f"{self.kit.name}: building {self.version} from its Go module; the first time takes minutes")
         start = time.monotonic()
         with tempfile.NamedTemporaryFile("w", suffix=".json") as overlay:
@@ -98,7 +101,7 @@ class GoBuild:
         command = [go, "build", *flags, "-tags", self.module.tags, "-ldflags", self.module.ldflags]
         output = GoBuildOutput()
         build = [*command, "-o", f"{folder}/", *self.module.packages]
-        code = progress.run(self.kit.name, build, output, cwd=self.source, env=_environment())
+        code = progress.run(self.kit.name, build, output, cwd=self.source, env=_environment(cgo=self.module.cgo))
         if code != 0:
             raise ToolError(f"go build failed: {' | '.join(output.tail)}")
 
@@ -116,6 +119,12 @@ class GoBuild:
             raise ToolError(f"go {' '.join(arguments)}: {error.stderr.strip()}") from error
 
 
-def _environment() -> dict[str, str]:
+def c_compiler() -> str | None:
+    """Returns the C compiler that Go uses: the value of CC, else gcc or cc; None if it is not installed."""
+    named = [os.environ["CC"].split()[0]] if os.environ.get("CC") else ["gcc", "cc"]
+    return next((found for name in named if (found := shutil.which(name))), None)
+
+
+def _environment(*, cgo: bool = False) -> dict[str, str]:
     # Without cgo the binaries run on any Linux; a go.work above the checkout must not change what is built.
-    return {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
+    return {**os.environ, "CGO_ENABLED": str(int(cgo)), "GOWORK": "off"}

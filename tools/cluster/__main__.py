@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
-        say("interrupted; run `python -m tools.cluster up` to start again, or `down` to clean up")
+        say("interrupted; run `.venv/bin/python -m tools.cluster up` to start again, or `down` to clean up")
         return 130
     return 0
 

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -39,8 +38,8 @@ def cached_bundle(kit: Kit = KUBERNETES) -> Path:
             say("cluster: packing Kubernetes, CoreDNS, kube-router and KubeRay's operator")
             for old in folder.parent.glob(f"cluster-bundle-{found.version}-*"):
                 shutil.rmtree(old)
-            with tempfile.TemporaryDirectory(prefix=".cluster-bundle-", dir=folder.parent) as work:
-                make_bundle(Path(work) / "bundle", Path(work), kit=kit).rename(folder)
+            with cache.scratch("cluster-bundle") as work:
+                make_bundle(work / "bundle", work, kit=kit).rename(folder)
     return folder
 
 

@@ -175,7 +175,7 @@ def load_archives(archives: Sequence[Path]) -> dict[str, str]:
         ToolError: the cluster is not up.
     """
     if not running():
-        raise ToolError("the cluster is not up: `python -m tools.cluster up`")
+        raise ToolError("the cluster is not up: `.venv/bin/python -m tools.cluster up`")
     loaded: dict[str, str] = {}
     for archive in archives:
         loaded |= image_loader.load_images(WORKERS, archive)

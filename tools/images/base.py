@@ -4,7 +4,6 @@ import hashlib
 import re
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from tools import cache
@@ -56,8 +55,8 @@ def base_image() -> Path:
         if not file.exists():
             for old in file.parent.glob("image-base-*.tar"):
                 old.unlink()
-            with tempfile.TemporaryDirectory(prefix=".image-base-", dir=file.parent) as work:
-                folder = Path(work) / "root"
+            with cache.scratch("image-base") as work:
+                folder = work / "root"
                 subprocess.run(["cp", "--archive", root, folder], check=True)
                 slim_root(folder)
                 write_archive(file, NAME, [Layer(folder, owner=None)])

@@ -23,7 +23,8 @@ def check() -> None:
         raise ToolError("building an image without a registry needs root: it makes a Debian root and mounts layers")
     if packages := host.missing(PROGRAMS):
         raise ToolError(
-            f"programs are missing; install Debian's packages {' '.join(packages)} (`python -m tools.images prepare`)"
+            f"programs are missing; install Debian's packages {' '.join(packages)}"
+            " (`.venv/bin/python -m tools.images prepare`)"
         )
 
 

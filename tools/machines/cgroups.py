@@ -1,6 +1,8 @@
 """The control groups of a machine: one in every hierarchy of the host, version 1 or 2."""
 
 import contextlib
+import errno
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,8 @@ def hierarchies(mounts: str | None = None) -> list[Hierarchy]:
 
 _GENERIC = {"rw", "ro", "relatime", "noatime", "nosuid", "nodev", "noexec", "xattr", "clone_children", "seclabel"}
 
+
+_ENDED_S = 60.0
 
 # Ten times the defaults of version 1 and 2: a busy host must not starve a machine, which is one group to it.
 _WEIGHTS = {"cpu.shares": "10240", "cpu.weight": "1000"}
@@ -74,10 +78,21 @@ def processes(name: str) -> set[int]:
 
 
 def remove(name: str) -> None:
-    """Removes the group, which has no processes left, and the groups below it."""
+    """Removes the group, whose processes have ended, and the groups below it.
+
+    The kernel counts a process to its group until it has been waited for, which init does with a dead parent's.
+    """
+    until = time.monotonic() + _ENDED_S
     for group in _groups(name):
-        with contextlib.suppress(FileNotFoundError):
-            group.rmdir()
+        while True:
+            try:
+                group.rmdir()
+            except FileNotFoundError:
+                break
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
 
 
 def _groups(name: str) -> Iterator[Path]:

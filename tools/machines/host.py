@@ -36,7 +36,8 @@ def check() -> None:
         raise ToolError("this kernel has no overlay file system, which nested machines need: try `modprobe overlay`")
     if packages := missing():
         raise ToolError(
-            f"programs are missing; install Debian's packages {' '.join(packages)} (`python -m tools.cluster prepare`)"
+            f"programs are missing; install Debian's packages {' '.join(packages)}"
+            " (`.venv/bin/python -m tools.cluster prepare`)"
         )
     _try_namespace()
 

@@ -4,7 +4,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,20 +52,15 @@ def debian_root(packages: Sequence[str] = PACKAGES) -> Path:
 
 
 def _make(folder: Path, packages: Sequence[str]) -> None:
-    for leftover in folder.parent.glob(f".{folder.name}-*"):
-        shutil.rmtree(leftover)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    log = work.parent / f"{work.name}.log"
-    try:
-        _debootstrap(work, packages, log)
+    with cache.scratch(folder.name, folder.parent) as work:
+        root = work / "root"
+        root.mkdir()
+        _debootstrap(root, packages, work / "log")
         for pattern in _LEFT_OUT:
-            for file in work.glob(pattern):
-                shutil.rmtree(file) if file.is_dir() else file.unlink()
-        work.chmod(0o755)
-        work.rename(folder)
-    finally:
-        log.unlink(missing_ok=True)
-        shutil.rmtree(work, ignore_errors=True)
+            for file in root.glob(pattern):
+                cache.remove(file)
+        root.chmod(0o755)
+        root.rename(folder)
 
 
 def _debootstrap(work: Path, packages: Sequence[str], log: Path) -> None:

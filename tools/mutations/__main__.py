@@ -30,6 +30,8 @@ from tools.report import ToolError, say
 
 ROOT = Path(__file__).resolve().parents[2]
 LIST = Path("tools/mutations/mutations.yaml")
+CHECKED = 20
+"""Most tests of a base check, so that it ends within its timeout on a busy host."""
 TIERS: dict[Tier | None, tuple[str, ...]] = {None: (), "stack": (), "cluster": ("--target=cluster",)}
 """Additional arguments for pytest: entries of a tier bring up a stack, or use the test cluster."""
 
@@ -114,7 +116,7 @@ def run(root: Path, mutations: Sequence[Mutation], *, jobs: int = 1, base_check:
         wrong: dict[str, str] = {}
         if base_check:
             tests = sorted({test for _, test in fit})  # tests of one file share fixtures
-            size = -(-len(tests) // jobs)
+            size = min(-(-len(tests) // jobs), CHECKED)
             parts = [tests[i : i + size] for i in range(0, len(tests), size)]
             options = TIERS[fit[0][0].tier]
             for found in pool.map(lambda part: with_copy(lambda copy: failing_tests(copy, part, options)), parts):

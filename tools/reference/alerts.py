@@ -15,6 +15,7 @@ SEVERITIES = {
     "page": "wakes somebody",
     "ticket": "waits for working hours",
     "info": "is displayed but notifies nobody",
+    "none": "always fires while all is well, for somebody outside who notices when it stops",
 }
 
 EVIDENCE = f"""\
@@ -37,7 +38,8 @@ def page(note: str) -> str:
         note,
         f"Headrace has {len(every)} alerts in addition to those of its objectives.\n"
         "Each alert has the labels `severity` and `owner`.\n"
-        "Each alert has the annotations `summary`, `dashboard` and `runbook_url`.\n"
+        "Each alert has the annotations `summary`, `description` and `dashboard`, and with an address to link to also "
+        "`runbook_url` and `dashboard_url`.\n"
         "The runbook of an alert explains what it means, what causes it, how to diagnose it and what to do.\n"
         "Words in *italics* in a summary are filled in when the alert fires.\n"
         "[Operate a stack](../how-to/operate.md) describes daily work with alerts.",

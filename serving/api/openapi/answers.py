@@ -6,43 +6,32 @@ guarantees is described.
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import get_args
 
+from serving.api.openapi.console_answers import CONSOLE_ANSWERS
+from serving.api.openapi.hub_answers import HUB_ANSWERS
 from serving.api.openapi.links import operation_id
+from serving.api.openapi.prompt_answers import PROMPT_ANSWERS
+from serving.api.openapi.schemas import ANY as _ANY
+from serving.api.openapi.schemas import COUNT as _COUNT
+from serving.api.openapi.schemas import MAYBE as _MAYBE
+from serving.api.openapi.schemas import METADATA as _METADATA
+from serving.api.openapi.schemas import TEXT as _TEXT
+from serving.api.openapi.schemas import YES as _YES
+from serving.api.openapi.schemas import Schema
+from serving.api.openapi.schemas import deleted as _deleted
+from serving.api.openapi.schemas import list_of as _list
+from serving.api.openapi.schemas import object_of as _object
+from serving.api.openapi.schemas import page_of as _page
+from serving.api.openapi.share_answers import SHARE_ANSWERS
+from serving.api.openapi.tuning_answers import TUNING_ANSWERS
+from serving.api.openapi.version_answers import VERSION_ANSWERS
 from serving.api.operation import Operation
 from serving.config import Measure, Subject, Window
 from serving.core.principal import ROLES, SCOPES
 from serving.quotas.quota import SetBy
 from serving.store.attachments.file_batches import FileBatchStatus
 from serving.store.background.batches import BatchStatus
-
-Schema = dict[str, Any]
-
-_TEXT: Schema = {"type": "string"}
-_MAYBE: Schema = {"type": ["string", "null"]}
-_COUNT: Schema = {"type": "integer", "minimum": 0}
-_YES: Schema = {"const": True}
-_METADATA: Schema = {"type": "object", "additionalProperties": _TEXT}
-_ANY: Schema = {}
-
-
-def _object(kind: str | None, **fields: Schema) -> Schema:
-    """Returns the schema of an object whose `fields` are always present; `kind` is OpenAI's name for it."""
-    named = {"object": {"const": kind}, **fields} if kind is not None else fields
-    return {"type": "object", "required": list(named), "properties": named}
-
-
-def _list(of: Schema) -> Schema:
-    return {"type": "array", "items": of}
-
-
-def _page(of: Schema) -> Schema:
-    return _object("list", data=_list(of), first_id=_MAYBE, last_id=_MAYBE, has_more={"type": "boolean"})
-
-
-def _deleted(kind: str) -> Schema:
-    return _object(kind, id=_TEXT, deleted=_YES)
-
 
 _MODEL = _object("model", id=_TEXT, created=_COUNT, owned_by=_TEXT)
 _CHOICES = _list({"type": "object"})
@@ -113,7 +102,25 @@ _ASSISTANT_FIELDS: dict[str, Schema] = {
 }
 _ASSISTANT = _object("assistant", name=_TEXT, **_ASSISTANT_FIELDS)
 _ASSISTANT_VERSION = _object("assistant.version", assistant_id=_TEXT, **_ASSISTANT_FIELDS)
-_CONVERSATION = _object("conversation", id=_TEXT, created_at=_COUNT, metadata=_METADATA)
+_FLAG: Schema = {"type": "boolean"}
+_CONVERSATION = _object(
+    "conversation",
+    id=_TEXT,
+    created_at=_COUNT,
+    metadata=_METADATA,
+    headrace=_object(
+        None,
+        title={"type": "string"},
+        pinned=_FLAG,
+        archived=_FLAG,
+        last_active_at=_COUNT,
+        items=_COUNT,
+        model=_MAYBE,
+        forked_from=_MAYBE,
+    ),
+)
+_NAMED: Schema = {"type": "string"}
+_BRANCH = _object("conversation.branch", id=_TEXT, created_at=_COUNT, title=_NAMED, forked_from=_MAYBE, shared=_COUNT)
 _FEEDBACK = _object(
     "feedback",
     id=_TEXT,
@@ -135,6 +142,17 @@ _TENANT = _object("tenant", id=_TEXT, name=_TEXT, created_at=_COUNT, disabled={"
 _ROLE: Schema = {"enum": list(ROLES)}
 _USER = _object(
     "user", id=_TEXT, tenant=_TEXT, role=_ROLE, groups=_list(_TEXT), created_at=_COUNT, disabled={"type": "boolean"}
+)
+_SESSION = _object(
+    "session",
+    id=_TEXT,
+    tenant=_TEXT,
+    user=_TEXT,
+    role=_ROLE,
+    groups=_list(_TEXT),
+    scopes=_list(_TEXT),
+    expires_at=_COUNT,
+    csrf_token=_TEXT,
 )
 _KEY_FIELDS: dict[str, Schema] = {
     "id": _TEXT,
@@ -226,18 +244,28 @@ _ANSWERS: dict[str, Schema] = {
     "responses_cancel": _RESPONSE,
     "responses_delete": _deleted("response"),
     "responses_list_input": _page(_ITEM),
+    "streams_stop": _object("stream", id=_TEXT, stopped=_YES),
     "streams_cancel": _deleted("stream"),
-    "sign_in_session": _object(
-        "session",
-        id=_TEXT,
-        tenant=_TEXT,
-        user=_TEXT,
-        role=_ROLE,
-        groups=_list(_TEXT),
-        scopes=_list(_TEXT),
-        expires_at=_COUNT,
-        csrf_token=_TEXT,
+    "sign_in_providers": _object("list", data=_list(_object(None, name=_TEXT, label=_TEXT)), key={"type": "boolean"}),
+    "sign_in_key": _SESSION,
+    "sign_in_make_code": _object("sign_in_code", id=_TEXT, code=_TEXT, path=_TEXT, expires_at=_COUNT),
+    "sign_in_use_code": _SESSION,
+    "sign_in_session": _SESSION,
+    "sign_in_sessions": _object(
+        "list",
+        data=_list(
+            _object(
+                "session",
+                id=_TEXT,
+                provider=_MAYBE,
+                created_at=_COUNT,
+                last_used_at=_COUNT,
+                expires_at=_COUNT,
+                current={"type": "boolean"},
+            )
+        ),
     ),
+    "sign_in_end_session": _object("session", id=_TEXT, deleted=_YES),
     "sign_in_logout": _object("session", id=_TEXT, deleted=_YES, provider_url=_MAYBE),
     "completions_create": _object(None, id=_TEXT, model=_TEXT, choices=_CHOICES),
     "embeddings_create": _object("list", model=_TEXT, data=_list(_object("embedding", index=_COUNT, embedding=_ANY))),
@@ -251,6 +279,17 @@ _ANSWERS: dict[str, Schema] = {
     "files_list_page": _page(_FILE),
     "files_get": _FILE,
     "files_delete": _deleted("file"),
+    "files_text": _object(
+        "file.text",
+        id=_TEXT,
+        filename=_TEXT,
+        text=_TEXT,
+        start=_COUNT,
+        end=_COUNT,
+        length=_COUNT,
+        title=_TEXT,
+        page={"type": ["integer", "null"]},
+    ),
     "vector_stores_create": _STORE,
     "vector_stores_list_page": _page(_STORE),
     "vector_stores_get": _STORE,
@@ -275,6 +314,10 @@ _ANSWERS: dict[str, Schema] = {
     "assistants_add_version": _ASSISTANT_VERSION,
     "assistants_list_versions": _page(_ASSISTANT_VERSION),
     "conversations_create": _CONVERSATION,
+    "conversations_list_page": _page(_CONVERSATION),
+    "conversations_delete_all": _object("conversations.deleted", deleted=_COUNT),
+    "conversations_fork": _CONVERSATION,
+    "conversations_branches": _object("list", data=_list(_BRANCH)),
     "conversations_get": _CONVERSATION,
     "conversations_update": _CONVERSATION,
     "conversations_delete": _deleted("conversation.deleted"),
@@ -289,8 +332,23 @@ _ANSWERS: dict[str, Schema] = {
     "memories_create": _MEMORY,
     "memories_list_page": _page(_MEMORY),
     "memories_update": _MEMORY,
+    "memories_delete_all": _object("memories.deleted", deleted=_COUNT),
     "memories_delete": _deleted("memory.deleted"),
-    "me_get": _object("me", id=_TEXT, tenant=_TEXT, role=_ROLE, groups=_list(_TEXT), scopes=_list(_TEXT), key_id=_TEXT),
+    "me_get": _object(
+        "me",
+        id=_TEXT,
+        tenant=_TEXT,
+        role=_ROLE,
+        groups=_list(_TEXT),
+        scopes=_list(_TEXT),
+        key_id=_TEXT,
+        headrace=_object(
+            None,
+            limits=_object(None, upload_bytes=_COUNT, characters=_COUNT, messages=_COUNT, file_kinds=_list(_TEXT)),
+            capture=_TEXT,
+            retention={"type": "object"},
+        ),
+    ),
     "admin_tenants_create": _TENANT,
     "admin_tenants_list_page": _page(_TENANT),
     "admin_tenants_get": _TENANT,
@@ -331,4 +389,6 @@ _ANSWERS: dict[str, Schema] = {
 
 def answer_schema(op: Operation) -> Schema:
     """Returns the schema of an operation's JSON answer; without a definition it allows anything."""
-    return _ANSWERS.get(operation_id(op), {})
+    id = operation_id(op)
+    further = (CONSOLE_ANSWERS, VERSION_ANSWERS, HUB_ANSWERS, TUNING_ANSWERS, PROMPT_ANSWERS, SHARE_ANSWERS)
+    return next((found[id] for found in (_ANSWERS, *further) if id in found), {})

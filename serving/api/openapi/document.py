@@ -28,19 +28,6 @@ _ERROR = {
         }
     },
 }
-_UPLOAD = {
-    "type": "object",
-    "required": ["file", "purpose"],
-    "properties": {
-        "file": {"type": "string", "format": "binary"},
-        "purpose": {"type": "string", "enum": ["assistants", "user_data"]},
-        "access": {
-            "type": "string",
-            "contentMediaType": "application/json",
-            "description": "the access list, as a vector store's",
-        },
-    },
-}
 _REFUSALS = (400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 429, 500, 502, 503, 504)
 
 _KEY = {
@@ -96,7 +83,7 @@ def _operation(op: Operation) -> dict[str, Any]:
         schema = {"$ref": f"#/components/schemas/{op.body.__name__}"}
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     elif op.upload:
-        described["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": _UPLOAD}}}
+        described["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": op.upload}}}
     return described
 
 
@@ -110,6 +97,8 @@ def _response(op: Operation, status: int) -> dict[str, Any]:
     if status in op.statuses:
         if op.path.endswith("/content"):
             content: dict[str, Any] = {"application/octet-stream": {"schema": {}}}
+        elif op.path.endswith("/export"):
+            content = {"application/x-ndjson": {"schema": {}}}
         else:
             content = {"application/json": {"schema": answer_schema(op)}}
         if op.method == "POST" and op.path in ("/v1/chat/completions", "/v1/completions", "/v1/responses"):

@@ -22,14 +22,21 @@ _MAKERS = {
     "files_create": "file_id",
     "vector_stores_create": "store_id",
     "assistants_create": "assistant_id",
+    "prompts_library_create": "prompt_id",
     "conversations_create": "conversation_id",
     "feedback_create": "feedback_id",
     "memories_create": "memory_id",
+    "sharing_shares_create": "share_id",
     "admin_tenants_create": "tenant_id",
     "admin_users_create": "user_id",
     "admin_keys_create": "key_id",
     "admin_webhooks_create": "webhook_id",
     "erasures_create": "erasure_id",
+    "hub_evaluations_create": "evaluation_id",
+    "hub_releases_create": "release_id",
+    "hub_suites_create": "suite_id",
+    "hub_datasets_create": "dataset_id",
+    "hub_jobs_create": "job_id",
 }
 """Operations that create objects, each with the path parameter that identifies the object."""
 
@@ -43,12 +50,17 @@ _FURTHER: Mapping[str, tuple[tuple[str, Mapping[str, str], Mapping[str, Any] | N
     "conversations_create": (
         ("chat_create", {}, {"conversation": _ID}),
         ("responses_create", {}, {"conversation": _ID}),
+        ("sharing_shares_create", {}, {"conversation": _ID}),
         ("feedback_create", {}, {"target": {"type": "session", "id": _ID}}),
     ),
     "conversations_add_items": (
         ("conversations_get_item", {"conversation_id": "$request.path.conversation_id", "item_id": _ITEM}, None),
         ("conversations_delete_item", {"conversation_id": "$request.path.conversation_id", "item_id": _ITEM}, None),
         ("feedback_create", {}, {"target": {"type": "message", "id": _ITEM}}),
+    ),
+    "prompts_library_create": (
+        ("responses_create", {}, {"prompt": {"id": _ID}}),
+        ("prompts_versions_get", {"prompt_id": _ID, "version": "$response.body#/version"}, None),
     ),
     "files_create": (("vector_stores_create", {}, {"file_ids": [_ID]}),),
     "vector_stores_create": (

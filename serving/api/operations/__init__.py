@@ -5,13 +5,26 @@ from __future__ import annotations
 from serving.api.operation import Operation, Parameter
 from serving.api.operations.admin import ADMIN_OPERATIONS
 from serving.api.operations.assistants import ASSISTANT_OPERATIONS
+from serving.api.operations.evaluations import EVALUATION_OPERATIONS
+from serving.api.operations.prompts import PROMPT_OPERATIONS
+from serving.api.operations.releases import RELEASE_OPERATIONS
+from serving.api.operations.sharing import SHARE_OPERATIONS
+from serving.api.operations.tuning import TUNING_OPERATIONS
 from serving.api.operations.vector_stores import VECTOR_STORE_OPERATIONS
+from serving.api.operations.versions import VERSION_OPERATIONS
 from serving.api.parameters import (
     AFTER,
+    ASSISTANT,
+    CONVERSATIONS,
+    CSRF_TOKEN,
+    FILE_UPLOAD,
     FILES,
+    INCLUDE,
     LIMIT,
+    MODEL,
     OLDEST_FIRST,
     PAGE,
+    PASSAGE,
     RESUMABLE,
     SIGN_IN_ANSWER,
 )
@@ -35,11 +48,18 @@ from serving.api.routes import (
 )
 from serving.protocol.batches import BatchRequest
 from serving.protocol.chat import ChatRequest, CompletionRequest
-from serving.protocol.conversations import ConversationItemsRequest, ConversationRequest, MetadataUpdate
+from serving.protocol.conversations import (
+    ConversationItemsRequest,
+    ConversationRequest,
+    ConversationUpdate,
+    ForkRequest,
+    MetadataUpdate,
+)
 from serving.protocol.feedback import FeedbackRequest
 from serving.protocol.memories import MemoryRequest, MemoryUpdate
 from serving.protocol.rerank import RerankRequest
 from serving.protocol.responses import ResponseRequest
+from serving.protocol.sign_in import CodeSignIn, KeySignIn
 from serving.protocol.vector_stores import EmbeddingRequest
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -65,14 +85,14 @@ OPERATIONS: tuple[Operation, ...] = (
         authenticated=False,
         statuses=(303,),
     ),
+    Operation("GET", "/auth/providers", sign_in.providers, authenticated=False),
+    Operation("POST", "/auth/key", sign_in.key, KeySignIn, authenticated=False),
+    Operation("POST", "/auth/codes", sign_in.make_code, audited="sign_in_code.create"),
+    Operation("POST", "/auth/code", sign_in.use_code, CodeSignIn, authenticated=False),
     Operation("GET", "/auth/session", sign_in.session, authenticated=False),
-    Operation(
-        "POST",
-        "/auth/logout",
-        sign_in.logout,
-        headers=(Parameter("x-csrf-token", {"type": "string", "maxLength": 64}),),
-        authenticated=False,
-    ),
+    Operation("GET", "/auth/sessions", sign_in.sessions, authenticated=False),
+    Operation("DELETE", "/auth/sessions/{session_id}", sign_in.end_session, headers=(CSRF_TOKEN,), authenticated=False),
+    Operation("POST", "/auth/logout", sign_in.logout, headers=(CSRF_TOKEN,), authenticated=False),
     Operation("GET", "/v1/models", models.list_all),
     Operation("GET", "/v1/models/{model}", models.get),
     Operation(
@@ -84,7 +104,7 @@ OPERATIONS: tuple[Operation, ...] = (
         stored_completions.list_page,
         query=(
             *OLDEST_FIRST,
-            Parameter("model", {"type": "string", "maxLength": 256}),
+            MODEL,
             Parameter(
                 "metadata",
                 {"type": "object", "maxProperties": 16, "additionalProperties": {"type": "string", "maxLength": 512}},
@@ -136,6 +156,7 @@ OPERATIONS: tuple[Operation, ...] = (
         headers=(Parameter("last-event-id", {"type": "string", "maxLength": 512}),),
         scope="inference",
     ),
+    Operation("POST", "/v1/streams/{stream_id}/stop", streams.stop, scope="inference"),
     Operation("DELETE", "/v1/streams/{stream_id}", streams.cancel, scope="inference"),
     Operation("POST", "/v1/embeddings", embeddings.create, EmbeddingRequest, scope="inference"),
     Operation("POST", "/v1/rerank", rerank.create, RerankRequest, scope="inference"),
@@ -152,16 +173,28 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/v1/batches/{batch_id}", batches.get, scope="data:read"),
     Operation("POST", "/v1/batches/{batch_id}/cancel", batches.cancel, scope="inference", audited="batch.cancel"),
     Operation(
-        "POST", "/v1/files", files.create, upload=True, scope="data", audited="file.create", own_transaction=True
+        "POST", "/v1/files", files.create, upload=FILE_UPLOAD, scope="data", audited="file.create", own_transaction=True
     ),
     Operation("GET", "/v1/files", files.list_page, query=FILES, scope="data:read"),
     Operation("GET", "/v1/files/{file_id}", files.get, scope="data:read"),
     Operation("DELETE", "/v1/files/{file_id}", files.delete, scope="data", audited="file.delete"),
     Operation("GET", "/v1/files/{file_id}/content", files.content, scope="data:read"),
+    Operation("GET", "/v1/files/{file_id}/text", files.text, query=PASSAGE, scope="data:read"),
     *VECTOR_STORE_OPERATIONS,
     Operation("POST", "/v1/conversations", conversations.create, ConversationRequest, once="transaction", scope="data"),
+    Operation("GET", "/v1/conversations", conversations.list_page, query=CONVERSATIONS, scope="data:read"),
+    Operation("DELETE", "/v1/conversations", conversations.delete_all, scope="data"),
     Operation("GET", "/v1/conversations/{conversation_id}", conversations.get, scope="data:read"),
-    Operation("POST", "/v1/conversations/{conversation_id}", conversations.update, MetadataUpdate, scope="data"),
+    Operation("POST", "/v1/conversations/{conversation_id}", conversations.update, ConversationUpdate, scope="data"),
+    Operation(
+        "POST",
+        "/v1/conversations/{conversation_id}/fork",
+        conversations.fork,
+        ForkRequest,
+        once="transaction",
+        scope="data",
+    ),
+    Operation("GET", "/v1/conversations/{conversation_id}/branches", conversations.branches, scope="data:read"),
     Operation("DELETE", "/v1/conversations/{conversation_id}", conversations.delete, scope="data"),
     Operation(
         "POST",
@@ -172,11 +205,23 @@ OPERATIONS: tuple[Operation, ...] = (
         scope="data",
     ),
     Operation(
-        "GET", "/v1/conversations/{conversation_id}/items", conversations.list_items, query=PAGE, scope="data:read"
+        "GET",
+        "/v1/conversations/{conversation_id}/items",
+        conversations.list_items,
+        query=(*PAGE, INCLUDE),
+        scope="data:read",
     ),
-    Operation("GET", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.get_item, scope="data:read"),
+    Operation(
+        "GET",
+        "/v1/conversations/{conversation_id}/items/{item_id}",
+        conversations.get_item,
+        query=(INCLUDE,),
+        scope="data:read",
+    ),
     Operation("DELETE", "/v1/conversations/{conversation_id}/items/{item_id}", conversations.delete_item, scope="data"),
+    *SHARE_OPERATIONS,
     *ASSISTANT_OPERATIONS,
+    *PROMPT_OPERATIONS,
     Operation("POST", "/v1/feedback", feedback.create, FeedbackRequest, once="transaction", scope="feedback"),
     Operation(
         "GET",
@@ -192,11 +237,16 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/memories",
         memories.list_page,
-        query=(*PAGE, Parameter("assistant", {"type": "string", "maxLength": 128})),
+        query=(*PAGE, ASSISTANT),
         scope="data:read",
     ),
+    Operation("DELETE", "/v1/memories", memories.delete_all, query=(ASSISTANT,), scope="data"),
     Operation("POST", "/v1/memories/{memory_id}", memories.update, MemoryUpdate, scope="data"),
     Operation("DELETE", "/v1/memories/{memory_id}", memories.delete, scope="data"),
+    *EVALUATION_OPERATIONS,
+    *RELEASE_OPERATIONS,
     Operation("GET", "/v1/me", me.get),
+    *VERSION_OPERATIONS,
+    *TUNING_OPERATIONS,
     *ADMIN_OPERATIONS,
 )

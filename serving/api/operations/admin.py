@@ -6,16 +6,43 @@ from typing import get_args
 
 from serving.api import admin_bodies as a
 from serving.api.operation import Operation, Parameter
-from serving.api.parameters import AFTER, DAYS, LIMIT, NAMES, PAGE, TENANT, USER, group_by
+from serving.api.parameters import (
+    AFTER,
+    DAYS,
+    LIMIT,
+    LONG_AFTER,
+    MODEL,
+    NAMES,
+    PAGE,
+    TENANT,
+    USER,
+    USERS,
+    Q,
+    group_by,
+    seconds,
+)
 from serving.api.quota_bodies import QuotasRequest
 from serving.api.routes import audit, erasures, quotas, usage
-from serving.api.routes.admin import keys, tenants, users, webhooks
+from serving.api.routes.admin import captures, jobs, keys, models, ratings, requests, sessions, tenants, users, webhooks
 from serving.config import Subject
 from serving.protocol.memories import ErasureRequest
+from serving.store.audit import OUTCOMES
+from serving.store.feedback import Thumb
+from serving.store.history.rating_counts import BY
+from serving.store.jobs.job import Status
+
+_EVENTS = (
+    TENANT,
+    USER,
+    Parameter("action", {"type": "string", "maxLength": 64}),
+    Parameter("outcome", {"type": "string", "enum": list(OUTCOMES)}),
+    seconds("start"),
+    seconds("end"),
+)
 
 ADMIN_OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", "/v1/admin/tenants", tenants.create, a.TenantRequest, scope="platform", audited="tenant.create"),
-    Operation("GET", "/v1/admin/tenants", tenants.list_page, query=NAMES, scope="platform"),
+    Operation("GET", "/v1/admin/tenants", tenants.list_page, query=(*NAMES, Q), scope="platform"),
     Operation("GET", "/v1/admin/tenants/{tenant_id}", tenants.get, scope="platform"),
     Operation(
         "POST",
@@ -35,7 +62,7 @@ ADMIN_OPERATIONS: tuple[Operation, ...] = (
         audited="user.create",
         about_user=True,
     ),
-    Operation("GET", "/v1/admin/users", users.list_page, query=(*NAMES, TENANT), scope="admin"),
+    Operation("GET", "/v1/admin/users", users.list_page, query=(*NAMES, TENANT, *USERS), scope="admin"),
     Operation("GET", "/v1/admin/users/{user_id}", users.get, query=(TENANT,), scope="admin"),
     Operation(
         "POST",
@@ -47,6 +74,16 @@ ADMIN_OPERATIONS: tuple[Operation, ...] = (
         audited="user.update",
         about_user=True,
     ),
+    Operation("GET", "/v1/admin/users/{user_id}/sessions", sessions.list_all, query=(TENANT,), scope="admin"),
+    Operation(
+        "DELETE",
+        "/v1/admin/users/{user_id}/sessions",
+        sessions.end_all,
+        query=(TENANT,),
+        scope="admin",
+        audited="session.end_all",
+        about_user=True,
+    ),
     Operation(
         "POST", "/v1/admin/keys", keys.create, a.KeyRequest, query=(TENANT,), scope="admin", audited="key.create"
     ),
@@ -54,7 +91,7 @@ ADMIN_OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/admin/keys",
         keys.list_page,
-        query=(*PAGE, USER, TENANT),
+        query=(*PAGE, USER, TENANT, Q, seconds("expires_before"), seconds("unused_since")),
         scope="admin",
     ),
     Operation("GET", "/v1/admin/keys/{key_id}", keys.get, query=(TENANT,), scope="admin"),
@@ -103,9 +140,13 @@ ADMIN_OPERATIONS: tuple[Operation, ...] = (
         scope="admin",
         audited="webhook.rotate",
     ),
-    Operation("GET", "/v1/usage", usage.own, query=(*DAYS, group_by(*usage.OWN))),
+    Operation("GET", "/v1/usage", usage.own, query=(*DAYS, group_by(*usage.OWN), MODEL)),
     Operation(
-        "GET", "/v1/admin/usage", usage.of_all, query=(*DAYS, group_by(*usage.ALL), USER, TENANT), scope="operate"
+        "GET",
+        "/v1/admin/usage",
+        usage.of_all,
+        query=(*DAYS, group_by(*usage.ALL), USER, MODEL, TENANT),
+        scope="operate",
     ),
     Operation(
         "GET",
@@ -119,6 +160,7 @@ ADMIN_OPERATIONS: tuple[Operation, ...] = (
         ),
         scope="admin",
     ),
+    Operation("GET", "/v1/admin/quotas/defaults", quotas.list_defaults, scope="admin"),
     Operation(
         "PUT",
         "/v1/admin/quotas",
@@ -142,17 +184,75 @@ ADMIN_OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/admin/audit",
         audit.list_page,
-        query=(
-            LIMIT,
-            Parameter("after", {"type": "string", "pattern": "^[0-9]{1,15}$"}),
-            TENANT,
-            USER,
-            Parameter("action", {"type": "string", "maxLength": 64}),
-        ),
+        query=(LIMIT, Parameter("after", {"type": "string", "pattern": "^[0-9]{1,15}$"}), *_EVENTS),
         scope="operate",
         audited="audit.read",
     ),
+    Operation("GET", "/v1/admin/audit/export", audit.export, query=_EVENTS, scope="operate", audited="audit.export"),
     Operation("GET", "/v1/admin/audit/verify", audit.verify, query=(TENANT,), scope="operate", audited="audit.verify"),
+    Operation(
+        "GET",
+        "/v1/admin/feedback/summary",
+        ratings.summary,
+        query=(*DAYS, group_by(*BY), TENANT),
+        scope="operate",
+    ),
+    Operation(
+        "GET",
+        "/v1/admin/captures",
+        captures.list_page,
+        query=(
+            *PAGE,
+            TENANT,
+            Parameter("assistant", {"type": "string", "maxLength": 256}),
+            MODEL,
+            Parameter("conversation", {"type": "string", "maxLength": 64}),
+            Parameter("thumb", {"type": "string", "enum": list(get_args(Thumb))}),
+            seconds("start"),
+            seconds("end"),
+        ),
+        scope="review",
+        audited="capture.list",
+    ),
+    Operation(
+        "GET",
+        "/v1/admin/captures/{capture_id}",
+        captures.get,
+        query=(TENANT,),
+        scope="review",
+        audited="capture.read",
+    ),
+    Operation(
+        "GET",
+        "/v1/admin/requests/{request_id}",
+        requests.get,
+        query=(seconds("start"), seconds("end"), TENANT),
+        scope="operate",
+        audited="request.read",
+    ),
+    Operation(
+        "GET",
+        "/v1/admin/jobs",
+        jobs.list_page,
+        query=(
+            LIMIT,
+            AFTER,
+            TENANT,
+            Parameter("kind", {"type": "string", "maxLength": 64}),
+            Parameter("status", {"type": "string", "enum": list(get_args(Status))}),
+        ),
+        scope="operate",
+    ),
+    Operation(
+        "POST",
+        "/v1/admin/jobs/{job_id}/cancel",
+        jobs.cancel,
+        query=(TENANT,),
+        scope="admin",
+        audited="job.cancel",
+    ),
+    Operation("GET", "/v1/admin/models", models.list_models, query=(LIMIT, LONG_AFTER, TENANT), scope="operate"),
+    Operation("GET", "/v1/admin/aliases", models.list_aliases, query=(LIMIT, LONG_AFTER, TENANT), scope="operate"),
     Operation(
         "POST",
         "/v1/admin/erasures",

@@ -102,7 +102,8 @@ class Stream:
 
     def __init__(self, id: str, buffers: Buffers, limit: int) -> None:
         self.id = id
-        self.stop = asyncio.Event()  # set when the answer is no longer wanted
+        self.stop = asyncio.Event()  # set when no more of the answer is wanted
+        self.stopped = False  # whether what was said so far is wanted, with an end
         self.over = asyncio.Event()  # set when no further frames will come
         self.readers: dict[_Reader, None] = {}  # in the order of arrival
         self.size = 0

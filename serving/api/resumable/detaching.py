@@ -107,7 +107,7 @@ class _Request:
     async def _take(self) -> Message:
         if self._received.is_set():
             await self._stop.wait()
-            return {"type": "http.disconnect"}
+            return {"type": "http.disconnect", "stopped": self._stream is not None and self._stream.stopped}
         message = await self._receive()
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
             self._received.set()

@@ -76,30 +76,40 @@ class Peers:
                 metrics.child(metrics.stream_resumes, "lost").inc()
             raise
 
-    async def stop(self, owner: str, id: str) -> None:
-        """Stops a stream at `owner`, and returns once it has ended and is dropped. Raises a 410 or a 503."""
+    async def stop(self, owner: str, id: str, *, keep: bool = False) -> None:
+        """Stops a stream at `owner`, and returns once it has ended.
+
+        With `keep` its readers get an end, and it is kept as other ended streams are; otherwise it is dropped. Raises a
+        410 or a 503.
+        """
         if owner == self.address:
-            await self._stop_here(id)
+            await self._stop_here(id, keep)
             return
-        async with self._request_peer("DELETE", owner, id):
+        async with self._request_peer("DELETE", owner, id, keep=keep):
             pass
 
-    async def _stop_here(self, id: str) -> None:
+    async def _stop_here(self, id: str, keep: bool) -> None:
         stream = self._buffers.get(id)
+        stream.stopped |= keep
         stream.stop.set()
         await stream.over.wait()
-        self._buffers.forget(id)
+        if not keep:
+            self._buffers.forget(id)
 
     @asynccontextmanager
     async def _request_peer(
-        self, method: str, owner: str, id: str, after: int = 0
+        self, method: str, owner: str, id: str, after: int = 0, *, keep: bool = False
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None:
             raise AssertionError("start() must be called first")
         headers = {"Authorization": f"Bearer {self._ids.ticket(id)}"}
         try:
             response = await self._session.request(
-                method, f"http://{owner}/{id}", params={"after": after}, headers=headers, allow_redirects=False
+                method,
+                f"http://{owner}/{id}",
+                params={"after": after, "keep": int(keep)},
+                headers=headers,
+                allow_redirects=False,
             )
         except (aiohttp.ClientError, TimeoutError):
             raise owner_lost() from None
@@ -133,7 +143,7 @@ class Peers:
 
     async def _serve_stop(self, request: web.Request) -> web.StreamResponse:
         try:
-            await self._stop_here(self._check(request))
+            await self._stop_here(self._check(request), request.query.get("keep") == "1")
         except ApiError as e:
             return _as_answer(e)
         return web.Response()

@@ -11,10 +11,11 @@ from starlette.responses import Response
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import page_query, page_response
 from serving.api.services import Services
-from serving.assistants.register import AssistantVersion, OwnAssistant, settings_of
+from serving.assistants.register import AssistantVersion, OwnAssistant, instructions, settings_of
 from serving.inference.exchange import Exchange
 from serving.protocol.assistants import AssistantRequest, AssistantSettings, AssistantUpdate, AssistantVersionRequest
 from serving.protocol.errors import conflict, invalid, no_model, not_found
+from serving.protocol.prompts.requests import PromptReference
 from serving.store.access import access_document
 
 
@@ -101,6 +102,21 @@ async def _check(s: Services, x: Exchange, settings: AssistantSettings) -> None:
     if any(id not in known for id in settings.vector_store_ids):
         raise not_found("vector store", "vector_store_ids")
     await s.input_check.check_instructions(x, view.rails, settings.instructions)
+    if settings.prompt is not None:
+        await _check_prompt(s, x, settings, settings.prompt)
+
+
+async def _check_prompt(s: Services, x: Exchange, settings: AssistantSettings, named: PromptReference) -> None:
+    """Raises `ApiError` for a prompt beside instructions, and for one that the caller could not give as instructions.
+
+    Whoever may move its label then determines the instructions; they are checked again with each request.
+    """
+    if settings.instructions:
+        raise invalid("instructions and prompt exclude each other.", "instructions")
+    version = await s.assistants.prompts.version(x.caller, named.id, named.version, at="prompt.")
+    text = instructions(version, named) or version.text  # another version may say more than nothing
+    trusted, rails = version.trusted_for(x.caller), s.catalog.current.rails
+    await s.input_check.check_instructions(x, rails, text, "prompt", trusted=trusted)
 
 
 async def _readable(s: Services, x: Exchange, found: Sequence[OwnAssistant | AssistantVersion]) -> set[str]:

@@ -26,6 +26,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     body = await read_json(request, EmbeddingRequest, s.limits)
     route = _route(s, body, x)
     x.model = body.model
+    x.served = route.served if route is not None else body.model
     texts = [body.input] if isinstance(body.input, str) else body.input
     if len(texts) > s.limits.embedding_inputs:
         raise invalid(f"More than {s.limits.embedding_inputs} inputs.", "input")

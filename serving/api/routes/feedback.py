@@ -12,10 +12,9 @@ from serving.api.http import JsonResponse, read_json
 from serving.api.paging import page_query, page_response, text_query
 from serving.api.services import Services
 from serving.inference.exchange import Exchange
-from serving.protocol.errors import ApiError
 from serving.protocol.feedback import FeedbackRequest
-from serving.store.errors import Conflict, InvalidValue
-from serving.store.feedback import Feedback, Rating, TargetNotFound
+from serving.store.errors import Conflict, InvalidValue, NotFound
+from serving.store.feedback import Feedback, Rating
 from serving.telemetry import metrics
 
 
@@ -27,10 +26,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     try:
         made = await s.ratings.create(x.caller, (body.target.type, body.target.id), rating, id=body.id)
         outcome = "ok"
-    except TargetNotFound as e:
-        outcome = "refused"
-        raise ApiError("not_found", f"There is no such {e.kind}.", param=e.param) from None
-    except (Conflict, InvalidValue):
+    except (Conflict, InvalidValue, NotFound):
         outcome = "refused"
         raise
     finally:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from serving.api.background.batches import LINES_KIND
-from serving.api.http import JsonResponse, check_encoding, too_large
-from serving.api.http_error import HttpError
-from serving.api.paging import one_of, page_query, page_response
+from serving.api.http import JsonResponse, read_form
+from serving.api.paging import number, one_of, page_query, page_response
 from serving.api.services import Services
 from serving.core.confine import Unconfined
 from serving.core.ids import new_id
+from serving.inference.charging import charged
 from serving.inference.exchange import Exchange
 from serving.metering.charge import require_storage, storage_meter
 from serving.protocol.errors import ApiError, invalid, unavailable
@@ -28,10 +27,17 @@ from serving.protocol.vector_stores import AccessList
 from serving.quotas.quota import QuotaExceeded
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.sandbox import detect_isolated
+from serving.retrieval.text.window import window
 from serving.store.access import MAX_NAMES, Access, access_document
 from serving.store.files import MAX_PAGE, File
 
-PURPOSES = ("assistants", "user_data", "batch")
+PURPOSES = ("assistants", "user_data", "batch", "fine-tune")
+
+AS_ROWS = ("batch", "fine-tune")
+"""Purposes of files of JSON lines, which are checked when they are used."""
+
+TEXT = "file.text"
+"""What quotas of models call the reading of a file's text."""
 
 LISTED = (*PURPOSES, "batch_output")
 
@@ -50,8 +56,8 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     try:
         name = _name(upload.filename)
         try:
-            kind = LINES_KIND  # it is checked when the batch begins
-            if purpose != "batch":
+            kind = LINES_KIND
+            if purpose not in AS_ROWS:
                 kind = await asyncio.get_running_loop().run_in_executor(_TELLING, _kind, upload, name)
         except Unconfined as e:
             raise unavailable(f"Files cannot be accepted on this host: {e}.") from None
@@ -118,27 +124,25 @@ async def content(s: Services, request: Request, x: Exchange) -> Response:
     return StreamingResponse(body, headers=headers, media_type="application/octet-stream")
 
 
+async def text(s: Services, request: Request, x: Exchange) -> Response:
+    """Returns a file's text around a passage, by the positions of citations: at most 20,000 characters."""
+    start, end = (number(request.query_params.get(name), name) or 0 for name in ("start", "end"))
+    file = await s.files.get(x.caller, request.path_params["file_id"])
+    x.timeline.end_of("receive")
+    async with x.cancelled_by_hang_up(), charged(s.keeper, x, model=TEXT), s.admission.admit():
+        x.timeline.end_of("admit")
+        with x.timeline.during("retrieve"):
+            shown = window(await s.attached_files.indexed(x.caller, file), start, end)
+    return JsonResponse({"object": "file.text", "id": file.id, "filename": file.filename, **asdict(shown)})
+
+
 def _kind(upload: UploadFile, name: str) -> str:
     """Returns the kind of a file as determined in a confined child process: this process does not parse it."""
     return detect_isolated(upload.file.read(), name)
 
 
 async def _form(s: Services, request: Request) -> tuple[UploadFile, str, Access | None]:
-    check_encoding(request.headers)
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise HttpError(415, "unsupported_media_type", "The request body must be multipart/form-data.")
-    parser = MultiPartParser(
-        request.headers, _bounded(request, s.limits.upload_bytes + 65536), max_files=1, max_fields=8
-    )
-    try:
-        async with asyncio.timeout(max(s.limits.body_timeout_s, s.limits.upload_bytes / 1_000_000)):
-            form = await parser.parse()
-    except TimeoutError:
-        raise HttpError(408, "timeout", "The request body did not arrive in time.") from None
-    except MultiPartException as e:
-        raise invalid(e.message, code="invalid_multipart") from None
-    except (UnicodeDecodeError, KeyError, ValueError):
-        raise invalid("The multipart body is malformed.", code="invalid_multipart") from None
+    form = await read_form(request, s.limits)
     upload = form.get("file")
     if not isinstance(upload, UploadFile):
         raise invalid("The body needs a file part named 'file'.", "file")
@@ -166,15 +170,6 @@ def _access(given: object) -> Access | None:
         message = "access must be JSON: null or an object with lists of users and groups, each at most"
         raise invalid(f"{message} {MAX_NAMES} names of 1 to 256 characters.", "access") from None
     return listed.stored if listed is not None else None
-
-
-async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise too_large(limit)
-        yield chunk
 
 
 def _name(filename: str | None) -> str:

@@ -38,6 +38,12 @@ async def update(s: Services, request: Request, x: Exchange) -> Response:
     return JsonResponse(_memory(await s.memories.update(x.caller, request.path_params["memory_id"], body.text)))
 
 
+async def delete_all(s: Services, request: Request, x: Exchange) -> Response:
+    """Deletes all memories of the caller, or those for one assistant."""
+    deleted = await s.memories.delete_all(x.caller, assistant=text_query(request, "assistant", 128))
+    return JsonResponse({"object": "memories.deleted", "deleted": deleted})
+
+
 async def delete(s: Services, request: Request, x: Exchange) -> Response:
     """Deletes a memory."""
     id = request.path_params["memory_id"]

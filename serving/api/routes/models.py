@@ -49,12 +49,18 @@ async def _callable(s: Services, x: Exchange) -> list[OwnAssistant]:
 
 
 def _own(assistant: OwnAssistant) -> dict[str, Any]:
+    settings = settings_of(assistant.settings)
     return {
         "id": assistant.name,
         "object": "model",
         "created": int(assistant.created_at),
         "owned_by": assistant.tenant,
-        "headrace": {"kind": "assistant", "task": "chat", "description": settings_of(assistant.settings).description},
+        "headrace": {
+            "kind": "assistant",
+            "task": "chat",
+            "description": settings.description,
+            **({"starters": settings.starters} if settings.starters else {}),
+        },
     }
 
 
@@ -64,5 +70,10 @@ def _model(s: Services, entry: ListedModel) -> dict[str, Any]:
         "object": "model",
         "created": s.configured_at,
         "owned_by": "headrace",
-        "headrace": {"kind": entry.kind, "task": entry.task, "description": entry.description},
+        "headrace": {
+            "kind": entry.kind,
+            "task": entry.task,
+            "description": entry.description,
+            **({"starters": entry.starters} if entry.starters else {}),
+        },
     }

@@ -31,6 +31,29 @@ async def list_page(s: Services, request: Request, x: Exchange) -> Response:
     return JsonResponse(page_document(Page(data, page.has_more), dict, "quota_id"))
 
 
+async def list_defaults(s: Services, request: Request, x: Exchange) -> Response:
+    """Lists the limits that the configuration sets for each tenant, user and key."""
+    subjects: tuple[Subject, ...] = ("tenant", "user", "key")
+    defaults = s.config.quotas
+    data = [
+        _default(quota(x.caller.tenant, subject, "", limit, "configuration"))
+        for subject in subjects
+        for limit in getattr(defaults, subject)
+    ]
+    return JsonResponse({"object": "list", "data": data, "warn_at": defaults.warn_at})
+
+
+def _default(each: Quota) -> dict[str, Any]:
+    return {
+        "object": "quota.default",
+        "subject": each.subject,
+        "window": each.window,
+        "measure": each.measure,
+        "currency": each.currency or None,
+        "limit": amount_field(each, each.limit),
+    }
+
+
 async def put(s: Services, request: Request, x: Exchange) -> Response:
     """Sets quotas, all or none; every gateway enforces them within seconds."""
     caller = await acting(s, request, x)

@@ -26,6 +26,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     if route.task != "rerank":
         raise invalid("This model does not support reranking.", "model", "model_not_found")
     x.model = body.model
+    x.served = route.served
     texts = body.texts
     if not body.query or not all(texts):
         raise invalid("A query or a document must not be empty.", "documents" if body.query else "query")

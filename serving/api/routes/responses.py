@@ -41,6 +41,8 @@ async def _queue(s: Services, x: Exchange, body: ResponseRequest) -> Response | 
 
 async def _queued(s: Services, x: Exchange, body: ResponseRequest) -> NewResponse:
     new = await s.pipeline.queue_response(x, body)
+    if x.prompt is not None:
+        body = x.prompt.pinned(body)
     request = body.model_dump(mode="json", by_alias=True, exclude_unset=True)
     payload = {"request": request, "caller": note(x.caller), "request_id": x.request_id}
     then = None

@@ -27,6 +27,15 @@ async def follow(s: Services, request: Request, x: Exchange) -> None:
     await x.write(b"", last=True)
 
 
+async def stop(s: Services, request: Request, x: Exchange) -> Response:
+    """Stops the answer of a resumable stream, whose readers get an end with `finish_reason: stop`."""
+    id = request.path_params["stream_id"]
+    owner = s.stream_ids.owner(id, x.caller)
+    async with x.cancelled_by_hang_up():
+        await s.peers.stop(owner, id, keep=True)
+    return JsonResponse({"id": id, "object": "stream", "stopped": True})
+
+
 async def cancel(s: Services, request: Request, x: Exchange) -> Response:
     """Stops a resumable stream, as a disconnect stops any other, and drops its buffer."""
     id = request.path_params["stream_id"]

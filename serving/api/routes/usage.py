@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Any
 
 from starlette.requests import Request
@@ -10,14 +9,13 @@ from starlette.responses import Response
 
 from serving.api.administered_tenant import acting
 from serving.api.http import JsonResponse
-from serving.api.paging import one_of, page_document, page_query, text_query
+from serving.api.paging import days, one_of, page_document, page_query, text_query
 from serving.api.quota_documents import quota_documents
 from serving.api.services import Services
 from serving.core.ids import now
 from serving.core.principal import Principal
 from serving.inference.exchange import Exchange
 from serving.metering.cost import Cost
-from serving.protocol.errors import invalid
 from serving.quotas.quota import amount
 from serving.quotas.windows import day
 from serving.store.relational.rows import Page
@@ -25,8 +23,6 @@ from serving.store.usage import UsageOf
 
 OWN = ("day", "key", "model")
 ALL = ("user", *OWN)
-
-MAX_DAYS = 400
 
 
 async def own(s: Services, request: Request, x: Exchange) -> Response:
@@ -46,10 +42,7 @@ async def _usage(
     s: Services, request: Request, principal: Principal, allowed: tuple[str, ...], *, user: str | None
 ) -> Page[UsageOf]:
     by: Any = one_of(request.query_params.get("by"), "by", allowed) or "day"
-    today = date.fromisoformat(day(now()))
-    first, last = _day(request, "start", today.replace(day=1)), _day(request, "end", today)
-    if (last - first).days >= MAX_DAYS:
-        raise invalid(f"start and end must be less than {MAX_DAYS} days apart.", "start")
+    first, last = days(request, day(now()))
     await s.keeper.tell()  # includes what this gateway has counted but not stored yet
     return await s.usage.list_usage(
         principal,
@@ -57,17 +50,10 @@ async def _usage(
         first_day=first.isoformat(),
         last_day=last.isoformat(),
         user=user,
+        model=text_query(request, "model", 256),
         after=text_query(request, "after", 256),
-        limit=page_query(request)["limit"],
+        limit=page_query(request, longest_id=256)["limit"],
     )
-
-
-def _day(request: Request, name: str, default: date) -> date:
-    given = text_query(request, name, 10)
-    try:
-        return date.fromisoformat(given) if given is not None else default
-    except ValueError:
-        raise invalid(f"{name} must be a day such as 2026-01-31.", name) from None
 
 
 def _page(page: Page[UsageOf]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class HelperModel:
     tokens: TokenCounter
     window: int
     model: str
+    served: str
     tenant: str
     caller: Principal | None = None  # who is charged; None without quotas
     keeper: Keeper | None = None
@@ -83,12 +84,12 @@ class HelperModel:
         async with self.client.post(self.endpoint, "/chat/completions", document) as response:
             answer = await read_answer(response, self.endpoint)
         usage = given if isinstance(given := answer.get("usage"), dict) else {}
-        count_tokens(self.model, self.tenant, usage)
+        count_tokens(self.served, self.tenant, usage)
         cost = cost_of(usage, self.price)
         if charge is not None:
             charge.book(usage, cost)
         if cost is not None:
-            count_cost(self.model, self.tenant, cost)
+            count_cost(self.served, self.tenant, cost)
         return answer
 
 
@@ -100,4 +101,15 @@ async def lease_helper(
     async with engines.endpoint(route.model, caller) as endpoint:
         tokens = TokenCounter(client, endpoint)
         window = await tokens.window() or UNKNOWN_WINDOW
-        yield HelperModel(client, endpoint, tokens, window, route.requested, caller.tenant, caller, keeper, route.price)
+        yield HelperModel(
+            client,
+            endpoint,
+            tokens,
+            window,
+            route.requested,
+            route.served,
+            caller.tenant,
+            caller,
+            keeper,
+            route.price,
+        )

@@ -53,8 +53,14 @@ _PATIENCE_S = 5.0
 _OWN_MEMORY = 512_000_000
 """Address space of a worker beyond the limit of programs: code, stacks and the allocator's reserve."""
 
+_CHECK_S = 120.0
+"""Timeout of the first worker's start: whoever starts a stack keeps all processors busy."""
+
+_CHECKS = 3
+"""Maximum number of such starts: a worker that a signal ended, as when memory is short, says nothing about the host."""
+
 _START_S = 30.0
-"""Timeout of a worker's start, sufficient on a busy host."""
+"""How long a program waits for a free worker."""
 
 
 class SandboxFull(Exception):
@@ -269,14 +275,19 @@ def _launcher(limits: SandboxLimits) -> Generator[str, None, None]:
 
 def _check(launcher: str) -> None:
     """Starts one worker that ends immediately, to find out why none can be started."""
-    try:
-        done = subprocess.run(
-            [launcher, "subprocess"], stdin=subprocess.DEVNULL, capture_output=True, env={}, timeout=_START_S
-        )
-    except (OSError, subprocess.TimeoutExpired) as e:
-        raise SandboxUnavailable(f"the sandbox's workers do not start: {e}") from e
+    for _ in range(_CHECKS):
+        try:
+            done = subprocess.run(
+                [launcher, "subprocess"], stdin=subprocess.DEVNULL, capture_output=True, env={}, timeout=_CHECK_S
+            )
+        except (OSError, subprocess.TimeoutExpired) as e:
+            raise SandboxUnavailable(f"the sandbox's workers do not start: {e}") from e
+        if done.returncode >= 0:
+            break
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip()[-MAX_MESSAGE:]
+        if done.returncode < 0:
+            raise SandboxUnavailable(f"the sandbox's workers are ended by signal {-done.returncode}: {reason}")
         raise SandboxUnavailable(f"the sandbox's workers cannot be confined: {reason or done.returncode}")
     if not landlock_abi():
         _log.warning("this kernel has no Landlock: a worker that breaks out of the interpreter could read files")

@@ -25,6 +25,7 @@ from serving.retrieval.client import RetrievalClient
 from serving.retrieval.quote import quotation
 from serving.retrieval.types import Attribution, Hit
 from serving.telemetry import metrics
+from serving.telemetry.catalogue import OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def require_plain(body: ChatRequest, fields: Mapping[str, str], why: str) -> Non
 
 async def courtesy(x: Exchange, assistant: Assistant, context: ConversationContext | None) -> DocumentAnswer:
     """Returns the assistant's answer to small talk."""
-    return DocumentAnswer(assistant.small_talk, await _fields(x, Attribution((), ()), 0, context))
+    return DocumentAnswer(assistant.small_talk, await _fields(x, assistant.small_talk, Attribution((), ()), 0, context))
 
 
 async def refusal(x: Exchange, assistant: Assistant, context: ConversationContext | None) -> DocumentAnswer:
@@ -85,13 +86,13 @@ async def refusal(x: Exchange, assistant: Assistant, context: ConversationContex
 
     Tenants write this text for their own assistants.
     """
-    metrics.retrieval_empty.inc()
+    metrics.child(metrics.retrieval_empty, x.assistant or OTHER).inc()
     text, reason = assistant.refusal, "stop"
     if x.guard is not None and x.guard.output:
         with x.timeline.during("guard"):
             checked = await x.guard.check(text, "output", "choices[0].content")
         text, reason = checked.text, "content_filter" if checked.blocked else reason
-    return DocumentAnswer(text, await _fields(x, Attribution((), ()), 0, context), reason)
+    return DocumentAnswer(text, await _fields(x, text, Attribution((), ()), 0, context), reason)
 
 
 async def quoted(
@@ -112,12 +113,13 @@ async def quoted(
             text = checked.text
             with x.timeline.during("cite"):
                 found = await retrieval.attribute(text, hits)
-    return DocumentAnswer(text, await _fields(x, found, len(hits), context, kind), reason)
+    return DocumentAnswer(text, await _fields(x, text, found, len(hits), context, kind), reason)
 
 
 async def fixed_answer(x: Exchange, job: GenerationJob, said: DocumentAnswer) -> dict[str, Any] | None:
     """Answers a chat with the text `said`, without a model, in the requested format."""
     text, fields, reason = said.text, said.fields, said.finish_reason
+    x.answer_id, x.finish_reason = job.id, reason
     ours = {"id": job.id, "model": job.route.requested}
     base = {**ours, "created": int(time.time())}
     usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
@@ -142,6 +144,7 @@ async def fixed_answer(x: Exchange, job: GenerationJob, said: DocumentAnswer) ->
 
 async def _fields(
     x: Exchange,
+    text: str,
     found: Attribution,
     retrieved: int,
     context: ConversationContext | None,
@@ -151,7 +154,7 @@ async def _fields(
     fields = citation_fields(found.citations, found.unsupported, retrieved, kind)
     if context is not None:
         await context.count()
-        fields["headrace"]["memory"] = context.report
+        fields["headrace"].update(context.answer_fields(text))
     if x.guard is not None and x.guard.report:
         fields["headrace"]["guardrails"] = x.guard.report
     return fields

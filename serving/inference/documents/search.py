@@ -147,12 +147,12 @@ class AnswerAnnotator:
             fields[index] = {}
             if self._hits:
                 found = await self._attribution(text, self._hits)
-                metrics.unsupported.labels(self._x.model).inc(len(found.unsupported))
+                metrics.unsupported.labels(self._x.served).inc(len(found.unsupported))
                 fields[index] = citation_fields(found.citations, found.unsupported, len(self._hits), self._kind)
             elif self._hits is not None:
                 fields[index] = citation_fields((), (), 0)
             if self._context is not None:
-                fields[index].setdefault("headrace", {})["memory"] = self._context.report
+                fields[index].setdefault("headrace", {}).update(self._context.answer_fields(text))
         return fields
 
     async def _attribution(self, text: str, hits: Sequence[Hit]) -> Attribution:

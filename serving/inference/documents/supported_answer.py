@@ -40,7 +40,7 @@ class SupportPolicy:
         """Returns whether documents support every sentence of an answer."""
         with x.timeline.during("cite"):
             found = await self.retrieval.attribute(text, self.hits)
-        metrics.unsupported.labels(x.model).inc(len(found.unsupported))
+        metrics.unsupported.labels(x.served).inc(len(found.unsupported))
         return not found.unsupported
 
     async def instead(self, x: Exchange) -> str:

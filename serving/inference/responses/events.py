@@ -95,6 +95,10 @@ class ResponseRelay(Relay):
         self._beside = fields.get(0, {})
         self._response.headrace = self._beside.get("headrace")
 
+    def stopped(self, fields: dict[str, Any], *, chat: bool) -> bytes:
+        """Returns nothing: a response that was stopped is not stored, so no event has it as a whole."""
+        return b""
+
     def tail(self) -> bytes:
         """Returns the last events, up to the one with the whole response.
 

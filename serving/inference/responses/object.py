@@ -35,7 +35,8 @@ class ResponseObject:
     """A response in progress: its request's `own` items, and the context that it continues.
 
     `headrace` has fields that OpenAI lacks: they are returned once and not stored. `session` is the conversation, or
-    else the first response of the chain. `searches` are the search items.
+    else the first response of the chain. `searches` are the search items, and `prompt` describes the stored prompt that
+    the request names.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class ResponseObject:
         previous: StoredResponse | None = None,
         assistant: Assistant | None = None,
         queued: QueuedResponse | None = None,
+        prompt: Mapping[str, Any] | None = None,
     ) -> None:
         self.id = queued.id if queued is not None else new_id("resp")
         self.headrace: dict[str, Any] | None = None
@@ -70,7 +72,7 @@ class ResponseObject:
             "error": None,
             "frequency_penalty": 0,
             "incomplete_details": None,
-            "instructions": body.instructions,
+            "instructions": body.instructions if prompt is None else None,  # the prompt's text stays in its place
             "max_output_tokens": body.max_output_tokens,
             "max_tool_calls": None,
             "model": body.model,
@@ -78,6 +80,7 @@ class ResponseObject:
             "parallel_tool_calls": body.parallel_tool_calls is not False,
             "presence_penalty": 0,
             "previous_response_id": body.previous_response_id,
+            "prompt": dict(prompt) if prompt is not None else None,
             "prompt_cache_key": None,
             "conversation": {"id": self.conversation} if self.conversation is not None else None,
             "reasoning": {"effort": None, "summary": None},

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,8 +20,8 @@ from serving.store.jobs.queue import Jobs, add_job
 from serving.store.relational.database import Database
 from serving.store.relational.owners import own
 from serving.store.relational.rows import build
-from serving.store.relational.tables import jobs, responses
-from serving.store.responses import WAITED_FOR, NewResponse, StoredResponse, queue_response
+from serving.store.relational.tables import UNFINISHED, jobs, responses
+from serving.store.responses import NewResponse, StoredResponse, queue_response, waited_for
 
 RESPOND = "respond"
 """Job kind: payload {"response_id", "request", "caller", "request_id"}, of which the first is kept at its end.
@@ -66,9 +66,14 @@ class BackgroundResponses:
             return await _change(connection, principal.tenant, id, {"status": "in_progress"})
 
     @uninterrupted
-    async def waited_for(self, principal: Principal, id: str) -> bool:
-        """Returns whether a response exists without an answer, and has not ended."""
-        query = select(responses.c.id).where(responses.c.id == id, responses.c.tenant == principal.tenant, WAITED_FOR)
+    async def is_pending(self, principal: Principal, id: str) -> bool:
+        """Returns whether a response exists, with a job that has not ended and nobody has cancelled.
+
+        The job that answers it asks twice a second, so this reads no body, which can have megabytes.
+        """
+        its_job = and_(jobs.c.id == job_of(id), UNFINISHED, jobs.c.cancel_requested.is_(False))
+        mine = and_(responses.c.id == id, responses.c.tenant == principal.tenant)
+        query = select(responses.c.id).join_from(responses, jobs, its_job).where(mine)
         async with self._database.read() as connection:
             return (await connection.execute(query)).first() is not None
 
@@ -103,9 +108,9 @@ def job_of(id: str) -> str:
 
 async def _change(connection: AsyncConnection, tenant: str, id: str, changes: dict[str, Any]) -> StoredResponse | None:
     """Changes fields of an unanswered response; returns None if there is none."""
-    found = select(responses).where(responses.c.id == id, responses.c.tenant == tenant, WAITED_FOR).with_for_update()
+    found = select(responses).where(responses.c.id == id, responses.c.tenant == tenant).with_for_update()
     row = (await connection.execute(found)).mappings().first()
-    if row is None:
+    if row is None or not waited_for(row["body"]):
         return None
     body = row["body"] | changes
     if body["status"] in ("failed", "cancelled"):

@@ -20,7 +20,7 @@ from serving.core.uninterrupted import uninterrupted
 from serving.store.errors import NotFound, TooMany
 from serving.store.jobs.queue import add_job
 from serving.store.relational.database import Database
-from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.rows import Order, Page, build, build_page, page
 from serving.store.relational.tables import webhooks
 
 DELIVER = "deliver_webhook"
@@ -119,7 +119,7 @@ class Webhooks:
                 max_limit=100,
                 order=order,
             )
-        return Page([build(Webhook, row) for row in found.items], found.has_more)
+        return build_page(Webhook, found)
 
     @uninterrupted
     async def rotate(self, principal: Principal, id: str, *, overlap_s: float) -> Webhook:

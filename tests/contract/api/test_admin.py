@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from serving.api.operations import OPERATIONS
-from serving.core.principal import SCOPES, SCOPES_OF
+from serving.core.principal import SCOPES, SCOPES_OF, Principal
 from tests.contract.running import Gateway
 
-ANY_KEY = {"GET /v1/models", "GET /v1/models/{model}", "GET /v1/me", "GET /v1/usage"}
-"""What any key may ask: what there is, who it is, and what it used."""
+ANY_KEY = {"GET /v1/models", "GET /v1/models/{model}", "GET /v1/me", "GET /v1/usage", "POST /auth/codes"}
+"""What any key may ask: what there is, who it is, what it used, and a code for a session of its own."""
 
 Caller = Callable[..., httpx.Client]
 
@@ -71,7 +71,7 @@ def test_each_route_that_knows_its_caller_names_a_scope() -> None:
     routes = {f"{op.method} {op.path}": op for op in OPERATIONS if op.authenticated}
     assert {name for name, op in routes.items() if op.scope is None} == ANY_KEY
     for name, op in routes.items():
-        assert not op.path.startswith("/v1/admin/") or op.scope in ("operate", "admin", "platform"), name
+        assert not op.path.startswith("/v1/admin/") or op.scope in ("operate", "review", "admin", "platform"), name
 
 
 def test_admin_actions_record_their_actor() -> None:
@@ -85,7 +85,7 @@ def test_admin_actions_record_their_actor() -> None:
 @pytest.mark.parametrize("scope", [scope for scope in SCOPES if scope != "platform"])
 def test_keys_permit_only_the_routes_of_their_scopes(boss: httpx.Client, caller: Caller, scope: str) -> None:
     with caller("acme", "boss", scopes=[scope]) as client:
-        good = {scope, "data:read"} if scope == "data" else {scope}
+        good = {scope} | {"data": {"data:read"}, "hub:write": {"hub:read"}}.get(scope, set())
         assert _ok(client.get("/v1/me"))["scopes"] == sorted(good)
         for op in OPERATIONS:
             if not op.authenticated:
@@ -117,6 +117,8 @@ def test_tenants_are_isolated_in_admin_routes(stack: httpx.Client, boss: httpx.C
         ("GET", "/v1/admin/users/secret", None),
         ("POST", "/v1/admin/users", {"id": "mine", "role": "admin"}),
         ("POST", "/v1/admin/users/secret", {"role": "admin"}),
+        ("GET", "/v1/admin/users/secret/sessions", None),
+        ("DELETE", "/v1/admin/users/secret/sessions", None),
         ("GET", "/v1/admin/keys", None),
         ("POST", "/v1/admin/keys", {"user": "secret"}),
         ("GET", f"/v1/admin/keys/{key['id']}", None),
@@ -127,7 +129,14 @@ def test_tenants_are_isolated_in_admin_routes(stack: httpx.Client, boss: httpx.C
         ("PUT", "/v1/admin/quotas", {"quotas": []}),
         ("DELETE", "/v1/admin/quotas", None),
         ("GET", "/v1/admin/audit", None),
+        ("GET", "/v1/admin/audit/export", None),
         ("GET", "/v1/admin/audit/verify", None),
+        ("GET", "/v1/admin/requests/secret", None),
+        ("GET", "/v1/admin/jobs", None),
+        ("POST", "/v1/admin/jobs/job_none/cancel", None),
+        ("GET", "/v1/admin/feedback/summary", None),
+        ("GET", "/v1/admin/models", None),
+        ("GET", "/v1/admin/aliases", None),
         ("POST", "/v1/admin/erasures", {"user": "secret"}),
         ("GET", "/v1/admin/erasures", None),
         ("GET", "/v1/admin/erasures/job_none", None),
@@ -140,6 +149,8 @@ def test_tenants_are_isolated_in_admin_routes(stack: httpx.Client, boss: httpx.C
     for method, path, body in (
         ("GET", "/v1/admin/users/{}", None),
         ("POST", "/v1/admin/users/{}", {"role": "admin"}),
+        ("GET", "/v1/admin/users/{}/sessions", None),
+        ("DELETE", "/v1/admin/users/{}/sessions", None),
         ("GET", "/v1/admin/keys/{}", None),
         ("POST", "/v1/admin/keys/{}/revoke", None),
         ("POST", "/v1/admin/keys/{}/rotate", {}),
@@ -212,7 +223,9 @@ def test_a_key_is_shown_once(boss: httpx.Client, up: Gateway) -> None:
     assert len(_ok(boss.get("/v1/admin/keys", params={"user": "ci"}))["data"]) == 1
 
 
-def test_keys_end(boss: httpx.Client, stack: httpx.Client, up: Gateway) -> None:
+def test_rotated_keys_work_during_their_overlap_and_revoked_ones_do_not(
+    boss: httpx.Client, stack: httpx.Client, up: Gateway
+) -> None:
     _user(boss, "old")
     first = _ok(boss.post("/v1/admin/keys", json={"user": "old"}))
     second = _ok(boss.post(f"/v1/admin/keys/{first['id']}/rotate", json={"overlap_s": 600}))
@@ -296,3 +309,47 @@ def test_lists_are_pages(stack: httpx.Client) -> None:
     assert "many" in [t["id"] for t in _ok(stack.get("/v1/admin/tenants", params={"limit": 100}))["data"]]
     assert stack.get("/v1/admin/users", params={"tenant": "\0"}).status_code == 400
     assert stack.get("/v1/admin/users/%00").status_code == 404
+
+
+def test_lists_are_filtered(stack: httpx.Client, boss: httpx.Client, up: Gateway) -> None:
+    for name, role in (("filter.ann", "user"), ("filter.Bea", "operator"), ("other", "user")):
+        _ok(boss.post("/v1/admin/users", json={"id": name, "role": role}))
+    _ok(boss.post("/v1/admin/users/filter.ann", json={"disabled": True}))
+
+    def ids(path: str, client: httpx.Client = boss, **query: object) -> list[str]:
+        return sorted(each["id"] for each in _ok(client.get(f"/v1/admin/{path}", params=query))["data"])
+
+    assert ids("users", q="FILTER.") == ["filter.Bea", "filter.ann"]
+    assert ids("users", q="filter.", role="operator") == ["filter.Bea"]
+    assert ids("users", q="filter_") == []
+    assert ids("users", q="filter.", disabled="true") == ["filter.ann"]
+    assert ids("tenants", stack, q="CM") == ["acme"]
+    brief = _ok(boss.post("/v1/admin/keys", json={"user": "other", "name": "Filtered", "expires_in_s": 600}))["id"]
+    lasting = _ok(boss.post("/v1/admin/keys", json={"user": "other", "name": "lasting"}))["id"]
+    now = int(time.time())
+    assert ids("keys", user="other", q="filter") == [brief]
+    assert ids("keys", user="other", expires_before=now + 700) == [brief]
+    assert ids("keys", user="other", expires_before=now) == []
+    assert ids("keys", user="other", unused_since=now + 60) == sorted([brief, lasting])
+    assert ids("keys", user="other", unused_since=now - 3600) == []
+    _ok(boss.post(f"/v1/admin/keys/{lasting}/revoke"))
+    assert ids("keys", user="other", unused_since=now + 60) == [brief]
+    for path, query in (("keys", {"unused_since": "-1"}), ("users", {"role": "king"}), ("audit", {"outcome": "x"})):
+        assert boss.get(f"/v1/admin/{path}", params=query).status_code == 400
+    revoked = {"action": "key.revoke", "outcome": "ok"}
+    (event,) = _ok(boss.get("/v1/admin/audit", params=revoked | {"start": now - 60}))["data"][:1]
+    assert event["target"] == lasting
+    assert _ok(boss.get("/v1/admin/audit", params=revoked | {"end": now - 60}))["data"] == []
+    assert _ok(boss.get("/v1/admin/audit", params=revoked | {"outcome": "denied"}))["data"] == []
+
+
+def test_jobs_and_defaults_tell_nothing_of_content(boss: httpx.Client, up: Gateway) -> None:
+    who = Principal("acme", "ann", "")
+    made = up.loop.do(up.services.jobs.enqueue(who, "test.kind", {"secret": "a document"}))
+    answer = boss.get("/v1/admin/jobs", params={"kind": "test.kind", "status": "queued"})
+    (job,) = _ok(answer)["data"]
+    assert (job["id"], job["kind"], job["done"]) == (made.id, "test.kind", 0)
+    assert "a document" not in answer.text
+    assert _ok(boss.get("/v1/admin/jobs", params={"kind": "test.kind", "status": "failed"}))["data"] == []
+    assert boss.get("/v1/admin/jobs", params={"status": "x"}).status_code == 400
+    assert _ok(boss.get("/v1/admin/quotas/defaults")) == {"object": "list", "data": [], "warn_at": 0.8}

@@ -130,7 +130,8 @@ def test_old_versions_stay_and_the_active_one_answers(world: World) -> None:
     assert [(one["version"], one["instructions"]) for one in versions] == [(3, "three"), (2, "two"), (1, "one")]
     after = world.ann.get(f"{url}/versions", params={"after": versions[0]["id"]}).json()["data"]
     assert after == versions[1:]
-    assert world.ann.post(url, json={"version": 4}).status_code == 404
+    missing = world.ann.post(url, json={"version": 4})
+    assert (missing.status_code, missing.json()["error"]["param"]) == (404, "version")
     assert world.ann.delete(url).json() == {"id": id, "object": "assistant.deleted", "deleted": True}
     assert {ask(world.ann, model).status_code for model in ("speaker", id)} == {404}
 

@@ -14,6 +14,7 @@ from serving.api.app import Api
 from serving.config import Catalog
 from serving.core.principal import Principal
 from serving.security import erasure
+from serving.security.audit_export import verify_export
 from tests.callers.identity import key_of
 from tests.contract.running import Gateway, Loop, gateway
 
@@ -69,6 +70,27 @@ def test_the_log_verifies(client: httpx.Client):
     assert found["events"] == found["last"]["seq"] >= 1
 
 
+def test_an_export_verifies(client: httpx.Client, served: Gateway):
+    store = client.post("/v1/vector_stores", json={"name": "exported"}).json()["id"]
+    answer = client.get("/v1/admin/audit/export")
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''audit-default.jsonl"
+    assert answer.text.count(store) == 1
+    [whole] = verify_export([served.services.audit.key], iter(answer.text.splitlines()))
+    assert (whole.tenant, whole.valid) == ("default", True)
+    assert orjson.loads(answer.text.splitlines()[-2])["action"] == "audit.export"  # is on record, and in it
+    of = {"action": "vector_store.create", "user": "admin", "outcome": "ok", "start": "0"}
+    some = client.get("/v1/admin/audit/export", params=of).text.splitlines()
+    [found] = verify_export([served.services.audit.key], iter(some))
+    assert found.valid
+    assert {orjson.loads(line)["action"] for line in some[1:-1]} == {"vector_store.create"}
+    assert found.events == len(some) - 2 >= 1
+    nobodys = client.get("/v1/admin/audit/export", params={"user": "nobody"}).text.splitlines()
+    assert [list(orjson.loads(line)) for line in nobodys] == [["filter"], ["selection"]]
+    for wrong in ({"outcome": "x"}, {"start": "-1"}, {"action": "a" * 65}):
+        assert client.get("/v1/admin/audit/export", params=wrong).status_code == 400
+
+
 def counted(details: list[dict]) -> dict[str, int]:
     """By reason: the gateway's own minute may have ended while they were counted."""
     found: Counter[str] = Counter()
@@ -98,7 +120,7 @@ def test_bad_questions_are_refused(client: httpx.Client, query: str):
     assert answer.json()["error"]["param"] == query.partition("=")[0]
 
 
-@pytest.mark.parametrize("path", ["/v1/admin/audit", "/v1/admin/audit/verify"])
+@pytest.mark.parametrize("path", ["/v1/admin/audit", "/v1/admin/audit/export", "/v1/admin/audit/verify"])
 def test_only_the_platform_reads_another_tenants_log(served: Gateway, client: httpx.Client, path: str):
     key = served.loop.do(key_of(served.services, Principal("acme", "boss", ""), role="admin"))
     for tenant, status in (("acme", 200), ("", 200), ("nowhere", 404)):

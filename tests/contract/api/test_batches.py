@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -226,6 +227,23 @@ def test_a_cancelled_batch_keeps_its_results(world):
     assert len(errors) == 35
     assert {one["error"]["code"] for one in errors} == {"batch_cancelled"}
     assert world.clients[0].batches.cancel(batch.id).status == "cancelled"
+
+
+def test_an_admin_cancels_the_job_of_a_batch(world):
+    admin = world.clients[0]
+    jobs_path, of_batches = "/admin/jobs", {"params": {"kind": BATCH, "limit": 1}}
+    with world.shut(free=2):
+        batch = world.begin([line(f"stop-{n}") for n in range(10)])
+        counted = lambda: admin.batches.retrieve(batch.id).request_counts.completed  # noqa: E731
+        eventually(lambda: counted() == 2, "two lines are answered")
+        [job] = admin.get(jobs_path, cast_to=httpx.Response, options=of_batches).json()["data"]
+        assert (job["status"], job["cancellable"], job["cancel_requested"]) == ("running", True, False)
+        asked = admin.post(f"{jobs_path}/{job['id']}/cancel", cast_to=httpx.Response).json()
+        assert (asked["id"], asked["cancel_requested"]) == (job["id"], True)
+        done, told, errors = world.end(batch)
+    assert (done.status, len(told), len(errors)) == ("cancelled", 2, 8)
+    with pytest.raises(openai.ConflictError):
+        admin.post(f"{jobs_path}/{job['id']}/cancel", cast_to=httpx.Response)
 
 
 def test_revoking_permissions_ends_a_running_batch(world):

@@ -262,7 +262,7 @@ async def test_objects_and_lists_are_counted_before_parsing():
     assert "10000 objects and lists" in error.message
 
 
-async def test_one_mistake_is_enough():
+async def test_only_the_first_mistake_of_a_body_is_reported():
     """A body full of mistakes is not read to its end: each would be told of, at many times its size."""
     for model, field_name in ((ChatRequest, "messages"), (ResponseRequest, "input"), (EmbeddingRequest, "input")):
         with pytest.raises(ValidationError) as error:

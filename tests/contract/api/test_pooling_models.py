@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -21,7 +22,7 @@ from serving.config import (
     SecretRef,
 )
 from serving.inference.reading import MARKS
-from tests.contract.running import Gateway, Loop, engine, gateway, hang_up
+from tests.contract.running import Gateway, Loop, engine, gateway, hang_up, request_lines
 from tests.servers.pooling import DIMENSIONS, PoolingEngine, vector_of
 from tests.wait import eventually
 
@@ -73,9 +74,14 @@ def unit(text: str, dimensions: int = DIMENSIONS) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-def test_texts_are_embedded_in_batches_and_charged(up: Gateway, there: PoolingEngine) -> None:
+def test_texts_are_embedded_in_batches_and_charged(
+    up: Gateway, there: PoolingEngine, caplog: pytest.LogCaptureFixture
+) -> None:
     texts = [f"heron number {n}" for n in range(150)]
-    answer = post(up, "embeddings", model="embeds", input=texts).json()
+    with caplog.at_level(logging.INFO, "headrace.requests"):
+        answer = post(up, "embeddings", model="embeds", input=texts).json()
+        [line] = eventually(lambda: [r.fields for r in request_lines(caplog) if r.fields["served"] == "embeds"], "it")
+    assert (line["prompt_tokens"], line["cost"]) == (450, {"amount": "0.0009", "currency": "EUR"})
     assert sorted(len(asked["input"]) for asked in there.asked) == [22, 64, 64]
     assert {(asked["model"], asked["authorization"]) for asked in there.asked} == {("theirs", "Bearer sk-engine")}
     assert answer["usage"] == {"prompt_tokens": 450, "total_tokens": 450}

@@ -246,7 +246,7 @@ def test_invalid_quotas_are_a_400(http, wrong):
 
 
 @pytest.mark.parametrize("path", ["/usage", "/admin/usage"])
-def test_wrong_questions_about_usage(http, path):
+def test_invalid_usage_queries_are_rejected(http, path):
     for params in ({"by": "planet"}, {"start": "yesterday"}, {"start": "1999-01-01"}, {"limit": 0}):
         assert http.get(path, params=params).status_code == 400
     assert http.get(path, params={"start": "2026-01-31", "end": "2026-01-01"}).json()["data"] == []

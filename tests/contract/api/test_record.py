@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from serving.api.operations import OPERATIONS
-from serving.config import Catalog, RemoteModel
+from serving.config import AdapterBounds, Alias, CallAccess, Catalog, LlamaCppModel, Managed, RemoteModel, Tuning
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store.audit import AuditRows
 from serving.store.errors import StoreUnavailable
-from serving.store.relational.tables import batches
+from serving.store.relational.tables import batches, hub_evaluations
 from tests.callers.identity import key_of
 from tests.contract.running import Gateway, Loop, gateway
+from tests.hub.adapters import write_base, write_gguf
 from tests.wait import eventually
 
 Caller = Callable[..., httpx.Client]
@@ -25,9 +28,15 @@ Caller = Callable[..., httpx.Client]
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway with a model, which nobody asks."""
-    model = RemoteModel(name="m", url="http://127.0.0.1:9/v1")
-    with Loop() as loop, gateway(loop, tmp_path_factory.mktemp("gateway"), Catalog(models=(model,))) as made:
+    """A gateway with models that nobody answers for, and with aliases that a tenant manages."""
+    models = tuple(RemoteModel(name=name, url="http://127.0.0.1:9/v1") for name in ("m", "n"))
+    access = CallAccess(tenants=("acme",))
+    aliases = tuple(Alias(name=f"alias-{n}", managed=Managed(base="m"), access=access) for n in range(3))
+    folder = tmp_path_factory.mktemp("gateway")
+    base = f"file://{write_base(folder / 'base.gguf')}"
+    tunable = LlamaCppModel(name="tunable", source=base, adapters=AdapterBounds(max=2))
+    catalog = Catalog(models=(*models, tunable), aliases=aliases)
+    with Loop() as loop, gateway(loop, folder, catalog, tuning=Tuning(enabled=True)) as made:
         yield made
 
 
@@ -107,7 +116,7 @@ def test_access_to_private_data_is_audited(ada: httpx.Client, boss: httpx.Client
 class Stack:
     """What there is to act upon, and what one can see of it."""
 
-    def __init__(self, up: Gateway, ada: httpx.Client, boss: httpx.Client) -> None:
+    def __init__(self, up: Gateway, ada: httpx.Client, boss: httpx.Client, adapter: Path) -> None:
         self.up = up
         self.own = up.client()
         self.boss = boss
@@ -118,39 +127,81 @@ class Stack:
         self.file_batch = batched.json()["id"]
         made = boss.post("/v1/assistants", json={"name": "clerk", "model": "m"})
         self.assistant = made.json()["id"]
+        self.prompt = boss.post("/v1/prompts", json={"name": "kept", "text": "x"}).json()["id"]
+        boss.put(f"/v1/prompts/{self.prompt}/labels/production", json={"version": 1})
+        said = {"items": [{"role": "user", "content": "x"}]}
+        self.talk = boss.post("/v1/conversations", json=said).json()["id"]
+        self.share = boss.post("/v1/shares", json={"conversation": self.talk}).json()["id"]
         lines = {"file": ("lines.jsonl", b'{"custom_id": "1"}')}
         input = boss.post("/v1/files", data={"purpose": "batch"}, files=lines).json()["id"]
         self.batched = {"input_file_id": input, "endpoint": "/v1/embeddings", "completion_window": "24h"}
         self.batch = boss.post("/v1/batches", json=self.batched).json()["id"]
         eventually(lambda: boss.get(f"/v1/batches/{self.batch}").json()["status"] == "failed", "the batch has ended")
+        prompts = [{"id": "p", "messages": "?", "checks": [{"kind": "length", "max_characters": 9}]}]
+        self.suited = {"name": "s", "prompts": prompts}
+        self.suite = boss.post("/v1/hub/suites", json=self.suited).json()["id"]
+        evaluation = {"suite": self.suite, "model": "m"}
+        self.evaluation = boss.post("/v1/hub/evaluations", json=evaluation).json()["id"]
+        ended = f"/v1/hub/evaluations/{self.evaluation}"
+        eventually(lambda: boss.get(ended).json()["ended_at"], "the evaluation has ended")
+        releases = [{"alias": f"alias-{n}", "target": "n"} for n in range(2)]
+        self.release, self.paused = (boss.post("/v1/hub/releases", json=each).json()["id"] for each in releases)
+        boss.post(f"/v1/hub/releases/{self.paused}/pause", json={}).raise_for_status()
         up.loop.do(self.go_on())
+        self.dataset = boss.post("/v1/hub/datasets", json={}).json()["id"]
+        halves = {"blk.0.attn_q.weight.lora_a": np.ones((2, 16), np.float32)}
+        halves["blk.0.attn_q.weight.lora_b"] = np.ones((16, 2), np.float32)
+        self.adapter = write_gguf(adapter, **halves).read_bytes()
+        self.version, self.live = (boss.post("/v1/hub/versions", **self.registered()).json()["id"] for _ in range(2))
+        boss.post(f"/v1/hub/versions/{self.live}/serve").raise_for_status()
+        self.tuned = {"method": "quantise", "name": "small", "base": "tunable"}
+        self.job = boss.post("/v1/hub/jobs", json=self.tuned).json()["id"]
         self.hooked = {"url": "https://hooks.example.com/a", "events": ["response.completed"]}
         self.webhook = boss.post("/v1/admin/webhooks", json=self.hooked).json()["id"]
-        self.key = boss.post("/v1/admin/keys", json={"user": "ada"}).json()["id"]
+        made = boss.post("/v1/admin/keys", json={"user": "ada"}).json()
+        self.key = made["id"]
+        signed_in = httpx.post(f"{up.url}/auth/key", json={"key": made["key"]}, headers={"origin": up.url}, timeout=60)
+        assert signed_in.status_code == 200, signed_in.text
         entry = {"subject": "user", "id": "ada", "window": "day", "measure": "requests", "limit": 10**9}
         self.entry = {"quotas": [entry]}
         self.quota = boss.put("/v1/admin/quotas", json=self.entry).json()["data"][0]["quota_id"]
         self.more = {"quotas": [{**entry, "id": "boss"}]}
         self.tenants = 0
 
+    def registered(self) -> dict[str, Any]:
+        """The body of a request that registers an adapter."""
+        return {"data": {"name": "docs", "base": "tunable"}, "files": {"weights": ("a.gguf", self.adapter)}}
+
     @uninterrupted
     async def go_on(self) -> None:
-        """Has the batch be under way, with nobody who works on it: one that has ended cannot be cancelled."""
+        """Has batch and evaluation be under way, with nobody who works on them: what has ended cannot be cancelled."""
         async with self.up.services.database.write() as connection:
             await connection.execute(batches.update().values(status="in_progress"))
+            await connection.execute(hub_evaluations.update().values(status="running"))
 
     def seen(self) -> list[Any]:
         paths = ["/v1/files", "/v1/vector_stores", "/v1/admin/users", "/v1/admin/keys", "/v1/admin/quotas"]
         paths += [
             "/v1/assistants",
+            "/v1/shares",
             f"/v1/assistants/{self.assistant}/versions",
+            "/v1/prompts",
+            f"/v1/prompts/{self.prompt}/versions",
+            "/v1/admin/users/ada/sessions",
             "/v1/admin/webhooks",
             "/v1/batches",
+            "/v1/hub/datasets",
+            "/v1/hub/jobs",
+            "/v1/hub/versions?status=ready",
             "/v1/admin/erasures",
+            "/v1/hub/suites",
+            "/v1/hub/evaluations",
+            "/v1/hub/releases",
             f"/v1/vector_stores/{self.store}/files",
             f"/v1/vector_stores/{self.store}/file_batches/{self.file_batch}/files",
         ]
         shown = [self.boss.get(path).json()["data"] for path in paths]
+        shown += [self.boss.get(f"/v1/hub/versions/{id}/live").json() for id in (self.version, self.live)]
         moving = r"'(last_active_at|last_used_at|status|completed|in_progress|usage_bytes)': [^,}]+"
         return [re.sub(moving, "", str(each)) for each in [*shown, self.own.get("/v1/admin/tenants").json()["data"]]]
 
@@ -186,12 +237,29 @@ ACTIONS: dict[str, Callable[[Stack], tuple[str, str, dict[str, Any]]]] = {
         f"/v1/vector_stores/{s.store}/file_batches/{s.file_batch}/cancel",
         {},
     ),
+    "hub_dataset.create": lambda s: ("POST", "/v1/hub/datasets", {"json": {}}),
+    "hub_dataset.delete": lambda s: ("DELETE", f"/v1/hub/datasets/{s.dataset}", {}),
+    "hub_version.create": lambda s: ("POST", "/v1/hub/versions", s.registered()),
+    "hub_version.serve": lambda s: ("POST", f"/v1/hub/versions/{s.version}/serve", {}),
+    "hub_version.withdraw": lambda s: ("POST", f"/v1/hub/versions/{s.live}/withdraw", {}),
+    "hub_version.retire": lambda s: ("POST", f"/v1/hub/versions/{s.version}/retire", {"json": {}}),
+    "hub_job.create": lambda s: ("POST", "/v1/hub/jobs", {"json": s.tuned}),
+    "hub_job.cancel": lambda s: ("POST", f"/v1/hub/jobs/{s.job}/cancel", {}),
     "batch.create": lambda s: ("POST", "/v1/batches", {"json": s.batched}),
     "batch.cancel": lambda s: ("POST", f"/v1/batches/{s.batch}/cancel", {}),
+    "job.cancel": lambda s: ("POST", f"/v1/admin/jobs/{s.job}/cancel", {}),
     "webhook.create": lambda s: ("POST", "/v1/admin/webhooks", {"json": s.hooked}),
     "webhook.rotate": lambda s: ("POST", f"/v1/admin/webhooks/{s.webhook}/rotate", {"json": {"overlap_s": 0}}),
     "webhook.delete": lambda s: ("DELETE", f"/v1/admin/webhooks/{s.webhook}", {}),
+    "share.create": lambda s: ("POST", "/v1/shares", {"json": {"conversation": s.talk}}),
+    "share.delete": lambda s: ("DELETE", f"/v1/shares/{s.share}", {}),
     "assistant.create": lambda s: ("POST", "/v1/assistants", {"json": {"name": "made", "model": "m"}}),
+    "prompt.create": lambda s: ("POST", "/v1/prompts", {"json": {"name": "made", "text": "x"}}),
+    "prompt.update": lambda s: ("POST", f"/v1/prompts/{s.prompt}", {"json": {"description": "x"}}),
+    "prompt.version": lambda s: ("POST", f"/v1/prompts/{s.prompt}/versions", {"json": {"text": "x"}}),
+    "prompt.label": lambda s: ("PUT", f"/v1/prompts/{s.prompt}/labels/staging", {"json": {"version": 1}}),
+    "prompt.unlabel": lambda s: ("DELETE", f"/v1/prompts/{s.prompt}/labels/production", {}),
+    "prompt.delete": lambda s: ("DELETE", f"/v1/prompts/{s.prompt}", {}),
     "assistant.update": lambda s: ("POST", f"/v1/assistants/{s.assistant}", {"json": {"access": {}}}),
     "assistant.version": lambda s: ("POST", f"/v1/assistants/{s.assistant}/versions", {"json": {"model": "m"}}),
     "assistant.delete": lambda s: ("DELETE", f"/v1/assistants/{s.assistant}", {}),
@@ -199,18 +267,30 @@ ACTIONS: dict[str, Callable[[Stack], tuple[str, str, dict[str, Any]]]] = {
     "tenant.update": lambda s: ("POST", "/v1/admin/tenants/acme", {"json": {"name": "Other"}}),
     "user.create": lambda s: ("POST", "/v1/admin/users", {"json": {"id": "made"}}),
     "user.update": lambda s: ("POST", "/v1/admin/users/ada", {"json": {"groups": ["made"]}}),
+    "session.end_all": lambda s: ("DELETE", "/v1/admin/users/ada/sessions", {}),
     "key.create": lambda s: ("POST", "/v1/admin/keys", {"json": {"user": "ada"}}),
     "key.revoke": lambda s: ("POST", f"/v1/admin/keys/{s.key}/revoke", {}),
     "key.rotate": lambda s: ("POST", f"/v1/admin/keys/{s.key}/rotate", {"json": {"overlap_s": 0}}),
     "quota.put": lambda s: ("PUT", "/v1/admin/quotas", {"json": s.more}),
     "quota.delete": lambda s: ("DELETE", f"/v1/admin/quotas?quota_id={s.quota}", {}),
+    "hub_suite.create": lambda s: ("POST", "/v1/hub/suites", {"json": {**s.suited, "name": "other"}}),
+    "hub_evaluation.create": lambda s: ("POST", "/v1/hub/evaluations", {"json": {"suite": s.suite, "model": "m"}}),
+    "hub_evaluation.cancel": lambda s: ("POST", f"/v1/hub/evaluations/{s.evaluation}/cancel", {}),
+    "hub_release.create": lambda s: ("POST", "/v1/hub/releases", {"json": {"alias": "alias-2", "target": "n"}}),
+    "hub_release.promote": lambda s: ("POST", f"/v1/hub/releases/{s.release}/promote", {"json": {}}),
+    "hub_release.pause": lambda s: ("POST", f"/v1/hub/releases/{s.release}/pause", {"json": {}}),
+    "hub_release.resume": lambda s: ("POST", f"/v1/hub/releases/{s.paused}/resume", {"json": {}}),
+    "hub_release.rollback": lambda s: ("POST", f"/v1/hub/releases/{s.release}/rollback", {"json": {}}),
+    "sign_in_code.create": lambda s: ("POST", "/auth/codes", {}),
     "erasure.create": lambda s: ("POST", "/v1/admin/erasures", {"json": {"user": "bob"}}),
 }
 
 
 @pytest.fixture(scope="module")
-def stack(up: Gateway, ada: httpx.Client, boss: httpx.Client) -> Iterator[Stack]:
-    made = Stack(up, ada, boss)
+def stack(
+    up: Gateway, ada: httpx.Client, boss: httpx.Client, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    made = Stack(up, ada, boss, tmp_path_factory.mktemp("adapter") / "a.gguf")
     yield made
     made.own.close()
 

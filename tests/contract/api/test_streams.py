@@ -289,6 +289,43 @@ def test_deleting_a_stream_stops_its_generation(world, elsewhere):
         assert code(again) == (410, "stream_lost")
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "elsewhere"])
+@routes
+def test_a_stopped_stream_has_an_end(world, route, elsewhere):
+    client = world.other if elsewhere else world.one
+    with world.shut():
+        id, seen = begin(world.one, route=route)
+        with client.stream("GET", f"/v1/streams/{id}") as response:
+            pieces = response.iter_raw()
+            data = next(pieces)
+            assert client.post(f"/v1/streams/{id}/stop").json() == {"id": id, "object": "stream", "stopped": True}
+            data += b"".join(pieces)
+        at_rest(world)
+    assert data.startswith(seen)
+    assert (b'"finish_reason":"stop"' in data, data.endswith(b"data: [DONE]\n\n")) == (route != ROUTES[2],) * 2
+    assert follow(client, id).content == data
+    assert client.post(f"/v1/streams/{id}/stop").json()["stopped"]  # it has ended
+
+
+def test_the_turn_of_a_stopped_stream_is_told(world):
+    conversation = world.one.post("/v1/conversations", json={}).json()["id"]
+    with world.shut():
+        asked = body(ROUTES[0], "gated") | {"conversation": conversation}
+        with world.one.stream("POST", ROUTES[0], json=asked, headers=RESUMABLE) as response:
+            id, pieces = response.headers["headrace-stream"], response.iter_raw()
+            next(pieces)
+            world.other.post(f"/v1/streams/{id}/stop").raise_for_status()
+            rest = b"".join(pieces)
+    [*_, last, done] = [line for line in rest.splitlines() if line.startswith(b"data: ")]
+    assert done == b"data: [DONE]"
+    (choice,) = json.loads(last[6:])["choices"]
+    told = choice["delta"]["headrace"]
+    items = world.one.get(f"/v1/conversations/{conversation}/items", params={"order": "asc"}).json()["data"]
+    assert (choice["finish_reason"], told["conversation"]) == ("stop", conversation)
+    assert told["items"] == [item["id"] for item in items]
+    assert [item["status"] for item in items] == ["completed", "incomplete"]
+
+
 def test_streams_of_other_users_look_unknown(world, ended):
     id, _ = ended[ROUTES[0]]
     for stranger in (Principal("default", "eve", ""), Principal("other", "admin", "")):
@@ -298,6 +335,7 @@ def test_streams_of_other_users_look_unknown(world, ended):
             for method in ("GET", "DELETE"):
                 answer = client.request(method, f"/v1/streams/{id}", headers=headers)
                 assert code(answer) == (404, "not_found")
+            assert code(client.post(f"/v1/streams/{id}/stop", headers=headers)) == (404, "not_found")
     assert follow(world.one, id).status_code == 200
 
 
@@ -345,7 +383,7 @@ def test_a_slow_caller_of_a_long_stream_gets_all_of_it(world):
     assert found.endswith(b"data: [DONE]\n\n")
 
 
-def test_many_streams_at_once(world):
+def test_32_streams_are_resumed_without_loss_at_the_same_time(world):
     with world.shut(), ThreadPoolExecutor(32) as pool:
         begun = list(pool.map(lambda n: begin((world.one, world.other)[n % 2], route=ROUTES[n % 3]), range(32)))
         assert world.engine.open == 32

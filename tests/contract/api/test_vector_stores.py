@@ -106,6 +106,23 @@ def upload(http, access):
     return http.post("/v1/files", data=data, files={"file": ("a.txt", b"A river.")})
 
 
+def test_the_text_around_a_passage_is_shown(http):
+    words = "".join(f"Sentence number {n}. " for n in range(3000))
+    form = {"data": {"purpose": "assistants"}, "files": {"file": ("long.txt", words.encode())}}
+    path = f"/v1/files/{http.post('/v1/files', **form).json()['id']}/text"
+    start = words.index("Sentence number 2000.")
+    shown = http.get(path, params={"start": start, "end": start + 21}).json()
+    assert len(shown["text"]) == shown["end"] - shown["start"] == 20_000
+    assert shown["text"][start - shown["start"] :].startswith("Sentence number 2000.")
+    assert (shown["length"], shown["filename"]) == (len(words.strip()), "long.txt")
+    assert http.get(path).json()["start"] == 0
+    for query in ({"start": "-1"}, {"end": "x"}, {"start": "1e3"}, {"end": "9" * 10}):
+        assert http.get(path, params=query).status_code == 400, query
+    rows = {"data": {"purpose": "batch"}, "files": {"file": ("rows.jsonl", b"{}\n")}}
+    refused = http.get(f"/v1/files/{http.post('/v1/files', **rows).json()['id']}/text")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unsupported_file")
+
+
 def test_access_lists_can_be_set_read_changed_and_removed(http, colleague):
     file = upload(http, '{"users": ["anna"]}').json()
     assert file["headrace"]["access"] == {"users": ["admin", "anna"], "groups": []}
@@ -118,6 +135,7 @@ def test_access_lists_can_be_set_read_changed_and_removed(http, colleague):
     for hidden in (path, f"{path}/files", f"{path}/files/{file['id']}", f"/v1/files/{file['id']}"):
         assert colleague.get(hidden).status_code == 404
     assert colleague.get(f"/v1/files/{file['id']}/content").status_code == 404
+    assert colleague.get(f"/v1/files/{file['id']}/text").status_code == 404
     assert colleague.post(f"{path}/search", json={"query": "river"}).status_code == 404
     assert http.post(path, json={"name": "t"}).json()["headrace"] == store["headrace"]
     assert http.post(path, json={"access": {"users": ["bob"]}}).json()["headrace"]["access"]["users"] == [

@@ -12,6 +12,7 @@ from typing import Any
 from infra import apps
 from serving.config import App, AppModel
 from serving.engines.apps.replica import AppReplica
+from serving.engines.replica import granted
 
 HERE = Path(__file__).parent
 
@@ -75,7 +76,7 @@ class _Lease:
         replica = await asyncio.to_thread(self._replicas.get, self._application)
         self._replicas.leased += 1
         self._begun = True
-        return {"url": f"{replica._url}/v1", "key": replica._key}
+        return granted(replica._server)
 
     def cancel(self) -> None:
         self._replicas.leased -= self._begun

@@ -124,7 +124,7 @@ async def test_a_page_is_read_as_its_text(server):
     assert "alert" not in said
 
 
-async def test_a_post_with_its_secret(server, tmp_path):
+async def test_a_post_sends_its_secret_and_hides_it_from_the_model(server, tmp_path):
     (tmp_path / "token").write_text(TOKEN)
     server.answers["/a"] = ("application/json", '{"ok": true}')
     tool = server.tool(methods=["GET", "POST"], headers={"Authorization": SecretRef(ref=f"file:{tmp_path / 'token'}")})
@@ -301,7 +301,7 @@ async def test_a_silent_server_times_out(server):
         await server.get("/a", timeout_s=0.1)
 
 
-async def test_a_body_that_drips(server):
+async def test_a_body_that_never_ends_times_out(server):
     async def drip(request):
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await response.prepare(request)
@@ -313,7 +313,7 @@ async def test_a_body_that_drips(server):
         await server.get("/a", timeout_s=0.2)
 
 
-async def test_a_body_without_end(server):
+async def test_an_endless_body_is_cut_off(server):
     async def flood(request):
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await response.prepare(request)
@@ -340,7 +340,7 @@ async def test_a_packed_body_is_read_as_far_as_it_may_be(server, encoding, pack)
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "x"])
-async def test_another_packing_is_refused(server, encoding):
+async def test_unsupported_content_encodings_are_rejected(server, encoding):
     server.answers["/a"] = ("text/plain", b"hello", {"Content-Encoding": encoding})
     with pytest.raises(ToolError, match="does not support"):
         await server.get("/a")
@@ -393,7 +393,7 @@ async def test_mislabelled_binary_responses_are_rejected(server):
         ("utf-16", "café".encode("utf-16"), "café"),
     ],
 )
-async def test_charsets(server, charset, body, text):
+async def test_text_is_decoded_by_its_charset(server, charset, body, text):
     server.answers["/a"] = (f"text/plain; charset={charset}", body)
     assert await server.get("/a") == f"HTTP 200 text/plain\n{text}"
 
@@ -453,7 +453,7 @@ async def test_head_has_no_body(server):
     ],
     ids=str,
 )
-def test_settings_that_are_refused(wrong):
+def test_invalid_settings_are_rejected(wrong):
     with pytest.raises(ValueError):
         HttpTool.model_validate({"name": "web", "description": "reads", "allow": ["https://a.b/"], **wrong})
 

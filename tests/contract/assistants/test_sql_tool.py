@@ -49,7 +49,7 @@ def kept(postgres, database):
     )
 
 
-async def test_rows_of_postgresql(angler):
+async def test_postgresql_rows_are_read(angler):
     tool = sql_tool(angler, await columns(angler))
     assert tool.description.endswith("read only. rivers(id integer, name text, km double precision)")
     said = await ask(angler, "SELECT * FROM rivers ORDER BY km DESC NULLS LAST; ")
@@ -62,7 +62,7 @@ async def test_rows_of_postgresql(angler):
     assert read(await ask(angler, "VALUES (1, '%s'), (2, '%')"))[2] == [["1", "%s"], ["2", "%"]]
 
 
-async def test_values_of_any_type_of_postgresql(angler):
+async def test_postgresql_values_of_any_type_become_text(angler):
     sql = (
         "SELECT '\\x000102'::bytea AS a, repeat('x', 5000) AS a, ARRAY[1, 2], ROW(1, 'x'), '{\"a\": 1}'::jsonb, "
         "'infinity'::float8, '2026-01-02'::date, NULL, true, 10::numeric ^ 30, '1 day'::interval, 'x', int4range(1, 5)"

@@ -36,6 +36,7 @@ class Item(NamedTuple):
     seq: int
     role: str
     text: str
+    incomplete: bool = False
 
 
 class Capture(NamedTuple):
@@ -96,7 +97,9 @@ def _conversations(told: Told, found: Found) -> Iterator[str]:
         if len(items) % 2:
             yield f"{conversation}: a question or an answer stands alone"
         for question, reply in list(pairwise(items))[::2]:
-            if (question.role, reply.role) != ("user", "assistant") or reply.text != answer(question.text):
+            whole = answer(question.text)
+            right = whole.startswith(reply.text) if reply.incomplete else reply.text == whole
+            if (question.role, reply.role) != ("user", "assistant") or not right:
                 yield f"{conversation}: {question.text!r} is followed by {reply.text!r}"
             if answers.pop(reply.id, 0) != 1:
                 yield f"{conversation}: the answer to {question.text!r} does not have one capture"
@@ -104,7 +107,13 @@ def _conversations(told: Told, found: Found) -> Iterator[str]:
 
 
 def _turns(told: Told, found: Found) -> Iterator[str]:
-    said = Counter((id, item.text) for id, items in found.items.items() for item in items if item.role == "user")
+    # A question whose answer broke off may have been asked again.
+    said = Counter(
+        (id, item.text)
+        for id, items in found.items.items()
+        for item, reply in list(pairwise(items))[::2]
+        if item.role == "user" and not reply.incomplete
+    )
     captured = Counter(capture for capture in found.captures if capture.outcome == "completed")
     chained = {response.id: response for response in found.responses}
     kept = Counter(capture.marker for capture in captured.elements())
@@ -152,7 +161,9 @@ async def read(database: Database) -> Found:
         items = select(columns.conversation_id, columns.id, columns.seq, columns.body).order_by(columns.seq)
         for row in await connection.execute(items):
             text = "".join(part["text"] for part in row.body["content"])
-            found.items[row.conversation_id].append(Item(row.id, row.seq, row.body["role"], text))
+            found.items[row.conversation_id].append(
+                Item(row.id, row.seq, row.body["role"], text, row.body["status"] == "incomplete")
+            )
         for row in await connection.execute(select(captures)):
             asked = row.request["input"] if "input" in row.request else row.request["messages"][-1]["content"]
             found.captures.append(Capture(row.id, asked, row.outcome, row.item_id))

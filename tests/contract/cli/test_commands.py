@@ -35,7 +35,7 @@ def run(up: Gateway) -> Run:
     return run
 
 
-def test_from_one_key_to_a_team(run: Run) -> None:
+def test_one_key_suffices_to_set_up_a_tenant_with_users_and_keys(run: Run) -> None:
     assert "default" in run("whoami").stdout
     made = json.loads(run("tenants", "create", "birds", "--name", "The Birds", "--json").stdout)
     assert (made["id"], made["name"], made["disabled"]) == ("birds", "The Birds", False)

@@ -427,7 +427,7 @@ def test_malicious_chunks_are_omitted_and_the_others_marked(http, model):
     assert "deep." in prompt
 
 
-def test_topics_by_likeness_and_by_words(http, model):
+def test_topics_are_detected_by_similarity_and_by_words(http, model):
     assert chat(http, "peace", "tell me of war").json()["error"]["code"] == "content_filter"
     model.text = "It is called Bluebird."
     assert said(chat(http, "peace", "tell me of birds"))[:2] == ("It is called ", "content_filter")

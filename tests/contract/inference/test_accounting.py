@@ -14,7 +14,8 @@ from aiohttp import web
 from prometheus_client import REGISTRY
 from ray.serve.exceptions import RayServeException
 
-from serving.config import JUDGE, Assistant, Catalog, ClassifierGuardrail, RemoteModel
+from serving.config import JUDGE, Assistant, Catalog, ClassifierGuardrail, Objectives, RemoteModel
+from serving.telemetry.catalogue import JUDGED, NO_MODEL, UNASKED
 from tests.contract.running import Loop, engine, gateway, request_lines
 from tests.wait import eventually
 
@@ -22,6 +23,9 @@ SECRET = "what nobody else may read"
 CHAT = "/v1/chat/completions"
 SLOW_S = 0.2
 """When the model that never answers is given up."""
+NEVER = Objectives(first_token_s=1e-9, between_tokens_s=60, end_to_end_s=1e-9)
+"""Times that no answer meets, but for its pace: tokens that arrive together have no time between them."""
+ALWAYS = Objectives(first_token_s=3600, between_tokens_s=60, end_to_end_s=3600)
 
 
 class Away:
@@ -46,6 +50,12 @@ class World:
         if asked.get("stream"):
             response = web.StreamResponse()
             await response.prepare(request)
+            if asked["messages"][-1]["content"] == "count":
+                for word, reason in (("one ", None), ("two ", None), ("three", "stop")):
+                    choice = {"index": 0, "delta": {"content": word}, "finish_reason": reason}
+                    await response.write(f"data: {json.dumps({'id': '1', 'choices': [choice]})}\n\n".encode())
+                await response.write(b"data: [DONE]\n\n")
+                return response
             choice = {"index": 0, "delta": {"content": SECRET}, "finish_reason": None}
             await response.write(f"data: {json.dumps({'id': '1', 'created': 1, 'choices': [choice]})}\n\n".encode())
             if asked["messages"][-1]["content"] == "break off":
@@ -74,10 +84,13 @@ def world(tmp_path_factory):
                 RemoteModel(name="m", url=f"http://127.0.0.1:{port}/v1"),
                 RemoteModel(name="away", url="http://127.0.0.1:9/v1", retries=0),
                 RemoteModel(name="slow", url=f"http://127.0.0.1:{port}/v1", first_byte_timeout_s=SLOW_S, retries=0),
+                RemoteModel(name="hasty", url=f"http://127.0.0.1:{port}/v1", objectives=NEVER),
+                RemoteModel(name="patient", url=f"http://127.0.0.1:{port}/v1", objectives=ALWAYS),
                 RemoteModel(name="narrow", url=f"http://127.0.0.1:{port}/v1", max_in_flight=1),
             ),
             assistants=(
                 Assistant(name="clerk", model="m"),
+                Assistant(name="rusher", model="hasty"),
                 Assistant(name="reader", model="m", knowledge=("books",)),
                 Assistant(name="guarded", model="m", guardrails=(ClassifierGuardrail(model="away"),)),
                 Assistant(name="checked", model="m", guardrails=(ClassifierGuardrail(model="slow", on=("output",)),)),
@@ -142,6 +155,67 @@ def test_tenants_and_assistants_have_their_outcomes(world, asked, outcome):
     eventually(lambda: counted() == wanted, "both counters")
 
 
+def test_metrics_have_the_model_that_served(world):
+    """An assistant's tokens are its model's, so that the gateway's series have the names of the engines' series."""
+
+    def counted(model):
+        return {
+            "requests": value("request_duration_seconds_count", route=CHAT, model=model, outcome="ok"),
+            "read": value("prompt_tokens_total", model=model, tenant="default"),
+            "written": value("completion_tokens_total", model=model, tenant="default"),
+            "answers": value("answers_total", model=model, ending="completed"),
+        }
+
+    before, assistant = counted("m"), counted("clerk")  # of other tests, which call a model so
+    assert ask(world, model="clerk").is_success
+    more = {"requests": 1, "read": 3, "written": 2, "answers": 1}
+    wanted = {name: before[name] + more[name] for name in before}
+    eventually(lambda: counted("m") == wanted, "the counters")
+    assert counted("clerk") == assistant
+
+
+def judged():
+    """Answers by model, objective, and whether they met it."""
+    return {
+        (model, objective, met): value("judged_answers_total", model=model, objective=objective, met=met)
+        for model in ("m", "hasty", "patient", "away", NO_MODEL, UNASKED)
+        for objective in JUDGED
+        for met in ("yes", "no")
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "model", "met"), [("patient", "patient", "yes"), *((m, "hasty", "no") for m in ("hasty", "rusher"))]
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_each_answer_is_judged_by_the_objectives_of_its_own_model(world, asked, model, met, stream):
+    before = judged()
+    assert ask(world, "count", model=asked, stream=stream).is_success
+    objectives = JUDGED if stream else ("end_to_end",)
+    more = [(model, each, "yes" if each == "inter_token_latency" else met) for each in objectives]
+    wanted = before | {each: before[each] + 1 for each in more}
+    eventually(lambda: judged() == wanted, "the counters")
+
+
+def test_what_no_model_answered_is_judged_by_no_objective(world):
+    before = judged()
+    assert ask(world, model="away").is_error
+    assert ask(world, model="none").is_error
+    assert ask(world, "Hello!", model="reader").is_success
+    assert world.http.get(CHAT).is_success
+    assert ask(world, model="patient").is_success
+    more = ("patient", "end_to_end", "yes")
+    eventually(lambda: judged() == before | {more: before[more] + 1}, "the counters")
+
+
+@pytest.mark.parametrize(("asked", "outcome"), [({"model": "none"}, "refused"), ({"model": "away"}, "error")])
+def test_errors_are_the_callers_or_the_stacks(world, asked, outcome):
+    code = {"refused": "model_not_found", "error": "engine_error"}[outcome]
+    before = value("errors_total", route=CHAT, code=code, outcome=outcome)
+    assert ask(world, **asked).is_error
+    eventually(lambda: value("errors_total", route=CHAT, code=code, outcome=outcome) == before + 1, "the counter")
+
+
 def of(caplog, name, value):
     """The lines with this field: those of the test before may still be written."""
     return [line for line in request_lines(caplog) if line.fields[name] == value]
@@ -159,7 +233,8 @@ def test_a_stranger_is_of_no_tenant(world, caplog):
 def test_a_request_is_logged_once_without_content(world, caplog):
     before = value("overhead_seconds_sum", route=CHAT)
     with caplog.at_level(logging.INFO, "headrace.requests"):
-        assert ask(world, model="clerk", headers={"x-request-id": "req-7"}).is_success
+        answer = ask(world, model="clerk", headers={"x-request-id": "req-7"})
+        assert answer.is_success
         [record] = eventually(lambda: of(caplog, "request_id", "req-7"), "the line")
     line = record.fields
     expected = {
@@ -172,15 +247,24 @@ def test_a_request_is_logged_once_without_content(world, caplog):
         "tenant": "default",
         "model": "clerk",
         "assistant": "clerk",
+        "key": world.http.get("/v1/me").json()["key_id"],
+        "served": "m",
+        "engine_replica": None,
+        "retries": 0,
+        "answer_id": answer.json()["id"],
+        "stream": False,
+        "finish_reason": "stop",
         "prompt_tokens": 3,
         "completion_tokens": 2,
+        "cost": None,
         "trace_id": None,
     }
     assert {name: line[name] for name in expected} == expected
     assert line["seconds"] == pytest.approx(sum(line["stages"].values()), abs=1e-4)
     assert 0 < line["overhead_seconds"] < line["seconds"]
     assert value("overhead_seconds_sum", route=CHAT) - before >= line["overhead_seconds"] - 1e-5
-    assert {"receive", "guard", "admit", "first_token", "decode"} <= line["stages"].keys()
+    assert {"receive", "guard", "admit", "decode"} <= line["stages"].keys()
+    assert "first_token" not in line["stages"]  # an engine sends a whole answer after its last token
     assert SECRET not in repr(vars(record))
 
 
@@ -203,11 +287,11 @@ def hang_up(world, **more):
     ("request_", "outcome", "stages"),
     [
         (lambda w: hang_up(w, stream=True), "cancelled", {"first_token", "decode"}),
-        (hang_up, "cancelled", {"first_token"}),
+        (hang_up, "cancelled", {"decode"}),
         (lambda w: hang_up(w, strategy="cot"), "cancelled", {"reason"}),
         (lambda w: ask(w, "break off", stream=True), "error", {"first_token", "decode"}),
-        (lambda w: ask(w, model="away"), "error", {"first_token"}),
-        (lambda w: ask(w, model="slow"), "error", {"first_token"}),
+        (lambda w: ask(w, model="away"), "error", {"decode"}),
+        (lambda w: ask(w, model="slow"), "error", {"decode"}),
     ],
     ids=["stream", "whole", "strategy", "broken off", "away", "slow"],
 )

@@ -132,7 +132,7 @@ def test_a_refusal_is_captured_too(world, stream):
 @pytest.mark.parametrize(
     ("model", "outcome"), [("echo", "completed"), ("long", "length"), ("calls", "tool_calls")], ids=lambda v: v
 )
-def test_outcomes(world, model, outcome, stream):
+def test_captures_record_the_outcome(world, model, outcome, stream):
     id = world.ask(model, stream=stream)
     [found, *_] = world.rows()
     assert (found.id, found.outcome) == (id, outcome)
@@ -149,14 +149,15 @@ def test_outcomes(world, model, outcome, stream):
         ("no-choices", False, None),
     ],
 )
-def test_broken_answers_are_captured_but_add_no_turn(world, conversation, model, stream, so_far):
+def test_broken_answers_are_captured_and_leave_what_was_said(world, conversation, model, stream, so_far):
     response = world.post(model=model, messages=QUESTION, stream=stream, conversation=conversation)
     assert '"engine_error"' in response.text
     [found, *_] = world.rows()
     assert (found.requested, found.outcome, found.error_code) == (model, "error", "engine_error")
     assert [c["message"]["content"] for c in found.answer] == ([so_far] if so_far else [])
-    assert (found.conversation_id, found.item_id) == (conversation, None)
-    assert world.sdk.conversations.items.list(conversation).data == []
+    items = world.sdk.conversations.items.list(conversation, order="asc").data
+    assert (found.conversation_id, found.item_id) == (conversation, items[-1].id if so_far else None)
+    assert [item.status for item in items] == (["completed", "incomplete"] if so_far else [])
 
 
 def test_an_answer_that_is_no_turn_is_captured_as_an_error(world, conversation):
@@ -249,7 +250,7 @@ def test_the_sdk_drives_stored_completions(world):
     assert ids[2] not in [c.id for c in api.list()]
 
 
-def test_messages_of_a_stored_completion(world):
+def test_messages_of_a_stored_completion_are_listed_in_order(world):
     parts = [{"type": "text", "text": "b"}, {"type": "text", "text": "c"}]
     said = [
         {"role": "system", "content": "a"},
@@ -301,11 +302,11 @@ def test_wrong_requests_ask_no_engine(world, body, param):
 
 
 @pytest.mark.parametrize("query", ["limit=0", "order=up", "after=none", "metadata[a]=" + "x" * 513, "model=%00"])
-def test_wrong_queries(world, query):
+def test_invalid_queries_of_completions_are_rejected(world, query):
     assert world.http.get(f"/v1/chat/completions?{query}").status_code == 400
 
 
-def test_feedback_lives(world, conversation):
+def test_feedback_is_created_once_and_deleted(world, conversation):
     id = world.ask(store=True, conversation=conversation)
     other = world.ask(conversation=world.sdk.conversations.create().id)
     message = world.sdk.conversations.items.list(conversation).data[0].id
@@ -368,7 +369,7 @@ def test_unlisted_completions_can_be_rated(world):
         ({"id": ""}, 400, "id"),
     ],
 )
-def test_wrong_feedback(world, change, status, param):
+def test_invalid_feedback_names_the_parameter_and_is_not_stored(world, change, status, param):
     id = world.ask()
     response = world.post("/v1/feedback", **{"target": {"type": "response", "id": id}, "thumb": "up"} | change)
     assert (response.status_code, response.json()["error"]["param"]) == (status, param)

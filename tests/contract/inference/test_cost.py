@@ -64,7 +64,7 @@ def test_odd_details_are_no_cache(details):
     assert cost_of(usage, None) is None
 
 
-def test_unpriced_caches_and_free_models():
+def test_cached_tokens_cost_as_input_by_default_and_free_models_nothing():
     usage = {"prompt_tokens": 4, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}
     assert cost_of(usage, EURO).document == {"amount": "0.000009", "currency": "EUR"}
     assert cost_of(usage, Price(input=0, output=0)).document["amount"] == "0"
@@ -97,7 +97,7 @@ def test_prices_are_exact_decimals(given):
         {"per": 1000},
     ],
 )
-def test_wrong_prices(wrong):
+def test_invalid_prices_are_rejected(wrong):
     with pytest.raises(ValidationError):
         TypeAdapter(Price).validate_python({"input": 1, "output": 1, **wrong})
 
@@ -268,13 +268,13 @@ def test_costs_are_counted_once(world):
     def counted(model, currency):
         return REGISTRY.get_sample_value("headrace_cost_total", {"model": model, "currency": currency}) or 0
 
-    before = counted("stable", "USD"), counted("voter", "EUR")
+    before = counted("echo", "USD"), counted("thinks", "EUR")
     world.chat("stable")
     world.chat("stable", stream=True)
     world.thinking.says = ["#### 2"] * 3
     world.chat("voter", stream=True)
-    assert counted("stable", "USD") - before[0] == pytest.approx(2 * 0.0000027)
-    assert counted("voter", "EUR") - before[1] == pytest.approx(0.0000675)
+    assert counted("echo", "USD") - before[0] == pytest.approx(2 * 0.0000027)
+    assert counted("thinks", "EUR") - before[1] == pytest.approx(0.0000675)
 
 
 def test_costs_are_the_tenants_and_the_assistants(world):

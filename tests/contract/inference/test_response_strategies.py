@@ -126,7 +126,7 @@ def test_the_events_of_steps_and_answer(world):
             assert mine[2].delta == mine[3].text == mine[4].part.text == item.summary[0].text
 
 
-def test_the_clients_own_stream(world):
+def test_openais_sdk_streams_the_steps_of_a_strategy(world):
     world.says(PROGRAM)
     with world.sdk.responses.stream(model="pal", input="?") as stream:
         final = stream.get_final_response()
@@ -231,7 +231,7 @@ def test_a_conversation_stores_each_message_once(world, stream):
 
 
 @both
-def test_citations(world, stream):
+def test_answers_of_strategies_are_cited(world, stream):
     deep = {"stream": stream, "input": "How deep is the sea?"}
     response = world.ask("The sea.\nThe answer is 42 m.", model="reader", strategy="cot", **deep)
     [annotation] = response.output[-1].content[0].annotations

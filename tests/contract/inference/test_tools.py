@@ -429,7 +429,7 @@ def test_summaries_of_tainted_turns_taint(world, monkeypatch):
     assert message["headrace"]["approvals"]
 
 
-def test_documents_taint(world):
+def test_retrieved_documents_taint_the_turn(world):
     message = world.answer(act("retrieval", query="sea"), world.post(), model="reader")
     assert message["headrace"]["approvals"]
     assert world.outside.tickets == []

@@ -243,7 +243,7 @@ def test_traces_are_rate_limited(tmp_path, caplog):
         (2, [10.0, 10.0, 9.0, 9.0, 10.0], 2),  # a request may come to it later than one that began after it
     ],
 )
-def test_an_allowance(per_second, moments, kept):
+def test_an_allowance_limits_traces_per_second(per_second, moments, kept):
     allowance = _Allowance(per_second)
     assert sum(allowance.take(at) for at in moments) == kept
 

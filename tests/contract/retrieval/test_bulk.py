@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import lancedb
@@ -35,6 +34,7 @@ from serving.store.upkeep.indexes import Indexes, StoreIndexes
 from serving.store.upkeep.loading import LoadedFile
 from serving.store.vector_store import OPTIMIZE, UNINDEX
 from serving.store.vector_stores import VectorStores
+from tests.replace import replace
 
 ROOT = Path(__file__).parents[3]
 ADMIN = Principal("default", "admin", "test")
@@ -296,8 +296,7 @@ def test_removed_documents_are_loaded_again_after_their_removal_ends(
             await queue.complete(job)
         await database.close()
 
-    # Only for the load: what else this process runs goes on to wait as it does.
-    monkeypatch.setattr(load, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": settle}))
+    replace(monkeypatch, load, asyncio, sleep=settle)
     assert main(arguments(state)) == 0
     assert tries == [load.BUSY_S]
     there = {row.file_id: row.status for row in rows(state, vector_store_files)}

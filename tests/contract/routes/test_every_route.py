@@ -6,9 +6,11 @@ import json
 import secrets
 
 import httpx
+import numpy as np
 import openai
 import pytest
 from openai import BaseModel
+from safetensors.numpy import save
 
 from tests.callers.routes import not_asked
 from tests.wait import eventually
@@ -29,7 +31,7 @@ class Plain(BaseModel):
     id: str = ""
 
 
-def test_every_route(whole):
+def test_openais_sdk_calls_every_route(whole):
     with Recording(base_url=f"{whole.url}/v1", api_key=whole.key, max_retries=0, timeout=120) as sdk:
         sdk.requests = []
         for path in ("/healthz", "/readyz", "/openapi.json"):
@@ -43,7 +45,11 @@ def test_every_route(whole):
         conversations(sdk)
         files(sdk)
         assistants(sdk)
+        prompts(sdk)
         memories(sdk)
+        versions(sdk)
+        tuning(sdk)
+        hub(sdk)
         administration(sdk)
         quotas(sdk)
         assert not_asked(sdk.requests) == []
@@ -55,11 +61,20 @@ def sign_in(sdk, url):
         ("login?provider=none", openai.BadRequestError),
         ("callback", openai.BadRequestError),
         ("session", openai.AuthenticationError),
+        ("sessions", openai.AuthenticationError),
     ):
         with pytest.raises(error):
             sdk.get(f"{url}/auth/{path}", cast_to=Plain)
     with pytest.raises(openai.AuthenticationError):
         sdk.post(f"{url}/auth/logout", cast_to=Plain)
+    with pytest.raises(openai.AuthenticationError):
+        sdk.delete(f"{url}/auth/sessions/ses_none", cast_to=Plain)
+    assert sdk.get(f"{url}/auth/providers", cast_to=Plain).model_extra["key"]
+    with pytest.raises(openai.PermissionDeniedError):
+        sdk.post(f"{url}/auth/key", body={"key": sdk.api_key}, cast_to=Plain)
+    made = sdk.post(f"{url}/auth/codes", cast_to=Plain).model_extra
+    with pytest.raises(openai.PermissionDeniedError):
+        sdk.post(f"{url}/auth/code", body={"code": made["code"]}, cast_to=Plain)
 
 
 def quotas(sdk):
@@ -67,6 +82,7 @@ def quotas(sdk):
     made = sdk.put("/admin/quotas", body={"quotas": [minute]}, cast_to=Plain).model_extra["data"][0]
     listed = sdk.get("/admin/quotas", cast_to=Plain, options={"params": {"subject": "model", "id": "tour"}})
     assert [quota["limit"] for quota in listed.model_extra["data"]] == [1]
+    assert sdk.get("/admin/quotas/defaults", cast_to=Plain).model_extra["warn_at"] == 0.8
     params = {"params": {"quota_id": made["quota_id"]}}
     assert sdk.delete("/admin/quotas", cast_to=Plain, options=params).model_extra["deleted"]
     assert sdk.get("/usage", cast_to=Plain).model_extra["data"]
@@ -131,6 +147,7 @@ def streams(sdk):
     again = sdk.get(f"/streams/{id}", cast_to=httpx.Response).text
     chunks = [json.loads(line[6:]) for line in again.splitlines() if line.startswith("data: {")]
     assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == said
+    assert sdk.post(f"/streams/{id}/stop", cast_to=Plain).model_extra["stopped"]
     assert sdk.delete(f"/streams/{id}", cast_to=Plain).model_extra["deleted"]
 
 
@@ -141,7 +158,24 @@ def conversations(sdk):
     assert sdk.conversations.items.retrieve(item.id, conversation_id=id) == item
     assert sdk.conversations.items.delete(item.id, conversation_id=id).id == id
     assert sdk.conversations.update(id, metadata={"a": "b"}) == sdk.conversations.retrieve(id)
+    [item] = sdk.conversations.items.create(id, items=[{"role": "user", "content": "Hello again."}]).data
+    fork = sdk.post(f"/conversations/{id}/fork", body={"after": item.id}, cast_to=Plain)
+    branches = sdk.get(f"/conversations/{id}/branches", cast_to=Plain).model_extra["data"]
+    assert [branch["id"] for branch in branches] == [id, fork.id]
+    assert [c["id"] for c in sdk.get("/conversations", cast_to=Plain).model_extra["data"]][:2] == [fork.id, id]
+    shares(sdk, fork.id)
     assert sdk.conversations.delete(id).deleted
+    assert sdk.delete("/conversations", cast_to=Plain).model_extra["deleted"] >= 1
+
+
+def shares(sdk, conversation):
+    made = sdk.post("/shares", body={"conversation": conversation}, cast_to=Plain)
+    of = {"params": {"conversation": conversation}}
+    assert [each["id"] for each in sdk.get("/shares", cast_to=Plain, options=of).model_extra["data"]] == [made.id]
+    assert sdk.get(f"/shares/{made.id}", cast_to=Plain) == made
+    items = sdk.get(f"/shares/{made.id}/items", cast_to=Plain).model_extra["data"]
+    assert [item["text"] for item in items] == ["Hello again."]
+    assert sdk.delete(f"/shares/{made.id}", cast_to=Plain).model_extra["deleted"]
 
 
 def files(sdk):
@@ -150,6 +184,7 @@ def files(sdk):
     assert sdk.files.retrieve(file.id) == file
     assert file.id in [f.id for f in sdk.files.list()]
     assert sdk.files.content(file.id).content.startswith(b"# Heron")
+    assert sdk.get(f"/files/{file.id}/text", cast_to=Plain).model_extra["text"].endswith("The heron stands still.")
 
     sdk.vector_stores.files.create_and_poll(file.id, vector_store_id=store.id, poll_interval_ms=100)
     assert sdk.vector_stores.files.retrieve(file.id, vector_store_id=store.id).status == "completed"
@@ -189,6 +224,59 @@ def file_batches(sdk, store, file):
         sdk.files.delete(each)
 
 
+def versions(sdk):
+    q_proj = "base_model.model.model.layers.0.self_attn.q_proj"
+    halves = {f"{q_proj}.lora_{half}.weight": np.ones(shape, np.float32) for half, shape in HALVES.items()}
+    config = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"]}
+    files = {"weights": ("a.safetensors", save(halves)), "config": ("a.json", json.dumps(config).encode())}
+    form = {"headers": {"Content-Type": "multipart/form-data"}}
+    said = {"name": "tour", "base": "smollm2"}
+    made = sdk.post("/hub/versions", body=said, files=files, options=form, cast_to=Plain)
+    assert made.model_extra["status"] == "ready"
+    url = f"/hub/versions/{made.id}"
+    assert made.id in [each["id"] for each in sdk.get("/hub/versions", cast_to=Plain).model_extra["data"]]
+    assert sdk.get(url, cast_to=Plain) == made
+    assert sdk.get(f"{url}/lineage", cast_to=Plain).model_extra["version"]["id"] == made.id
+    gguf = sdk.get(f"{url}/artefacts/adapter.gguf/content", cast_to=httpx.Response)
+    assert gguf.content.startswith(b"GGUF")
+    served = sdk.post(f"{url}/serve", cast_to=Plain).model_extra
+    assert (served["live"], served["model"]) == (True, f"default.tour.{made.model_extra['number']}")
+    assert sdk.get(f"{url}/live", cast_to=Plain).model_extra == served
+    assert sdk.post(f"{url}/withdraw", cast_to=Plain).model_extra["live"] is False
+    retired = sdk.post(f"{url}/retire", body={"delete_artefacts": True}, cast_to=Plain)
+    assert (retired.model_extra["status"], retired.model_extra["bytes"]) == ("retired", 0)
+
+
+def tuning(sdk):
+    chat = [{"role": "user", "content": "Heron?"}, {"role": "assistant", "content": "A bird."}]
+    file = sdk.files.create(file=("rows.jsonl", json.dumps({"messages": chat}).encode()), purpose="fine-tune")
+    fronts = sdk.fine_tuning.jobs
+    made = fronts.create(model="smollm2", training_file=file.id)
+    assert fronts.retrieve(made.id) == made
+    assert made.id in [each.id for each in fronts.list()]
+    assert list(fronts.list_events(made.id)) == []
+    assert fronts.cancel(made.id).status == "cancelled"
+    for kind, body, end in (
+        (
+            "jobs",
+            {"method": "quantise", "name": "tour", "base": "smollm2"},
+            lambda url: sdk.post(f"{url}/cancel", cast_to=Plain),
+        ),
+        ("datasets", {"redact": False}, lambda url: sdk.delete(url, cast_to=Plain)),
+    ):
+        made = sdk.post(f"/hub/{kind}", body=body, cast_to=Plain)
+        url = f"/hub/{kind}/{made.id}"
+        assert sdk.get(url, cast_to=Plain) == made
+        assert made.id in [each["id"] for each in sdk.get(f"/hub/{kind}", cast_to=Plain).model_extra["data"]]
+        if kind == "jobs":
+            assert sdk.get(f"{url}/events", cast_to=Plain).model_extra["data"] == []
+        assert end(url).model_extra["status"] in ("cancelled", "retired")
+
+
+HALVES = {"A": (1, 576), "B": (576, 1)}
+"""The shapes of an adapter of SmolLM2's queries."""
+
+
 def assistants(sdk):
     made = sdk.post("/assistants", body={"name": "poet", "model": "smollm2", "max_tokens": 8}, cast_to=Plain)
     url = f"/assistants/{made.id}"
@@ -202,6 +290,25 @@ def assistants(sdk):
     assert sdk.delete(url, cast_to=Plain).model_extra["deleted"]
 
 
+def prompts(sdk):
+    made = sdk.post("/prompts", body={"name": "rhymes", "text": "Rhyme on {{word}}."}, cast_to=Plain)
+    url = f"/prompts/{made.id}"
+    sdk.post(f"{url}/versions", body={"text": "Rhyme on {{word}}, briefly."}, cast_to=Plain)
+    sdk.put(f"{url}/labels/production", body={"version": 1, "expected_version": 0}, cast_to=Plain)
+    assert len(sdk.get(f"{url}/versions", cast_to=Plain).model_extra["data"]) == 2
+    assert sdk.get(f"{url}/versions/production", cast_to=Plain).model_extra["version"] == 1
+    assert sdk.get("/prompts", cast_to=Plain).model_extra["data"][0]["id"] == made.id
+    assert sdk.post(url, body={"description": "For poets"}, cast_to=Plain).model_extra["description"] == "For poets"
+    assert sdk.get(url, cast_to=Plain).model_extra["labels"] == {"production": 1}
+    rendered = sdk.post(f"{url}/render", body={"variables": {"word": "tide"}}, cast_to=Plain)
+    assert rendered.model_extra["text"] == "Rhyme on tide."
+    prompt = {"id": made.id, "variables": {"word": "tide"}}
+    answer = sdk.responses.create(model="smollm2", input="Now.", prompt=prompt, max_output_tokens=8)
+    assert (answer.prompt.id, answer.prompt.version) == (made.id, "1")
+    assert sdk.delete(f"{url}/labels/production", cast_to=Plain).model_extra["deleted"]
+    assert sdk.delete(url, cast_to=Plain).model_extra["deleted"]
+
+
 def memories(sdk):
     made = sdk.post("/memories", body={"assistant": "friend", "text": "Likes herons."}, cast_to=Plain)
     changed = sdk.post(f"/memories/{made.id}", body={"text": "Likes ibises."}, cast_to=Plain)
@@ -209,6 +316,32 @@ def memories(sdk):
     listed = sdk.get("/memories", cast_to=Plain, options={"params": {"assistant": "friend"}}).model_extra["data"]
     assert made.id in [m["id"] for m in listed]
     assert sdk.delete(f"/memories/{made.id}", cast_to=Plain).model_extra["deleted"]
+    of = {"params": {"assistant": "friend"}}
+    assert sdk.delete("/memories", cast_to=Plain, options=of).model_extra["object"] == "memories.deleted"
+
+
+def hub(sdk):
+    prompts = [{"id": "p", "messages": "Rhyme.", "checks": [{"kind": "length", "max_characters": 9}]}]
+    suite = sdk.post("/hub/suites", body={"name": "rhymes", "prompts": prompts, "max_tokens": 4}, cast_to=Plain)
+    assert sdk.get(f"/hub/suites/{suite.id}", cast_to=Plain).model_extra["suite"]["prompts"][0]["id"] == "p"
+    assert suite.id in [each["id"] for each in sdk.get("/hub/suites", cast_to=Plain).model_extra["data"]]
+    made = sdk.post("/hub/evaluations", body={"suite": suite.id, "model": "smollm2"}, cast_to=Plain)
+    url = f"/hub/evaluations/{made.id}"
+    eventually(lambda: sdk.get(url, cast_to=Plain).model_extra["status"] == "completed", "it is evaluated", 300)
+    with pytest.raises(openai.ConflictError):
+        sdk.post(f"{url}/cancel", cast_to=Plain)
+    assert made.id in [each["id"] for each in sdk.get("/hub/evaluations", cast_to=Plain).model_extra["data"]]
+    release = sdk.post("/hub/releases", body={"alias": "watched", "target": "clerk"}, cast_to=Plain)
+    url = f"/hub/releases/{release.id}"
+    for change, status in (
+        ("pause", "paused"),
+        ("resume", "canary"),
+        ("promote", "promoted"),
+        ("rollback", "rolled_back"),
+    ):
+        assert sdk.post(f"{url}/{change}", body={}, cast_to=Plain).model_extra["status"] == status
+    assert sdk.get(url, cast_to=Plain).model_extra["reason"] == "requested"
+    assert release.id in [each["id"] for each in sdk.get("/hub/releases", cast_to=Plain).model_extra["data"]]
 
 
 def administration(sdk):
@@ -233,6 +366,26 @@ def administration(sdk):
     assert (theirs.id, theirs.model_extra["tenant"]) == ("ada", name)
     second = sdk.post(f"/admin/keys/{made.id}/rotate", body={"overlap_s": 60}, cast_to=Plain, options=of)
     assert sdk.get(f"/admin/keys/{made.id}", cast_to=Plain, options=of).model_extra["rotated_to"] == second.id
+    sessions = "/admin/users/ada/sessions"
+    assert sdk.get(sessions, cast_to=Plain, options=of).model_extra["data"] == []
+    assert sdk.delete(sessions, cast_to=Plain, options=of).model_extra["deleted"] == 0
+    assert sdk.get("/admin/jobs", cast_to=Plain).model_extra["object"] == "list"
+    with pytest.raises(openai.NotFoundError):
+        sdk.post("/admin/jobs/job_none/cancel", cast_to=Plain)
+    assert sdk.get("/admin/feedback/summary", cast_to=Plain).model_extra["object"] == "list"
+    messages = [{"role": "user", "content": "Herons"}]
+    kept = sdk.chat.completions.create(model="smollm2", messages=messages, max_tokens=2, store=True)
+    assert sdk.get("/admin/captures", cast_to=Plain).model_extra["data"][0]["id"] == kept.id
+    assert sdk.get(f"/admin/captures/{kept.id}", cast_to=Plain).model_extra["messages"] == messages
+    shown = sdk.get(f"/admin/requests/{kept.id}", cast_to=Plain).model_extra["answers"]
+    assert [(one["id"], one["model"], one["completion_tokens"]) for one in shown] == [
+        (kept.id, "smollm2", kept.usage.completion_tokens)
+    ]
+    sdk.chat.completions.delete(kept.id)
+    engines = {m["id"]: m["engine"] for m in sdk.get("/admin/models", cast_to=Plain).model_extra["data"]}
+    assert engines["smollm2"] == "llamacpp"
+    aliases = sdk.get("/admin/aliases", cast_to=Plain).model_extra["data"]
+    assert all(sum(target["share"] for target in each["targets"]) == pytest.approx(1) for each in aliases)
     listed = sdk.get("/admin/keys", cast_to=Plain, options=of).model_extra["data"]
     assert {key["id"] for key in listed} == {made.id, second.id}
     assert sdk.post(f"/admin/keys/{second.id}/revoke", cast_to=Plain, options=of).model_extra["revoked_at"]
@@ -253,3 +406,5 @@ def administration(sdk):
     events = sdk.get("/admin/audit", cast_to=Plain, options={"params": {"action": "erasure.create"}})
     assert events.model_extra["data"][0]["target"] == made.id
     assert sdk.get("/admin/audit/verify", cast_to=Plain).model_extra["valid"]
+    exported = sdk.get("/admin/audit/export", cast_to=httpx.Response).text.splitlines()
+    assert list(json.loads(exported[-1])) == ["anchor"]

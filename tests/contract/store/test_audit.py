@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from sqlalchemy.exc import DBAPIError
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.security import audit as program
-from serving.security.audit import AuditLog, export, verify_export
+from serving.security.audit import AuditLog, export
+from serving.security.audit_export import verify_export
+from serving.store import audit as audit_rows
 from serving.store import audit_chain
-from serving.store.audit import MAX_DETAILS, PLATFORM, Entry
+from serving.store.audit import MAX_DETAILS, PLATFORM, Entry, Selected
 from serving.store.errors import InvalidValue, StoreError
 from serving.store.relational.database import Database
 from serving.store.relational.tables import audit as table
@@ -271,7 +274,62 @@ async def test_exports_verify_by_themselves(log: AuditLog, alice: Principal, mal
     assert not any(v.problems for v in verify_export([log.key], iter(later.getvalue().splitlines()), anchors[:1]))
 
 
-async def test_the_command(new_url: Callable[[], str], tmp_path: Path, capsys, alice: Principal):
+async def test_an_export_of_some_events_shows_that_these_are_all(
+    log: AuditLog, alice: Principal, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(audit_rows, "READ_TOGETHER", 2)
+    for n in range(7):
+        await log.record(alice, f"x{n % 3}", detail={"n": n}, outcome="ok" if n < 5 else "denied")
+    batches = [lines async for lines in log.export("acme", Selected(action="x1"))]
+    lines = b"".join(batches).decode().splitlines()
+    assert [json.loads(line)["detail"]["n"] for line in lines[1:-1]] == [1, 4]
+    assert json.loads(lines[0])["filter"]["action"] == "x1"
+    assert max(lines.count(b"\n") for lines in batches) <= 2
+    [found] = verify_export([log.key], iter(lines))
+    assert (found.tenant, found.events, found.valid) == ("acme", 2, True)
+    assert verify_export([b"another"], iter(lines))[0].unchecked == 3
+    whole = b"".join([lines async for lines in log.export("acme")]).decode().splitlines()
+    changed = [
+        *(lines[:i] + lines[i + 1 :] for i in range(len(lines))),
+        [*lines[:2], lines[1], *lines[2:]],
+        [lines[0], lines[2], lines[1], lines[3]],
+        [*lines[:2], whole[2], *lines[2:]],
+        [*lines[:2], lines[2].replace('"n": 4', '"n": 5'), lines[3]],
+        [lines[0].replace("x1", "x2"), *lines[1:]],
+        [lines[0].replace("x1", "x2"), *lines[1:3], lines[3].replace("x1", "x2")],
+        [lines[0], lines[-1].replace('"events": 2', '"events": 0')],
+        lines[1:3] + whole[-1:],
+    ]
+    for one in changed:
+        assert not any(v.valid for v in verify_export([log.key], iter(one))), one
+    for which, numbers in (
+        (Selected(outcome="denied"), [5, 6]),
+        (Selected(user=await log.pseudonym("acme", alice.user), action="x2"), [2, 5]),
+        (Selected(user=""), []),
+        (Selected(end=0), []),
+        (Selected(start=0), list(range(7))),
+    ):
+        some = b"".join([lines async for lines in log.export("acme", which)]).decode().splitlines()
+        assert [json.loads(line)["detail"]["n"] for line in some[1:-1]] == numbers
+        assert verify_export([log.key], iter(some))[0].valid
+    assert [lines async for lines in log.export("nobody")] == []
+
+
+async def test_an_export_begins_after_pruned_events(log: AuditLog, alice: Principal, monkeypatch: pytest.MonkeyPatch):
+    await log.record(alice, "old")
+    await log.record(alice, "old")
+    monkeypatch.setattr(audit_rows, "now", lambda: time.time() + 100)
+    await log.record(alice, "new")
+    await log.prune(50)
+    lines = b"".join([lines async for lines in log.export("acme")]).decode().splitlines()
+    assert [json.loads(line)["action"] for line in lines[:-1]] == ["new", "audit.prune"]
+    [found] = verify_export([log.key], iter(lines))
+    assert (found.events, found.valid) == (2, True)
+
+
+async def test_the_command_verifies_anchors_and_exports_the_log(
+    new_url: Callable[[], str], tmp_path: Path, capsys, alice: Principal
+):
     url = new_url()
     (tmp_path / "secret").write_text(SECRET)
     where = ["--database", url, "--key-secret", str(tmp_path / "secret")]

@@ -23,7 +23,9 @@ async def rows(database: Database) -> int:
         return (await connection.execute(select(func.count()).select_from(captures_table))).scalar_one()
 
 
-async def test_life(captures: Captures, alice: Principal, mallory: Principal, database: Database) -> None:
+async def test_a_capture_is_stored_changed_and_deleted_by_its_owner_only(
+    captures: Captures, alice: Principal, mallory: Principal, database: Database
+) -> None:
     made = capture(alice, "\0 \ufffe \U0001f511", chunks=[{"text": "sea"}], metadata={"a": "1"}, cost=0.25)
     await captures.record(alice, made)
     assert await captures.get(alice, made.id) == made

@@ -110,7 +110,7 @@ async def test_exported_prompts_and_sessions_match_the_request(
     assert one.session == follows.session == conversation.id
 
 
-async def test_ratings_of_a_response_a_message_and_both_sides_of_a_choice(
+async def test_rows_have_the_ratings_of_responses_messages_and_choices(
     database: Database, captures: Captures, conversations: Conversations, ratings: Ratings, alice: Principal
 ) -> None:
     conversation = await conversations.create(alice)
@@ -205,7 +205,7 @@ async def test_non_text_completions_are_not_exported(
     assert (one.messages if answer is None else one.answer) is None
 
 
-async def test_of_several_choices_the_first_is_the_answer(
+async def test_the_first_of_several_choices_is_the_answer(
     database: Database, captures: Captures, alice: Principal
 ) -> None:
     choices = [{"index": i, "message": {"role": "assistant", "content": word}} for i, word in enumerate("ab")]

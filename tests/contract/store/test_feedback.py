@@ -11,7 +11,7 @@ from serving.core.principal import Principal
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
 from serving.store.errors import Conflict, InvalidValue, NotFound
-from serving.store.feedback import Kind, Rating, Ratings, TargetNotFound
+from serving.store.feedback import Kind, Rating, Ratings
 from serving.store.relational.database import Database
 from tests.store.captures import capture
 
@@ -35,7 +35,7 @@ async def targets(captures: Captures, conversations: Conversations, alice: Princ
 
 
 @pytest.mark.parametrize("kind", ["response", "message", "session"])
-async def test_life(
+async def test_a_rating_is_stored_changed_and_deleted_by_its_owner_only(
     ratings: Ratings, targets: dict[Kind, str], alice: Principal, mallory: Principal, kind: Kind
 ) -> None:
     target = (kind, targets[kind])
@@ -111,7 +111,7 @@ async def test_unknown_targets_cannot_be_rated(
         (alice, (kind, "\ud800")),
         (alice, (kind, "none")),
     ):
-        with pytest.raises(TargetNotFound) as error:
+        with pytest.raises(NotFound) as error:
             await ratings.create(caller, target, UP)  # type: ignore[arg-type]
         assert error.value.param == "target.id"
     assert (await ratings.list(alice)).items == []
@@ -136,7 +136,7 @@ async def test_ratings_are_deleted_with_their_target(
         await delete()
         left.remove(kind)
         assert [r.id for r in (await ratings.list(alice, order="asc")).items] == left
-        with pytest.raises(TargetNotFound):
+        with pytest.raises(NotFound):
             await ratings.create(alice, (kind, targets[kind]), UP, id=kind)
 
 
@@ -150,7 +150,7 @@ async def test_a_choice_is_between_two_answers_to_one_prompt(
     made = await ratings.create(alice, target, Rating(rejected_id=other.id))
     assert (made.capture_id, made.rejected_id) == (targets["response"], other.id)
     for id in (theirs.id, "none"):
-        with pytest.raises(TargetNotFound) as error:
+        with pytest.raises(NotFound) as error:
             await ratings.create(alice, target, Rating(rejected_id=id))
         assert error.value.param == "rejected"
     for wrong, to in ((elsewhere.id, target), (targets["response"], target), (other.id, ("session", "x"))):
@@ -186,13 +186,15 @@ async def test_a_choice_is_between_two_answers_to_one_prompt(
         Rating(correction="x" * 200_001),
     ],
 )
-async def test_bounds(ratings: Ratings, targets: dict[Kind, str], alice: Principal, rating: Rating) -> None:
+async def test_invalid_ratings_are_rejected(
+    ratings: Ratings, targets: dict[Kind, str], alice: Principal, rating: Rating
+) -> None:
     with pytest.raises(InvalidValue):
         await ratings.create(alice, ("response", targets["response"]), rating)
     assert (await ratings.list(alice)).items == []
 
 
 @pytest.mark.parametrize("id", ["", "x" * 65, "a b", "é", "\0"])
-async def test_ids_that_are_none(ratings: Ratings, targets: dict[Kind, str], alice: Principal, id: str) -> None:
+async def test_invalid_ids_are_rejected(ratings: Ratings, targets: dict[Kind, str], alice: Principal, id: str) -> None:
     with pytest.raises(InvalidValue, match="id"):
         await ratings.create(alice, ("response", targets["response"]), UP, id=id)

@@ -88,7 +88,7 @@ async def test_a_cancelled_batch_keeps_completed_files(
     assert (await batches.cancel(alice, store.id, again.id)).status == "completed", "there was nothing to cancel"
 
 
-async def test_all_files_or_none(
+async def test_a_batch_attaches_all_files_or_none(
     batches: FileBatches,
     files: Files,
     vector_stores: VectorStores,

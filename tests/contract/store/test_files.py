@@ -29,7 +29,7 @@ async def test_bad_names(files: Files, alice: Principal, filename: str) -> None:
     assert e.value.param == "filename"
 
 
-async def test_pages(files: Files, alice: Principal, mallory: Principal, add_file) -> None:
+async def test_files_are_listed_in_pages(files: Files, alice: Principal, mallory: Principal, add_file) -> None:
     ids = [await add_file(alice) for _ in range(5)]
     foreign = await add_file(mallory)
     for order, expected in (("asc", ids), ("desc", ids[::-1])):
@@ -51,7 +51,7 @@ async def test_pages(files: Files, alice: Principal, mallory: Principal, add_fil
             await files.list(alice, limit=limit)
 
 
-async def test_pages_within_one_instant(files: Files, alice: Principal, add_file, monkeypatch) -> None:
+async def test_pages_omit_no_file_of_the_same_instant(files: Files, alice: Principal, add_file, monkeypatch) -> None:
     monkeypatch.setattr("serving.store.files.now", lambda: 1000.0)
     ids = {await add_file(alice) for _ in range(5)}
     first = await files.list(alice, limit=3)

@@ -124,7 +124,9 @@ async def test_pruning_deletes_all_expired_keys(
 
 
 @pytest.mark.parametrize(("size", "is_kept"), [(0, True), (MAX_BODY, True), (MAX_BODY + 1, False)])
-async def test_answers_are_bounded(keys: IdempotencyKeys, alice: Principal, size: int, is_kept: bool) -> None:
+async def test_only_answers_of_bounded_size_are_kept(
+    keys: IdempotencyKeys, alice: Principal, size: int, is_kept: bool
+) -> None:
     claim, answer = claim_of(alice, "k", "f"), KeptAnswer("text/event-stream", b"\xff" * size)
     await keys.claim(claim)
     await keys.keep(claim, answer, "x", {})

@@ -65,7 +65,7 @@ async def test_keys_have_the_users_current_role(keys: Keys, database: Database) 
     assert await keys.by_hash("b" * 64) is None
 
 
-async def test_keys_of_one_user(keys: Keys, database: Database) -> None:
+async def test_keys_are_listed_by_user(keys: Keys, database: Database) -> None:
     await Users(database).create(ALICE, "bob")
     mine = await keys.add(ALICE, "a" * 64)
     bobs = await keys.add(ALICE, "b" * 64, user="bob")

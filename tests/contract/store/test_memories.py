@@ -21,7 +21,7 @@ async def texts(memories: Memories, who: Principal, assistant: str = "a") -> lis
     return [fact.text for fact in await memories.profile(who, assistant, limit=100)]
 
 
-async def test_life(memories, alice, mallory) -> None:
+async def test_a_memory_is_stored_changed_and_deleted_by_its_owner_only(memories, alice, mallory) -> None:
     one = await memories.add(alice, "a", "  I live\n in Bern. ")
     assert (one.text, one.made_by, one.conversation_id) == ("I live in Bern.", "user", None)
     bob = replace(alice, user="bob")
@@ -46,7 +46,7 @@ async def test_life(memories, alice, mallory) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "x" * (MAX_TEXT + 1), "a\0b", "\ud800"])
-async def test_wrong_texts(memories, alice, text) -> None:
+async def test_invalid_texts_are_rejected_and_change_nothing(memories, alice, text) -> None:
     made = await memories.add(alice, "a", "fine")
     with pytest.raises(InvalidValue, match="text"):
         await memories.add(alice, "a", text)
@@ -93,3 +93,14 @@ async def test_concurrent_duplicates_are_stored_once(url: str, alice: Principal)
         kept = await texts(stores[0], alice)
         assert kept[0] == "Mine"
         assert len(kept) == len(set(kept)) <= 4
+
+
+async def test_all_of_a_user_are_forgotten(memories: Memories, alice: Principal, mallory: Principal) -> None:
+    for who in (alice, replace(alice, user="bob"), mallory):
+        for assistant in ("a", "b"):
+            await memories.add(who, assistant, "Likes herons.")
+    assert await memories.delete_all(alice, assistant="a") == 1
+    assert await texts(memories, alice, "b") == ["Likes herons."]
+    assert await memories.delete_all(alice) == 1
+    assert await texts(memories, replace(alice, user="bob")) == ["Likes herons."]
+    assert await texts(memories, mallory) == ["Likes herons."]

@@ -60,7 +60,9 @@ async def chain(responses: Responses, principal: Principal, id: str, limit: int 
     return "".join(r.input[0]["content"][0]["text"] for r in reversed(found))
 
 
-async def test_life(responses: Responses, alice: Principal, mallory: Principal, database: Database) -> None:
+async def test_a_response_is_stored_and_deleted_by_its_owner_only(
+    responses: Responses, alice: Principal, mallory: Principal, database: Database
+) -> None:
     body, asked = made(says("assistant", "ho")), [says("user", "hi")]
     await keep(responses, alice, body, asked)
     id = str(body["id"])
@@ -110,7 +112,7 @@ async def test_followers_of_a_deleted_response_remain(
     assert await responses.count_turns(alice, ids[3]) == len(left)
 
 
-async def test_a_response_of_a_conversation(
+async def test_a_response_in_a_conversation_shares_its_items(
     responses: Responses, conversations: Conversations, alice: Principal, mallory: Principal, database: Database
 ) -> None:
     talk = (await conversations.create(alice, items=[says("user", "before")])).id
@@ -152,7 +154,7 @@ async def test_input_items_are_paginated(responses: Responses, alice: Principal)
             await responses.list_input(alice, str(body["id"]), **bad)
 
 
-async def test_concurrent_continuation_and_deletion(url: str, alice: Principal) -> None:
+async def test_a_continuation_of_a_deleted_response_is_refused_or_complete(url: str, alice: Principal) -> None:
     """Whoever comes first, what follows a deleted response is refused or goes on with what was before it."""
     async with Database(url) as one, Database(url) as two:
         adds, deletes = Responses(one, Conversations(one)), Responses(two, Conversations(two))

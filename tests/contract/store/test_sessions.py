@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from serving.core.principal import SCOPES_OF, Principal
+from serving.core.principal import SCOPES, SCOPES_OF, Principal
 from serving.store import sessions as module
+from serving.store.errors import NotFound
+from serving.store.keys import Keys
 from serving.store.relational.database import Database
-from serving.store.sessions import PER_USER, TOUCH_S, Sessions
+from serving.store.sessions import PER_USER, PLATFORM_S, TOUCH_S, Sessions
 from serving.store.tenants import Tenants
 from serving.store.users import Users
+from tests.store.statements import statements
 
 ALICE = Principal("acme", "alice", "person_1", SCOPES_OF["operator"], "operator", frozenset(("staff", "eu")))
 
@@ -92,6 +95,37 @@ async def test_sessions_expire_by_lifetime_and_idleness(sessions: Sessions, cloc
     assert await sessions.get(hash(2)) is None
 
 
+async def test_a_session_of_a_key_ends_with_it(sessions: Sessions, clock: Clock, database: Database) -> None:
+    keys = Keys(database)
+    lasting, short = [
+        await keys.add(ALICE, hash(n), scopes=("data",), expires_at=end) for n, end in ((8, None), (9, clock.at + 60))
+    ]
+    for n, key in enumerate((lasting, short)):
+        acting = replace(ALICE, key_id=key.id, scopes=frozenset(("data", "data:read")))
+        made = await sessions.start(acting, "", hash(n))
+        assert await sessions.get(hash(n)) == made
+        assert made.principal == replace(acting, account=key.id)
+    assert made.expires_at == clock.at + 60
+    clock.at += 61
+    assert await sessions.get(hash(0)) is not None
+    assert await sessions.get(hash(1)) is None
+    await keys.revoke(ALICE, lasting.id)
+    assert await sessions.get(hash(0)) is None
+
+
+async def test_a_session_with_the_scope_platform_lasts_an_hour(database: Database, clock: Clock) -> None:
+    sessions = Sessions(database, lifetime_s=86_400, idle_s=86_400)
+    await Keys(database).add_bootstrap(hash(7))
+    found = await Keys(database).by_hash(hash(7))
+    assert found is not None
+    acting = Principal("default", "admin", found.key.id, frozenset(SCOPES), "admin")
+    made = await sessions.start(acting, "", hash(1))
+    assert made.expires_at == clock.at + PLATFORM_S
+    stored = await sessions.get(hash(1))
+    assert stored is not None
+    assert stored.scopes == frozenset(SCOPES)
+
+
 async def test_its_use_is_not_written_each_time(sessions: Sessions, clock: Clock) -> None:
     made = await sessions.start(ALICE, "main", hash(1))
     clock.at += TOUCH_S - 1
@@ -139,3 +173,26 @@ async def test_concurrent_sign_ins_stay_within_the_limit(sessions: Sessions) -> 
     await asyncio.gather(*(sessions.start(ALICE, "main", hash(n)) for n in range(PER_USER * 2)))
     found = [n for n in range(PER_USER * 2) if await sessions.get(hash(n)) is not None]
     assert len(found) == PER_USER
+
+
+async def test_all_sessions_of_a_user_are_listed_and_ended(
+    sessions: Sessions, clock: Clock, database: Database
+) -> None:
+    bob = replace(ALICE, user="bob")
+    for n, (who, issuer) in enumerate([(ALICE, "main"), (replace(ALICE, key_id="person_2"), "other"), (bob, "main")]):
+        clock.at += 1
+        await sessions.start(who, issuer, hash(n))
+    await sessions.start(replace(ALICE, tenant="evil"), "main", hash(9))
+    with statements(database) as seen:
+        found = await sessions.of_user(bob, "alice")
+    assert [(each.issuer, each.hash) for each in found] == [("other", hash(1)), ("main", hash(0))]
+    assert len(seen) == 2, seen
+    with pytest.raises(NotFound):
+        await sessions.of_user(bob, "nobody")
+    with pytest.raises(NotFound):
+        await sessions.end_all(bob, "nobody")
+    assert await sessions.end_all(bob, "alice") == 2
+    left = [n for n in (0, 1, 2, 9) if await sessions.get(hash(n)) is not None]
+    assert left == [2, 9]
+    clock.at += 600
+    assert await sessions.of_user(ALICE, "bob") == []

@@ -26,7 +26,7 @@ async def talk(conversations: Conversations, who: Principal, count: int = 4):
     return made.id, await conversations.following(who, made.id, limit=100)
 
 
-async def test_life(conversations, summaries, alice, mallory) -> None:
+async def test_a_summary_is_stored_and_replaced_by_its_owner_only(conversations, summaries, alice, mallory) -> None:
     id, items = await talk(conversations, alice)
     assert await summaries.get(alice, id) is None
     first = await summaries.put(alice, None, items[:2], "one")
@@ -88,7 +88,7 @@ async def test_a_summary_never_outlives_an_item_that_it_covers(url: str, alice: 
             assert await Summaries(one).get(alice, id) is None
 
 
-async def test_following(conversations, alice, mallory) -> None:
+async def test_items_after_a_position_are_listed(conversations, alice, mallory) -> None:
     id, items = await talk(conversations, alice, 30)
     assert [i.seq for i in await conversations.following(alice, id, after=5, limit=3)] == [6, 7, 8]
     assert await conversations.following(alice, id, after=30) == []

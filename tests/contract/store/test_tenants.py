@@ -67,7 +67,7 @@ async def test_invalid_tenant_ids_are_rejected(tenants: Tenants, id: str) -> Non
         await tenants.update(id, name="x")
 
 
-async def test_pages_of_tenants(tenants: Tenants) -> None:
+async def test_tenants_are_listed_in_pages(tenants: Tenants) -> None:
     for n in range(3):
         await tenants.create(f"t{n}")
     seen: list[str] = []
@@ -111,7 +111,7 @@ async def test_invalid_user_ids_are_rejected(users: Users, user: str) -> None:
         await users.get(ACME, user)
 
 
-async def test_bounds_of_groups_and_roles(users: Users) -> None:
+async def test_invalid_groups_and_roles_are_rejected(users: Users) -> None:
     most = [f"g{n:03}" for n in range(MAX_GROUPS)]
     assert (await users.create(ACME, "a", groups=most)).groups == most
     wrong: list[dict[str, Any]] = [

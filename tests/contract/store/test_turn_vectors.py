@@ -40,7 +40,7 @@ async def embed(vectors: TurnVectors, who: Principal, id: str, *, keep: int = 10
     return [w.turn for w in waiting]
 
 
-async def test_life(conversations, vectors, alice, mallory) -> None:
+async def test_vectors_are_stored_and_read_by_their_owner_only(conversations, vectors, alice, mallory) -> None:
     id = await talk(conversations, alice)
     assert await vectors.waiting(alice, id, "e", keep=100, limit=2) == [WaitingTurn(1, 2, 2), WaitingTurn(2, 4, 2)]
     assert await vectors.waiting(mallory, id, "e", keep=100, limit=2) == []

@@ -16,7 +16,9 @@ async def run(jobs: Jobs, kind: str = INGEST):
     return job
 
 
-async def test_life(vector_stores: VectorStores, alice: Principal, mallory: Principal) -> None:
+async def test_a_vector_store_is_stored_changed_and_deleted_by_its_owner_only(
+    vector_stores: VectorStores, alice: Principal, mallory: Principal
+) -> None:
     made = await vector_stores.create(alice, name="docs", metadata={"team": "x"})
     assert await vector_stores.get(alice, made.id) == made
     assert (made.status, made.file_counts.total, made.usage_bytes) == ("completed", 0, 0)
@@ -46,7 +48,7 @@ async def test_list_by_name(vector_stores: VectorStores, alice: Principal, mallo
     assert len((await vector_stores.list(alice)).items) == 3
 
 
-async def test_bounds(vector_stores: VectorStores, alice: Principal, add_file) -> None:
+async def test_invalid_values_are_rejected(vector_stores: VectorStores, alice: Principal, add_file) -> None:
     for bad in ({"name": "x" * 257}, {"metadata": {"a": 1}}):
         with pytest.raises(InvalidValue):
             await vector_stores.create(alice, **bad)
@@ -93,7 +95,9 @@ async def test_attachment_whose_worker_always_dies_fails(
     assert (found.status, found.error_code) == ("failed", "server_error")
 
 
-async def test_attach_again(vector_stores: VectorStores, jobs: Jobs, alice: Principal, add_file) -> None:
+async def test_a_file_attached_again_is_ingested_after_its_running_job(
+    vector_stores: VectorStores, jobs: Jobs, alice: Principal, add_file
+) -> None:
     store, file = await vector_stores.create(alice), await add_file(alice)
     first = await vector_stores.attach(alice, store.id, file, attributes={"n": 1})
     assert await vector_stores.attach(alice, store.id, file, attributes={"n": 1}) == first
@@ -108,7 +112,9 @@ async def test_attach_again(vector_stores: VectorStores, jobs: Jobs, alice: Prin
     assert (found.status, found.usage_bytes, found.attributes) == ("completed", 6, {"n": 2})
 
 
-async def test_detach(vector_stores: VectorStores, jobs: Jobs, alice: Principal, mallory: Principal, add_file) -> None:
+async def test_a_detached_file_is_unindexed_after_its_running_job(
+    vector_stores: VectorStores, jobs: Jobs, alice: Principal, mallory: Principal, add_file
+) -> None:
     store, file = await vector_stores.create(alice), await add_file(alice)
     await vector_stores.attach(alice, store.id, file)
     with pytest.raises(NotFound):

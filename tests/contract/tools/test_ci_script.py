@@ -25,12 +25,13 @@ echo "ends $*" >>log
 RUN_TESTS = "RUN_TESTS=tests.second_chance"
 STAGES: Mapping[str, tuple[int, str]] = {
     "environment": (10, "venv"),
-    "style": (11, "style"),
-    "collection": (12, "-m pytest tests --collect-only --quiet --quiet"),
-    "types": (13, "types"),
-    "unit": (14, f"test-unit {RUN_TESTS}"),
-    "contract": (15, f"test-contract {RUN_TESTS}"),
-    "stack": (16, f"test-stack {RUN_TESTS}"),
+    "sweep": (11, "-m tests.sweep"),
+    "style": (12, "style"),
+    "collection": (13, "-m pytest tests --collect-only --quiet --quiet"),
+    "types": (14, "types"),
+    "unit": (15, f"test-unit {RUN_TESTS}"),
+    "contract": (16, f"test-contract {RUN_TESTS}"),
+    "stack": (17, f"test-stack {RUN_TESTS}"),
 }
 CLUSTER = (20, f"test-cluster {RUN_TESTS}")
 

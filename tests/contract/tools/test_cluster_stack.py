@@ -12,9 +12,10 @@ from typing import Any, cast
 import pytest
 import yaml
 
+from infra.targets.kube_api import KubeApi
 from tests.rendering.examples import KUBECONFIG, MADE, stack_settings
 from tools.report import ToolError
-from tools.stack import cluster_stack
+from tools.stack import cluster_stack, weights_progress
 from tools.stack.cluster_stack import ClusterStack
 from tools.stack.workspace import Workspace
 
@@ -97,3 +98,31 @@ def test_a_pod_that_is_never_ready_is_an_error(endpoints: tuple[ClusterStack, li
     looks += [False, True]  # a wait that goes on finds one
     with pytest.raises(ToolError, match=r"no pod behind Service .* is ready, 0 s after"):
         stack.wait_until_ready(patience_s=0)
+
+
+def test_the_progress_of_weights_is_said_when_it_changes(
+    endpoints: tuple[ClusterStack, list[bool | None]], capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    stack, _ = endpoints
+    there = [0, 1 << 30, 1 << 30, 4 << 30]
+    asked: list[str] = []
+
+    def read(cluster: object, namespace: str, pod: str) -> str:
+        asked.append(f"{namespace}/{pod}")
+        sizes = f'headrace_weights_bytes{{model="llama"}} {4 << 30}.0\n'
+        return f'{sizes}headrace_weights_fetched_bytes{{model="llama"}} {there.pop(0)}.0\n'
+
+    class Api:
+        def items(self, path: str) -> list[dict[str, Any]]:
+            assert path.startswith("/api/v1/namespaces/headrace/pods?labelSelector=")
+            return [{"metadata": {"name": "gpu-1"}}]
+
+    monkeypatch.setattr(weights_progress, "EVERY_S", 0)
+    progress = weights_progress.WeightsProgress(stack.config, stack.cluster, read)
+    for _ in range(4):
+        progress.poll(cast(KubeApi, Api()))
+    assert asked == ["headrace/gpu-1"] * 4
+    assert [line.partition(": ")[2] or line for line in capsys.readouterr().err.splitlines()] == [
+        "0.0 of 4.0 GiB (0 %)",
+        "1.0 of 4.0 GiB (25 %)",
+    ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from infra.programs import CLUSTER_KITS, KITS, GoModule, Kit
+from infra.programs import CLUSTER_KITS, GPU_KITS, KITS, GoModule, Kit
 from tools.binaries import find
 from tools.report import ToolError
 
@@ -129,7 +129,7 @@ def test_a_platform_without_a_checksum_has_no_download(vendor: Any, monkeypatch:
         find.obtain(kit)
 
 
-def test_ensure_and_bin_dir(vendor: Any, path_dir: Path) -> None:
+def test_a_folder_for_path_links_the_requested_tools(vendor: Any, path_dir: Path) -> None:
     kits = [vendor.kit()]
     assert list(find.ensure(["alpha-helper"], kits)) == ["alpha-helper"]
     files = find.ensure((), kits)
@@ -150,7 +150,7 @@ def test_our_own_folder_on_path_is_not_mistaken_for_an_installed_tool(
     assert find.bin_dir((), [vendor.kit()]) == folder
 
 
-@pytest.mark.parametrize("kit", [*KITS, *CLUSTER_KITS], ids=lambda kit: kit.name)
+@pytest.mark.parametrize("kit", [*KITS, *CLUSTER_KITS, *GPU_KITS], ids=lambda kit: kit.name)
 def test_pins_are_whole(kit: Kit) -> None:
     sources = [source for source in (kit.release, kit.go) if source]
     assert sources

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra.programs import CLUSTER_KITS, KITS, KUBERNETES_BEFORE, GoModule, Kit
+from infra.programs import CLUSTER_KITS, GPU_KITS, KITS, KUBERNETES_BEFORE, GoModule, Kit
 from tools.binaries.gobuild import SOURCES, GoBuild, GoBuildOutput
 from tools.report import ToolError
 
@@ -69,6 +69,16 @@ def test_a_source_embeds_a_file_that_another_module_carries(
     assert not (source / "alpha/text").exists()
 
 
+def test_a_missing_c_compiler_is_reported(
+    vendor: Any, go_module: GoModule, path_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    (path_dir / "go").write_text("#!/bin/sh\n")
+    (path_dir / "go").chmod(0o755)
+    with pytest.raises(ToolError, match="no C compiler is installed"):
+        GoBuild(vendor.kit(), replace(go_module, cgo=True)).make(path_dir)
+
+
 def test_a_missing_go_is_reported(vendor: Any, go_module: GoModule, path_dir: Path) -> None:
     with pytest.raises(ToolError, match="Go is not installed"):
         GoBuild(vendor.kit(), go_module).make(path_dir)
@@ -76,7 +86,7 @@ def test_a_missing_go_is_reported(vendor: Any, go_module: GoModule, path_dir: Pa
 
 def test_the_key_follows_sources_and_flags(vendor: Any, go_module: GoModule, tmp_path: Path) -> None:
     kit, source = vendor.kit(), tmp_path / "go" / "alpha"
-    keys = [GoBuild(kit, go_module).key, GoBuild(kit, replace(go_module, tags="netgo")).key]
+    keys = [GoBuild(kit, replace(go_module, **change)).key for change in ({}, {"tags": "netgo"}, {"cgo": True})]
     (source / "README.md").write_text("not a source")
     assert GoBuild(kit, go_module).key == keys[0]
     for file in ("go.mod", "go.sum", "alpha/main.go"):
@@ -85,7 +95,7 @@ def test_the_key_follows_sources_and_flags(vendor: Any, go_module: GoModule, tmp
         keys.append(GoBuild(kit, go_module).key)
     (source / "alpha" / "main.go").rename(source / "alpha" / "other.go")
     keys.append(GoBuild(kit, go_module).key)
-    assert len(set(keys)) == 6
+    assert len(set(keys)) == 7
 
 
 @needs_go
@@ -124,11 +134,13 @@ REQUIRED = {
     "kubernetes-before": "k8s.io/kubernetes v{0}.{1}.{2}",
     "coredns": "github.com/coredns/coredns v{0}.{1}.{2}",
     "kube-router": "github.com/cloudnativelabs/kube-router/v2 v{0}.{1}.{2}",
+    "nvidia-device-plugin": "github.com/NVIDIA/k8s-device-plugin v{0}.{1}.{2}",
+    "gpu-feature-discovery": "github.com/NVIDIA/k8s-device-plugin v{0}.{1}.{2}",
     "kuberay": "github.com/ray-project/kuberay/ray-operator v{0}.{1}.{2}",
 }
 
 
-@pytest.mark.parametrize("kit", [*KITS, *CLUSTER_KITS, KUBERNETES_BEFORE], ids=lambda kit: kit.name)
+@pytest.mark.parametrize("kit", [*KITS, *CLUSTER_KITS, *GPU_KITS, KUBERNETES_BEFORE], ids=lambda kit: kit.name)
 def test_committed_modules_match_the_pinned_versions(kit: Kit) -> None:
     """go.mod and versions.py say the same, and no module is replaced by a local folder."""
     assert kit.go

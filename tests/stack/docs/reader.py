@@ -77,6 +77,7 @@ BEFORE: Mapping[str, str] = {
         headrace keys create --user boss --tenant acme > acme.key
     """,
     "docs/how-to/back-up-and-restore.md": "mkdir backups",
+    "docs/how-to/evaluate-a-model.md": "touch train.jsonl",
     "docs/how-to/forget-a-user.md": "headrace users create ada",
     "docs/how-to/set-guardrails.md": "headrace users create search-page",
     "docs/how-to/share-documents.md": "printf '# Offer\\n\\nTen sacks of flour for forty crowns.\\n' > offer.md",

@@ -48,7 +48,6 @@ GAUGES: Mapping[str, float] = {
     "buffer_bytes": 4e6,
     "gpu_power_milliwatts": 4.1e5,
     "replicas_unavailable": 0,
-    "target_mismatch": 0,
     "failed": 0,
     "application_status": 6,
     "deployment_status": 6,

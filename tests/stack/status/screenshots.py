@@ -5,29 +5,17 @@ What they show is made up (see `tests/stack/status/history.py`), and the same in
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
 
-from PIL import Image
-
-from tests.stack.status.browser import Chromium
+from tests.servers.browser import Chromium
+from tests.servers.picture import compressed
 from tests.stack.status.past import past
 from tests.stack.status.served import PAGES, Status, faults, visit
 
 FOLDER = Path(__file__).parents[3] / "docs" / "images"
 WIDTH, HEIGHT, LOWEST = 1280, 900, 1600
 """In pixels; what lies below the lowest is left out."""
-COLOURS = 256
-
-
-def compressed(picture: bytes) -> bytes:
-    """A PNG with a palette: charts have few colours."""
-    with Image.open(io.BytesIO(picture)) as whole:
-        part = whole.convert("RGB").crop((0, 0, whole.width, min(whole.height, LOWEST)))
-    made = io.BytesIO()
-    part.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(made, "PNG", optimize=True)
-    return made.getvalue()
 
 
 def main() -> int:
@@ -45,7 +33,7 @@ def main() -> int:
                             return 1
                         name = path.removeprefix("/").replace("/", "-")
                         FOLDER.mkdir(exist_ok=True)
-                        (FOLDER / f"{name}.png").write_bytes(compressed(page.picture()))
+                        (FOLDER / f"{name}.png").write_bytes(compressed(page.picture(), LOWEST))
             finally:
                 server.close()
     finally:

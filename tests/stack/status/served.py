@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from monitoring.dashboards import DASHBOARDS
+from tests.servers.browser import Page
 from tests.servers.process import Server
-from tests.stack.status.browser import Page
 from tests.wait import eventually
 
 PAGES = ("/status", *(f"/status/{dashboard.name}" for dashboard in DASHBOARDS))

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from monitoring.dashboards import DASHBOARDS
+from tests.servers.browser import Chromium
 from tests.servers.process import Server
-from tests.stack.status.browser import Chromium
 from tests.stack.status.past import BLOCK_S, SLOWEST_S, Past, beginning, past
 from tests.stack.status.served import LOADED, PAGES, STATES, Status, faults, focused, visit
 

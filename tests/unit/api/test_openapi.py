@@ -18,12 +18,14 @@ LINKS = [
 # Health says what each replica likes to say, the document describes itself, a file is anything, and a cancellation
 # never succeeds. A sign-in sends the browser elsewhere.
 UNDESCRIBED = {
+    "audit_export",
     "streams_follow",
     "health_alive",
     "health_ready",
     "health_openapi",
     "files_content",
     "vector_stores_content",
+    "hub_versions_content",
     "sign_in_login",
     "sign_in_callback",
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.kept_vectors import TOGETHER, KeptVectors
+from bench.kept_vectors import PROBE, TOGETHER, KeptVectors
 from serving.retrieval.embedders.embedder import Role, Vectors
 
 
@@ -17,15 +17,16 @@ class Counting:
 
     dimensions = 3
 
-    def __init__(self, name: str = "counting") -> None:
+    def __init__(self, name: str = "counting", window: int = 512) -> None:
         self.id = name
+        self.window = window
         self.embedded: list[str] = []
 
     def embed(self, texts: Sequence[str], role: Role) -> Vectors:
         if "stop" in texts:
             raise KeyboardInterrupt
-        self.embedded += texts
-        return np.array([[len(text), role == "query", 1] for text in texts], np.float32)
+        self.embedded += [text for text in texts if text != PROBE]
+        return np.array([[min(len(text), self.window), role == "query", 1] for text in texts], np.float32)
 
 
 def test_a_vector_is_computed_once_for_each_embedder_and_role(tmp_path: Path) -> None:
@@ -41,6 +42,16 @@ def test_a_vector_is_computed_once_for_each_embedder_and_role(tmp_path: Path) ->
     KeptVectors(other, "bench", tmp_path).embed(["a"])
     assert other.embedded == ["a"]
     assert kept.embed([]).shape == (0, 3)
+
+
+def test_vectors_of_an_embedder_that_has_changed_are_forgotten(tmp_path: Path) -> None:
+    KeptVectors(Counting(), "bench", tmp_path).embed(["a"])
+    changed = Counting(window=256)
+    KeptVectors(changed, "bench", tmp_path).embed(["a"])
+    assert changed.embedded == ["a"]
+    again = Counting(window=256)
+    KeptVectors(again, "bench", tmp_path).embed(["a"])
+    assert again.embedded == []
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_time_grows_no_faster_than_the_text(name: str, length: int, others: int)
 
 
 @pytest.mark.parametrize("pattern", [r" +(?=\n)", r"(<!--.*?-->\s*)*<html"], ids=["quadratic", "exponential"])
-def test_the_judge_sees_growth(pattern: str) -> None:
+def test_superlinear_growth_is_detected(pattern: str) -> None:
     form = re.compile(pattern)
     assert superlinear(form.search, Shape(" " if pattern[0] == " " else "<!---->", after="b"), 400)
 

@@ -19,7 +19,7 @@ import yaml
 
 from infra.versions import KUBERNETES_AT_LEAST
 from tests.rendering.chart import CHART, FULL
-from tests.rendering.chart_values import REFUSED_BY_TEMPLATES, VARIANTS
+from tests.rendering.chart_values import HERE, REFUSED_BY_TEMPLATES, VARIANTS
 
 META = yaml.load((CHART / "Chart.yaml").read_text(), yaml.CSafeLoader)
 BRANCH = re.compile(r"\{\{-?\s*(?:if|else|range|with)\b[^}]*(?:\}(?!\})[^}]*)*\}\}")
@@ -48,7 +48,7 @@ def test_helm_lint_passes(files, helm):
     assert "[ERROR]" not in result.stdout
 
 
-def test_versions_are_the_projects():
+def test_versions_match_the_project():
     assert META["appVersion"] == META["version"] == _project()["version"]
     assert META["kubeVersion"] == ">={}.{}.0-0".format(*KUBERNETES_AT_LEAST)
     assert yaml.load((CHART / "values.yaml").read_text(), yaml.CSafeLoader)["rayVersion"] == metadata.version("ray")
@@ -102,6 +102,24 @@ def test_a_new_chart_version_alone_restarts_no_pod(helm, render, tmp_path):
     assert jobs == [o["metadata"]["name"] for o in before.of("Job")]
 
 
+def test_the_revision_is_that_of_the_pods(render):
+    """An upgrade in place ends a Ray cluster of another revision: numbers of pods and the application are not in it."""
+
+    def revision(**values):
+        scaled = {"autoscaling": {"enabled": True}, "networkPolicy": {"apiServer": {"to": HERE}}}
+        service = render({**scaled, "secrets": {"existingSecret": "mine"}, **values}).one("RayService")
+        return service["metadata"]["annotations"]["headrace.io/revision"]
+
+    one = revision(pools={"serving": {"replicas": 1, "minReplicas": 1, "maxReplicas": 4}})
+    same = [
+        revision(pools={"serving": {"replicas": 3, "minReplicas": 1, "maxReplicas": 5}}),
+        revision(pools={"serving": {"minReplicas": 1}}, serving={"limits": {"in_flight": 7}}),
+        revision(pools={"serving": {"minReplicas": 1}}, upgradeStrategy="None"),
+    ]
+    assert same == [one] * 3
+    assert revision(pools={"serving": {"minReplicas": 1, "env": {"A": "b"}}}) != one
+
+
 def test_other_work_is_another_job(render):
     """A Job cannot be changed: other documents, another program or another database are a Job of another name."""
     docs = {"name": "docs", "files": {"a.md": base64.b64encode(b"a").decode()}}
@@ -134,7 +152,7 @@ def test_notes_refer_to_existing_objects(name, helm):
     assert f"curl {where}/v1/models" in notes
 
 
-def test_scripts_are_scripts():
+def test_scripts_have_valid_syntax():
     for script in (CHART / "files").glob("*.sh"):
         assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
 
@@ -167,7 +185,7 @@ def test_objects_of_unknown_kinds_are_omitted(api, there, render):
     assert bool(render({}, "--api-versions", api).of("PodMonitor")) is there
 
 
-def test_every_branch_is_taken(helm, tmp_path):
+def test_every_branch_of_a_template_is_rendered(helm, tmp_path):
     """Every branch of every template is run into by values of these tests."""
     copy = _with_monitoring(tmp_path)
     left = set()

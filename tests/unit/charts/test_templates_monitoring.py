@@ -10,6 +10,7 @@ import subprocess
 import pytest
 import yaml
 
+from monitoring.addresses import Addresses
 from monitoring.groups import RULES
 from monitoring.rules_file import document
 from monitoring.scope import Scope, restrict_groups
@@ -151,11 +152,17 @@ def test_all_dashboards_and_rules_are_rendered(full):
     }
     files = sorted((FILES / "dashboards").glob("*.json"))
     assert len(files) >= 8
-    assert dashboards == {f"headrace-full-dashboard-{file.stem}": {file.name: file.read_text()} for file in files}
+    to = Addresses("https://git.example.com/headrace/monitoring/runbooks", "https://grafana.example.com")
+
+    def shown(file):
+        return file.read_text().replace("HEADRACE_RUNBOOKS", to.runbooks).replace("HEADRACE_GRAFANA", to.grafana)
+
+    assert dashboards == {f"headrace-full-dashboard-{file.stem}": {file.name: shown(file)} for file in files}
     rules = {o["metadata"]["name"]: o["spec"] for o in full.of("PrometheusRule")}
     files = sorted((FILES / "rules").glob("*.yaml"))
     own = Scope("headrace", "headrace||models")  # outside of a cluster there is no namespace
-    assert rules == {f"headrace-full-{name}": document(restrict_groups(groups, own)) for name, groups in RULES.items()}
+    made = {name: document(restrict_groups(groups, own), to) for name, groups in RULES.items()}
+    assert rules == {f"headrace-full-{name}": spec for name, spec in made.items()}
     assert len(files) == len(rules) == len(RULES)
 
 
@@ -174,6 +181,30 @@ def test_monitoring_objects_are_rendered_on_request(render):
     assert len([o for o in rendered.of("ConfigMap") if "-dashboard-" in o["metadata"]["name"]]) == len(
         list((FILES / "dashboards").glob("*.json"))
     )
+
+
+def test_links_have_the_addresses_of_the_values(render):
+    """One pair of addresses, for alerts and for panels; without them no link leads nowhere."""
+    both = {"rules": {"enabled": True}, "dashboards": {"enabled": True}}
+    links = {"runbooks": "https://git.example.com/runbooks/", "grafana": "https://grafana.example.com"}
+
+    def linked(rendered):
+        rules = [r for o in rendered.of("PrometheusRule") for g in o["spec"]["groups"] for r in g["rules"]]
+        annotations = [rule["annotations"] for rule in rules if "alert" in rule]
+        boards = [o for o in rendered.of("ConfigMap") if "-dashboard-" in o["metadata"]["name"]]
+        panels = [p for o in boards for text in o["data"].values() for p in json.loads(text)["panels"]]
+        return annotations, {link["url"] for panel in panels for link in panel.get("links", ())}
+
+    annotations, urls = linked(render({"monitoring": {**both, "links": links}}))
+    assert all(a["runbook_url"].startswith("https://git.example.com/runbooks/") for a in annotations)
+    assert all(a["dashboard_url"].startswith("https://grafana.example.com/d/headrace-") for a in annotations)
+    assert "https://git.example.com/runbooks/GcsDown.md" in urls
+    assert "https://grafana.example.com/alerting/list?search=GcsDown" in urls
+    annotations, urls = linked(render({"monitoring": both}))
+    assert len(annotations) > 100
+    assert not any({"runbook_url", "dashboard_url"} & a.keys() for a in annotations)
+    assert len(urls) > 90
+    assert all(url.startswith("/alerting/list") for url in urls)
 
 
 def test_a_release_fits_into_its_secret(helm, tmp_path):

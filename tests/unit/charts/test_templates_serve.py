@@ -12,6 +12,7 @@ from infra.providers.ray_ports import RayPorts
 from serving.config import Catalog, ServingConfig
 from serving.config.serve_document import serve_document
 from tests.rendering.chart import CHART, FULL
+from tests.rendering.chart_values import HUB
 
 METRICS = "/var/run/headrace/metrics"
 STORE = {"database": "postgresql://u@db/h", "data": "/var/lib/headrace/"}
@@ -47,6 +48,7 @@ CONFIGURATIONS = {
                 {
                     **LLAMA,
                     "slots": 7,
+                    "adapters": {"max": 3},
                     "access": {"tenants": ["acme"]},
                     "autoscaling": SCALE,
                     "price": {"input": "0.15", "output": "0.6"},
@@ -61,6 +63,7 @@ CONFIGURATIONS = {
                         {"name": "tuned", "source": "file:///loras/a"},
                         {"name": "theirs", "source": "file:///loras/b", "access": {"tenants": ["acme"]}},
                     ],
+                    "adapters": {"rank": 32},
                     "environment": {"VLLM_LOGGING_LEVEL": "DEBUG"},
                     "arguments": ["--enable-prefix-caching"],
                     "geometry": {"parameters": 8_000_000_000, "layers": 32, "kv_heads": 8, "head_dim": 128},
@@ -137,20 +140,19 @@ def expected(serving, catalog, **environment):
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_the_document_is_pythons(name, render):
+def test_the_document_matches_pythons(name, render):
     serving, catalog = CONFIGURATIONS[name]
     pools = {"serving": {}, "gpu": {"gpus": 2}}
     # Over the chart's defaults: what these configurations leave out is null there.
     blank = {"bootstrap_key": None, "store": {"password": None}}
     store = {**serving["store"], "migrate": True, "password": None}
     models = catalog.get("models", [])
-    rendered = render(
-        {"serving": {**blank, **serving, "store": store}, "catalog": {"models": [], **catalog}, "pools": pools}
-    )
+    values = {"serving": {**blank, **serving, "store": store}, "catalog": {"models": [], **catalog}, "pools": pools}
+    rendered = render(values | HUB)
     assert rendered.document == expected({**serving, "store": store}, {**catalog, "models": models})
 
 
-def test_full_values_are_too(full):
+def test_the_document_of_full_values_matches_pythons(full):
     values = yaml.safe_load(FULL.read_text())
     wanted = expected(
         values["serving"], values["catalog"], HEADRACE_BUILD=values["build"], HEADRACE_SECRETS_REVISION="2"

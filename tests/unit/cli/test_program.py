@@ -50,7 +50,12 @@ def test_commands_that_confirm_have_a_yes_option() -> None:
         ("users", "disable"),
         ("keys", "revoke"),
         ("quotas", "delete"),
+        ("prompts", "unlabel"),
+        ("prompts", "delete"),
         ("forget", "user"),
+        ("hub", "versions", "retire"),
+        ("hub", "versions", "withdraw"),
+        ("hub", "datasets", "delete"),
     }
 
 
@@ -99,7 +104,9 @@ def test_an_unreachable_stack_is_reported_in_one_line() -> None:
         ({}, ["nothing"], "No such command"),
     ],
 )
-def test_wrong_arguments(environment: dict[str, str], arguments: list[str], said: str) -> None:
+def test_invalid_arguments_are_explained_without_a_traceback(
+    environment: dict[str, str], arguments: list[str], said: str
+) -> None:
     result = CliRunner(env={"HEADRACE_URL": None, "HEADRACE_API_KEY": None, **environment}).invoke(headrace, arguments)
     assert result.exit_code == 2, result.output
     assert said in result.stderr
@@ -116,7 +123,7 @@ def test_export_is_the_stores_own_program() -> None:
     assert ended.stderr.startswith("error: ")
 
 
-def test_the_script_hands_on_its_arguments_through_a_link(tmp_path: Path) -> None:
+def test_the_script_passes_its_arguments_on_when_it_is_called_by_a_link(tmp_path: Path) -> None:
     folder = tmp_path / "an environment"
     folder.mkdir()
     python = folder / "python"

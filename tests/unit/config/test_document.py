@@ -10,19 +10,23 @@ from pydantic import ValidationError
 
 from infra.targets.layout import CHECKOUT
 from serving.config import (
+    AdapterBounds,
     Assistant,
     Autoscaling,
     CallAccess,
     Catalog,
     KServeModel,
     KServeScaling,
+    Limits,
     LlamaCppModel,
+    Objectives,
     Price,
     RemoteModel,
     Replicas,
     SecretRef,
     ServingConfig,
     Store,
+    Tuning,
     VllmModel,
 )
 from serving.config.serve_document import DRAIN_S, POOL_LABEL, model_application, serve_document
@@ -81,10 +85,26 @@ def test_serve_accepts_the_document_unchanged(on_pools: bool) -> None:
             assert (their.get("autoscaling_config") or {}).items() >= (our.get("autoscaling_config") or {}).items()
 
 
+def test_each_models_deployment_has_the_models_name() -> None:
+    """Ray's metrics have the deployment's name: one name for all models would add them up."""
+    from serving import app  # imports Ray, which takes seconds
+
+    models = [a for a in document()["applications"] if a["import_path"] == "serving.app:model_application"]
+    names = [a["deployments"][0]["name"] for a in models]
+    assert names == ["small", "large"]
+    assert [app.model_application(a["args"])._bound_deployment.name for a in models] == names
+
+
 def test_a_model_without_replicas_may_be_and_a_gateway_may_not() -> None:
-    assert deployments(document())["model-large/Model"]["autoscaling_config"]["min_replicas"] == 0
+    assert deployments(document())["model-large/large"]["autoscaling_config"]["min_replicas"] == 0
     with pytest.raises(ValueError, match="only models scale to zero"):
         Replicas(replicas=1, cpus=1, autoscaling=Autoscaling(min_replicas=0, max_replicas=1))
+
+
+def test_a_tenant_has_at_most_all_places_for_adapters() -> None:
+    assert AdapterBounds(max=2, per_tenant=2).per_tenant == 2
+    with pytest.raises(ValueError, match=r"per_tenant \(3\) must be at most max \(2\)"):
+        AdapterBounds(max=2, per_tenant=3)
 
 
 def test_a_deployment_has_a_number_or_bounds_and_never_both() -> None:
@@ -100,8 +120,8 @@ def test_replicas_are_placed_on_their_pools_with_their_resources() -> None:
     assert options == {
         "headrace/Gateway": {"num_cpus": 0.5, "label_selector": {POOL_LABEL: "front"}},
         "headrace/Retrieval": {"num_cpus": 0.3, "label_selector": {POOL_LABEL: "front"}},
-        "model-small/Model": {"num_cpus": 1.5, "label_selector": {POOL_LABEL: "serving"}},
-        "model-large/Model": {"num_cpus": 2, "num_gpus": 4, "label_selector": {POOL_LABEL: "gpu"}},
+        "model-small/small": {"num_cpus": 1.5, "label_selector": {POOL_LABEL: "serving"}},
+        "model-large/large": {"num_cpus": 2, "num_gpus": 4, "label_selector": {POOL_LABEL: "gpu"}},
     }
     for deployment in deployments(document(on_pools=False)).values():
         assert "label_selector" not in deployment["ray_actor_options"]
@@ -110,11 +130,11 @@ def test_replicas_are_placed_on_their_pools_with_their_resources() -> None:
 def test_an_update_finds_room_and_ends_no_stream() -> None:
     made = deployments(document())
     assert [d["max_surge_percent"] for d in made.values()] == [100, 100, 100, 0]
-    for name in ("headrace/Gateway", "model-small/Model", "model-large/Model"):
+    for name in ("headrace/Gateway", "model-small/small", "model-large/large"):
         assert made[name]["graceful_shutdown_timeout_s"] == DRAIN_S
     # More than an engine decodes at once may wait in it, and Serve refuses nothing that the gateway admits.
-    assert made["model-small/Model"]["max_ongoing_requests"] == 8
-    assert made["model-large/Model"]["max_ongoing_requests"] == 128
+    assert made["model-small/small"]["max_ongoing_requests"] == 8
+    assert made["model-large/large"]["max_ongoing_requests"] == 128
     admitted = CONFIG.limits.in_flight + CONFIG.limits.queue
     assert made["headrace/Gateway"]["max_ongoing_requests"] > admitted
 
@@ -144,6 +164,7 @@ def test_settings_of_the_fit_check_restart_nothing() -> None:
     update = {
         "full_context_requests": 7,
         "max_surge_percent": 100,
+        "objectives": Objectives(first_token_s=8),
         "price": Price(input=1, output=2),
         "access": CallAccess(tenants=("acme",)),
     }
@@ -155,15 +176,39 @@ def test_settings_of_the_fit_check_restart_nothing() -> None:
     assert before == after
 
 
-def test_another_price_restarts_nothing_and_reaches_the_gateway() -> None:
-    price = Price(input=Decimal("0.15"), output=Decimal("0.6"))
-    priced = tuple(m.model_copy(update={"price": price}) for m in CATALOG.models)
+def test_other_prices_and_objectives_restart_nothing_and_reach_the_gateway() -> None:
+    update = {"price": Price(input=Decimal("0.15"), output=Decimal("0.6")), "objectives": Objectives(first_token_s=8)}
+    priced = tuple(m.model_copy(update=update) for m in CATALOG.models)
     before, after = document(), document(catalog=CATALOG.model_copy(update={"models": priced}))
     for one, other in zip(before["applications"], after["applications"], strict=True):
         assert one["args"] == other["args"]
     [gateway, *models] = ([d.get("user_config") for d in a["deployments"]] for a in after["applications"])
     assert {m["price"]["input"] for m in gateway[0]["models"]} == {"0.15"}
+    assert {m["objectives"]["first_token_s"] for m in gateway[0]["models"]} == {8}
     assert models == [[None], [None]]
+
+
+def test_only_replicas_that_take_adapters_know_the_store() -> None:
+    adapted = SMALL.model_copy(update={"adapters": AdapterBounds(max=2)})
+    made = document(catalog=CATALOG.model_copy(update={"models": (adapted, LARGE)}))
+    [_, small, large] = [application["args"] for application in made["applications"]]
+    assert Store.model_validate(small["store"]) == CONFIG.store
+    assert small["model"]["adapters"] == {"max": 2, "rank": 16}
+    assert "store" not in large
+
+
+def test_tuning_is_an_application_of_its_own() -> None:
+    """So that neither a gateway's update nor another prompt ends a job."""
+    assert "tuning/TuningRunner" not in deployments(document())
+    config = CONFIG.model_copy(update={"tuning": Tuning(enabled=True, hours=2)})
+    [tuning] = [a for a in document(config)["applications"] if a["name"] == "tuning"]
+    assert tuning["import_path"] == "serving.app:tuning_application"
+    assert tuning["args"]["tuning"]["hours"] == 2
+    [deployment] = tuning["deployments"]
+    assert deployment["num_replicas"] == 1
+    assert {m["name"] for m in deployment["user_config"]["models"]} == {m.name for m in CATALOG.models}
+    slower = config.model_copy(update={"limits": Limits(in_flight=7)})
+    assert [a for a in document(slower)["applications"] if a["name"] == "tuning"] == [tuning]
 
 
 def test_remote_models_are_known_to_the_gateway_only() -> None:

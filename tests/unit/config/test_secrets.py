@@ -32,7 +32,7 @@ def test_a_replica_waits_for_the_changed_secret(mounted: Path) -> None:
     assert not read
     (mounted / "api-key").write_text("new\n")
     (mounted / "revision").write_text("2")
-    replica.join(30)
+    replica.join(120)
     assert read == ["new"]
 
 

@@ -102,7 +102,7 @@ def test_a_failure_is_no_crash(server: ForkServer) -> None:
     assert asked(server, "import os; print(os.getppid())") == before
 
 
-def test_a_server_forks_so_many_children(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_is_replaced_after_its_last_child(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fork_server, "MAX_CHILDREN", 2)
     parents = [int(asked(server, "import os; print(os.getppid())")) for _ in range(4)]
     assert parents[0] == parents[1] != parents[2] == parents[3]

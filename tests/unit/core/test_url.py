@@ -118,7 +118,7 @@ def test_ambiguous_urls_are_rejected(text):
 @pytest.mark.parametrize(
     "text", [API, f"{API}/", f"{API}/a/b?c", f"{API}?x=/../..", "HTTPS://API.example.com:443/v1/public/x"]
 )
-def test_below(text):
+def test_addresses_below_a_url_are_recognised(text):
     assert parse(text).below(parse(API))
     assert parse(text).below(parse("https://api.example.com"))
 
@@ -139,7 +139,7 @@ def test_below(text):
         "https://evil.example/#https://api.example.com/v1/public",
     ],
 )
-def test_not_below(text):
+def test_addresses_outside_of_a_url_are_recognised(text):
     assert not parse(text).below(parse(API))
 
 

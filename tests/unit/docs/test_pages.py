@@ -27,7 +27,8 @@ QUESTIONS = ROOT / "tests" / "client" / "questions.jsonl"
 
 # Folders that only one machine has.
 MACHINE = re.compile(r"(?<![\w./-])/(?:work|root(?!/\.ssh)|opt/wheels)\b")
-REGISTRY = re.compile(r"index-url|find-links|://|\"resolved\":")
+REGISTRY = re.compile(r"index-url|find-links|(?<!\"url\": \"https)://|\"resolved\":")
+"""A `url` of npm's locks is where a package's authors collect money."""
 LOCKS = ("go.sum", "package-lock.json")
 
 

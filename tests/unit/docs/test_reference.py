@@ -148,7 +148,7 @@ def _codes():
         ({"$ref": "#/$defs/Thing"}, "a `Thing` object"),
     ],
 )
-def test_schema_in_words(field, words):
+def test_schemas_are_described_in_words(field, words):
     root = {"$defs": {"Thing": {"type": "object", "properties": {"a": {}}}}}
     assert schema.field_description(field, root) == words
 

@@ -69,18 +69,18 @@ def test_incomplete_snippets_are_not_executed() -> None:
 
 
 @pytest.mark.parametrize("snippet", [one for one in OF["sh"] if snippets.reason(one) != snippets.USAGE], ids=str)
-def test_shell_parses(snippet: Snippet) -> None:
+def test_shell_snippets_are_valid(snippet: Snippet) -> None:
     done = subprocess.run(["bash", "-n"], input=snippet.text, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("snippet", OF["python"], ids=str)
-def test_python_compiles(snippet: Snippet) -> None:
+def test_python_snippets_compile(snippet: Snippet) -> None:
     compile(snippet.text, str(snippet), "exec")
 
 
 @pytest.mark.parametrize("snippet", OF["json"], ids=str)
-def test_json_parses(snippet: Snippet) -> None:
+def test_json_snippets_are_valid(snippet: Snippet) -> None:
     json.loads(snippet.text)
 
 

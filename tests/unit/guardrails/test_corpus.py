@@ -30,7 +30,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_precision_and_recall(name):
+def test_checks_reach_their_precision_and_recall(name):
     check, bad, good, (least_recall, least_precision) = CASES[name]
     missed = [text for text in bad if not check.find(text)]
     wrong = [text for text in good if check.find(text)]

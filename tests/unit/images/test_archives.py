@@ -53,7 +53,7 @@ def layer(file: Path, entries: dict[str, bytes | str | None]) -> Path:
     return file
 
 
-def test_upper_layers_count(tmp_path: Path) -> None:
+def test_upper_layers_replace_and_delete_files(tmp_path: Path) -> None:
     below = layer(
         tmp_path / "1.tar",
         {
@@ -115,7 +115,7 @@ def packed(tmp_path: Path) -> Path:
     return tmp_path / "app.tar"
 
 
-def test_bill_of_materials(packed: Path, tmp_path: Path) -> None:
+def test_the_bill_of_materials_lists_all_packages(packed: Path, tmp_path: Path) -> None:
     assert sbom.write(packed, tmp_path / "bill.json", NAME) == 4
     text = (tmp_path / "bill.json").read_text()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None

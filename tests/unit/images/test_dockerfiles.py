@@ -45,7 +45,7 @@ def broken_rules(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.parent.name)
-def test_dockerfiles_pass(file: Path) -> None:
+def test_dockerfiles_break_no_rule(file: Path) -> None:
     assert hadolint(file) == ""
     assert broken_rules(file.read_text()) == []
 
@@ -73,13 +73,13 @@ def test_the_build_context_lists_only_needed_files(file: Path) -> None:
         (("set -eu; ", ""), "unseen"),
     ],
 )
-def test_rules_find(change: tuple[str, str], rule: str) -> None:
+def test_rules_detect_a_broken_dockerfile(change: tuple[str, str], rule: str) -> None:
     text = (ROOT / "images/serving/Dockerfile").read_text()
     assert change[0] in text
     assert any(rule in line for line in broken_rules(text.replace(*change)))
 
 
-def test_hadolint_finds(tmp_path: Path) -> None:
+def test_hadolint_detects_an_untagged_image(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM debian\nRUN apt-get install wget\n")
     assert "DL3006" in hadolint(tmp_path / "Dockerfile")
 

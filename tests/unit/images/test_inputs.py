@@ -25,7 +25,7 @@ def test_pip_gets_the_index_and_nothing_of_the_hosts_folders() -> None:
     assert "cert" not in pip_conf(parse(LISTING), certificates=False)
 
 
-def test_sources_of_a_mirror() -> None:
+def test_apts_sources_name_the_mirror() -> None:
     text = sources("http://mirror.example/debian/")
     assert "URIs: http://mirror.example/debian/" in text
     assert "URIs: http://mirror.example/debian-security" in text
@@ -60,7 +60,7 @@ def test_base_has_nothing_of_the_host_or_the_day(tmp_path: Path) -> None:
     assert "deb.debian.org" in (tmp_path / "etc/apt/sources.list.d/debian.sources").read_text()
 
 
-def test_digest_of_inputs(tmp_path: Path) -> None:
+def test_the_digest_depends_on_names_and_contents_of_sources(tmp_path: Path) -> None:
     (tmp_path / "code/__pycache__").mkdir(parents=True)
     (tmp_path / "code/a.py").write_text("a")
     first = digest(tmp_path, ["code"])

@@ -35,7 +35,7 @@ def request(ids: list[str]) -> ResponseRequest:
     return ResponseRequest.model_validate({"model": "m", "input": [{"type": "item_reference", "id": id} for id in ids]})
 
 
-async def test_a_request_refers_to_so_many_items_of_so_many_responses() -> None:
+async def test_referenced_items_and_their_responses_are_limited() -> None:
     ids = [f"msg_{number:016x}{'0' * 16}" for number in range(references.MAX_RESPONSES + 1)]
     kept = Kept(ids)
     most = ids[:-1] * (references.MAX_REFERENCES // references.MAX_RESPONSES)

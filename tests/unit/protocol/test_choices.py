@@ -18,5 +18,5 @@ def test_engine_choices_are_completed_not_changed(message, beside):
     assert choice["message"].keys() >= ALWAYS["message"].keys()
 
 
-def test_a_choice_without_a_message():
+def test_a_choice_without_a_message_is_completed():
     assert complete_choice({}) == complete_choice({"message": None}) == ALWAYS

@@ -55,11 +55,11 @@ def one(key: str, type: str, value: Any) -> dict[str, Any]:
         (("empty", "eq", ""), True),
     ],
 )
-def test_a_comparison(comparison: tuple[str, str, Any], expected: bool) -> None:
+def test_comparisons_select_files_by_attribute(comparison: tuple[str, str, Any], expected: bool) -> None:
     assert predicate(asked(one(*comparison)))(FILE) is expected
 
 
-def test_filters_within_filters() -> None:
+def test_filters_can_be_nested() -> None:
     legal, old = one("team", "eq", "legal"), one("year", "lt", 2000)
     assert not predicate(asked({"type": "and", "filters": [legal, old]}))(FILE)
     assert predicate(asked({"type": "or", "filters": [old, {"type": "and", "filters": [legal]}]}))(FILE)

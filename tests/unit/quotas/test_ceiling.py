@@ -27,7 +27,7 @@ def test_tenant_limits_do_not_replace_configured_ones():
     }
 
 
-def test_the_platforms_does():
+def test_the_platforms_quota_replaces_the_configured_one():
     assert limits(quota("acme", "tenant", "acme", MORE)) == {
         ("tenant", "platform"): 1_000_000,
         ("user", "configuration"): 10,
@@ -35,7 +35,7 @@ def test_the_platforms_does():
 
 
 @pytest.mark.parametrize("set_by", ["tenant", "platform"])
-def test_of_a_user_either_does(set_by):
+def test_a_users_quota_of_either_origin_replaces_the_configured_one(set_by):
     assert limits(quota("acme", "user", "ada", MORE, set_by))["user", set_by] == 1_000_000
     assert ("user", "configuration") not in limits(quota("acme", "user", "ada", MORE, set_by))
 

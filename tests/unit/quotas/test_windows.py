@@ -31,7 +31,7 @@ def test_each_time_is_in_one_window_and_the_next_begins_where_it_ends(at, window
         ("month", "2026-12-01T00:00:00", "2026-12-01T00:00:00", "2027-01-01T00:00:00"),
     ],
 )
-def test_windows_are_the_calendars(window, at, start, end):
+def test_windows_follow_the_calendar(window, at, start, end):
     def seconds(text):
         return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 

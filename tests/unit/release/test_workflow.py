@@ -11,7 +11,8 @@ import yaml
 from tools.images.build import RECIPES
 
 ROOT = Path(__file__).parents[3]
-WORKFLOWS = {path.name: path.read_text() for path in (ROOT / ".github/workflows").glob("*.yml")}
+EXAMPLES = {path.name: path.read_text() for path in (ROOT / "examples/ci").glob("*.yml")}
+WORKFLOWS = {path.name: path.read_text() for path in (ROOT / ".github/workflows").glob("*.yml")} | EXAMPLES
 TEXT = WORKFLOWS["release.yml"]
 WORKFLOW = yaml.safe_load(TEXT)
 JOBS = WORKFLOW["jobs"]
@@ -91,3 +92,21 @@ def test_pushed_artifacts_are_signed_and_attested_by_digest(job):
     assert steps[sign]["env"] == {"REFERENCE": "${{ steps.push.outputs.reference }}"}
     assert steps[attest]["with"]["subject-digest"] == "${{ steps.push.outputs.digest }}"
     assert steps[attest]["with"]["push-to-registry"] is True
+
+
+def test_examples_may_only_report():
+    """They have the cloud's identity, and change neither the repository nor the stack."""
+    jobs = {name: next(iter(yaml.safe_load(text)["jobs"].values())) for name, text in EXAMPLES.items()}
+    reads = {"contents": "read", "id-token": "write"}
+    assert {name: job["permissions"] for name, job in jobs.items()} == {
+        "preview.yml": {**reads, "pull-requests": "write"},
+        "drift.yml": {**reads, "issues": "write"},
+    }
+    assert jobs["preview.yml"]["if"] == "github.event.pull_request.head.repo.full_name == github.repository"
+    runs = {name: [s["run"] for s in job["steps"] if s.get("run", "").startswith("make")] for name, job in jobs.items()}
+    assert runs == {
+        "preview.yml": ["make preview 2>&1 | tee preview.txt"],
+        "drift.yml": ["make drift 2>&1 | tee drift.txt"],
+    }
+    # Without it, `tee` would hide the failure.
+    assert all(s["shell"] == "bash" for job in jobs.values() for s in job["steps"] if "tee" in s.get("run", ""))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 
 from serving.config import JUDGE, SecretRef, ServingConfig, Store
 from serving.retrieval.embedders.onnx import OnnxEmbedder
-from serving.retrieval.replica import RetrievalReplica
+
+if TYPE_CHECKING:
+    from serving.retrieval.replica import RetrievalReplica
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +30,14 @@ def of_documents() -> OnnxEmbedder:
     return OnnxEmbedder()
 
 
+@pytest.fixture(scope="session")
+def replica_module() -> ModuleType:
+    """The module of the replica, which imports LanceDB: processes that run no such test do not wait for that."""
+    return importlib.import_module("serving.retrieval.replica")
+
+
 @pytest.fixture
-async def replica(tmp_path: Path) -> AsyncIterator[RetrievalReplica]:
+async def replica(tmp_path: Path, replica_module: ModuleType) -> AsyncIterator[RetrievalReplica]:
     """A retrieval replica over SQLite and a folder, without Ray."""
     (tmp_path / "secret").write_text("s" * 40)
     secret = SecretRef(ref=f"file:{tmp_path / 'secret'}")
@@ -35,7 +46,7 @@ async def replica(tmp_path: Path) -> AsyncIterator[RetrievalReplica]:
         key_secret=secret,
         bootstrap_key=secret,
     )
-    replica = RetrievalReplica(config)
+    replica: RetrievalReplica = replica_module.RetrievalReplica(config)
     await replica.start()
     yield replica
     tasks = [task for task in (replica._working, replica._housekeeping) if task is not None]

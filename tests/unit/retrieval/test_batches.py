@@ -26,7 +26,7 @@ class Embedding:
 
     def __call__(self, given: Sequence[Chunk]) -> Vectors:
         self.batches.append(" ".join(chunk.text for chunk in given))
-        assert self.go.wait(10)
+        assert self.go.wait(120)
         if any(chunk.text.startswith("broken") for chunk in given):
             raise ValueError("broken")
         return np.array([[chunk.ordinal] for chunk in given], np.float32)

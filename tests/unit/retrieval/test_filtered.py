@@ -7,7 +7,7 @@ import operator
 import random
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,9 +20,11 @@ from serving.protocol.filters import Filter
 from serving.retrieval import file_filter
 from serving.retrieval.file_filter import FileFilter
 from serving.retrieval.query_vectors import QueryVectors
-from serving.retrieval.replica import RetrievalReplica
 from serving.retrieval.types import Chunk
 from serving.store.access import Access
+
+if TYPE_CHECKING:
+    from serving.retrieval.replica import RetrievalReplica
 
 ADMIN = Principal(STACK, "admin", "key_0", scopes=SCOPES_OF["admin"], role="admin")
 READERS = [

@@ -99,7 +99,7 @@ def test_a_document_of_each_format_is_read(name: str, data: bytes, kind: str, ti
     assert (document.kind, document.title, texts(document)) == (kind, title, blocks)
 
 
-def test_sheets_with_text_above_a_table_several_tables_and_hidden_ones() -> None:
+def test_sheets_are_read_table_by_table_without_hidden_ones() -> None:
     rows = [["Gates of the canal"], *samples.GATES, [], ["Keeper", "Since"], ["Ann", 1990], [], [], ["Ende"]]
     document = parse(
         samples.xlsx({"Canal": rows, "Draft": [["tangerine"]], "More": [["a", "b"]]}, hidden=["Draft"]), "a.xlsx"

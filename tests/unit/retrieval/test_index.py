@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-import lancedb
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lancedb.index import FTS
 
-from serving.retrieval import index as index_module
 from serving.retrieval.errors import CollectionNotFound, IncompatibleCollection
-from serving.retrieval.index import CollectionIndex, Mode
 from serving.retrieval.manifest import CollectionManifest
-from serving.retrieval.types import Chunk, Hit
+from serving.retrieval.types import Chunk, Hit, Mode
+
+if TYPE_CHECKING:
+    from serving.retrieval.index import CollectionIndex
 
 MANIFEST = CollectionManifest("test-embedder", 8, 200, 30, "1")
 EAST = np.eye(8, dtype=np.float32)[0]
@@ -35,9 +34,17 @@ HOSTILE = [
 ]
 
 
+def open_index(
+    folder: Path, manifest: CollectionManifest = MANIFEST, name: str = "vs_1", *, create: bool = False
+) -> CollectionIndex:
+    from serving.retrieval.index import CollectionIndex  # LanceDB takes seconds to import
+
+    return CollectionIndex.open(str(folder), name, manifest, create=create)
+
+
 @pytest.fixture
 def index(tmp_path: Path) -> CollectionIndex:
-    return CollectionIndex.open(str(tmp_path), "vs_1", MANIFEST, create=True)
+    return open_index(tmp_path, create=True)
 
 
 def put(index: CollectionIndex, file_id: str, *texts: str, tenant: str = "t", seed: int = 0) -> None:
@@ -178,7 +185,7 @@ def test_a_search_is_limited_to_the_given_files(index: CollectionIndex) -> None:
 
 
 def test_the_vector_index_agrees_with_a_full_scan(index: CollectionIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_module, "VECTOR_INDEX_ROWS", 300)
+    monkeypatch.setattr("serving.retrieval.index.VECTOR_INDEX_ROWS", 300)
     put(index, "a", *(f"number {i}" for i in range(400)))
     exact = [hit.chunk_id for hit in index.search("t", "", EAST, 10, "dense")]
     index.optimize()
@@ -193,7 +200,7 @@ def test_the_vector_index_agrees_with_a_full_scan(index: CollectionIndex, monkey
 
 
 def test_other_handles_see_changes_at_once(index: CollectionIndex, tmp_path: Path) -> None:
-    other = CollectionIndex.open(str(tmp_path), "vs_1", MANIFEST)
+    other = open_index(tmp_path)
     put(index, "a", "fresh")
     assert texts(search(other, "fresh")) == {"fresh"}
     index.delete_file("t", "a")
@@ -206,7 +213,7 @@ def test_drop_removes_the_index(index: CollectionIndex, tmp_path: Path) -> None:
     index.drop()
     assert [p.stem for p in tmp_path.iterdir()] == []
     with pytest.raises(CollectionNotFound):
-        CollectionIndex.open(str(tmp_path), "vs_1", MANIFEST)
+        open_index(tmp_path)
 
 
 @pytest.mark.parametrize("change", [{"embedder": "another"}, {"dimensions": 16}, {"max_tokens": 100}, {"parser": "2"}])
@@ -218,14 +225,14 @@ def test_a_different_manifest_requires_a_new_index(
     wanted = replace(MANIFEST, **change)  # type: ignore[arg-type]
     for create in (False, True):
         with pytest.raises(IncompatibleCollection, match=next(iter(change))):
-            CollectionIndex.open(str(tmp_path), "vs_1", wanted, create=create)
-    assert CollectionIndex.open(str(tmp_path), "vs_1", MANIFEST, create=True).stats().chunks == 1
+            open_index(tmp_path, wanted, create=create)
+    assert open_index(tmp_path, create=True).stats().chunks == 1
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "x" * 200, "a\x00", ".hidden"])
 def test_a_collection_id_cannot_be_a_path(tmp_path: Path, name: str) -> None:
     with pytest.raises(CollectionNotFound):
-        CollectionIndex.open(str(tmp_path), name, MANIFEST, create=True)
+        open_index(tmp_path, name=name, create=True)
 
 
 def test_vectors_of_a_wrong_dimension_are_refused(index: CollectionIndex) -> None:
@@ -244,7 +251,7 @@ def test_a_search_finds_only_chunks_its_principals_may_read(
     names: frozenset[str],
     data: st.DataObject,
 ) -> None:
-    index = CollectionIndex.open(str(tmp_path_factory.mktemp("index")), "vs_1", MANIFEST, create=True)
+    index = open_index(tmp_path_factory.mktemp("index"), create=True)
     for n, access in enumerate(lists):
         chunk = Chunk(0, "T", "H", f"word {n}", 0, 6, None)
         index.upsert_file("t", f"f{n}", "f.md", [chunk], EAST[None], sorted(access) if access is not None else None)
@@ -260,9 +267,11 @@ def test_a_search_finds_only_chunks_its_principals_may_read(
 
 def test_an_index_without_access_lists_is_migrated(tmp_path: Path, index: CollectionIndex) -> None:
     put(index, "old", "an old word")
+    import lancedb
+
     database = lancedb.connect(str(tmp_path))
     database.open_table("vs_1").drop_columns(["access"])
-    older, reader = (CollectionIndex.open(str(tmp_path), "vs_1", MANIFEST) for _ in range(2))
+    older, reader = (open_index(tmp_path) for _ in range(2))
     assert texts(search(reader, "word")) == {"an old word"}
     older.upsert_file("t", "new", "new.md", [Chunk(0, "", "", "a new word", 0, 10, None)], EAST[None], ["user:a"])
     assert texts(search(reader, "word")) == {"an old word"}
@@ -297,6 +306,9 @@ def test_a_phrase_without_matches_is_searched_by_its_words(index: CollectionInde
 
 
 def test_an_index_built_before_phrases_searches_words_until_rebuilt(index: CollectionIndex, tmp_path: Path) -> None:
+    import lancedb
+    from lancedb.index import FTS
+
     put(index, "a", "an api key opens it", "the key of an api")
     lancedb.connect(str(tmp_path)).open_table("vs_1").create_index("body", config=FTS(), name="body_idx")
     assert index.stats().unindexed_chunks == 0

@@ -7,10 +7,8 @@ import zipfile
 from collections.abc import Callable
 
 import pytest
-from docx import Document as new_docx
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pypdf import PdfReader, PdfWriter
 from reportlab.pdfgen.canvas import Canvas
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -34,6 +32,8 @@ def pdf(*pages: str) -> bytes:
 
 
 def encrypted_pdf() -> bytes:
+    from pypdf import PdfReader, PdfWriter
+
     writer = PdfWriter(clone_from=PdfReader(io.BytesIO(pdf(SECRET))))
     writer.encrypt("password", algorithm="AES-256")
     buffer = io.BytesIO()
@@ -42,6 +42,8 @@ def encrypted_pdf() -> bytes:
 
 
 def docx() -> bytes:
+    from docx import Document as new_docx
+
     document = new_docx()
     document.add_heading("Report", 1)
     document.add_heading("Costs", 2)

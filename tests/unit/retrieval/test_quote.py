@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 
 from serving.config import Assistant
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.quote import passages, quotation
-from serving.retrieval.replica import for_prompt
+from serving.retrieval.relevance import SecondEmbedder
 from serving.retrieval.types import Hit
 
 KEY = "Replace the key\n\nDelete the file of the key and run make up: it makes a new key.\n\nrm secrets/key\nmake up"
@@ -61,22 +62,30 @@ def test_passages_fit_the_budget_and_do_not_overlap(embedder: OnnxEmbedder) -> N
 
 
 def test_irrelevant_passages_do_not_replace_the_one_that_is_relevant(
-    embedder: OnnxEmbedder, monkeypatch: pytest.MonkeyPatch
+    embedder: OnnxEmbedder, replica_module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.retrieval.replica.read_again", lambda meant, hits, second: [*hits][::-1])
+    second = SecondEmbedder(embedder)
+    monkeypatch.setattr(second, "read_again", lambda meant, hits: [*hits][::-1])
     quoting = Assistant(name="docs", model="m", knowledge=("docs",), unsupported="quote", top_k=1)
     hits = [hit("A key begins with hr_."), replace(hit("The weather is fine.", id="b"), dense_score=0.0)]
     question = "What does a key begin with?"
-    assert [h.chunk_id for h in for_prompt(question, hits, quoting, embedder, [question])] == ["a"]
+    assert [
+        h.chunk_id for h in replica_module.for_prompt(question, hits, quoting, embedder, [question], second=second)
+    ] == ["a"]
 
 
-def test_an_assistant_that_quotes_is_given_passages(embedder: OnnxEmbedder) -> None:
+def test_an_assistant_that_quotes_is_given_passages(embedder: OnnxEmbedder, replica_module: ModuleType) -> None:
     assistant = Assistant(name="docs", model="m", knowledge=("docs",), context_tokens=400)
     hits = [hit("A key begins with hr_."), hit("A key begins with hr_. It is secret.", id="b")]
     question = "What does a key begin with?"
     for kind, count in (("mark", 2), ("quote", 2)):
-        found = for_prompt(question, hits, assistant.model_copy(update={"unsupported": kind}), embedder, [question])
+        found = replica_module.for_prompt(
+            question, hits, assistant.model_copy(update={"unsupported": kind}), embedder, [question]
+        )
         assert len(found) == count
     off = [replace(h, dense_score=0.0) for h in hits]
     other = "Who won the cup?"
-    assert for_prompt(other, off, assistant.model_copy(update={"unsupported": "quote"}), embedder, [other]) == []
+    assert (
+        replica_module.for_prompt(other, off, assistant.model_copy(update={"unsupported": "quote"}), embedder, [other])
+        == []
+    )

@@ -11,7 +11,7 @@ import pytest
 
 from serving.retrieval.embedders.embedder import Role, Vectors
 from serving.retrieval.embedders.onnx import OnnxEmbedder
-from serving.retrieval.relevance import READ_AGAIN, good_enough, judged, read_again, without_subject
+from serving.retrieval.relevance import READ_AGAIN, SecondEmbedder, good_enough, judged, without_subject
 from serving.retrieval.types import Hit
 
 TEXTS = (
@@ -119,12 +119,14 @@ class Agreeing:
 
     def __init__(self, word: str) -> None:
         self.word = word
+        self.embedded: list[str] = []
 
     def count_tokens(self, text: str) -> int:
         return len(text)
 
     def embed(self, texts: Sequence[str], role: Role = "passage") -> Vectors:
-        return np.array([[1, 0] if self.word in text else [0, 1] for text in texts], np.float32)
+        self.embedded += texts
+        return np.array([[1, 0] if self.word in text[: self.max_tokens] else [0, 1] for text in texts], np.float32)
 
 
 def found(*texts: str) -> list[Hit]:
@@ -132,7 +134,7 @@ def found(*texts: str) -> list[Hit]:
 
 
 def agreed(meant: Sequence[str], hits: Sequence[Hit]) -> str:
-    again = read_again(meant, hits, cast(OnnxEmbedder, Agreeing("heron")))
+    again = SecondEmbedder(cast(OnnxEmbedder, Agreeing("heron"))).read_again(meant, hits)
     assert {hit.text: hit.score for hit in again} == {hit.text: hit.score for hit in hits}  # as the search gave them
     return " ".join(hit.text for hit in again)
 
@@ -146,14 +148,27 @@ def test_the_best_hits_stand_in_the_order_of_both_embedders() -> None:
     assert agreed(["a heron?"], []) == ""
 
 
+def test_a_passage_is_embedded_once_and_never_for_another_file() -> None:
+    embedder = Agreeing("heron")
+    second = SecondEmbedder(cast(OnnxEmbedder, embedder))
+    hits = found("eel", "pike", "heron")
+    first = second.read_again(["a heron?"], hits)
+    embedder.embedded.clear()
+    assert second.read_again(["a heron?"], [*hits[::-1], replace(hits[0], text="perch")]) != first
+    assert embedder.embedded == ["a heron?", "perch"]
+    embedder.embedded.clear()
+    second.read_again(["a heron?"], [replace(hit, file_id="g") for hit in hits])
+    assert set(embedder.embedded) == {"a heron?", "eel", "pike", "heron"}
+
+
 def test_a_follow_up_is_read_again_alone_and_behind_the_question_before() -> None:
     hits = found("1", "2", "3", "heron")  # 0.7 + 0.45 / 2 or 0.55 / 2, against 1.0 + 0.55 / 2 or 0.45 / 2
     assert agreed(["and where?", "a heron?\nand where?"], hits) == "1 2 3 heron"
     near = found("1", "heron")  # 0.9 + 0.225 against 1.0 + 0.275, and turned round 0.9 + 0.275 against 1.0 + 0.225
     assert agreed(["and where?", "a heron?\nand where?"], near) == "1 heron"
     long = "an eel, " * 20  # of which the embedder reads the end alone
-    assert agreed(["and where?", f"a heron? {long}\na heron?"], near) == agreed(["and where?", "a heron?"], near)
-    assert agreed(["and where?", f"a heron? {long}\nand where?"], near) == "1 heron"
+    assert agreed(["a heron?", f"an eel? {long}\na heron?"], near) == "heron 1"
+    assert agreed(["a heron?", f"a heron? {long}\nand where?"], near) == "1 heron"
     close = [near[0], replace(near[1], score=0.97)]
     assert agreed(["a heron?", "an eel\nand where?"], close) == "heron 1"
     assert agreed(["and where?", "a heron?\nand where?"], close) == "1 heron"

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from serving.config import JUDGE, Assistant, Catalog, SearchModels
 from serving.core.principal import STACK, Principal
-from serving.retrieval import replica as module
 from serving.retrieval.embedders.embedder import Role, Vectors
-from serving.retrieval.relevance import MINILM_THRESHOLD, THRESHOLD
-from serving.retrieval.replica import RetrievalReplica
+from serving.retrieval.relevance import MINILM_THRESHOLD, THRESHOLD, SecondEmbedder
 from serving.retrieval.types import Chunk, Hit
 from serving.store.users import ADMIN
 
+if TYPE_CHECKING:
+    from serving.retrieval.replica import RetrievalReplica
+
 
 async def test_a_failing_housekeeping_task_does_not_stop_the_others(
-    replica: RetrievalReplica, monkeypatch: pytest.MonkeyPatch
+    replica: RetrievalReplica, replica_module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the bucket is unavailable, rows of the database still expire, in every round."""
-    done = {"retention": 0, "jobs": 0, "blobs": 0}
+    done = {"retention": 0, "jobs": 0, "shares": 0, "blobs": 0}
 
     def counting(name: str, *, fails: bool = False) -> object:
         async def task(*_: object) -> dict[str, int]:
@@ -33,10 +36,11 @@ async def test_a_failing_housekeeping_task_does_not_stop_the_others(
 
         return task
 
-    monkeypatch.setattr(module.retention, "prune", counting("retention", fails=True))
+    monkeypatch.setattr(replica_module.retention, "prune", counting("retention", fails=True))
     monkeypatch.setattr(replica._jobs, "prune", counting("jobs"))
+    monkeypatch.setattr(replica._shares, "prune", counting("shares"))
     monkeypatch.setattr(replica._blobs, "sweep", counting("blobs", fails=True))
-    monkeypatch.setattr(module, "HOUSEKEEPING_S", 0.01)
+    monkeypatch.setattr(replica_module, "HOUSEKEEPING_S", 0.01)
     keeping = asyncio.create_task(replica._keep_house())
     async with asyncio.timeout(30):
         while min(done.values()) < 3:
@@ -61,7 +65,7 @@ async def indexed(replica: RetrievalReplica, name: str, texts: Sequence[str]) ->
 
 
 async def test_relevance_is_measured_with_the_embedder_of_the_searched_index(
-    replica: RetrievalReplica, monkeypatch: pytest.MonkeyPatch
+    replica: RetrievalReplica, replica_module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The configured embedder may differ: similarities of another embedder, or of none, have another scale."""
     seen: list[tuple[bool, float]] = []
@@ -76,8 +80,8 @@ async def test_relevance_is_measured_with_the_embedder_of_the_searched_index(
         anew.clear()
         return True
 
-    monkeypatch.setattr(module, "judged", judged)
-    monkeypatch.setattr(module, "good_enough", good_enough)
+    monkeypatch.setattr(replica_module, "judged", judged)
+    monkeypatch.setattr(replica_module, "good_enough", good_enough)
     text = ["The heron stands in the river."]
     about = Assistant(name="a", model="m", knowledge=("default",))
 
@@ -101,7 +105,7 @@ async def test_relevance_is_measured_with_the_embedder_of_the_searched_index(
 
 
 async def test_the_name_of_the_subject_is_removed_from_the_semantic_query_only(
-    replica: RetrievalReplica, monkeypatch: pytest.MonkeyPatch
+    replica: RetrievalReplica, replica_module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = await indexed(replica, "docs", ["Headrace begins with make up."])
     opened = await replica._indexes.searched(store)
@@ -127,7 +131,7 @@ async def test_the_name_of_the_subject_is_removed_from_the_semantic_query_only(
     monkeypatch.setattr(opened.index, "search", searched)
     monkeypatch.setattr(opened.embedder.__class__, "embed", lambda _, texts, role: embedded(texts, role))
     monkeypatch.setattr(replica._reranker, "order", in_order)
-    monkeypatch.setattr(module, "good_enough", good_enough)
+    monkeypatch.setattr(replica_module, "good_enough", good_enough)
     about = Assistant(name="a", model="m", description="Knows Headrace.", knowledge=("docs",))
     await replica.context(ADMIN_OF_STACK, about, "How does Headrace begin?", ("docs",), before="Hello Headrace there")
     assert sorted(words) == ["Hello Headrace there\nHow does Headrace begin?", "How does Headrace begin?"]
@@ -137,18 +141,18 @@ async def test_the_name_of_the_subject_is_removed_from_the_semantic_query_only(
 
 
 async def test_hits_are_read_again_where_they_are_the_answer_and_no_reranker_ordered_them(
-    replica: RetrievalReplica, monkeypatch: pytest.MonkeyPatch
+    replica: RetrievalReplica, replica_module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await indexed(replica, "docs", [f"The heron stands in the river at mile {number}." for number in range(6)])
     replica.configure(Catalog(search=SearchModels(embedder=JUDGE)))
     await indexed(replica, "earlier", ["The heron stands in the river."])
     seen: list[tuple[list[str], int]] = []
 
-    def read_again(meant: list[str], hits: list[Hit], _: object) -> list[Hit]:
+    def read_again(_: SecondEmbedder, meant: list[str], hits: list[Hit]) -> list[Hit]:
         seen.append((meant, len(hits)))
         return hits[::-1]
 
-    monkeypatch.setattr(module, "read_again", read_again)
+    monkeypatch.setattr(SecondEmbedder, "read_again", read_again)
     quoting = Assistant(name="a", model="m", knowledge=("docs",), unsupported="quote", top_k=2)
     question = "Where does the heron stand?"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -16,10 +16,12 @@ from serving.core.principal import SCOPES_OF, STACK, Principal
 from serving.protocol.filters import ComparisonFilter
 from serving.protocol.knowledge import Knowledge, KnowledgeRanking
 from serving.retrieval.client import RetrievalClient
-from serving.retrieval.replica import RetrievalReplica
 from serving.retrieval.types import Hit
 from serving.store.access import Access
 from tests.wait import eventually
+
+if TYPE_CHECKING:
+    from serving.retrieval.replica import RetrievalReplica
 
 ADMIN = Principal(STACK, "admin", "key_0", scopes=SCOPES_OF["admin"], role="admin")
 ANNA = Principal(STACK, "anna", "key_1")

@@ -30,7 +30,7 @@ def browser(folder: Path | None = None, url: str = HOME, secret: str = SECRET, *
 
 def forged(browser: Browser, **headers: str) -> str | None:
     cookies = {browser.session_cookie: COOKIE}
-    token = {CSRF_HEADER: browser.csrf_token(cookies)}
+    token = {CSRF_HEADER: browser.csrf_token(COOKIE)}
     try:
         browser.require_own({**token, **{name.replace("_", "-"): value for name, value in headers.items()}}, cookies)
     except Forged as e:
@@ -65,18 +65,33 @@ def test_another_origin_uses_sessions_when_it_may(cors: dict[str, Any], code: st
 
 
 @pytest.mark.parametrize("url", ["", HOME])
-async def test_sign_in_requires_a_public_url(url: str, tmp_path: Path) -> None:
+async def test_sign_in_at_a_provider_requires_a_public_url(url: str, tmp_path: Path) -> None:
     asked = browser(tmp_path, url=url)
     assert bool(asked.providers) is bool(url)
-    if not url:
-        assert await asked.caller("POST", {}, {"headrace": COOKIE}) is None
     assert await asked.caller("POST", {}, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "origin", "host", "code"),
+    [
+        ("", "http://chat.example.com", "chat.example.com", None),
+        ("", "http://evil.example", "chat.example.com", "cross_origin"),
+        ("", "", "", "cross_origin"),
+        ("", "null", "null", "cross_origin"),
+        ("http://127.0.0.1:8080", "http://localhost:8080", "localhost:8080", None),
+        (HOME, "http://chat.example.com", "chat.example.com", "cross_origin"),  # https is not left
+    ],
+)
+def test_without_https_the_host_that_was_asked_is_the_origin(
+    url: str, origin: str, host: str, code: str | None
+) -> None:
+    assert forged(browser(url=url), origin=origin, host=host) == code
 
 
 def test_a_token_is_of_one_session_and_one_stack() -> None:
     asked = browser()
-    tokens = {asked.csrf_token({asked.session_cookie: cookie}) for cookie in (COOKIE, "d" * 43)}
-    tokens.add(browser(secret="t" * 40).csrf_token({asked.session_cookie: COOKIE}))
+    tokens = {asked.csrf_token(cookie) for cookie in (COOKIE, "d" * 43)}
+    tokens.add(browser(secret="t" * 40).csrf_token(COOKIE))
     assert len(tokens) == 3
     assert all(COOKIE not in token for token in tokens)
 

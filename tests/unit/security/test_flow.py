@@ -89,7 +89,7 @@ def test_forged_cookies_are_rejected(cookie: str, state: str) -> None:
         "/" + "a" * MAX_NEXT,
     ],
 )
-def test_paths_that_lead_elsewhere(path: str) -> None:
+def test_paths_to_other_hosts_are_rejected(path: str) -> None:
     assert not own_path(path)
 
 

@@ -173,7 +173,7 @@ async def test_guesses_neither_fill_memory_nor_push_out_good_keys(keys: Counted)
     assert len(authenticator._refused) == 8
 
 
-async def test_bootstrap_from_several_replicas(keys: Counted, database: Database) -> None:
+async def test_concurrent_replicas_store_the_bootstrap_key_once(keys: Counted, database: Database) -> None:
     key = new_key()
     replicas = [Authenticator(Keys(database), SECRET) for _ in range(4)]
     await asyncio.gather(*(replica.ensure_bootstrap(key) for replica in replicas))
@@ -195,7 +195,7 @@ async def test_new_bootstrap_key_revokes_the_old_one(keys: Counted) -> None:
     assert await fresh.verify(issued)
 
 
-async def test_keys_of_other_tenants(keys: Counted) -> None:
+async def test_keys_of_other_tenants_are_not_found(keys: Counted) -> None:
     authenticator = Authenticator(keys, SECRET)
     row, key = await authenticator.issue(ADMIN)
     other = Principal(tenant="evil", user="mallory", key_id="key_m")
@@ -210,10 +210,12 @@ async def test_keys_of_other_tenants(keys: Counted) -> None:
 @given(named=st.lists(st.sampled_from([*SCOPES, "root", ""])))
 def test_a_key_is_good_for_no_more_than_its_user(role: Role, named: list[str]) -> None:
     good = allowed(named, role)
-    assert good <= SCOPES_OF[role] | BY_NAME
-    assert good <= {*named, "data:read"}
+    assert good <= SCOPES_OF[role] | BY_NAME[role]
+    assert good <= {*named, "data:read", "hub:read"}
     assert "platform" not in good
     assert ("data:read" in good) == bool({"data", "data:read"} & set(named))
+    if role == "admin":
+        assert ("hub:read" in good) == bool({"hub:write", "hub:read"} & set(named))
     assert allowed(good, role) == good
 
 
@@ -227,18 +229,18 @@ async def test_key_rights_follow_the_user(keys: Counted, database: Database, clo
 
     caller = await seen()
     assert caller is not None
-    assert (caller.scopes, caller.role, caller.groups) == (SCOPES_OF["user"] | BY_NAME, "user", frozenset())
+    assert (caller.scopes, caller.role, caller.groups) == (SCOPES_OF["user"] | BY_NAME["user"], "user", frozenset())
     await users.update(ADMIN, "robot", role="admin", groups=["g"])
     assert await authenticator.verify(key) == caller, "it is remembered"
     caller = await seen()
     assert caller is not None
-    assert (caller.scopes, caller.role, caller.groups) == (SCOPES_OF["admin"] | BY_NAME, "admin", {"g"})
+    assert (caller.scopes, caller.role, caller.groups) == (SCOPES_OF["admin"] | BY_NAME["admin"], "admin", {"g"})
     await users.update(ADMIN, "robot", disabled=True)
     assert await seen() is None
     await users.update(ADMIN, "robot", role="user", disabled=False)
     caller = await seen()
     assert caller is not None
-    assert caller.scopes == SCOPES_OF["user"] | BY_NAME
+    assert caller.scopes == SCOPES_OF["user"] | BY_NAME["user"]
     await Tenants(database).update("acme", disabled=True)
     assert await seen() is None
 

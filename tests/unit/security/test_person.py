@@ -32,7 +32,7 @@ class TestPerson:
             (["ADMINS"], "user"),
         ],
     )
-    def test_the_highest_role_of_the_groups(self, groups: Any, role: str) -> None:
+    def test_a_person_has_the_highest_role_of_the_groups(self, groups: Any, role: str) -> None:
         assert self.of({"groups": groups}).role == role
 
     def test_users_without_a_role_can_be_rejected(self) -> None:

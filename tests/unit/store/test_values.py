@@ -9,18 +9,18 @@ from serving.store.errors import InvalidValue
 
 
 @pytest.mark.parametrize("good", ["", "a", "é" * 256, "日本", "line\nbreak", "\U0001f600"])
-def test_text(good: str) -> None:
+def test_valid_text_is_accepted(good: str) -> None:
     assert values.text("name", good) == good
 
 
 @pytest.mark.parametrize("bad", ["a" * 257, "nul\0", "\ud800", "x\udfff", 5, None, b"x"])
-def test_bad_text(bad: object) -> None:
+def test_invalid_text_is_rejected(bad: object) -> None:
     with pytest.raises(InvalidValue) as e:
         values.text("name", bad)
     assert e.value.param == "name"
 
 
-def test_attributes() -> None:
+def test_valid_attributes_are_accepted() -> None:
     good = {"a": "x" * 512, "b": 1, "c": 2.5, "d": True, "k" * 64: ""}
     assert values.attributes("attributes", good) == good
     assert values.attributes("attributes", None) == {}
@@ -43,7 +43,7 @@ def test_attributes() -> None:
         ["a"],
     ],
 )
-def test_bad_attributes(bad) -> None:
+def test_invalid_attributes_are_rejected(bad) -> None:
     with pytest.raises(InvalidValue) as e:
         values.attributes("attributes", bad)
     assert e.value.param == "attributes"

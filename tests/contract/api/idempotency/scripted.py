@@ -87,8 +87,14 @@ class World:
         items = [{"type": "message", "role": "user", "content": text}]
         if path == "/v1/conversations":
             return path, {"items": items, "metadata": {"said": text}}
+        if path == "/v1/shares":
+            return path, {"conversation": self.post("/v1/conversations", {"items": items}).json()["id"]}
         if path == "/v1/conversations/{conversation_id}/items":
             return path.format(conversation_id=self.conversation()), {"items": items}
+        if path == "/v1/conversations/{conversation_id}/fork":
+            conversation = self.post("/v1/conversations", {"items": items}).json()["id"]
+            item = self.http.get(f"{self.up.url}/v1/conversations/{conversation}/items").json()["data"][0]["id"]
+            return path.format(conversation_id=conversation), {"after": item}
         return path, GENERATIONS[path]
 
     def conversation(self):

@@ -31,7 +31,9 @@ def test_the_routes_that_take_a_key():
         "/v1/vector_stores/{store_id}/files",
         "/v1/vector_stores/{store_id}/file_batches",
         "/v1/conversations",
+        "/v1/conversations/{conversation_id}/fork",
         "/v1/conversations/{conversation_id}/items",
+        "/v1/shares",
         "/v1/feedback",
         "/v1/memories",
     ]
@@ -68,7 +70,7 @@ def test_a_stream_is_sent_again_as_it_was(world, path):
     [("reads", "What is fire?"), ("reads", "How deep is the sea?"), ("thinks", "1 + 1?"), ("silent", "hi")],
     ids=["refusal", "citations", "strategy", "uncaptured"],
 )
-def test_assistants(world, model, said, stream):
+def test_an_assistants_answer_is_replayed_for_the_same_key(world, model, said, stream):
     body = {"model": model, "messages": [{"role": "user", "content": said}], "stream": stream}
     first = world.post(CHAT, body, key := world.key())
     prompts = len(world.engine.prompts)
@@ -156,14 +158,14 @@ def test_a_key_is_its_users_own(world):
 @pytest.mark.parametrize(
     "key", ["", '""', "k" * 256, '"' + "k" * 254 + '"', '"open', '"a"b"', '"a";p=1', '"\\n"', "caf\xe9", "a\tb"]
 )
-def test_keys_that_are_none(world, key):
+def test_invalid_keys_are_rejected(world, key):
     headers = [(b"idempotency-key", key.encode("latin-1"))]
     refused(
         world.http.post(world.up.url + CHAT, json=GENERATIONS[CHAT], headers=headers), 400, "invalid_idempotency_key"
     )
 
 
-def test_two_keys_are_none(world):
+def test_two_keys_in_one_request_are_rejected(world):
     headers = [(b"idempotency-key", b"a"), (b"idempotency-key", b"a")]
     refused(
         world.http.post(world.up.url + CHAT, json=GENERATIONS[CHAT], headers=headers), 400, "invalid_idempotency_key"
@@ -173,7 +175,7 @@ def test_two_keys_are_none(world):
 @pytest.mark.parametrize(
     "key", ["k" * 255, "a b", '"' + "q" * 253 + '"', "8e03978e-40d5-43dd-bc93-6894a57f9324", "a\"b'"]
 )
-def test_keys_that_are_taken(world, key):
+def test_valid_keys_replay_the_answer(world, key):
     first = world.post("/v1/conversations", {}, key)
     same(first, world.post("/v1/conversations", {}, key))
 

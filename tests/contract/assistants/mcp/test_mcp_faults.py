@@ -88,7 +88,7 @@ async def test_a_server_that_fails_is_tried_ever_more_seldom():
         await server.close(at_once=True)
 
 
-async def test_credentials(servers, tmp_path, monkeypatch, caplog):
+async def test_headers_carry_secrets_and_errors_do_not_show_them(servers, tmp_path, monkeypatch, caplog):
     process = Process("secret-1")
     try:
         (tmp_path / "key").write_text("Bearer secret-1")

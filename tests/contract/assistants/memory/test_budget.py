@@ -133,7 +133,7 @@ def test_the_budget_is_used(llama, stores):  # noqa: F811
 
 async def test_a_real_model_lists_facts_and_writes_a_summary(llama):  # noqa: F811
     client = EngineClient()
-    model = HelperModel(client, llama, TokenCounter(client, llama), CONTEXT, "a", "acme")
+    model = HelperModel(client, llama, TokenCounter(client, llama), CONTEXT, "a", "a", "acme")
     lines = ["User: I live in Bern and my dog is called Rex.", "Assistant: Bern is nice."]
     try:
         assert facts.parse(await model.ask(facts.request([], lines), 250, facts.SCHEMA), 500) is not None

@@ -139,7 +139,7 @@ def test_a_user_reads_and_edits(world):
         ("PUT", "", {}, 405, None),
     ],
 )
-def test_wrong_requests(world, method, path, body, status, param):
+def test_invalid_requests_name_the_parameter_and_store_nothing(world, method, path, body, status, param):
     response = world.http.request(method, f"/v1/memories{path}", json=body)
     assert (response.status_code, response.json()["error"]["param"]) == (status, param)
     assert world.facts() == []

@@ -114,7 +114,7 @@ def test_the_newest_turns_are_not_shown_twice(world):
     assert str(prompt).count("Rex") == 1
 
 
-def test_conversations_of_the_user_with_the_assistant(world):
+def test_a_new_conversation_recalls_turns_of_earlier_ones(world):
     world.ask(world.new(), SAID[0], "everywhere")
     prompt, report = world.ask(world.new(), "What is the name of my dog?", "everywhere")
     assert report == {"turns": 0, "left_out": 0, "recalled": 1}

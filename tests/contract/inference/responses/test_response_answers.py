@@ -41,7 +41,7 @@ def test_a_response_has_every_field_that_clients_check(world, stream):
     assert world.ask("hi", "cool", stream, temperature=0, top_p=0).temperature == 0
 
 
-def test_the_events_of_a_text(world):
+def test_a_text_is_streamed_by_events_in_openais_order(world):
     events = world.events("hi")
     assert [e.type for e in events] == [
         "response.created",
@@ -66,7 +66,7 @@ def test_the_events_of_a_text(world):
     assert world.sdk.responses.retrieve(final.id) == final
 
 
-def test_the_clients_own_stream_and_the_raw_one(world):
+def test_raw_events_are_named_by_their_types_as_the_sdk_expects(world):
     with world.sdk.responses.stream(model="echo", input="hi") as stream:
         assert stream.get_final_response().output_text == 'echo "hi" and more'
     raw = world.http.post("/v1/responses", json={"model": "echo", "input": "hi", "stream": True}).text
@@ -132,13 +132,13 @@ def test_an_answer_without_a_word_and_a_refusal(world, stream):
         ),
     ],
 )
-def test_formats(world, stream, asked, sent):
+def test_the_text_format_reaches_the_engine(world, stream, asked, sent):
     response = world.ask("hi", stream=stream, text={"format": asked})
     assert world.engine.asked[-1]["response_format"] == sent
     assert response.text.format.to_dict() == asked
 
 
-def test_every_kind_of_input(world):
+def test_input_of_every_kind_reaches_the_engine(world):
     items = [
         {"role": "developer", "content": "Rhyme."},
         {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "a"}]},
@@ -178,7 +178,7 @@ def test_every_kind_of_input(world):
 
 
 @both
-def test_citations(world, stream):
+def test_citations_are_annotations_of_the_output(world, stream):
     response = world.ask("How deep is the sea?", "reads-echo", stream)
     [annotation] = response.output[0].content[0].annotations
     assert (annotation.type, annotation.start_index, annotation.end_index) == ("url_citation", 0, 4)
@@ -190,7 +190,7 @@ def test_citations(world, stream):
     assert world.sdk.responses.input_items.list(response.id).data[0].content[0].text == "How deep is the sea?"
 
 
-def test_the_event_of_a_citation(world):
+def test_an_event_announces_a_citation(world):
     events = world.events("How deep is the sea?", "reads-echo")
     [cited] = [e for e in events if e.type == "response.output_text.annotation.added"]
     assert cited.annotation.url == "/v1/files/file-1/content"
@@ -283,7 +283,7 @@ CALL = {"type": "function_call", "call_id": "call_9", "name": "look", "arguments
         ({"input": "x" * 10_001}, 400, "input"),
         ({"instructions": "x" * 10_001}, 400, "input"),
         ({"background": True, "store": False}, 400, "store"),
-        ({"prompt": {"id": "pmpt_1"}}, 400, "prompt"),
+        ({"prompt": {"id": "pmpt_1"}}, 404, "prompt.id"),
         ({"include": ["message.output_text.logprobs"]}, 400, "include"),
         ({"top_logprobs": 2}, 400, "top_logprobs"),
         ({"tools": [{"type": "web_search"}]}, 400, "tools[0]"),
@@ -298,7 +298,7 @@ CALL = {"type": "function_call", "call_id": "call_9", "name": "look", "arguments
         ({"metadata": {str(n): "" for n in range(17)}}, 400, "metadata"),
     ],
 )
-def test_wrong_requests(world, change, status, param):
+def test_invalid_requests_name_the_parameter_and_reach_no_engine(world, change, status, param):
     asked = len(world.engine.asked)
     for path in ("/v1/responses", "/v1/responses/input_tokens"):
         response = world.http.post(path, json={"model": "echo", "input": "hi", "stream": True} | change)

@@ -293,7 +293,7 @@ def test_a_call_that_was_answered_waits_no_more(world):
         world.ask(outputs, "calls", previous_response_id=second.id)
 
 
-def test_routes_of_a_stored_response(world):
+def test_a_stored_response_can_be_deleted_but_not_cancelled_or_streamed(world):
     id = world.ask("hi").id
     with pytest.raises(openai.BadRequestError, match="Cannot cancel a synchronous response"):
         world.sdk.responses.cancel(id)

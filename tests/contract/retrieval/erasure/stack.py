@@ -16,11 +16,22 @@ import lancedb
 from sqlalchemy import select
 
 from serving.assistants.register import AssistantRegister
-from serving.config import QuotaLimit, Store
+from serving.config import Managed, QuotaLimit, Store
 from serving.core.ids import new_id
 from serving.core.principal import SCOPES_OF, Principal
 from serving.core.uninterrupted import uninterrupted
+from serving.hub.artefacts import Artefacts
+from serving.hub.datasets import Datasets
+from serving.hub.evaluation.answers import Answer
+from serving.hub.evaluation.scoring import Score
+from serving.hub.evaluations import Evaluations
+from serving.hub.forgetting import Forgetting
+from serving.hub.live import Live
+from serving.hub.releases import Releases
+from serving.hub.suites import Suites
+from serving.hub.versions import Versions
 from serving.protocol.assistants import AssistantSettings
+from serving.protocol.suites import Suite
 from serving.quotas.quota import quota
 from serving.quotas.share import Want
 from serving.retrieval.embedders.registry import EmbedderRegistry
@@ -42,11 +53,14 @@ from serving.store.keys import Keys
 from serving.store.memories import Memories
 from serving.store.objects import data
 from serving.store.objects.blobs import Blobs
+from serving.store.objects.live_adapters import LiveSets
+from serving.store.prompts.prompts import Prompts
 from serving.store.quotas import QuotaStore
 from serving.store.relational.database import Database
 from serving.store.relational.tables import batch_lines, batches, metadata
 from serving.store.responses import NewResponse
 from serving.store.sessions import Sessions
+from serving.store.sharing.shares import Shares
 from serving.store.summaries import Summaries
 from serving.store.tenants import Tenants
 from serving.store.turn_vectors import TurnVectors
@@ -79,6 +93,8 @@ class Stack:
         self.usage = Usage(self.database)
         self.conversations = Conversations(self.database)
         self.captures = Captures(self.database)
+        hub = data.place(store, data.HUB)
+        self.artefacts = Artefacts(hub)
         self.audit = AuditLog(self.database, "s" * 40)
         self.erasures = Erasures(
             self.database,
@@ -86,6 +102,7 @@ class Stack:
             self.files,
             self.vector_stores,
             self.audit.key,
+            also=(Forgetting(self.database, self.artefacts, Live(self.database, LiveSets(hub))).forget,),
             settle_s=settle_s,
             wait_s=0.2,
         )
@@ -109,11 +126,19 @@ class Stack:
         made = capture(who, mark, conversation_id=talk.id, metadata={"m": mark}, chunks=[{"text": mark}])
         await self.captures.record(who, made, turn=(talk.id, items))
         added = await self.conversations.following(who, talk.id)
+        shares = Shares(self.database)
+        await shares.create(who, talk.id, await shares.sources(who, talk.id), expires_in_s=9e6)
         await Summaries(self.database).put(who, None, added, mark)
         await Memories(self.database).add(who, "a", mark)
         settings = AssistantSettings(model="m", instructions=mark)
         shared = Access(users=("zqxalice", "wvybob"))
         await AssistantRegister(self.database, 9).create(who, who.user, settings, shared)
+        prompts = Prompts(self.database)
+        own = await prompts.create(who, f"of-{who.user}", mark, mark, [])
+        await prompts.set_label(who, own.id, "production", 1)
+        admin = replace(who, role="admin", scopes=SCOPES_OF["admin"])
+        others = await prompts.create(replace(who, user="somebody"), f"others-{who.user[:1]}", "", "x", [])
+        await prompts.add_version(admin, others.id, "Not about anybody.", [])
         vectors = TurnVectors(self.database)
         [turn] = await vectors.waiting(who, talk.id, "e", keep=1, limit=1)
         await vectors.put(who, talk.id, "a", "e", {turn: "AP/+"}, keep=1)
@@ -148,6 +173,8 @@ class Stack:
         await self.usage.add([(Whose(who.tenant, "2026-01-31", who.user, key.id, "m", "EUR"), Used(1, 2, 3, 4))])
         await self.jobs.cancel(who, (await self.jobs.enqueue(who, "other", {"text": mark})).id)
         await self.plant_batch(who, mark)
+        await self.plant_version(who, mark)
+        await self.plant_evaluation(who, mark)
         file = await self.file(who)
         await self.vector_stores.attach(
             replace(who, role="admin", scopes=SCOPES_OF["admin"]), store_id, file, attributes={"by": mark}
@@ -174,6 +201,34 @@ class Stack:
         async with self.database.write() as connection:
             await connection.execute(batches.insert().values(batch))
             await connection.execute(batch_lines.insert().values(line | {"body": json.dumps(mark)}))
+
+    async def plant_version(self, who: Principal, mark: str) -> None:
+        """One trained on a data set with the user's name."""
+        datasets, versions = (of(self.database, self.artefacts) for of in (Datasets, Versions))
+        rows = Path(self.store.data) / "rows"
+        rows.write_text(mark)
+        dataset = await datasets.begin(who, format="sft")
+        await datasets.add(who, dataset.id, "train.jsonl", rows)
+        frozen: dict[str, Any] = {"digest": "a" * 64, "manifest": {}, "counts": {}, "people": [who.user]}
+        await datasets.finish(who, dataset.id, **frozen)
+        trained: dict[str, Any] = {"kind": "adapter", "base": "m", "base_digest": "0" * 64, "method": "sft"}
+        version = await versions.begin(who, name="v", dataset=dataset.id, **trained)
+        await versions.add(who, version.id, "adapter.gguf", rows)
+        await versions.finish(who, version.id)
+        rows.unlink()
+
+    async def plant_evaluation(self, who: Principal, mark: str) -> None:
+        """One of the user's, with an answer that was given on the user's behalf, and a release."""
+        prompts = [{"id": "p", "messages": "?", "checks": [{"kind": "length", "max_characters": 1}]}]
+        versions = Versions(self.database, self.artefacts)
+        suites, evaluations = Suites(self.database), Evaluations(self.database, self.jobs, versions)
+        suite = await suites.create(who, Suite.model_validate({"name": "s", "prompts": prompts}))
+        given: dict[str, Any] = {"against": None, "version": None, "caller": {"account": who.user}}
+        evaluation = await evaluations.create(who, suite.id, "m", **given)
+        await evaluations.keep(evaluation, Score(0, Answer(text=mark), None, False, None, None))
+        await evaluations.cancel(who, evaluation.id)
+        given = {"managed": Managed(base="m"), "share": 0.1, "evaluation": None, "usable": lambda model: True}
+        await Releases(self.database).create(who, new_id("alias"), "other", **given)
 
     async def file(self, who: Principal) -> str:
         content = f"# {who.user} said so\n\nA page of {who.user}.\n".encode()

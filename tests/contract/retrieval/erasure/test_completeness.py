@@ -56,6 +56,11 @@ async def test_erasure_removes_all_rows_and_files_of_the_user(stack: Stack, plan
     }
     assert len(after["quota_windows"]) == len(before["quota_windows"]) - 2
     assert of(after, NAMESAKE.user, "other") == of(before, NAMESAKE.user, "other")
+    # A version that the user added to another's prompt stays that one's, without its author.
+    added = [row for row in before["prompt_versions"] if (row["user"], row["version"]) == (ALICE.user, 2)]
+    added = [row | {"user": None} for row in added if row["tenant"] == "acme"]
+    assert len(added) == 1
+    assert [row for row in after["prompt_versions"] if row["user"] is None] == added
     # It is on record, without the name.
     events = (await stack.audit.page("acme")).items
     assert [(e["action"], e["target"], e["detail"]["conversations"]) for e in events] == [("user.erase", job.id, 1)]
@@ -131,12 +136,13 @@ async def test_chunks_deleted_before_the_erasure_leave_no_bytes(tmp_path: Path, 
 def test_every_table_is_covered_by_erasure():
     cascading = {
         *("conversation_items", "conversation_summaries", "idempotency_answers", "vector_store_files"),
-        *("assistant_versions", "batch_lines", "file_batches", "file_batch_files"),
+        *("assistant_versions", "prompt_labels", "batch_lines", "file_batches", "file_batch_files"),
     }
     removed = (
         {table.name for table in belongings.CLASSES.values()}
         | cascading
         | {"quota_windows", "quota_streams", "audit_pseudonyms", "exports"}
+        | {"hub_datasets", "hub_versions", "hub_parents", "hub_suites", "hub_evaluations", "hub_scores", "hub_releases"}
     )
     nobodys = {"meta", "tenants", "audit", "used_approvals", "webhooks"}
     assert removed | nobodys == set(metadata.tables)

@@ -7,6 +7,7 @@ import pytest
 from serving.api.state_sampler import KINDS
 from serving.assistants.memory.jobs import REMEMBER
 from serving.core.principal import SCOPES_OF, Principal
+from serving.hub.evaluations import EVALUATE
 from serving.store.background.batches import BATCH
 from serving.store.background.responses import RESPOND
 from serving.store.background.webhooks import DELIVER
@@ -19,7 +20,7 @@ from tests.contract.retrieval.erasure.stack import ADMIN, NAMESAKE, Stack, of, u
 pytestmark = pytest.mark.long
 
 
-BACKGROUND_KINDS = {RESPOND, BATCH, DELIVER}
+BACKGROUND_KINDS = {RESPOND, BATCH, DELIVER, EVALUATE}
 
 
 async def test_every_job_kind_has_a_gauge(stack: Stack) -> None:
@@ -43,9 +44,12 @@ async def test_a_dry_run_counts_and_changes_nothing(stack: Stack):
         "files": 1,
         "vector_stores": 2,
         "assistants": 1,
+        "prompts": 1,
+        "prompt_versions": 2,
         "conversation_items": 1,
         "conversation_summaries": 1,
         "responses": 1,
+        "shares": 1,
         "conversations": 1,
         "captures": 3,
         "feedback": 1,
@@ -53,6 +57,7 @@ async def test_a_dry_run_counts_and_changes_nothing(stack: Stack):
         "turn_vectors": 1,
         "checkpoints": 1,
         "checkpoint_writes": 1,
+        "hub_datasets": 1,
         "idempotency_keys": 1,
         "keys": 1,
         "quotas": 2,

@@ -81,9 +81,11 @@ def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], F
             base |= {"stream": stream, "background": draw.flip()}
         else:
             del base["metadata"]
-        place = draw.choice(["", "previous_response_id", "conversation", "tools"])
+        place = draw.choice(["", "previous_response_id", "conversation", "tools", "prompt"])
         if not place:
             return {}, lambda ids: base
+        if place == "prompt":
+            return {place: "prompt"}, lambda ids: base | {place: {"id": ids[place]}}
         if place == "tools":
             search = {"type": "file_search"}
             return (
@@ -99,6 +101,8 @@ def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], F
     if route == "POST /v1/batches":
         base = {"endpoint": "/v1/chat/completions", "completion_window": "24h", "metadata": {"w": own}}
         return {"input_file_id": "file"}, lambda ids: base | ids
+    if route == "POST /v1/fine_tuning/jobs":
+        return {"training_file": "file"}, lambda ids: {"model": "based", "suffix": shared, "metadata": {"w": own}} | ids
     if route == "POST /v1/assistants":
         name = f"a{draw.randrange(10**9)}"
         base = {"name": name, "model": "m", "instructions": shared}
@@ -106,6 +110,11 @@ def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], F
             base["access"] = {"groups": ["g"]}
         if draw.flip():
             return {"store": "vector store"}, lambda ids: base | {"vector_store_ids": [ids["store"]]}
+        if draw.flip():
+            return {"prompt": "prompt"}, lambda ids: base | {"instructions": "", "prompt": {"id": ids["prompt"]}}
+        return {}, lambda ids: base
+    if route == "POST /v1/prompts":
+        base = {"name": f"p{draw.randrange(10**9)}", "text": shared, "description": shared}
         return {}, lambda ids: base
     if route == "POST /v1/feedback":
         said = {"comment": own, "tags": [own], "thumb": "up"}
@@ -123,7 +132,7 @@ def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], F
             )
         return {"target": kind}, lambda ids: said | {"target": {"type": type, "id": ids["target"]}}
     if route == "POST /v1/files":
-        form = {"purpose": draw.choice(["assistants", "batch"]), "text": shared}
+        form = {"purpose": draw.choice(["assistants", "batch", "fine-tune"]), "text": shared}
         if draw.flip():
             return {}, lambda ids: form | {"access": '{"groups": ["g"]}'}
         return {}, lambda ids: form if stream else {"purpose": "assistants", "text": own, "access": "{}"}
@@ -148,6 +157,19 @@ def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], F
         return {}, lambda ids: {"id": name} | ({"groups": [shared]} if op.path.endswith("users") else {"name": shared})
     if route == "DELETE /v1/admin/quotas":
         return {"quota_id": "quota"}, lambda ids: {"quota_id": ids["quota_id"]}
+    if route == "POST /v1/hub/evaluations":
+        return {"suite": "suite"}, lambda ids: {"model": "m"} | ids
+    if route == "POST /v1/hub/releases":
+        tenant = draw.choice(["t0", "t1", user.tenant])
+        return {}, lambda ids: {"alias": f"managedonlyof{tenant}", "target": f"modelonlyof{tenant}"}
+    if route == "POST /v1/conversations/{conversation_id}/fork":
+        place = draw.choice(["after", "before"])
+        return {place: "item"}, lambda ids: {place: ids[place]}
+    if route == "POST /v1/shares":
+        base = {"expires_in_s": draw.choice([60, 86_400])}
+        if draw.flip():
+            return {"conversation": "conversation"}, lambda ids: base | ids
+        return {"conversation": "conversation", "until": "item"}, lambda ids: base | ids
     if op.method == "GET":
         names = {parameter.name for parameter in op.query}
         kinds = {}
@@ -155,11 +177,13 @@ def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], F
             kinds["after"] = KIND_OF_LIST.get(op.path, "item")
         if "target" in names and draw.flip():
             kinds["target"] = draw.choice(["completion", "conversation", "item"])
+        if "conversation" in names and draw.flip():
+            kinds["conversation"] = "conversation"
         if "model" in names and draw.flip():
             kinds["model"] = "model"
         return kinds, lambda ids: {name: ids[name] for name in kinds}
     said = SAID.get(route)
-    assert said is not None or op.body is None, f"say in SAID what a request to {route} can be"
+    assert said is not None or (op.body is None and op.upload is None), f"say in SAID what a request to {route} can be"
     made = said(own, shared) if said is not None else {}
     return {}, lambda ids: made
 
@@ -175,10 +199,17 @@ SAID: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "POST /v1/vector_stores/{store_id}/files/{file_id}": lambda own, shared: {"attributes": {"w": shared}},
     "POST /v1/vector_stores/{store_id}/search": lambda own, shared: {"query": own},
     "POST /v1/conversations": lambda own, shared: {"metadata": {"w": own}, "items": says(own)},
-    "POST /v1/conversations/{conversation_id}": lambda own, shared: {"metadata": {"w": own}},
+    "POST /v1/conversations/{conversation_id}": lambda own, shared: {
+        "metadata": {"w": own},
+        "headrace": {"title": own},
+    },
     "POST /v1/conversations/{conversation_id}/items": lambda own, shared: {"items": says(own)},
     "POST /v1/assistants/{assistant_id}": lambda own, shared: {"version": 1},
     "POST /v1/assistants/{assistant_id}/versions": lambda own, shared: {"model": "m", "instructions": shared},
+    "POST /v1/prompts/{prompt_id}": lambda own, shared: {"description": shared},
+    "POST /v1/prompts/{prompt_id}/versions": lambda own, shared: {"text": shared},
+    "POST /v1/prompts/{prompt_id}/render": lambda own, shared: {},
+    "PUT /v1/prompts/{prompt_id}/labels/{label}": lambda own, shared: {"version": 1},
     "POST /v1/memories": lambda own, shared: {"assistant": "facts", "text": own},
     "POST /v1/memories/{memory_id}": lambda own, shared: {"text": f"{own} still"},
     "POST /v1/admin/tenants/{tenant_id}": lambda own, shared: {"name": shared},
@@ -192,6 +223,18 @@ SAID: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "POST /v1/admin/keys/{key_id}/rotate": lambda own, shared: {"overlap_s": 0},
     "PUT /v1/admin/quotas": lambda own, shared: {
         "quotas": [{"subject": "user", "id": "u0", "window": "day", "measure": "requests", "limit": 10**9}]
+    },
+    "POST /v1/hub/datasets": lambda own, shared: {"assistant": shared, "redact": False},
+    "POST /v1/hub/jobs": lambda own, shared: {"method": "quantise", "base": "based", "name": shared},
+    "POST /v1/hub/versions": lambda own, shared: {"name": shared, "base": "based"},
+    "POST /v1/hub/versions/{version_id}/retire": lambda own, shared: {"reason": shared},
+    "POST /v1/hub/suites": lambda own, shared: {
+        "name": shared,
+        "prompts": [{"id": "p", "messages": shared, "checks": [{"kind": "length", "max_characters": 9}]}],
+    },
+    **{
+        f"POST /v1/hub/releases/{{release_id}}/{change}": lambda own, shared: {}
+        for change in ("pause", "resume", "promote", "rollback")
     },
     "POST /v1/admin/erasures": lambda own, shared: {"user": "u0", "dry_run": True},
 }

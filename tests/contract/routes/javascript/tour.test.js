@@ -53,12 +53,88 @@ test("a program is no browser that signs in", async () => {
   await rejected(root.get("/auth/callback"), OpenAI.APIError, { status: 400 });
   await rejected(root.get("/auth/session"), OpenAI.APIError, { status: 401 });
   await rejected(root.post("/auth/logout"), OpenAI.APIError, { status: 401 });
+  await rejected(root.get("/auth/sessions"), OpenAI.APIError, { status: 401 });
+  await rejected(root.delete("/auth/sessions/ses_none"), OpenAI.APIError, { status: 401 });
+  assert.deepEqual((await root.get("/auth/providers")).data, [{ name: "main", label: "main" }]);
+  await rejected(root.post("/auth/key", { body: { key: apiKey } }), OpenAI.APIError, { status: 403 });
+  const { code } = await root.post("/auth/codes");
+  await rejected(root.post("/auth/code", { body: { code } }), OpenAI.APIError, { status: 403 });
 });
 
 test("models", async () => {
   const names = (await collect(client.models.list())).map((m) => m.id);
   for (const name of ["docs", "default", model]) assert.ok(names.includes(name), `${names}`);
   assert.equal((await client.models.retrieve("docs")).id, "docs");
+});
+
+test("tuning jobs and data sets", async () => {
+  const row = { messages: [{ role: "user", content: "Ferry?" }, { role: "assistant", content: "A ship." }] };
+  const upload = await toFile(Buffer.from(JSON.stringify(row)), "rows.jsonl");
+  const file = await client.files.create({ file: upload, purpose: "fine-tune" });
+  const fronts = client.fineTuning.jobs;
+  const front = await fronts.create({ model, training_file: file.id });
+  assert.deepEqual(await fronts.retrieve(front.id), front);
+  assert.ok((await fronts.list()).data.some((each) => each.id === front.id));
+  assert.deepEqual((await fronts.listEvents(front.id)).data, []);
+  assert.equal((await fronts.cancel(front.id)).status, "cancelled");
+  const job = await client.post("/hub/jobs", { body: { method: "quantise", name: "tour-js", base: model } });
+  assert.deepEqual(await client.get(`/hub/jobs/${job.id}`), job);
+  assert.ok((await client.get("/hub/jobs")).data.some((each) => each.id === job.id));
+  assert.deepEqual((await client.get(`/hub/jobs/${job.id}/events`)).data, []);
+  assert.equal((await client.post(`/hub/jobs/${job.id}/cancel`)).status, "cancelled");
+  const dataset = await client.post("/hub/datasets", { body: { redact: false } });
+  assert.deepEqual(await client.get(`/hub/datasets/${dataset.id}`), dataset);
+  assert.ok((await client.get("/hub/datasets")).data.some((each) => each.id === dataset.id));
+  assert.equal((await client.delete(`/hub/datasets/${dataset.id}`)).status, "retired");
+});
+
+test("versions of an adapter", async () => {
+  // Safetensors: the length of a JSON header, the header, and the values.
+  const halves = { A: [1, 576], B: [576, 1] };
+  const tensors = Object.entries(halves).map(([half, shape], n) => [
+    `base_model.model.model.layers.0.self_attn.q_proj.lora_${half}.weight`,
+    { dtype: "F32", shape, data_offsets: [n * 2304, (n + 1) * 2304] },
+  ]);
+  const header = Buffer.from(JSON.stringify(Object.fromEntries(tensors)));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(header.length));
+  const form = new FormData();
+  form.append("name", "tour-js");
+  form.append("base", model);
+  form.append("weights", await toFile(Buffer.concat([length, header, Buffer.alloc(4608)]), "a.safetensors"));
+  form.append("config", await toFile(Buffer.from('{"peft_type":"LORA","r":1,"lora_alpha":1}'), "a.json"));
+  const made = await client.post("/hub/versions", { body: form });
+  assert.equal(made.status, "ready");
+  const path = `/hub/versions/${made.id}`;
+  assert.ok((await client.get("/hub/versions")).data.some((each) => each.id === made.id));
+  assert.deepEqual(await client.get(path), made);
+  assert.equal((await client.get(`${path}/lineage`)).version.id, made.id);
+  assert.equal((await client.get(`${path}/artefacts/adapter.gguf/content`).asResponse()).status, 200);
+  const served = await client.post(`${path}/serve`);
+  assert.equal(served.live, true);
+  assert.deepEqual(await client.get(`${path}/live`), served);
+  assert.equal((await client.post(`${path}/withdraw`)).live, false);
+  assert.equal((await client.post(`${path}/retire`, { body: { delete_artefacts: true } })).bytes, 0);
+});
+
+test("suites, evaluations and releases", async () => {
+  const prompts = [{ id: "p", messages: "Rhyme.", checks: [{ kind: "length", max_characters: 9 }] }];
+  const suite = await client.post("/hub/suites", { body: { name: "tour-js", prompts, max_tokens: 4 } });
+  assert.equal((await client.get(`/hub/suites/${suite.id}`)).suite.prompts[0].id, "p");
+  assert.ok((await client.get("/hub/suites")).data.some((each) => each.id === suite.id));
+  const made = await client.post("/hub/evaluations", { body: { suite: suite.id, model: "clerk" } });
+  const url = `/hub/evaluations/${made.id}`;
+  assert.ok((await client.get("/hub/evaluations")).data.some((each) => each.id === made.id));
+  let found = await client.get(url);
+  for (; found.ended_at === null; found = await client.get(url)) await new Promise((wait) => setTimeout(wait, 100));
+  assert.deepEqual([found.status, found.done], ["completed", 1]);
+  await rejected(client.post(`${url}/cancel`), OpenAI.ConflictError, { status: 409 });
+  const release = await client.post("/hub/releases", { body: { alias: "watched", target: "clerk" } });
+  for (const change of ["pause", "resume", "promote", "rollback"]) {
+    await client.post(`/hub/releases/${release.id}/${change}`, { body: {} });
+  }
+  assert.equal((await client.get(`/hub/releases/${release.id}`)).status, "rolled_back");
+  assert.ok((await client.get("/hub/releases")).data.some((each) => each.id === release.id));
 });
 
 test("quotas and usage", async () => {
@@ -68,6 +144,15 @@ test("quotas and usage", async () => {
   assert.deepEqual(listed.data.map((quota) => quota.limit), [1]);
   const query = { quota_id: made.quota_id };
   assert.equal((await client.delete("/admin/quotas", { query })).deleted, true);
+  assert.equal((await client.get("/admin/quotas/defaults")).warn_at, 0.8);
+  assert.equal((await client.get("/admin/jobs", { query: { status: "running" } })).object, "list");
+  await rejected(client.post("/admin/jobs/job_none/cancel"), OpenAI.NotFoundError, { status: 404 });
+  assert.equal((await client.get("/admin/captures")).object, "list");
+  await rejected(client.get("/admin/captures/chatcmpl_none"), OpenAI.NotFoundError, { status: 404 });
+  await rejected(client.get("/admin/requests/chatcmpl_none"), OpenAI.NotFoundError, { status: 404 });
+  assert.ok((await client.get("/admin/models")).data.some((each) => each.engine === "llamacpp"));
+  assert.ok((await client.get("/admin/aliases")).data.every((each) => each.targets.length > 0));
+  assert.equal((await client.get("/admin/feedback/summary", { query: { by: "model" } })).object, "list");
   assert.equal((await client.get("/usage")).object, "list");
   assert.equal((await client.get("/admin/usage", { query: { by: "user" } })).object, "list");
 });
@@ -209,6 +294,7 @@ test("a file is searched in a vector store", async () => {
     assert.equal((await client.files.retrieve(file.id)).filename, "ferry.md");
     assert.ok((await collect(client.files.list())).some((f) => f.id === file.id));
     assert.equal(await (await client.files.content(file.id)).text(), text);
+    assert.equal((await client.get(`/files/${file.id}/text?start=3&end=5`)).id, file.id);
 
     const ingested = await files.createAndPoll(store.id, { file_id: file.id }, { pollIntervalMs: 100 });
     assert.equal(ingested.status, "completed");
@@ -269,8 +355,21 @@ test("a conversation is made, edited and gone on with", async () => {
   await items.delete(said[0].id, { conversation_id: id });
   assert.deepEqual((await conversations.update(id, { metadata: { topic: "ibises" } })).metadata, { topic: "ibises" });
   assert.equal((await conversations.retrieve(id)).metadata.topic, "ibises");
+  const fork = await client.post(`/conversations/${id}/fork`, { body: { after: said[1].id } });
+  assert.equal(fork.headrace.forked_from, id);
+  const branches = (await client.get(`/conversations/${id}/branches`)).data;
+  assert.deepEqual(branches.map((each) => each.id), [id, fork.id]);
+  assert.ok((await client.get("/conversations")).data.some((each) => each.id === fork.id));
+  const share = await client.post("/shares", { body: { conversation: fork.id } });
+  assert.deepEqual((await client.get(`/shares?conversation=${fork.id}`)).data, [share]);
+  assert.deepEqual(await client.get(`/shares/${share.id}`), share);
+  const shared = (await client.get(`/shares/${share.id}/items`)).data;
+  assert.equal(shared.at(-1).role, said[1].role);
+  assert.equal((await client.delete(`/shares/${share.id}`)).deleted, true);
+  await rejected(client.get(`/shares/${share.id}`), OpenAI.NotFoundError, { status: 404 });
   assert.equal((await conversations.delete(id)).deleted, true);
   await rejected(conversations.retrieve(id), OpenAI.NotFoundError, { status: 404 });
+  assert.ok((await client.delete("/conversations")).deleted >= 1);
 });
 
 test("responses are a chain", async () => {
@@ -351,6 +450,7 @@ test("a stream is read again after its connection", async () => {
   const again = await (await client.get(`/streams/${id}`).asResponse()).text();
   const chunks = [...again.matchAll(/^data: ({.*})$/gm)].map((line) => JSON.parse(line[1]));
   assert.equal(chunks.map((chunk) => chunk.choices[0].delta.content ?? "").join(""), said);
+  assert.equal((await client.post(`/streams/${id}/stop`)).stopped, true);
   assert.equal((await client.delete(`/streams/${id}`)).deleted, true);
   await rejected(client.delete(`/streams/${id}`), OpenAI.APIError, { status: 410 });
 });
@@ -369,6 +469,26 @@ test("assistants, which are Headrace's own", async () => {
   await rejected(client.delete(url), OpenAI.NotFoundError, { status: 404 });
 });
 
+test("prompts, which a response names as OpenAI's", async () => {
+  const made = await client.post("/prompts", { body: { name: "verses", text: "Rhyme on {{word}}." } });
+  const url = `/prompts/${made.id}`;
+  assert.equal((await client.post(`${url}/versions`, { body: { text: "Rhyme on {{word}}, briefly." } })).version, 2);
+  assert.equal((await client.put(`${url}/labels/production`, { body: { version: 1 } })).version, 1);
+  assert.equal((await client.get(`${url}/versions`)).data.length, 2);
+  assert.equal((await client.get(`${url}/versions/production`)).version, 1);
+  assert.equal((await client.get("/prompts")).data[0].id, made.id);
+  assert.equal((await client.post(url, { body: { description: "For poets" } })).description, "For poets");
+  assert.deepEqual((await client.get(url)).labels, { production: 1 });
+  const variables = { word: "tide" };
+  assert.equal((await client.post(`${url}/render`, { body: { variables } })).text, "Rhyme on tide.");
+  const prompt = { id: made.id, variables };
+  const answer = await client.responses.create({ model: "smollm2", input: "Now.", prompt, max_output_tokens: 8 });
+  assert.deepEqual([answer.prompt.id, answer.prompt.version], [made.id, "1"]);
+  assert.equal((await client.delete(`${url}/labels/production`)).deleted, true);
+  assert.equal((await client.delete(url)).deleted, true);
+  await rejected(client.delete(url), OpenAI.NotFoundError, { status: 404 });
+});
+
 test("memories, which are Headrace's own", async () => {
   const made = await client.post("/memories", { body: { assistant: "friend", text: "Likes herons." } });
   assert.equal((await client.post(`/memories/${made.id}`, { body: { text: "Likes ibises." } })).text, "Likes ibises.");
@@ -376,6 +496,7 @@ test("memories, which are Headrace's own", async () => {
   assert.ok(data.some((m) => m.id === made.id && m.text === "Likes ibises."));
   assert.equal((await client.delete(`/memories/${made.id}`)).deleted, true);
   await rejected(client.delete(`/memories/${made.id}`), OpenAI.NotFoundError, { status: 404 });
+  assert.equal((await client.delete("/memories", { query: { assistant: "friend" } })).object, "memories.deleted");
 });
 
 test("tenants, users and keys, which are Headrace's own", async () => {
@@ -390,6 +511,8 @@ test("tenants, users and keys, which are Headrace's own", async () => {
   assert.deepEqual((await client.get("/admin/users", { query })).data.map((user) => user.id), ["ada"]);
   const changed = await client.post("/admin/users/ada", { query, body: { groups: ["herons"] } });
   assert.deepEqual(changed.groups, ["herons"]);
+  assert.deepEqual((await client.get("/admin/users/ada/sessions", { query })).data, []);
+  assert.equal((await client.delete("/admin/users/ada/sessions", { query })).deleted, 0);
 
   const made = await client.post("/admin/keys", { query, body: { user: "ada", scopes: ["inference"] } });
   const theirs = connect({ apiKey: made.key });
@@ -416,6 +539,8 @@ test("the audit log and erasures, which are Headrace's own", async () => {
   const { data } = await client.get("/admin/audit", { query: { action: "erasure.create" } });
   assert.equal(data[0].target, made.id);
   assert.equal((await client.get("/admin/audit/verify")).valid, true);
+  const exported = await (await client.get("/admin/audit/export").asResponse()).text();
+  assert.ok(JSON.parse(exported.trim().split("\n").at(-1)).anchor);
 });
 
 test("errors are of the SDK's types", async () => {

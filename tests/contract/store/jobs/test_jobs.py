@@ -26,7 +26,7 @@ async def claimed(jobs: Jobs, owner: str = "worker", lease_s: float = 10) -> Job
     return job
 
 
-async def test_life(jobs: Jobs, alice: Principal) -> None:
+async def test_a_job_is_queued_claimed_and_completed(jobs: Jobs, alice: Principal) -> None:
     made = await jobs.enqueue(alice, "work", {"n": 1})
     assert (made.status, made.attempts, made.tenant, made.user) == ("queued", 0, "acme", "alice")
     running = await claimed(jobs)
@@ -54,14 +54,14 @@ async def test_other_tenants_find_nothing(jobs: Jobs, alice: Principal, mallory:
 
 
 @pytest.mark.parametrize("id", ["", "job_none", "\ud800", "a\0", "x" * 10_000])
-async def test_ids_that_cannot_be(jobs: Jobs, alice: Principal, id: str) -> None:
+async def test_impossible_ids_are_not_found(jobs: Jobs, alice: Principal, id: str) -> None:
     with pytest.raises(NotFound):
         await jobs.get(alice, id)
     with pytest.raises(InvalidValue):
         await jobs.list(alice, after=id)
 
 
-async def test_pages(jobs: Jobs, alice: Principal) -> None:
+async def test_jobs_are_listed_in_pages_by_kind_and_status(jobs: Jobs, alice: Principal) -> None:
     ids = [(await jobs.enqueue(alice, kind, {})).id for kind in ("work", "other", "work", "work")]
     first = await jobs.list(alice, kind="work", limit=2)
     assert ([j.id for j in first.items], first.has_more) == ([ids[3], ids[2]], True)
@@ -71,14 +71,14 @@ async def test_pages(jobs: Jobs, alice: Principal) -> None:
     assert await jobs.unfinished() == {("work", "queued"): 3, ("other", "queued"): 1}
 
 
-async def test_oldest_first_and_only_asked_kinds(jobs: Jobs, alice: Principal) -> None:
+async def test_the_oldest_job_of_the_requested_kind_is_claimed(jobs: Jobs, alice: Principal) -> None:
     await jobs.enqueue(alice, "other", {})
     first = await jobs.enqueue(alice, "work", {})
     await jobs.enqueue(alice, "work", {})
     assert (await claimed(jobs)).id == first.id
 
 
-async def test_delay(jobs: Jobs, alice: Principal, monkeypatch) -> None:
+async def test_a_delayed_job_is_claimed_after_its_delay(jobs: Jobs, alice: Principal, monkeypatch) -> None:
     time = [1000.0]
     monkeypatch.setattr("serving.store.jobs.queue.now", lambda: time[0])
     await jobs.enqueue(alice, "work", {}, delay_s=60)
@@ -104,7 +104,7 @@ async def test_retries_back_off_and_end(database: Database, alice: Principal, mo
     assert (job.status, job.attempts, job.error_code, job.error_message) == ("failed", 5, "weather", "it rained")
 
 
-async def test_permanent_failure_and_long_message(jobs: Jobs, alice: Principal) -> None:
+async def test_a_permanent_failure_ends_the_job_and_its_message_is_truncated(jobs: Jobs, alice: Principal) -> None:
     await jobs.enqueue(alice, "work", {})
     ended = await jobs.fail(await claimed(jobs), "x" * 100_000, retryable=False)
     assert (ended.status, len(ended.error_message or "")) == ("failed", 2000)
@@ -144,7 +144,7 @@ async def test_fence_holds_against_an_owner_of_the_same_name(jobs: Jobs, alice: 
             await jobs.complete(before)
 
 
-async def test_poison_ends_as_failed(jobs: Jobs, alice: Principal) -> None:
+async def test_a_job_that_never_completes_ends_as_failed(jobs: Jobs, alice: Principal) -> None:
     made = await jobs.enqueue(alice, "work", {}, max_attempts=2)
     after = await jobs.enqueue(alice, "work", {})
     for _ in range(2):
@@ -155,7 +155,7 @@ async def test_poison_ends_as_failed(jobs: Jobs, alice: Principal) -> None:
     assert "died" in (ended.error_message or "")
 
 
-async def test_cancel(jobs: Jobs, alice: Principal) -> None:
+async def test_a_cancelled_job_ends_or_loses_its_lease(jobs: Jobs, alice: Principal) -> None:
     queued = await jobs.enqueue(alice, "work", {})
     assert (await jobs.cancel(alice, queued.id)).status == "cancelled"
     assert await claim(jobs) is None
@@ -195,7 +195,9 @@ async def test_release_costs_no_attempt(jobs: Jobs, alice: Principal) -> None:
         assert (released.status, released.attempts) == ("queued", 0)
 
 
-async def test_dedupe(jobs: Jobs, alice: Principal, mallory: Principal) -> None:
+async def test_a_dedupe_key_selects_the_unfinished_job_of_its_owner(
+    jobs: Jobs, alice: Principal, mallory: Principal
+) -> None:
     first = await jobs.enqueue(alice, "work", {}, dedupe_key="compact")
     assert (await jobs.enqueue(alice, "work", {}, dedupe_key="compact")).id == first.id
     others = [
@@ -247,7 +249,7 @@ async def test_empty_claims_do_not_wait_for_writers(database: Database, jobs: Jo
     async with database.write():
         looks = [jobs.claim(["later"], "w", 10), jobs.claim(["work"], "w", 10, lane=ERASURE)]
         tasks = [asyncio.create_task(look) for look in looks]
-        done, _ = await asyncio.wait(tasks, timeout=30)
+        done, _ = await asyncio.wait(tasks, timeout=120)
         assert [task.result() for task in tasks if task in done] == [None, None]
 
 

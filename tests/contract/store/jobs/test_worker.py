@@ -37,7 +37,7 @@ async def until(jobs: Jobs, principal: Principal, id: str, *statuses: str) -> Jo
         await asyncio.sleep(0.01)
 
 
-async def test_runs_and_reports(jobs: Jobs, alice: Principal) -> None:
+async def test_a_worker_stores_result_and_progress(jobs: Jobs, alice: Principal) -> None:
     async def handler(context: JobContext) -> dict[str, object]:
         await context.progress(1, 2, "half")
         return {"tenant": context.principal.tenant, "n": context.job.payload["n"]}
@@ -84,7 +84,7 @@ async def test_retries_what_fails(jobs: Jobs, alice: Principal) -> None:
         (asyncio.CancelledError(), 2, "server_error", "the handler cancelled itself"),
     ],
 )
-async def test_ends_as_failed(
+async def test_a_job_ends_as_failed_with_the_error(
     jobs: Jobs, alice: Principal, error: BaseException, attempts: int, code: str, message: str
 ) -> None:
     async def handler(context: JobContext) -> None:

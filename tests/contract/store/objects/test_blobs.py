@@ -39,7 +39,7 @@ async def parts(*chunks: bytes) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def test_round_trip(blobs: Blobs, root: Path, alice: Principal) -> None:
+async def test_content_is_read_as_written(blobs: Blobs, root: Path, alice: Principal) -> None:
     content = os.urandom(3_000_000)
     for id, source in (("file-a", io.BytesIO(content)), ("file-b", parts(content[:5], b"", content[5:]))):
         blob = await blobs.write(alice, id, source, max_bytes=len(content))
@@ -77,7 +77,7 @@ async def test_a_too_large_upload_leaves_nothing(blobs: Blobs, root: Path, alice
     assert left(root) == []
 
 
-async def test_broken_source_leaves_nothing(blobs: Blobs, root: Path, alice: Principal) -> None:
+async def test_an_interrupted_upload_leaves_nothing(blobs: Blobs, root: Path, alice: Principal) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield b"abc"
         raise ConnectionResetError
@@ -125,7 +125,7 @@ asyncio.run(main())
 
 
 def test_full_disk_leaves_nothing(root: Path, spawn) -> None:
-    assert spawn(FULL, str(root)).communicate(timeout=60)[0] == "unavailable\n"
+    assert spawn(FULL, str(root)).communicate(timeout=300)[0] == "unavailable\n"
     assert left(root) == ["file-small"]
 
 
@@ -168,7 +168,9 @@ async def test_sweep_removes_remains_of_crashes(
     assert await Blobs(Folder(root / "nothing")).sweep(files.existing) == 0
 
 
-async def test_deletion_job(blobs: Blobs, root: Path, jobs: Jobs, files: Files, alice: Principal, add_file) -> None:
+async def test_a_job_deletes_the_content_of_a_deleted_file(
+    blobs: Blobs, root: Path, jobs: Jobs, files: Files, alice: Principal, add_file
+) -> None:
     id = await add_file(alice)
     await blobs.write(alice, id, io.BytesIO(b"abc"), max_bytes=10)
     await files.delete(alice, id)

@@ -35,7 +35,7 @@ def left(store: Store) -> list[str]:
 
 
 @pytest.mark.parametrize("size", [0, 1, 3_000_000, 20_000_000])
-async def test_round_trip(blobs: Blobs, store: Store, alice: Principal, size: int) -> None:
+async def test_content_is_read_as_written_and_deleted(blobs: Blobs, store: Store, alice: Principal, size: int) -> None:
     content = os.urandom(size)
     blob = await blobs.write(alice, "file-a", io.BytesIO(content), max_bytes=size)
     assert (blob.bytes, blob.sha256) == (size, hashlib.sha256(content).hexdigest())
@@ -88,7 +88,9 @@ async def test_broken_uploads_leave_nothing(blobs: Blobs, store: Store, alice: P
     assert left(store) == []
 
 
-async def test_sweep(blobs: Blobs, store: Store, files: Files, alice: Principal, add_file) -> None:
+async def test_a_sweep_deletes_old_orphans_only(
+    blobs: Blobs, store: Store, files: Files, alice: Principal, add_file
+) -> None:
     kept, orphan = await add_file(alice), new_id("file")
     for id in (kept, orphan):
         await blobs.write(alice, id, io.BytesIO(b"abc"), max_bytes=10)
@@ -119,7 +121,7 @@ async def test_a_missing_bucket_is_an_error(object_store: ObjectStore) -> None:
     await fails(object_store.store(data=object_store.missing), "the bucket does not exist")
 
 
-async def test_wrong_credentials(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_wrong_credentials_are_reported(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     await fails(object_store.refused(monkeypatch), "the credentials were refused|access was denied")
 
 
@@ -179,7 +181,9 @@ async def test_requests_recover_after_an_outage(
         ),
     ],
 )
-def test_options_for_collections(where: str, endpoint: str | None, uri: str, options: dict[str, str]) -> None:
+def test_collections_get_the_options_of_their_bucket(
+    where: str, endpoint: str | None, uri: str, options: dict[str, str]
+) -> None:
     store = Store(database="sqlite:////x", data=where, endpoint=endpoint)
     assert data.collections(store) == (uri, options)
 

@@ -34,7 +34,7 @@ def path_of(database: Database) -> Path:
 
 @sqlite_only
 @uninterrupted
-async def test_pragmas(database: Database) -> None:
+async def test_sqlite_has_the_durable_settings(database: Database) -> None:
     async with database.write() as connection:
         pragmas = {
             name: (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar()
@@ -174,7 +174,7 @@ asyncio.run(main())
 
 @sqlite_only
 async def test_file_that_cannot_grow_keeps_what_was_acknowledged(url: str, alice: Principal, spawn) -> None:
-    *acknowledged, verdict, readable = spawn(FULL, url).communicate(timeout=60)[0].splitlines()
+    *acknowledged, verdict, readable = spawn(FULL, url).communicate(timeout=300)[0].splitlines()
     assert verdict == "unavailable"
     assert int(readable) == len(acknowledged) > 3
     async with Database(url) as database:

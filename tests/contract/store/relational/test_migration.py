@@ -86,9 +86,11 @@ async def test_models_are_the_migrated_schema(database: Database) -> None:
     query = text(PARTIAL[database.url.get_backend_name()])
     sql = dict(await call(database, lambda c: [tuple(row) for row in c.execute(query)]))
     unfinished = {"ix_jobs_unfinished", "ix_jobs_waiting", "ix_jobs_group", "uq_jobs_dedupe"}
-    assert set(sql) == {"ix_jobs_running", *unfinished}
+    assert set(sql) == {"ix_jobs_running", "uq_hub_releases_open", *unfinished}
     assert {name for name, made in sql.items() if "queued" in made and "running" in made} == unfinished
     assert "running" in sql["ix_jobs_running"]
+    assert "canary" in sql["uq_hub_releases_open"]
+    assert "paused" in sql["uq_hub_releases_open"]
 
 
 @uninterrupted

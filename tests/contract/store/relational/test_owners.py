@@ -20,6 +20,7 @@ from serving.store.relational.database import Database
 from serving.store.relational.tables import conversations as conversation_rows
 from serving.store.relational.tables import responses as response_rows
 from serving.store.responses import NewResponse, Responses
+from serving.store.sharing.shares import Shares
 from serving.store.summaries import Summaries
 from serving.store.turn_vectors import TurnVectors, WaitingTurn
 from tests.store.captures import TURN, capture, keep
@@ -39,7 +40,7 @@ Ask = Callable[[Principal, str], Awaitable[object]]
 def asks(database: Database, conversations: Conversations, captures: Captures) -> dict[str, dict[str, Ask]]:
     """Whatever the stores are asked about one thing, by its kind and by what is asked."""
     responses, ratings = Responses(database, conversations), Ratings(database)
-    summaries, vectors = Summaries(database), TurnVectors(database)
+    summaries, vectors, shares = Summaries(database), TurnVectors(database), Shares(database)
     up = Rating(thumb="up")
 
     async def summarise(p: Principal, id: str) -> object:
@@ -68,6 +69,7 @@ def asks(database: Database, conversations: Conversations, captures: Captures) -
             "embed": lambda p, id: vectors.put(p, id, "a", "e", {WaitingTurn(1, 2, 2): "AAAA"}, keep=9),
             "vectors": lambda p, id: vectors.of_conversation(p, id, "e", limit=9),
             "rate": lambda p, id: ratings.create(p, ("session", id), up),
+            "share": shares.sources,
             "turn of a completion": lambda p, id: captures.record(p, None, turn=(id, TURN)),
             "delete": conversations.delete,
         },

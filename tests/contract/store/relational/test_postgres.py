@@ -97,7 +97,7 @@ async def refused(database: Database, reason: str) -> None:
 
 
 @pytest.mark.usefixtures("without_environment")
-async def test_passwords(postgres: Postgres, url: str, tmp_path: Path) -> None:
+async def test_a_corrected_password_needs_no_restart(postgres: Postgres, url: str, tmp_path: Path) -> None:
     database = Database.from_config(with_password(postgres, url, tmp_path, "wrong"))
     await refused(database, r"test\d+ at 127\.0\.0\.1:\d+ .*authentication failed.*check store.database and store.pass")
     # A password that is mended is taken up without a restart.
@@ -152,7 +152,7 @@ async def test_every_connection_in_use(database: Database, opened: Open) -> None
     await narrow.check()
 
 
-async def test_too_many_connections(postgres: Postgres, database: Database, opened: Open) -> None:
+async def test_too_many_connections_are_reported(postgres: Postgres, database: Database, opened: Open) -> None:
     postgres.sql(f"CREATE ROLE few LOGIN SUPERUSER PASSWORD '{postgres.password}'")
     postgres.sql("ALTER ROLE few NOSUPERUSER CONNECTION LIMIT 1")
     name = str(database.url.database)
@@ -178,7 +178,9 @@ async def test_long_statements_time_out(database: Database, opened: Open) -> Non
     await hasty.check()
 
 
-async def test_replica(postgres: Postgres, database: Database, opened: Open, alice: Principal) -> None:
+async def test_a_read_only_replica_is_recognised(
+    postgres: Postgres, database: Database, opened: Open, alice: Principal
+) -> None:
     """A failover that went wrong, or a URL of the wrong server: it can be read, and that is all."""
     await database.close()
     signal = postgres.folder / "data" / "standby.signal"
@@ -213,7 +215,9 @@ def small_disk(tmp_path: Path, postgres: Postgres) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-async def test_full_disk(postgres: Postgres, small_disk: Path, opened: Open, alice: Principal) -> None:
+async def test_a_full_disk_is_reported_and_loses_no_acknowledged_job(
+    postgres: Postgres, small_disk: Path, opened: Open, alice: Principal
+) -> None:
     postgres.sql(f"CREATE TABLESPACE small LOCATION '{small_disk}'")
     postgres.sql("CREATE DATABASE tight TABLESPACE small")
     database = opened(postgres.url("tight"))
@@ -341,7 +345,7 @@ async def test_concurrent_bootstrap_creates_one_key(url: str, database: Database
 
 
 @pytest.mark.parametrize("odd", ["a\0b", "a\ud800b", "\U0010ffff", "'; DROP TABLE jobs; --", "%s %(x)s :y \\"])
-async def test_odd_characters(database: Database, alice: Principal, odd: str) -> None:
+async def test_odd_characters_are_kept_or_rejected(database: Database, alice: Principal, odd: str) -> None:
     jobs = Jobs(database)
     stores = VectorStores(database, jobs)
     job = await jobs.enqueue(alice, "work", {"text": odd}, dedupe_key="k")

@@ -57,6 +57,7 @@ def test_prepared_statements_match_sqlalchemy(bodies: list[dict[str, Any]], at: 
             "body": b,
             "created_at": at,
             "checked": "ü" if n % 2 else None,
+            "details": b if n % 2 else None,
         }
         for n, b in enumerate(bodies)
     ]

@@ -16,6 +16,8 @@ from serving.config import Store
 from serving.core.ids import new_id
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
+from serving.hub.artefacts import Artefacts
+from serving.hub.versions import Versions
 from serving.protocol.assistants import AssistantSettings
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import CollectionManifest
@@ -32,9 +34,11 @@ from serving.store.keys import Keys
 from serving.store.memories import Memories
 from serving.store.objects import data
 from serving.store.objects.blobs import Blobs
+from serving.store.prompts.prompts import Prompts
 from serving.store.relational.database import Database
 from serving.store.relational.tables import meta, metadata
 from serving.store.responses import NewResponse
+from serving.store.sharing.shares import Shares
 from serving.store.summaries import Summaries
 from serving.store.tenants import Tenants
 from serving.store.turn_vectors import TurnVectors
@@ -111,8 +115,12 @@ class State:
         await self.upload(b"attached to nothing" * 100_000)
         talk = await self.conversations.create(ME, metadata={"a": "1"}, items=[{"type": "message", "role": "user"}])
         await Summaries(self.database).put(ME, None, await self.conversations.following(ME, talk.id), "they met")
+        shares = Shares(self.database)
+        await shares.create(ME, talk.id, await shares.sources(ME, talk.id), expires_in_s=9e6)
         await Memories(self.database).add(ME, "a", "likes tea")
         await AssistantRegister(self.database, 1).create(ME, "clerk", AssistantSettings(model="m"), None)
+        prompt = await Prompts(self.database).create(ME, "greeting", "ü", "Hi {{name}} \U0001f511", ["name"])
+        await Prompts(self.database).set_label(ME, prompt.id, "production", 1)
         vectors = TurnVectors(self.database)
         [turn] = await vectors.waiting(ME, talk.id, "e", keep=1, limit=1)
         await vectors.put(ME, talk.id, "a", "e", {turn: "AP/+"}, keep=1)
@@ -126,9 +134,20 @@ class State:
         response = NewResponse({"id": "resp_1", "output": []}, TURN, "resp_1")
         await self.captures.record(ME, capture(ME, id="resp_1", session_id="resp_1"), response=response)
         await self.ratings.create(ME, ("response", made.id), Rating(score=0.1, tags=["ü"], rejected_id=other.id))
+        await self.add_version()
         await self.work()
         await self.jobs.enqueue(ME, "other", {"deep": [{"x": None}]}, dedupe_key="d", delay_s=1e6)
         return store.id
+
+    async def add_version(self) -> None:
+        """Adds one of the model hub that was made from another."""
+        versions = Versions(self.database, Artefacts(data.place(self.store, data.HUB)))
+        given: dict[str, Any] = {"name": "v", "kind": "adapter", "base": "m", "base_digest": "0" * 64, "method": "sft"}
+        parents: list[str] = []
+        for _ in range(2):
+            version = await versions.begin(ME, **given, parents=parents)
+            await versions.add(ME, version.id, "adapter.gguf", Path(__file__))
+            parents = [(await versions.finish(ME, version.id)).id]
 
     @uninterrupted
     async def rows(self) -> dict[str, list[dict[str, Any]]]:
@@ -145,11 +164,12 @@ class State:
             }
 
     def contents(self) -> dict[str, bytes]:
-        place = data.place(self.store, data.FILES)
         found = {}
-        for name, _ in place.names():
-            with place.open(name) as file:
-                found[name] = file.read()
+        for folder in (data.FILES, data.HUB):
+            place = data.place(self.store, folder)
+            for name, _ in place.names():
+                with place.open(name) as file:
+                    found[f"{folder}/{name}"] = file.read()
         return found
 
     def search(self, store_id: str) -> list[tuple[str, float]]:

@@ -17,7 +17,7 @@ from serving.store.vector_stores import INGEST
 from tests.contract.store.upkeep.archive_state import ME, States, same
 
 
-async def test_drill(new_state: States, tmp_path: Path) -> None:
+async def test_a_backup_restores_a_lost_state(new_state: States, tmp_path: Path) -> None:
     state = new_state()
     store_id = await state.fill()
     rows, contents, hits = await state.rows(), state.contents(), state.search(store_id)
@@ -44,7 +44,9 @@ async def test_drill(new_state: States, tmp_path: Path) -> None:
     assert (await new.vector_stores.get(ME, store_id)).file_counts.completed == 3
 
 
-async def test_from_one_database_to_the_other(new_state: States, postgres, tmp_path: Path) -> None:
+async def test_a_backup_moves_a_state_between_sqlite_and_postgresql(
+    new_state: States, postgres, tmp_path: Path
+) -> None:
     state = new_state()
     store_id = await state.fill()
     path = await state.save(tmp_path / "a.tar")
@@ -55,7 +57,7 @@ async def test_from_one_database_to_the_other(new_state: States, postgres, tmp_p
 
 
 @pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
-async def test_drill_with_a_bucket(new_state: States, s3, tmp_path: Path) -> None:
+async def test_a_backup_moves_a_state_between_buckets_and_folders(new_state: States, s3, tmp_path: Path) -> None:
     one, two = (new_state(where=s3.store().data, endpoint=s3.endpoint) for _ in range(2))
     store_id = await one.fill()
     path = await one.save(tmp_path / "a.tar")
@@ -136,7 +138,7 @@ async def test_backup_of_a_live_stack_fits_together(new_state: States, tmp_path:
         await new.load(path)
         contents = new.contents()
         rows = await new.rows()
-        assert {f"acme/{row['id']}" for row in rows["files"]} <= contents.keys()
+        assert {f"files/acme/{row['id']}" for row in rows["files"]} <= contents.keys()
         table = new.index(store_id)._table.search().select(["file_id"]).to_arrow()
         indexed = set(table["file_id"].to_pylist())
         attached = {row["file_id"]: row["status"] for row in rows["vector_store_files"]}

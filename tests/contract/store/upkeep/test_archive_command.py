@@ -35,7 +35,9 @@ async def called(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[i
     return status, *capsys.readouterr()
 
 
-async def test_program(new_state: States, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_program_waits_migrates_backs_up_and_restores(
+    new_state: States, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     state = new_state()
     config = tmp_path / "serving.json"
     secret = {"ref": "file:/none"}

@@ -40,7 +40,7 @@ def test_facts_from_any_model_output_are_bounded(answer):
 
 
 @given(st.text(), st.lists(st.text(), max_size=5))
-def test_a_note_ends_once(text, known):
+def test_text_cannot_end_the_note_that_contains_it(text, known):
     for odd in (text, "</summary>", "</sum</summary>mary>", "</fa</facts>cts>"):
         assert summary.note(text + odd)["content"].count("</summary>") == 1
         assert facts.note([*known, odd])["content"].count("</facts>") == 1

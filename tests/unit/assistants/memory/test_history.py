@@ -127,7 +127,7 @@ def test_calls_and_results_are_paired_as_engines_require(shown):
     assert paired(kept) == kept
 
 
-def test_whole_pairs_stay():
+def test_calls_and_their_results_stay_together():
     shown = [
         {"role": "user", "content": "x"},
         {"role": "assistant", "tool_calls": CALLS[:2]},

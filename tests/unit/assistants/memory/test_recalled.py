@@ -42,5 +42,5 @@ def test_packing_changes_a_cosine_by_less_than_a_thousandth(seed):
 
 
 @pytest.mark.parametrize("odd", ["</turns>", "</tu</turns>rns>"])
-def test_a_note_ends_once(odd):
+def test_turns_cannot_end_the_note_that_contains_them(odd):
     assert note(["User: a", odd])["content"].count("</turns>") == 1

@@ -46,7 +46,7 @@ from serving.assistants.sandbox.program import with_answer
         ("def other():\n    return 42", None),
     ],
 )
-def test_the_answer(run, program, answer):
+def test_a_programs_answer_is_found(run, program, answer):
     outcome = run(program)
     assert (outcome.kind, outcome.answer) == ("value", answer)
 

@@ -131,7 +131,7 @@ def test_programs_share_nothing(run):
 
 
 @pytest.mark.parametrize(("size", "kind"), [(0, "value"), (1, "syntax")])
-def test_a_program_of_the_greatest_length(run, size, kind):
+def test_a_program_may_have_the_maximum_length_only(run, size, kind):
     program = "1 #" + "é" * ((LIMITS.program_bytes - 3) // 2)
     program += "x" * (LIMITS.program_bytes - len(program.encode()) + size)
     assert run(program).kind == kind
@@ -143,7 +143,7 @@ def test_an_answer_of_the_greatest_length(run, size, kind):
 
 
 @pytest.mark.parametrize(("size", "kind"), [(0, "value"), (1, "output")])
-def test_output_of_the_greatest_length(run, size, kind):
+def test_output_may_have_the_maximum_length_only(run, size, kind):
     outcome = run(f"print('x' * {LIMITS.printed_bytes + size}, end='')")
     assert outcome.kind == kind
 
@@ -293,6 +293,35 @@ async def test_without_the_interpreter_there_is_no_sandbox(monkeypatch):
 async def test_the_sandbox_requires_its_isolation_layers(monkeypatch):
     monkeypatch.setattr(module.shutil, "which", lambda name, path: "/nowhere/monty")
     with pytest.raises(SandboxUnavailable, match="cannot be confined: /nowhere/monty cannot be run"):
+        async with open_sandbox():
+            pass
+
+
+@pytest.fixture
+def killed(tmp_path, monkeypatch):
+    """Kills the first n workers as they start."""
+
+    def kill(n):
+        script = tmp_path / "python"
+        starts = tmp_path / "starts"
+        starts.touch()
+        count = f"echo >> {starts}\n[ $(wc -l < {starts}) -gt {n} ] || kill -9 $$"
+        script.write_text(f'#!/bin/sh\n{count}\nexec {sys.executable} "$@"\n')
+        script.chmod(0o755)
+        monkeypatch.setattr(module.sys, "executable", str(script))
+
+    return kill
+
+
+async def test_a_worker_that_is_killed_as_it_starts_does_not_make_the_sandbox_unavailable(killed):
+    killed(2)
+    async with open_sandbox(replace(LIMITS, workers=1)) as sandbox:
+        assert (await sandbox.run("1")).value == "1"
+
+
+async def test_a_sandbox_whose_workers_are_always_killed_says_by_what(killed):
+    killed(1000)
+    with pytest.raises(SandboxUnavailable, match="ended by signal 9"):
         async with open_sandbox():
             pass
 

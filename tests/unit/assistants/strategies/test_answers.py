@@ -39,7 +39,7 @@ def test_an_answer_is_found(text, value):
 
 
 @pytest.mark.parametrize("text", ["", "I do not know", "The answer is", "####", "The answer is **.**", "#### ####"])
-def test_no_answer_is_none(text):
+def test_texts_without_an_answer_have_none(text):
     assert answers.find(text) is None
 
 
@@ -57,7 +57,7 @@ def test_a_marked_answer_is_shown_without_its_reasoning():
     assert answers.find("2 * 9 = 18").text == "2 * 9 = 18"
 
 
-def test_of_a_text_that_was_cut_only_a_finished_mark_counts():
+def test_only_a_finished_mark_counts_in_a_truncated_text():
     assert answers.find("The answer is 5\nand so on 6", whole=False).value == "5"
     assert answers.find("first 4\nThe answer is 1", whole=False) is None
     assert answers.find("4\n5\n6", whole=False) is None
@@ -113,7 +113,7 @@ def test_ties_are_won_by_the_first_answer():
     assert answers.majority(["3", "7", "3", "7"]) == answers.Vote("3", 2)
 
 
-def test_none_abstains():
+def test_missing_answers_do_not_vote():
     assert answers.majority([None, None, "1"]) == answers.Vote("1", 1)
     assert answers.majority([None]) is None
     assert answers.majority([]) is None

@@ -50,7 +50,7 @@ def test_the_program_is_found(output):
         "from here on nothing is code",
     ],
 )
-def test_prose_is_none(output):
+def test_prose_contains_no_program(output):
     assert code_block(output) is None
 
 

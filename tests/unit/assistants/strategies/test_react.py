@@ -10,13 +10,16 @@ import pytest
 from prometheus_client import REGISTRY
 
 from serving.assistants.sandbox.pool import SandboxUnavailable
+from serving.assistants.strategies import run as strategy
 from serving.assistants.strategies.model import Call, ModelCompletion
 from serving.assistants.strategies.run import run
 from serving.assistants.strategies.work import Work
+from serving.assistants.tools import tool
 from serving.assistants.tools.builtin import tools
 from serving.assistants.tools.tool import MAX_OBSERVATION, Parameters, Tool, Toolbox
 from serving.config import React, ReactCotSc
 from serving.retrieval.types import Hit
+from tests.replace import replace
 from tests.unit.assistants.strategies.scripted import Endless, Script, Silent
 
 QUESTION = [{"role": "user", "content": "What is 6 * 7?"}]
@@ -144,7 +147,7 @@ async def test_invented_observations_are_discarded(sandbox):
     assert "43" not in str(model.asked[1]["messages"])
 
 
-async def test_a_program_and_the_time(sandbox):
+async def test_the_model_observes_a_programs_output_and_the_time(sandbox):
     before = datetime.now(UTC).replace(microsecond=0)
     model = Script(
         act("python", "```python\nprint('so')\n6 * 7\n```"), act("time"), act("time", "Europe/Berlin"), FINAL
@@ -217,7 +220,7 @@ async def test_a_flood_is_cut_before_the_model_reads_it():
         ("sqrt(16)", "4.0"),
     ],
 )
-async def test_the_calculator(sandbox, arguments, told):
+async def test_the_model_observes_the_calculators_result(sandbox, arguments, told):
     _, work = await solve(Script(act("calculator", arguments), FINAL), sandbox=sandbox)
     assert observations(work)[0].startswith(told)
 
@@ -245,7 +248,7 @@ async def test_retrieval_shows_what_it_finds():
     assert asked == ["sea", "sky"]
 
 
-async def test_an_endless_loop_ends():
+async def test_the_number_of_steps_is_limited():
     model = Endless(act("echo", "x"))
     answer, work = await solve(model, React(steps=4), ODD)
     assert (answer.text, answer.value, answer.finish_reason) == ("", None, "length")
@@ -260,7 +263,7 @@ async def test_many_steps_are_no_recursion():
     assert model.times == 64
 
 
-async def test_tool_calls_end():
+async def test_the_number_of_tool_calls_is_limited():
     answer, work = await solve(Endless(act("echo", "x")), React(steps=3, tool_calls=1), ODD)
     assert observations(work) == ["x", *["Error: all 1 tool calls are used up: answer now."] * 2]
     assert answer.finish_reason == "length"
@@ -298,7 +301,8 @@ async def test_tokens_and_seconds_end_it_too(monkeypatch):
         scopes[0].reschedule(asyncio.get_running_loop().time())
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(asyncio, "timeout", set_by_the_tool)
+    for module in (strategy, tool):
+        replace(monkeypatch, module, asyncio, timeout=set_by_the_tool)
     tools = [Tool("hang", "hangs", Nothing, hang)]
     answer, work = await solve(Script(act("hang")), React(seconds=77, tool_seconds=60), tools)
     assert kinds(work) == ["thought", "action", "limit"]

@@ -49,7 +49,7 @@ async def test_cot_without_an_answer_returns_all_text():
     assert (answer.text, answer.value) == ("I am not sure.", None)
 
 
-async def test_cot_of_your_own():
+async def test_a_template_of_your_own_replaces_the_prompt():
     mine = {"name": "mine", "version": 3, "text": "Q: {question}\nA:"}
     model = Script("#### 1")
     await solve(ChainOfThought(cot_template=mine), model)

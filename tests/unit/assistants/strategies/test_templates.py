@@ -75,7 +75,7 @@ def test_the_question_is_wrapped_and_the_rest_stays():
     assert messages[3]["content"] == "new"
 
 
-def test_parts_stay_parts():
+def test_images_keep_their_place_in_a_template():
     picture = {"type": "image_url", "image_url": {"url": "data:"}}
     (asked,) = templates.ask(Template(**template("a {question} b")), [{"role": "user", "content": [picture]}])
     assert asked["content"] == [{"type": "text", "text": "a "}, picture, {"type": "text", "text": " b"}]

@@ -14,7 +14,7 @@ from serving.assistants.tools.address import may_connect
 @pytest.mark.parametrize(
     "text", ["93.184.216.34", "1.1.1.1", "2606:4700:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"]
 )
-def test_public(text):
+def test_public_addresses_are_always_allowed(text):
     assert may_connect(text, private=False)
     assert may_connect(text, private=True)
 
@@ -39,7 +39,7 @@ def test_public(text):
         "2002:a00:1::1",
     ],
 )
-def test_private(text):
+def test_private_addresses_must_be_allowed(text):
     assert not may_connect(text, private=False)
     assert may_connect(text, private=True)
 

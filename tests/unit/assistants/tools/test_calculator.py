@@ -34,7 +34,7 @@ def ask(drive):
         ("10 ** 100", str(10**100)),
     ],
 )
-def test_values(ask, expression, value):
+def test_expressions_have_the_value_of_arithmetic(ask, expression, value):
     assert ask(expression).value == value
 
 

@@ -91,7 +91,7 @@ async def test_the_tool_describes_the_tables(lite):
     assert not tool.effects
 
 
-async def test_values_of_any_type(lite):
+async def test_sqlite_values_of_any_type_are_bounded(lite):
     _, _, rows = read(await ask(lite, "SELECT a FROM odd"))
     values = [value for (value,) in rows]
     assert values[0] == "(7 bytes)"
@@ -389,7 +389,7 @@ async def test_a_file_of_any_name(tmp_path):
     ],
     ids=str,
 )
-def test_settings_that_are_refused(wrong):
+def test_invalid_settings_are_rejected(wrong):
     with pytest.raises(ValueError):
         settings(**{"url": "sqlite:////a.db", **{"url" if k == "database" else k: v for k, v in wrong.items()}})
 
@@ -418,5 +418,5 @@ def test_the_stacks_own_database_is_refused(store, tool):
         ("sqlite:////a/h.db", "postgresql://h@db/headrace"),
     ],
 )
-def test_another_database_is_not(store, tool):
+def test_other_databases_than_the_store_are_allowed(store, tool):
     refuse_own_store(Store(database=store, data="/a"), Catalog(tools=(settings(tool),)))
