@@ -28,7 +28,7 @@ UNIT := tests/unit
 CONTRACT := tests/contract
 # Sign-in is tested on the cluster's stack, where pods must trust the certificate authority of the provider as well.
 STACKED := tests/stack tests/client --ignore=tests/client/test_sign_in.py
-CLUSTERED := tests/images/built tests/cluster tests/client --target=cluster
+CLUSTERED := tests/images/built tests/cluster tests/client --target=cluster -m "not soak"
 # ARGS may select tests of a single tier: no tests in another one is no failure (status 5 of pytest).
 MAY_BE_NONE := $(if $(ARGS),|| test $$? -eq 5)
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.full
+
 
 @pytest.mark.timeout(600)
 def test_a_mixed_load_has_metrics_and_its_faults_fire_alerts(stack, mixed):

@@ -160,6 +160,7 @@ def interrupt(stack: Stack, point: str) -> None:
     process.wait()
 
 
+@pytest.mark.full
 def test_an_interrupted_up_is_resumed_without_loss_of_data(renewed, watch):
     """The stack's Ray was killed under load before, which fires alerts."""
     stack, before = renewed.stack, files(renewed.stack)

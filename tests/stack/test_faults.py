@@ -50,6 +50,7 @@ TOO_MANY = 40
         pytest.param(["ray::HAProxyManager"], (), marks=pytest.mark.soak),
     ],
 )
+@pytest.mark.full
 def test_serve_replaces_killed_processes(stack, watch, titles, alerts):
     load = kill_under_load(stack, watch, "ray", titles, alerts)
     assert healed(stack, 120), f"without {' and '.join(titles)} nothing works any more"
@@ -79,6 +80,7 @@ def test_up_restarts_killed_processes(stack, watch, record, titles, alerts):
     nothing_lost(stack, load)
 
 
+@pytest.mark.full
 def test_requests_over_the_capacity_are_refused(stack, watch):
     config = StackConfig(**{k: v for k, v in stack.settings().items() if k in ("gateway", "limits")})
     places = config.gateway.replicas * (config.limits.in_flight + config.limits.queue)

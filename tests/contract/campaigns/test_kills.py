@@ -35,7 +35,7 @@ from tests.servers.postgres import Postgres
 from tests.servers.process import held_port
 from tests.wait import eventually
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.full
 
 SEED = int(os.environ.get("HEADRACE_KILL_SEED", "6"))
 FRAMES = (10, 250)

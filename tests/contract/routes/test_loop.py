@@ -21,6 +21,8 @@ from serving.config import Limits
 from tests.contract.running import Gateway
 from tests.wait import eventually
 
+pytestmark = pytest.mark.full
+
 LONGEST = Limits().characters
 PASSES = 6
 """Passes over the longest text, in Python, for which the loop may stand still."""

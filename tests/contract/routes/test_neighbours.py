@@ -33,6 +33,8 @@ from tests.contract.routes.whole import client
 from tests.contract.running import Gateway
 from tests.wait import eventually
 
+pytestmark = pytest.mark.full
+
 SEED = int(os.environ.get("HEADRACE_NEIGHBOUR_SEED", "5"))
 RATIO = 5
 """How much longer than alone the slowest of the neighbour's requests but one in a hundred may take, in the soak."""

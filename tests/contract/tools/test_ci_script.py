@@ -33,7 +33,11 @@ STAGES: Mapping[str, tuple[int, str]] = {
     "contract": (16, f"test-contract {RUN_TESTS}"),
     "stack": (17, f"test-stack {RUN_TESTS}"),
 }
-CLUSTER = (20, f"test-cluster {RUN_TESTS}")
+FULL: Mapping[str, tuple[int, str]] = {
+    "long-contract": (20, f'test-contract {RUN_TESTS} ARGS=-m "full and not soak"'),
+    "long-stack": (21, f'test-stack {RUN_TESTS} ARGS=-m "full and not soak"'),
+    "cluster": (22, f"test-cluster {RUN_TESTS}"),
+}
 
 
 def run(
@@ -90,14 +94,15 @@ def test_preparation_beside_a_failed_stage_is_ended_and_shown(tmp_path: Path) ->
     assert "ends -m tests.prepare unit contract stack" not in log
 
 
-def test_the_full_run_goes_on_with_the_cluster(tmp_path: Path) -> None:
+def test_the_full_run_goes_on_with_what_takes_long_and_the_cluster(tmp_path: Path) -> None:
     status, _, log = run(tmp_path, script="full")
     assert status == 0
-    assert log[-1] == f"ends {CLUSTER[1]}"
+    assert log[-6:] == [f"{event} {what}" for _, what in FULL.values() for event in ("begins", "ends")]
 
 
-@pytest.mark.parametrize(("fails", "expected"), [(STAGES["unit"][1], STAGES["unit"][0]), (CLUSTER[1], CLUSTER[0])])
-def test_the_full_run_fails_as_its_stage(fails: str, expected: int, tmp_path: Path) -> None:
-    status, _, log = run(tmp_path, fails=fails, script="full")
-    assert status == expected
-    assert log[-1] == f"begins {fails}"
+@pytest.mark.parametrize("stage", ["unit", *FULL])
+def test_the_full_run_fails_as_its_stage(stage: str, tmp_path: Path) -> None:
+    number, command = (STAGES | FULL)[stage]
+    status, _, log = run(tmp_path, fails=command, script="full")
+    assert status == number
+    assert log[-1] == f"begins {command}"

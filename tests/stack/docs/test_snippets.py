@@ -10,6 +10,8 @@ from tests.pages import snippets
 from tests.stack.docs.reader import read
 from tests.stacks.stack import Stack
 
+pytestmark = pytest.mark.full
+
 
 @pytest.mark.parametrize("page", [page for page in snippets.pages() if snippets.run_of(page)])
 def test_snippets_of_a_page_run_and_print_what_it_shows(page: str, stack: Stack, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from infra.providers.ray_ports import RayPorts
 from tests.stacks.ports import reserve
 from tests.wait import eventually
 
+pytestmark = pytest.mark.full
+
 HEADERS, STALLED = 1, 2
 """Seconds, instead of `HEADERS_S` and `STALLED_S`."""
 INTERVAL = 1

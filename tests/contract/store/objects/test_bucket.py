@@ -125,6 +125,7 @@ async def test_wrong_credentials_are_reported(object_store: ObjectStore, monkeyp
     await fails(object_store.refused(monkeypatch), "the credentials were refused|access was denied")
 
 
+@pytest.mark.full
 async def test_endpoint_that_is_down(object_store: ObjectStore) -> None:
     await fails(object_store.store(endpoint="http://127.0.0.1:1"), "it cannot be reached")
 
