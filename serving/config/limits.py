@@ -19,6 +19,12 @@ class Limits(Strict):
     json_containers: int = Field(default=100_000, ge=1, description="objects and lists in a body")
     n: int = Field(default=8, ge=1, le=128)
     attached_files: int = Field(default=50, ge=1, le=500, description="files of a request that creates a vector store")
+    document_characters: int = Field(
+        default=20_000_000,
+        ge=1,
+        le=20_000_000,
+        description="characters of the text of a file in a vector store, whatever its size",
+    )
     assistants: int = Field(default=100, ge=0, le=10_000, description="assistants that a tenant can create")
     embedding_inputs: int = Field(default=2048, ge=1)
     in_flight: int = Field(default=64, ge=1, description="concurrent requests per gateway replica")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from typing import Self
 
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.types import Block, Document
@@ -15,9 +16,15 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class ChunkBounds:
-    """Limits on what one document may expand to. `unpacked_bytes` and `ratio` limit the content of a zip archive."""
+    """Limits on what one document may expand to. `unpacked_bytes` and `ratio` limit the content of a zip archive.
+
+    `characters` limits the text of any file, `growth` its characters per byte of the file; but a text of `small`
+    characters is never too large, since a small file is mostly the frame of its format.
+    """
 
     characters: int = 20_000_000
+    growth: int = 20
+    small: int = 1_000_000
     blocks: int = 200_000
     pages: int = 5_000
     scanned_pages: int = 30  # recognising one takes about 5 s of CPU time
@@ -26,6 +33,10 @@ class ChunkBounds:
     elements_deep: int = 500  # Chromium flattens deeper nesting
     unpacked_bytes: int = 200_000_000
     ratio: int = 200
+
+    def of_file(self, size: int) -> Self:
+        """Returns the bounds of a file of `size` bytes."""
+        return replace(self, characters=min(self.characters, max(self.small, self.growth * size)))
 
 
 class DocumentBuilder:
@@ -73,10 +84,16 @@ class DocumentBuilder:
         best = " ".join(_clean(title).split()) or self._title or PurePosixPath(name.replace("\\", "/")).stem
         return Document(self.kind, best[:300], _SEPARATOR.join(self._parts), tuple(self._blocks))
 
+    def require_room(self, characters: int) -> None:
+        """Raises `UnreadableDocument` unless that many characters still fit: call it before a long block is made."""
+        if self._length + characters > self.bounds.characters:
+            raise UnreadableDocument(
+                "too_large", f"the text has more than {self.bounds.characters:,} characters, the most for this file"
+            )
+
     def _append(self, text: str, page: int | None) -> None:
         start = self._length + (len(_SEPARATOR) if self._parts else 0)
-        if start + len(text) > self.bounds.characters:
-            raise UnreadableDocument("too_large", f"the file has more than {self.bounds.characters:,} characters")
+        self.require_room(start - self._length + len(text))
         if len(self._blocks) >= self.bounds.blocks:
             raise UnreadableDocument("too_complex", f"the file has more than {self.bounds.blocks:,} blocks")
         self._blocks.append(Block(text, start, tuple(t for _, t in self._path), page))

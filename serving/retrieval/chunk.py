@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, Self
 
+from serving.retrieval.builder import ChunkBounds
+from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.text.sentences import sentence_spans
 from serving.retrieval.types import Block, Chunk, Document
 
@@ -16,6 +18,7 @@ _SPECIAL_TOKENS = 2
 _MIN_TOKENS = 100  # no word of a WordPiece tokenizer has more tokens, so every word fits
 _READ_TOGETHER = 50_000  # characters: a tokenizer's words take fifty times the memory of their text
 _LONGEST_WORD = 200  # a longer word is a single token, as its parts are
+_REPEATED = 4  # times the text: half of a chunk may overlap, and titles and headings are repeated
 _CHARACTERS_PER_TOKEN = 16  # limits text of few tokens: a word of over 100 characters is a single token
 
 
@@ -58,11 +61,15 @@ class _Unit:
     block: Block
 
 
-def chunk(document: Document, tokenizer: WordTokenizer, settings: ChunkSettings) -> list[Chunk]:
+def chunk(
+    document: Document, tokenizer: WordTokenizer, settings: ChunkSettings, bounds: ChunkBounds | None = None
+) -> list[Chunk]:
     """Returns chunks in order. They cover the whole text; adjacent chunks of a section may overlap.
 
-    No chunk's text has more than `settings.max_tokens` tokens. A heading stays with the text that follows it.
+    No chunk's text has more than `settings.max_tokens` tokens. A heading stays with the text that follows it. Raises
+    `UnreadableDocument` when the chunks together are far longer than a text within the bounds.
     """
+    left = _REPEATED * (bounds or ChunkBounds()).characters
     chunks: list[Chunk] = []
     headings = _Headings(tokenizer, document.title)
     for units in _pack(_units(document, tokenizer, settings.max_tokens), settings):
@@ -70,6 +77,9 @@ def chunk(document: Document, tokenizer: WordTokenizer, settings: ChunkSettings)
         path = units[-1].block.heading
         title, heading = headings.fit(path)
         text = document.text[start:end]
+        left -= len(title) + len(heading) + len(text)
+        if left < 0:
+            raise UnreadableDocument("too_large", "the headings of the file, repeated in each chunk, are too long")
         chunks.append(Chunk(len(chunks), title, heading, text, start, end, units[0].block.page))
     return chunks
 

@@ -18,16 +18,18 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.config import Limits
 from serving.core.ids import now
 from serving.protocol.errors import ApiError
 from serving.retrieval.batches import EMBED_AT_ONCE, CommitBatches, EmbeddingBatches
+from serving.retrieval.builder import ChunkBounds
 from serving.retrieval.chunk import ChunkSettings
 from serving.retrieval.chunk_table import IndexedFile
 from serving.retrieval.embedders.embedder import Embedder
 from serving.retrieval.errors import CollectionNotFound, UnreadableDocument
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.indexes import VectorStoreIndexes
-from serving.retrieval.sandbox import chunk_isolated
+from serving.retrieval.sandbox import chunk_isolated, chunking_limits
 from serving.retrieval.text.tokens import WordPieces
 from serving.retrieval.types import Chunk
 from serving.store.errors import NotFound
@@ -79,12 +81,14 @@ class Ingestion:
         stores: VectorStores,
         blobs: Blobs,
         jobs: Jobs,
+        limits: Limits,
     ) -> None:
         self._indexes = indexes
         self._files = files
         self._stores = stores
         self._blobs = blobs
         self._jobs = jobs
+        self._bounds = ChunkBounds(characters=limits.document_characters)
         # Separate threads, so that documents never occupy those for searches.
         self._reading = ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="documents")
         self._large = asyncio.Lock()
@@ -181,7 +185,7 @@ class Ingestion:
             settings = ChunkSettings.static(
                 static["max_chunk_size_tokens"], static["chunk_overlap_tokens"], WordPieces.max_tokens
             )
-        return chunk_isolated(data, name, settings, wanted=wanted)
+        return chunk_isolated(data, name, settings, chunking_limits(len(data), self._bounds), wanted)
 
     async def _vectors(self, context: JobContext, chunks: list[Chunk], embedder: Embedder) -> NDArray[np.float32]:
         tenant = context.principal.tenant

@@ -34,8 +34,11 @@ _MAX_ENTRIES = 10_000
 
 
 def parse(data: bytes, name: str, bounds: ChunkBounds | None = None) -> Document:
-    """Parses a document. Raises `UnreadableDocument`; may use much time and memory for hostile input."""
-    bounds = bounds or ChunkBounds()
+    """Parses a document. Raises `UnreadableDocument`; may use much time for hostile input.
+
+    `bounds` are those of any file: its size limits its text further.
+    """
+    bounds = (bounds or ChunkBounds()).of_file(len(data))
     kind = detect(data, name, bounds)
     try:
         return _parser(kind)(data if FORMATS[kind].binary else _decode(data), name, bounds)

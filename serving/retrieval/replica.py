@@ -131,7 +131,7 @@ class RetrievalReplica:
         where = data.collections(config.store)
         self._indexes = VectorStoreIndexes(where, Indexes(self._database), self._embedders)
         self._reindexing = Reindexing(self._indexes, self._embedders, jobs)
-        self._ingestion = Ingestion(self._indexes, self._files, self._stores, self._blobs, jobs)
+        self._ingestion = Ingestion(self._indexes, self._files, self._stores, self._blobs, jobs, config.limits)
         self._file_filter = FileFilter(self._stores)
         self._names: dict[str, tuple[float, str]] = {}
         hub = data.place(config.store, data.HUB)

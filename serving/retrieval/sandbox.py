@@ -16,7 +16,7 @@ import sysconfig
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -51,7 +51,19 @@ DETECTING: Final = ParserLimits(cpu_s=10, wall_s=30)
 """Limits of detection, which only scans the bytes."""
 
 CHUNKING: Final = ParserLimits(cpu_s=300, wall_s=600)
-"""Limits of chunking: a document of 20,000,000 characters has millions of words, all of which are counted."""
+"""Limits of chunking the largest files: a document of 20,000,000 characters has millions of words, all of which are
+counted.
+"""
+
+_SMALL_CPU_S: Final = 30
+_CPU_S_PER_MB: Final = 120
+"""CPU time of chunking by the size of a file: a megabyte of text takes up to 5 s, a scanned page of 40 KB as much."""
+
+
+def chunking_limits(size: int, bounds: ChunkBounds | None = None) -> ParserLimits:
+    """Returns the limits of chunking a file of `size` bytes, within the bounds of any file."""
+    cpu_s = min(CHUNKING.cpu_s, _SMALL_CPU_S + _CPU_S_PER_MB * size // 1_000_000)
+    return replace(CHUNKING, cpu_s=cpu_s, bounds=bounds or ChunkBounds())
 
 
 class TokenizerUnreadable(Exception):
@@ -78,10 +90,12 @@ def chunk_isolated(
     data: bytes,
     name: str,
     settings: ChunkSettings,
-    limits: ParserLimits = CHUNKING,
+    limits: ParserLimits | None = None,
     wanted: Callable[[], bool] = lambda: True,
 ) -> list[Chunk]:
     """`parse`, then `chunk` with the embedder's tokenizer, in a child process; raises as `parse_isolated` does.
+
+    `limits` are by default those of the file's size.
 
     The child is terminated, as for too complex a document, once `wanted` returns False. Raises `FileNotFoundError` when
     the tokenizer is not installed, and `TokenizerUnreadable`.
@@ -90,6 +104,7 @@ def chunk_isolated(
 
     # Looked up here: the child's environment is empty, and images name the folder of the weights in the environment.
     tokenizer = str(package_file(*TOKENIZER))
+    limits = limits or chunking_limits(len(data))
     found = _answer("chunk", data, name, limits, wanted, settings=asdict(settings), tokenizer=tokenizer)
     return [Chunk(*values) for values in found["chunks"]]
 
@@ -115,7 +130,9 @@ def _answer(
     **more: Any,
 ) -> dict[str, Any]:
     header = json.dumps({"task": task, "name": name, "limits": asdict(limits), **more}).encode()
-    return _decode(_ask(len(header).to_bytes(4, "big") + header + data, limits, wanted))
+    bounds = limits.bounds.of_file(len(data))
+    question = len(header).to_bytes(4, "big") + header + data
+    return _decode(_ask(question, replace(limits, bounds=bounds), wanted))
 
 
 def _ask(question: bytes, limits: ParserLimits, wanted: Callable[[], bool]) -> bytes:
@@ -150,7 +167,7 @@ def _done(request: dict[str, Any], data: bytes, counter: WordTokenizer | None) -
     document = parse(data, request["name"], bounds)
     if counter is None:
         return _encode(document)
-    chunks = chunk(document, counter, ChunkSettings(**request["settings"]))
+    chunks = chunk(document, counter, ChunkSettings(**request["settings"]), bounds.of_file(len(data)))
     return {"chunks": [astuple(each) for each in chunks]}
 
 

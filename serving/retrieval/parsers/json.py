@@ -49,7 +49,13 @@ def _add_records(builder: DocumentBuilder, value: Any) -> None:
 
 
 def _add(builder: DocumentBuilder, record: Any) -> None:
-    builder.add("\n".join(_lines(record, "", builder.bounds.depth)))
+    lines: list[str] = []
+    characters = 0
+    for line in _lines(record, "", builder.bounds.depth):
+        characters += len(line) + 1
+        builder.require_room(characters)  # each line repeats its path
+        lines.append(line)
+    builder.add("\n".join(lines))
 
 
 def _lines(value: Any, path: str, depth: int) -> Iterator[str]:

@@ -32,7 +32,7 @@ def parse_pdf(data: bytes, name: str, bounds: ChunkBounds) -> Document:
                 raise UnreadableDocument("too_large", f"the PDF has more than {bounds.pages:,} pages")
             for number in range(1, len(document) + 1):
                 page = document[number - 1]
-                pieces = list(_pieces(page))
+                pieces = list(_pieces(page, builder))
                 if not pieces and _has_image(page):
                     scanned.append(number)
                     if len(scanned) > bounds.scanned_pages:
@@ -53,7 +53,7 @@ def parse_pdf(data: bytes, name: str, bounds: ChunkBounds) -> Document:
     return builder.build(name, "" if title in ("untitled", "(anonymous)") else title)
 
 
-def _pieces(page: pypdfium2.PdfPage) -> Iterator[Piece]:
+def _pieces(page: pypdfium2.PdfPage, builder: DocumentBuilder) -> Iterator[Piece]:
     """Yields runs of characters on one line; a wide space divides them."""
     text = page.get_textpage()
     top = page.get_bbox()[3]
@@ -67,7 +67,9 @@ def _pieces(page: pypdfium2.PdfPage) -> Iterator[Piece]:
             yield Piece(joined, box[0], top - box[3], box[2], top - box[1])
         characters.clear()
 
-    for index in range(text.count_chars()):
+    count = text.count_chars()
+    builder.require_room(count)  # a page may show one object thousands of times
+    for index in range(count):
         code = raw.FPDFText_GetUnicode(text, index)
         if code in (0x0A, 0x0D):
             yield from piece()

@@ -36,7 +36,7 @@ def add_table(
             found = chain(sample, found)
         else:
             found = chain(first, sample, found)
-    for text in _lines(found, cells(header or ())):
+    for text in _lines(found, cells(header or ()), builder):
         builder.add(text, page)
 
 
@@ -76,8 +76,9 @@ def _is_header(first: Row, below: Sequence[Row], headed: bool) -> bool:
     return any(column and all(map(_is_number, column)) for column in columns)
 
 
-def _lines(rows: Iterable[Row], header: Row) -> Iterator[str]:
+def _lines(rows: Iterable[Row], header: Row, builder: DocumentBuilder) -> Iterator[str]:
     for row in rows:
+        builder.require_room(sum(map(len, row)))
         names = [*header, *[""] * (len(row) - len(header))]
         parts = [f"{name}: {cell}" if name else cell for name, cell in zip(names, row, strict=False) if cell]
         if header or len(parts) == 1:

@@ -30,13 +30,21 @@ def parse_xlsx(data: bytes, name: str, bounds: ChunkBounds) -> Document:
             rows = workbook.get_sheet_by_name(sheet_name).iter_rows()
             if len(shown) > 1:
                 builder.heading(sheet_name, 1)
-            for header, table in _tables([_text(value) for value in row] for row in rows):
+            for header, table in _tables(_texts(rows, builder)):
                 add_table(builder, table, header=header)
     except BaseException as e:  # a panic in Rust is not an `Exception`
         if type(e).__name__ != "PanicException":
             raise
         raise UnreadableDocument("damaged", "the workbook is damaged") from None
     return builder.build(name, PurePosixPath(name).stem)
+
+
+def _texts(rows: Iterable[Sequence[Any]], builder: DocumentBuilder) -> Iterator[list[str]]:
+    """Yields the texts of rows. Cells share strings, so that a row can have a million times the file's characters."""
+    for row in rows:
+        texts = [_text(value) for value in row]
+        builder.require_room(sum(map(len, texts)))
+        yield texts
 
 
 def _tables(rows: Iterable[list[str]]) -> Iterator[tuple[Sequence[str], list[list[str]]]]:
