@@ -32,7 +32,7 @@ from infra.programs import (
     Kit,
 )
 from tests.npm import node
-from tests.rendering import kuberay_chart, schemas
+from tests.rendering import addon_charts, kuberay_chart, schemas
 from tests.servers import browser
 from tools import environment
 from tools.binaries import find
@@ -78,7 +78,7 @@ FETCHED: Mapping[str, Sequence[tuple[str, Fetch]]] = {
         _npm("contract/routes/javascript"),
         ("ui by npm", partial(node.packages, HERE.parent / "ui")),
         _CHROMIUM,
-        *_modules(*schemas.KUBERNETES, *schemas.CRDS),
+        *_modules(*schemas.KUBERNETES, *schemas.CRDS, *addon_charts.MODULES),
     ),
     "stack": (_CHROMIUM,),
     "cluster": (*_modules(*schemas.CRDS), _npm("npm/oidc")),

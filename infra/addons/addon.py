@@ -50,6 +50,8 @@ class Addon:
     """Names of add-ons that must be installed before it."""
     pods: Callable[[StackConfig], Sequence[AddonPod]] = lambda _: ()
     """Its pods with requests, which take room from those of the stack."""
+    webhooks: tuple[int, ...] = ()
+    """Ports of its pods that the API server calls, for webhooks of admission and conversion."""
     objects: Callable[[StackConfig], Sequence[Values]] = lambda _: ()
     """Objects that the add-on needs and its chart does not contain."""
 

@@ -40,4 +40,5 @@ CERTIFICATES = Addon(
     values=_values,
     kinds=("certificates.cert-manager.io", "clusterissuers.cert-manager.io"),
     after=("gateway",),
+    webhooks=(10250,),
 )

@@ -21,6 +21,8 @@ def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
                 "ratelimit": {"image": images["ratelimit"], "pullSecrets": secrets},
             }
         },
+        # It informs Envoy of its zone, by a webhook on port 9443 that delays pods wherever a firewall closes that port.
+        "topologyInjector": {"enabled": False},
         "config": {
             "envoyGateway": {
                 "provider": {"type": "Kubernetes", "kubernetes": {"shutdownManager": {"image": images["gateway"]}}}

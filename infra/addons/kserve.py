@@ -41,4 +41,5 @@ KSERVE = Addon(
     crds=versions.KSERVE_CRDS,
     pods=lambda _: (AddonPod("KServe's controller", Resources.parse("100m", "200Mi")),),
     after=("certificates",),
+    webhooks=(9443,),  # which the chart cannot change
 )

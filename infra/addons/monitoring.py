@@ -72,6 +72,7 @@ MONITORING = Addon(
     # Its operator sets this; the chart's other pods request nothing.
     pods=lambda _: (AddonPod("Alertmanager", Resources.parse(memory="200Mi")),),
     pod_security="privileged",  # the node exporter reads the host
+    webhooks=(10250,),
 )
 
 

@@ -15,6 +15,8 @@ CLUSTER = "headrace-db"
 DATABASE = "headrace"
 POLICY = "headrace-db-ingress"
 OPERATOR_REQUESTS = {"cpu": "100m", "memory": "128Mi"}
+WEBHOOK_PORT = 10250
+"""Port of the operator's webhook; the chart's own, 9443, is one that GKE's firewall may close to its control plane."""
 REQUESTS = {"cpu": "250m", "memory": "512Mi"}
 """Requests of each pod of the database."""
 OWNER_SECRET = "headrace-db-owner"  # noqa: S105 (a name)
@@ -79,6 +81,7 @@ def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
     # The chart upgrades the CRDs with the release.
     return {
         "crds": {"create": True},
+        "webhook": {"port": WEBHOOK_PORT},
         "image": repository_image(images["operator"]),
         "imagePullSecrets": [{"name": name} for name in config.image.pull_secrets],
         "resources": {"requests": OPERATOR_REQUESTS, "limits": {"memory": "256Mi"}},
@@ -95,4 +98,5 @@ POSTGRES = Addon(
     pods=lambda _: (
         AddonPod("CloudNativePG's operator", Resources.parse(OPERATOR_REQUESTS["cpu"], OPERATOR_REQUESTS["memory"])),
     ),
+    webhooks=(WEBHOOK_PORT,),
 )

@@ -58,7 +58,14 @@ class GkeCluster(pulumi.ComponentResource):
     """All Google Cloud resources of one stack."""
 
     def __init__(
-        self, name: str, settings: Gcp, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
+        self,
+        name: str,
+        settings: Gcp,
+        cluster: Cluster,
+        pools: Sequence[NodePool],
+        stack: str,
+        namespace: str,
+        webhooks: Sequence[int],
     ) -> None:
         super().__init__("headrace:gcp:Cluster", name)
         self._settings = settings
@@ -75,6 +82,8 @@ class GkeCluster(pulumi.ComponentResource):
         self._own = self._options(depends_on=services, delete_before_replace=True)
         network, subnet, routes = self._network()
         account, granted = self._node_account()
+        if webhooks and not cluster.network.existing:
+            routes = [*routes, self._webhooks(network, account, webhooks)]
         self.cluster = self._cluster(network, subnet, account, [*routes, *granted])
         self.pools = self._pools(pools, account)
         self._admins()
@@ -151,6 +160,26 @@ class GkeCluster(pulumi.ComponentResource):
             for name, role in NODE_ROLES.items()
         ]
         return account, granted
+
+    def _webhooks(
+        self, network: Input[str], account: gcp.serviceaccount.Account, ports: Sequence[int]
+    ) -> gcp.compute.Firewall:
+        """Opens ports of add-ons' webhooks.
+
+        The API server calls them through GKE's konnectivity agents, which run on the nodes, or from its address in
+        their subnet.
+        """
+        nodes, pods, _ = map(str, capabilities.address_ranges(self._config.network.cidr))
+        return gcp.compute.Firewall(
+            "webhooks",
+            name=self._resource_name("webhooks"),
+            network=network,
+            direction="INGRESS",
+            source_ranges=[nodes, pods],
+            target_service_accounts=[account.email],
+            allows=[gcp.compute.FirewallAllowArgs(protocol="tcp", ports=list(map(str, ports)))],
+            opts=self._own,
+        )
 
     def _admins(self) -> None:
         """Makes the administrators of the configuration ones of the project's clusters."""
@@ -329,10 +358,15 @@ def leftovers(settings: Gcp, cluster: str) -> list[str]:
 
 
 def provision_gke(
-    settings: Gcp, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
+    settings: Gcp,
+    cluster: Cluster,
+    pools: Sequence[NodePool],
+    stack: str,
+    namespace: str,
+    webhooks: Sequence[int] = (),
 ) -> ProvisionedCluster:
-    """Plans all Google Cloud resources of the stack."""
-    planned = GkeCluster("gke", settings, cluster, pools, stack, namespace)
+    """Plans all Google Cloud resources of the stack; nodes accept calls of the API server at ports `webhooks` too."""
+    planned = GkeCluster("gke", settings, cluster, pools, stack, namespace, webhooks)
     return ProvisionedCluster(
         kubeconfig=planned.kubeconfig,
         identifier=planned.cluster.id,

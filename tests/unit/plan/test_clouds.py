@@ -140,3 +140,22 @@ def test_cloud_packages_declare_their_sdk(cloud: str) -> None:
     code = f"import sys, infra.targets.{cloud} as c; print(c.SDK, callable(c.provision), c.SDK in sys.modules)"
     said = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=CHECKOUT).split()
     assert said == [f"pulumi_{MODULES[cloud].replace('-', '_')}", "True", "False"]
+
+
+@pytest.mark.parametrize(("engine", "ports"), [("kserve", ["9443"]), (None, None)])
+def test_google_cloud_opens_ports_of_webhooks_to_the_control_plane(
+    engine: str | None, ports: list[str] | None, plan_once: Planner
+) -> None:
+    """KServe's is one that GKE does not open by itself."""
+    models = {"models": [{"name": "m", "engine": engine, "existing": "a/m"}], "assistants": []} if engine else {}
+    planned = plan_once(settings("gcp", **models))
+    found = planned.resources.get("webhooks")
+    assert (found and found.inputs["allows"]) == (ports and [{"protocol": "tcp", "ports": ports}])
+    if found:
+        ranges = planned["subnet"].inputs
+        assert found.inputs["sourceRanges"] == [
+            ranges["ipCidrRange"],
+            ranges["secondaryIpRanges"][0]["ipCidrRange"],
+        ]
+        assert found.inputs["targetServiceAccounts"] == [planned["pool-cpu"].inputs["nodeConfig"]["serviceAccount"]]
+        assert "webhooks" in planned["cluster"].dependencies
