@@ -38,6 +38,8 @@ def cluster(config: StackConfig) -> Values:
     storage = {"size": database.storage, **({"storageClass": storage_class} if storage_class else {})}
     return {
         "instances": database.instances,
+        # The budget of a single instance would allow no eviction, so that upgrades of its node would wait for ever.
+        "enablePDB": database.instances > 1,
         "imageName": config.mirror.image(versions.POSTGRES.images["database"]),
         "imagePullSecrets": [{"name": name} for name in config.image.pull_secrets],
         "storage": storage,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from infra.addons.postgres import POSTGRES
 from infra.config import StackConfig
 from infra.targets.gcp import OPEN_PORTS
 from tests.rendering.addon_charts import has_chart, rendered, webhook_ports
+from tests.rendering.budgets import blocking
 from tests.rendering.chart import helm
 
 __all__ = ["helm"]
@@ -82,6 +85,17 @@ def test_an_addon_declares_the_ports_of_its_webhooks(addon: Addon, objects: dict
 def test_the_database_comes_up_where_only_the_kubelets_port_is_open() -> None:
     """Every stack with a database of its own needs this webhook, which refuses everything while it is not reached."""
     assert set(POSTGRES.webhooks) <= OPEN_PORTS
+
+
+def test_every_pod_of_an_addon_can_be_evicted(objects: dict[str, list[dict[str, Any]]]) -> None:
+    assert {name: found for name, made in objects.items() if (found := blocking(made))} == {}
+
+
+def test_a_budget_of_an_addon_would_be_found(tmp_path: Path, helm: Helm) -> None:
+    addon = next(addon for addon in ADDONS if addon.name == "certificates")
+    strict = {"podDisruptionBudget": {"enabled": True, "minAvailable": 1}}
+    changed = replace(addon, values=lambda config, images: {**addon.values(config, images), **strict})
+    assert blocking(rendered(changed, EVERYTHING, tmp_path, helm)) == ["certificates-cert-manager of 1"]
 
 
 def test_no_webhook_listens_where_the_kubelet_does(objects: dict[str, list[dict[str, Any]]]) -> None:

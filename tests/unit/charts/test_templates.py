@@ -7,6 +7,7 @@ import re
 import pytest
 
 from infra.policies.catalogue import evaluate_manifests
+from tests.rendering.budgets import blocking
 from tests.rendering.chart_values import VARIANTS
 
 LABELS = ("name", "instance", "component", "part-of", "version", "managed-by")
@@ -160,6 +161,20 @@ def test_selectors_find_pods(rendered):
         if given["metadata"]["labels"]["app.kubernetes.io/component"] == "network" and "ingest" in str(selector):
             continue  # there for when there are collections
         assert any(_selects(selector, found) for found in labels), given["metadata"]["name"]
+
+
+def test_every_pod_can_be_evicted(rendered):
+    assert blocking(rendered) == []
+
+
+@pytest.mark.parametrize("autoscaling", [False, True])
+@pytest.mark.parametrize(("least", "replicas"), [(1, 1), (1, 2), (2, 2), (3, 5)])
+def test_a_node_of_a_pool_can_be_drained(least, replicas, autoscaling, render):
+    pools = {"serving": {"minReplicas": least, "replicas": replicas, "maxReplicas": 5}}
+    api = {"to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}
+    made = render({"pools": pools, "autoscaling": {"enabled": autoscaling}, "networkPolicy": {"apiServer": api}})
+    assert blocking(made) == []
+    assert bool(made.of("PodDisruptionBudget")) == (replicas > 1)
 
 
 def _selects(selector, labels):

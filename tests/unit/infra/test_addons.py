@@ -155,6 +155,12 @@ def test_hidden_parts_of_a_control_plane_are_not_monitored() -> None:
     assert off == {"crds", "kubeControllerManager", "kubeEtcd", "kubeProxy", "kubeScheduler"}
 
 
+@pytest.mark.parametrize(("instances", "budget"), [(1, False), (2, True), (3, True)])
+def test_a_single_database_does_not_stop_the_upgrade_of_its_node(instances: int, budget: bool) -> None:
+    """CloudNativePG's budget keeps one primary; from two instances on, the operator moves it from a cordoned node."""
+    assert postgres.cluster(config(database={"instances": instances}))["enablePDB"] is budget
+
+
 def reached(spec: dict[str, Any]) -> dict[str, list[int]]:
     """Returns the ports that each peer of a NetworkPolicy reaches; none: all."""
     return {repr(rule["from"][0]): [p["port"] for p in rule.get("ports", [])] for rule in spec["ingress"]}
