@@ -14,7 +14,7 @@ from infra.cluster_config import Image, Pool, PoolVolume
 from infra.config import StackConfig
 from infra.config_loader import DATABASE_PASSWORD
 from infra.mistakes import Mistake
-from infra.scheduling import upgrade, weights
+from infra.scheduling import starts, upgrade, weights
 from infra.targets.provisioned_cluster import ProvisionedCluster
 from infra.targets.secrets import API_KEY, key_secret_name, secret_reference
 from infra.volumes import CONTROL_STATE
@@ -107,6 +107,7 @@ def values(
         "upgradeStrategy": {"surge": "NewCluster", "in_place": "None"}[upgrade.strategy(config)],
         "head": {"gcs": {"rocksdb": {"size": CONTROL_STATE, "storageClass": config.kubernetes.storage_class}}},
         "autoscaling": {"enabled": config.autoscaled},
+        "migrate": {"deadlineSeconds": starts.job_seconds(config)},
         "persistence": {
             "retain": False,  # `pulumi destroy` deletes the volumes too
             "data": {

@@ -48,6 +48,13 @@ class Kubernetes(Strict):
         default=None, description="a secret store to read the secrets from, instead of generating them"
     )
     preflight: bool = Field(default=True, description="check the cluster before any resource is created")
+    ready_timeout_s: int | None = Field(
+        default=None,
+        ge=60,
+        le=86_400,
+        description="seconds that `up` waits until the application answers; empty: what nodes, images and weights need "
+        "at 100 MiB/s",
+    )
     render: str = Field(default="", description="folder to write manifests to, instead of installing them")
 
 

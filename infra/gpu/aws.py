@@ -106,7 +106,7 @@ def allocatable(machine: MachineType, disk_gib: int) -> Resources:
     pods = 110 if machine.vcpus <= 30 else 250
     memory = int(machine.memory_gib * GIB * (1 - FIRMWARE)) - (255 + 11 * pods) * MIB - EVICTION
     # 1 GiB is reserved, and at 10 % of the disk the kubelet evicts pods.
-    storage = int(disk_gib * GIB * 0.9) - GIB
+    storage = int((machine.local_ssd_gib or disk_gib) * GIB * 0.9) - GIB
     cpu = machine.vcpus * 1000 - reserved_cpu(machine.vcpus)
     return Resources(cpu, memory, storage, pods=_most_pods(machine))
 

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network
 from infra.cloud_config import Azure, Cluster, Network
 from infra.gpu.accelerators import ACCELERATORS, accelerator_by_key
 from infra.gpu.machines import MACHINES, MachineType
-from infra.gpu.pools import NodePool, Taint
+from infra.gpu.pools import NodePool, Taint, no_disk_performance
 from infra.mistakes import Mistake
 from infra.scheduling.allocatable import EVICTION
 from infra.scheduling.resources import GIB, MIB, Resources
@@ -256,7 +256,8 @@ def _with_profile(pool: NodePool, profile: str) -> NodePool:
 
 
 def _nodes(pool: NodePool, key: str) -> Iterator[Mistake]:
-    if pool.disk_gib > MAX_DISK_GIB:
+    yield from no_disk_performance(key, pool)
+    if pool.root_disk_gib > MAX_DISK_GIB:
         yield Mistake(f"{key}.disk_gib", f"{pool.disk_gib} exceeds the limit of AKS", f"use up to {MAX_DISK_GIB}")
     for i, zone in enumerate(pool.zones):
         if zone not in ZONES:

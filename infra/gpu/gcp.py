@@ -11,7 +11,7 @@ from infra.cloud_config import Cluster, Gcp
 from infra.gpu import machines
 from infra.gpu.accelerators import ACCELERATORS, Accelerator, accelerator_by_key
 from infra.gpu.machines import MachineType
-from infra.gpu.pools import GPU, NodePool
+from infra.gpu.pools import GPU, NodePool, no_disk_performance
 from infra.mistakes import Mistake
 from infra.scheduling.allocatable import EVICTION, reserved_cpu
 from infra.scheduling.resources import GIB, MIB, Resources
@@ -64,6 +64,8 @@ def allocatable(machine: MachineType, disk_gib: int) -> Resources:
     memory = int((machine.memory_gib * 0.97 - reserved) * GIB) - EVICTION
     # Its file system has 94.25 GiB of a disk of 100 (98,831,908 Ki), of which the kubelet keeps a tenth free.
     storage = int((0.9425 * disk_gib * 0.9 - min(0.5 * disk_gib, 6 + 0.35 * disk_gib, 100)) * GIB)
+    if machine.local_ssds:
+        storage = int((0.9 * 0.9425 * machine.local_ssd_gib - min(25 + 25 * machine.local_ssds, 100)) * GIB)
     return Resources(machine.vcpus * 1000 - reserved_cpu(machine.vcpus), memory, storage, pods=MAX_PODS)
 
 
@@ -175,6 +177,7 @@ def _pool(key: str, settings: Gcp, pool: NodePool) -> Iterator[Mistake]:
     yield from _capacity(key, pool)
     yield from _zones(key, settings, pool)
     yield from _labels(key, pool)
+    yield from no_disk_performance(key, pool)
 
 
 def _hardware(key: str, pool: NodePool) -> Iterator[Mistake]:

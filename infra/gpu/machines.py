@@ -3,7 +3,9 @@
 It has only x86 machines, like the stack's images, and only whole GPUs. Sources. AWS:
 https://karpenter.sh/docs/reference/instance-types/, generated from DescribeInstanceTypes. GCP: `gcloud compute
 machine-types list`, as in https://github.com/Cyclenerd/google-cloud-pricing-cost-calculator/blob/master/tools/machinetypes.csv;
-GPUs for N1: https://cloud.google.com/compute/docs/gpus. Azure: sizes that AKS supports, as in
+GPUs for N1 and local SSDs: https://cloud.google.com/compute/docs/gpus. Instance stores of AWS:
+https://docs.aws.amazon.com/ec2/latest/instancetypes/ac.html; those of g machines are smaller than a root disk, so they
+are left out. Azure: sizes that AKS supports, as in
 https://aspire.dev/reference/api/csharp/aspire.hosting.azure.kubernetes/ (one AksNodeVmSizes class for each family).
 """
 
@@ -30,6 +32,10 @@ class MachineType:
     gpus: int = 0
     attachable: bool = False
     """GPUs are attached on request (GCP's N1); `gpus` is then the maximum."""
+    local_ssds: int = 0
+    """Local NVMe disks that the machine always has, and that store what its pods write; 0: its root disk does."""
+    local_ssd_gib: int = 0
+    """Size of all of them."""
 
 
 MACHINES: tuple[MachineType, ...] = (
@@ -72,14 +78,14 @@ MACHINES: tuple[MachineType, ...] = (
     MachineType("aws", "g7e.12xlarge", 48, 512, "rtx-pro-6000", 2),
     MachineType("aws", "g7e.24xlarge", 96, 1024, "rtx-pro-6000", 4),
     MachineType("aws", "g7e.48xlarge", 192, 2048, "rtx-pro-6000", 8),
-    MachineType("aws", "p4d.24xlarge", 96, 1152, "a100-40gb", 8),
-    MachineType("aws", "p4de.24xlarge", 96, 1152, "a100-80gb", 8),
-    MachineType("aws", "p5.4xlarge", 16, 256, "h100-80gb", 1),
-    MachineType("aws", "p5.48xlarge", 192, 2048, "h100-80gb", 8),
-    MachineType("aws", "p5e.48xlarge", 192, 2048, "h200", 8),
-    MachineType("aws", "p5en.48xlarge", 192, 2048, "h200", 8),
-    MachineType("aws", "p6-b200.48xlarge", 192, 2048, "b200", 8),
-    MachineType("aws", "p6-b300.48xlarge", 192, 4096, "b300", 8),
+    MachineType("aws", "p4d.24xlarge", 96, 1152, "a100-40gb", 8, local_ssds=8, local_ssd_gib=7450),
+    MachineType("aws", "p4de.24xlarge", 96, 1152, "a100-80gb", 8, local_ssds=8, local_ssd_gib=7450),
+    MachineType("aws", "p5.4xlarge", 16, 256, "h100-80gb", 1, local_ssds=1, local_ssd_gib=3576),
+    MachineType("aws", "p5.48xlarge", 192, 2048, "h100-80gb", 8, local_ssds=8, local_ssd_gib=28_610),
+    MachineType("aws", "p5e.48xlarge", 192, 2048, "h200", 8, local_ssds=8, local_ssd_gib=28_610),
+    MachineType("aws", "p5en.48xlarge", 192, 2048, "h200", 8, local_ssds=8, local_ssd_gib=28_610),
+    MachineType("aws", "p6-b200.48xlarge", 192, 2048, "b200", 8, local_ssds=8, local_ssd_gib=28_610),
+    MachineType("aws", "p6-b300.48xlarge", 192, 4096, "b300", 8, local_ssds=8, local_ssd_gib=28_610),
     MachineType("aws", "c7i.large", 2, 4),
     MachineType("aws", "c7i.xlarge", 4, 8),
     MachineType("aws", "c7i.2xlarge", 8, 16),
@@ -117,17 +123,17 @@ MACHINES: tuple[MachineType, ...] = (
     MachineType("gcp", "a2-highgpu-4g", 48, 340, "a100-40gb", 4),
     MachineType("gcp", "a2-highgpu-8g", 96, 680, "a100-40gb", 8),
     MachineType("gcp", "a2-megagpu-16g", 96, 1360, "a100-40gb", 16),
-    MachineType("gcp", "a2-ultragpu-1g", 12, 170, "a100-80gb", 1),
-    MachineType("gcp", "a2-ultragpu-2g", 24, 340, "a100-80gb", 2),
-    MachineType("gcp", "a2-ultragpu-4g", 48, 680, "a100-80gb", 4),
-    MachineType("gcp", "a2-ultragpu-8g", 96, 1360, "a100-80gb", 8),
-    MachineType("gcp", "a3-highgpu-1g", 26, 234, "h100-80gb", 1),
-    MachineType("gcp", "a3-highgpu-2g", 52, 468, "h100-80gb", 2),
-    MachineType("gcp", "a3-highgpu-4g", 104, 936, "h100-80gb", 4),
-    MachineType("gcp", "a3-highgpu-8g", 208, 1872, "h100-80gb", 8),
-    MachineType("gcp", "a3-megagpu-8g", 208, 1872, "h100-mega-80gb", 8),
-    MachineType("gcp", "a3-ultragpu-8g", 224, 2952, "h200", 8),
-    MachineType("gcp", "a4-highgpu-8g", 224, 3968, "b200", 8),
+    MachineType("gcp", "a2-ultragpu-1g", 12, 170, "a100-80gb", 1, local_ssds=1, local_ssd_gib=375),
+    MachineType("gcp", "a2-ultragpu-2g", 24, 340, "a100-80gb", 2, local_ssds=2, local_ssd_gib=750),
+    MachineType("gcp", "a2-ultragpu-4g", 48, 680, "a100-80gb", 4, local_ssds=4, local_ssd_gib=1500),
+    MachineType("gcp", "a2-ultragpu-8g", 96, 1360, "a100-80gb", 8, local_ssds=8, local_ssd_gib=3000),
+    MachineType("gcp", "a3-highgpu-1g", 26, 234, "h100-80gb", 1, local_ssds=2, local_ssd_gib=750),
+    MachineType("gcp", "a3-highgpu-2g", 52, 468, "h100-80gb", 2, local_ssds=4, local_ssd_gib=1500),
+    MachineType("gcp", "a3-highgpu-4g", 104, 936, "h100-80gb", 4, local_ssds=8, local_ssd_gib=3000),
+    MachineType("gcp", "a3-highgpu-8g", 208, 1872, "h100-80gb", 8, local_ssds=16, local_ssd_gib=6000),
+    MachineType("gcp", "a3-megagpu-8g", 208, 1872, "h100-mega-80gb", 8, local_ssds=16, local_ssd_gib=6000),
+    MachineType("gcp", "a3-ultragpu-8g", 224, 2952, "h200", 8, local_ssds=32, local_ssd_gib=12_000),
+    MachineType("gcp", "a4-highgpu-8g", 224, 3968, "b200", 8, local_ssds=32, local_ssd_gib=12_000),
     MachineType("gcp", "n1-standard-4", 4, 15, "t4", 4, attachable=True),
     MachineType("gcp", "n1-standard-8", 8, 30, "t4", 4, attachable=True),
     MachineType("gcp", "n1-standard-16", 16, 60, "t4", 4, attachable=True),

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 from infra import onprem_config
 from infra.cloud_config import Cluster
 from infra.cluster_config import Existing, Pool, Toleration
-from infra.gpu import machines
+from infra.gpu import disks, machines
 from infra.gpu.accelerators import Accelerator, accelerator_by_key, accelerator_by_product
+from infra.gpu.machines import MachineType
 from infra.gpu.pools import POOL_LABEL, Driver, NodePool, Taint
 from infra.mistakes import Mistake
 from infra.scheduling.resources import Resources
@@ -149,7 +150,7 @@ def place(config: StackConfig) -> StackConfig:
     """Returns the configuration with pods placed on node pools, and the GPU add-on set for the owners of the GPUs."""
     if config.target not in NODE_POOL_RULES:
         return config
-    nodes = tuple(_label_nodes(config, pool) for pool in node_pools(config))
+    nodes = tuple(_place_nodes(config, pool) for pool in node_pools(config))
     update: dict[str, Any] = {"node_pools": nodes, "pools": tuple(_place_pool(config, pool) for pool in config.pools)}
     found = {gpu_owners(config, pool) for pool in nodes if pool.gpus}
     if len(found) == 1 and config.addons.gpu == "auto":
@@ -159,6 +160,24 @@ def place(config: StackConfig) -> StackConfig:
             chosen["gpu"] = Existing(existing="the device plugin of the cloud's nodes")
         update["addons"] = config.addons.model_copy(update=chosen)
     return config.model_copy(update=update)
+
+
+def node_use(config: StackConfig, pool: NodePool) -> tuple[MachineType, disks.Use] | None:
+    """Returns the machine of a pool's nodes, and what each stores; None if the machine is unknown."""
+    cloud = NODE_POOL_RULES[config.target].cloud
+    machine = pool.machine(cloud) if cloud else None
+    return None if machine is None else (machine, disks.use(config, pool, machine, gpus_per_node(pool)))
+
+
+def _place_nodes(config: StackConfig, pool: NodePool) -> NodePool:
+    """Returns a node pool with its labels and the sizes of its disks."""
+    pool = _label_nodes(config, pool)
+    if (found := node_use(config, pool)) is None:
+        return pool
+    machine, needs = found
+    rules = cloud_rules(machine.cloud)
+    largest: int = getattr(rules, "MAX_DISK_GIB", 16_384)
+    return disks.sized(pool, needs, machine, rules.allocatable, largest)
 
 
 def _label_nodes(config: StackConfig, pool: NodePool) -> NodePool:

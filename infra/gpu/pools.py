@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
@@ -9,6 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 from infra.cluster_config import Label
 from infra.gpu import machines
 from infra.gpu.machines import Cloud, MachineType
+from infra.mistakes import Mistake
 from serving.config import Strict
 
 LabelKey = Annotated[
@@ -23,6 +25,9 @@ POOL_LABEL = "headrace.io/node-pool"
 """Label on every node with the name of its pool, by which pools of pods select nodes."""
 
 GPU = "nvidia.com/gpu"
+
+DISK_GIB = 200
+"""Smallest default size of a node's root disk."""
 
 FEW_MPS_CLIENTS = ("v100-16gb", "v100-32gb")
 """GPUs with a compute capability below 7.5, for which NVIDIA's MPS daemon accepts 16 replicas instead of 48."""
@@ -96,7 +101,24 @@ class NodePool(Strict):
     )
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
-    disk_gib: int = Field(default=200, ge=30, le=16_384, description="size of a node's root disk")
+    disk_gib: int | None = Field(
+        default=None,
+        ge=30,
+        le=16_384,
+        description="size of a node's root disk; empty: 200, or what images and weights need",
+    )
+    disk_throughput: int | None = Field(
+        default=None,
+        ge=125,
+        le=1000,
+        description="MiB/s of the root disk on AWS (gp3); empty: what reads the weights in five minutes",
+    )
+    disk_iops: int | None = Field(
+        default=None,
+        ge=3000,
+        le=16_000,
+        description="operations per second of the root disk on AWS (gp3); empty: 3000, or what disk_throughput needs",
+    )
     zones: tuple[str, ...] = Field(
         default=(),
         description="zones of the region; empty: those of the network. On GKE, pools with GPUs must name zones",
@@ -114,6 +136,8 @@ class NodePool(Strict):
             raise ValueError(f"needs at most 16 replicas: MPS has no more clients on a {self.accelerator}")
         if (self.capacity == "reserved") != bool(self.reservation):
             raise ValueError("needs a reservation with capacity reserved, and none with any other capacity")
+        if self.disk_throughput and self.disk_iops and self.disk_iops < 4 * self.disk_throughput:
+            raise ValueError("needs at least 4 disk_iops for each MiB/s of disk_throughput, as gp3 does")
         if POOL_LABEL in self.labels:
             raise ValueError(f"sets the label {POOL_LABEL}, which the stack sets itself")
         return self
@@ -122,6 +146,11 @@ class NodePool(Strict):
     def driver_owner(self) -> Driver:
         """Who installs the GPU driver: the cloud's image, unless the pool sets another owner."""
         return self.driver or "cloud"
+
+    @property
+    def root_disk_gib(self) -> int:
+        """Size of a node's root disk; the placed configuration has the one that follows from the weights."""
+        return self.disk_gib or DISK_GIB
 
     @property
     def autoscaled(self) -> bool:
@@ -146,3 +175,10 @@ class NodePool(Strict):
         """Taints of the pool's nodes. On GKE the GPU taint must not be declared."""
         own = () if not self.gpus or any(t.key == GPU for t in self.taints) else (GPU_TAINT,)
         return (*own, *self.taints)
+
+
+def no_disk_performance(key: str, pool: NodePool) -> Iterator[Mistake]:
+    """Reports settings of the disk that AWS alone has; other clouds derive its speed from its size."""
+    for name in ("disk_throughput", "disk_iops"):
+        if getattr(pool, name) is not None:
+            yield Mistake(f"{key}.{name}", "applies to AWS only", "remove it; a larger disk_gib is faster")

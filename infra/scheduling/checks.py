@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from infra.gpu import fit, placement
+from infra.gpu import disks, fit, placement
 from infra.mistakes import Mistake
-from infra.scheduling import replicas, scheduler, upgrade, weights, workload
+from infra.scheduling import replicas, scheduler, starts, upgrade, weights, workload
 from infra.scheduling.resources import GIB
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def mistakes(config: StackConfig) -> list[Mistake]:
     """
     if fit.mistakes(config) or placement.mistakes(config):
         return []
-    return [*replicas.mistakes(config), *_weights(config), *_pending(config)]
+    return [*replicas.mistakes(config), *_weights(config), *_disks(config), *_pending(config)]
 
 
 def _weights(config: StackConfig) -> Iterator[Mistake]:
@@ -33,10 +33,19 @@ def _weights(config: StackConfig) -> Iterator[Mistake]:
             problem = f"is {lacking / GIB:.1f} GiB less than the weights that its pods download"
             yield Mistake(key, problem, "raise it, or remove it")
         for model in weights.downloaded(config, pool):
-            if weights.needs_size(pool) and weights.download_bytes(model) is None:
+            if weights.needs_size(pool) and model.weight_bytes is None:
                 at = config.models.index(model)
                 problem = f"is missing, so the disk for the weights of '{model.name}' is unknown"
                 yield Mistake(f"models[{at}].geometry", problem, f"set it, or {key}")
+
+
+def _disks(config: StackConfig) -> Iterator[Mistake]:
+    """Reports disks without room for images beside the weights."""
+    for i, pool in enumerate(config.node_pools):
+        if config.target in placement.NODE_POOL_RULES and (found := placement.node_use(config, pool)):
+            machine, needs = found
+            offered = placement.cloud_rules(machine.cloud).allocatable(machine, pool.root_disk_gib).storage
+            yield from disks.mistakes(f"node_pools[{i}]", pool, needs, offered)
 
 
 def _pending(config: StackConfig) -> Iterator[Mistake]:
@@ -61,6 +70,12 @@ def lines(config: StackConfig) -> Iterator[str]:
     placed, cloud, groups = cluster
     pods = workload.pods(placed, cloud)
     now = scheduler.place(pods, groups)
+    yield "Disks of a node:"
+    for pool in placed.node_pools:
+        if use := placement.node_use(placed, pool):
+            machine, needs = use
+            yield f"  {disks.line(pool, needs, machine)}"
+    yield from starts.lines(config)
     yield "Pods with requests, as a scheduler places them:"
     yield from (f"  {node.group.name}: {', '.join(pod.name for pod in node.pods) or 'none'}" for node in now.nodes)
     yield from upgrade.lines(config)

@@ -26,19 +26,9 @@ def downloaded(config: StackConfig, pool: Pool) -> list[VllmModel]:
     ]
 
 
-def download_bytes(model: VllmModel) -> int | None:
-    """Returns the maximum size of a model's weight files; None if it is unknown.
-
-    The files have 16 or 32 bits per weight; quantised ones have fewer, but vLLM can also quantise 16-bit files itself.
-    """
-    if model.geometry is None:
-        return None
-    return model.geometry.parameters * (4 if model.dtype in ("float", "float32") else 2)
-
-
-def _known_bytes(config: StackConfig, pool: Pool) -> int:
+def known_bytes(config: StackConfig, pool: Pool) -> int:
     """Returns the size of a pool's weights, as far as it is known."""
-    return sum(download_bytes(model) or 0 for model in downloaded(config, pool))
+    return sum(model.weight_bytes or 0 for model in downloaded(config, pool))
 
 
 def set_size(pool: Pool) -> str | None:
@@ -50,7 +40,7 @@ def temporary_storage(config: StackConfig, pool: Pool) -> str | None:
     """Returns the size of /tmp in a pool's pods, as a quantity; None: the chart's default."""
     if pool.temporary_storage is not None or pool.weights is not None:
         return pool.temporary_storage
-    known = _known_bytes(config, pool)
+    known = known_bytes(config, pool)
     return f"{LOGS + math.ceil(known * MARGIN / GIB)}Gi" if known else None
 
 
@@ -62,14 +52,14 @@ def volume_size(config: StackConfig, pool: Pool) -> str:
     if pool.weights is None or pool.weights.size is not None:
         return (pool.weights and pool.weights.size) or ""
     versions = 1 if pool.weights.kind == "ephemeral" else 2
-    return f"{max(1, math.ceil(versions * _known_bytes(config, pool) * MARGIN / GIB))}Gi"
+    return f"{max(1, math.ceil(versions * known_bytes(config, pool) * MARGIN / GIB))}Gi"
 
 
 def too_small(config: StackConfig, pool: Pool) -> int | None:
     """Returns by how many bytes the weights of a pool exceed the size that is set for them; None if they fit."""
     if (size := set_size(pool)) is None:
         return None
-    lacking = _known_bytes(config, pool) - int(parse_quantity(size))
+    lacking = known_bytes(config, pool) - int(parse_quantity(size))
     return lacking if lacking > 0 else None
 
 

@@ -163,7 +163,7 @@ def groups(config: StackConfig, cloud: Cloud) -> list[Group] | None:
         machine = pool.machine(cloud)
         if machine is None:
             return None
-        offers = nodes.allocatable(machine, pool.disk_gib) - nodes.NODE_PODS
+        offers = nodes.allocatable(machine, pool.root_disk_gib) - nodes.NODE_PODS
         offers += Resources(gpus=placement.gpus_per_node(pool))
         most = pool.max_nodes if scales else pool.min_nodes
         group = Group(pool.name, offers, pool.min_nodes, most, _labels(pool, machine), tuple(rules.taints(pool)))

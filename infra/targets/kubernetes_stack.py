@@ -11,7 +11,7 @@ from typing import Any, cast
 import pulumi
 import pulumi_kubernetes as k8s
 import yaml
-from pulumi import Input, Output, ResourceOptions, ResourceTransformArgs, ResourceTransformResult
+from pulumi import Input, Output, ResourceOptions, ResourceTransform, ResourceTransformArgs, ResourceTransformResult
 from pydantic import SecretStr
 
 from infra import chart, kserve
@@ -19,7 +19,7 @@ from infra.addons import ADDONS, monitoring, postgres
 from infra.config import StackConfig
 from infra.config_loader import DATABASE_PASSWORD
 from infra.resources import InferenceEndpoint, RayClusterUpgrade
-from infra.scheduling import upgrade
+from infra.scheduling import starts, upgrade
 from infra.targets import Target
 from infra.targets.addon import InstalledAddon, labelled_namespace
 from infra.targets.layout import CHECKOUT
@@ -30,8 +30,6 @@ from serving.config import KServeModel
 
 CHART = CHECKOUT / "charts/headrace"
 SECRET = "headrace-secrets"  # noqa: S105 (a name)
-READY_S = 1800
-"""Pulling large images and loading large models takes this long; progress is shown meanwhile."""
 STORE_S = 300
 """A secret store answers within seconds unless it is missing or rejects; its operator's messages are shown."""
 DELETION_S = 1200
@@ -149,7 +147,8 @@ class KubernetesStack(pulumi.ComponentResource):
             opts=self._options(self.namespace),
         )
         metadata = self._metadata(postgres.CLUSTER)
-        metadata["annotations"] = {"pulumi.com/waitFor": "condition=Ready", "pulumi.com/timeoutSeconds": str(READY_S)}
+        timeout = str(starts.job_seconds(self._config))
+        metadata["annotations"] = {"pulumi.com/waitFor": "condition=Ready", "pulumi.com/timeoutSeconds": timeout}
         cluster = k8s.apiextensions.CustomResource(
             postgres.CLUSTER,
             api_version="postgresql.cnpg.io/v1",
@@ -210,7 +209,7 @@ class KubernetesStack(pulumi.ComponentResource):
         self._pod_values = {name: value for name, value in values.items() if name not in ("catalog", "knowledge")}
         opts = ResourceOptions.merge(
             self._options(self.namespace, *self.secret, *self.database),
-            ResourceOptions(transforms=[add_await_annotations]),
+            ResourceOptions(transforms=[await_annotations(config)]),
         )
         if config.kubernetes.render:
             # The newer Chart resource needs a cluster for its version and API discovery.
@@ -245,7 +244,7 @@ class KubernetesStack(pulumi.ComponentResource):
             context=self._access.context,
             namespace=config.kubernetes.namespace,
             service=chart.RELEASE,
-            timeout_s=DELETION_S + READY_S,
+            timeout_s=DELETION_S + starts.ready_seconds(config),
             revision=self._revision(),
             opts=ResourceOptions(parent=self, depends_on=[self.chart]),
         )
@@ -264,34 +263,38 @@ class KubernetesStack(pulumi.ComponentResource):
         return ResourceOptions.merge(self._own, ResourceOptions(depends_on=list(resources)))
 
 
-AWAIT_ANNOTATIONS = {
-    "kubernetes:ray.io/v1:RayService": {
-        "pulumi.com/waitFor": '["condition=Ready", "condition=UpgradeInProgress=False"]',
-        "pulumi.com/timeoutSeconds": str(READY_S),
-    },
-    "kubernetes:external-secrets.io/v1:ExternalSecret": {
-        "pulumi.com/waitFor": "condition=Ready",
-        "pulumi.com/timeoutSeconds": str(STORE_S),
-    },
-    "kubernetes:batch/v1:Job": {"pulumi.com/timeoutSeconds": str(READY_S)},
-    # The provider waits for claims of such classes to be pending first, and misses those that are bound at once.
-    # https://github.com/pulumi/pulumi-kubernetes/blob/v4.25.0/provider/pkg/await/awaiters.go
-    "kubernetes:core/v1:PersistentVolumeClaim": {
-        "pulumi.com/skipAwait": "true",
-        "pulumi.com/timeoutSeconds": str(DELETION_S),  # timeout of its deletion
-    },
-}
-"""Annotations for Pulumi by resource type, which are not part of the chart."""
+def await_annotations(config: StackConfig) -> ResourceTransform:
+    """Returns what adds annotations for Pulumi, by which `up` waits until the application answers.
 
+    They are not part of the chart.
+    """
+    by_type = {
+        "kubernetes:ray.io/v1:RayService": {
+            "pulumi.com/waitFor": '["condition=Ready", "condition=UpgradeInProgress=False"]',
+            "pulumi.com/timeoutSeconds": str(starts.ready_seconds(config)),
+        },
+        "kubernetes:external-secrets.io/v1:ExternalSecret": {
+            "pulumi.com/waitFor": "condition=Ready",
+            "pulumi.com/timeoutSeconds": str(STORE_S),
+        },
+        "kubernetes:batch/v1:Job": {"pulumi.com/timeoutSeconds": str(starts.job_seconds(config))},
+        # The provider waits for claims of such classes to be pending first, and misses those that are bound at once.
+        # https://github.com/pulumi/pulumi-kubernetes/blob/v4.25.0/provider/pkg/await/awaiters.go
+        "kubernetes:core/v1:PersistentVolumeClaim": {
+            "pulumi.com/skipAwait": "true",
+            "pulumi.com/timeoutSeconds": str(DELETION_S),  # timeout of its deletion
+        },
+    }
 
-def add_await_annotations(args: ResourceTransformArgs) -> ResourceTransformResult | None:
-    """Adds annotations that let `up` wait until the application answers."""
-    if not (wanted := AWAIT_ANNOTATIONS.get(args.type_)):
-        return None
-    props = cast(dict[str, Any], args.props)
-    metadata = dict(props.get("metadata") or {})
-    metadata["annotations"] = {**(metadata.get("annotations") or {}), **wanted}
-    return ResourceTransformResult({**props, "metadata": metadata}, args.opts)
+    def add(args: ResourceTransformArgs) -> ResourceTransformResult | None:
+        if not (wanted := by_type.get(args.type_)):
+            return None
+        props = cast(dict[str, Any], args.props)
+        metadata = dict(props.get("metadata") or {})
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), **wanted}
+        return ResourceTransformResult({**props, "metadata": metadata}, args.opts)
+
+    return add
 
 
 def _product_version() -> str:

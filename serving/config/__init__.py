@@ -99,6 +99,7 @@ from serving.config.quotas import (
 )
 from serving.config.search import DEFAULT_EMBEDDER, JUDGE, LOCAL_EMBEDDERS, RetrievalSettings, SearchModels
 from serving.config.serving_config import ServingConfig, Tracing
+from serving.config.start_time import BASE_S, BYTES_PER_S, start_seconds, transfer_seconds
 from serving.config.store import Retention, Store
 from serving.config.strategies import (
     STRATEGIES,
@@ -143,7 +144,9 @@ from serving.config.vllm import (
 )
 
 __all__ = [
+    "BASE_S",
     "BUCKETS",
+    "BYTES_PER_S",
     "DEFAULT_EMBEDDER",
     "JUDGE",
     "LINKED_PROGRAM",
@@ -286,5 +289,7 @@ __all__ = [
     "refuse_own_store",
     "require_secure",
     "same_database",
+    "start_seconds",
+    "transfer_seconds",
     "wrong_tasks",
 ]

@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from serving.config.base import CallAccess, Name, SecretRef, Strict
 from serving.config.engines import AdapterBounds, CacheKind, RayServeModel, Tokenizer
+from serving.config.start_time import start_seconds
 
 
 class Geometry(Strict):
@@ -181,8 +182,12 @@ class VllmModel(RayServeModel):
         default=(), max_length=64, description="additional arguments of `vllm serve`"
     )
     environment: dict[str, str] = Field(default_factory=dict, max_length=64, description="never secrets")
-    start_timeout_s: float = Field(
-        default=1800, gt=0, le=86_400, description="timeout from the start to the first answer"
+    start_timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=86_400,
+        description="timeout from the start to the first answer; by default 1800 s and what the weights take at "
+        "100 MiB/s",
     )
     replicas: int = Field(default=1, ge=1, le=64)
     cpus: float = Field(default=2, gt=0, le=1024, description="CPUs that Ray reserves for a replica")
@@ -206,6 +211,20 @@ class VllmModel(RayServeModel):
     @property
     def request_context(self) -> int | None:
         return self.context
+
+    @property
+    def weight_bytes(self) -> int | None:
+        """Maximum size of the weights' files in bytes; None if it is unknown.
+
+        They have 16 or 32 bits per weight; quantised ones have fewer, but vLLM can also quantise 16-bit files itself.
+        """
+        if self.geometry is None:
+            return None
+        return self.geometry.parameters * (4 if self.dtype in ("float", "float32") else 2)
+
+    def start_within_s(self, stored: int = 0) -> float:
+        """Returns the timeout in seconds of vLLM's start; `stored` is the size of its weights in bytes, if known."""
+        return self.start_timeout_s or start_seconds(max(self.weight_bytes or 0, stored))
 
     @property
     def gpus(self) -> int:

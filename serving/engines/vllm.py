@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -162,7 +162,7 @@ def fetched_weights(config: VllmModel) -> dict[str, StoredWeights]:
 
 
 def _start(config: VllmModel, host: str, key: str, weights: Mapping[str, Path]) -> VllmProgram:
-    until = time.monotonic() + config.start_timeout_s
+    until = time.monotonic() + config.start_within_s(stored_bytes(weights.values()))
     for attempt in range(1, ATTEMPTS + 1):
         port = _free_port(host)
         program = VllmProgram(config.name, command(config, host, port, weights), _environment(config, key), host, port)
@@ -179,6 +179,11 @@ def _start(config: VllmModel, host: str, key: str, weights: Mapping[str, Path]) 
         else:
             return program
     raise AssertionError("unreachable")
+
+
+def stored_bytes(folders: Iterable[Path]) -> int:
+    """Returns the size of all files in folders."""
+    return sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
 
 
 def command(config: VllmModel, host: str, port: int, weights: Mapping[str, Path]) -> list[str]:

@@ -11,6 +11,7 @@ from pulumi import Input
 
 from infra.cloud_config import Aws
 from infra.gpu.aws import BOTTLEROCKET_GPUS, is_capacity_block, reservation_id
+from infra.gpu.disks import LEAST_IOPS, LEAST_THROUGHPUT
 from infra.gpu.pools import EFFECTS, NodePool
 
 LIFETIME = {"expireAfter": "456h", "terminationGracePeriod": "24h"}
@@ -27,6 +28,40 @@ AMI_TYPES = {
     ("bottlerocket", True): "BOTTLEROCKET_x86_64_NVIDIA",
 }
 """AMI types by image, and by whether the nodes have GPUs."""
+
+
+RAID0 = """\
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary="headrace"
+
+--headrace
+Content-Type: application/node.eks.aws
+
+apiVersion: node.eks.aws/v1alpha1
+kind: NodeConfig
+spec:
+  instance:
+    localStorage:
+      strategy: RAID0
+
+--headrace--
+"""
+"""User data with which nodeadm makes one disk of the local SSDs, for images and for what pods write.
+
+EKS adds its own part: https://docs.aws.amazon.com/eks/latest/userguide/launch-templates.html;
+https://awslabs.github.io/amazon-eks-ami/nodeadm/doc/api/.
+"""
+
+BOTTLEROCKET_SSDS = """\
+[settings.bootstrap-commands.local-ssds]
+commands = [
+    ["apiclient", "ephemeral-storage", "init"],
+    ["apiclient", "ephemeral-storage", "bind", "--dirs", "/var/lib/containerd", "/var/lib/kubelet", "/var/log/pods"],
+]
+essential = true
+mode = "always"
+"""
+"""The same for Bottlerocket: https://bottlerocket.dev/en/os/latest/concepts/bootstrap-commands/."""
 
 
 def launch_template(settings: Aws, pool: NodePool, tags: Mapping[str, str]) -> aws.ec2.LaunchTemplateArgs:
@@ -89,12 +124,19 @@ def node_group(
 
 
 def user_data(settings: Aws, pool: NodePool) -> str:
+    """Returns what a node sets up at its start: local SSDs, and GPU sharing with Bottlerocket; empty if nothing."""
+    machine = pool.machine("aws")
+    local = machine is not None and machine.local_ssds > 0
+    if settings.image != "bottlerocket":
+        return RAID0 if local else ""
+    return "\n".join(part for part in (BOTTLEROCKET_SSDS if local else "", _device_plugin(pool)) if part)
+
+
+def _device_plugin(pool: NodePool) -> str:
     """Returns the settings of Bottlerocket's device plugin for GPU sharing, in TOML; empty if there are none.
 
     https://bottlerocket.dev/en/os/latest/api/settings/kubelet-device-plugins/
     """
-    if settings.image != "bottlerocket":
-        return ""
     plugin, sharing = "settings.kubelet-device-plugins.nvidia", pool.sharing
     match sharing.kind:
         case "time_slicing" | "mps":
@@ -121,7 +163,9 @@ def node_class(
         "subnetSelectorTerms": [{"id": subnet} for subnet in subnets],
         "securityGroupSelectorTerms": [{"id": security_group}],
         "networkPolicy": "DefaultAllow",
-        "ephemeralStorage": {"size": f"{pool.disk_gib}Gi"},
+        # Smaller than the local SSDs of a machine, which Auto Mode then uses as one RAID 0 instead:
+        # https://docs.aws.amazon.com/eks/latest/userguide/automode-learn-instances.html
+        "ephemeralStorage": {"size": f"{pool.root_disk_gib}Gi", **_performance(pool)},
     }
 
 
@@ -173,18 +217,28 @@ def _capacity_type(pool: NodePool) -> str:
 
 def _disks(settings: Aws, pool: NodePool) -> list[aws.ec2.LaunchTemplateBlockDeviceMappingArgs]:
     """Returns the disks. Bottlerocket has its system on a first disk of fixed size, and images and pods on a second."""
-    sizes: dict[str, int | None] = {"/dev/xvda": pool.disk_gib}
+    sizes: dict[str, int | None] = {"/dev/xvda": pool.root_disk_gib}
     if settings.image == "bottlerocket":
-        sizes = {"/dev/xvda": None, "/dev/xvdb": pool.disk_gib}
+        sizes = {"/dev/xvda": None, "/dev/xvdb": pool.root_disk_gib}
     return [
         aws.ec2.LaunchTemplateBlockDeviceMappingArgs(
             device_name=device,
             ebs=aws.ec2.LaunchTemplateBlockDeviceMappingEbsArgs(
-                volume_type="gp3", volume_size=size, encrypted="true", delete_on_termination="true"
+                volume_type="gp3",
+                volume_size=size,
+                encrypted="true",
+                delete_on_termination="true",
+                **(_performance(pool) if size else {}),
             ),
         )
         for device, size in sizes.items()
     ]
+
+
+def _performance(pool: NodePool) -> dict[str, int]:
+    """Returns throughput (MiB/s) and operations per second of a disk, where they exceed what each gp3 disk has."""
+    wanted = {"throughput": (pool.disk_throughput, LEAST_THROUGHPUT), "iops": (pool.disk_iops, LEAST_IOPS)}
+    return {name: value for name, (value, least) in wanted.items() if value and value > least}
 
 
 def _reservation(pool: NodePool) -> aws.ec2.LaunchTemplateCapacityReservationSpecificationArgs | None:

@@ -77,7 +77,7 @@ def agent_pool(
         os_type="Linux",
         os_sku=OS,
         os_disk_type="Managed",
-        os_disk_size_gb=pool.disk_gib,
+        os_disk_size_gb=pool.root_disk_gib,
         max_pods=azure.MAX_PODS,
         vnet_subnet_id=subnet,
         enable_node_public_ip=False,

@@ -10,6 +10,7 @@ from pulumi_gcp import container
 from infra.cloud_config import Gcp
 from infra.gpu import gcp
 from infra.gpu.accelerators import accelerator_by_key
+from infra.gpu.machines import MachineType
 from infra.gpu.pools import EFFECTS, GPU, NodePool
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
@@ -79,7 +80,8 @@ def _node_config(
         shielded_instance_config=container.NodePoolNodeConfigShieldedInstanceConfigArgs(
             enable_secure_boot=not operator, enable_integrity_monitoring=True
         ),
-        disk_size_gb=pool.disk_gib,
+        disk_size_gb=pool.root_disk_gib,
+        ephemeral_storage_local_ssd_config=_local_ssds(machine),
         service_account=account,
         oauth_scopes=list(SCOPES),
         metadata=METADATA,
@@ -94,6 +96,13 @@ def _node_config(
         flex_start=True if pool.capacity == "queued" else None,
         reservation_affinity=_reservation(pool),
     )
+
+
+def _local_ssds(machine: MachineType | None) -> container.NodePoolNodeConfigEphemeralStorageLocalSsdConfigArgs | None:
+    """Returns that images and files of pods are on the machine's local SSDs, of which GKE takes all or none."""
+    if machine is None or not machine.local_ssds:
+        return None
+    return container.NodePoolNodeConfigEphemeralStorageLocalSsdConfigArgs(local_ssd_count=machine.local_ssds)
 
 
 def _taints(pool: NodePool) -> list[container.NodePoolNodeConfigTaintArgs]:

@@ -108,6 +108,7 @@ def test_the_system_pool_is_aks_own() -> None:
         (gpu(sharing=Sharing(kind="mig", profile="1g.20gb")), "sharing.profile", "did you mean"),
         (gpu(sharing=Sharing(kind="mig", profile="1g.10gb"), driver="operator"), "driver", "with its own driver only"),
         (plain(disk_gib=4096), "disk_gib", "use up to 2048"),
+        (plain(disk_iops=4000), "disk_iops", "applies to AWS only"),
         (plain(zones=("1", "westeurope-1")), "zones[1]", "did you mean '1'?"),
         (plain(labels={"kubernetes.azure.com/mode": "x"}), "labels", "'kubernetes.azure.com/mode' is reserved"),
         (plain(labels={"node-role.kubernetes.io/gpu": ""}), "labels", "choose another prefix"),

@@ -106,6 +106,7 @@ def test_supported_pools_have_no_mistakes(pool: dict[str, Any]) -> None:
         ({**L4, "labels": {gcp.NO_DEVICE_PLUGIN: "true"}}, f"labels.{gcp.NO_DEVICE_PLUGIN}", "is reserved for GKE"),
         ({**L4, "taints": [{"key": "nvidia.com/gpu"}]}, "taints[0]", "GKE adds the taint nvidia.com/gpu itself"),
         ({**L4, "taints": [{"key": "node.gke.io/x"}]}, "taints[0].key", "is reserved for GKE"),
+        ({**L4, "disk_throughput": 500}, "disk_throughput", "a larger disk_gib is faster"),
     ],
 )
 def test_unsupported_pools_are_mistakes(pool: dict[str, Any], key: str, words: str) -> None:

@@ -245,6 +245,7 @@ def test_a_cluster_of_yours_has_no_node_pools() -> None:
         ),
         ({"labels": {"no good": "x"}}, "String should match pattern"),
         ({"disk_gib": 5}, "greater than or equal to 30"),
+        ({"disk_throughput": 1000, "disk_iops": 3000}, "at least 4 disk_iops for each MiB/s"),
     ],
 )
 def test_node_pools_that_make_no_sense(settings: dict[str, Any], expected: str) -> None:

@@ -14,7 +14,7 @@ from infra.config import StackConfig
 from infra.config_loader import load
 from infra.gpu.machines import machine_type
 from infra.gpu.placement import cloud_rules, place
-from infra.scheduling import checks, workload
+from infra.scheduling import checks, starts, workload
 from infra.scheduling.resources import GIB, MIB
 from tests.unit.gpu.test_placement import L4, config
 from tools import plan
@@ -87,6 +87,97 @@ def test_weights_that_the_disk_has_no_room_for() -> None:
     found = mistakes(TWO_CPU, {**L4, "disk_gib": 30}, pods=[SERVING, GPU_POOL], models=[large])
     assert "GiB of disk where" in found["pools[1]"]
     assert mistakes(TWO_CPU, {**L4, "disk_gib": 400}, pods=[SERVING, GPU_POOL], models=[large]) == {}
+
+
+LARGE = {**LLAMA, "cpus": 4, "tensor_parallel": 8, "context": 8192}
+LARGE["geometry"] = {"parameters": 70_553_706_496, "layers": 80, "kv_heads": 8, "head_dim": 128}
+LARGE_POOL = {"name": "gpu", "node_pool": "large", "cpus": 16, "memory": "64Gi", "gpus": 8}
+
+
+def large_stack(target: str, nodes: dict[str, Any], **pool: Any) -> StackConfig:
+    """A model of 70B on eight GPUs of one node."""
+    settings = {
+        "node_pools": [{**TWO_CPU, "zones": []}, {"name": "large", "gpus": 8, **nodes}],
+        "pools": [SERVING, {**LARGE_POOL, **pool}],
+        "models": [LARGE],
+        "assistants": [],
+        "knowledge": [],
+    }
+    base = config(target=target).model_dump(mode="json", exclude_unset=True)
+    return StackConfig.model_validate(base | settings)
+
+
+@pytest.mark.parametrize(
+    ("target", "nodes", "line"),
+    [
+        (
+            "gcp",
+            {"accelerator": "h100-80gb"},
+            "large: 200 GiB; pods use 16 local SSDs, 6,000 GiB; weights 131.4 GiB, images about 18 GiB",
+        ),
+        ("gcp", {"accelerator": "l4"}, "large: 350 GiB; weights 131.4 GiB, images about 18 GiB"),
+        (
+            "aws",
+            {"accelerator": "h100-80gb"},
+            "large: 200 GiB, 125 MiB/s, 3,000 IOPS; pods use 8 local SSDs, 28,610 GiB; weights 131.4 GiB, "
+            "images about 18 GiB",
+        ),
+        (
+            "aws",
+            {"accelerator": "l4"},
+            "large: 250 GiB, 449 MiB/s, 3,000 IOPS; weights 131.4 GiB, images about 18 GiB",
+        ),
+        ("azure", {"accelerator": "a100-80gb"}, "large: 250 GiB; weights 131.4 GiB, images about 18 GiB"),
+    ],
+)
+def test_the_default_disk_has_room_for_a_model_of_70b(target: str, nodes: dict[str, Any], line: str) -> None:
+    settings = large_stack(target, nodes)
+    assert checks.mistakes(settings) == []
+    assert f"  {line}" in list(checks.lines(settings))
+
+
+def test_a_folder_of_each_node_is_on_the_root_disk() -> None:
+    """Twice the weights and a tenth more, 290 GiB, beside the 200 of a node whose pods use local SSDs."""
+    folder = large_stack("aws", {"accelerator": "h100-80gb"}, weights={"kind": "node"})
+    [_, nodes] = place(folder).node_pools
+    assert (nodes.disk_gib, nodes.disk_throughput, nodes.disk_iops) == (519, 449, 3000)
+
+
+def test_settings_of_a_disk_replace_what_follows_from_the_weights() -> None:
+    own = {"accelerator": "l4", "disk_gib": 900, "disk_iops": 8000, "disk_throughput": 250}
+    [_, nodes] = place(large_stack("aws", own)).node_pools
+    assert (nodes.disk_gib, nodes.disk_throughput, nodes.disk_iops) == (900, 250, 8000)
+    [_, nodes] = place(large_stack("aws", {"accelerator": "l4", "disk_throughput": 1000})).node_pools
+    assert (nodes.disk_throughput, nodes.disk_iops) == (1000, 4000)
+
+
+def test_images_need_room_beside_the_weights() -> None:
+    """16 GB of weights: the pod requests 21 GiB of the 26 that a disk of 30 leaves, which hold no image of vLLM."""
+    found = mistakes(TWO_CPU, {**L4, "disk_gib": 30}, pods=[SERVING, GPU_POOL], models=[LLAMA])
+    assert found == {
+        "node_pools[1].disk_gib": "30 GiB leave 26.0 GiB to pods, but images take about 18 GiB"
+        " and the pods store 21 GiB"
+    }
+    assert mistakes(TWO_CPU, {**L4, "disk_gib": 60}, pods=[SERVING, GPU_POOL], models=[LLAMA]) == {}
+
+
+def test_the_plan_says_how_long_starts_may_take() -> None:
+    said = list(checks.lines(large_stack("aws", {"accelerator": "l4"})))
+    assert "  llama: weights 131.4 GiB; answers within 3,146 s of vLLM's start" in said
+    assert "  up waits 6,292 s for the stack, and 1,831 s for its database" in said
+
+
+def test_the_disk_bounds_a_start_whose_weights_are_unknown() -> None:
+    unknown = {key: value for key, value in LLAMA.items() if key != "geometry"}
+    sized = stack(TWO_CPU, L4, pods=[SERVING, {**GPU_POOL, "temporary_storage": "100Gi"}], models=[unknown])
+    assert starts.ready_seconds(sized) == 1800 + 1024 + 1800 + 1024
+    own = sized.model_copy(update={"models": (sized.models[0].model_copy(update={"start_timeout_s": 60}),)})
+    assert starts.ready_seconds(own) == 1800 + 1024 + 60
+
+
+def test_the_migration_has_the_deadline_of_its_image() -> None:
+    settings = stack(TWO_CPU, L4, pods=[SERVING, GPU_POOL], models=[LLAMA])
+    assert chart.values(settings, "s", Path(), {})["migrate"] == {"deadlineSeconds": 1831}
 
 
 def test_weights_of_unknown_size_need_a_size_of_the_disk() -> None:

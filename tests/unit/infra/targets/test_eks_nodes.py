@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import tomllib
+from email import message_from_string
 from typing import Any
 
 import pytest
+import yaml
 
 from infra.cloud_config import Aws
 from infra.gpu.pools import NodePool, Sharing
@@ -233,3 +235,41 @@ def test_a_node_pool_of_one_size_has_room_to_replace_a_node() -> None:
 def test_mistakes_must_be_looked_at_first() -> None:
     with pytest.raises(ValueError, match="no machine type"):
         group(NodePool(name="x", machine_type="m99.huge"))
+
+
+def test_nodeadm_makes_one_disk_of_local_ssds() -> None:
+    """The user data of a launch template without an AMI of its own is MIME, to which EKS adds its part."""
+    [part] = message_from_string(base64.b64decode(template(BLOCK).user_data).decode()).get_payload()
+    assert part.get_content_type() == "application/node.eks.aws"
+    config = yaml.safe_load(part.get_payload())
+    assert (config["apiVersion"], config["kind"]) == ("node.eks.aws/v1alpha1", "NodeConfig")
+    assert config["spec"] == {"instance": {"localStorage": {"strategy": "RAID0"}}}
+    assert template(CPU).user_data is None
+
+
+def test_bottlerocket_binds_the_folders_of_pods_to_local_ssds() -> None:
+    sliced = BLOCK.model_copy(update={"sharing": Sharing(kind="mig", profile="3g.40gb")})
+    settings = tomllib.loads(base64.b64decode(template(sliced, BOTTLEROCKET).user_data).decode())["settings"]
+    [bind] = [c for c in settings["bootstrap-commands"]["local-ssds"]["commands"] if "bind" in c]
+    assert {"/var/lib/containerd", "/var/lib/kubelet"} <= set(bind)
+    assert settings["kubelet-device-plugins"]["nvidia"]["device-partitioning-strategy"] == "mig"
+
+
+@pytest.mark.parametrize("settings", [AL2023, BOTTLEROCKET], ids=["al2023", "bottlerocket"])
+def test_the_disk_of_images_and_pods_has_its_throughput(settings: Aws) -> None:
+    fast = SPOT.model_copy(update={"disk_gib": 250, "disk_throughput": 900, "disk_iops": 3600})
+    disk = template(fast, settings).block_device_mappings[-1].ebs
+    assert (disk.volume_type, disk.volume_size, disk.throughput, disk.iops) == ("gp3", 250, 900, 3600)
+
+
+def test_what_every_gp3_disk_has_is_not_asked_for() -> None:
+    """So that nodes whose weights are small are not replaced."""
+    usual = SPOT.model_copy(update={"disk_throughput": 125, "disk_iops": 3000})
+    assert template(usual).block_device_mappings == template(SPOT).block_device_mappings
+    assert template(usual).block_device_mappings[0].ebs.throughput is None
+
+
+def test_auto_mode_gets_the_throughput_too() -> None:
+    fast = SPOT.model_copy(update={"disk_gib": 250, "disk_throughput": 449, "disk_iops": 3000})
+    made = nodes.node_class(fast, role="r", subnets=[], security_group="g")
+    assert made["ephemeralStorage"] == {"size": "250Gi", "throughput": 449}

@@ -69,6 +69,11 @@ def test_a_pool_without_gpus_asks_for_none() -> None:
     assert node.taints == []
 
 
+def test_pods_write_to_the_local_ssds_that_a_machine_always_has() -> None:
+    assert args(H100).node_config.ephemeral_storage_local_ssd_config.local_ssd_count == 16
+    assert args(L4).node_config.ephemeral_storage_local_ssd_config is None
+
+
 @pytest.mark.parametrize(
     ("pool", "kind", "count"),
     [
