@@ -23,15 +23,18 @@ esac
 echo "ends $*" >>log
 """
 RUN_TESTS = "RUN_TESTS=tests.second_chance"
+HOUSE = "tests/unit/test_*.py tests/unit/docs tests/unit/infra/test_config.py tests/unit/monitoring/test_files.py"
+HOUSE += " tests/unit/charts/test_values.py"
 STAGES: Mapping[str, tuple[int, str]] = {
     "environment": (10, "venv"),
     "sweep": (11, "-m tests.sweep"),
     "style": (12, "style"),
     "collection": (13, "-m pytest tests --collect-only --quiet --quiet"),
     "types": (14, "types"),
-    "unit": (15, f"test-unit {RUN_TESTS}"),
-    "contract": (16, f"test-contract {RUN_TESTS}"),
-    "stack": (17, f"test-stack {RUN_TESTS}"),
+    "house": (15, f"test-unit UNIT={HOUSE}"),
+    "unit": (16, f"test-unit {RUN_TESTS} ARGS={HOUSE.replace('tests', '--ignore=tests')}"),
+    "contract": (17, f"test-contract {RUN_TESTS}"),
+    "stack": (18, f"test-stack {RUN_TESTS}"),
 }
 FULL: Mapping[str, tuple[int, str]] = {
     "long-contract": (20, f'test-contract {RUN_TESTS} ARGS=-m "full and not soak"'),
@@ -92,6 +95,10 @@ def test_preparation_beside_a_failed_stage_is_ended_and_shown(tmp_path: Path) ->
     assert status == STAGES["types"][0]
     assert "output of -m tests.prepare unit contract stack" in lines[lines.index("== beside") :]
     assert "ends -m tests.prepare unit contract stack" not in log
+
+
+def test_the_files_of_the_house_exist() -> None:
+    assert [each for each in HOUSE.split() if not list(ROOT.glob(each))] == []
 
 
 def test_the_full_run_goes_on_with_what_takes_long_and_the_cluster(tmp_path: Path) -> None:
