@@ -284,11 +284,13 @@ def _ingress_values(config: StackConfig) -> Values:
         }
     if ingress.kind == "gateway":
         namespace, _, name = ingress.gateway.rpartition("/")
+        passed_on = ingress.infrastructure_annotations
         new_gateway = {
             "create": True,
             "className": ingress.class_name or gateway.CLASS,
             "tlsSecret": secret,
-            "annotations": annotations,
+            "annotations": {key: value for key, value in annotations.items() if key not in passed_on},
+            "infrastructure": {"annotations": passed_on},
         }
         parent = {"name": name, **({"namespace": namespace} if namespace else {}), "sectionName": ingress.listener}
         route = {"parentRefs": [parent]} if name else {"gateway": new_gateway}

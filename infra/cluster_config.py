@@ -299,6 +299,13 @@ class Tls(Strict):
         return self
 
 
+OWN_ANNOTATIONS = ("cert-manager.io/", "external-dns.alpha.kubernetes.io/")
+"""Beginnings of annotations that controllers read at a Gateway itself, not at what is made for it."""
+
+MAX_INFRASTRUCTURE_ANNOTATIONS = 8
+"""As the Gateway API allows in `spec.infrastructure`."""
+
+
 class Ingress(Strict):
     """How the API is reached from outside the cluster."""
 
@@ -309,7 +316,8 @@ class Ingress(Strict):
     listener: DnsName = Field(default="https", description="listener of that Gateway that terminates TLS")
     annotations: dict[str, str] = Field(
         default_factory=dict,
-        description="annotations of the Ingress or the new Gateway, by which controllers take limits of size and time",
+        description="annotations of the Ingress, by which controllers take limits of size and time; of a new Gateway,"
+        " annotations of its load balancer's Service, except those of cert-manager and ExternalDNS",
     )
     tls: Tls | None = None
 
@@ -317,6 +325,10 @@ class Ingress(Strict):
     def _check_combination(self) -> Ingress:
         if self.annotations and self.gateway:
             raise ValueError("has annotations, but the gateway exists; set them there")
+        if self.kind == "gateway" and len(self.infrastructure_annotations) > MAX_INFRASTRUCTURE_ANNOTATIONS:
+            raise ValueError(
+                f"has more than {MAX_INFRASTRUCTURE_ANNOTATIONS} annotations, which a Gateway cannot pass on"
+            )
         if self.kind == "none" and (self.host or self.tls or self.class_name or self.gateway or self.annotations):
             raise ValueError("has settings but kind none; use kind ingress or gateway")
         if self.kind != "none" and not self.host:
@@ -328,6 +340,11 @@ class Ingress(Strict):
         if self.kind != "none" and not self.tls and not self.gateway:
             raise ValueError("needs tls: API keys must not travel in plain text")
         return self
+
+    @property
+    def infrastructure_annotations(self) -> dict[str, str]:
+        """Annotations that a Gateway passes on to its load balancer's Service."""
+        return {key: value for key, value in self.annotations.items() if not key.startswith(OWN_ANNOTATIONS)}
 
 
 class Existing(Strict):

@@ -163,6 +163,13 @@ def test_selectors_find_pods(rendered):
         assert any(_selects(selector, found) for found in labels), given["metadata"]["name"]
 
 
+def test_a_gateway_passes_annotations_on_to_its_load_balancer(full):
+    gateway = full.one("Gateway")
+    assert gateway["spec"]["infrastructure"] == {"annotations": {"networking.gke.io/load-balancer-type": "Internal"}}
+    assert "networking.gke.io/load-balancer-type" not in gateway["metadata"]["annotations"]
+    assert gateway["metadata"]["annotations"]["cert-manager.io/cluster-issuer"] == "internal"
+
+
 def test_every_pod_can_be_evicted(rendered):
     assert blocking(rendered) == []
 

@@ -170,12 +170,20 @@ def test_digests_of_the_examples_are_placeholders(tmp_path: Path) -> None:
     assert "push" in found[0].fix
 
 
-def test_annotations_are_added_to_an_ingress_or_gateway(tmp_path: Path) -> None:
+def test_annotations_are_added_to_an_ingress_or_to_what_a_gateway_makes(tmp_path: Path) -> None:
+    """A cloud reads those of a Service, which the Gateway's controller makes with what the Gateway passes on."""
     ingress = {"kind": "ingress", "host": "a.b", "tls": {"issuer": "i"}, "annotations": {"nginx.org/x": "1"}}
     said = {"nginx.org/x": "1", "cert-manager.io/cluster-issuer": "i"}
     assert values(tmp_path, ingress=ingress)["ingress"]["annotations"] == said
-    gateway = {**ingress, "kind": "gateway"}
-    assert values(tmp_path, ingress=gateway)["httpRoute"]["gateway"]["annotations"] == said
+    lasting = {"cert-manager.io/duration": "720h"}
+    gateway = {**ingress, "kind": "gateway", "annotations": {**ingress["annotations"], **lasting}}
+    made = values(tmp_path, ingress=gateway)["httpRoute"]["gateway"]
+    assert made["annotations"] == {"cert-manager.io/cluster-issuer": "i", **lasting}
+    assert made["infrastructure"] == {"annotations": {"nginx.org/x": "1"}}
+    many = {f"example.com/{i}": "1" for i in range(8)}
+    assert len(config(ingress={**gateway, "annotations": many | lasting}).ingress.infrastructure_annotations) == 8
+    with pytest.raises(ValueError, match="more than 8 annotations"):
+        config(ingress={**gateway, "annotations": {**many, "example.com/8": "1"}})
     with pytest.raises(ValueError, match="has annotations, but the gateway exists"):
         config(ingress={**gateway, "gateway": "edge/main", "tls": None})
 
