@@ -16,7 +16,9 @@ RELEASE = "monitoring"
 def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
     # A managed control plane publishes no metrics of these, so that their alerts would always fire; kubeadm binds them
     # to the host. https://github.com/prometheus-community/helm-charts/issues/4106
-    unreachable = ("kubeControllerManager", "kubeEtcd", "kubeProxy", "kubeScheduler")
+    unreachable = ["kubeControllerManager", "kubeEtcd", "kubeProxy", "kubeScheduler"]
+    if not _has_coredns(config):
+        unreachable.append("coreDns")
     storage = {"storageClassName": name} if (name := config.kubernetes.storage_class) else {}
     return {
         "fullnameOverride": RELEASE,
@@ -59,6 +61,16 @@ def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
         "prometheus-node-exporter": {"image": registry_image(images["nodeExporter"])},
         "kube-state-metrics": {"image": registry_image(images["kubeStateMetrics"])},
     }
+
+
+def _has_coredns(config: StackConfig) -> bool:
+    """Returns whether pods of CoreDNS may answer DNS requests, whose metrics the chart expects at port 9153.
+
+    GKE has kube-dns, with the labels that the chart selects, so that its alert for missing targets would always fire:
+    https://docs.cloud.google.com/kubernetes-engine/docs/how-to/kube-dns. In EKS Auto Mode every node
+    answers for itself (`infra.targets.aws.auto_mode.DNS`).
+    """
+    return config.target != "gcp" and not (config.target == "aws" and config.aws.mode == "auto")
 
 
 MONITORING = Addon(

@@ -148,11 +148,24 @@ def test_images_are_split_as_charts_expect() -> None:
     assert repository_image("m.example.com:5000/a/b:1") == {"repository": "m.example.com:5000/a/b", "tag": "1"}
 
 
-def test_hidden_parts_of_a_control_plane_are_not_monitored() -> None:
+HIDDEN = {"crds", "kubeControllerManager", "kubeEtcd", "kubeProxy", "kubeScheduler"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "off"),
+    [
+        ({}, HIDDEN),
+        ({"target": "azure"}, HIDDEN),
+        ({"target": "aws"}, HIDDEN),
+        ({"target": "aws", "aws": {"mode": "auto"}}, HIDDEN | {"coreDns"}),
+        ({"target": "gcp"}, HIDDEN | {"coreDns"}),
+    ],
+    ids=repr,
+)
+def test_what_a_cluster_does_not_show_is_not_monitored(settings: dict[str, Any], off: set[str]) -> None:
     monitoring = BY_NAME["monitoring"]
-    values = monitoring.values(config(), monitoring.images(config()))
-    off = {name for name, value in values.items() if isinstance(value, dict) and value.get("enabled") is False}
-    assert off == {"crds", "kubeControllerManager", "kubeEtcd", "kubeProxy", "kubeScheduler"}
+    values = monitoring.values(config(**settings), monitoring.images(config(**settings)))
+    assert {name for name, value in values.items() if isinstance(value, dict) and not value.get("enabled", True)} == off
 
 
 @pytest.mark.parametrize(("instances", "budget"), [(1, False), (2, True), (3, True)])
