@@ -106,7 +106,7 @@ class Whole(Stack):
     def destroy(self) -> str:
         if not self.own.file.exists():
             return ""
-        said = self._run([sys.executable, "-m", "tools.stack", "purge"])
+        said = self._run([sys.executable, "-m", "tools.stack", "purge", "--destroy", self.own.name])
         self.own.file.unlink()
         return said
 

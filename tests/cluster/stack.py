@@ -137,7 +137,7 @@ def _up(stack: ClusterStack, settings: dict[str, object], password: str) -> Iter
     finally:
         with ThreadPoolExecutor(1) as pool:
             pool.submit(end_ray)
-            stack.run("purge")
+            stack.run("purge", "--destroy", stack.name)
         stack.file.unlink(missing_ok=True)
     assert last(lambda: _left(before), lambda left: not left) == set(), "purging the stack left objects behind"
 

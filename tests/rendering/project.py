@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -75,6 +76,13 @@ class Project:
         """What an update would do, as Pulumi's engine reports it."""
         log = self.folder / "events"
         self.pulumi("preview", "--event-log", str(log))
+        return read_events(log)
+
+    def deletion(self) -> Events:
+        """What the end of the stack would delete; Pulumi fails if something is protected."""
+        log = self.folder / "deletion"
+        with suppress(AssertionError):
+            self.pulumi("destroy", "--preview-only", "--event-log", str(log))
         return read_events(log)
 
     def pulumi(self, *arguments: str) -> str:

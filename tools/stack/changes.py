@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from infra.targets.operations import ADDON, Holding, foreign, holdings
 from tools.stack.events import OPERATIONS, UNKNOWN, Change, Property
@@ -94,13 +94,29 @@ def objections(changes: Sequence[Change], named: Collection[str], stack: str) ->
     if unnamed:
         flags = " ".join(f"--destroy {name}" for name in dict.fromkeys(c.name for c, _ in found))
         lines.append(f'undo these settings, or destroy it by name: make up STACK={stack} ARGS="{flags}"')
-    if protected:
-        names = ", ".join(f"{h.kind} {c.name}" for c, h in protected)
-        lines.append(
-            f"protected from deletion: {names}; set deletion_protection: false in headrace:cluster,"
-            " and run `make up` with that change alone before"
-        )
-    return lines
+    return [*lines, *protections(c for c, _ in protected)]
+
+
+def protections(changes: Iterable[Change]) -> list[str]:
+    """Returns which of the resources that would be deleted or replaced are protected, and how to change that."""
+    names = [title(c) for c in changes if c.protected and c.operation in ("delete", "replace")]
+    if not names:
+        return []
+    return [
+        f"protected from deletion: {', '.join(names)}; set deletion_protection: false in headrace:cluster,"
+        " and run `make up` with that change alone before"
+    ]
+
+
+def losses(changes: Sequence[Change], stack: str) -> Iterator[str]:
+    """Yields lines that say what is lost with a stack: how many resources, and those that hold data or machines."""
+    number = sum(c.custom for c in changes)
+    if not number:
+        yield f"The stack '{stack}' has no resources any more; its state is deleted."
+        return
+    yield f"This deletes the stack '{stack}': {number} resources and its state, for ever. With it go:"
+    yield from (f"  {title(change)}: {holding.loses}" for change, holding in destroyed(changes))
+    yield from (f"  not {title(change)}, which stays" for change in changes if change.custom and change.kept)
 
 
 def _reason(change: Change, holding: Holding) -> str:

@@ -1,4 +1,4 @@
-"""An update of a cluster: what it changes and whether that is wanted, before it runs, and what its errors mean."""
+"""An update of a cluster, or its end: what it does and whether that is wanted, before it runs, and what errors mean."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from infra.gpu.machines import CLOUDS
 from tools.report import ToolError, say
 from tools.stack.advice import advice
 from tools.stack.backend import HOME
-from tools.stack.changes import describe, describe_drift, objections
+from tools.stack.changes import describe, describe_drift, losses, objections, protections
 from tools.stack.events import Events, read_events
 from tools.stack.workspace import Workspace, interactive
 
@@ -65,6 +65,41 @@ class Consent:
                 " `make preview`, then run `make up` with ARGS=--yes"
             )
         return cls(yes, frozenset(destroy), skip, tuple(rest))
+
+
+@dataclass(frozen=True)
+class PurgeConsent:
+    """What whoever called `purge` agrees to in advance, by arguments."""
+
+    named: bool = False
+    """Whether the arguments name the stack that is to be deleted."""
+    rest: tuple[str, ...] = ()
+    """Arguments for Pulumi."""
+
+    @classmethod
+    def from_arguments(cls, arguments: Sequence[str], stack: str) -> PurgeConsent:
+        """Reads the arguments of `purge` on a cluster.
+
+        Raises:
+            ToolError: they name another stack, or none and nobody could answer the review's question.
+        """
+        names: list[str] = []
+        rest: list[str] = []
+        remaining = iter(arguments)
+        for argument in remaining:
+            name, _, value = argument.partition("=")
+            if name == DESTROY:
+                names.append(value or next(remaining, ""))
+            elif argument not in (*YES, *SKIPS):
+                rest.append(argument)
+        if others := [name for name in names if name != stack]:
+            raise ToolError(f"{DESTROY} names '{others[0]}', but this would delete the stack '{stack}'")
+        if not names and (len(rest) < len(arguments) or not interactive()):
+            raise ToolError(
+                "`purge` deletes a cluster's data, and asks for the name of the stack before; without a question, give"
+                f' the name by ARGS="{DESTROY} {stack}"'
+            )
+        return cls(bool(names), tuple(rest))
 
 
 def refresh_arguments(target: str, arguments: Sequence[str]) -> list[str]:
@@ -140,8 +175,35 @@ def review(workspace: Workspace, consent: Consent, quiet: Sequence[str], lock: I
     return 1
 
 
+def review_purge(workspace: Workspace, consent: PurgeConsent, quiet: Sequence[str], lock: IO[str]) -> int:
+    """Says what the end of a stack deletes, and asks for its name; returns 0 if it may run, else the exit status.
+
+    Nothing is deleted meanwhile.
+    """
+    with event_log(workspace.stack) as log:
+        status = workspace.pulumi("destroy", "--preview-only", *quiet, *consent.rest, lock=lock, events=log)
+        events = read_events(log)
+    if refused := protections(events.changes):
+        say("error: this stack has what is protected from deletion, so nothing was deleted:")
+        say("\n".join(refused))
+        return 1
+    if status:
+        explain(events)
+        return status
+    print()
+    print("\n".join(losses(events.changes, workspace.stack)))
+    if not any(c.custom for c in events.changes) or consent.named or _answer("Type its name: ") == workspace.stack:
+        return 0
+    say("Nothing was deleted.")
+    return 1
+
+
 def _agreed() -> bool:
+    return _answer("Change these resources? [y/N] ").lower() in ("y", "yes")
+
+
+def _answer(question: str) -> str:
     try:
-        return input("Change these resources? [y/N] ").strip().lower() in ("y", "yes")
+        return input(question).strip()
     except EOFError:
-        return False
+        return ""

@@ -128,8 +128,19 @@ def purge(workspace: Workspace, arguments: Sequence[str]) -> int:
 
 
 def _purge_on_cluster(workspace: Workspace, arguments: Sequence[str]) -> int:
+    consent = (
+        review.PurgeConsent(named=True, rest=tuple(arguments))
+        if workspace.rendered
+        else review.PurgeConsent.from_arguments(arguments, workspace.stack)
+    )
     with workspace.locked() as lock:
-        status = workspace.pulumi("destroy", "--yes", "--skip-preview", *_quiet(), *arguments, lock=lock)
+        if not workspace.rendered:
+            version = workspace.version()
+            if status := review.review_purge(workspace, consent, _quiet(), lock):
+                return status
+            if workspace.version() != version:
+                raise ToolError("somebody else has changed the stack since the preview; run the same command again")
+        status = workspace.pulumi("destroy", "--yes", "--skip-preview", *_quiet(), *consent.rest, lock=lock)
     if status:
         return status
     status = workspace.pulumi("stack", "rm", "--yes", "--preserve-config", *_quiet())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from functools import cache
@@ -12,7 +13,7 @@ import pytest
 from tests.rendering.examples import EXAMPLES, stack_settings
 from tests.rendering.project import Object, Project, objects, rendered
 from tests.rendering.schemas import ValidatorOf, mistakes, validator_of
-from tools.stack.changes import objections
+from tools.stack.changes import losses, objections, protections
 
 pytestmark = pytest.mark.long
 
@@ -84,6 +85,22 @@ def test_another_namespace_is_not_taken_unasked(render: Callable[[str], Renderin
     for kind, name, path in (("namespace", "namespace", "name"), ("database", "headrace-db", "namespace")):
         assert any(s.startswith(f"  {kind} {name} would be replaced") and s.endswith(reason.format(path)) for s in said)
     assert "--destroy namespace" in said[-1]
+
+
+def test_the_end_of_a_stack_is_told_and_stops_at_what_is_protected(render: Callable[[str], Rendering]) -> None:
+    project, _ = render(BOTH)
+    said = list(losses(project.deletion().changes, "mine"))
+    assert re.match(r"This deletes the stack 'mine': \d\d+ resources and its state, for ever\.", said[0])
+    assert "  namespace namespace: everything in it, its volumes too" in said
+    assert "  database headrace-db: its volumes: users, keys, conversations and all other rows" in said
+    state = json.loads(project.pulumi("stack", "export"))
+    [urn] = [r["urn"] for r in state["deployment"]["resources"] if r["urn"].endswith("::namespace")]
+    project.pulumi("state", "protect", urn, "--yes")
+    try:
+        [refused] = protections(project.deletion().changes)
+    finally:
+        project.pulumi("state", "unprotect", urn, "--yes")
+    assert refused.startswith("protected from deletion: namespace namespace; set deletion_protection: false")
 
 
 def test_up_again_changes_nothing_and_destroy_leaves_nothing(render: Callable[[str], Rendering]) -> None:

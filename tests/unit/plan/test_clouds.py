@@ -13,6 +13,7 @@ import pytest
 from infra.config import StackConfig
 from infra.gpu.placement import NODE_POOL_RULES
 from infra.targets.layout import CHECKOUT
+from infra.targets.operations import holdings
 from tests.rendering.examples import stack_settings
 from tests.unit.plan.golden import check, golden
 
@@ -159,3 +160,19 @@ def test_google_cloud_opens_ports_of_webhooks_to_the_control_plane(
         ]
         assert found.inputs["targetServiceAccounts"] == [planned["pool-cpu"].inputs["nodeConfig"]["serviceAccount"]]
         assert "webhooks" in planned["cluster"].dependencies
+
+
+NOT_PROTECTED = ("node pool",)
+"""What holds machines alone: decision 0019 leaves these to `--destroy`."""
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+@pytest.mark.parametrize("protected", [True, False])
+def test_what_holds_data_in_a_cloud_is_protected(cloud: str, protected: bool, plan_once: Planner) -> None:
+    own = settings(cloud)
+    if not protected:
+        own["cluster"] = {**own["cluster"], "deletion_protection": False}
+    known = {type for type, each in holdings().items() if each.kind not in NOT_PROTECTED}
+    made = [r for r in plan_once(own).resources.values() if r.token in known and r.token.startswith(MODULES[cloud])]
+    assert {"cluster", "bucket"} <= {holdings()[r.token].kind for r in made}
+    assert {r.protect for r in made} == {protected}

@@ -1,4 +1,4 @@
-"""What `up` says of an update before it runs, from events as Pulumi's engine writes them, and what it refuses."""
+"""What `up` and `purge` say before they run, from events as Pulumi's engine writes them, and what they refuse."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import io
 import json
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from infra.targets.layout import CHECKOUT
 from infra.targets.operations import holdings
 from tools.report import ToolError
-from tools.stack import review
+from tools.stack import review, verbs
 from tools.stack.changes import describe, describe_drift, objections
 from tools.stack.events import UNKNOWN, Events, read_events
-from tools.stack.review import Consent
+from tools.stack.review import Consent, PurgeConsent
 from tools.stack.workspace import Workspace
 
 STACK = "urn:pulumi:mine::headrace::"
@@ -316,6 +317,113 @@ def test_arguments_are_those_of_the_review_and_of_pulumi() -> None:
 def test_arguments_that_cannot_be_followed(arguments: Sequence[str], said: str) -> None:
     with pytest.raises(ToolError, match=said):
         Consent.from_arguments(arguments, "gcp")
+
+
+ENDED = (
+    step("delete", "kubernetes:core/v1:Namespace", "namespace"),
+    step("delete", CLAIM),
+    step("delete", "gcp:container/nodePool:NodePool", "pool-gpu"),
+    step("delete", "gcp:projects/service:Service", "service-iam"),
+    step("delete", "aws:s3/bucket:Bucket", "kept", retainOnDelete=True),
+)
+
+
+@pytest.fixture
+def purge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, list[tuple[str, ...]]]]:
+    """Reviews the end of the stack `mine`; `typed` is the answer to the question."""
+    monkeypatch.setattr(review, "HOME", tmp_path)
+
+    def run(consent: PurgeConsent, *steps: Any, typed: str = "", status: int = 0) -> Any:
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        pulumi: Any = Pulumi("gcp", steps, status)
+        return review.review_purge(pulumi, consent, [], io.StringIO()), pulumi.asked
+
+    return run
+
+
+@pytest.mark.parametrize(("typed", "status"), [("mine\n", 0), ("y\n", 1), ("other\n", 1), ("", 1)])
+def test_a_stack_is_deleted_after_its_name_is_typed(
+    typed: str, status: int, purge: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert purge(PurgeConsent(), *ENDED, typed=typed) == (status, [("destroy", "--preview-only")])
+    said = capsys.readouterr()
+    assert said.out.splitlines()[1:6] == [
+        "This deletes the stack 'mine': 5 resources and its state, for ever. With it go:",
+        "  namespace namespace: everything in it, its volumes too",
+        "  volume headrace:headrace/headrace-data: the files and collections on it",
+        "  node pool pool-gpu: its nodes, and the GPUs that Google Cloud may not give again",
+        "  not bucket kept, which stays",
+    ]
+    assert ("Nothing was deleted." in said.err) == bool(status)
+
+
+def test_a_stack_that_is_named_is_deleted_without_a_question(purge: Any) -> None:
+    assert purge(PurgeConsent(named=True), *ENDED)[0] == 0
+    assert purge(PurgeConsent())[0] == 0  # there is nothing left to lose
+    assert purge(PurgeConsent(named=True), *ENDED, status=255)[0] == 255
+
+
+@pytest.mark.parametrize(("typed", "ran"), [("mine\n", ["destroy", "destroy", "stack"]), ("no\n", ["destroy"])])
+def test_purge_deletes_after_the_review_alone(
+    typed: str, ran: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Whole(Pulumi):
+        rendered = False
+        versions: ClassVar = iter("aaaa")
+
+        def pulumi(self, *arguments: str, lock: object = None, events: Path | None = None) -> int:
+            return super().pulumi(*arguments, lock=lock, events=events or tmp_path / "unread")
+
+        def locked(self) -> Any:
+            return nullcontext(io.StringIO())
+
+        def version(self) -> str:
+            return next(self.versions)
+
+    for module in (review, verbs):
+        monkeypatch.setattr(module, "HOME", tmp_path)
+        monkeypatch.setattr(module, "interactive", lambda: True)
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    whole: Any = Whole("gcp", ENDED)
+    assert bool(verbs.purge(whole, ())) == (len(ran) == 1)
+    assert [asked[0] for asked in whole.asked] == ran
+    assert "--preview-only" in whole.asked[0]
+
+
+def test_what_is_protected_ends_the_purge(purge: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    protected = step("delete", "gcp:container/cluster:Cluster", "cluster", protect=True)
+    assert purge(PurgeConsent(named=True), *ENDED, protected, status=255)[0] == 1
+    said = capsys.readouterr().err
+    assert "so nothing was deleted" in said
+    assert "protected from deletion: cluster cluster; set deletion_protection: false" in said
+
+
+def test_the_arguments_of_purge_name_the_stack() -> None:
+    assert PurgeConsent.from_arguments(["--destroy", "mine", "--parallel", "2"], "mine") == PurgeConsent(
+        True, ("--parallel", "2")
+    )
+    assert PurgeConsent.from_arguments(["--yes", "--destroy=mine"], "mine") == PurgeConsent(True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), 'give the name by ARGS="--destroy mine"'),
+        (("--yes",), 'give the name by ARGS="--destroy mine"'),
+        (("--destroy", "other"), "names 'other', but this would delete the stack 'mine'"),
+        (("--destroy",), "names '', but"),
+    ],
+)
+@pytest.mark.parametrize("terminal", [False, True])
+def test_no_stack_is_deleted_unnamed(
+    arguments: Sequence[str], said: str, terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review, "interactive", lambda: terminal)
+    if terminal and not arguments:
+        assert PurgeConsent.from_arguments(arguments, "mine") == PurgeConsent()
+        return
+    with pytest.raises(ToolError, match=re.escape(said)):
+        PurgeConsent.from_arguments(arguments, "mine")
 
 
 def test_the_events_do_not_outlive_the_review(ask: Any, tmp_path: Path) -> None:
