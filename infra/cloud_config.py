@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from ipaddress import IPv4Network
 from typing import Literal
 
@@ -106,6 +107,55 @@ class Aws(Strict):
         return self.zones or tuple(f"{self.region}{letter}" for letter in "ab")
 
 
+Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+
+
+class Dates(Strict):
+    """Days without maintenance, from midnight UTC to midnight."""
+
+    start: date = Field(description="first day, for example 2026-11-23")
+    end: date = Field(description="the day after the last one")
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Dates:
+        if self.start >= self.end:
+            raise ValueError("needs start before end")
+        return self
+
+
+class Exclusion(Dates):
+    """Days on which GKE upgrades nothing, or no part of it."""
+
+    name: str = Field(pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")
+    scope: Literal["all", "minor_and_nodes", "minor"] = Field(
+        default="all",
+        description="all: no upgrades, for at most 30 days; minor_and_nodes: patches of the control plane alone;"
+        " minor: no new minor versions of Kubernetes",
+    )
+
+
+class Maintenance(Strict):
+    """When a cloud may upgrade the cluster by itself, in UTC."""
+
+    start: str = Field(default="00:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="beginning, in UTC")
+
+
+class GcpMaintenance(Maintenance):
+    """When GKE may upgrade the control plane and the nodes."""
+
+    days: tuple[Day, ...] = Field(default=("saturday", "sunday"), min_length=1, max_length=7)
+    hours: int = Field(default=12, ge=4, le=24, description="length of the window")
+    exclusions: tuple[Exclusion, ...] = Field(default=(), max_length=20)
+
+
+class AzureMaintenance(Maintenance):
+    """When AKS may install patches of Kubernetes, and new images of nodes."""
+
+    day: Day = "sunday"
+    hours: int = Field(default=8, ge=4, le=24, description="length of the window")
+    exclusions: tuple[Dates, ...] = ()
+
+
 class Gcp(Strict):
     """Google Kubernetes Engine."""
 
@@ -115,6 +165,7 @@ class Gcp(Strict):
         default=False, description="Google creates the nodes that pods request; node_pools must be empty"
     )
     image_streaming: bool = Field(default=True, description="containers start before their image is fully pulled")
+    maintenance: GcpMaintenance = GcpMaintenance()
 
 
 class Azure(Strict):
@@ -125,6 +176,7 @@ class Azure(Strict):
     resource_group: str = Field(
         default="", pattern=r"^[-\w.()]{0,89}[-\w()]?$", description="empty: a new one is created"
     )
+    maintenance: AzureMaintenance = AzureMaintenance()
 
 
 class CloudSettings(Strict):
@@ -132,8 +184,8 @@ class CloudSettings(Strict):
 
     aws: Aws = Field(default=Aws(), description="Amazon EKS: account, region, mode, image.")
     gcp: Gcp = Field(
-        default=Gcp(), description="Google Kubernetes Engine: project, region, autopilot, image_streaming."
+        default=Gcp(), description="Google Kubernetes Engine: project, region, autopilot, image_streaming, maintenance."
     )
     azure: Azure = Field(
-        default=Azure(), description="Azure Kubernetes Service: subscription, location, resource_group."
+        default=Azure(), description="Azure Kubernetes Service: subscription, location, resource_group, maintenance."
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
 from ipaddress import IPv4Network
+from typing import get_args
 
-from infra.cloud_config import Cluster, Gcp
+from infra.cloud_config import Cluster, Day, Exclusion, Gcp, GcpMaintenance
 from infra.gpu import machines
 from infra.gpu.accelerators import ACCELERATORS, Accelerator, accelerator_by_key
 from infra.gpu.machines import MachineType
@@ -30,6 +32,12 @@ MAX_POOL_NAME_CHARACTERS = 40
 
 NEVER_ON_DEMAND = frozenset({"a3-highgpu-1g", "a3-highgpu-2g", "a3-highgpu-4g"})
 """Partial machines, offered only as spot and flex-start (/compute/docs/accelerator-optimized-machines)."""
+
+AVAILABILITY_HOURS, AVAILABILITY_DAYS = 48, 32
+"""GKE must be able to upgrade for so many hours in any period of so many days."""
+
+WHOLE_EXCLUSIONS, WHOLE_EXCLUSION_DAYS = 3, 30
+"""Most exclusions without any upgrade, and the longest of them."""
 
 _POD_BITS = 8
 """GKE gives each node 256 addresses for its pods (/kubernetes-engine/docs/how-to/flexible-pod-cidr)."""
@@ -106,7 +114,7 @@ def node_zones(pool: NodePool) -> int:
 
 def mistakes(settings: Gcp, cluster: Cluster, pools: Sequence[NodePool]) -> list[Mistake]:
     """Reports settings that GKE does not support."""
-    found = [*_project_and_region(settings), *_cluster(cluster), *_tags(cluster)]
+    found = [*_project_and_region(settings), *_maintenance(settings.maintenance), *_cluster(cluster), *_tags(cluster)]
     if settings.autopilot:
         if pools:
             fix = "remove it, or set gcp.autopilot to false"
@@ -121,6 +129,39 @@ def _project_and_region(settings: Gcp) -> Iterator[Mistake]:
         yield Mistake("gcp.project", "is missing", "set it to the id of the cluster's project")
     if not settings.region:
         yield Mistake("gcp.region", "is missing", "use one that has the GPUs, for example europe-west4")
+
+
+def _maintenance(wanted: GcpMaintenance) -> Iterator[Mistake]:
+    """Reports windows and exclusions that GKE rejects, or that would let it upgrade at any time.
+
+    https://docs.cloud.google.com/kubernetes-engine/docs/concepts/maintenance-windows-and-exclusions
+    """
+    key = "gcp.maintenance"
+    whole = [each for each in wanted.exclusions if each.scope == "all"]
+    for i, each in enumerate(wanted.exclusions):
+        if each.scope == "all" and (days := (each.end - each.start).days) > WHOLE_EXCLUSION_DAYS:
+            fix = f"use at most {WHOLE_EXCLUSION_DAYS} days, or another scope"
+            yield Mistake(f"{key}.exclusions[{i}]", f"'{each.name}' lasts {days} days", fix)
+    if len({each.name for each in wanted.exclusions}) < len(wanted.exclusions):
+        yield Mistake(f"{key}.exclusions", "has two exclusions with one name", "give each its own")
+    if len(whole) > WHOLE_EXCLUSIONS:
+        problem = f"has {len(whole)} with scope all, but GKE allows {WHOLE_EXCLUSIONS}"
+        yield Mistake(f"{key}.exclusions", problem, "use another scope for some")
+    # Without exclusions, periods differ by their first weekday alone.
+    around = range(1 - AVAILABILITY_DAYS, 1)
+    starts = [each.start + timedelta(i) for each in whole for i in around] or [date(2026, 1, i) for i in range(1, 8)]
+    hours, start = min((_hours_available(wanted, whole, start), start) for start in starts)
+    if hours < AVAILABILITY_HOURS:
+        since = f" from {start}" if whole else ""
+        problem = f"leaves {hours} hours in {AVAILABILITY_DAYS} days{since}, but GKE needs {AVAILABILITY_HOURS}"
+        yield Mistake(key, problem, "add days or hours, or shorten exclusions with scope all")
+
+
+def _hours_available(wanted: GcpMaintenance, excluded: Sequence[Exclusion], start: date) -> int:
+    days = [start + timedelta(i) for i in range(AVAILABILITY_DAYS)]
+    names = get_args(Day)
+    free = [d for d in days if names[d.weekday()] in wanted.days and not any(e.start <= d < e.end for e in excluded)]
+    return wanted.hours * len(free)
 
 
 def _cluster(cluster: Cluster) -> Iterator[Mistake]:

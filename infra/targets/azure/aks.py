@@ -182,7 +182,8 @@ class AksCluster(pulumi.ComponentResource):
         )
 
     def _maintenance(self) -> None:
-        sunday = containerservice.WeeklyScheduleArgs(day_of_week="Sunday", interval_weeks=1)
+        wanted = self._settings.maintenance
+        weekly = containerservice.WeeklyScheduleArgs(day_of_week=wanted.day.capitalize(), interval_weeks=1)
         for name, what in MAINTENANCE.items():
             containerservice.MaintenanceConfiguration(
                 name,
@@ -190,10 +191,15 @@ class AksCluster(pulumi.ComponentResource):
                 resource_name_=self.cluster.name,
                 config_name=what,
                 maintenance_window=containerservice.MaintenanceWindowArgs(
-                    schedule=containerservice.ScheduleArgs(weekly=sunday),
-                    start_time="00:00",
+                    schedule=containerservice.ScheduleArgs(weekly=weekly),
+                    start_time=wanted.start,
                     utc_offset="+00:00",
-                    duration_hours=8,
+                    duration_hours=wanted.hours,
+                    not_allowed_dates=[
+                        containerservice.DateSpanArgs(start=str(each.start), end=str(each.end))
+                        for each in wanted.exclusions
+                    ]
+                    or None,
                 ),
                 opts=ResourceOptions.merge(self._own, ResourceOptions(deleted_with=self.cluster)),
             )

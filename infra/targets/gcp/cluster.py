@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import date, datetime, time, timedelta
+from typing import Any, get_args
 
 from pulumi import Input
 from pulumi_gcp import container
 
-from infra.cloud_config import Cluster, Gcp
+from infra.cloud_config import Cluster, Day, Gcp, GcpMaintenance
 from infra.targets.gcp.nodes import METADATA, SCOPES
 
 PODS = "pods"
@@ -19,6 +20,41 @@ SERVICES = "services"
 def workload_pool(settings: Gcp) -> str:
     """Returns the workload identity pool, which all clusters of the project share."""
     return f"{settings.project}.svc.id.goog"
+
+
+ANCHOR = date(2026, 1, 5)
+"""The Monday of the week in which windows begin."""
+
+SCOPES_OF_EXCLUSIONS = {
+    "all": "NO_UPGRADES",
+    "minor_and_nodes": "NO_MINOR_OR_NODE_UPGRADES",
+    "minor": "NO_MINOR_UPGRADES",
+}
+
+
+def maintenance_policy(wanted: GcpMaintenance) -> container.ClusterMaintenancePolicyArgs:
+    """Returns the window in which GKE may upgrade, and when it may not."""
+    days = [day for day in get_args(Day) if day in wanted.days]
+    hour, minute = map(int, wanted.start.split(":"))
+    start = datetime.combine(ANCHOR + timedelta(get_args(Day).index(days[0])), time(hour, minute))
+    return container.ClusterMaintenancePolicyArgs(
+        recurring_window=container.ClusterMaintenancePolicyRecurringWindowArgs(
+            start_time=f"{start.isoformat()}Z",
+            end_time=f"{(start + timedelta(hours=wanted.hours)).isoformat()}Z",
+            recurrence=f"FREQ=WEEKLY;BYDAY={','.join(day[:2].upper() for day in days)}",
+        ),
+        maintenance_exclusions=[
+            container.ClusterMaintenancePolicyMaintenanceExclusionArgs(
+                exclusion_name=each.name,
+                start_time=f"{each.start}T00:00:00Z",
+                end_time=f"{each.end}T00:00:00Z",
+                exclusion_options=container.ClusterMaintenancePolicyMaintenanceExclusionExclusionOptionsArgs(
+                    scope=SCOPES_OF_EXCLUSIONS[each.scope]
+                ),
+            )
+            for each in wanted.exclusions
+        ],
+    )
 
 
 def cluster_arguments(
@@ -61,6 +97,7 @@ def cluster_arguments(
         logging_config=container.ClusterLoggingConfigArgs(
             enable_components=["SYSTEM_COMPONENTS", "WORKLOADS", "APISERVER", "CONTROLLER_MANAGER", "SCHEDULER"]
         ),
+        maintenance_policy=maintenance_policy(settings.maintenance),
         deletion_protection=wanted.deletion_protection,
         resource_labels=dict(labels),
         **(_autopilot(account) if settings.autopilot else _standard(settings, account)),

@@ -219,3 +219,50 @@ def test_names_of_two_stacks_differ() -> None:
     assert len({gcp.resource_name(s, "nodes", 30) for s in ("a-b", "a_b", "A-b", "x" * 50, "x" * 51)}) == 5
     assert gcp.bucket_name("gcp", "one-project") != gcp.bucket_name("gcp", "two-project")
     assert gcp.bucket_name("gcp", "example-project") == "headrace-gcp-759b2c42"
+
+
+def excluded(start: str, end: str, **more: Any) -> dict[str, Any]:
+    return {"name": "freeze", "start": start, "end": end, **more}
+
+
+@pytest.mark.parametrize(
+    "maintenance",
+    [
+        {},
+        {"days": ["sunday"], "hours": 12},  # four Sundays in any 32 days
+        {"days": ["tuesday", "thursday"], "hours": 6, "start": "22:30"},
+        {"exclusions": [excluded("2026-11-23", "2026-12-05")]},
+        {"exclusions": [excluded("2026-11-23", "2027-03-01", scope="minor_and_nodes")]},
+        {"days": ["saturday"], "exclusions": [excluded("2026-11-23", "2026-12-23", scope="minor")]},
+    ],
+)
+def test_supported_maintenance_has_no_mistakes(maintenance: dict[str, Any]) -> None:
+    assert mistakes_by_key(CPU, gcp_settings={**GCP, "maintenance": maintenance}) == {}
+
+
+@pytest.mark.parametrize(
+    ("maintenance", "key", "words"),
+    [
+        ({"days": ["sunday"], "hours": 11}, "gcp.maintenance", "leaves 44 hours in 32 days, but GKE needs 48"),
+        ({"exclusions": [excluded("2026-11-23", "2026-12-20")]}, "gcp.maintenance", "leaves 12 hours in 32 days from"),
+        ({"days": ["saturday"], "exclusions": [excluded("2026-11-28", "2026-11-29")]}, "gcp.maintenance", "leaves 36"),
+        ({"exclusions": [excluded("2026-11-01", "2026-12-20")]}, "gcp.maintenance.exclusions[0]", "lasts 49 days"),
+        (
+            {"exclusions": [excluded("2026-11-01", "2026-11-02"), excluded("2026-12-01", "2026-12-02")]},
+            "gcp.maintenance.exclusions",
+            "two exclusions with one name",
+        ),
+        (
+            {"exclusions": [{**excluded(f"2026-0{m}-03", f"2026-0{m}-04"), "name": f"m{m}"} for m in (3, 5, 7, 9)]},
+            "gcp.maintenance.exclusions",
+            "has 4 with scope all, but GKE allows 3",
+        ),
+    ],
+)
+def test_unsupported_maintenance_is_a_mistake(maintenance: dict[str, Any], key: str, words: str) -> None:
+    assert words in mistakes_by_key(CPU, gcp_settings={**GCP, "maintenance": maintenance})[key]
+
+
+def test_days_without_maintenance_are_in_order() -> None:
+    with pytest.raises(ValueError, match="needs start before end"):
+        Gcp.model_validate({"maintenance": {"exclusions": [excluded("2026-11-02", "2026-11-02")]}})

@@ -176,3 +176,46 @@ def test_what_holds_data_in_a_cloud_is_protected(cloud: str, protected: bool, pl
     made = [r for r in plan_once(own).resources.values() if r.token in known and r.token.startswith(MODULES[cloud])]
     assert {"cluster", "bucket"} <= {holdings()[r.token].kind for r in made}
     assert {r.protect for r in made} == {protected}
+
+
+def test_gke_upgrades_in_the_windows_of_the_configuration(plan_once: Planner) -> None:
+    own = settings("gcp")
+    assert plan_once(own)["cluster"].inputs["maintenancePolicy"]["recurringWindow"] == {
+        "startTime": "2026-01-10T00:00:00Z",  # a Saturday
+        "endTime": "2026-01-10T12:00:00Z",
+        "recurrence": "FREQ=WEEKLY;BYDAY=SA,SU",
+    }
+    freeze = {"name": "freeze", "start": "2026-11-23", "end": "2026-12-01", "scope": "minor_and_nodes"}
+    own["gcp"] = own["gcp"] | {
+        "maintenance": {"days": ["thursday", "tuesday"], "start": "22:30", "hours": 6, "exclusions": [freeze]}
+    }
+    policy = plan_once(own)["cluster"].inputs["maintenancePolicy"]
+    assert policy["recurringWindow"] == {
+        "startTime": "2026-01-06T22:30:00Z",
+        "endTime": "2026-01-07T04:30:00Z",
+        "recurrence": "FREQ=WEEKLY;BYDAY=TU,TH",
+    }
+    assert policy["maintenanceExclusions"] == [
+        {
+            "exclusionName": "freeze",
+            "startTime": "2026-11-23T00:00:00Z",
+            "endTime": "2026-12-01T00:00:00Z",
+            "exclusionOptions": {"scope": "NO_MINOR_OR_NODE_UPGRADES"},
+        }
+    ]
+
+
+def test_aks_installs_patches_in_the_window_of_the_configuration(plan_once: Planner) -> None:
+    own = settings("azure")
+    freeze = {"start": "2026-11-23", "end": "2026-12-01"}
+    maintenance = {"day": "tuesday", "start": "22:30", "hours": 4, "exclusions": [freeze]}
+    own["azure"] = own["azure"] | {"maintenance": maintenance}
+    for name in ("upgrade-window", "image-window"):
+        assert plan_once(settings("azure"))[name].inputs["maintenanceWindow"]["durationHours"] == 8
+        assert plan_once(own)[name].inputs["maintenanceWindow"] == {
+            "schedule": {"weekly": {"dayOfWeek": "Tuesday", "intervalWeeks": 1}},
+            "startTime": "22:30",
+            "utcOffset": "+00:00",
+            "durationHours": 4,
+            "notAllowedDates": [freeze],
+        }
