@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from infra import apps
 from infra.config import StackConfig
+from infra.gpu import capability
 from infra.mistakes import Mistake
-from serving.config import Catalog, RestrictedCollection, SecretRef, ServingConfig, SqlTool, Store, same_database
+from serving.config import (
+    Catalog,
+    Model,
+    RestrictedCollection,
+    SecretRef,
+    ServingConfig,
+    SqlTool,
+    Store,
+    VllmModel,
+    same_database,
+)
 
 
 def build_digest(checkout: Path, *packages: str) -> str:
@@ -29,7 +40,7 @@ def catalog(config: StackConfig, checkout: Path) -> Catalog:
     restricted = [RestrictedCollection(name=k.name, access=k.access) for k in config.knowledge if k.access is not None]
     return Catalog(
         search=config.retrieval.search,
-        models=(*config.models, *apps.models(config, checkout)),
+        models=(*_models(config), *apps.models(config, checkout)),
         aliases=config.aliases,
         assistants=config.assistants,
         tools=config.tools,
@@ -37,6 +48,13 @@ def catalog(config: StackConfig, checkout: Path) -> Catalog:
         guardrails=config.guardrails,
         instructions=config.instructions,
     )
+
+
+def _models(config: StackConfig) -> Iterator[Model]:
+    """Yields the models with the arguments that their GPUs need."""
+    for model in config.models:
+        arguments = capability.arguments(config, model) if isinstance(model, VllmModel) else ()
+        yield model.model_copy(update={"arguments": arguments}) if arguments else model
 
 
 def own_database_mistakes(config: StackConfig, database: str) -> list[Mistake]:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from infra import apps, volumes
 from infra.cluster_config import MOUNTED_SECRETS, Existing
-from infra.gpu import cost, fit, placement
+from infra.gpu import capability, cost, fit, placement
 from infra.gpu.machines import CLOUDS
 from infra.mistakes import Mistake
 from infra.scheduling import checks as scheduling
@@ -387,6 +387,7 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"target", "kubernetes"}), _kubeconfig),
     (frozenset({"target", "cluster"}), cost.mistakes),
     (frozenset({"target", "onprem", "node_pools", "pools", "models"}), fit.mistakes),
+    (frozenset({"target", "onprem", "node_pools", "pools", "models", "image"}), capability.mistakes),
     (frozenset({"target", "onprem", "kubernetes", "data", "database", "addons", "pools", "models"}), volumes.mistakes),
     (frozenset({"target", "image"}), _image),
     (frozenset({"database"}), _database_url),

@@ -42,6 +42,8 @@ class Accelerator:
     """Value of the node label `nvidia.com/gpu.product`, set by NVIDIA's GPU feature discovery."""
     memory_bytes: int
     """Memory that the driver reports (`nvidia-smi --query-gpu=memory.total`) with ECC on."""
+    capability: tuple[int, int]
+    """Compute capability: https://developer.nvidia.com/cuda-gpus."""
     gke: str = ""
     """GKE's name; empty if GKE does not offer it."""
     mig: tuple[Slice, ...] = ()
@@ -138,36 +140,36 @@ _H100_SXM = "NVIDIA-H100-80GB-HBM3"
 _RTX_PRO_6000 = "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition"
 
 ACCELERATORS: tuple[Accelerator, ...] = (
-    Accelerator("gb300", "NVIDIA-GB300", 284_208 * MIB, mig=_SLICES_GB300),
-    Accelerator("b300", "NVIDIA-B300-SXM6-AC", 275_040 * MIB, mig=_SLICES_B300),
+    Accelerator("gb300", "NVIDIA-GB300", 284_208 * MIB, (10, 3), mig=_SLICES_GB300),
+    Accelerator("b300", "NVIDIA-B300-SXM6-AC", 275_040 * MIB, (10, 3), mig=_SLICES_B300),
     # GKE's machines with it have Arm CPUs, which the stack's images do not support, so GKE's name is omitted.
-    Accelerator("gb200", "NVIDIA-GB200", 189_471 * MIB, mig=_SLICES_GB200),
-    Accelerator("b200", "NVIDIA-B200", 183_359 * MIB, "nvidia-b200", _SLICES_B200),
-    Accelerator("h200", "NVIDIA-H200", 143_771 * MIB, "nvidia-h200-141gb", _SLICES_H200),
-    Accelerator("gh200", "NVIDIA-GH200-480GB", 97_871 * MIB, mig=_SLICES_96GB),
-    Accelerator("h20", "NVIDIA-H20", 97_871 * MIB, mig=_SLICES_96GB),
-    Accelerator("h100-nvl", "NVIDIA-H100-NVL", 95_830 * MIB, mig=_SLICES_H100_94GB),
-    Accelerator("h100-80gb", _H100_SXM, 81_559 * MIB, "nvidia-h100-80gb", _SLICES_H100_80GB),
+    Accelerator("gb200", "NVIDIA-GB200", 189_471 * MIB, (10, 0), mig=_SLICES_GB200),
+    Accelerator("b200", "NVIDIA-B200", 183_359 * MIB, (10, 0), "nvidia-b200", _SLICES_B200),
+    Accelerator("h200", "NVIDIA-H200", 143_771 * MIB, (9, 0), "nvidia-h200-141gb", _SLICES_H200),
+    Accelerator("gh200", "NVIDIA-GH200-480GB", 97_871 * MIB, (9, 0), mig=_SLICES_96GB),
+    Accelerator("h20", "NVIDIA-H20", 97_871 * MIB, (9, 0), mig=_SLICES_96GB),
+    Accelerator("h100-nvl", "NVIDIA-H100-NVL", 95_830 * MIB, (9, 0), mig=_SLICES_H100_94GB),
+    Accelerator("h100-80gb", _H100_SXM, 81_559 * MIB, (9, 0), "nvidia-h100-80gb", _SLICES_H100_80GB),
     # The same GPU, but a different network between machines.
-    Accelerator("h100-mega-80gb", _H100_SXM, 81_559 * MIB, "nvidia-h100-mega-80gb", _SLICES_H100_80GB),
-    Accelerator("h100-pcie", "NVIDIA-H100-PCIe", 81_559 * MIB, mig=_SLICES_H100_80GB),
-    Accelerator("a100-80gb", "NVIDIA-A100-SXM4-80GB", 81_920 * MIB, "nvidia-a100-80gb", _SLICES_A100_80GB),
-    Accelerator("a100-80gb-pcie", "NVIDIA-A100-80GB-PCIe", 81_920 * MIB, mig=_SLICES_A100_80GB),
-    Accelerator("a100-40gb", "NVIDIA-A100-SXM4-40GB", 40_960 * MIB, "nvidia-tesla-a100", _SLICES_A100_40GB),
-    Accelerator("a100-40gb-pcie", "NVIDIA-A100-PCIE-40GB", 40_960 * MIB, mig=_SLICES_A100_40GB),
-    Accelerator("rtx-pro-6000", _RTX_PRO_6000, 97_887 * MIB, "nvidia-rtx-pro-6000", _SLICES_RTX),
-    Accelerator("l40s", "NVIDIA-L40S", 46_068 * MIB),
-    Accelerator("l40", "NVIDIA-L40", 46_068 * MIB),
-    Accelerator("a40", "NVIDIA-A40", 46_068 * MIB),
-    Accelerator("rtx-a6000", "NVIDIA-RTX-A6000", 49_140 * MIB),
-    Accelerator("rtx-4090", "NVIDIA-GeForce-RTX-4090", 24_564 * MIB),
-    Accelerator("rtx-3090", "NVIDIA-GeForce-RTX-3090", 24_576 * MIB),
-    Accelerator("l4", "NVIDIA-L4", 23_034 * MIB, "nvidia-l4"),
-    Accelerator("a10g", "NVIDIA-A10G", 23_028 * MIB),
-    Accelerator("a10", "NVIDIA-A10", 23_028 * MIB),
-    Accelerator("v100-32gb", "Tesla-V100-SXM2-32GB", 32_768 * MIB),
-    Accelerator("v100-16gb", "Tesla-V100-SXM2-16GB", 16_384 * MIB, "nvidia-tesla-v100"),
-    Accelerator("t4", "Tesla-T4", 15_360 * MIB, "nvidia-tesla-t4"),
+    Accelerator("h100-mega-80gb", _H100_SXM, 81_559 * MIB, (9, 0), "nvidia-h100-mega-80gb", _SLICES_H100_80GB),
+    Accelerator("h100-pcie", "NVIDIA-H100-PCIe", 81_559 * MIB, (9, 0), mig=_SLICES_H100_80GB),
+    Accelerator("a100-80gb", "NVIDIA-A100-SXM4-80GB", 81_920 * MIB, (8, 0), "nvidia-a100-80gb", _SLICES_A100_80GB),
+    Accelerator("a100-80gb-pcie", "NVIDIA-A100-80GB-PCIe", 81_920 * MIB, (8, 0), mig=_SLICES_A100_80GB),
+    Accelerator("a100-40gb", "NVIDIA-A100-SXM4-40GB", 40_960 * MIB, (8, 0), "nvidia-tesla-a100", _SLICES_A100_40GB),
+    Accelerator("a100-40gb-pcie", "NVIDIA-A100-PCIE-40GB", 40_960 * MIB, (8, 0), mig=_SLICES_A100_40GB),
+    Accelerator("rtx-pro-6000", _RTX_PRO_6000, 97_887 * MIB, (12, 0), "nvidia-rtx-pro-6000", _SLICES_RTX),
+    Accelerator("l40s", "NVIDIA-L40S", 46_068 * MIB, (8, 9)),
+    Accelerator("l40", "NVIDIA-L40", 46_068 * MIB, (8, 9)),
+    Accelerator("a40", "NVIDIA-A40", 46_068 * MIB, (8, 6)),
+    Accelerator("rtx-a6000", "NVIDIA-RTX-A6000", 49_140 * MIB, (8, 6)),
+    Accelerator("rtx-4090", "NVIDIA-GeForce-RTX-4090", 24_564 * MIB, (8, 9)),
+    Accelerator("rtx-3090", "NVIDIA-GeForce-RTX-3090", 24_576 * MIB, (8, 6)),
+    Accelerator("l4", "NVIDIA-L4", 23_034 * MIB, (8, 9), "nvidia-l4"),
+    Accelerator("a10g", "NVIDIA-A10G", 23_028 * MIB, (8, 6)),
+    Accelerator("a10", "NVIDIA-A10", 23_028 * MIB, (8, 6)),
+    Accelerator("v100-32gb", "Tesla-V100-SXM2-32GB", 32_768 * MIB, (7, 0)),
+    Accelerator("v100-16gb", "Tesla-V100-SXM2-16GB", 16_384 * MIB, (7, 0), "nvidia-tesla-v100"),
+    Accelerator("t4", "Tesla-T4", 15_360 * MIB, (7, 5), "nvidia-tesla-t4"),
 )
 
 _BY_PRODUCT = {a.product.lower(): a for a in reversed(ACCELERATORS)}  # for equal products, the first row counts
@@ -189,7 +191,8 @@ def accelerator_by_product(product: str) -> Accelerator | None:
     if whole is None or profile is None:
         return None
     known = next((s.memory_mib for s in whole.mig if s.profile == profile[1]), 0)
-    return Accelerator(whole.key, product, known * MIB or min(int(profile[2]) * GIB, whole.memory_bytes))
+    memory = known * MIB or min(int(profile[2]) * GIB, whole.memory_bytes)
+    return Accelerator(whole.key, product, memory, whole.capability)
 
 
 def accelerator_by_key(key: str) -> Accelerator | None:

@@ -132,12 +132,17 @@ def gpus_per_node(pool: NodePool) -> int:
     return pool.gpus * pool.sharing.replicas
 
 
+def node_accelerator(pool: NodePool) -> Accelerator | None:
+    """Returns the kind of GPU of a node pool; None if it has none, or one that is not in the catalogue."""
+    return accelerator_by_key(pool.accelerator)
+
+
 def pool_gpu(config: StackConfig, pool: Pool) -> Accelerator | None:
     """Returns what one `nvidia.com/gpu` is for a pool of pods; None if its memory is unknown."""
     nodes = node_pool_for(config, pool)
     if nodes is None:
         return accelerator_by_product(pool.accelerator)
-    whole = accelerator_by_key(nodes.accelerator)
+    whole = node_accelerator(nodes)
     match nodes.sharing.kind:
         case "time_slicing" | "mps":
             return None  # how much memory the other pods leave is unknown; with MPS, the stack's pods are refused

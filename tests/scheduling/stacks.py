@@ -170,7 +170,8 @@ class Generator:
         if "sharing" in node:
             gpus = 1
         each = self._pick((1, max(1, min(offered // gpus, 4))))
-        pool = {"name": f"gpu{i}", "node_pool": node["name"], "gpus": gpus}
+        image = {"repository": "headrace/vllm", "tag": "1"}
+        pool = {"name": f"gpu{i}", "node_pool": node["name"], "gpus": gpus, "image": image}
         pool |= self._amounts(self._machine(node), each)
         pool |= self._replicas(max(1, node["max_nodes"] * each - self._pick((0, 0, 1))))
         if self._chance(0.2):

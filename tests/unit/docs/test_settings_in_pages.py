@@ -40,15 +40,18 @@ BASE = {
 }
 """The stack that a page adds to; else a page has a whole one, or adds to `kubeconfig` or `local`."""
 
+VLLM_IMAGE = {"repository": "headrace/vllm", "tag": "1"}
+
 MADE_ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     "docs/how-to/add-an-assistant.md": {"knowledge": [{"name": "handbook", "paths": ["handbook"]}]},
     "docs/how-to/reason-with-a-strategy.md": {"knowledge": [{"name": "handbook", "paths": ["handbook"]}]},
     "docs/how-to/canary.md": {
         "models": [{"name": "large", "engine": "remote", "url": "https://models.example.com/v1"}],
     },
+    "docs/how-to/fetch-weights.md": {"pools": [{"name": "gpu", "gpus": 1, "image": VLLM_IMAGE}]},
     "docs/how-to/know-what-answers-cost.md": {
         **settings("kubeconfig"),
-        "pools": [{"name": "serving", "gpus": 2, "cpus": 8, "temporary_storage": "40Gi"}],
+        "pools": [{"name": "serving", "gpus": 2, "cpus": 8, "temporary_storage": "40Gi", "image": VLLM_IMAGE}],
     },
     "docs/how-to/tenants.md": {
         "tools": [{"kind": "http", "name": "archive", "description": "Old.", "allow": ["https://a.example.com/"]}]

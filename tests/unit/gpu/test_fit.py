@@ -122,7 +122,8 @@ def test_unknown_contexts_count_as_zero() -> None:
 
 def mistakes(pool: dict[str, Any] | None = None, target: str = "kubeconfig", **settings: Any) -> list[str]:
     """What an operator reads, of the models alone."""
-    gpus = {"name": "gpu", "gpus": 1, "cpus": 16, "accelerator": "NVIDIA-L4", **(pool or {})}
+    image = {"repository": "headrace/vllm", "tag": "1"}
+    gpus = {"name": "gpu", "gpus": 1, "cpus": 16, "accelerator": "NVIDIA-L4", "image": image, **(pool or {})}
     raw = {
         "target": target,
         "models": [{"engine": "vllm", "pool": "gpu", **model(**settings).model_dump(mode="json", exclude={"pool"})}],
