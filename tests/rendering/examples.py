@@ -28,7 +28,8 @@ KUBECONFIG = {
 
 
 def with_digests(text: str) -> str:
-    """The text of an example, in which placeholders are digests that an image can have."""
+    """The text of an example, in which placeholders are digests that an image can have, and a secret of the stack."""
+    text = text.replace("token: hf_...", "token: {ref: file:/etc/headrace/secrets/model-llama-3.1-8b-token}")
     return re.sub(r"sha256:(.)\1{63}", lambda found: f"sha256:{found[1]}{'0123456789abcdef' * 4}"[:71], text)
 
 

