@@ -1,4 +1,6 @@
-"""`make plan`: what the nodes of a stack in a cloud cost, and whether its models fit them, without asking the cloud."""
+"""`make plan`: what the nodes of a stack in a cloud cost, and whether its models fit them, without asking the cloud.
+
+It asks the Hub and the registries whether they have the models and images."""
 
 from __future__ import annotations
 
@@ -8,14 +10,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import httpx
 import yaml
 
 from infra.cluster_config import MOUNTED_SECRETS
-from infra.config import NAMESPACE, PROVISIONED_TARGETS
+from infra.config import NAMESPACE, PROVISIONED_TARGETS, StackConfig
 from infra.config_loader import load
 from infra.gpu import cost
 from infra.mistakes import report
 from infra.scheduling import checks as scheduling
+from infra.targets import source_check
 from infra.targets.layout import CHECKOUT
 from tools.report import ToolError, say
 
@@ -55,21 +59,37 @@ def plan(stack: str) -> str:
 
     Raises `ToolError` when the settings have mistakes, or when the stack's target creates no nodes.
     """
+    config = _checked(stack)
+    return "\n".join([cost.table(config), *scheduling.lines(config)])
+
+
+def _checked(stack: str) -> StackConfig:
     raw = settings(stack)
     loaded = load(raw, frozenset(raw), MOUNTED_SECRETS)
     if loaded.mistakes:
         raise ToolError(report(loaded.mistakes))
     if loaded.config.target not in PROVISIONED_TARGETS:
         raise ToolError(f"target {loaded.config.target} creates no nodes, so there is nothing to plan")
-    return "\n".join([cost.table(loaded.config), *scheduling.lines(loaded.config)])
+    return loaded.config
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the table and returns the exit status."""
+def ask_sources(stack: str, transport: httpx.BaseTransport | None = None) -> None:
+    """Asks the Hub and the registries for a stack's models and images. Raises `ToolError` if some are not there.
+
+    Tokens are encrypted in the stack's file, so a model that has one is not asked for.
+    """
+    if found := source_check.mistakes(_checked(stack), {}, transport):
+        raise ToolError(report(found))
+
+
+def main(argv: Sequence[str] | None = None, transport: httpx.BaseTransport | None = None) -> int:
+    """Prints the table and returns the exit status; `transport` takes the place of the network."""
     parser = argparse.ArgumentParser(prog="python -m tools.plan", description=__doc__)
     parser.add_argument("--stack", default=os.environ.get("STACK", "local"))
     try:
-        print(plan(parser.parse_args(argv).stack))
+        stack = parser.parse_args(argv).stack
+        print(plan(stack))
+        ask_sources(stack, transport)
     except ToolError as e:
         say(f"error: {e}")
         return 1

@@ -46,7 +46,7 @@ def _refused(client: httpx.Client, model: VllmModel, token: str, at: str) -> Ite
         try:
             response = client.get(url, headers=headers)
         except httpx.HTTPError:
-            continue
+            return  # and no further source of the model, each of which would take as long
         status, code = response.status_code, response.headers.get("x-error-code", "")
         token_key, command = f"{at}.token", f"`pulumi config set --secret --path 'headrace:{at}.token'`"
         if code == "GatedRepo":

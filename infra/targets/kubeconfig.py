@@ -12,7 +12,7 @@ from infra import chart
 from infra.config import StackConfig
 from infra.config_loader import KUBECONFIG, LoadedConfig
 from infra.mistakes import Mistake
-from infra.targets import Target, cluster_preflight, hub_check, image_check
+from infra.targets import Target, cluster_preflight, image_check, source_check
 from infra.targets.cluster import ClusterUnusable, read_kubeconfig
 from infra.targets.kubernetes_stack import ClusterAccess, KubernetesStack
 from infra.targets.layout import CHECKOUT
@@ -34,8 +34,9 @@ def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
     # The cluster is checked only with a valid configuration.
     if config.kubernetes.preflight and not loaded.mistakes and not found:
         found += cluster_preflight.mistakes(config, cluster, stack)
+        found = found or source_check.mistakes(config, loaded.secrets)
         if not found and not pulumi.runtime.is_dry_run():
-            found += hub_check.mistakes(config, loaded.secrets) or image_check.mistakes(config, cluster, stack)
+            found += image_check.mistakes(config, cluster, stack)
     return found
 
 

@@ -17,7 +17,7 @@ from infra.config import StackConfig
 from infra.config_loader import LoadedConfig
 from infra.gpu import cost, placement
 from infra.mistakes import Mistake
-from infra.targets import Target, cluster_preflight, hub_check
+from infra.targets import Target, cluster_preflight, source_check
 from infra.targets.kubernetes_stack import ClusterAccess, KubernetesStack
 from infra.targets.layout import CHECKOUT
 from infra.targets.provisioned_cluster import ProvisionedCluster
@@ -37,8 +37,8 @@ def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
     """Reports what the stack lacks in this checkout and on its hosts; the cluster may not exist yet."""
     config = placement.place(loaded.config)
     found = [*chart.mistakes(config, CHECKOUT), *cluster_preflight.missing_charts(config)]
-    if config.kubernetes.preflight and not loaded.mistakes and not found and not pulumi.runtime.is_dry_run():
-        found += hub_check.mistakes(config, loaded.secrets)
+    if config.kubernetes.preflight and not loaded.mistakes and not found:
+        found += source_check.mistakes(config, loaded.secrets)
     if config.target == "onprem":
         check_hosts = config.kubernetes.preflight and not loaded.mistakes and not found
         return [*found, *(_host_mistakes(config, stack) if check_hosts else [])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 
 from infra.targets.layout import CHECKOUT
@@ -61,7 +62,18 @@ def test_yaml_1_1_booleans_are_strings(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_errors_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = httpx.MockTransport(lambda request: httpx.Response(503))
     assert plan.main(["--stack", "no-such"]) == 1
     assert "Pulumi.no-such.yaml does not exist" in capsys.readouterr().err
-    assert plan.main(["--stack", "aws"]) == 0
+    assert plan.main(["--stack", "aws"], nothing) == 0
     assert "Total:" in capsys.readouterr().out
+
+
+def test_sources_that_are_not_there_fail_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = httpx.MockTransport(lambda request: httpx.Response(404))
+    assert plan.main(["--stack", "aws"], nothing) == 1
+    said = capsys.readouterr()
+    assert "Total:" in said.out
+    assert "headrace:image: names registry.example.com/headrace/serving@sha256:000" in said.err
+    assert "headrace:pools[1].image: names registry.example.com/headrace/vllm@sha256:111" in said.err
+    assert "models" not in said.err, "the token of its model is encrypted"

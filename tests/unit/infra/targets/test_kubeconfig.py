@@ -1,6 +1,8 @@
-"""When a cluster is asked about its images: before an `up`, once nothing else is wrong, and never in a preview."""
+"""When a cluster and others are asked about images and models: once nothing else is wrong; a preview makes no pods."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pulumi
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from infra.cluster_config import MOUNTED_SECRETS
 from infra.config_loader import LoadedConfig, load
 from infra.mistakes import Mistake
-from infra.targets import cluster_preflight, image_check, kubeconfig
+from infra.targets import cluster_preflight, image_check, kubeconfig, provisioning, source_check
 
 CHECK = Mistake("image", "the cluster cannot pull it", "push it")
 OTHER = Mistake("kubernetes.namespace", "it is somebody else's", "use another one")
@@ -21,13 +23,14 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> LoadedConfig:
     monkeypatch.setattr(cluster_preflight, "mistakes", lambda config, cluster, stack: [])
     monkeypatch.setattr(kubeconfig, "read_kubeconfig", lambda settings, content: None)
     monkeypatch.setattr(image_check, "mistakes", lambda config, cluster, stack: [CHECK])
+    monkeypatch.setattr(source_check, "mistakes", lambda config, secrets: [])
     database = {"kind": "url", "url": "postgresql://u@db/d"}
     settings = {"target": "kubeconfig", "database": database, "image": {"tag": "1"}}
     return load(settings, frozenset(), MOUNTED_SECRETS)
 
 
 @pytest.mark.parametrize(("preview", "found"), [(False, [CHECK]), (True, [])])
-def test_a_preview_asks_nothing_about_images(
+def test_a_preview_makes_no_pods_for_images(
     loaded: LoadedConfig, monkeypatch: pytest.MonkeyPatch, preview: bool, found: list[Mistake]
 ) -> None:
     monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: preview)
@@ -41,3 +44,18 @@ def test_no_image_is_asked_for_where_something_else_is_wrong(
     monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: False)
     monkeypatch.setattr(cluster_preflight, "mistakes", lambda config, cluster, stack: [OTHER])
     assert kubeconfig.mistakes(loaded, "stack") == [OTHER]
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_models_and_images_are_asked_for_on_every_target(
+    loaded: LoadedConfig, monkeypatch: pytest.MonkeyPatch, preview: bool
+) -> None:
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: preview)
+    monkeypatch.setattr(source_check, "mistakes", lambda config, secrets: [OTHER])
+    assert kubeconfig.mistakes(loaded, "stack") == [OTHER], "and not the cluster"
+    for target in ("aws", "onprem"):
+        made = replace(loaded, config=loaded.config.model_copy(update={"target": target}))
+        assert provisioning.mistakes(made, "stack") == [OTHER]
+        skipped = made.config.kubernetes.model_copy(update={"preflight": False})
+        made = replace(made, config=made.config.model_copy(update={"kubernetes": skipped}))
+        assert provisioning.mistakes(made, "stack") == []
