@@ -18,7 +18,7 @@ from tests.contract.monitoring.accountant.elsewhere import ELSEWHERE, RECORDINGS
 from tests.contract.monitoring.accountant.ledger import Labels
 from tests.contract.monitoring.accountant.stack import PLACES
 from tests.contract.monitoring.accountant.truth import Book, Truth, Within, differences, labels_of
-from tests.contract.monitoring.accountant.world import RULES, Prometheus, World, standing
+from tests.contract.monitoring.accountant.world import RULES, Prometheus, Waiting, World, standing
 from tests.wait import eventually, last
 
 OLD_S = 10
@@ -72,7 +72,7 @@ def audited(folder: Path) -> Iterator[Audit]:
     with standing(folder) as world:
         client = world.client
         callers = world.run(traffic.settle(client, world.operator))
-        waiting = _Waiting(world)
+        waiting = Waiting(world)
 
         async def unheard() -> None:
             return
@@ -85,16 +85,6 @@ def audited(folder: Path) -> Iterator[Audit]:
         finally:
             prometheus.close()
         yield audit
-
-
-class _Waiting:
-    """The number of requests that wait, as the exporter says, read at most every few milliseconds."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def __call__(self) -> int:
-        return int(self._world.exported_sum("headrace_requests_waiting"))
 
 
 def _one_round(
@@ -232,7 +222,7 @@ def _compare_alerts(audit: Audit, prometheus: Prometheus) -> None:
         for panel in dashboard.panels:
             for target in (each for each in panel.targets if "ALERTS" in each.expression):
                 asked = substitute(target.expression, lambda v: ".*")
-                wrong = last(lambda asked=asked: _alerts(prometheus, asked), lambda found: not found, 20)  # type: ignore[misc]
+                wrong = last(lambda asked=asked: _alerts(prometheus, asked), lambda found: not found, 60)  # type: ignore[misc]
                 audit.add(f"{dashboard.name}: {panel.title}: {target.legend}", {}, wrong)
 
 

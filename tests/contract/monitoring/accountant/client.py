@@ -72,6 +72,7 @@ class Client:
 
     def entry(self, caller: Caller, route: str, **facts: Any) -> Entry:
         """Writes down a request that is about to be sent."""
+        facts = {"key": caller.key, **facts}
         made = Entry(f"accountant-{len(self.ledger)}", route, caller.tenant, caller.user, sent_at=time.time(), **facts)
         self.ledger.entries.append(made)
         return made
@@ -93,7 +94,7 @@ class Client:
         if caller.key:
             given["authorization"] = f"Bearer {caller.key}"
         url = self.urls[gateway] + (path or entry.route)
-        method = method or ("GET" if body is None else "POST")
+        entry.method = method = method or ("GET" if body is None else "POST")
         data = b""
         try:
             async with self.session.request(method, url, json=body, headers=given) as response:
@@ -132,14 +133,15 @@ class Client:
         if entry.outcome == "ok":
             entry.read, entry.written = script.reads, script.writes * choices
             entry.captured = "completed"
-            entry.answer = _id_of(data, streamed=entry.streamed)
+            entry.answer, entry.finish_reason = _end_said(data, streamed=entry.streamed)
         return entry
 
     def question(self, caller: Caller, model: str, script: Script, route: str, *, stream: bool) -> Entry:
         """Writes down a request to a model that exists."""
         assistant = model if model in (CLERK, READER) else None
         served = SMALL if assistant else NOBODY if model == ALIAS else model
-        return self.entry(caller, route, asked=model, served=served, assistant=assistant, charged=True)
+        facts = {"asked": model, "served": served, "assistant": assistant, "wants_stream": stream}
+        return self.entry(caller, route, charged=True, **facts)
 
     def answered(self, entry: Entry, script: Script, heard: Heard) -> None:
         """Writes down which model was asked, and how long its first token took, by what the engine saw."""
@@ -148,6 +150,8 @@ class Client:
             entry.served = works[0].model
             if heard.first_s is not None and works[0].first_at is not None:
                 entry.first_token_s = (works[0].first_at - works[0].asked_at, heard.first_s)
+            if not entry.wants_stream and works[0].ended_at is not None:
+                entry.generated_s = works[0].ended_at - works[0].asked_at
 
     async def hang_up(
         self,
@@ -223,8 +227,11 @@ def _frames(data: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def _id_of(data: bytes, *, streamed: bool) -> str:
-    if not streamed:
-        return str(json.loads(data)["id"])
-    found = [frame.get("id") or frame.get("response", {}).get("id") for frame in _frames(data)]
-    return str(next(filter(None, found)))
+def _end_said(data: bytes, *, streamed: bool) -> tuple[str, str | None]:
+    """Returns the id of an answer, and how its first choice ended: a response that is complete has stopped."""
+    frames = _frames(data) if streamed else [json.loads(data)]
+    documents = [frame.get("response", frame) for frame in frames]
+    ids = [document["id"] for document in documents if "id" in document]
+    ends = [c["finish_reason"] for each in documents for c in each.get("choices", ()) if c["index"] == 0]
+    ends += ["stop"] * any(document.get("status") == "completed" for document in documents)
+    return ids[0], next(filter(None, ends), None)

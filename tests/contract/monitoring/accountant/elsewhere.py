@@ -11,11 +11,10 @@ from monitoring.dashboards.variables import without_variables
 from monitoring.groups import GROUPS
 from monitoring.rule import Recording
 
-_REPLICA = "replicas of engines report it, and the accountant's models are remote endpoints"
+_REPLICA = "replicas of engines report it, and none runs beside the accountant's gateways"
 _RETRIEVAL = "the retrieval replica reports it"
 ELSEWHERE: Mapping[str, str] = {
     "headrace_engine_up": _REPLICA,
-    "headrace_engine_expected": _REPLICA,
     "headrace_engine_leases": _REPLICA,
     "headrace_engine_slots": _REPLICA,
     "headrace_engine_lease_seconds": _REPLICA,

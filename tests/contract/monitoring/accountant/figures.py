@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 import serving.telemetry.catalogue as c
 from tests.contract.monitoring.accountant.client import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
 from tests.contract.monitoring.accountant.ledger import Entry, Labels, Ledger
-from tests.contract.monitoring.accountant.stack import ACME, AWAY, OBJECTIVES
+from tests.contract.monitoring.accountant.stack import ACME, AWAY, HOSTED, OBJECTIVES
 from tests.contract.monitoring.accountant.traffic import WARNED_LIMIT
 from tests.contract.monitoring.accountant.truth import Book, Truth, Within, quantiles, rates, shares
 
@@ -56,8 +56,17 @@ def code(entry: Entry) -> str | None:
 
 
 def cause(entry: Entry) -> str:
-    """Why a model's endpoint failed: nobody listens for one model, and another says so."""
-    return "unreachable" if entry.served == AWAY else "error"
+    """Why a model's endpoint failed: nobody listens for one model and one replica, and others say so."""
+    return "unreachable" if entry.served == AWAY or entry.retries else "error"
+
+
+def failures(entry: Entry) -> int:
+    """How often a model's endpoint failed."""
+    return entry.retries + entry.code.startswith("engine_")
+
+
+def retries(entry: Entry) -> int:
+    return entry.retries
 
 
 def cost(entry: Entry) -> object:
@@ -215,11 +224,10 @@ MODELS: Mapping[str, Figure] = {
     "Engine errors: {{code}}": lambda b: rates(
         b, b.ledger.that(lambda entry: entry.code.startswith("engine_")), code=code
     ),
-    "Endpoint failures by cause: {{model}} {{cause}}": lambda b: rates(
-        b, b.ledger.that(lambda entry: entry.code.startswith("engine_")), model=model, cause=cause
-    ),
+    "Endpoint failures by cause: {{model}} {{cause}}": lambda b: rates(b, b.ledger, failures, model=model, cause=cause),
     "Broken streams: {{model}}": lambda b: shares(streams(b).where(outcome="error"), streams(b), model=model),
-    "Requests moved to another replica: {{model}}": nothing,
+    "Replicas: {{model}} expected": lambda b: {(("model", HOSTED),): 1.0},
+    "Requests moved to another replica: {{model}}": lambda b: rates(b, b.ledger, retries, model=model),
     "Truncated answers: {{model}}": nothing,
     "Late answers: {{model}}": lambda b: shares(late(b), generated(b), model=model),
     "Unsupported sentences: {{model}}": nothing,

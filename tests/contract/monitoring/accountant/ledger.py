@@ -25,6 +25,9 @@ class Entry:
     tenant: str | None
     """None for a stranger."""
     user: str = ""
+    key: str = field(default="", repr=False)
+    """The API key that it was sent with; empty for a stranger."""
+    method: str = ""
     asked: str = NOBODY
     """The model, alias or assistant that it names, if that exists."""
     served: str = NOBODY
@@ -35,6 +38,11 @@ class Entry:
     code: str = ""
     streamed: bool = False
     """Whether its answer began as a stream of events."""
+    wants_stream: bool = False
+    replica: str | None = None
+    """The replica that answered, of a model that has some."""
+    retries: int = 0
+    """Replicas that were asked in vain before."""
     charged: bool = False
     """Whether its caller's quotas admitted it."""
     read: int = 0
@@ -44,6 +52,8 @@ class Entry:
     """The status of its capture; empty without one."""
     answer: str = ""
     """The id of its answer, if its caller got one."""
+    finish_reason: str | None = None
+    """Of the first choice of its answer, if that came to an end."""
     rated: tuple[str, str] | None = None
     """Kind of target and thumb of the rating that it is."""
     quota: tuple[str, str] | None = None
@@ -52,6 +62,8 @@ class Entry:
     ended_at: float = 0
     first_token_s: tuple[float, float] | None = None
     """The least and the most seconds that its first token can have taken: by the engine's clock, and its caller's."""
+    generated_s: float | None = None
+    """Seconds that the engine took for a whole answer, by its clock."""
 
     @property
     def price_model(self) -> str:

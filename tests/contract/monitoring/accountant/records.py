@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,7 @@ from tests.contract.monitoring.accountant.client import Caller
 from tests.contract.monitoring.accountant.ledger import NOBODY, Entry, Ledger
 from tests.contract.monitoring.accountant.stack import ACME, ALIAS, DEFAULT
 from tests.contract.monitoring.accountant.truth import Book
-from tests.contract.monitoring.accountant.world import World
+from tests.contract.monitoring.accountant.world import KEY_SECRET, World
 from tests.wait import last
 
 Found = Iterator[tuple[str, list[str]]]
@@ -23,13 +24,23 @@ CLOCKS_S = 0.002
 
 def compared(world: World, book: Book, log: list[dict[str, Any]]) -> Found:
     """Yields each record with what is wrong in it."""
-    yield "log", _log(book.everything, log)
+    yield "log", _log(book.everything, log, _key_ids(world), _answers(world))
     yield "captures", _captures(world, book.everything)
     yield "ratings", _ratings(world, book.everything)
     yield from _usage(world, book.everything)
 
 
-def _log(ledger: Ledger, log: list[dict[str, Any]]) -> list[str]:
+def _key_ids(world: World) -> dict[str, str]:
+    """Returns the ids of keys by what is stored of them."""
+    return {row["hash"]: row["id"] for row in _rows(world, 'select "hash", id from keys')}
+
+
+def _answers(world: World) -> dict[str, str]:
+    """Returns the ids of answers by those of their requests."""
+    return {row["request_id"]: row["id"] for row in _rows(world, "select request_id, id from captures")}
+
+
+def _log(ledger: Ledger, log: list[dict[str, Any]], keys: Mapping[str, str], answers: Mapping[str, str]) -> list[str]:
     wrong = []
     lines = Counter(line["request_id"] for line in log)
     wrong += [f"{id}: {count} lines" for id, count in lines.items() if count > 1]
@@ -40,27 +51,43 @@ def _log(ledger: Ledger, log: list[dict[str, Any]]) -> list[str]:
         if line is None:
             wrong.append(f"{entry.id}: no line")
             continue
-        for name, value in _fields(entry).items():
+        for name, value in facts(entry, keys, answers).items():
             if line[name] != value:
                 wrong.append(f"{entry.id}: {name} is {line[name]}, and {value} is true ({entry})")
         wrong += [f"{entry.id}: {problem}" for problem in _times(entry, line)]
     return wrong
 
 
-def _fields(entry: Entry) -> dict[str, object]:
-    """What the log must say of a request."""
-    known = entry.read or entry.written
+def facts(entry: Entry, keys: Mapping[str, str], answers: Mapping[str, str]) -> dict[str, object]:
+    """Returns what the log must say of a request, by the ids of `keys` and of stored `answers`."""
+    known = bool(entry.read or entry.written)
+    digest = hmac.digest(KEY_SECRET, entry.key.encode(), "sha256").hex()
     return {
+        "request_id": entry.id,
+        "method": entry.method,
         "route": entry.route,
         "status": entry.status,
         "outcome": entry.outcome,
         "code": entry.code or None,
         "tenant": entry.tenant,
+        "key": keys[digest] if entry.tenant is not None else None,
         "model": entry.asked if entry.asked != NOBODY else None,
         "assistant": entry.assistant,
+        "served": entry.served if entry.served != NOBODY else None,
+        "engine_replica": entry.replica,
+        "retries": entry.retries,
+        "answer_id": entry.answer or answers.get(entry.id),
+        "stream": entry.streamed,
+        "finish_reason": entry.finish_reason,
         "prompt_tokens": entry.read if known else None,
         "completion_tokens": entry.written if known and entry.route != "/v1/embeddings" else None,
+        "cost": {"amount": f"{entry.cost.normalize():f}", "currency": entry.currency} if entry.price_model else None,
+        "trace_id": None,  # the gateways trace nothing
     }
+
+
+TIMES = ("seconds", "overhead_seconds", "stages")
+"""The fields whose truth is a range: `_times` compares them."""
 
 
 def _times(entry: Entry, line: dict[str, Any]) -> Iterator[str]:
@@ -71,6 +98,10 @@ def _times(entry: Entry, line: dict[str, Any]) -> Iterator[str]:
     parts = sum(line["stages"].values())
     if not parts <= line["seconds"] + 1e-6 or not line["seconds"] <= parts + 1e-6 * (len(line["stages"]) + 1):
         yield f"stages take {parts} s of {line['seconds']}"
+    if (generated := entry.generated_s) is not None and line["stages"]["decode"] < generated - CLOCKS_S:
+        yield f"generated for {line['stages']['decode']} s of {generated}"
+    if "first_token" in line["stages"] and not entry.wants_stream:
+        yield "a whole answer has a first token"
     if not 0 <= line["overhead_seconds"] <= line["seconds"]:
         yield f"overhead is {line['overhead_seconds']} s of {line['seconds']}"
 
@@ -176,4 +207,4 @@ def _shown(world: World, caller: Caller, path: str, wanted: Sums) -> Sums:
             for each in data["data"]
         }
 
-    return last(ask, lambda shown: shown == wanted, 10)
+    return last(ask, lambda shown: shown == wanted, 60)

@@ -23,7 +23,10 @@ def page(audit: Audit) -> str:
         "truth lies.",
         "A recorded series is compared twice: its rule, over the time of the script, with the counts, and what "
         "Prometheus recorded with the rule.",
-        "A panel or a recorded series that nobody compares fails the tests.",
+        "The line of a request in the log is compared field by field.",
+        "A panel, a recorded series or a field of that line that nobody compares fails the tests.",
+        "One round of the script is played with every change: usage, the log, the captures and the counters of the "
+        "exporter are compared then, and panels and rules by `make soak`.",
         "",
         "## Compared figures",
         "",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,15 @@ from serving.config import (
     RemoteModel,
     ServingConfig,
     Target,
+    VllmModel,
 )
 
 SMALL, LARGE, ALIAS, CLERK, READER, VECTORS, AWAY = "small", "large", "chat", "clerk", "reader", "vectors", "away"
+HOSTED = "hosted"
+"""A model with two replicas, of which one is gone."""
+HERE, GONE = "here", "gone"
+LEASED = (HERE, GONE, HERE)
+"""The replicas that a gateway leases, over and over: each second request first meets the one that is gone."""
 PRICES = {
     SMALL: Price(input=Decimal(300), output=Decimal(1500)),
     LARGE: Price(input=Decimal(500), output=Decimal(2500), currency="EUR"),
@@ -31,6 +38,7 @@ OBJECTIVES = {
     SMALL: Objectives(),
     LARGE: Objectives(first_token_s=1e-6, between_tokens_s=60, end_to_end_s=1e-6),
     AWAY: Objectives(),
+    HOSTED: Objectives(),
 }
 """Nobody meets what is asked of the large model, but for its pace, which everybody meets."""
 ACME = "acme"
@@ -53,6 +61,7 @@ def catalog(engine: int, nobody: int, folder: Path) -> Catalog:
                 name=VECTORS, url=url, task="embed", embedding=Embedding(dimensions=2), price=PRICES[VECTORS], retries=0
             ),
             RemoteModel(name=AWAY, url=f"http://127.0.0.1:{nobody}/v1", retries=0),
+            VllmModel(name=HOSTED, source="file:///models/hosted"),
         ),
         aliases=(Alias(name=ALIAS, targets=(Target(model=SMALL), Target(model=LARGE))),),
         assistants=(
@@ -74,6 +83,38 @@ class Away:
         raise RayServeException(f"nobody does {method}")
 
 
+class Replicas:
+    """The handle of the model with two replicas, by their addresses; it is asked by one request at a time."""
+
+    def __init__(self, urls: dict[str, str]) -> None:
+        self._urls = urls
+        self._leased: Iterator[str] = cycle(LEASED)
+        self.lease = self
+
+    def options(self, *, stream: bool) -> Replicas:
+        assert stream
+        return self
+
+    def remote(self, owner: str, user: str) -> Lease:
+        replica = next(self._leased)
+        return Lease({"url": self._urls[replica], "key": "k", "replica": replica})
+
+
+class Lease:
+    """What Serve returns for a call that yields: what it grants, until it is cancelled."""
+
+    def __init__(self, granted: dict[str, Any]) -> None:
+        self._granted = granted
+
+    async def __anext__(self) -> dict[str, Any]:
+        return self._granted
+
+    def cancel(self) -> None:
+        """Nobody else waits for the place."""
+
+
 async def deployments(config: ServingConfig, catalog: Catalog) -> tuple[Any, Callable[[str], Any]]:
-    """Returns the handle of retrieval, and what returns the handle of a model: there are none."""
-    return Away(), lambda name: None
+    """Returns the handle of retrieval, whose replicas are gone, and what returns the handle of a model."""
+    urls = {model.name: model.url for model in catalog.models if isinstance(model, RemoteModel)}
+    replicas = Replicas({HERE: urls[SMALL], GONE: urls[AWAY]})
+    return Away(), lambda name: replicas

@@ -20,7 +20,21 @@ from tests.contract.monitoring.accountant.client import (
     until,
 )
 from tests.contract.monitoring.accountant.ledger import Entry
-from tests.contract.monitoring.accountant.stack import ACME, ALIAS, AWAY, CLERK, LARGE, PLACES, READER, SMALL, VECTORS
+from tests.contract.monitoring.accountant.stack import (
+    ACME,
+    ALIAS,
+    AWAY,
+    CLERK,
+    GONE,
+    HERE,
+    HOSTED,
+    LARGE,
+    LEASED,
+    PLACES,
+    READER,
+    SMALL,
+    VECTORS,
+)
 
 WARNED_LIMIT = 10
 """Requests a month of the caller who is warned."""
@@ -70,6 +84,7 @@ Held = Callable[[], Awaitable[None]]
 async def play(client: Client, callers: Callers, waiting: Callable[[], int], round: int, held: Held) -> None:
     """Sends one round. `waiting` is the number of requests that wait in a gateway, as it says itself."""
     await _answers(client, callers)
+    await _replicas(client, callers)
     await _mistakes(client, callers)
     await _failures(client, callers)
     await _hang_ups(client, callers)
@@ -98,6 +113,18 @@ async def _answers(client: Client, callers: Callers) -> None:
     await client.send(entry, callers.ann, body)
     _expect(entry, "ok", "")
     entry.read = 14
+
+
+async def _replicas(client: Client, callers: Callers) -> None:
+    """Asks the model with two replicas; whoever leases the one that is gone is answered by the other."""
+    for gateway in range(2):
+        leased = list(LEASED)
+        for stream in (True, False):
+            entry = await client.ask(callers.ann, HOSTED, client.script(), stream=stream, gateway=gateway)
+            _expect(entry, "ok", "")
+            entry.retries = leased.index(HERE)
+            assert set(leased[: entry.retries]) <= {GONE}
+            entry.replica, leased = HERE, leased[entry.retries + 1 :]
 
 
 async def _mistakes(client: Client, callers: Callers) -> None:

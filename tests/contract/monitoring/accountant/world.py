@@ -36,6 +36,8 @@ from tests.wait import eventually
 from tools.binaries import find
 
 T = TypeVar("T")
+KEY_SECRET = b"h" * 40
+"""With which gateways make digests of keys."""
 STACK = "tests.contract.monitoring.accountant.stack"
 ROUND_S = 900
 """More than a round takes on a busy host."""
@@ -140,13 +142,23 @@ class World:
         eventually(lambda: self.exported_sum(ended) >= sent, "every request has ended", GUARD_S)
 
 
+class Waiting:
+    """The number of requests that wait in the gateways, as the exporter says."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def __call__(self) -> int:
+        return int(self._world.exported_sum("headrace_requests_waiting"))
+
+
 @contextmanager
 def standing(
     folder: Path, scripted: Engine | None = None, *, stack: str = STACK, environment: Mapping[str, str] | None = None
 ) -> Iterator[World]:
     """Starts it all but Prometheus. The gateways serve what the module `stack` says, in an `environment` of theirs."""
     (folder / "metrics").mkdir()
-    (folder / "hash").write_text("h" * 40)
+    (folder / "hash").write_bytes(KEY_SECRET)
     key = new_key()
     (folder / "key").write_text(key)
     migrated.sqlite_at(f"sqlite:///{folder}/h.db")
