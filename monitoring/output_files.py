@@ -1,4 +1,4 @@
-"""Files of dashboards and rules, for Grafana, Perses, Prometheus, Kubernetes and the chart."""
+"""Files of dashboards and rules, for Grafana, Perses, Prometheus, Alertmanager, Kubernetes and the chart."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from monitoring import inhibitions
 from monitoring.addresses import Addresses
 from monitoring.dashboards import DASHBOARDS, grafana, perses
 from monitoring.dashboards.exceptions import lint_exemptions, lint_file
@@ -35,7 +36,9 @@ def output_files(namespace: str = "", addresses: Addresses | None = None) -> dic
     """Returns all files by path; the rules are for the stack in `namespace`, or for all stacks if that is empty."""
     scope, to = Scope.for_namespace(namespace) if namespace else None, addresses or Addresses()
     made = dict(_dashboards(to)) | dict(_rules(scope, to)) | dict(_perses(to)) | dict(_kubernetes(scope, to))
-    return made | {"dashboards/.lint": _yaml(lint_file(lint_exemptions(DASHBOARDS, GROUPS)))}
+    made["dashboards/.lint"] = _yaml(lint_file(lint_exemptions(DASHBOARDS, GROUPS)))
+    made["alertmanager/inhibit_rules.yaml"] = _yaml(inhibitions.document())
+    return made
 
 
 def write(folder: Path, made: Mapping[str, str]) -> None:

@@ -9,8 +9,28 @@ from infra.addons.addon import Addon, AddonPod, Values, registry_image
 from infra.config import StackConfig
 from infra.scheduling.resources import Resources
 from infra.volumes import METRICS
+from monitoring import inhibitions
 
 RELEASE = "monitoring"
+_KUBERNETES_INHIBITIONS = (
+    {
+        "source_matchers": ["severity = critical"],
+        "target_matchers": ["severity =~ warning|info"],
+        "equal": ["namespace", "alertname"],
+    },
+    {
+        "source_matchers": ["severity = warning"],
+        "target_matchers": ["severity = info"],
+        "equal": ["namespace", "alertname"],
+    },
+    {
+        "source_matchers": ["alertname = InfoInhibitor"],
+        "target_matchers": ["severity = info"],
+        "equal": ["namespace"],
+    },
+    {"target_matchers": ["alertname = InfoInhibitor"]},
+)
+"""The chart's own, for its alerts about Kubernetes: Helm replaces a list of a chart's values as a whole."""
 
 
 def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
@@ -49,7 +69,11 @@ def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
                 },
             }
         },
-        "alertmanager": {"alertmanagerSpec": {"image": registry_image(images["alertmanager"])}},
+        "alertmanager": {
+            "alertmanagerSpec": {"image": registry_image(images["alertmanager"])},
+            # Receivers and routes are the operator's: the chart's own notify nobody.
+            "config": {"inhibit_rules": [*_KUBERNETES_INHIBITIONS, *inhibitions.document()["inhibit_rules"]]},
+        },
         "grafana": {
             "fullnameOverride": "grafana",
             "image": registry_image(images["grafana"]),

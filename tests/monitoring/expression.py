@@ -35,6 +35,11 @@ def mistakes(expression: str, known: Mapping[str, Series] = KNOWN) -> list[str]:
     return found.mistakes
 
 
+def labels(expression: str) -> frozenset[str]:
+    """Returns the labels that the series of an expression may have."""
+    return _LabelWalk(KNOWN, []).labels(promql.parse(expression))
+
+
 def operands(expression: str) -> list[str]:
     """Returns the operands of an alert's comparisons, each of which has data even while the alert is silent.
 

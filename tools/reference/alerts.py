@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from monitoring import alert_evidence
 from monitoring.alerts import GROUPS
+from monitoring.inhibitions import INHIBITIONS
 from monitoring.rule import Alert, Group
 
 RUNBOOKS = "../../monitoring/runbooks"
@@ -46,6 +47,7 @@ def page(note: str) -> str:
         severities,
         EVIDENCE,
         _classes(),
+        _inhibitions(),
         *(_section(group) for group in GROUPS),
     ]
     return "\n\n".join(parts) + "\n"
@@ -59,6 +61,22 @@ def _classes() -> str:
         names = ", ".join(f"`{alert}`" for alert in alerts)
         rows.append(f"| {name} | {names} | {'; '.join(dict.fromkeys(ways))} |")
     return "## Classes of faults\n\n| class | alerts | evidence |\n| --- | --- | --- |\n" + "\n".join(rows)
+
+
+def _inhibitions() -> str:
+    rows = [
+        f"| `{each.cause}` | {', '.join(f'`{name}`' for name in each.consequences)} "
+        f"| {', '.join(each.equal) or ''} | {each.why} |"
+        for each in INHIBITIONS
+    ]
+    return (
+        "## Which alerts silence others\n\n"
+        "While an alert of the first column fires, Alertmanager notifies nobody of those in the second column, "
+        "if both are of one stack and have equal labels of the third column.\n"
+        "No alert silences one that is more urgent.\n"
+        "[Operate a stack](../how-to/operate.md#before-the-first-day) says how Alertmanager learns of it.\n\n"
+        "| cause | silenced | equal labels | why |\n| --- | --- | --- | --- |\n" + "\n".join(rows)
+    )
 
 
 def _alerts(group: Group) -> Iterator[Alert]:

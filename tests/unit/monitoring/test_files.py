@@ -117,7 +117,7 @@ def test_obsolete_files_are_removed_from_the_chart(tmp_path, monkeypatch):
 def test_an_unwritable_folder_is_reported(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert main([str(tmp_path / "file")]) == 1
-    assert capsys.readouterr().err.endswith("file/dashboards: Not a directory: name a writable folder\n")
+    assert capsys.readouterr().err.endswith("file/alertmanager: Not a directory: name a writable folder\n")
 
 
 @pytest.mark.parametrize(
