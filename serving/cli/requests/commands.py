@@ -33,7 +33,7 @@ def requests() -> None:
     "--day",
     type=click.DateTime(["%Y-%m-%d"]),
     metavar="DAY",
-    help="The day of a request, UTC, if ID is a request's; by default the last 24 hours.",
+    help="The day of a request, UTC, if ID is a request's; by default any.",
 )
 @click.option(
     "--log",

@@ -65,8 +65,6 @@ _COMPUTED: dict[str, ColumnElement[Any]] = {
 _SHOWN: list[ColumnElement[Any]] = [
     _COMPUTED[name] if name in _COMPUTED else _OF[name] for name in AnsweredRequest.__slots__
 ]
-_EITHER = _OF.consent.in_((False, True))
-"""Every capture: the column stands before the time in the index, which is not used for the time otherwise."""
 
 
 class AnsweredRequests:
@@ -76,17 +74,20 @@ class AnsweredRequests:
         self._database = database
 
     @uninterrupted
-    async def find(self, principal: Principal, id: str, *, start: float, end: float) -> Page[AnsweredRequest]:
+    async def find(
+        self, principal: Principal, id: str, *, start: float | None = None, end: float | None = None
+    ) -> Page[AnsweredRequest]:
         """Returns the answer with this id, or the newest `MOST` of the requests with this id, of the tenant.
 
-        Ids of requests have no index: only captures of the tenant from `start` until before `end`, in unix seconds, are
-        searched for one. Raises `NotFound`.
+        Those of requests are from `start` until before `end`, in unix seconds, if these are given: callers choose the
+        ids of requests, and may use one again. Raises `NotFound`.
         """
         if "\0" in id:  # PostgreSQL rejects it
             raise NotFound("request", id)
         async with self._database.read() as connection:
-            within = and_(_EITHER, _OF.created_at >= start, _OF.created_at < end)
-            for condition in (_OF.id == id, and_(_OF.request_id == id, within)):
+            within = [_OF.created_at >= start] if start is not None else []
+            within += [_OF.created_at < end] if end is not None else []
+            for condition in (_OF.id == id, and_(_OF.request_id == id, *within)):
                 query = _of_tenant(principal, condition)
                 found = (await connection.execute(query)).mappings().all()
                 if found:

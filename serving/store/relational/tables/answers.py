@@ -54,6 +54,7 @@ captures = Table(
     Column("prompts", JSON(none_as_null=True)),  # the stored prompts in it: who named each, its version and digest
     Index("ix_captures_user", "tenant", "user", "stored", "created_at", "id"),
     Index("ix_captures_consent", "tenant", "consent", "created_at", "id"),
+    Index("ix_captures_request_id", "tenant", "request_id", "created_at"),
     Index("ix_captures_created_at", "created_at"),
     Index("ix_captures_conversation_id", "conversation_id"),
     Index("ix_captures_item_id", "item_id"),

@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store.captures import Captures
 from serving.store.errors import NotFound
 from serving.store.history.answered_requests import MOST, AnsweredRequests
+from serving.store.relational import tables
 from serving.store.relational.database import Database
 from tests.store.captures import capture
 from tests.store.statements import statements
@@ -103,23 +105,54 @@ async def test_the_newest_of_many_are_found_within_the_time(
         await requests.find(operator, "req", start=100, end=200)
 
 
-async def test_a_search_reads_the_tenants_captures_alone(
-    database: Database, requests: AnsweredRequests, captures: Captures, alice: Principal, operator: Principal
+async def test_all_time_is_searched_unless_it_is_bounded(
+    requests: AnsweredRequests, captures: Captures, alice: Principal, operator: Principal
 ) -> None:
-    await captures.record(alice, capture(alice, id="chatcmpl-1", request_id="req"))
-    with statements(database) as seen:
-        await requests.find(operator, "chatcmpl-1", **ALWAYS)
-    assert len(seen) == 1, seen
-    with statements(database) as seen:
-        await requests.find(operator, "req", **ALWAYS)
-    assert len(seen) == 2, seen
-    if database.is_sqlite:  # PostgreSQL's plan depends on the number of rows
-        sql, parameters = seen[1]
-        plan = await _plan(database, sql, parameters)
-        assert "ix_captures_consent (tenant=? AND consent=? AND created_at>? AND created_at<?)" in plan, plan
+    await captures.record(alice, capture(alice, id="chatcmpl-1", request_id="req", created_at=5.0))
+    assert [one.created_at for one in (await requests.find(operator, "req")).items] == [5.0]
+    for bounds in ({"start": 5.5}, {"end": 5.0}):
+        with pytest.raises(NotFound):
+            await requests.find(operator, "req", **bounds)
 
 
 @uninterrupted
+async def test_a_search_reads_the_captures_of_the_request_alone(
+    database: Database, requests: AnsweredRequests, captures: Captures, alice: Principal, operator: Principal
+) -> None:
+    one = capture(alice, id="chatcmpl-1", request_id="req")
+    await captures.record(alice, one)
+    await _fill(database, 2000)
+    with statements(database) as seen:
+        await requests.find(operator, "chatcmpl-1")
+    assert len(seen) == 1, seen
+    with statements(database) as seen:
+        await requests.find(operator, "req")
+    assert len(seen) == 2, seen
+    sql, parameters = seen[1]
+    plan = await _plan(database, sql, parameters)
+    if database.is_sqlite:
+        assert "captures USING INDEX ix_captures_request_id (tenant=? AND request_id=?)" in plan, plan
+        assert "SCAN captures" not in plan, plan
+    else:
+        assert "ix_captures_request_id" in plan, plan
+        assert "Seq Scan on captures" not in plan, plan
+
+
+async def _fill(database: Database, number: int) -> None:
+    """Copies the capture that is stored, with other ids, so that PostgreSQL would rather not read them all."""
+    names = [column.name for column in tables.captures.columns]
+    own = {"id": "'chatcmpl-of-' || n", "request_id": "'req-of-' || n"}
+    series = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :number)"
+    into = ", ".join(f'"{name}"' for name in names)
+    chosen = ", ".join(own.get(name, f'captures."{name}"') for name in names)
+    query = f"{series} INSERT INTO captures ({into}) SELECT {chosen} FROM captures, numbers"
+    async with database.write() as connection:
+        await connection.execute(text(query), {"number": number})
+        await connection.execute(text("ANALYZE captures"))
+
+
 async def _plan(database: Database, sql: str, parameters: Any) -> str:
+    explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
     async with database.read() as connection:
-        return str((await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters)).all())
+        rows = (await connection.exec_driver_sql(f"{explain} {sql}", parameters)).all()
+    return "\n".join(str(row[-1]) for row in rows)
