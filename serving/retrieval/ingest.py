@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from serving.config import Limits
 from serving.core.ids import now
+from serving.core.places import SharedPlaces
 from serving.protocol.errors import ApiError
 from serving.retrieval.batches import EMBED_AT_ONCE, CommitBatches, EmbeddingBatches
 from serving.retrieval.builder import ChunkBounds
@@ -42,18 +43,21 @@ from serving.store.vector_store import DROP_INDEX, INGEST, OPTIMIZE, PURGE_INDEX
 from serving.store.vector_stores import VectorStores
 from serving.telemetry import metrics
 
-FILES_AT_ONCE = 8
-"""Files in process at once: enough that small ones fill a batch while others are parsed."""
+FILES_AT_ONCE = 10
+FILES_OF_ONE = 8
+"""Files in process at once, and those of one tenant: enough that small ones fill a batch while others are parsed."""
 
-READ_AT_ONCE = 2
-"""Documents that are parsed at once, each in its own child process."""
+READ_AT_ONCE = 3
+READ_OF_ONE = 2
+"""Documents that are parsed at once, each in its own child process, and those of one tenant."""
 
 CHANGED_AT_ONCE = 4
 """Indexes that are changed at once."""
 
 LARGE = 1_000_000
-"""Size in bytes above which only one file is processed at a time: its chunks and vectors may take a hundred times as
-much.
+LARGE_AT_ONCE = 2
+"""Size in bytes above which only one file of a tenant, and few in all, are processed at a time: chunks and vectors may
+take a hundred times as much.
 """
 
 TRIED_AGAIN_S = 30.0
@@ -90,8 +94,9 @@ class Ingestion:
         self._jobs = jobs
         self._bounds = ChunkBounds(characters=limits.document_characters)
         # Separate threads, so that documents never occupy those for searches.
-        self._reading = ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="documents")
-        self._large = asyncio.Lock()
+        self._threads = ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="documents")
+        self._reading = SharedPlaces(READ_AT_ONCE, READ_OF_ONE)
+        self._large = SharedPlaces(LARGE_AT_ONCE, 1)
         self._batches: dict[str, EmbeddingBatches] = {}
         self._commits = CommitBatches[tuple[JobContext, IndexedFile]](lambda item: item[0].check(), self._write)
         self._changing = ThreadPoolExecutor(CHANGED_AT_ONCE, thread_name_prefix="indexes")
@@ -113,9 +118,10 @@ class Ingestion:
             # The job does not know the groups of the user who attached the file.
             file = await self._files.get_any(principal.tenant, file_id)
             attachment = await self._stores.get_any_file(principal.tenant, store_id, file_id)
-            async with self._large if file.bytes > LARGE else nullcontext():
+            async with self._large.place(principal.tenant) if file.bytes > LARGE else nullcontext():
                 data = await self._blobs.read(principal, file_id)
-                chunks = await self._chunked(data, file.filename, attachment.chunking)
+                async with self._reading.place(principal.tenant):
+                    chunks = await self._chunked(data, file.filename, attachment.chunking)
                 targets, outdated = await self._targets(store_id)
                 size: int | None = None
                 for name, embedder in targets:
@@ -172,7 +178,7 @@ class Ingestion:
         """Returns the chunks; a cancelled job ends its child process, since they would accumulate otherwise."""
         stop = threading.Event()
         running = asyncio.get_running_loop().run_in_executor(
-            self._reading, self._chunks, data, name, chunking, lambda: not stop.is_set()
+            self._threads, self._chunks, data, name, chunking, lambda: not stop.is_set()
         )
         try:
             return await running

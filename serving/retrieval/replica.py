@@ -33,7 +33,7 @@ from serving.retrieval.errors import CollectionNotFound
 from serving.retrieval.file_filter import FileFilter
 from serving.retrieval.fuse import DEPTH, fuse_follow_up
 from serving.retrieval.indexes import OpenIndex, VectorStoreIndexes
-from serving.retrieval.ingest import FILES_AT_ONCE, Ingestion
+from serving.retrieval.ingest import FILES_AT_ONCE, FILES_OF_ONE, Ingestion
 from serving.retrieval.passage import within
 from serving.retrieval.query_vectors import QueryVectors
 from serving.retrieval.quote import passages
@@ -145,7 +145,7 @@ class RetrievalReplica:
         handlers = {**self._ingestion.handlers, **self._reindexing.handlers, **erasures.handlers}
         # Separate workers, so that documents and erasures do not wait for each other.
         self._workers = [
-            Worker(jobs, handlers, lane="", concurrency=FILES_AT_ONCE),
+            Worker(jobs, handlers, lane="", concurrency=FILES_AT_ONCE, each=FILES_OF_ONE),
             Worker(jobs, handlers, lane=ERASURE),
         ]
         self._begin_anew = asyncio.Event()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any, Literal
 
 from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, false, func, or_, select, text
@@ -14,9 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serving.core.ids import now
 from serving.core.principal import Principal
 from serving.store.errors import LeaseLost, NotFound
+from serving.store.relational.postgres import lock
 from serving.store.relational.prepared import Prepared
 from serving.store.relational.rows import build
-from serving.store.relational.tables import RUNNING, UNFINISHED, jobs
+from serving.store.relational.tables import RUNNING, UNFINISHED, jobs, meta
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Json = dict[str, Any]
@@ -102,12 +103,17 @@ async def one(connection: AsyncConnection, where: ColumnElement[bool], id: str =
 
 
 def claimable(
-    kinds: Sequence[str], at: float | BindParameter[Any], *, lane: str | None = None, tenant: str | None = None
+    kinds: Sequence[str],
+    at: float | BindParameter[Any],
+    *,
+    lane: str | None = None,
+    tenant: str | None = None,
+    without: Collection[str] = (),
 ) -> Select[Any]:
     """Returns the condition for the oldest job that is due, or whose lease expired, and that waits for no earlier one
     of its group.
 
-    Optionally of one `lane` and one `tenant`.
+    Optionally of one `lane` and one `tenant`, or of none of the tenants `without`.
     """
     earlier = jobs.alias("earlier")
     blocked = (
@@ -131,18 +137,18 @@ def claimable(
         of.append(jobs.c.lane == lane)
     if tenant is not None:
         of.append(jobs.c.tenant == tenant)
+    of += [jobs.c.tenant != each for each in sorted(without)]
     return select(jobs).where(UNFINISHED, *of, or_(due, expired), ~blocked).order_by(jobs.c.seq).limit(1)
 
 
-@cache
-def any_claimable(kinds: tuple[str, ...], lane: str | None) -> Prepared:
+@lru_cache(64)
+def any_claimable(kinds: tuple[str, ...], lane: str | None, without: frozenset[str] = frozenset()) -> Prepared:
     """Returns a query with one row if a job is `claimable` at the given `at`, and none otherwise.
 
     It is compiled once, since idle workers repeat it.
     """
-    return Prepared(
-        claimable(kinds, bindparam("at", type_=jobs.c.run_after.type), lane=lane).with_only_columns(jobs.c.seq)
-    )
+    at = bindparam("at", type_=jobs.c.run_after.type)
+    return Prepared(claimable(kinds, at, lane=lane, without=without).with_only_columns(jobs.c.seq))
 
 
 def _tenants() -> Select[Any]:
@@ -173,6 +179,23 @@ async def turns(
     count = select(jobs.c.tenant, func.count().label("number")).where(RUNNING, *running).group_by(jobs.c.tenant)
     busy = {row.tenant: row.number for row in await connection.execute(count)}
     return sorted(waiting, key=lambda tenant: (busy.get(tenant, 0), tenant <= after, tenant))
+
+
+async def next_claimable(
+    connection: AsyncConnection, kinds: Sequence[str], lane: str | None, without: Collection[str], at: float
+) -> Job | None:
+    """Returns the job to claim, of none of the tenants `without`, and records which tenant was served."""
+    turn = f"turn/{lane if lane is not None else '*'}/{min(kinds)}"[:64]
+    await lock(connection, turn)  # two concurrent claims would serve the same tenant
+    after = (await connection.execute(select(meta.c.value).where(meta.c.key == turn))).scalar()
+    for tenant in await turns(connection, kinds, lane, after or "", at):
+        query = claimable(kinds, at, lane=lane, tenant=tenant, without=without).with_for_update(skip_locked=True)
+        if (row := (await connection.execute(query)).mappings().first()) is not None:
+            if tenant != after:
+                await connection.execute(meta.delete().where(meta.c.key == turn))
+                await connection.execute(meta.insert().values(key=turn, value=tenant))
+            return build(Job, row)
+    return None
 
 
 async def requeue(connection: AsyncConnection, job: Job, **changes: object) -> Job:

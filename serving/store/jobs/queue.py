@@ -24,9 +24,9 @@ from serving.store.jobs import job as rows
 from serving.store.jobs import pause
 from serving.store.jobs.job import COMPACT, ERASE, ERASURE, MAX_ERROR, SERVER_ERROR, Job, Json, OnEnd, Status
 from serving.store.relational.database import Database
-from serving.store.relational.postgres import lock, lock_out
+from serving.store.relational.postgres import lock_out
 from serving.store.relational.rows import Page, build
-from serving.store.relational.tables import UNFINISHED, jobs, meta
+from serving.store.relational.tables import UNFINISHED, jobs
 
 MAX_OWNER = 200  # maximum length of a worker's name
 
@@ -158,15 +158,23 @@ class Jobs:
         await connection.execute(jobs.update().where(mine, jobs.c.status == "running").values(asked))
 
     @uninterrupted
-    async def claim(self, kinds: Sequence[str], owner: str, lease_s: float, *, lane: str | None = None) -> Job | None:
+    async def claim(
+        self,
+        kinds: Sequence[str],
+        owner: str,
+        lease_s: float,
+        *,
+        lane: str | None = None,
+        without: frozenset[str] = frozenset(),
+    ) -> Job | None:
         """Leases the oldest job that may run, of the tenant to be served next, to `owner` for `lease_s` seconds.
 
         Tenants are served in turns: those with fewer running jobs first, whoever came first. Only jobs of one `lane`,
-        by default of any. It is atomic across processes. A job whose lease expired can be claimed again; one that used
+        by default of any, and of none of the tenants `without`. It is atomic across processes. A job whose lease expired can be claimed again; one that used
         up its attempts this way ends as failed, and one whose cancellation was not noticed as cancelled.
         """
         # An idle worker polls often: the check takes no write lock and little time.
-        if not await self._database.look_up(rows.any_claimable(tuple(kinds), lane), {"at": now()}):
+        if not await self._database.look_up(rows.any_claimable(tuple(kinds), lane, without), {"at": now()}):
             return None
         async with self._database.read() as connection:
             if await pause.active(connection):
@@ -176,7 +184,7 @@ class Jobs:
                 if await pause.active(connection, claiming=True):
                     return None
                 at = now()
-                job = await _next(connection, kinds, lane, at)
+                job = await rows.next_claimable(connection, kinds, lane, without, at)
                 if job is None:
                     return None
                 if job.status == "running" and await self._bury(connection, job):
@@ -292,21 +300,6 @@ class Jobs:
         if callback := self._on_end.get(job.kind):
             await callback(connection, ended)
         return ended
-
-
-async def _next(connection: AsyncConnection, kinds: Sequence[str], lane: str | None, at: float) -> Job | None:
-    """Returns the job to claim, and records which tenant was served."""
-    turn = f"turn/{lane if lane is not None else '*'}/{min(kinds)}"[:64]
-    await lock(connection, turn)  # two concurrent claims would serve the same tenant
-    after = (await connection.execute(select(meta.c.value).where(meta.c.key == turn))).scalar()
-    for tenant in await rows.turns(connection, kinds, lane, after or "", at):
-        query = rows.claimable(kinds, at, lane=lane, tenant=tenant).with_for_update(skip_locked=True)
-        if (row := (await connection.execute(query)).mappings().first()) is not None:
-            if tenant != after:
-                await connection.execute(meta.delete().where(meta.c.key == turn))
-                await connection.execute(meta.insert().values(key=turn, value=tenant))
-            return build(Job, row)
-    return None
 
 
 def add_job(

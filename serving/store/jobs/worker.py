@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
 from serving.core.ids import now
@@ -72,6 +73,8 @@ It is cancelled when the job is; blocking work belongs in `asyncio.to_thread`, s
 class Worker:
     """Claims and runs jobs of the kinds that have a handler, at most `concurrency` at once, optionally of one `lane`.
 
+    At most `each` of them are one tenant's, by default all: if it is less, others are served even while all jobs of
+    one tenant take long.
     `run()` returns after `stop()`; jobs still running then are cancelled and requeued.
     """
 
@@ -83,6 +86,7 @@ class Worker:
         owner: str | None = None,
         lane: str | None = None,
         concurrency: int = 1,
+        each: int | None = None,
         lease_s: float = 30,
         poll_s: float = 0.5,
     ) -> None:
@@ -91,6 +95,8 @@ class Worker:
         self._owner = owner or f"{socket.gethostname()}/{os.getpid()}"
         self._lane = lane
         self._concurrency = concurrency
+        self._each = concurrency if each is None else each
+        self._running: Counter[str] = Counter()  # by tenant
         self._lease_s = lease_s
         self._poll_s = poll_s
         self._stopping = asyncio.Event()
@@ -120,13 +126,19 @@ class Worker:
                     job = None
                 if job is None:
                     await asyncio.sleep(self._poll_s)
+                else:
+                    self._running[job.tenant] += 1
             if job is not None:
-                await self._work(job)
+                try:
+                    await self._work(job)
+                finally:
+                    self._running[job.tenant] -= 1
 
     async def _claim(self) -> Job | None:
         """Claims a job. A job claimed during a stop is released, since its lease would have to expire otherwise."""
+        served = frozenset(tenant for tenant, number in self._running.items() if number >= self._each)
         claiming = asyncio.ensure_future(
-            self._jobs.claim(list(self._handlers), self._owner, self._lease_s, lane=self._lane)
+            self._jobs.claim(list(self._handlers), self._owner, self._lease_s, lane=self._lane, without=served)
         )
         try:
             return await asyncio.shield(claiming)

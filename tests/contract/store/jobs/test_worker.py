@@ -264,3 +264,27 @@ async def test_job_of_a_killed_worker_is_retried(jobs: Jobs, url: str, alice: Pr
     async with working(jobs, handler):
         await until(jobs, alice, made.id, "succeeded")
     assert attempts == [2]
+
+
+async def test_one_tenants_jobs_never_take_all_places_of_a_worker(jobs: Jobs, alice: Principal) -> None:
+    begun: list[str] = []
+    ended = asyncio.Event()
+
+    async def handler(context: JobContext) -> None:
+        begun.append(context.principal.tenant)
+        if context.principal.tenant == alice.tenant:
+            await ended.wait()
+
+    other = Principal(tenant="other", user="u", key_id="k")
+    theirs = [await jobs.enqueue(alice, "work", {}) for _ in range(5)]
+    async with working(jobs, handler, concurrency=3, each=2):
+        async with asyncio.timeout(120):
+            while begun.count(alice.tenant) < 2:
+                await asyncio.sleep(0.01)
+            for _ in range(3):
+                mine = await jobs.enqueue(other, "work", {})
+                await until(jobs, other, mine.id, "succeeded")
+        assert begun.count(alice.tenant) == 2
+        ended.set()
+        for job in theirs:
+            await until(jobs, alice, job.id, "succeeded")
