@@ -106,7 +106,8 @@ class Charge:
     """The reservation and usage of one request.
 
     `booked` tells that an engine reported usage, and `counted` that the usage is in the store. Memory's work after an
-    answer counts no `requests`, and no quotas of keys, since it has none. `told` gets the recorded usage.
+    answer counts no `requests`, and no quotas of keys, since it has none. `told` gets the recorded usage. Without
+    `rates`, only budgets apply: work that is done bit by bit is paced by its workers, not by quotas per minute.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Charge:
         model: str,
         *,
         requests: int = 1,
+        rates: bool = True,
         told: Callable[[dict[str, Any], Cost | None], None] | None = None,
     ) -> None:
         self._told = told
@@ -126,7 +128,9 @@ class Charge:
         self._quotas = [
             each
             for each in keeper.quotas_for(caller, model)
-            if each.measure not in STORED and (caller.key_id != BACKGROUND or each.subject != "key")
+            if each.measure not in STORED
+            and (caller.key_id != BACKGROUND or each.subject != "key")
+            and (rates or each.is_budget)
         ]
         self._metered = [each for each in self._quotas if each.measure in ("tokens", "money")]
         self._admitted = False

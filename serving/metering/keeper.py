@@ -171,12 +171,16 @@ class Keeper:
                 share.surrender()
                 share.quota = current or share.quota
 
+    async def refresh(self) -> None:
+        """Reads the quotas again if they have changed since. Raises `StoreUnavailable`."""
+        if await self._store.revision() != self._revision:
+            await self.reload()
+
     async def tell(self, *, all: bool = False) -> None:
         """Writes usage to the store and returns unneeded units. Raises `StoreUnavailable`."""
         async with self._telling:
             # A failed read loses nothing. The effect of a failed write is unknown: then returned units stay taken.
-            if await self._store.revision() != self._revision:
-                await self.reload()
+            await self.refresh()
             at = self._clock()
             posted = [(share, post) for share in self._shares.values() if (post := share.post(all=all)) is not None]
             streams = any(share.quota.window == "concurrent" and share.held for share in self._shares.values())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-Code = Literal["empty", "encrypted", "damaged", "wrong_type", "unsupported", "not_text", "too_large", "too_complex"]
+Code = Literal[
+    "empty", "encrypted", "damaged", "wrong_type", "unsupported", "not_text", "too_large", "too_long", "too_complex"
+]
 
 
 class UnreadableDocument(ValueError):

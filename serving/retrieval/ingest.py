@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from serving.config import Limits
 from serving.core.ids import now
 from serving.core.places import SharedPlaces
+from serving.metering.documents import DocumentQuotas
 from serving.protocol.errors import ApiError
 from serving.retrieval.batches import EMBED_AT_ONCE, CommitBatches, EmbeddingBatches
 from serving.retrieval.builder import ChunkBounds
@@ -86,12 +88,16 @@ class Ingestion:
         blobs: Blobs,
         jobs: Jobs,
         limits: Limits,
+        quotas: DocumentQuotas,
+        count_tokens: Callable[[str], int],
     ) -> None:
         self._indexes = indexes
         self._files = files
         self._stores = stores
         self._blobs = blobs
         self._jobs = jobs
+        self._quotas = quotas
+        self._count_tokens = count_tokens
         self._bounds = ChunkBounds(characters=limits.document_characters)
         # Separate threads, so that documents never occupy those for searches.
         self._threads = ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="documents")
@@ -121,37 +127,41 @@ class Ingestion:
             async with self._large.place(principal.tenant) if file.bytes > LARGE else nullcontext():
                 data = await self._blobs.read(principal, file_id)
                 async with self._reading.place(principal.tenant):
-                    chunks = await self._chunked(data, file.filename, attachment.chunking)
+                    chunks, tokens = await self._read(context.job, data, file.filename, attachment.chunking)
                 targets, outdated = await self._targets(store_id)
-                size: int | None = None
+                searched, embedder = targets[0]
+                usage = sum(len(c.body.encode()) + 4 * embedder.dimensions for c in chunks)
+                await self._quotas.store(context.job, usage)
                 for name, embedder in targets:
                     try:
-                        vectors = await self._vectors(context, chunks, embedder)
-                    except ApiError:
-                        if size is None:
+                        vectors = await self._vectors(context, chunks, tokens, embedder)
+                    except (ApiError, PermanentError):
+                        if name == searched:
                             raise
                         outdated.append(name)  # the index being built: its own job adds the document later
                         continue
                     indexed = IndexedFile(principal.tenant, file_id, file.filename, chunks, vectors, attachment.access)
                     await self._commits.commit(name, (context, indexed))
-                    size = vectors.nbytes if size is None else size
                 if outdated:  # their version of the document may have an older text or an older access list
                     await context.check()
                     await self._change(outdated, lambda index: index.delete_file(principal.tenant, file_id))
         except ApiError as e:
             if e.type == "invalid_request_error" or now() - context.job.created_at > EMBEDDER_AWAITED_S:
                 raise
-            log.warning("%s waits: the embedder fails: %s", file_id, e.message)
+            log.warning("%s waits until it can be embedded: %s", file_id, e.message)
             raise Postponed(TRIED_AGAIN_S) from None
         except NotFound:
             raise PermanentError("file_not_found", "the file was deleted during the job") from None
         except UnreadableDocument as e:
             raise PermanentError("unsupported_file", e.message) from None
+        except PermanentError:
+            await context.check()
+            await self._unindex(context)  # an earlier ingestion's chunks would be counted by no quota
+            raise
         metrics.chunks.inc(len(chunks))
         await self._jobs.enqueue(
             principal, OPTIMIZE, {"vector_store_id": store_id}, group=(store_id, None), dedupe_key=store_id
         )
-        usage = sum(len(c.body.encode()) for c in chunks) + (size or 0)
         return {"usage_bytes": usage, "chunks": len(chunks)}
 
     async def _targets(self, store_id: str) -> tuple[list[tuple[str, Embedder]], list[str]]:
@@ -174,26 +184,53 @@ class Ingestion:
         indexed = [file for _, file in files]
         await self._change([name], lambda index: index.upsert_files(indexed))
 
-    async def _chunked(self, data: bytes, name: str, chunking: dict[str, Any]) -> list[Chunk]:
-        """Returns the chunks; a cancelled job ends its child process, since they would accumulate otherwise."""
+    async def _read(self, job: Job, data: bytes, name: str, chunking: dict[str, Any]) -> tuple[list[Chunk], list[int]]:
+        """Returns the chunks and their tokens. Reading ends where the text has more characters than may be stored.
+
+        A cancelled job ends its child process, since they would accumulate otherwise.
+        """
+        bounds, room = self._bounds, await self._quotas.room(job)
+        if room is not None and room[0] < bounds.of_file(len(data)).characters:
+            bounds = replace(bounds, characters=room[0])
         stop = threading.Event()
         running = asyncio.get_running_loop().run_in_executor(
-            self._threads, self._chunks, data, name, chunking, lambda: not stop.is_set()
+            self._threads, self._chunks, data, name, chunking, bounds, lambda: not stop.is_set()
         )
         try:
             return await running
+        except UnreadableDocument as e:
+            if e.code == "too_long" and room is not None and bounds is not self._bounds:
+                raise room[1] from None
+            raise
         finally:
             stop.set()
 
-    def _chunks(self, data: bytes, name: str, chunking: dict[str, Any], wanted: Callable[[], bool]) -> list[Chunk]:
+    def _chunks(
+        self, data: bytes, name: str, chunking: dict[str, Any], bounds: ChunkBounds, wanted: Callable[[], bool]
+    ) -> tuple[list[Chunk], list[int]]:
         settings = ChunkSettings()
         if static := chunking.get("static"):
             settings = ChunkSettings.static(
                 static["max_chunk_size_tokens"], static["chunk_overlap_tokens"], WordPieces.max_tokens
             )
-        return chunk_isolated(data, name, settings, chunking_limits(len(data), self._bounds), wanted)
+        chunks = chunk_isolated(data, name, settings, chunking_limits(len(data), bounds), wanted)
+        return chunks, [self._count_tokens(each.body) for each in chunks]
 
-    async def _vectors(self, context: JobContext, chunks: list[Chunk], embedder: Embedder) -> NDArray[np.float32]:
+    async def _vectors(
+        self, context: JobContext, chunks: list[Chunk], tokens: list[int], embedder: Embedder
+    ) -> NDArray[np.float32]:
+        """Returns the vectors of chunks, whose tokens are charged as they are embedded."""
+        async with self._quotas.embedding(context.job, embedder.name, sum(tokens), embedder.price) as embedded:
+            return await self._embedded(context, chunks, tokens, embedder, embedded)
+
+    async def _embedded(
+        self,
+        context: JobContext,
+        chunks: list[Chunk],
+        tokens: list[int],
+        embedder: Embedder,
+        embedded: Callable[[int], None],
+    ) -> NDArray[np.float32]:
         tenant = context.principal.tenant
         batches = self._batches.get(embedder.id)
         if batches is None:
@@ -206,6 +243,7 @@ class Ingestion:
         try:
             for number, part in enumerate(waiting, 1):
                 parts.append(await part)
+                embedded(sum(tokens[(number - 1) * EMBED_AT_ONCE : number * EMBED_AT_ONCE]))
                 if len(waiting) > 1:  # for a small document the end of the job suffices, and costs less
                     await context.progress(min(number * EMBED_AT_ONCE, len(chunks)), len(chunks), "embedding")
         finally:

@@ -23,6 +23,7 @@ from serving.hub.forgetting import Forgetting
 from serving.hub.live import Live
 from serving.hub.retraining import Retraining
 from serving.hub.upkeep import HubUpkeep
+from serving.metering.documents import DocumentQuotas
 from serving.protocol.errors import ApiError
 from serving.protocol.filters import Filter
 from serving.protocol.knowledge import Knowledge
@@ -131,7 +132,10 @@ class RetrievalReplica:
         where = data.collections(config.store)
         self._indexes = VectorStoreIndexes(where, Indexes(self._database), self._embedders)
         self._reindexing = Reindexing(self._indexes, self._embedders, jobs)
-        self._ingestion = Ingestion(self._indexes, self._files, self._stores, self._blobs, jobs, config.limits)
+        self._quotas = DocumentQuotas(self._database, config.quotas)
+        stored = (self._files, self._stores, self._blobs)
+        count = self._judge.count_tokens
+        self._ingestion = Ingestion(self._indexes, *stored, jobs, config.limits, self._quotas, count)
         self._file_filter = FileFilter(self._stores)
         self._names: dict[str, tuple[float, str]] = {}
         hub = data.place(config.store, data.HUB)
@@ -163,6 +167,7 @@ class RetrievalReplica:
     async def start(self) -> None:
         """Migrates the database and starts the workers."""
         await self._database.start()
+        await self._quotas.start()
         self._working = asyncio.create_task(self._work())
         self._housekeeping = asyncio.create_task(self._keep_house())
         self._watching = asyncio.create_task(loop_lag.watch("retrieval"))
@@ -173,9 +178,12 @@ class RetrievalReplica:
             raise RuntimeError("a job worker has ended")
 
     async def _work(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for worker in self._workers:
-                group.create_task(worker.run())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for worker in self._workers:
+                    group.create_task(worker.run())
+        finally:
+            await self._quotas.close()
 
     async def _keep_house(self) -> None:
         """Removes leftovers of crashes and expired data; several replicas may do it at once."""

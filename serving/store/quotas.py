@@ -179,7 +179,7 @@ class QuotaStore:
         if not of:
             return {}
         return await self._database.query(
-            lambda connection: {each.id: Standing(n, n) for each in of for n in [_stored_bytes(connection, each)]}
+            lambda connection: {each.id: Standing(n, n) for each in of for n in [total_stored(connection, each)]}
         )
 
     @uninterrupted
@@ -265,13 +265,14 @@ def _require(quota: Quota, standing: Standing, units: int, ends_in_s: float) -> 
         raise QuotaExceeded(quota, max(ends_in_s, 1.0) if quota.window != "total" else None, spent=True)
 
 
-def _stored_bytes(connection: Connection, quota: Quota) -> int:
+def total_stored(connection: Connection, quota: Quota) -> int:
     """Returns the stored bytes of a quota's subject: of its files, its vector stores, and what it keeps in the hub.
 
-    The index size of a file that is not ingested yet is unknown: it counts as the file's size.
+    The index size of a file whose text is not read yet is unknown: it counts as the file's size.
     """
     row = vector_store_files.c
-    kept = case((row.status == "in_progress", func.coalesce(files.c.bytes, 0)), else_=row.usage_bytes)
+    unread = (row.status == "in_progress") & (func.coalesce(files.c.bytes, 0) > row.usage_bytes)
+    kept = case((unread, func.coalesce(files.c.bytes, 0)), else_=row.usage_bytes)
     queries = [
         select(func.coalesce(func.sum(files.c.bytes), 0)).where(*_owner_condition(files, quota)),
         select(func.coalesce(func.sum(kept), 0))
@@ -343,7 +344,7 @@ def _query_standing(connection: Connection, quota: Quota, start: int, at: float)
         held = int(connection.execute(query).scalar_one())
         return Standing(held, 0)
     if quota.window == "total":
-        stored = _stored_bytes(connection, quota)
+        stored = total_stored(connection, quota)
         return Standing(stored, stored)
     of = quota_windows.c
     row = connection.execute(select(of.taken, of.used).where(of.quota_id == quota.id, of.start == start)).first()

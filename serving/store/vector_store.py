@@ -23,7 +23,9 @@ from serving.store.values import Attribute
 MAX_PAGE = 100
 
 INGEST = "ingest_file"
-"""Job kind: payload {"vector_store_id", "file_id"}; result {"usage_bytes": int}."""
+"""Job kind: payload {"vector_store_id", "file_id"}, optionally `RELISTED`; result {"usage_bytes": int}."""
+RELISTED = "relisted"
+"""Key of the payload: only the access list changed, by the stack's own work."""
 UNINDEX = "unindex_file"
 """Job kind: payload {"vector_store_id", "file_id"}: removes the file's chunks from the index."""
 DROP_INDEX = "drop_index"

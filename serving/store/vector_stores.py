@@ -316,7 +316,7 @@ class VectorStores:
         if found.status in ("in_progress", "completed"):
             if found.status == "in_progress":
                 await self._jobs.cancel(principal, found.job_id, connection=connection)
-            target = {"vector_store_id": id, "file_id": file_id}
+            target = {"vector_store_id": id, "file_id": file_id, rows.RELISTED: True}
             job = await self._jobs.enqueue(principal, INGEST, target, group=(id, file_id), connection=connection)
             changes |= {"job_id": job.id, "status": "in_progress"}
         of = vector_store_files.c

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.config import Price
 from serving.retrieval.types import Chunk
 
 Vectors = NDArray[np.float32]
@@ -21,11 +22,15 @@ class Embedder(Protocol):
     """Turns texts into unit vectors.
 
     `id` identifies the weights and the prompts: only vectors of the same id can be compared. `unrelated` is the typical
-    cosine of unrelated texts.
+    cosine of unrelated texts. `name` is the model's name in requests and in usage, `price` that of its tokens.
     """
 
     @property
     def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def price(self) -> Price | None: ...
     @property
     def dimensions(self) -> int: ...
     @property

@@ -22,7 +22,7 @@ SHORTEST = 256
 """Length in characters below which a text that an engine finds too long is not cut further."""
 
 RETRIEVAL = Principal(STACK, ADMIN, key_id="retrieval")
-"""The caller of the engine: embedding documents is the stack's own work, and is charged to no quota."""
+"""The caller of the engine: a batch has chunks of several tenants, whom ingestion charges."""
 
 
 class EngineEmbedder:
@@ -31,7 +31,8 @@ class EngineEmbedder:
     def __init__(self, engines: Engines, client: EngineClient, model: Model, shape: Embedding) -> None:
         self._engines = engines
         self._client = client
-        self._model = model.name
+        self.name = model.name
+        self.price = model.price
         self._shape = shape
         self.id = embedder_id(model, shape)
         self.dimensions = shape.dimensions
@@ -50,7 +51,7 @@ class EngineEmbedder:
     async def _embed(self, texts: list[str]) -> Vectors:
         """Embeds texts; a text that is too long for the engine is cut until it fits."""
         try:
-            vectors, _ = await embed(self._engines, self._client, self._model, self._shape, RETRIEVAL, texts)
+            vectors, _ = await embed(self._engines, self._client, self.name, self._shape, RETRIEVAL, texts)
         except ApiError as e:
             if e.type != "invalid_request_error" or (len(texts) == 1 and len(texts[0]) <= SHORTEST):
                 raise

@@ -19,6 +19,8 @@ class LocalEmbedder:
         self.model = model
         self._precomputed = PrecomputedVectors(model)
         self.id = model.id
+        self.name = model.name
+        self.price = None
         self.dimensions = model.dimensions
         self.unrelated = model.unrelated
 

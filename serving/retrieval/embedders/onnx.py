@@ -41,6 +41,7 @@ class OnnxEmbedder(TextTokens):
     """
 
     def __init__(self, name: str = DEFAULT_EMBEDDER, threads: int = 1, batch_tokens: int = 512) -> None:
+        self.name = name
         self._model = LOCAL_MODELS[name]
         model, tokenizer = package_file(*self._model.weights), package_file(*self._model.tokenizer)
         super().__init__(tokenizer)

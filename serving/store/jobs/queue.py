@@ -170,8 +170,9 @@ class Jobs:
         """Leases the oldest job that may run, of the tenant to be served next, to `owner` for `lease_s` seconds.
 
         Tenants are served in turns: those with fewer running jobs first, whoever came first. Only jobs of one `lane`,
-        by default of any, and of none of the tenants `without`. It is atomic across processes. A job whose lease expired can be claimed again; one that used
-        up its attempts this way ends as failed, and one whose cancellation was not noticed as cancelled.
+        by default of any, and of none of the tenants `without`. It is atomic across processes. A job whose lease
+        expired can be claimed again; one that used up its attempts this way ends as failed, and one whose cancellation
+        was not noticed as cancelled.
         """
         # An idle worker polls often: the check takes no write lock and little time.
         if not await self._database.look_up(rows.any_claimable(tuple(kinds), lane, without), {"at": now()}):

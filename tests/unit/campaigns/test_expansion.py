@@ -81,7 +81,7 @@ def test_a_file_that_expands_is_refused_while_it_does(name: str, make: Callable[
     most = min(max(1_000_000, 20 * len(data)), 20_000_000)
     with pytest.raises(UnreadableDocument) as caught:
         chunk_isolated(data, name, ChunkSettings())
-    assert (caught.value.code, f"{most:,} characters" in caught.value.message) == ("too_large", True)
+    assert (caught.value.code, f"{most:,} characters" in caught.value.message) == ("too_long", True)
 
 
 def test_headings_that_expand_the_chunks_are_refused() -> None:

@@ -92,7 +92,7 @@ def test_exceeding_a_limit_ends_only_the_child(limits: ParserLimits) -> None:
 def test_parsing_limits_reach_the_child() -> None:
     with pytest.raises(UnreadableDocument) as caught:
         parse_isolated(b"word " * 100, "a.txt", ParserLimits(bounds=ChunkBounds(characters=50)))
-    assert caught.value.code == "too_large"
+    assert caught.value.code == "too_long"
 
 
 @pytest.fixture

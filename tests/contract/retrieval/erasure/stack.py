@@ -16,7 +16,7 @@ import lancedb
 from sqlalchemy import select
 
 from serving.assistants.register import AssistantRegister
-from serving.config import Managed, QuotaLimit, Store
+from serving.config import Limits, Managed, QuotaLimit, Quotas, Store
 from serving.core.ids import new_id
 from serving.core.principal import SCOPES_OF, Principal
 from serving.core.uninterrupted import uninterrupted
@@ -30,6 +30,7 @@ from serving.hub.live import Live
 from serving.hub.releases import Releases
 from serving.hub.suites import Suites
 from serving.hub.versions import Versions
+from serving.metering.documents import DocumentQuotas
 from serving.protocol.assistants import AssistantSettings
 from serving.protocol.suites import Suite
 from serving.quotas.quota import quota
@@ -108,7 +109,9 @@ class Stack:
         )
         where = data.collections(store)
         indexes = VectorStoreIndexes(where, Indexes(self.database), embedders)
-        self.ingestion = Ingestion(indexes, self.files, self.vector_stores, self.blobs, self.jobs)
+        stored = (self.files, self.vector_stores, self.blobs)
+        quotas = DocumentQuotas(self.database, Quotas())
+        self.ingestion = Ingestion(indexes, *stored, self.jobs, Limits(), quotas, embedders.judge.count_tokens)
 
     async def work(self) -> None:
         worker = Worker(self.jobs, {**self.ingestion.handlers, **self.erasures.handlers}, poll_s=0.01)
