@@ -1,4 +1,4 @@
-"""Settings of a stack on Kubernetes: cluster, pools, database, data, backups, ingress, add-ons and mirror."""
+"""Settings of a stack on Kubernetes: cluster, pools, database, data, backups, add-ons and mirror."""
 
 from __future__ import annotations
 
@@ -15,11 +15,6 @@ Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z
 
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$")]
 """An amount in Kubernetes' notation, for example 500m or 4Gi."""
-
-DnsName = Annotated[
-    str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-]
-"""A DNS name."""
 
 MOUNTED_SECRETS = "/etc/headrace/secrets"
 """Folder in pods where the stack's secrets are mounted."""
@@ -284,67 +279,6 @@ class Backup(Strict):
         if self.model_fields_set - {"claim"} and not self.claim:
             raise ValueError("needs claim: the volume that archives are written to")
         return self
-
-
-class Tls(Strict):
-    """The TLS certificate of the API's host name."""
-
-    secret: str = Field(default="", description="an existing Secret of type kubernetes.io/tls")
-    issuer: str = Field(default="", description="cert-manager ClusterIssuer that issues the certificate")
-
-    @model_validator(mode="after")
-    def _check_source(self) -> Tls:
-        if bool(self.secret) == bool(self.issuer):
-            raise ValueError("needs either secret or issuer")
-        return self
-
-
-OWN_ANNOTATIONS = ("cert-manager.io/", "external-dns.alpha.kubernetes.io/")
-"""Beginnings of annotations that controllers read at a Gateway itself, not at what is made for it."""
-
-MAX_INFRASTRUCTURE_ANNOTATIONS = 8
-"""As the Gateway API allows in `spec.infrastructure`."""
-
-
-class Ingress(Strict):
-    """How the API is reached from outside the cluster."""
-
-    kind: Literal["none", "ingress", "gateway"] = "none"
-    host: DnsName | None = None
-    class_name: str = Field(default="", description="IngressClass or GatewayClass; empty: the default class")
-    gateway: str = Field(default="", description="an existing Gateway, as namespace/name; empty: a new one is created")
-    listener: DnsName = Field(default="https", description="listener of that Gateway that terminates TLS")
-    annotations: dict[str, str] = Field(
-        default_factory=dict,
-        description="annotations of the Ingress, by which controllers take limits of size and time; of a new Gateway,"
-        " annotations of its load balancer's Service, except those of cert-manager and ExternalDNS",
-    )
-    tls: Tls | None = None
-
-    @model_validator(mode="after")
-    def _check_combination(self) -> Ingress:
-        if self.annotations and self.gateway:
-            raise ValueError("has annotations, but the gateway exists; set them there")
-        if self.kind == "gateway" and len(self.infrastructure_annotations) > MAX_INFRASTRUCTURE_ANNOTATIONS:
-            raise ValueError(
-                f"has more than {MAX_INFRASTRUCTURE_ANNOTATIONS} annotations, which a Gateway cannot pass on"
-            )
-        if self.kind == "none" and (self.host or self.tls or self.class_name or self.gateway or self.annotations):
-            raise ValueError("has settings but kind none; use kind ingress or gateway")
-        if self.kind != "none" and not self.host:
-            raise ValueError("needs host")
-        if self.kind == "ingress" and self.gateway:
-            raise ValueError("names a gateway; use kind gateway")
-        if "listener" in self.model_fields_set and not self.gateway:
-            raise ValueError("has listener, which requires a gateway")
-        if self.kind != "none" and not self.tls and not self.gateway:
-            raise ValueError("needs tls: API keys must not travel in plain text")
-        return self
-
-    @property
-    def infrastructure_annotations(self) -> dict[str, str]:
-        """Annotations that a Gateway passes on to its load balancer's Service."""
-        return {key: value for key, value in self.annotations.items() if not key.startswith(OWN_ANNOTATIONS)}
 
 
 class Existing(Strict):
