@@ -47,6 +47,11 @@ template:
     {{- $_ := set $affinity "podAffinity" (merge (dict "requiredDuringSchedulingIgnoredDuringExecution" $required) $pods) -}}
     {{- end -}}
     {{- $_ := set $at "affinity" $affinity -}}
+    {{- /* Kubernetes' default is 300 s, in which engines would wait for nothing. */ -}}
+    {{- range list "node.kubernetes.io/not-ready" "node.kubernetes.io/unreachable" -}}
+    {{- $stays := dict "key" . "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" (int $head.tolerationSeconds) -}}
+    {{- $_ := set $at "tolerations" (append $at.tolerations $stays) -}}
+    {{- end -}}
     {{- with include "headrace.placement" (dict "root" . "at" $at) | trim }}
     {{- . | nindent 4 }}
     {{- end }}

@@ -58,10 +58,24 @@ affinity:
 {{- end -}}
 
 {{/* Ten minutes to start, without any other probe: Ray on a busy node must not be killed for being slow. */}}
+{{- define "headrace.rayStartSeconds" -}}
+600
+{{- end -}}
+
 {{- define "headrace.rayStarts" -}}
 periodSeconds: 5
 timeoutSeconds: 10
-failureThreshold: 120
+failureThreshold: {{ div (int (include "headrace.rayStartSeconds" .)) 5 }}
+{{- end -}}
+
+{{/*
+How many seconds workers wait for a head whose node is dead, until a new head answers. Kubernetes notices it after 50 s
+(kube-controller-manager's node-monitor-grace-period), the head's pod tolerates it for a while, its volume is detached
+by force after six minutes (ReconcilerMaxWaitForUnmountDuration), and Ray starts.
+https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown
+*/}}
+{{- define "headrace.headPatience" -}}
+{{ add 50 (int .Values.head.tolerationSeconds) 360 (int (include "headrace.rayStartSeconds" .)) }}
 {{- end -}}
 
 {{/*

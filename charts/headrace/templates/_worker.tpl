@@ -92,7 +92,7 @@ template:
           {{- include "headrace.rayEnvironment" $root | nindent 10 }}
           # The head may be down for a while; its control state is restored from its volume.
           - name: RAY_gcs_rpc_server_reconnect_timeout_s
-            value: "600"
+            value: {{ include "headrace.headPatience" $root | quote }}
           {{- $folders := ternary (dict "HEADRACE_WEIGHTS" $folder) (dict) (not (empty $weights.kind)) }}
           {{- with include "headrace.extraEnvironment" (merge (dict) $pool.env $folders (include "headrace.storeVariables" $root | fromJson)) | trim }}
           {{- . | nindent 10 }}

@@ -76,7 +76,7 @@ def slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         accelerators._BY_KEY,
         key,
-        type(gpu)(gpu.key, gpu.product, gpu.memory_bytes, mig=(accelerators.Slice("1g.10gb", 7),)),
+        type(gpu)(gpu.key, gpu.product, gpu.memory_bytes, gpu.capability, mig=(accelerators.Slice("1g.10gb", 7),)),
     )
 
 
