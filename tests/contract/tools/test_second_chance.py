@@ -70,6 +70,13 @@ def test_a_module_that_cannot_be_imported_fails_the_run(tmp_path: Path) -> None:
     assert (status != 0, noted) == (True, []), printed
 
 
+def test_processes_that_collect_different_tests_fail_the_run(tmp_path: Path) -> None:
+    tests = "import os\n@pytest.mark.parametrize('n', [os.getpid()])\ndef test_well(n): pass\n"
+    status, printed, noted = run(tmp_path, tests)
+    assert (status != 0, noted) == (True, []), printed
+    assert printed.count("test session starts") == 1
+
+
 def test_no_tests_fail_the_run(tmp_path: Path) -> None:
     status, printed, noted = run(tmp_path, "")
     assert (status, noted) == (5, []), printed
