@@ -48,6 +48,10 @@ class AuditRecording:
         )
         self.written = True
 
+    def skip(self) -> None:
+        """Has no event written, for a request that changes nothing."""
+        self.written = True
+
 
 async def audited(op: Operation, handler: Handler, s: Services, request: Request, x: HttpExchange) -> Response | None:
     """Handles a request and records it, both or neither.

@@ -110,9 +110,6 @@ from serving.telemetry.tracing import Tracer
 
 log = logging.getLogger("headrace.api")
 
-DELIVERIES = 4
-"""Number of webhook events that a gateway sends at once."""
-
 BATCHES = 4
 """Number of batches, each of another tenant, that a gateway processes at once: they share its background slots."""
 
@@ -141,14 +138,12 @@ class Services:
         self.rating_counts, self.reviews = RatingCounts(self.database), Reviews(self.database)
         self.captures, self.ratings = Captures(self.database), Ratings(self.database)
         self.responses = Responses(self.database, self.conversations)
-        self.background = BackgroundResponses(self.database, self.jobs)
+        self.background = BackgroundResponses(self.database, self.jobs, config.limits)
         self.batches = Batches(self.database, self.jobs)
         self.webhooks = Webhooks(self.database)
         self.tenants, self.users = Tenants(self.database), Users(self.database)
-        self.keys = Keys(self.database)
-        self.idempotency_keys = IdempotencyKeys(self.database)
-        self.quotas = QuotaStore(self.database)
-        self.usage = Usage(self.database)
+        self.keys, self.idempotency_keys = Keys(self.database), IdempotencyKeys(self.database)
+        self.quotas, self.usage = QuotaStore(self.database), Usage(self.database)
         self.keeper = Keeper(self.quotas, self.usage, config.quotas)
         self.sampler = Sampler(config.store, Condition(self.database), self.keeper)
         secret = config.key_secret.read()
@@ -242,7 +237,9 @@ class Services:
             used_approvals=self.used_approvals,
             audit=self.audit,
         )
-        self.batch_runner = BatchRunner(self.database, self.batches, self.files, self.blobs, callers, self.limits)
+        self.batch_runner = BatchRunner(
+            self.database, self.batches, self.files, self.blobs, callers, self.limits, self.quotas, self.keeper
+        )
         self._responding = ResponseRunner(self.background, callers, self.pipeline, buffers, self.peers, self.stream_ids)
         self._working: asyncio.Task[None] | None = None
         self._upkeep: list[asyncio.Task[None]] = []
@@ -299,7 +296,7 @@ class Services:
         responding = Worker(self.jobs, self._responding.handlers, lane="", concurrency=places)
         batches = Worker(self.jobs, self.batch_runner.handlers, lane="", concurrency=BATCHES)
         evaluating = Worker(self.jobs, self.hub.evaluating.handlers, lane="", concurrency=EVALUATIONS)
-        sending = Worker(self.jobs, WebhookSender(self.webhooks).handlers, lane="", concurrency=DELIVERIES)
+        sending = WebhookSender(self.webhooks).worker(self.jobs)
         async with asyncio.TaskGroup() as group:
             for worker in (remembering, responding, batches, evaluating, sending):
                 group.create_task(worker.run())

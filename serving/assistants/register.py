@@ -28,6 +28,7 @@ from serving.store.access import Access, listed, reachable, readable, require_ow
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.prompts.prompts import Prompts, require_prompt
 from serving.store.prompts.records import PromptVersion
+from serving.store.relational.counted_bytes import text_bytes
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
 from serving.store.relational.rows import Order, Page, build, build_page, page
@@ -37,6 +38,9 @@ MAX_PAGE = 100
 
 MAX_VERSIONS = 200
 """Maximum number of versions of one assistant."""
+
+MAX_BYTES = 20_000_000
+"""Maximum number of bytes of the settings of all versions of a tenant's assistants."""
 
 _PREFIX = "asst"
 """How ids begin: requests name an assistant by its name or its id."""
@@ -348,4 +352,6 @@ async def _add(
         "created_at": now(),
     }
     await connection.execute(assistant_versions.insert().values(row))
+    if await connection.run_sync(text_bytes, assistant_versions.c.settings, principal.tenant) > MAX_BYTES:
+        raise Conflict(f"the versions of a tenant's assistants have at most {MAX_BYTES} bytes; delete some assistants")
     return str(row["id"])

@@ -33,6 +33,12 @@ class Limits(Strict):
         ge=1,
         description="concurrent background requests per gateway replica; at most half of in_flight",
     )
+    background_responses: int = Field(
+        default=500, ge=1, description="unfinished background responses of a tenant; more get a 429"
+    )
+    background_bytes: int = Field(
+        default=32_000_000, ge=1024, description="bytes of the requests of a tenant's unfinished background responses"
+    )
     queue: int = Field(default=128, ge=0, description="waiting requests per gateway replica; more get a 429")
     queue_timeout_s: float = Field(default=30, gt=0)
     body_timeout_s: float = Field(default=30, gt=0, description="timeout of receiving a request body")

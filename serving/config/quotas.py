@@ -14,8 +14,8 @@ Window = Literal["minute", "day", "month", "concurrent", "total"]
 
 
 Measure = Literal["requests", "tokens", "money", "streams", "files", "attachments", "items", "stored_bytes"]
-"""Counted amounts: `files` uploaded, `attachments` of files to vector stores, conversations and their explicitly added
-`items`, and `stored_bytes` of files and vector stores.
+"""Counted amounts: `files` uploaded, `attachments` of files to vector stores, `items`, which are conversations, their
+explicitly added items, and ratings, and `stored_bytes` of files, vector stores, batches, ratings and queued responses.
 """
 
 

@@ -75,6 +75,13 @@ class Engines:
         """Takes the adapters that are live now, each with the name of its model."""
         self._adapters = {adapter.name: (base, adapter) for base, adapter in live}
 
+    def context(self, name: str) -> int | None:
+        """Returns the maximum number of tokens of a request to a model and its answer, None if it is unknown."""
+        remote, model = self._remotes.get(name), self._models.get(name)
+        if remote is not None:
+            return remote.model.context
+        return model.request_context if isinstance(model, RayServeModel) else None
+
     @contextlib.asynccontextmanager
     async def endpoint(self, name: str, caller: Principal, lost: Collection[str] = ()) -> AsyncIterator[Endpoint]:
         """Yields an endpoint of the model `name` for one request of `caller`, but no replica whose URL is in `lost`.

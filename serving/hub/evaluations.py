@@ -22,7 +22,7 @@ from serving.store.errors import Conflict, LeaseLost, NotFound, TooMany
 from serving.store.jobs.job import SERVER_ERROR, Job, Json
 from serving.store.jobs.queue import Jobs
 from serving.store.relational.database import Database
-from serving.store.relational.rows import Order, Page, build, page
+from serving.store.relational.rows import Order, Page, build, page, require_room
 from serving.store.relational.tables import hub_evaluations, hub_scores
 
 EVALUATE = "evaluate"
@@ -32,6 +32,9 @@ ATTEMPTS = 20
 """Number of gateways that may die during one evaluation."""
 
 MAX_PAGE = 100
+
+MAX_EVALUATIONS = 10_000
+"""Maximum number of evaluations of a tenant, with those that ended."""
 
 MAX_UNFINISHED = 20
 """Maximum number of unfinished evaluations of a tenant."""
@@ -117,6 +120,7 @@ class Evaluations:
                 max_attempts=ATTEMPTS,
             )
             row["job"] = job.id
+            await require_room(connection, hub_evaluations, principal.tenant, MAX_EVALUATIONS, "evaluations")
             await connection.execute(hub_evaluations.insert().values(row))
         return Evaluation(**row)
 

@@ -22,8 +22,11 @@ from serving.hub.canary import Tallies, begun, document_of
 from serving.store.errors import Conflict, NotFound
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
-from serving.store.relational.rows import Order, Page, build, build_page, page
+from serving.store.relational.rows import Order, Page, build, build_page, page, require_room
 from serving.store.relational.tables import hub_releases
+
+MAX_RELEASES = 10_000
+"""Maximum number of releases of a tenant, with those that ended."""
 
 MAX_PAGE = 100
 
@@ -121,6 +124,7 @@ class Releases:
                 "created_by": principal.user,
                 "ended_at": None,
             }
+            await require_room(connection, hub_releases, principal.tenant, MAX_RELEASES, "releases")
             await connection.execute(hub_releases.insert().values(row))
             return await _get(connection, principal, str(row["id"]))
 

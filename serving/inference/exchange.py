@@ -29,6 +29,10 @@ class Recording(Protocol):
         """Writes the event, about the object with the id `target`. Raises `StoreUnavailable`."""
         ...
 
+    def skip(self) -> None:
+        """Has no event written."""
+        ...
+
 
 class Exchange(ABC):
     """State of one request, from its first byte in to its last byte out."""
@@ -108,6 +112,11 @@ class Exchange(ABC):
         if self.recording is None:
             raise AssertionError("this route has no audit events")
         await self.recording.write(target, detail=detail)
+
+    def unchanged(self) -> None:
+        """Notes that the request changes nothing: it is not in the audit log, which repetitions could fill."""
+        if self.recording is not None:
+            self.recording.skip()
 
     def serve(self, route: Route) -> None:
         """Notes the model that answers, by whose objectives the answer is judged."""

@@ -135,8 +135,9 @@ class Pipeline:
         answer = await self._answer(x, form)
         return form.response.document() if answer is not None and form.response is not None else None
 
-    async def queue_response(self, x: Exchange, body: ResponseRequest) -> NewResponse:
-        """Charges a request that will be answered in the background; returns its response. Raises `ApiError`.
+    async def queue_response(self, x: Exchange, body: ResponseRequest) -> tuple[NewResponse, Route]:
+        """Charges a request that will be answered in the background; returns its response, and the route that it has
+        now. Raises `ApiError`.
 
         Its tokens are charged, and guardrails check it, when it runs.
         """
@@ -147,7 +148,7 @@ class Pipeline:
         x.served = UNASKED  # its answer is a request of its own
         async with charged(self._keeper, x):
             form.body = await self._prompted(x, body)
-            return await form.queue(x, route)
+            return await form.queue(x, route), route
 
     async def completion(self, x: Exchange, body: CompletionRequest) -> dict[str, Any] | None:
         """Returns the continuation of a text by a model, or None after it was streamed. Raises `ApiError`."""

@@ -27,7 +27,7 @@ from serving.quotas.share import Share
 from serving.quotas.windows import day
 from serving.store.conversations import Item, Then
 from serving.store.jobs.worker import PermanentError
-from serving.store.quotas import Meter, QuotaStore, meter
+from serving.store.quotas import Meter, QuotaStore, meter, queue_meter
 from serving.store.usage import Used, Whose, count
 from serving.store.values import MAX_NUMBER
 from serving.telemetry import metrics
@@ -78,6 +78,19 @@ async def charged_in_background(
 def storage_meter(keeper: Keeper, caller: Principal, **uses: int) -> Meter:
     """Returns a function that counts stored amounts in the transaction that stores them."""
     return meter(_needs(keeper, caller, uses), now())
+
+
+def queueing_meter(
+    keeper: Keeper, caller: Principal, model: str, document: dict[str, Any], context: int | None
+) -> tuple[int, Meter]:
+    """Returns the maximum number of tokens that a request to `model` may use, and a function that requires, in the
+    transaction that queues it, that budgets of the user and the tenant are enough for all that waits.
+    """
+    *_, tokens = estimate_usage(document, context, keeper.defaults.answer_tokens)
+    budgets = [each for each in keeper.quotas_for(caller, model) if each.measure == "tokens" and each.is_budget]
+    # A job has no key and no model: their quotas are asked when it runs.
+    of_owner = [each for each in budgets if each.subject in ("tenant", "user")]
+    return tokens, queue_meter([(each, tokens) for each in of_owner], now())
 
 
 async def require_storage(store: QuotaStore, keeper: Keeper, caller: Principal, **uses: int) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Table, or_, select
+from sqlalchemy import ColumnElement, Table, func, or_, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -15,9 +15,11 @@ from serving.core.ids import new_id, now
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store import values
-from serving.store.errors import Conflict, InvalidValue, NotFound
+from serving.store.errors import Conflict, InvalidValue, NotFound, TooMany
+from serving.store.quotas import Meter
 from serving.store.relational.database import Database
 from serving.store.relational.owners import own
+from serving.store.relational.postgres import lock_out
 from serving.store.relational.rows import Order, Page, build, build_page, page
 from serving.store.relational.tables import IDS, captures, conversation_items, conversations, feedback
 
@@ -26,6 +28,14 @@ MAX_TAGS = 16
 MAX_TAG = 64
 MAX_COMMENT = 10_000
 MAX_CORRECTION = 200_000
+
+MAX_OF_TARGET = 20
+"""Maximum number of ratings that one user gives to one target."""
+
+MAX_BYTES_OF_TARGET = 1_000_000
+"""Maximum number of bytes of the comments and corrections that one user gives to one target: each may be the longest
+correction, in any script.
+"""
 
 TAKEN = "there is another feedback with this id"
 
@@ -92,22 +102,34 @@ class Ratings:
 
     @uninterrupted
     async def create(
-        self, principal: Principal, target: tuple[Kind, str], rating: Rating, *, id: str | None = None
+        self,
+        principal: Principal,
+        target: tuple[Kind, str],
+        rating: Rating,
+        *,
+        id: str | None = None,
+        meter_of: Callable[[int], Meter] | None = None,
     ) -> Feedback:
         """Stores a rating and returns it; an equal existing one stays unchanged.
 
-        Raises `Conflict` when `id` belongs to another rating, `NotFound` for a missing target or rejected
-        response, `InvalidValue` beyond the limits.
+        `meter_of` returns what counts a rating with a text of so many bytes. Raises `Conflict` when `id` belongs to
+        another rating, `NotFound` for a missing target or rejected response, `InvalidValue` beyond the limits,
+        `TooMany`, and `QuotaExceeded` if the meter does.
         """
         if id is not None and not IDS.fullmatch(id):
             raise InvalidValue("id", "must be 1 to 64 of A-Z a-z 0-9 _ -")
         new = _checked(principal, target, rating, id or new_id("fb"))
+        size = sum(len(text.encode()) for text in (new.comment, new.correction) if text is not None)
+        meter = meter_of(size) if meter_of is not None else None
 
         def work(connection: Connection) -> Feedback:
             if (old := _find(connection, principal, new.id)) is not None:
                 return _same(old, new)
             _require(connection, principal, new)
-            connection.execute(feedback.insert(), asdict(new))
+            _require_room(connection, new, size)
+            if meter is not None:
+                meter(connection)
+            connection.execute(feedback.insert(), asdict(new) | {"bytes": size})
             return new
 
         try:
@@ -234,6 +256,19 @@ def _require(connection: Connection, principal: Principal, new: Feedback) -> Non
         raise NotFound("response", new.rejected_id, "rejected")
     if prompts[id] != prompts[new.rejected_id]:
         raise InvalidValue("rejected", "answers another prompt than the target")
+
+
+def _require_room(connection: Connection, new: Feedback, size: int) -> None:
+    """Raises `TooMany` if the user has given the target as many ratings, or as long ones, as one may."""
+    kind, id = new.target
+    of = feedback.c
+    lock_out(connection, "feedback", id)
+    mine = of[_TARGETS[kind][0]] == id, of.tenant == new.tenant, of.user == new.user
+    number, before = connection.execute(select(func.count(), func.coalesce(func.sum(of.bytes), 0)).where(*mine)).one()
+    if number >= MAX_OF_TARGET:
+        raise TooMany(f"you have given this {kind} {MAX_OF_TARGET} ratings: delete one first")
+    if before + size > MAX_BYTES_OF_TARGET:
+        raise TooMany(f"your ratings of this {kind} have at most {MAX_BYTES_OF_TARGET} bytes of text: delete one first")
 
 
 def _mine(principal: Principal, id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

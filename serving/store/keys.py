@@ -14,12 +14,15 @@ from serving.store import values
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
-from serving.store.relational.rows import Order, Page, build, build_page, page
+from serving.store.relational.rows import Order, Page, build, build_page, page, require_room
 from serving.store.relational.tables import keys, tenants, users
 from serving.store.users import ADMIN
 
 USED_S = 60
 """Precision in seconds of the time of a key's last use."""
+
+MAX_KEYS = 100_000
+"""Maximum number of keys of a tenant, with those that ended."""
 
 MAX_OVERLAP_S = 30 * 86400
 """Maximum overlap of a rotated key."""
@@ -98,6 +101,7 @@ class Keys:
         async with self._database.write() as connection:
             if (await connection.execute(whose)).first() is None:
                 raise NotFound("user", str(row["user"]))
+            await require_room(connection, keys, principal.tenant, MAX_KEYS, "keys")
             await connection.execute(keys.insert().values(row))
         return await self.get(principal, str(row["id"]))
 
@@ -233,6 +237,7 @@ class Keys:
                 raise Conflict(_STACKS)
             if old.rotated_to is not None or not old.valid(at):
                 raise Conflict("this key was rotated before, or is no longer valid")
+            await require_room(connection, keys, principal.tenant, MAX_KEYS, "keys")
             row = _row(old.tenant, old.user, hash, old.name, old.scopes)
             row["first_id"] = old.first_id or old.id
             row["expires_at"] = at + old.expires_at - old.created_at if old.expires_at is not None else None

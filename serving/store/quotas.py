@@ -23,6 +23,7 @@ from serving.quotas.share import PART, Posting, Standing, Want
 from serving.quotas.windows import bounds
 from serving.store import values
 from serving.store.errors import Conflict, NotFound, PlatformOnly
+from serving.store.relational.counted_bytes import bytes_beside_files, queued_tokens
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock, lock_out
 from serving.store.relational.rows import Order, Page, build, build_page, page
@@ -260,6 +261,21 @@ def meter(needs: Sequence[tuple[Quota, int]], at: float) -> Meter:
     return use
 
 
+def queue_meter(needs: Sequence[tuple[Quota, int]], at: float) -> Meter:
+    """Returns a meter of budgets of tokens for work that is queued: they must be enough for all that waits."""
+
+    def require(connection: Connection) -> None:
+        for quota, units in needs:
+            start, end = bounds(quota.window, at)
+            lock_out(connection, "quota", quota.id)
+            user = quota.subject_id if quota.subject == "user" else None
+            waiting = queued_tokens(connection, quota.tenant, user)
+            used = _query_standing(connection, quota, start, at).used  # what runs now is in `waiting`
+            _require(quota, Standing(used + waiting, used), units, end - at)
+
+    return require
+
+
 def _require(quota: Quota, standing: Standing, units: int, ends_in_s: float) -> None:
     if standing.taken + units > quota.limit:
         raise QuotaExceeded(quota, max(ends_in_s, 1.0) if quota.window != "total" else None, spent=True)
@@ -285,7 +301,9 @@ def total_stored(connection: Connection, quota: Quota) -> int:
             for table in (hub_versions, hub_datasets)
         ),
     ]
-    return sum(int(connection.execute(query).scalar_one()) for query in queries)
+    user = quota.subject_id if quota.subject == "user" else None
+    beside = bytes_beside_files(connection, quota.tenant, user)  # and what is not in files
+    return sum((int(connection.execute(query).scalar_one()) for query in queries), beside)
 
 
 def _owner_condition(table: Table, quota: Quota, owner: str = "user") -> list[ColumnElement[bool]]:

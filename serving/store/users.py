@@ -19,7 +19,7 @@ from serving.store import values
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
-from serving.store.relational.rows import Order, Page, build, build_page, page
+from serving.store.relational.rows import Order, Page, build, build_page, page, require_room
 from serving.store.relational.tables import tenants, users
 
 ADMIN = "admin"
@@ -49,6 +49,10 @@ class User:
     subject: str | None
     created_at: float
     disabled_at: float | None
+
+
+MAX_USERS = 100_000
+"""Maximum number of users of a tenant that admins create; an identity provider can add more."""
 
 
 class Users:
@@ -81,6 +85,7 @@ class Users:
                 there = select(tenants.c.id).where(tenants.c.id == principal.tenant)
                 if (await connection.execute(there)).first() is None:
                     raise NotFound("tenant", principal.tenant)
+                await require_room(connection, users, principal.tenant, MAX_USERS, "users")
                 await connection.execute(users.insert().values(row))
         except IntegrityError:
             raise Conflict("there is such a user") from None

@@ -23,7 +23,7 @@ from serving.store.errors import NotFound
 from serving.store.jobs.queue import Jobs
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
-from serving.store.relational.rows import Order, Page, page
+from serving.store.relational.rows import Order, Page, page, require_room
 from serving.store.relational.tables import UNFINISHED, jobs, vector_store_files, vector_stores
 from serving.store.users import ADMIN
 from serving.store.vector_store import (
@@ -48,6 +48,9 @@ __all__ = [
     "VectorStoreFile",
     "VectorStores",
 ]
+
+MAX_STORES = 10_000
+"""Maximum number of vector stores of a tenant."""
 
 
 class VectorStores:
@@ -79,6 +82,7 @@ class VectorStores:
             "last_active_at": at,
         }
         async with self._database.write() as connection:
+            await require_room(connection, vector_stores, principal.tenant, MAX_STORES, "vector stores")
             await connection.execute(vector_stores.insert().values(row))
         return VectorStore(**row, file_counts=FileCounts(), usage_bytes=0)  # type: ignore[arg-type]
 

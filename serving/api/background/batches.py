@@ -5,29 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-import orjson
-from sqlalchemy.engine import Connection
-
 from serving.api.background.batch_input import InputLine, body_of, read_lines
+from serving.api.background.batch_output import FULL, LineHold, full_error, output_lines
 from serving.config import Limits
 from serving.core.ids import new_id, new_request_id, now
 from serving.core.principal import Principal
 from serving.inference.detached_exchange import DetachedExchange
+from serving.metering.charge import require_storage, storage_meter
+from serving.metering.keeper import Keeper
 from serving.protocol.errors import ApiError
 from serving.security.absent_callers import AbsentCallers, NotAllowedAnyMore
 from serving.store.access import Access
-from serving.store.background.batches import BATCH, Batch, Batches, BatchStatus, Line, add_line
-from serving.store.conversations import Item, Then
-from serving.store.errors import InvalidValue, LeaseLost, NotFound
+from serving.store.background.batches import (
+    BATCH,
+    MAX_OUTPUT,
+    Batch,
+    Batches,
+    BatchStatus,
+    Line,
+)
+from serving.store.errors import LeaseLost, NotFound
 from serving.store.files import Files
-from serving.store.idempotency import KeptAnswer
 from serving.store.jobs.counted import counted
 from serving.store.jobs.job import Json
 from serving.store.jobs.worker import Handler, JobContext, Postponed
 from serving.store.objects.blobs import Blobs
+from serving.store.quotas import QuotaStore
 from serving.store.relational.database import Database
 from serving.telemetry import metrics
 
@@ -47,9 +53,6 @@ TRIES = 4
 WAIT_S = 30.0
 """Maximum wait before a line is retried."""
 
-MAX_OUTPUT = 16 << 30
-"""Maximum size of an output file in bytes: 50,000 lines with 300 KB each fit, and one batch does not fill a disk."""
-
 _BUSY = ("overloaded", "rate_limit_exceeded")
 _DOWN = ("unavailable", "engine_error", "engine_timeout")
 
@@ -57,12 +60,6 @@ Stopped = Literal["cancelled", "expired", "forbidden", "gone"]
 """Reasons to stop lines in progress. At the end of a turn they continue: each would be charged and asked again."""
 
 Reason = Stopped | Literal["turn"]
-
-_UNANSWERED: Mapping[str, tuple[str, str]] = {
-    "expired": ("batch_expired", "This request could not be executed before the completion window expired."),
-    "cancelled": ("batch_cancelled", "The batch was cancelled before this request was executed."),
-    "failed": ("batch_failed", "The batch's creator no longer has access."),
-}
 
 _FORBIDDEN = {
     "code": "insufficient_scope",
@@ -76,48 +73,6 @@ _NO_FILE = {
     "line": None,
     "param": "input_file_id",
 }
-_TOO_LARGE = {
-    "code": "output_too_large",
-    "message": f"An output file has at most {MAX_OUTPUT} bytes.",
-    "line": None,
-    "param": None,
-}
-
-
-class LineHold:
-    """Stores the answer of a line in the transaction of its effects."""
-
-    for_later = True
-
-    def __init__(self, batch: Batch, number: int, request_id: str) -> None:
-        self._batch = batch
-        self._number = number
-        self._request_id = request_id
-        self.kept = False
-
-    def answer(self, last: bytes, *, stream: bool) -> KeptAnswer:
-        """Returns the answer, which is not streamed."""
-        return KeptAnswer("application/json", last)
-
-    def keeping(
-        self, answer: KeptAnswer | None, made_id: str, told_of: Mapping[str, str | None], then: Then | None
-    ) -> Then:
-        """Returns `then` with a step that stores the answer in the same transaction."""
-
-        def both(connection: Connection, added: Sequence[Item]) -> None:
-            if answer is not None:
-                add_line(connection, self._batch, self.line(200, answer.body))
-            if then is not None:
-                then(connection, added)
-
-        return both
-
-    def line(self, status: int, body: bytes) -> Line:
-        """Returns the line with its answer."""
-        return Line(self._number, self._request_id, status, body.decode())
-
-    async def pin(self) -> None:
-        """Does nothing: if the gateway of a line dies, its tool calls are repeated."""
 
 
 class _Turn:
@@ -144,7 +99,15 @@ class BatchRunner:
     """
 
     def __init__(
-        self, database: Database, store: Batches, files: Files, blobs: Blobs, callers: AbsentCallers, limits: Limits
+        self,
+        database: Database,
+        store: Batches,
+        files: Files,
+        blobs: Blobs,
+        callers: AbsentCallers,
+        limits: Limits,
+        quotas: QuotaStore,
+        keeper: Keeper,
     ) -> None:
         self._database = database
         self._store = store
@@ -152,6 +115,8 @@ class BatchRunner:
         self._blobs = blobs
         self._callers = callers
         self._limits = limits
+        self._quotas = quotas
+        self._keeper = keeper
         self._routes: Mapping[str, Any] = {}
         self._ready = asyncio.Event()
         self.handlers: dict[str, Handler] = {BATCH: counted(self._work)}
@@ -183,7 +148,11 @@ class BatchRunner:
             await self._finish(batch, "failed", [], errors)
             return None
         await self._store.begin(batch, len(lines))
-        reason = await self._answer(batch, caller, content, lines)
+        try:
+            reason = await self._answer(batch, caller, content, lines)
+        except FULL as e:  # nothing about the other lines, which would be stored too
+            await self._finish(batch, "failed", lines, [full_error(e)], tells_unanswered=False)
+            return None
         if reason == "turn":
             raise Postponed(0)
         if reason == "forbidden":
@@ -202,7 +171,10 @@ class BatchRunner:
     async def _answer(
         self, batch: Batch, caller: Principal, content: bytes, lines: Sequence[InputLine]
     ) -> Reason | None:
-        """Answers the remaining lines; returns why it stopped before the last, or None if it did not."""
+        """Answers the remaining lines; returns why it stopped before the last, or None if it did not.
+
+        Raises one of `FULL`.
+        """
         answered = await self._store.answered(batch.id)
         turn = _Turn(line for line in lines if line.number not in answered)
         working = [
@@ -241,6 +213,7 @@ class BatchRunner:
 
     async def _answer_some(self, batch: Batch, caller: Principal, content: bytes, turn: _Turn) -> None:
         while (line := turn.next()) is not None:
+            await require_storage(self._quotas, self._keeper, caller, stored_bytes=1)  # before a model is asked
             await self._answer_line(batch, caller, line, await asyncio.to_thread(body_of, content, line), turn)
 
     async def _answer_line(self, batch: Batch, caller: Principal, line: InputLine, body: bytes, turn: _Turn) -> None:
@@ -248,8 +221,12 @@ class BatchRunner:
         tries = 0
         while True:
             x = DetachedExchange(new_request_id(), caller)
-            x.hold = hold = LineHold(batch, line.number, x.request_id)
+            x.hold = hold = LineHold(
+                batch, line, x.request_id, lambda size: storage_meter(self._keeper, caller, stored_bytes=size)
+            )
             answer = await self._routes[batch.endpoint](body, x)
+            if hold.full is not None:
+                raise hold.full
             wait = _wait(answer.error, tries) if not hold.kept else None
             if wait is not None and answer.error.code in _DOWN:  # few retries, which count within this turn
                 tries += 1
@@ -262,7 +239,7 @@ class BatchRunner:
                     return
                 continue
             if not hold.kept:
-                await self._store.answer(batch, hold.line(answer.status, answer.body))
+                await self._store.answer(batch, *hold.counted(answer.status, answer.body))
             metrics.batch_lines.labels("completed" if hold.kept or answer.status < 400 else "failed").inc()
             return
 
@@ -272,20 +249,17 @@ class BatchRunner:
         status: BatchStatus,
         lines: Sequence[InputLine],
         errors: Sequence[Json] = (),
+        *,
+        tells_unanswered: bool = True,
     ) -> None:
         """Writes the output files of a batch and ends it, in one transaction."""
         owner = Principal(batch.tenant, batch.user, batch.id)
+        unanswered = status if tells_unanswered else None
         texts = {
-            "output": _answers(self._pages(batch), lines, lambda code: code < 400),
-            "error": _answers(self._pages(batch), lines, lambda code: code >= 400, status),
+            "output": output_lines(self._pages(batch), lines, lambda code: code < 400),
+            "error": output_lines(self._pages(batch), lines, lambda code: code >= 400, unanswered),
         }
-        told: list[tuple[str, str, Any] | None] = []
-        for kind, text in texts.items():
-            try:
-                told.append(await self._write(owner, batch, kind, text))
-            except InvalidValue:
-                told.append(None)
-                status, errors = "failed", [*errors, _TOO_LARGE]
+        told = [await self._write(owner, batch, kind, text) for kind, text in texts.items()]
 
         async def end() -> None:
             for id, name, blob in (each for each in told if each is not None):
@@ -313,9 +287,10 @@ class BatchRunner:
     async def _write(
         self, owner: Principal, batch: Batch, kind: str, text: AsyncIterator[bytes]
     ) -> tuple[str, str, Any] | None:
-        """Writes an output file; returns None if there are no lines. Raises `InvalidValue` beyond `MAX_OUTPUT`."""
+        """Writes an output file; returns None if there are no lines."""
         id = new_id("file")
-        blob = await self._blobs.write(owner, id, text, max_bytes=MAX_OUTPUT)
+        # Its answers are within MAX_OUTPUT, beside lines without one.
+        blob = await self._blobs.write(owner, id, text, max_bytes=2 * MAX_OUTPUT)
         if blob.bytes:
             return id, f"{batch.id}_{kind}.jsonl", blob
         await self._blobs.delete(owner, id)
@@ -331,31 +306,6 @@ class BatchRunner:
 
 async def _all(tasks: Iterable[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks)
-
-
-async def _answers(
-    answered: AsyncIterator[Line],
-    lines: Iterable[InputLine],
-    wanted: Callable[[int], bool],
-    unanswered: BatchStatus | None = None,
-) -> AsyncIterator[bytes]:
-    """Yields the lines of an output file, including those without an answer if `unanswered` gives the reason."""
-    found = await anext(answered, None)
-    for line in lines:
-        while found is not None and found.number < line.number:
-            found = await anext(answered, None)
-        if found is not None and found.number == line.number:
-            if wanted(found.status_code):
-                response = {"status_code": found.status_code, "request_id": found.request_id}
-                yield _output_line(line, {**response, "body": orjson.Fragment(found.body)}, None)
-        elif unanswered in _UNANSWERED:
-            code, message = _UNANSWERED[str(unanswered)]
-            yield _output_line(line, None, {"code": code, "message": message})
-
-
-def _output_line(line: InputLine, response: Json | None, error: Json | None) -> bytes:
-    document = {"id": new_id("batch_req"), "custom_id": line.custom_id, "response": response, "error": error}
-    return orjson.dumps(document) + b"\n"
 
 
 def _wait(error: ApiError | None, tries: int) -> float | None:

@@ -16,13 +16,20 @@ from yarl import URL
 
 from serving.assistants.tools.sockets import GuardedSockets
 from serving.core.ids import now
-from serving.store.background.webhooks import DELIVER, Webhook, Webhooks
+from serving.store.background.webhooks import DELAYS_S, DELIVER, Webhook, Webhooks
 from serving.store.errors import NotFound
 from serving.store.jobs.counted import counted
 from serving.store.jobs.job import Json
-from serving.store.jobs.worker import Handler, JobContext, PermanentError
+from serving.store.jobs.queue import Jobs
+from serving.store.jobs.worker import ExternalError, Handler, JobContext, Worker
 
 TIMEOUT_S = 15.0
+
+AT_ONCE = 16
+"""Number of events that a gateway sends at once."""
+
+EACH_AT_ONCE = 4
+"""Number of them that one tenant may have: a receiver can be slow on purpose."""
 
 
 class NotDelivered(Exception):
@@ -36,6 +43,10 @@ class WebhookSender:
         self._store = store
         self.handlers: dict[str, Handler] = {DELIVER: counted(self._deliver)}
 
+    def worker(self, jobs: Jobs) -> Worker:
+        """Returns the worker of a gateway."""
+        return Worker(jobs, self.handlers, lane="", concurrency=AT_ONCE, each=EACH_AT_ONCE)
+
     async def _deliver(self, context: JobContext) -> Json | None:
         job = context.job
         try:
@@ -45,9 +56,8 @@ class WebhookSender:
         try:
             return {"status": await _send(webhook, job.payload["event"])}
         except NotDelivered as e:
-            if job.attempts >= job.max_attempts:
-                raise PermanentError("not_delivered", str(e)) from None
-            raise
+            delay_s = DELAYS_S[min(job.attempts, len(DELAYS_S)) - 1]
+            raise ExternalError("not_delivered", str(e), delay_s) from None
 
 
 async def _send(webhook: Webhook, event: Json) -> int:

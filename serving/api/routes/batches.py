@@ -34,8 +34,6 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
         raise not_found("file", "input_file_id") from None
     if file.purpose != "batch":
         raise invalid("The file must have been uploaded with the purpose batch.", "input_file_id")
-    # Answers of a running batch are stored even beyond the storage quota, since they are paid for: therefore a batch
-    # does not begin when the quota is used up.
     await require_storage(s.quotas, s.keeper, x.caller, stored_bytes=1)
     batch = await s.batches.create(
         x.caller,
@@ -61,7 +59,10 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
 
 async def cancel(s: Services, request: Request, x: Exchange) -> Response:
     """Cancels a batch, which keeps the answers that it has."""
-    return JsonResponse(_render(await s.batches.cancel(x.caller, request.path_params["batch_id"])))
+    id = request.path_params["batch_id"]
+    if (await s.batches.get(x.caller, id)).status in ("cancelling", "cancelled"):
+        x.unchanged()
+    return JsonResponse(_render(await s.batches.cancel(x.caller, id)))
 
 
 def _render(batch: Batch) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from serving.api.http import JsonResponse, read_json
 from serving.api.paging import page_query, page_response, text_query
 from serving.api.services import Services
 from serving.inference.exchange import Exchange
+from serving.metering.charge import storage_meter
 from serving.protocol.feedback import FeedbackRequest
-from serving.store.errors import Conflict, InvalidValue, NotFound
+from serving.quotas.quota import QuotaExceeded
+from serving.store.errors import Conflict, InvalidValue, NotFound, TooMany
 from serving.store.feedback import Feedback, Rating
 from serving.telemetry import metrics
 
@@ -24,9 +26,15 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
     started, outcome = time.perf_counter(), "error"
     rating = Rating(body.thumb, body.score, body.tags, body.comment, body.correction, body.rejected, body.consent)
     try:
-        made = await s.ratings.create(x.caller, (body.target.type, body.target.id), rating, id=body.id)
+        made = await s.ratings.create(
+            x.caller,
+            (body.target.type, body.target.id),
+            rating,
+            id=body.id,
+            meter_of=lambda size: storage_meter(s.keeper, x.caller, items=1, stored_bytes=size),
+        )
         outcome = "ok"
-    except (Conflict, InvalidValue, NotFound):
+    except (Conflict, InvalidValue, NotFound, QuotaExceeded, TooMany):
         outcome = "refused"
         raise
     finally:

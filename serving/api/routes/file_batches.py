@@ -35,8 +35,11 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
 
 async def cancel(s: Services, request: Request, x: Exchange) -> Response:
     """Cancels the ingestion of files that are not in the vector store yet."""
-    path = request.path_params
-    return JsonResponse(_render(await s.file_batches.cancel(x.caller, path["store_id"], path["file_batch_id"])))
+    store, id = request.path_params["store_id"], request.path_params["file_batch_id"]
+    before = await s.file_batches.get(x.caller, store, id)
+    if before.status == "cancelled" or not before.file_counts.in_progress:
+        x.unchanged()
+    return JsonResponse(_render(await s.file_batches.cancel(x.caller, store, id)))
 
 
 async def list_files(s: Services, request: Request, x: Exchange) -> Response:

@@ -97,7 +97,10 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
 
 async def cancel(s: Services, request: Request, x: Exchange) -> Response:
     """Cancels a job."""
-    return JsonResponse(_render(await s.registry.tuning_jobs.cancel(x.caller, request.path_params["job_id"])))
+    id = request.path_params["job_id"]
+    if not (await s.registry.tuning_jobs.get(x.caller, id)).can_be_cancelled:
+        x.unchanged()
+    return JsonResponse(_render(await s.registry.tuning_jobs.cancel(x.caller, id)))
 
 
 async def list_events(s: Services, request: Request, x: Exchange) -> Response:

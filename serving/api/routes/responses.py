@@ -13,9 +13,11 @@ from serving.api.services import Services
 from serving.inference.charging import held_as_stream
 from serving.inference.exchange import Exchange
 from serving.inference.responses.references import resolved
+from serving.metering.charge import queueing_meter, storage_meter
 from serving.protocol.errors import invalid
 from serving.protocol.responses import ResponseRequest
 from serving.security.absent_callers import note
+from serving.store.jobs.queue import size_of
 from serving.store.responses import NewResponse
 
 
@@ -40,7 +42,7 @@ async def _queue(s: Services, x: Exchange, body: ResponseRequest) -> Response | 
 
 
 async def _queued(s: Services, x: Exchange, body: ResponseRequest) -> NewResponse:
-    new = await s.pipeline.queue_response(x, body)
+    new, route = await s.pipeline.queue_response(x, body)
     if x.prompt is not None:
         body = x.prompt.pinned(body)
     request = body.model_dump(mode="json", by_alias=True, exclude_unset=True)
@@ -49,7 +51,12 @@ async def _queued(s: Services, x: Exchange, body: ResponseRequest) -> NewRespons
     if x.hold is not None:
         answer = None if body.stream else x.hold.answer(orjson.dumps(new.body), stream=False)
         then = x.hold.keeping(answer, new.body["id"], {"response_id": new.body["id"]}, None)
-    await s.background.begin(x.caller, new, payload, then)
+    prompt = [{"role": "user", "content": orjson.dumps(request).decode()}]
+    document = {"messages": prompt, "max_tokens": body.max_output_tokens}
+    context = s.engines.context(route.served)
+    tokens, budgets = queueing_meter(s.keeper, x.caller, route.requested, document, context)
+    stored = storage_meter(s.keeper, x.caller, stored_bytes=size_of(payload))
+    await s.background.begin(x.caller, new, payload, then, tokens=tokens, meters=(stored, budgets))
     if x.hold is not None:
         x.hold.kept = True
     x.timeline.end_of("store")

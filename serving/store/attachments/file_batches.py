@@ -23,9 +23,12 @@ from serving.store.jobs.job import cancel_all
 from serving.store.jobs.queue import Jobs
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
-from serving.store.relational.rows import Order, Page, build
+from serving.store.relational.rows import Order, Page, build, require_room
 from serving.store.relational.tables import file_batch_files, file_batches, vector_store_files
 from serving.store.vector_store import FileCounts, FileStatus, VectorStoreFile
+
+MAX_BATCHES = 100_000
+"""Maximum number of file batches in all vector stores of a tenant."""
 
 FileBatchStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 
@@ -72,6 +75,7 @@ class FileBatches:
         }
         async with self._database.write() as connection:
             await attach(connection, self._jobs, principal, store_id, asked, meter)
+            await require_room(connection, file_batches, principal.tenant, MAX_BATCHES, "file batches")
             await connection.execute(file_batches.insert().values(batch))
             of = {"batch_id": batch["id"], "tenant": principal.tenant}
             members = [of | {"file_id": each.file_id} for each in asked]

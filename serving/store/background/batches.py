@@ -19,10 +19,11 @@ from serving.store.background.webhooks import announce
 from serving.store.errors import Conflict, LeaseLost, NotFound, TooMany
 from serving.store.jobs.job import SERVER_ERROR, Job, Json
 from serving.store.jobs.queue import Jobs
+from serving.store.quotas import Meter
 from serving.store.relational.database import Database
 from serving.store.relational.owners import own
 from serving.store.relational.pruning import prune_rows
-from serving.store.relational.rows import Page, build, page
+from serving.store.relational.rows import Page, build, page, require_room
 from serving.store.relational.tables import batch_lines, batches
 
 BATCH = "batch"
@@ -37,6 +38,13 @@ CHARACTERS_TOGETHER = 4_000_000
 
 PRUNED_TOGETHER = 100
 MAX_PAGE = 100
+
+MAX_OUTPUT = 16 << 30
+"""Maximum number of bytes of a batch's answers: 50,000 lines with 300 KB each fit, and one batch does not fill a disk.
+"""
+
+MAX_BATCHES = 100_000
+"""Maximum number of batches of a tenant, with those that ended and are not deleted by retention."""
 
 MAX_UNFINISHED = 100
 """Maximum number of unfinished batches of a tenant; more are rejected."""
@@ -95,6 +103,10 @@ class Line:
     body: str
 
 
+class OutputTooLarge(Conflict):
+    """A batch has no room for an answer; the message says how much it may have."""
+
+
 class Batches:
     """The batches of all tenants. Those of a tenant are processed one after the other."""
 
@@ -140,6 +152,7 @@ class Batches:
         async with self._database.write() as connection:
             if (await connection.execute(waiting)).scalar_one() >= MAX_UNFINISHED:
                 raise TooMany(f"{MAX_UNFINISHED} batches of the tenant are unfinished: wait until some are done")
+            await require_room(connection, batches, principal.tenant, MAX_BATCHES, "batches")
             await connection.execute(batches.insert().values(row))
             await self._jobs.enqueue(
                 principal,
@@ -234,9 +247,9 @@ class Batches:
             return [build(Line, row) for row in (await connection.execute(query)).mappings()]
 
     @uninterrupted
-    async def answer(self, batch: Batch, line: Line) -> None:
+    async def answer(self, batch: Batch, line: Line, size: int, meter: Meter | None = None) -> None:
         """Like `add_line`, in its own transaction."""
-        await self._database.group_commit(lambda connection: add_line(connection, batch, line))
+        await self._database.group_commit(lambda connection: add_line(connection, batch, line, size, meter))
 
     @uninterrupted
     async def finish(
@@ -290,14 +303,22 @@ class Batches:
             await connection.run_sync(announce, job.tenant, job.user, "batch.failed", row["id"])
 
 
-def add_line(connection: Connection, batch: Batch, line: Line) -> None:
-    """Stores the answer of a line within a transaction; raises `LeaseLost` if it has one, or it is no longer wanted."""
-    waiting = (
-        select(batches.c.id).where(batches.c.id == batch.id, batches.c.status.not_in(ENDED)).with_for_update(read=True)
-    )
+def add_line(connection: Connection, batch: Batch, line: Line, size: int, meter: Meter | None = None) -> None:
+    """Stores the answer of a line within a transaction, and counts the bytes that the line will have in an output file.
+
+    Raises `LeaseLost` if it has one or it is no longer wanted, `OutputTooLarge`, and `QuotaExceeded` if `meter` does.
+    """
+    of = batches.c
+    waiting = select(of.answer_bytes).where(of.id == batch.id, of.status.not_in(ENDED)).with_for_update()
     there = select(batch_lines.c.number).where(batch_lines.c.batch_id == batch.id, batch_lines.c.number == line.number)
-    if connection.execute(waiting).first() is None or connection.execute(there).first() is not None:
+    before = connection.execute(waiting).scalar()
+    if before is None or connection.execute(there).first() is not None:
         raise LeaseLost(batch.id)
+    if before + size > MAX_OUTPUT:
+        raise OutputTooLarge(f"The answers of a batch have at most {MAX_OUTPUT} bytes.")
+    if meter is not None:
+        meter(connection)
+    connection.execute(batches.update().where(of.id == batch.id).values(answer_bytes=before + size))
     row = {name: getattr(line, name) for name in Line.__slots__}
     connection.execute(batch_lines.insert(), row | {"batch_id": batch.id, "tenant": batch.tenant})
 
@@ -326,10 +347,10 @@ async def _counts(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, 
 
 
 async def _settle(connection: AsyncConnection, id: str) -> dict[str, int]:
-    """Deletes the lines of a batch that ends; returns the columns with their counts."""
+    """Deletes the lines of a batch that ends, which are in its files or lost; returns the columns that count them."""
     completed, failed = (await _counts(connection, [id])).get(id, (0, 0))
     await connection.execute(batch_lines.delete().where(batch_lines.c.batch_id == id))
-    return {"completed": completed, "failed": failed}
+    return {"completed": completed, "failed": failed, "answer_bytes": 0}
 
 
 async def _set(connection: AsyncConnection, batch: Batch, status: BatchStatus, **changes: object) -> None:

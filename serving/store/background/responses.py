@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from serving.config import Limits
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store.background.webhooks import announce
 from serving.store.conversations import Then
-from serving.store.errors import NotFound
+from serving.store.errors import NotFound, TooMany
 from serving.store.jobs.job import SERVER_ERROR, Job, Json
-from serving.store.jobs.queue import Jobs, add_job
+from serving.store.jobs.queue import Jobs, add_job, size_of
+from serving.store.quotas import Meter
 from serving.store.relational.database import Database
 from serving.store.relational.owners import own
+from serving.store.relational.postgres import lock_out
 from serving.store.relational.rows import build
 from serving.store.relational.tables import UNFINISHED, jobs, responses
 from serving.store.responses import NewResponse, StoredResponse, queue_response, waited_for
@@ -38,26 +42,64 @@ _CODES = {
 
 
 class BackgroundResponses:
-    """The background responses of all tenants."""
+    """The background responses of all tenants; `limits` say how much of a tenant may be unfinished."""
 
-    def __init__(self, database: Database, jobs: Jobs) -> None:
+    def __init__(self, database: Database, jobs: Jobs, limits: Limits | None = None) -> None:
         self._database = database
         self._jobs = jobs
+        self._limits = limits or Limits()
         jobs.on_end(RESPOND, _end)
 
     @uninterrupted
-    async def begin(self, principal: Principal, new: NewResponse, payload: Json, then: Then | None = None) -> None:
-        """Stores a response with the job that answers it, and runs `then` in the same transaction."""
+    async def begin(
+        self,
+        principal: Principal,
+        new: NewResponse,
+        payload: Json,
+        then: Then | None = None,
+        *,
+        tokens: int = 0,
+        meters: Sequence[Meter] = (),
+    ) -> None:
+        """Stores a response with the job that answers it, which may use so many `tokens`, and runs `then` in the same
+        transaction.
+
+        Raises `TooMany` if too much of the tenant is unfinished, and `QuotaExceeded` if one of `meters` does.
+        """
         id = new.body["id"]
+        about, size = payload | {"response_id": id}, size_of(payload)
 
         def work(connection: Connection) -> None:
+            self._require_room(connection, principal.tenant, size)
+            for meter in meters:
+                meter(connection)
             queue_response(connection, principal, new)
-            about = payload | {"response_id": id}
-            add_job(connection, principal, RESPOND, about, max_attempts=ATTEMPTS, id=job_of(id))
+            add_job(
+                connection,
+                principal,
+                RESPOND,
+                about,
+                max_attempts=ATTEMPTS,
+                id=job_of(id),
+                size=size,
+                tokens=tokens,
+            )
             if then is not None:
                 then(connection, [])
 
         await self._database.group_commit(work)
+
+    def _require_room(self, connection: Connection, tenant: str, size: int) -> None:
+        lock_out(connection, "background", tenant)
+        mine = jobs.c.tenant == tenant, jobs.c.kind == RESPOND, UNFINISHED
+        query = select(func.count(), func.coalesce(func.sum(jobs.c.bytes), 0)).where(*mine)
+        number, before = connection.execute(query).one()
+        most, most_bytes = self._limits.background_responses, self._limits.background_bytes
+        if number >= most:
+            raise TooMany(f"{most} background responses of the tenant are unfinished: wait until some are done")
+        if before + size > most_bytes:
+            what = f"unfinished background responses of the tenant have at most {most_bytes} bytes of requests"
+            raise TooMany(f"{what}, and {before} are there: wait until some are done")
 
     @uninterrupted
     async def start(self, principal: Principal, id: str) -> StoredResponse | None:

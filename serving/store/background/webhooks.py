@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -18,19 +19,31 @@ from serving.core.ids import new_id, now
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store.errors import NotFound, TooMany
+from serving.store.jobs.job import NotQueued
 from serving.store.jobs.queue import add_job
 from serving.store.relational.database import Database
 from serving.store.relational.rows import Order, Page, build, build_page, page
-from serving.store.relational.tables import webhooks
+from serving.store.relational.tables import UNFINISHED, jobs, webhooks
 
 DELIVER = "deliver_webhook"
 """Job kind: payload {"webhook_id", "event"}, the document to send."""
 
-ATTEMPTS = 30
-"""Maximum number of attempts of a delivery: with the queue's back-off about two hours."""
+DELAYS_S = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0)
+"""Seconds after each failed attempt of a delivery until the next one: about two hours in all."""
+
+ATTEMPTS = len(DELAYS_S) + 1
+"""Maximum number of attempts of a delivery."""
 
 MAX_WEBHOOKS = 16
 """Maximum number of webhooks of a tenant: each event becomes as many jobs."""
+
+MAX_WAITING = 500
+"""Maximum number of deliveries of a tenant that wait; further events are not sent."""
+
+MAX_WAITING_EACH = 200
+"""Maximum number of deliveries to one webhook that wait: a dead receiver takes no place of the tenant's others."""
+
+_REFUSED = NotQueued("too_many_waiting", "Too many deliveries wait: the event was not sent.")
 
 EventType = Literal[
     "response.completed",
@@ -143,14 +156,28 @@ class Webhooks:
 
 
 def announce(connection: Connection, tenant: str, user: str, type: str, id: str) -> None:
-    """Adds a delivery to each of a tenant's webhooks for this type, in the transaction of the event."""
+    """Adds a delivery to each of a tenant's webhooks for this type, in the transaction of the event.
+
+    One beyond the limits is a failed job: the tenant sees that it was not sent.
+    """
     at = now()
     event = {"id": new_id("evt"), "object": "event", "type": type, "created_at": int(at), "data": {"id": id}}
     wanted = connection.execute(select(webhooks.c.id, webhooks.c.events).where(webhooks.c.tenant == tenant)).all()
-    for webhook, events in wanted:
-        if type in events:
-            about = {"webhook_id": webhook, "event": event}
-            add_job(connection, Principal(tenant, user, id), DELIVER, about, max_attempts=ATTEMPTS)
+    concerned = [webhook for webhook, events in wanted if type in events]
+    waiting = _waiting(connection, tenant) if concerned else Counter()
+    for webhook in concerned:
+        about = {"webhook_id": webhook, "event": event}
+        full = waiting.total() >= MAX_WAITING or waiting[webhook] >= MAX_WAITING_EACH
+        refused = _REFUSED if full else None
+        add_job(connection, Principal(tenant, user, id), DELIVER, about, max_attempts=ATTEMPTS, refused=refused)
+        waiting[webhook] += not full
+
+
+def _waiting(connection: Connection, tenant: str) -> Counter[str]:
+    """Returns the number of unfinished deliveries of a tenant by webhook, without those of concurrent transactions."""
+    mine = jobs.c.tenant == tenant, jobs.c.kind == DELIVER, UNFINISHED
+    found = connection.execute(select(jobs.c.payload).where(*mine).limit(MAX_WAITING)).scalars()
+    return Counter(payload["webhook_id"] for payload in found)
 
 
 async def _get(connection: AsyncConnection, tenant: str, id: str) -> Webhook:

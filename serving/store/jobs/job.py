@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, false, func, or_, select, text
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, case, false, func, or_, select, text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -62,9 +62,22 @@ class Job:
     finished_at: float | None
 
     @property
+    def can_be_cancelled(self) -> bool:
+        """Whether a cancellation would change it."""
+        return self.finished_at is None and not self.cancel_requested
+
+    @property
     def principal(self) -> Principal:
         """The principal for whom the job runs."""
         return Principal(tenant=self.tenant, user=self.user, key_id=self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class NotQueued:
+    """Why a job was not queued, as the error of a failed one."""
+
+    code: str
+    message: str
 
 
 OnEnd = Callable[[AsyncConnection, Job], Awaitable[None]]
@@ -217,3 +230,14 @@ async def cancel_all(connection: AsyncConnection, principal: Principal, ids: Seq
     asked = {"cancel_requested": True, "dedupe_key": None}
     await connection.execute(jobs.update().where(mine, jobs.c.status == "running").values(asked))
     return ended
+
+
+def lane_of(principal: Principal, kind: str) -> Any:
+    """Returns the lane of a job, or the query for it: jobs that an erasure enqueues belong to its lane."""
+    if kind in (ERASE, COMPACT):
+        return ERASURE
+    if not principal.user.startswith("job_") or not principal.key_id.startswith("job_"):  # no caller has such a key
+        return ""
+    asked = jobs.alias("asked")
+    of = asked.c.id == principal.user, asked.c.tenant == principal.tenant, asked.c.kind == ERASE
+    return case((select(asked.c.id).where(*of, asked.c.status == "running").exists(), ERASURE), else_="")

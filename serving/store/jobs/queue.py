@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
-from sqlalchemy import and_, case, func, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,15 +21,14 @@ from serving.store import values
 from serving.store.errors import InvalidValue, LeaseLost
 from serving.store.jobs import job as rows
 from serving.store.jobs import pause
-from serving.store.jobs.job import COMPACT, ERASE, ERASURE, MAX_ERROR, SERVER_ERROR, Job, Json, OnEnd, Status
+from serving.store.jobs.job import MAX_ERROR, SERVER_ERROR, Job, Json, NotQueued, OnEnd, Status
+from serving.store.relational import encoding
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock_out
 from serving.store.relational.rows import Page, build
 from serving.store.relational.tables import UNFINISHED, jobs
 
 MAX_OWNER = 200  # maximum length of a worker's name
-
-_ERASING = (ERASE, COMPACT)
 
 __all__ = ["Job", "Jobs", "Json", "OnEnd", "Status"]
 
@@ -235,8 +233,12 @@ class Jobs:
             return await self._end(connection, await rows.hold(connection, job), "succeeded", result=result)
 
     @uninterrupted
-    async def fail(self, job: Job, message: str, *, code: str = SERVER_ERROR, retryable: bool = True) -> Job:
-        """Requeues the job for a later attempt, or ends it as failed after the last attempt or when not retryable."""
+    async def fail(
+        self, job: Job, message: str, *, code: str = SERVER_ERROR, retryable: bool = True, delay_s: float | None = None
+    ) -> Job:
+        """Requeues the job for an attempt after `delay_s`, by default the back-off, or ends it as failed after the last
+        attempt or when not retryable.
+        """
         async with self._database.write() as connection:
             held = await rows.hold(connection, job)
             if held.cancel_requested:
@@ -247,7 +249,7 @@ class Jobs:
             return await rows.requeue(
                 connection,
                 held,
-                run_after=now() + delay,
+                run_after=now() + (delay if delay_s is None else delay_s),
                 error_code=code,
                 error_message=values.storable(message, MAX_ERROR),
             )
@@ -312,10 +314,27 @@ def add_job(
     group: tuple[str, str | None] | None = None,
     max_attempts: int = 5,
     id: str | None = None,
+    size: int = 0,
+    tokens: int = 0,
+    refused: NotQueued | None = None,
 ) -> None:
-    """Adds a job within a transaction, as `Jobs.enqueue` does; `id` is its id."""
-    row = _row(principal, kind, payload, group, None, max_attempts, 0)
-    _insert(connection, row | {"id": id} if id is not None else row)
+    """Adds a job within a transaction, as `Jobs.enqueue` does.
+
+    `id` is its id, `size` the number of bytes that count as stored until its end, and `tokens` are those that it may
+    use. With `refused` it has failed already: the tenant sees what was not done.
+    """
+    row = _row(principal, kind, payload, group, None, max_attempts, 0) | {"bytes": size, "tokens": tokens}
+    if id is not None:
+        row["id"] = id
+    if refused is not None:
+        of = {"error_code": refused.code, "error_message": refused.message}
+        row |= {"status": "failed", "finished_at": now()} | of
+    _insert(connection, row)
+
+
+def size_of(payload: Json) -> int:
+    """Returns the bytes of a payload in the queue."""
+    return len(encoding.dumps(payload).encode())
 
 
 def _row(
@@ -347,22 +366,11 @@ def _row(
         "total": 0,
         "message": "",
         "dedupe_key": dedupe_key,
-        "lane": _lane(principal, kind),
+        "lane": rows.lane_of(principal, kind),
         "group_key": group[0] if group else None,
         "group_item": group[1] if group else None,
         "created_at": created,
     }
-
-
-def _lane(principal: Principal, kind: str) -> Any:
-    """Returns the lane of a job, or the query for it: jobs that an erasure enqueues belong to its lane."""
-    if kind in _ERASING:
-        return ERASURE
-    if not principal.user.startswith("job_") or not principal.key_id.startswith("job_"):  # no caller has such a key
-        return ""
-    asked = jobs.alias("asked")
-    of = asked.c.id == principal.user, asked.c.tenant == principal.tenant, asked.c.kind == ERASE
-    return case((select(asked.c.id).where(*of, asked.c.status == "running").exists(), ERASURE), else_="")
 
 
 def _insert(connection: Connection, row: Json) -> None:

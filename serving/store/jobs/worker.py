@@ -28,6 +28,17 @@ class PermanentError(Exception):
         self.message = message
 
 
+class ExternalError(Exception):
+    """Raised by a handler for a failure outside of the platform: the job is tried again after `delay_s`, without a line
+    in the log unless it was the last attempt. `message` is shown to the tenant.
+    """
+
+    def __init__(self, code: str, message: str, delay_s: float) -> None:
+        super().__init__(message)
+        self.code = code
+        self.delay_s = delay_s
+
+
 class Postponed(Exception):
     """Raised by a handler that must wait for other jobs: it is called again after `delay_s`, and the attempt does not
     count.
@@ -186,6 +197,10 @@ class Worker:
                 await self._jobs.release(job, delay_s=error.delay_s)
             elif isinstance(error, PermanentError):
                 await self._jobs.fail(job, error.message, code=error.code, retryable=False)
+            elif isinstance(error, ExternalError):
+                ended = await self._jobs.fail(job, str(error), code=error.code, delay_s=error.delay_s)
+                if ended.status == "failed":
+                    log.warning("%s %s was given up after %d attempts: %s", job.kind, job.id, job.attempts, error)
             else:
                 log.error("%s %s failed (attempt %d)", job.kind, job.id, job.attempts, exc_info=error)
                 await self._jobs.fail(job, f"{type(error).__name__}: {error}")

@@ -27,6 +27,7 @@ from serving.store.prompts.records import (
     PromptVersion,
     StoredPrompt,
 )
+from serving.store.relational.counted_bytes import text_bytes
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
 from serving.store.relational.rows import Order, Page, build, build_page, page
@@ -46,6 +47,9 @@ MAX_PROMPTS = 200
 
 MAX_VERSIONS = 200
 """Maximum number of versions of one prompt."""
+
+MAX_BYTES = 20_000_000
+"""Maximum number of bytes of the texts of all versions of a tenant's prompts."""
 
 MAX_LABELS = 32
 """Maximum number of labels of one prompt."""
@@ -336,7 +340,10 @@ async def _add(
         "trusted": trusted,
         "created_at": now(),
     }
+    await lock(connection, "prompts", principal.tenant)
     await connection.execute(prompt_versions.insert().values(row))
+    if await connection.run_sync(text_bytes, prompt_versions.c.text, principal.tenant) > MAX_BYTES:
+        raise Conflict(f"the versions of a tenant's prompts have at most {MAX_BYTES} bytes; delete some prompts")
     return PromptVersion(**row)
 
 

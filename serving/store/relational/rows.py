@@ -7,12 +7,12 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Generic, Literal, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Select, Table, and_, or_, select, true
+from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select, true
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.core.principal import Principal
-from serving.store.errors import InvalidValue
+from serving.store.errors import InvalidValue, TooMany
 
 Order = Literal["asc", "desc"]
 T = TypeVar("T")
@@ -34,6 +34,13 @@ def build(kind: type[T], row: RowMapping, **extra: object) -> T:
 def build_page(kind: type[T], rows: Page[RowMapping]) -> Page[T]:
     """Creates dataclass `kind` from each row of a page."""
     return Page([build(kind, row) for row in rows.items], rows.has_more)
+
+
+async def require_room(connection: AsyncConnection, table: Table, tenant: str, most: int, what: str) -> None:
+    """Raises `TooMany` if a tenant has `most` rows of a table; those of concurrent transactions are not counted."""
+    count = select(func.count()).select_from(table).where(table.c.tenant == tenant)
+    if (await connection.execute(count)).scalar_one() >= most:
+        raise TooMany(f"the tenant has {most} {what}, and can have no more")
 
 
 @functools.cache  # cached: a tuple per table

@@ -21,6 +21,7 @@ from serving.api.background import batches as running
 from serving.config import Catalog, RemoteModel
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
+from serving.store.background import batches as stored
 from serving.store.background.batches import BATCH, Batches
 from serving.store.relational.tables import batch_lines, batches, captures, jobs, keys
 from tests.callers.identity import key_of
@@ -296,11 +297,14 @@ def test_a_turn_that_is_over_lets_lines_end_and_begins_no_more(world, monkeypatc
 
 
 def test_a_batch_with_too_large_results_fails(world, monkeypatch):
-    monkeypatch.setattr(running, "MAX_OUTPUT", 1000)
-    done, told, errors = world.end(world.begin([line("large", "x" * 1000), line("nobody", model="nobody")]))
-    assert (done.status, [error.code for error in done.errors.data], told) == ("failed", ["output_too_large"], [])
-    assert [one["custom_id"] for one in errors] == ["nobody"]
-    assert (done.request_counts.completed, done.request_counts.failed) == (1, 1)
+    """The limit holds while the answers come: no model is asked for lines after it, and what there is can be read."""
+    monkeypatch.setattr(stored, "MAX_OUTPUT", 6000)
+    done, told, errors = world.end(world.begin([line(f"large-{n}", f"{n}" * 1000) for n in range(40)]))
+    assert (done.status, [error.code for error in done.errors.data]) == ("failed", ["output_too_large"])
+    assert (len(told), errors) == (2, [])
+    assert (done.request_counts.completed, done.request_counts.failed) == (2, 0)
+    assert sum(n for said, n in world.engine.asked.items() if len(said) >= 1000) < 20
+    assert world.rows(batches, batches.c.id == done.id)[0]["answer_bytes"] == 0
 
 
 def test_a_batch_expires_after_its_completion_window(world, monkeypatch):

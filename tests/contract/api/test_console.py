@@ -85,7 +85,7 @@ def test_an_admin_sees_and_ends_the_sessions_of_a_user(up: Gateway, boss: httpx.
     assert ok(boss.get(path))["data"] == []
     assert ok(boss.delete(path))["deleted"] == 0
     events = ok(boss.get("/v1/admin/audit", params={"user": "ann", "action": "session.end_all"}))["data"]
-    assert [(event["outcome"], event["target"]) for event in events] == [("ok", None)] * 2
+    assert [(event["outcome"], event["target"]) for event in events] == [("ok", None)]  # none where none had ended
     assert events[0]["subject"] is not None
     for method in ("GET", "DELETE"):
         assert code(boss.request(method, "/v1/admin/users/nobody/sessions")) == (404, "not_found")

@@ -312,3 +312,18 @@ def test_actions_fail_if_they_cannot_be_audited(stack: Stack, monkeypatch: pytes
         answer = who.request(method, path, **body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
     assert stack.seen() == before
+
+
+@pytest.mark.parametrize(
+    "action", [*(action for action in ACTIONS if action.endswith(".cancel")), "key.revoke", "session.end_all"]
+)
+def test_what_changes_nothing_is_not_recorded(stack: Stack, action: str) -> None:
+    """Otherwise who cancels the same thing again and again fills the log."""
+    if action == "job.cancel":
+        stack.job = stack.boss.post("/v1/hub/jobs", json=stack.tuned).json()["id"]
+    method, path, body = ACTIONS[action](stack)
+    answers = [stack.boss.request(method, path, **body).status_code for _ in range(3)]
+    assert answers[0] == 200
+    assert set(answers[1:]) <= {200, 409}
+    events = stack.boss.get("/v1/admin/audit", params={"action": action, "limit": 100}).json()["data"]
+    assert len(events) == 1

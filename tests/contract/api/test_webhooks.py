@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import httpx
@@ -29,10 +30,15 @@ class Receiver:
     def __init__(self):
         self.status = 200
         self.got = []
+        self.hanging = 0
 
     async def take(self, request):
         self.got.append((await request.read(), dict(request.headers)))
         return web.Response(status=self.status, headers={"Location": "/elsewhere"})
+
+    async def hang(self, request):
+        self.hanging += 1
+        await asyncio.Event().wait()
 
     async def chat(self, request):
         body = await request.json()
@@ -77,8 +83,9 @@ def world(tmp_path):
     receiver = Receiver()
     app = web.Application()
     app.router.add_post("/hook", receiver.take)
+    app.router.add_post("/hang", receiver.hang)
     app.router.add_post("/v1/chat/completions", receiver.chat)
-    with Loop() as loop, engine(loop, app) as port:
+    with Loop() as loop, engine(loop, app, cancels=True) as port:
         url = f"http://127.0.0.1:{port}/v1"
         catalog = Catalog(models=tuple(RemoteModel(name=name, url=url) for name in ("m", "fails")))
         with gateway(loop, tmp_path, catalog) as up:
@@ -148,3 +155,23 @@ def test_only_the_platform_may_use_private_addresses(world, monkeypatch):
     with pytest.raises(sending.NotDelivered, match="not allowed"):
         world.loop.do(sending._send(webhook, {"id": "evt_1"}))
     assert world.receiver.got == []
+
+
+def test_receivers_that_hang_do_not_delay_the_deliveries_of_others(world, monkeypatch, caplog):
+    monkeypatch.setattr(sending, "TIMEOUT_S", 600)
+    hangs = {"url": world.url.replace("hook", "hang"), "events": ["response.completed"], "private": True}
+    for tenant in ("slow", "slower"):
+        key = world.loop.do(key_of(world.up.services, Principal(tenant, "root", ""), role="admin"))
+        for _ in range(5):
+            assert world.admin.post("/v1/admin/webhooks", params={"tenant": tenant}, json=hangs).status_code == 200
+        theirs = httpx.Client(base_url=world.up.url, headers={"Authorization": f"Bearer {key}"}, timeout=60)
+        for _ in range(3):
+            queued = theirs.post("/v1/responses", json={"model": "m", "input": "hi", "background": True})
+            assert queued.status_code == 200
+    eventually(lambda: world.receiver.hanging == 2 * sending.EACH_AT_ONCE, "each tenant has its places")
+    secret = world.hook()["secret"]
+    for _ in range(3):
+        done = world.sdk.responses.create(model="m", input="hi", background=True)
+        eventually(lambda id=done.id: world.events(secret, id), "the event comes")
+    assert world.receiver.hanging == 2 * sending.EACH_AT_ONCE
+    assert not [record for record in caplog.records if record.exc_info]

@@ -112,7 +112,10 @@ def world(tmp_path_factory):
         models = tuple(RemoteModel(name=n, url=url, tokenizer=t, price=PRICE) for n, t in kinds.items())
         assistants = (Assistant(name="learns", model="vllm", memory=FactsMemory(), guardrails=()),)
         catalog = Catalog(models=models, assistants=assistants)
-        with gateway(loop, tmp_path_factory.mktemp("metering"), catalog) as up, up.client("/v1") as http:
+        with (
+            gateway(loop, tmp_path_factory.mktemp("metering"), catalog) as up,
+            up.client("/v1") as http,
+        ):
             yield World(up, scripted, http)
 
 
@@ -287,24 +290,6 @@ def test_a_tenant_stores_no_more_bytes_than_it_may(world, limited):
     assert upload(world).status_code == 200
     store = world.http.post("/vector_stores", json={"name": "s"}).json()["id"]
     assert refused(world.http.post(f"/vector_stores/{store}/files", json={"file_id": second.json()["id"]}))[0] == SPENT
-
-
-def test_a_batch_begins_only_where_something_may_be_stored(world, limited):
-    """Its answers are stored whatever they take, and count from then on."""
-    asked = {"model": "nobody", "messages": []}
-    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": asked}
-    sent = {"files": {"file": ("in.jsonl", json.dumps(line))}, "data": {"purpose": "batch"}}
-    asked = {"input_file_id": world.http.post("/files", **sent).json()["id"], "endpoint": "/v1/chat/completions"}
-    asked["completion_window"] = "24h"
-    before = limited("stored_bytes", 10**9, "total").json()["data"][0]["used"]
-    limited("stored_bytes", before + 1, "total")
-    made = world.http.post("/batches", json=asked).json()["id"]
-    ended = ("completed", "failed")
-    done = eventually(lambda: (one := world.http.get(f"/batches/{made}").json())["status"] in ended and one, "it ends")
-    answers = world.http.get(f"/files/{done['error_file_id']}/content").content
-    assert of(world, "stored_bytes")["used"] == before + len(answers)
-    assert refused(world.http.post("/batches", json=asked))[0] == SPENT
-    assert json.loads(answers)["custom_id"] == "a", "nothing is lost"
 
 
 def test_a_file_that_is_still_to_be_read_counts_in_each_vector_store(world, limited):

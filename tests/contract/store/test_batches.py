@@ -21,7 +21,7 @@ async def test_answers_are_read_by_their_size(
         alice, caller={}, endpoint="/v1/embeddings", input_file_id="file-1", lasts_s=60, metadata=None
     )
     for number, length in enumerate((6, 4, 1, 20, 11, 1, 1, 1, 1), start=1):
-        await batches.answer(batch, Line(number, "req", 200, f'"{"x" * (length - 2)}"' if length > 1 else "1"))
+        await batches.answer(batch, Line(number, "req", 200, f'"{"x" * (length - 2)}"' if length > 1 else "1"), 0)
     pages: list[list[int]] = []
     while page := await batches.lines(batch.id, after=pages[-1][-1] if pages else 0):
         pages.append([line.number for line in page])

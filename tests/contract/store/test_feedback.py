@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from serving.core.principal import Principal
+from serving.store import feedback
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
-from serving.store.errors import Conflict, InvalidValue, NotFound
+from serving.store.errors import Conflict, InvalidValue, NotFound, TooMany
 from serving.store.feedback import Kind, Rating, Ratings
 from serving.store.relational.database import Database
 from tests.store.captures import capture
@@ -198,3 +199,22 @@ async def test_invalid_ratings_are_rejected(
 async def test_invalid_ids_are_rejected(ratings: Ratings, targets: dict[Kind, str], alice: Principal, id: str) -> None:
     with pytest.raises(InvalidValue, match="id"):
         await ratings.create(alice, ("response", targets["response"]), UP, id=id)
+
+
+async def test_a_target_has_limited_numbers_and_texts_of_ratings(
+    ratings: Ratings, targets: dict[Kind, str], alice: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feedback, "MAX_OF_TARGET", 5)
+    monkeypatch.setattr(feedback, "MAX_BYTES_OF_TARGET", 1000)
+    answer: tuple[Kind, str] = ("response", targets["response"])
+    long = await ratings.create(alice, answer, Rating(correction="\u00e9" * 300, comment="c" * 100), id="long")
+    with pytest.raises(TooMany, match="1000 bytes"):
+        await ratings.create(alice, answer, Rating(correction="x" * 301))
+    assert await ratings.create(alice, answer, Rating(correction="\u00e9" * 300, comment="c" * 100), id="long") == long
+    for _ in range(4):
+        await ratings.create(alice, answer, UP)
+    with pytest.raises(TooMany, match="5 ratings"):
+        await ratings.create(alice, answer, UP)
+    await ratings.create(alice, ("session", targets["session"]), Rating(correction="x" * 1000))
+    await ratings.delete(alice, "long")
+    await ratings.create(alice, answer, Rating(correction="x" * 1000))

@@ -87,7 +87,7 @@ def _statuses():
     found = {("invalid_value", 400)}  # the default of `invalid`
     for name, node, code in _said()[0]:
         status = node.args[0].value if name == "HttpError" and isinstance(node.args[0], ast.Constant) else None
-        if name != "PermanentError" and (name != "HttpError" or status is not None):
+        if name not in OF_JOBS and (name != "HttpError" or status is not None):
             type = next((k.value.value for k in node.keywords if k.arg == "type"), types.get(name))
             found.add((code, status or status_of(ApiError(code, "", type=type or "invalid_request_error"))))
     return found
@@ -96,15 +96,20 @@ def _statuses():
 POSITION = {
     "ApiError": 0,
     "ApprovalError": 0,
+    "ExternalError": 0,
     "Forged": 0,
     "HttpError": 1,
     "PermanentError": 0,
+    "NotQueued": 0,
     "_refused": 2,
     "forbidden": 0,
     "invalid": 2,
     "rate_limited": 0,
 }
 """Where calls are given an error's code."""
+
+OF_JOBS = ("ExternalError", "PermanentError", "NotQueued")
+"""Those whose codes no answer has."""
 
 
 @cache

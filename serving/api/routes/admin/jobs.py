@@ -48,17 +48,21 @@ async def cancel(s: Services, request: Request, x: Exchange) -> Response:
         raise Conflict(f"jobs of the kind {job.kind} must complete")
     if job.finished_at is not None:
         raise Conflict(f"the job is {job.status}")
+    if not job.can_be_cancelled:
+        x.unchanged()
     if job.kind == BATCH:
-        return JsonResponse(await _cancel_batch(s, job))
+        return JsonResponse(await _cancel_batch(s, x, job))
     cancelled = await s.jobs.cancel(principal, job.id)
     if cancelled.status in ("succeeded", "failed"):  # it has just ended
         raise Conflict(f"the job is {cancelled.status}")
     return JsonResponse(_render(cancelled))
 
 
-async def _cancel_batch(s: Services, job: Job) -> dict[str, Any]:
+async def _cancel_batch(s: Services, x: Exchange, job: Job) -> dict[str, Any]:
     """Cancels the batch of a job as its owner would: the job then writes the answers that it has, and completes."""
     try:
+        if (await s.batches.get(job.principal, job.payload["batch_id"])).status in ("cancelling", "cancelled"):
+            x.unchanged()
         await s.batches.cancel(job.principal, job.payload["batch_id"])
     except NotFound:  # its owner was erased, and the job finds nothing to do
         raise Conflict("the batch of the job was deleted") from None
@@ -74,7 +78,7 @@ def _render(job: Job) -> dict[str, Any]:
         "status": job.status,
         "attempts": job.attempts,
         "max_attempts": job.max_attempts,
-        "cancellable": job.kind in CANCELLABLE and job.finished_at is None and not job.cancel_requested,
+        "cancellable": job.kind in CANCELLABLE and job.can_be_cancelled,
         "cancel_requested": job.cancel_requested,
         "done": job.done,
         "total": job.total,

@@ -69,7 +69,10 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
 async def revoke(s: Services, request: Request, x: Exchange) -> Response:
     """Revokes a key for good."""
     principal = await acting(s, request, x)
-    return JsonResponse(_render(await s.keys.revoke(principal, request.path_params["key_id"])))
+    id = request.path_params["key_id"]
+    if (await s.keys.get(principal, id)).revoked_at is not None:
+        x.unchanged()
+    return JsonResponse(_render(await s.keys.revoke(principal, id)))
 
 
 async def rotate(s: Services, request: Request, x: Exchange) -> Response:

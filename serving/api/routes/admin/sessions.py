@@ -27,6 +27,8 @@ async def end_all(s: Services, request: Request, x: Exchange) -> Response:
     """Ends all sessions of a user, who can sign in again; keys stay valid."""
     principal = await acting(s, request, x)
     ended = await s.sessions.end_all(principal, request.path_params["user_id"])
+    if not ended:
+        x.unchanged()
     return JsonResponse({"object": "sessions.deleted", "deleted": ended})
 
 

@@ -53,7 +53,10 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
 
 async def cancel(s: Services, request: Request, x: Exchange) -> Response:
     """Cancels an evaluation."""
-    return JsonResponse(_render(await s.hub.evaluations.cancel(x.caller, request.path_params["evaluation_id"])))
+    id = request.path_params["evaluation_id"]
+    if (await s.hub.evaluations.get(x.caller, id)).status == "cancelled":
+        x.unchanged()
+    return JsonResponse(_render(await s.hub.evaluations.cancel(x.caller, id)))
 
 
 async def _callable(s: Services, x: Exchange, name: str) -> bool:

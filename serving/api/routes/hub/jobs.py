@@ -34,7 +34,10 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
 
 async def cancel(s: Services, request: Request, x: Exchange) -> Response:
     """Cancels a job; a running one ends within seconds, and makes no version."""
-    return JsonResponse(document(await s.registry.tuning_jobs.cancel(x.caller, request.path_params["job_id"])))
+    id = request.path_params["job_id"]
+    if not (await s.registry.tuning_jobs.get(x.caller, id)).can_be_cancelled:
+        x.unchanged()
+    return JsonResponse(document(await s.registry.tuning_jobs.cancel(x.caller, id)))
 
 
 async def events(s: Services, request: Request, x: Exchange) -> Response:

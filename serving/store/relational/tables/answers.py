@@ -77,6 +77,7 @@ feedback = Table(
     Column("comment", Text),
     Column("correction", Text),
     Column("consent", Boolean, nullable=False),  # whether exports may include it
+    Column("bytes", BigInteger, nullable=False, server_default="0"),  # of comment and correction
     Column("created_at", Double, nullable=False),
     Index("ix_feedback_user", "tenant", "user", "created_at", "id"),
     Index("ix_feedback_created_at", "created_at"),
@@ -85,6 +86,7 @@ feedback = Table(
     Index("ix_feedback_item_id", "item_id"),
     Index("ix_feedback_conversation_id", "conversation_id"),
     Index("ix_feedback_rejected_id", "rejected_id"),
+    Index("ix_feedback_bytes", "tenant", "user", "bytes"),
 )
 
 responses = Table(

@@ -36,6 +36,8 @@ jobs = Table(
     Column("group_key", String(64)),
     Column("group_item", String(64)),
     Column("lane", String(16), nullable=False, server_default=""),  # see job.py
+    Column("bytes", BigInteger, nullable=False, server_default="0"),  # of the payload, if they count as stored
+    Column("tokens", BigInteger, nullable=False, server_default="0"),  # that it may use, of its user's quotas
     Column("created_at", Double, nullable=False),
     Column("started_at", Double),
     Column("finished_at", Double),

@@ -24,6 +24,7 @@ batches = Table(
     Column("total", BigInteger, nullable=False),
     Column("completed", BigInteger, nullable=False),
     Column("failed", BigInteger, nullable=False),
+    Column("answer_bytes", BigInteger, nullable=False, server_default="0"),  # that `batch_lines` will have in files
     Column("metadata", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),

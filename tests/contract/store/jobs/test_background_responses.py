@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from serving.config import Limits
 from serving.core.ids import new_id
 from serving.core.principal import Principal
 from serving.store.background.responses import RESPOND, BackgroundResponses
 from serving.store.captures import Captures
 from serving.store.conversations import Conversations
-from serving.store.errors import LeaseLost
+from serving.store.errors import LeaseLost, TooMany
 from serving.store.jobs.queue import Jobs
 from serving.store.relational.database import Database
 from serving.store.responses import NewResponse, Responses
@@ -58,3 +59,26 @@ async def test_an_answer_is_pending_until_its_response_or_its_job_ends(
     [last] = [job for job in claimed if job is not None and job.payload["response_id"] == ids[2]]
     await jobs.complete(last)
     assert await pending() == [False, False, False]
+
+
+def queued() -> NewResponse:
+    id = new_id("resp")
+    return NewResponse({"id": id, "status": "queued", "background": True, "output": []}, [], id, None, None)
+
+
+async def test_a_tenant_queues_limited_numbers_and_bytes(database: Database, jobs: Jobs, alice: Principal) -> None:
+    background = BackgroundResponses(database, jobs, Limits(background_responses=3, background_bytes=2_000))
+    made = [queued() for _ in range(3)]
+    for new in made:
+        await background.begin(alice, new, {"request": {"input": "hi"}})
+    with pytest.raises(TooMany, match="3 background responses"):
+        await background.begin(alice, queued(), {"request": {"input": "hi"}})
+    other = Principal("other", "u", "k")
+    await background.begin(other, queued(), {"request": {"input": "hi"}})
+    for new in made:
+        await background.cancel(alice, new.body["id"])
+    large = {"request": {"input": "\u00e9" * 700}}
+    await background.begin(alice, queued(), large)
+    with pytest.raises(TooMany, match="2000 bytes"):
+        await background.begin(alice, queued(), large)
+    await background.begin(other, queued(), large)

@@ -14,7 +14,7 @@ from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store.errors import LeaseLost
 from serving.store.jobs.queue import Job, Jobs
-from serving.store.jobs.worker import JobContext, PermanentError, Postponed, Worker
+from serving.store.jobs.worker import ExternalError, JobContext, PermanentError, Postponed, Worker
 from serving.store.relational.database import Database
 
 
@@ -46,6 +46,24 @@ async def test_a_worker_stores_result_and_progress(jobs: Jobs, alice: Principal)
     async with working(jobs, handler):
         job = await until(jobs, alice, made.id, "succeeded", "failed")
     assert (job.result, job.done, job.total, job.message) == ({"tenant": "acme", "n": 7}, 1, 2, "half")
+
+
+async def test_failures_outside_have_their_own_delays_and_one_line_in_the_log(
+    jobs: Jobs, alice: Principal, caplog: pytest.LogCaptureFixture
+) -> None:
+    waits: list[float] = []
+
+    async def handler(context: JobContext) -> None:
+        waits.append(context.job.run_after)
+        raise ExternalError("not_there", "nobody answers", 0.5 if len(waits) == 2 else 0.01)
+
+    made = await jobs.enqueue(alice, "work", {}, max_attempts=4)
+    async with working(jobs, handler):
+        job = await until(jobs, alice, made.id, "failed")
+    assert (job.attempts, job.error_code, job.error_message) == (4, "not_there", "nobody answers")
+    assert waits[2] - waits[1] >= 0.5
+    [line] = [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+    assert (line.exc_info, line.getMessage()) == (None, f"work {made.id} was given up after 4 attempts: nobody answers")
 
 
 async def test_postponed_jobs_keep_their_attempts(jobs: Jobs, alice: Principal) -> None:

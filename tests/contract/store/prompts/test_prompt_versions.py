@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from serving.assistants import register
 from serving.assistants.register import AssistantRegister
 from serving.core.principal import SCOPES_OF, Principal
 from serving.protocol.assistants import AssistantSettings
@@ -175,6 +176,33 @@ async def test_limits_are_kept(prompts: Prompts, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(InvalidValue) as caught:
             await prompts.create(OTHER, name, description, text, [])
         assert caught.value.param == param
+
+
+async def test_versions_of_a_tenant_have_limited_bytes(
+    prompts: Prompts, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_BYTES", 1000)
+    monkeypatch.setattr(register, "MAX_BYTES", 3000)
+    first, second = await made(prompts, "a"), await made(prompts, "b")
+    await prompts.add_version(ANN, first, "\u00e9" * 400, [])
+    with pytest.raises(Conflict, match="1000 bytes"):
+        await prompts.add_version(ANN, second, "x" * 200, [])
+    assert (await prompts.get(ANN, second)).version == 1
+    theirs = await made(prompts, who=OTHER)
+    await prompts.add_version(OTHER, theirs, "x" * 900, [])
+    await prompts.delete(ANN, first)
+    await prompts.add_version(ANN, second, "x" * 900, [])
+    assistants = AssistantRegister(database, 9)
+    settings = AssistantSettings(model="m", instructions="\u00e9" * 700)
+    own = await assistants.create(ANN, "mine", settings, None)
+    with pytest.raises(Conflict, match="3000 bytes"):
+        await assistants.add_version(ANN, own.id, settings, activate=True)
+    with pytest.raises(Conflict, match="3000 bytes"):
+        await assistants.create(BOB, "another", settings, None)
+    assert (await assistants.get(ANN, own.id)).version == 1
+    await assistants.create(OTHER, "mine", settings, None)
+    await assistants.delete(ANN, own.id)
+    await assistants.create(BOB, "another", settings, None)
 
 
 async def test_a_prompt_that_assistants_use_is_not_deleted(prompts: Prompts, database: Database) -> None:

@@ -72,7 +72,7 @@ async def test_failed_batches_have_no_waiting_lines(jobs: Jobs, database: Databa
     for batch in (broken, going_on):
         await batches.begin(batch, 5)
         for number, status in ((1, 200), (2, 200), (3, 404)):
-            await batches.answer(batch, Line(number, "req", status, "{}"))
+            await batches.answer(batch, Line(number, "req", status, "{}"), 0)
     assert (await condition.batches())[0] == 4
     held = await jobs.claim([BATCH], "worker", 60)
     assert held is not None
