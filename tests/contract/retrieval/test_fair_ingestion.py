@@ -17,6 +17,7 @@ from serving.retrieval.ingest import FILES_AT_ONCE, FILES_OF_ONE, LARGE
 from serving.retrieval.replica import RetrievalReplica
 from serving.retrieval.sandbox import chunk_isolated
 from tests.contract.retrieval.test_reindex import running, settled
+from tests.unit.retrieval import samples
 
 HOSTILE, OTHER = (Principal(tenant=name, user="u", key_id="k") for name in ("a-hostile", "m-other"))
 
@@ -64,3 +65,18 @@ async def test_a_file_is_ingested_while_another_tenants_occupy_their_places(
             let_go.set()
         await settled(replica)
         assert (await replica._stores.get(HOSTILE, theirs)).file_counts.completed == FILES_AT_ONCE
+
+
+async def test_files_that_expand_fail_and_say_why(tmp_path: Path) -> None:
+    """Eight of them were ingested as 156 million characters, while everybody's documents waited."""
+    workbook = samples.xlsx({"Sheet": [["word " * 6_400]] * 610})
+    assert len(workbook) < 9_000
+    async with running(tmp_path) as replica:
+        store = (await replica._stores.create(HOSTILE)).id
+        files = [await attach(replica, HOSTILE, store, f"{number}.xlsx", workbook) for number in range(8)]
+        await settled(replica)
+        found = [await replica._stores.get_file(HOSTILE, store, file) for file in files]
+    assert {(file.status, file.error_code, file.usage_bytes) for file in found} == {("failed", "unsupported_file", 0)}
+    assert {file.error_message for file in found} == {
+        "the text has more than 1,000,000 characters, the most for this file"
+    }

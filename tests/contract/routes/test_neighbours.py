@@ -68,6 +68,7 @@ class Neighbour:
         self._post(f"/v1/vector_stores/{self.store}/files", {"file_id": self.file})
         at = f"/v1/vector_stores/{self.store}/files/{self.file}"
         eventually(lambda: self._get(at)["status"] == "completed", "the document is indexed")
+        eventually(lambda: self.booked()["prompt_tokens"], "its embedding is charged")
         self.conversation = self._post("/v1/conversations", {"items": [says("I live by the river Aln.")]})["id"]
 
     def answers(self, n: int) -> dict[str, object]:

@@ -109,9 +109,16 @@ class Stack:
         )
         where = data.collections(store)
         indexes = VectorStoreIndexes(where, Indexes(self.database), embedders)
-        stored = (self.files, self.vector_stores, self.blobs)
-        quotas = DocumentQuotas(self.database, Quotas())
-        self.ingestion = Ingestion(indexes, *stored, self.jobs, Limits(), quotas, embedders.judge.count_tokens)
+        self.ingestion = Ingestion(
+            indexes,
+            self.files,
+            self.vector_stores,
+            self.blobs,
+            self.jobs,
+            Limits(),
+            DocumentQuotas(self.database, Quotas()),
+            embedders.judge.count_tokens,
+        )
 
     async def work(self) -> None:
         worker = Worker(self.jobs, {**self.ingestion.handlers, **self.erasures.handlers}, poll_s=0.01)
