@@ -95,6 +95,7 @@ def serving_config(
         retention=config.retention,
         quotas=config.quotas,
         prompt_cache=config.prompt_cache,
+        drop_unsupported_params=config.drop_unsupported_params,
         trusted_proxies=_proxies(config),
         oidc=oidc,
         sign_in_links=config.sign_in_links,

@@ -198,6 +198,11 @@ class StackConfig(CloudSettings):
     prompt_cache: PromptCache = Field(
         default="tenant", description="Who shares the engines' prompt cache: tenant, user or off."
     )
+    drop_unsupported_params: bool = Field(
+        default=False,
+        description="Whether a request to a model with a field that is unknown or not supported is answered without "
+        "it, and the answer names the field; otherwise it is a 400.",
+    )
     oidc: Oidc = Field(default=Oidc(), description="Identity providers for the sign-in of users and programs.")
     sign_in_links: SignInLinks = Field(
         default="loopback",

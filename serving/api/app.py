@@ -31,7 +31,7 @@ from serving.api.operation import Operation
 from serving.api.operations import OPERATIONS
 from serving.api.operations.page import PAGE_OPERATIONS
 from serving.api.request_span import traced
-from serving.api.response_headers import completed, over_tls
+from serving.api.response_headers import DROPPED, completed, over_tls
 from serving.api.resumable import detaching
 from serving.api.scopes import require
 from serving.api.services import Services
@@ -57,7 +57,7 @@ log = logging.getLogger("headrace.api")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-_EXPOSED = ("headrace-stream", "idempotency-replayed", "retry-after", "x-request-id", *charge.HEADERS)
+_EXPOSED = ("headrace-stream", "idempotency-replayed", "retry-after", "x-request-id", DROPPED, *charge.HEADERS)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

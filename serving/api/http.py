@@ -17,7 +17,7 @@ from starlette.types import Message
 from serving.api.http_error import HttpError
 from serving.config import Limits
 from serving.protocol.errors import ApiError, invalid
-from serving.protocol.validation import validate
+from serving.protocol.validation import validate, validate_supported
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -89,8 +89,11 @@ def too_large(limit: int) -> ApiError:
     return HttpError(413, "request_too_large", f"The request body is larger than {limit} bytes.")
 
 
-async def read_json(request: Request, model: type[M], limits: Limits) -> M:
-    """Returns the body as `model`; raises a 400 that names the first invalid field."""
+async def read_json(request: Request, model: type[M], limits: Limits, *, drop_unsupported: bool = False) -> M:
+    """Returns the body as `model`; raises a 400 that names the first invalid field.
+
+    With `drop_unsupported`, fields that are unknown or not supported are left out, and the answer names them.
+    """
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise HttpError(415, "unsupported_media_type", "The request body must be application/json.")
@@ -102,7 +105,10 @@ async def read_json(request: Request, model: type[M], limits: Limits) -> M:
     if not isinstance(document, dict):
         raise invalid("The request body must be a JSON object.", code="invalid_json")
     check_shape(document, limits)
-    return validate(model, document)
+    if not drop_unsupported:
+        return validate(model, document)
+    supported, request.scope["headrace"].dropped = validate_supported(model, document)
+    return supported
 
 
 async def read_form(request: Request, limits: Limits, *, files: int = 1) -> FormData:

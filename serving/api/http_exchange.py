@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 from starlette.types import Message, Receive, Send
 
-from serving.api.response_headers import completed
+from serving.api.response_headers import completed, dropped_params
 from serving.inference.exchange import Exchange
 
 
@@ -33,7 +33,7 @@ class HttpExchange(Exchange):
             self.started = True
             self.status = message["status"]
             further = self.charge.headers() if self.charge is not None else ()
-            headers = (*message.get("headers", ()), *further)
+            headers = (*message.get("headers", ()), *further, *dropped_params(self.dropped))
             message = {**message, "headers": completed(headers, tls=self.tls)}
         await self._send(message)
 

@@ -5,7 +5,7 @@ Sources: OWASP's HTTP Headers Cheat Sheet and, for HSTS, RFC 6797.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from starlette.types import Scope
 
@@ -21,6 +21,19 @@ ALWAYS: tuple[Header, ...] = (
 
 HSTS: Header = (b"strict-transport-security", b"max-age=31536000")
 """One year. Subdomains are not included, since they may belong to others."""
+
+
+DROPPED = "headrace-dropped-params"
+"""The header that names the fields of a request that were left out."""
+
+MAX_DROPPED = 32
+"""Maximum number of fields that it names."""
+
+
+def dropped_params(paths: Sequence[str]) -> list[Header]:
+    """Returns the header with the paths of dropped fields, if there are any; `...` stands for further ones."""
+    named = [*paths[:MAX_DROPPED], *(["..."] if len(paths) > MAX_DROPPED else [])]
+    return [(DROPPED.encode(), ", ".join(named).encode())] if named else []
 
 
 def over_tls(scope: Scope) -> bool:

@@ -53,6 +53,10 @@ class ServingConfig(Strict):
     prompt_cache: PromptCache = Field(
         default="tenant", description="who shares engines' prompt caches: a tenant, a user, or no two requests"
     )
+    drop_unsupported_params: bool = Field(
+        default=False,
+        description="whether requests to models are answered without the fields that are unknown or not supported",
+    )
     trusted_proxies: int = Field(
         default=0, ge=0, le=16, description="proxies in front of HAProxy; each appends to X-Forwarded-For"
     )

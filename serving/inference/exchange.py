@@ -45,6 +45,7 @@ class Exchange(ABC):
         "code",
         "cost",
         "disconnected",
+        "dropped",
         "engine_replica",
         "error_frame",
         "failed",
@@ -73,6 +74,7 @@ class Exchange(ABC):
         self.request_id = request_id
         self.timeline = Timeline()
         self.principal: Principal | None = None
+        self.dropped: tuple[str, ...] = ()  # paths of the request's fields that were left out
         self.route = UNKNOWN
         self.model = NO_MODEL  # the requested one
         self.served = NO_MODEL  # the configured model that its engine belongs to: the label of metrics

@@ -48,7 +48,7 @@ from serving.inference.strategy_runner import Acting, StrategyRunner
 from serving.metering.keeper import Keeper
 from serving.protocol.chat import ChatRequest, CompletionRequest
 from serving.protocol.completions import legacy_logprobs
-from serving.protocol.errors import invalid, no_model
+from serving.protocol.errors import invalid, no_model, wrong_task
 from serving.protocol.responses import ResponseRequest
 from serving.retrieval.types import Hit
 from serving.security.approvals import Approvals
@@ -239,11 +239,12 @@ class Pipeline:
         unlimited.
         """
         route = view.router.resolve(name, x.caller) or await self._assistants.route(view.router, name, x.caller)
+        if route is None and name in self._documents.embedders:
+            raise wrong_task(name, "embed", "answer chats")
         if route is None:
-            raise no_model()
+            raise no_model(name)
         if route.task != "chat":
-            path = "/v1/embeddings" if route.task == "embed" else "/v1/rerank"
-            raise invalid(f"This model does not answer chats; use {path}.", "model", "model_not_found")
+            raise wrong_task(name, route.task, "answer chats")
         if route.app is not None:
             if route.assistant is not None:
                 raise invalid("An app cannot be the model of an assistant.", "model")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from serving.config import BufferMemory, NoMemory, Starter, TokenWindowMemory
 from serving.config.base import Name
@@ -20,11 +20,7 @@ OwnMemory = Annotated[NoMemory | BufferMemory | TokenWindowMemory, Field(discrim
 
 
 class AssistantSettings(Body):
-    """The settings of a version of an assistant. Unknown fields are rejected, since OpenAI's API has no
-    such requests.
-    """
-
-    model_config = ConfigDict(extra="forbid")
+    """The settings of a version of an assistant."""
 
     model: ModelName = Field(description="the model or alias, which callers must be allowed to call")
     description: str = Field(default="", max_length=2000)
@@ -68,7 +64,5 @@ class AssistantVersionRequest(AssistantSettings):
 
 class AssistantUpdate(Listed):
     """`POST /v1/assistants/{id}`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     version: int | None = Field(default=None, ge=1, le=2**31 - 1, description="the version to activate")

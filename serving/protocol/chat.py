@@ -11,7 +11,9 @@ from serving.protocol.json_schema_limits import BoundedSchema, WithinPartsBudget
 from serving.protocol.knowledge import Knowledge
 from serving.protocol.parts import (
     Body,
+    CacheMark,
     CacheOption,
+    Echoed,
     EndUser,
     Ignored,
     LogitBias,
@@ -34,6 +36,7 @@ class FunctionCall(Body):
 
     name: str = Field(max_length=64)
     arguments: str
+    parsed_arguments: Echoed = None
 
 
 class ToolCall(Body):
@@ -42,6 +45,8 @@ class ToolCall(Body):
     id: str = Field(max_length=128)
     type: Literal["function"]
     function: FunctionCall
+    index: Echoed = None
+    provider_specific_fields: Echoed = None
 
 
 class Message(Body):
@@ -52,6 +57,19 @@ class Message(Body):
     name: str | None = Field(default=None, max_length=64)
     tool_calls: list[ToolCall] | None = Field(default=None, max_length=128)
     tool_call_id: str | None = Field(default=None, max_length=128)
+
+    annotations: Echoed = None
+    audio: Annotated[None, Field(exclude=True), Refused("There is no earlier audio here: send its text.")] = None
+    function_call: Annotated[
+        None, Field(exclude=True), Refused("Send calls as tool_calls: OpenAI replaced this field.")
+    ] = None
+    headrace: Echoed = None
+    parsed: Echoed = None
+    provider_specific_fields: Echoed = None
+    reasoning: Echoed = None
+    reasoning_content: Echoed = None
+    refusal: Echoed = None
+    cache_control: CacheMark = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -87,6 +105,7 @@ class Tool(Body):
 
     type: Literal["function"]
     function: Function
+    cache_control: CacheMark = None
 
 
 Tools = Annotated[list[Tool], Field(fail_fast=True, max_length=128), WithinPartsBudget]

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
 
-from serving.protocol.parts import AudioData, Base64, Body, DataUrl, Detail, FileId, FileName, Metadata, Text
+from serving.protocol.parts import (
+    AudioData,
+    Base64,
+    Body,
+    CacheMark,
+    DataUrl,
+    Detail,
+    Echoed,
+    FileId,
+    FileName,
+    Ignored,
+    Metadata,
+    Text,
+)
 
 DEFAULT_SHARE_S = 30 * 86_400
 MAX_SHARE_S = 365 * 86_400
@@ -18,6 +31,7 @@ class InputText(Body):
 
     type: Literal["input_text"]
     text: Text
+    prompt_cache_breakpoint: CacheMark = None
 
 
 class OutputText(Body):
@@ -26,6 +40,8 @@ class OutputText(Body):
     type: Literal["output_text"]
     text: Text
     annotations: list[dict[str, Any]] = Field(default=[], max_length=1000)
+    logprobs: Echoed = None
+    parsed: Echoed = None
 
 
 class Refusal(Body):
@@ -42,6 +58,7 @@ class InputImage(Body):
     image_url: DataUrl | None = None
     file_id: FileId | None = None
     detail: Detail = "auto"
+    prompt_cache_breakpoint: CacheMark = None
 
 
 class InputAudio(Body):
@@ -59,6 +76,8 @@ class InputFile(Body):
     file_id: FileId | None = None
     filename: FileName | None = None
     file_url: str | None = Field(default=None, description="not supported")
+    detail: Annotated[Any, Field(exclude=True), Ignored("models are given the text of files")] = None
+    prompt_cache_breakpoint: CacheMark = None
 
     @field_validator("file_url", mode="before")
     @classmethod
@@ -77,12 +96,22 @@ ItemStatus = Literal["in_progress", "completed", "incomplete"]
 CallId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
-class MessageItem(Body):
+class ReturnedItem(Body):
+    """What all items of answers and conversations have, which clients send back with them."""
+
+    id: Echoed = None
+    created_at: Echoed = None
+    created_by: Echoed = None
+    headrace: Echoed = None
+
+
+class MessageItem(ReturnedItem):
     """A message of a conversation; a string as its content is a single text part."""
 
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
     status: ItemStatus = "completed"
+    phase: Echoed = None
     content: Text | Annotated[list[Content], Field(fail_fast=True, max_length=1000)]
 
     @model_validator(mode="after")
@@ -94,7 +123,7 @@ class MessageItem(Body):
         return self
 
 
-class FunctionCallItem(Body):
+class FunctionCallItem(ReturnedItem):
     """A call by the model."""
 
     type: Literal["function_call"]
@@ -102,15 +131,23 @@ class FunctionCallItem(Body):
     name: str = Field(min_length=1, max_length=64)
     arguments: str
     status: ItemStatus = "completed"
+    caller: Echoed = None
+    namespace: Echoed = None
+    parsed_arguments: Echoed = None
+    asynchronous: Echoed = Field(default=None, alias="async")
+    async_: Echoed = None  # OpenAI's own client calls it that in what it sends back
 
 
-class FunctionCallOutputItem(Body):
+class FunctionCallOutputItem(ReturnedItem):
     """The result of a call."""
 
     type: Literal["function_call_output"]
     call_id: CallId
     output: Text | Annotated[list[Content], Field(fail_fast=True, max_length=1000)]
     status: ItemStatus = "completed"
+    caller: Echoed = None
+    name: Echoed = None
+    namespace: Echoed = None
 
 
 def item_type(value: Any) -> Any:
@@ -176,8 +213,6 @@ class ForkRequest(Body):
 
 class ShareRequest(Body):
     """`POST /v1/shares`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     conversation: str = Field(min_length=1, max_length=64)
     until: str | None = Field(

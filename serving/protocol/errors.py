@@ -1,6 +1,7 @@
 """Errors in OpenAI's format: `{"error": {"message", "type", "param", "code"}}`; the only module that names them.
 
-`param` is a field path and never the caller's text. Only `serving.api` knows the HTTP status of an error.
+`param` is a field path: of the caller's text, it contains only the name of an unknown field that has the form of one.
+Messages contain the caller's text only as `quoted`. Only `serving.api` knows the HTTP status of an error.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 import orjson
+
+QUOTED = 64
+"""Maximum number of characters of the caller's text in a message."""
 
 ErrorType = Literal[
     "invalid_request_error", "authentication_error", "permission_error", "rate_limit_error", "server_error"
@@ -103,9 +107,29 @@ def not_found(what: str, param: str | None = None) -> ApiError:
     return ApiError("not_found", f"There is no such {what}.", param=param)
 
 
-def no_model() -> ApiError:
+def no_model(name: str) -> ApiError:
     """Returns the error for a name that is not a model that the caller may call."""
-    return ApiError("model_not_found", "There is no such model.", param="model")
+    return ApiError("model_not_found", f"There is no model {quoted(name)} that you may call.", param="model")
+
+
+def wrong_task(name: str, task: str, asked: str) -> ApiError:
+    """Returns the error for a model that the caller may call, but that cannot do what is `asked` of it."""
+    does, route = _TASKS[task]
+    message = f"The model {quoted(name)} {does} and does not {asked}: use it with {route}."
+    return ApiError("model_not_found", message, param="model")
+
+
+_TASKS = {
+    "chat": ("answers chats", "/v1/chat/completions or /v1/responses"),
+    "embed": ("embeds texts", "/v1/embeddings"),
+    "rerank": ("ranks documents", "/v1/rerank"),
+}
+
+
+def quoted(text: str) -> str:
+    """Returns the caller's text for a message: one line of at most 64 characters, all of them printable."""
+    shown = "".join(c if c.isprintable() and c != "`" else "?" for c in text[:QUOTED])
+    return f"`{shown}{'...' if len(text) > QUOTED else ''}`"
 
 
 def no_instructions(place: str) -> ApiError:

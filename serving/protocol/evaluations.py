@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from serving.protocol.parts import ModelName
-from serving.protocol.tuning import HubBody
+from serving.protocol.parts import Body, ModelName
 
 
-class EvaluationRequest(HubBody):
+class EvaluationRequest(Body):
     """`POST /v1/hub/evaluations`."""
 
     suite: str = Field(min_length=1, max_length=64, description="a suite's id")

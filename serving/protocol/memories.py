@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from serving.protocol.parts import Body, ModelName
 from serving.store.memories import MAX_TEXT
@@ -26,9 +26,7 @@ class MemoryUpdate(Body):
 
 
 class ErasureRequest(Body):
-    """`POST /v1/admin/erasures`; unknown fields are rejected, since a misspelt `dry_run` would be dangerous."""
-
-    model_config = ConfigDict(extra="forbid")
+    """`POST /v1/admin/erasures`."""
 
     user: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
     dry_run: bool = False

@@ -1,6 +1,6 @@
 """Parts of messages: text, pictures, recordings and files.
 
-Fields of OpenAI without support are marked: `Refused` if they would change the answer, otherwise `Ignored`.
+Fields of others that have no support are marked: `Refused` if they would change the answer, otherwise `Ignored`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     StringConstraints,
     WrapValidator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
@@ -32,14 +35,16 @@ Metadata = Annotated[dict[str, str], Field(max_length=16)]
 
 
 class Body(BaseModel):
-    """Base class of request bodies: values keep their JSON types (a string is not a number)."""
+    """Base class of request bodies: values keep their JSON types (a string is not a number), and a field that is not
+    declared is an error.
+    """
 
-    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Marks a field of OpenAI that is not supported and would change the answer: a 400 explains `why`.
+    """Marks a field of others that is not supported and would change the answer: a 400 explains `why`.
 
     Null is accepted, and so are values that ask for the default behaviour: the field's own type lists them.
     """
@@ -51,16 +56,28 @@ class Refused:
             try:
                 return validate(value)
             except ValueError:
-                raise ValueError(self.why) from None
+                raise PydanticCustomError(REFUSED, "{why}", {"why": self.why}) from None
 
         return WrapValidator(explained).__get_pydantic_core_schema__(source, handler)
 
 
 @dataclass(frozen=True)
 class Ignored:
-    """Marks a field of OpenAI that has no effect here and would not change the answer; `why` explains it."""
+    """Marks a field of others that has no effect here and would not change the answer; `why` explains it."""
 
     why: str
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "description": f"without effect: {self.why}"}
+
+
+REFUSED = "refused_field"
+"""The type of validation errors of fields that are marked as `Refused`."""
+
+Echoed = Annotated[
+    Any, Field(exclude=True), Ignored("answers and clients' copies of them contain it, and no model reads it")
+]
+"""A field of answers that clients send back with the answer."""
 
 
 LogitBias = Annotated[
@@ -81,6 +98,9 @@ ServiceTier = Annotated[
     Ignored("all requests are served with the tier `default`"),
 ]
 
+CacheMark = Annotated[CacheOption, Field(exclude=True)]
+"""A mark at a part of a prompt, of OpenAI (`prompt_cache_breakpoint`) or of Anthropic (`cache_control`)."""
+
 EndUser = Annotated[
     str | None,
     Field(max_length=512),
@@ -93,6 +113,8 @@ class TextPart(Body):
 
     type: Literal["text"]
     text: Text
+    prompt_cache_breakpoint: CacheMark = None
+    cache_control: CacheMark = None
 
 
 def _content_itself(value: Any) -> Any:
@@ -145,6 +167,9 @@ class FileData(Body):
 
 class OtherPart(Body):
     """A part other than text in a message: passed on to engines that support it."""
+
+    prompt_cache_breakpoint: CacheMark = None
+    cache_control: CacheMark = None
 
 
 class ImagePart(OtherPart):

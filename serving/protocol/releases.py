@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from serving.protocol.parts import ModelName
-from serving.protocol.tuning import HubBody, HubId
+from serving.protocol.parts import Body, ModelName
+from serving.protocol.tuning import HubId
 
 
-class ReleaseRequest(HubBody):
+class ReleaseRequest(Body):
     """`POST /v1/hub/releases`."""
 
     alias: ModelName = Field(description="the managed alias")
@@ -30,7 +30,7 @@ class ReleaseRequest(HubBody):
         return self
 
 
-class ReleaseChange(HubBody):
+class ReleaseChange(Body):
     """`POST /v1/hub/releases/{release_id}/promote`, and the other changes of a release."""
 
     revision: int | None = Field(

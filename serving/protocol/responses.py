@@ -11,12 +11,19 @@ from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, T
 
 from serving.config import StrategyKind
 from serving.protocol.chat import ApprovalId, ConversationId, ConversationReference, Function, JsonSchema, TextFormat
-from serving.protocol.conversations import FunctionCallItem, FunctionCallOutputItem, MessageItem, item_type
+from serving.protocol.conversations import (
+    FunctionCallItem,
+    FunctionCallOutputItem,
+    MessageItem,
+    ReturnedItem,
+    item_type,
+)
 from serving.protocol.json_schema_limits import WithinPartsBudget
 from serving.protocol.knowledge import FileSearchChoice, FileSearchTool
 from serving.protocol.parts import (
     Body,
     CacheOption,
+    Echoed,
     EndUser,
     Ignored,
     Metadata,
@@ -32,10 +39,14 @@ from serving.protocol.prompts.requests import PromptReference
 ResponseId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
-class ReasoningItem(Body):
+class ReasoningItem(ReturnedItem):
     """Reasoning of a model, or a step of a strategy. It is neither in later prompts nor stored again."""
 
     type: Literal["reasoning"]
+    content: Echoed = None
+    encrypted_content: Echoed = None
+    status: Echoed = None
+    summary: Echoed = None
 
 
 class ItemReference(Body):
@@ -45,10 +56,13 @@ class ItemReference(Body):
     id: str = Field(min_length=1, max_length=64)
 
 
-class FileSearchCallItem(Body):
+class FileSearchCallItem(ReturnedItem):
     """A search for an earlier answer. It is treated like reasoning."""
 
     type: Literal["file_search_call"]
+    queries: Echoed = None
+    results: Echoed = None
+    status: Echoed = None
 
 
 InputItem = Annotated[
@@ -73,6 +87,16 @@ class FunctionTool(Function):
     """A function that the model may call."""
 
     type: Literal["function"]
+    allowed_callers: Annotated[
+        Annotated[list[Literal["direct"]], Field(min_length=1, max_length=1)] | None,
+        Field(exclude=True),
+        Refused("Functions are called by the model alone: leave it out, or use direct."),
+    ] = None
+    asynchronous: Annotated[
+        Literal[False] | None, Refused("The model waits for the result of each call: leave async out.")
+    ] = Field(default=None, alias="async", exclude=True)
+    defer_loading: Annotated[Any, Field(exclude=True), Ignored("the model is shown all functions at once")] = None
+    output_schema: Annotated[Any, Field(exclude=True), Ignored("the result is passed on as it is")] = None
 
 
 def _known_type(value: Any) -> Any:
@@ -112,6 +136,12 @@ class ReasoningOptions(Body):
     effort: Annotated[
         Literal["none"] | None, Refused("The reasoning effort cannot be set here: leave it out, or use none.")
     ] = None
+    context: Annotated[
+        Literal["auto", "current_turn"] | None, Refused("Reasoning of earlier turns is not in later prompts.")
+    ] = None
+    mode: Annotated[Literal["standard"] | None, Refused("The mode of reasoning cannot be set here: leave it out.")] = (
+        None
+    )
     summary: SameForAnswers = None
     generate_summary: SameForAnswers = None
 

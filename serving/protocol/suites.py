@@ -7,8 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from serving.config.base import Name
-from serving.protocol.parts import ModelName
-from serving.protocol.tuning import HubBody
+from serving.protocol.parts import Body, ModelName
 
 MAX_PROMPTS = 1000
 MAX_TEXT = 100_000
@@ -20,7 +19,7 @@ Words = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 Group = Literal["task", "off_task"]
 
 
-class ExactCheck(HubBody):
+class ExactCheck(Body):
     """The whole answer, without surrounding white space."""
 
     kind: Literal["exact"]
@@ -28,7 +27,7 @@ class ExactCheck(HubBody):
     ignore_case: bool = False
 
 
-class ContainsCheck(HubBody):
+class ContainsCheck(Body):
     """A text that the answer contains."""
 
     kind: Literal["contains"]
@@ -36,7 +35,7 @@ class ContainsCheck(HubBody):
     ignore_case: bool = True
 
 
-class AbsentCheck(HubBody):
+class AbsentCheck(Body):
     """A text that the answer must not contain, such as a marker that belongs to another task."""
 
     kind: Literal["absent"]
@@ -44,21 +43,21 @@ class AbsentCheck(HubBody):
     ignore_case: bool = True
 
 
-class RegexCheck(HubBody):
+class RegexCheck(Body):
     """A regular expression in RE2's syntax that matches a part of the answer."""
 
     kind: Literal["regex"]
     pattern: str = Field(min_length=1, max_length=1000)
 
 
-class JsonCheck(HubBody):
+class JsonCheck(Body):
     """The answer is a JSON object with at least the `required` fields."""
 
     kind: Literal["json"]
     required: list[Annotated[str, StringConstraints(max_length=256)]] = Field(default=[], max_length=64)
 
 
-class CodeCheck(HubBody):
+class CodeCheck(Body):
     """The answer's Python program, with `then` appended, has the value `expect` in the sandbox."""
 
     kind: Literal["code"]
@@ -66,14 +65,14 @@ class CodeCheck(HubBody):
     expect: str = Field(max_length=10_000)
 
 
-class CitationsCheck(HubBody):
+class CitationsCheck(Body):
     """The answer cites documents, each with at least this support, and no sentence is unsupported."""
 
     kind: Literal["citations"]
     min_support: float = Field(default=0.0, ge=0, le=1)
 
 
-class LengthCheck(HubBody):
+class LengthCheck(Body):
     """The length of the answer in characters."""
 
     kind: Literal["length"]
@@ -86,14 +85,14 @@ Check = Annotated[
 ]
 
 
-class SuiteMessage(HubBody):
+class SuiteMessage(Body):
     """One message of a prompt."""
 
     role: Literal["system", "user", "assistant"]
     content: Words
 
 
-class SuitePrompt(HubBody):
+class SuitePrompt(Body):
     """One prompt; a string is a message of the user."""
 
     id: PromptId
@@ -111,13 +110,13 @@ class SuitePrompt(HubBody):
         return [{"role": message.role, "content": message.content} for message in self.messages]
 
 
-class ChecksJudge(HubBody):
+class ChecksJudge(Body):
     """The better answer is the one that passes its prompt's checks."""
 
     kind: Literal["checks"]
 
 
-class ModelJudge(HubBody):
+class ModelJudge(Body):
     """A model says which answer is better. It is asked in both orders; an answer that wins in only one is a tie."""
 
     kind: Literal["model"]
@@ -130,7 +129,7 @@ class ModelJudge(HubBody):
     )
 
 
-class RewardJudge(HubBody):
+class RewardJudge(Body):
     """A model with `task: rerank` scores both answers for the prompt; the higher score wins."""
 
     kind: Literal["reward"]
@@ -140,7 +139,7 @@ class RewardJudge(HubBody):
 Judge = Annotated[ChecksJudge | ModelJudge | RewardJudge, Field(discriminator="kind")]
 
 
-class RatedPair(HubBody):
+class RatedPair(Body):
     """Two answers of which people found one better: measures how far the judge agrees with people."""
 
     messages: Words
@@ -148,7 +147,7 @@ class RatedPair(HubBody):
     worse: Words
 
 
-class GateBounds(HubBody):
+class GateBounds(Body):
     """What the gate requires of a candidate."""
 
     min_win_rate: float = Field(
@@ -162,7 +161,7 @@ class GateBounds(HubBody):
     )
 
 
-class Suite(HubBody):
+class Suite(Body):
     """A suite, whose digest identifies it: a changed suite is another one."""
 
     name: Name

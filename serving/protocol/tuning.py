@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from serving.protocol.parts import Body, FileId, Metadata, ModelName, Refused
 
@@ -30,13 +30,7 @@ STEPS = 20
 """Steps of a recipe that says nothing of its length."""
 
 
-class HubBody(Body):
-    """Base class of the hub's own requests: unknown fields are errors."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class DatasetRequest(HubBody):
+class DatasetRequest(Body):
     """`POST /v1/hub/datasets`: rows of rated answers, or of an uploaded file."""
 
     format: RowFormat = "trl-sft"
@@ -71,7 +65,7 @@ class DatasetRequest(HubBody):
         return self
 
 
-class Recipe(HubBody):
+class Recipe(Body):
     """How a version is made. Fields that the method does not use are errors."""
 
     steps: int | None = Field(default=None, ge=1, le=100_000, description="updates of the weights; by default 20")
@@ -118,7 +112,7 @@ USED: dict[Method, frozenset[str]] = {
 """The fields of a recipe that each method uses."""
 
 
-class JobRequest(HubBody):
+class JobRequest(Body):
     """`POST /v1/hub/jobs`."""
 
     method: Method

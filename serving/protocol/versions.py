@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from serving.protocol.parts import Text
-from serving.protocol.tuning import HubBody
+from serving.protocol.parts import Body, Text
 
 
-class VersionRetirement(HubBody):
+class VersionRetirement(Body):
     """Why a version is retired."""
 
     reason: Text = Field(default="", max_length=2000)

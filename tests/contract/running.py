@@ -130,6 +130,7 @@ def gateway(
     previous: str | None = None,
     tracing: Tracing | None = None,
     prompt_cache: PromptCache = "tenant",
+    drop_unsupported_params: bool = False,
     tuning: Tuning | None = None,
 ) -> Iterator[Gateway]:
     """Serves the API over `database`, by default one of SQLite in `folder`, which another gateway may have made."""
@@ -150,6 +151,7 @@ def gateway(
         cors=cors or Cors(),
         tracing=tracing or Tracing(),
         prompt_cache=prompt_cache,
+        drop_unsupported_params=drop_unsupported_params,
         tuning=tuning or Tuning(),
     )
 

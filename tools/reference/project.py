@@ -40,6 +40,8 @@ def _setting(field: FieldInfo) -> Mapping[str, Any]:
             kind: dict[str, Any] = {"type": "object"}
         case list():
             kind = {"type": "array", "items": {"type": "object"}}
+        case bool():  # an integer to Python, not to Pulumi
+            kind = {"type": "boolean"}
         case int():
             kind = {"type": "integer"}
         case _:

@@ -94,8 +94,12 @@ def kind(field: Node, root: Node) -> str:
             return "`true` or `false`"
         case "array":
             return f"a list{_count(field, 'Items', 'items')}, each {kind(field.get('items', {}), root)}"
+        case "null":
+            return "null"
     if field.get("name"):
         return f"a `{field['name']}` object"
+    if "type" not in field:
+        return "anything"
     return f"an object{_count(field, 'Properties', 'fields')}"
 
 

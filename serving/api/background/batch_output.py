@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from serving.api.background.batch_input import InputLine
 from serving.core.ids import new_id
+from serving.inference.detached_exchange import DetachedExchange
 from serving.metering.charge import quota_error
 from serving.quotas.quota import QuotaExceeded
 from serving.store.background.batches import Batch, BatchStatus, Line, OutputTooLarge, add_line
@@ -34,10 +35,10 @@ class LineHold:
 
     for_later = True
 
-    def __init__(self, batch: Batch, line: InputLine, request_id: str, meter_of: Callable[[int], Meter]) -> None:
+    def __init__(self, batch: Batch, line: InputLine, x: DetachedExchange, meter_of: Callable[[int], Meter]) -> None:
         self._batch = batch
         self._line = line
-        self._request_id = request_id
+        self._x = x
         self._meter_of = meter_of
         self.kept = False
         self.full: Full | None = None
@@ -64,9 +65,17 @@ class LineHold:
         return both
 
     def counted(self, status: int, body: bytes) -> tuple[Line, int, Meter]:
-        """Returns the line with its answer, its size in an output file, and what counts that size."""
-        size = len(_answered_line(self._line, status, self._request_id, b"0")) - 1 + len(body)
-        return Line(self._line.number, self._request_id, status, body.decode()), size, self._meter_of(size)
+        """Returns the line with its answer, its size in an output file, and what counts that size.
+
+        The answer names dropped fields, since a line has no headers.
+        """
+        if self._x.dropped and status < 400:
+            answer = orjson.loads(body)
+            answer["headrace"] = {**(answer.get("headrace") or {}), "dropped_params": list(self._x.dropped)}
+            body = orjson.dumps(answer)
+        request_id = self._x.request_id
+        size = len(_answered_line(self._line, status, request_id, b"0")) - 1 + len(body)
+        return Line(self._line.number, request_id, status, body.decode()), size, self._meter_of(size)
 
     async def pin(self) -> None:
         """Does nothing: if the gateway of a line dies, its tool calls are repeated."""

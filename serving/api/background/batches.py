@@ -222,7 +222,7 @@ class BatchRunner:
         while True:
             x = DetachedExchange(new_request_id(), caller)
             x.hold = hold = LineHold(
-                batch, line, x.request_id, lambda size: storage_meter(self._keeper, caller, stored_bytes=size)
+                batch, line, x, lambda size: storage_meter(self._keeper, caller, stored_bytes=size)
             )
             answer = await self._routes[batch.endpoint](body, x)
             if hold.full is not None:

@@ -14,7 +14,7 @@ from serving.api.services import Services
 from serving.assistants.register import AssistantVersion, OwnAssistant, instructions, settings_of
 from serving.inference.exchange import Exchange
 from serving.protocol.assistants import AssistantRequest, AssistantSettings, AssistantUpdate, AssistantVersionRequest
-from serving.protocol.errors import conflict, invalid, no_model, not_found
+from serving.protocol.errors import conflict, invalid, no_model, not_found, wrong_task
 from serving.protocol.prompts.requests import PromptReference
 from serving.store.access import access_document
 
@@ -94,8 +94,12 @@ async def _check(s: Services, x: Exchange, settings: AssistantSettings) -> None:
     """Raises `ApiError` for a model or vector stores that the caller cannot use, and for its instructions."""
     view = s.catalog.current
     route = view.router.resolve(settings.model, x.caller)
+    if route is None and settings.model in s.retrieval.local:
+        raise wrong_task(settings.model, "embed", "answer chats")
     if route is None:
-        raise no_model()
+        raise no_model(settings.model)
+    if route.task != "chat":
+        raise wrong_task(settings.model, route.task, "answer chats")
     if route.assistant is not None:
         raise invalid("An assistant needs a model or an alias.", "model")
     known = await s.vector_stores.readable_ids(x.caller, settings.vector_store_ids)

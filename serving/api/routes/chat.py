@@ -15,7 +15,7 @@ from serving.protocol.errors import invalid
 
 async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     """Answers a conversation, streamed or not."""
-    body = await read_json(request, ChatRequest, s.limits)
+    body = await read_json(request, ChatRequest, s.limits, drop_unsupported=s.config.drop_unsupported_params)
     x.timeline.end_of("receive")
     check_size(body, s.limits)
     _check_tool_choice(body)

@@ -14,7 +14,7 @@ from serving.protocol.errors import invalid
 
 async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     """Continues one or more texts, streamed or not."""
-    body = await read_json(request, CompletionRequest, s.limits)
+    body = await read_json(request, CompletionRequest, s.limits, drop_unsupported=s.config.drop_unsupported_params)
     x.timeline.end_of("receive")
     prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
     if sum(map(len, prompts)) > s.limits.characters:

@@ -10,20 +10,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.http import JsonResponse, read_json
-from serving.api.http_error import HttpError
 from serving.api.services import Services
 from serving.config import Embedding
 from serving.engines.embedding import Vectors, embed, shortened
 from serving.engines.router import Route
 from serving.inference.exchange import Exchange
 from serving.inference.reading import reading, tokens_at_most
-from serving.protocol.errors import invalid, no_model
+from serving.protocol.errors import invalid, no_model, wrong_task
 from serving.protocol.vector_stores import EmbeddingRequest
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Embeds one or more texts."""
-    body = await read_json(request, EmbeddingRequest, s.limits)
+    body = await read_json(request, EmbeddingRequest, s.limits, drop_unsupported=s.config.drop_unsupported_params)
     route = _route(s, body, x)
     x.model = body.model
     x.served = route.served if route is not None else body.model
@@ -54,9 +53,9 @@ def _route(s: Services, body: EmbeddingRequest, x: Exchange) -> Route | None:
         return None
     route = s.catalog.current.router.resolve(body.model, x.caller)
     if route is None:
-        raise no_model()
+        raise no_model(body.model)
     if route.embedding is None:
-        raise HttpError(400, "model_not_found", "This model does not support embeddings.", param="model")
+        raise wrong_task(body.model, route.task, "embed texts")
     if body.dimensions is not None:
         _check_dimensions(body.dimensions, route.embedding)
     return route

@@ -31,7 +31,7 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
             return JsonResponse(_model(s, entry))
     found = await s.assistants.callable_by(x.caller, name)
     if found is None or found.route(s.catalog.current.router, name, x.caller) is None:
-        raise no_model()
+        raise no_model(name)
     return JsonResponse(_own(found))
 
 

@@ -13,18 +13,20 @@ from serving.core.ids import new_id
 from serving.engines.reranking import rerank
 from serving.inference.exchange import Exchange
 from serving.inference.reading import reading, tokens_at_most
-from serving.protocol.errors import invalid, no_model
+from serving.protocol.errors import invalid, no_model, wrong_task
 from serving.protocol.rerank import RerankRequest
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
     """Scores each document, and returns the best first."""
-    body = await read_json(request, RerankRequest, s.limits)
+    body = await read_json(request, RerankRequest, s.limits, drop_unsupported=s.config.drop_unsupported_params)
     route = s.catalog.current.router.resolve(body.model, x.caller)
+    if route is None and body.model in s.retrieval.local:
+        raise wrong_task(body.model, "embed", "rank documents")
     if route is None:
-        raise no_model()
+        raise no_model(body.model)
     if route.task != "rerank":
-        raise invalid("This model does not support reranking.", "model", "model_not_found")
+        raise wrong_task(body.model, route.task, "rank documents")
     x.model = body.model
     x.served = route.served
     texts = body.texts

@@ -23,12 +23,17 @@ from serving.store.responses import NewResponse
 
 async def create(s: Services, request: Request, x: Exchange) -> Response | None:
     """Answers an input, streamed or not, and stores both."""
-    body = await resolved(s.responses, x.caller, await read_json(request, ResponseRequest, s.limits))
+    body = await _read(s, request, x)
     x.timeline.end_of("receive")
     if body.background:
         return await _queue(s, x, body)
     answer = await s.pipeline.response(x, body)
     return JsonResponse(answer) if answer is not None else None
+
+
+async def _read(s: Services, request: Request, x: Exchange) -> ResponseRequest:
+    body = await read_json(request, ResponseRequest, s.limits, drop_unsupported=s.config.drop_unsupported_params)
+    return await resolved(s.responses, x.caller, body)
 
 
 async def _queue(s: Services, x: Exchange, body: ResponseRequest) -> Response | None:
@@ -65,7 +70,7 @@ async def _queued(s: Services, x: Exchange, body: ResponseRequest) -> NewRespons
 
 async def count_input(s: Services, request: Request, x: Exchange) -> Response:
     """Counts the tokens that a model would read, including earlier turns and documents."""
-    body = await resolved(s.responses, x.caller, await read_json(request, ResponseRequest, s.limits))
+    body = await _read(s, request, x)
     x.timeline.end_of("receive")
     count = await s.pipeline.count(x, body)
     return JsonResponse({"object": "response.input_tokens", "input_tokens": count})

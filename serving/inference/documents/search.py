@@ -33,6 +33,11 @@ class DocumentSearch:
         self._retrieval = retrieval
         self._stores = stores
 
+    @property
+    def embedders(self) -> Sequence[str]:
+        """Names of retrieval's own embedders, which embed texts for callers too."""
+        return self._retrieval.local
+
     async def check(self, x: Exchange, body: ChatRequest, field: str = "knowledge") -> None:
         """Raises `ApiError` unless the caller may read the vector stores that a request names in `field`."""
         if body.knowledge is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from serving.config.base import Name
 from serving.protocol.parts import Body, Text
@@ -44,13 +44,7 @@ class PromptReference(Body):
     variables: Variables | None = None
 
 
-class _Exact(Body):
-    """A request of Headrace's own, whose unknown fields are rejected."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class PromptVersionRequest(_Exact):
+class PromptVersionRequest(Body):
     """`POST /v1/prompts/{id}/versions`."""
 
     text: PromptText = Field(description="the template, with variables such as `{{city}}`")
@@ -63,13 +57,13 @@ class PromptRequest(PromptVersionRequest):
     description: str = Field(default="", max_length=MAX_DESCRIPTION)
 
 
-class PromptUpdate(_Exact):
+class PromptUpdate(Body):
     """`POST /v1/prompts/{id}`."""
 
     description: str = Field(max_length=MAX_DESCRIPTION)
 
 
-class LabelRequest(_Exact):
+class LabelRequest(Body):
     """`PUT /v1/prompts/{id}/labels/{label}`."""
 
     version: int = Field(ge=1, le=MAX_NUMBER, description="the version to which the label then points")
@@ -87,7 +81,7 @@ class LabelName(Body):
     label: Label
 
 
-class RenderRequest(_Exact):
+class RenderRequest(Body):
     """`POST /v1/prompts/{id}/render`."""
 
     version: VersionOrLabel | None = Field(default=None, description="as in a response's `prompt`")

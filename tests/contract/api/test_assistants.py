@@ -149,7 +149,7 @@ def test_another_tenants_assistants_look_unknown(world: World) -> None:
         assert ask(who, id).status_code == read
         assert who.post(url, json={"version": 1}).status_code == change
         assert who.post(f"{url}/versions", json={"model": "m"}).status_code in (change, read if change == 403 else 404)
-    assert ask(world.other, "shared").json() == ask(world.other, "nothing").json()
+    assert ask(world.other, "shared").text.replace("shared", "nothing") == ask(world.other, "nothing").text
     assert "shared" not in {one["id"] for one in world.other.get("/v1/models").json()["data"]}
     assert [one["name"] for one in world.other.get("/v1/assistants").json()["data"]] == []
     assert world.make("shared", world.other) != shared, "names are each tenant's own"
@@ -204,7 +204,7 @@ def test_invalid_assistant_settings_are_rejected(world: World) -> None:
         ({"model": "docs"}, 400, "model"),
         ({"vector_store_ids": [theirs]}, 404, "vector_store_ids"),
         ({"memory": {"kind": "facts"}}, 400, "memory"),
-        ({"guardrails": []}, 400, None),
+        ({"guardrails": []}, 400, "guardrails"),
         ({"name": "Not a name"}, 400, "name"),
         ({"instructions": SECRET}, 400, "instructions"),
     ]

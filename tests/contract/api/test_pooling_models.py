@@ -126,7 +126,7 @@ def test_documents_are_ranked(up: Gateway, there: PoolingEngine) -> None:
         ("rerank", {"model": "secret", "query": "a", "documents": ["b"]}, 404, "model_not_found", "model"),
         ("rerank", {"model": "ranks", "query": "", "documents": ["b"]}, 400, "invalid_value", "query"),
         ("rerank", {"model": "ranks", "query": "a", "documents": []}, 400, "invalid_value", "documents"),
-        ("embeddings", {"model": "ranks", "input": "a"}, 400, "model_not_found", "model"),
+        ("embeddings", {"model": "ranks", "input": "a"}, 404, "model_not_found", "model"),
         ("chat/completions", {"model": "embeds", "messages": SAYS}, 404, "model_not_found", "model"),
     ],
 )

@@ -73,7 +73,7 @@ def test_a_stack_without_tuning_says_how_to_enable_it(tmp_path: Path) -> None:
         ({"method": "distil", "dataset": "dset_" + "0" * 32, "teacher": "far"}, 404, "teacher"),
         ({"recipe": {"steps": 3}}, 400, None),
         ({"recipe": {"type": "Q1"}}, 400, "recipe.type"),
-        ({"surprise": 1}, 400, None),
+        ({"surprise": 1}, 400, "surprise"),
     ],
 )
 def test_a_job_names_what_is_wrong(body: dict[str, object], status: int, param: str | None, client: httpx.Client):

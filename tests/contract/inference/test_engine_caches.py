@@ -122,8 +122,13 @@ def catalog(url: str) -> Catalog:
     )
 
 
-def serving(loop: Loop, folder: Path, url: str, prompt_cache: PromptCache) -> Any:
-    return gateway(loop, folder, catalog(url), handle_of=lambda name: Lease(f"{url}/v1"), prompt_cache=prompt_cache)
+def serving(loop: Loop, folder: Path, url: str, prompt_cache: PromptCache, *, drops: bool = False) -> Any:
+    def lease(name: str) -> Lease:
+        return Lease(f"{url}/v1")
+
+    return gateway(
+        loop, folder, catalog(url), handle_of=lease, prompt_cache=prompt_cache, drop_unsupported_params=drops
+    )
 
 
 def asking(up: Gateway, tenant: str, user: str) -> httpx.Client:
@@ -184,7 +189,7 @@ UNKNOWN = (
 def test_unknown_fields_do_not_reach_engines(loop: Loop, asked: tuple[Engine, str], tmp_path: Path, path: str) -> None:
     scripted, url = asked
     planted: dict[str, object] = {name: {"planted": True} for name in UNKNOWN}
-    with serving(loop, tmp_path, url, "tenant") as up, asking(up, "evil", "eve") as http:
+    with serving(loop, tmp_path, url, "tenant", drops=True) as up, asking(up, "evil", "eve") as http:
         question: dict[str, object] = {"messages": [{"role": "user", "content": "hi"}]}
         if path != "/chat/completions":
             question = {"prompt": "hi"} if path == "/completions" else {"input": "hi", "store": False}

@@ -74,8 +74,7 @@ def test_the_documented_error_codes_are_those_of_the_code():
 def test_the_documented_statuses_are_those_of_the_api():
     page = (REFERENCE / "errors.md").read_text()
     documented = {(code, int(status)) for code, status in re.findall(r"^- `(\w+)` \((\d+)\):", page, re.MULTILINE)}
-    # The router gives a wrong method its status, and a sentence of `model_not_found` tells its other one.
-    assert documented == _statuses() - {("model_not_found", 400)} | {("method_not_allowed", 405)}
+    assert documented == _statuses() | {("method_not_allowed", 405)}  # the router gives a wrong method its status
 
 
 def _statuses():
