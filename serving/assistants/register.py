@@ -80,7 +80,7 @@ class OwnAssistant:
             max_tokens=settings.max_tokens,
             refusal=settings.refusal,
             spotlight=settings.spotlight,
-        )
+        ).model_copy(update={"unsupported": settings.unsupported})  # its documents are not the configuration's
         own: dict[str, Any] = {"requested": requested, "assistant": assistant, "own": True}
         own["stores"] = tuple(settings.vector_store_ids)
         others = tuple(replace(other, **own) for other in route.alternatives)

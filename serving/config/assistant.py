@@ -61,11 +61,12 @@ class Assistant(Restrictable):
         max_length=2000,
         description="the answer when retrieval finds nothing relevant",
     )
-    unsupported: Unsupported = Field(
-        default="mark",
+    unsupported: Unsupported | None = Field(
+        default=None,
         description="how an answer with unsupported sentences is handled: `mark` lists them beside it, "
         "`quote` answers with the passages of the documents themselves, `retry` asks the model again and `refuse` "
-        "answers with `refusal`",
+        "answers with `refusal`; by default as a request asks, else `mark`, or `quote` for a model that is not "
+        "`grounded`",
     )
     small_talk: str = Field(
         default="Happy to help! Ask me a question, and I answer it from the documents that I can read.",
@@ -83,7 +84,7 @@ class Assistant(Restrictable):
 
     @model_validator(mode="after")
     def _has_what_supports(self) -> Self:
-        if self.unsupported != "mark" and not self.knowledge:
+        if self.unsupported not in (None, "mark") and not self.knowledge:
             raise ValueError(f"unsupported: {self.unsupported} needs knowledge, which supports answers")
         return self
 

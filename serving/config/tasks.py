@@ -25,6 +25,19 @@ class Tasked(Strict):
 
     task: Task = Field(default="chat", description="its task: answer chats, embed texts, or rerank documents")
     embedding: Embedding | None = Field(default=None, description="settings of a model whose task is embed")
+    grounded: bool | None = Field(
+        default=None,
+        description="whether it can answer from passages of documents; if not, they are quoted unless `unsupported` "
+        "says otherwise; by default true, except for SmolLM2-135M",
+    )
+
+    @property
+    def answers_from_passages(self) -> bool:
+        """Whether it can answer from passages: as it says, or by the name of its weights."""
+        if self.grounded is not None:
+            return self.grounded
+        weights = (str(getattr(self, field, None) or "").lower() for field in ("source", "storage", "file"))
+        return not any("smollm2-135m" in each for each in weights)
 
     @model_validator(mode="after")
     def _embedding(self) -> Self:

@@ -38,7 +38,8 @@ class Route:
     `model` can be the name of an adapter; `adapts` is then its base model, which determines the `price` and the
     `objectives`. `tools` are those that its caller may use, and `alternatives` the routes to the alias's other targets.
     `stores` are vector stores of the tenant that the assistant reads with its caller's access, and `own` tells that a
-    tenant created the assistant, whose instructions may be a stored `prompt`. It may resolve to an `app`.
+    tenant created the assistant, whose instructions may be a stored `prompt`. It may resolve to an `app`. `grounded`
+    tells whether the model can answer from passages.
     """
 
     requested: str
@@ -56,6 +57,7 @@ class Route:
     task: Task = "chat"
     embedding: Embedding | None = None
     app: AppModel | None = None
+    grounded: bool = True
     objectives: Objectives = DEFAULT_OBJECTIVES
 
     @property
@@ -282,6 +284,7 @@ class ModelRouter:
             task=configured.task,
             embedding=configured.embedding,
             app=self._apps.get(model),
+            grounded=configured.answers_from_passages,
             live=name in self._live,
             objectives=configured.objectives or DEFAULT_OBJECTIVES,
         )

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from serving.assistants.reader import BARE
+from serving.assistants.reader import BARE, reader
 from serving.assistants.register import AssistantRegister
 from serving.assistants.sandbox.pool import SandboxOf
-from serving.config import AppModel, Limits, React, Reasoning
+from serving.config import AppModel, Assistant, Limits, React, Reasoning
 from serving.core.ids import new_id
 from serving.engines.client import EngineClient
 from serving.engines.router import Route
@@ -68,6 +68,11 @@ class _Read:
     asked: ParsedRequest
     strategy: Reasoning | None
     approvals: GivenApprovals
+
+    @property
+    def reader(self) -> Assistant | None:
+        """The assistant that reads documents, with what the request says about them."""
+        return reader(self.route, self.asked.chat)
 
 
 class Pipeline:
@@ -189,7 +194,7 @@ class Pipeline:
                 if answers_courtesy(route, read.asked.chat):
                     return 0
                 hits = await self._search(x, read)
-                if _refuses(read, hits) or (hits is not None and _quotes(route)):
+                if _refuses(read, hits) or (hits is not None and _quotes(read)):
                     return 0
                 return await self._generator.count(x, chat_job(read.asked, route, hits))
 
@@ -223,7 +228,7 @@ class Pipeline:
         self, x: Exchange, read: _Read, hits: Sequence[Hit] | None, *, small_talk: bool
     ) -> DocumentAnswer | None:
         """Returns the answer that needs no model, or None if one is needed."""
-        assistant, context = read.route.assistant or BARE, read.asked.context
+        assistant, context = read.reader or read.route.assistant or BARE, read.asked.context
         if small_talk:
             return await courtesy(x, assistant, context)
         if _refuses(read, hits):
@@ -271,7 +276,7 @@ class Pipeline:
             body = await self._input_check.check(x, view.rails, route, given, answers=answers)
         screen = HistoryChecker.for_guard(x.guard, self._clean)
         asked = await form.read(x, route, body, view.rails.instructions(route.assistant, x.caller), screen)
-        await self._documents.check(x, asked.chat, asked.fields.get("knowledge", "knowledge"))
+        await self._documents.check(x, route, asked.chat, asked.fields.get("knowledge", "knowledge"))
         strategy = choose(route, asked.chat, asked.fields)
         approvals = GivenApprovals(self._approvals, self._used_approvals, x.caller, route, asked.chat.approvals or ())
         return _Read(view, route, asked, strategy, approvals)
@@ -311,13 +316,13 @@ class Pipeline:
             route,
             hits,
             annotator=self._documents.annotator(
-                x, shown, asked.context, kind=asked.citations, slow=bool(hits), assistant=route.assistant
+                x, shown, asked.context, kind=asked.citations, slow=bool(hits), assistant=read.reader
             ),
             keeper=self._recorder.keeper(x, route, asked.body, shown, asked.place, sources),
         )
         if route.app is not None:
             return replace(job, solver=self._app_runner(x, read, route.app))
-        policy = self._documents.policy(route.assistant, shown)
+        policy = self._documents.policy(read.reader, shown)
         if read.strategy is None:
             if policy is None or not hits:
                 return job
@@ -360,9 +365,9 @@ class Pipeline:
         )
 
 
-def _quotes(route: Route) -> bool:
-    """Returns whether the assistant answers with quotes of its documents."""
-    return route.assistant is not None and route.assistant.unsupported == "quote"
+def _quotes(read: _Read) -> bool:
+    """Returns whether the answer is quotes of documents."""
+    return (reads := read.reader) is not None and reads.unsupported == "quote"
 
 
 def _refuses(read: _Read, hits: Sequence[Hit] | None) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pydantic import TypeAdapter
 
 from serving.assistants import prompt
+from serving.assistants.reader import reader
 from serving.config import Direct, React, ReactCotSc, Reasoning, Strategy, StrategyKind
 from serving.engines.router import Route
 from serving.inference.documents.answers import check_fields, require_plain
@@ -29,8 +30,9 @@ def choose(route: Route, body: ChatRequest, fields: Mapping[str, str] | None = N
     if body.approvals and not isinstance(strategy, React | ReactCotSc):
         raise invalid(f"approvals applies to strategies that call tools; {strategy.kind} does not.", "approvals")
     if isinstance(strategy, Direct):
-        if route.assistant is not None and route.assistant.unsupported != "mark":
-            check_fields(route.assistant, body, fields)
+        reads = reader(route, body) or route.assistant
+        if reads is not None and reads.unsupported not in (None, "mark"):
+            check_fields(reads, body, fields)
         return None
     if isinstance(strategy, React | ReactCotSc) and not tools_of(route):
         raise invalid(f"This assistant has no tools, which {strategy.kind} needs.", "strategy")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from serving.config import BufferMemory, NoMemory, Starter, TokenWindowMemory
+from serving.config.assistant import Unsupported
 from serving.config.base import Name
 from serving.protocol.knowledge import MAX_STORES, StoreId
 from serving.protocol.parts import Body, ModelName, Text
@@ -44,6 +45,12 @@ class AssistantSettings(Body):
         min_length=1,
         max_length=2000,
         description="the answer when nothing relevant is found",
+    )
+    unsupported: Unsupported | None = Field(
+        default=None,
+        description="how an answer with sentences that no passage supports is handled: `mark` lists them beside it, "
+        "`quote` answers with the passages themselves, `retry` asks the model again and `refuse` answers with "
+        "`refusal`; by default as a request asks, else `mark`, or `quote` for a model that cannot answer from passages",
     )
     spotlight: Literal["none", "delimit", "datamark"] = Field(
         default="delimit", description="how passages are separated from instructions"

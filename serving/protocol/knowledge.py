@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from serving.config.assistant import Unsupported
 from serving.protocol.filters import Filter
 from serving.protocol.parts import Body, Refused
 from serving.protocol.vector_stores import RankingOptions
@@ -29,6 +30,17 @@ class Knowledge(Body):
     max_num_results: int | None = Field(default=None, ge=1, le=50)
     ranking_options: KnowledgeRanking | None = None
     filters: Filter | None = None
+    context_tokens: int | None = Field(
+        default=None,
+        ge=50,
+        le=100_000,
+        description="token budget of the passages; for an assistant, at most its own",
+    )
+    unsupported: Unsupported | None = Field(
+        default=None,
+        description="how an answer with unsupported sentences is handled, as for assistants; by default `mark`, or "
+        "`quote` for a model that cannot answer from passages",
+    )
 
     @property
     def score_threshold(self) -> float:

@@ -62,6 +62,7 @@ KSERVE_READER = {
     "knowledge": ["documents"],
     "temperature": 0,
     "max_tokens": 60,
+    "unsupported": "mark",
 }
 
 

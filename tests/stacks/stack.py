@@ -121,7 +121,14 @@ def settings_for_tests(documents: Path) -> dict[str, object]:
             {"name": "terse", "model": "default", "prompt": "Be brief.", "temperature": 0, "max_tokens": 200},
             {"name": "brief", "model": "default", "temperature": 0, "max_tokens": 24},
             {"name": "friend", "model": "default", "memory": {"kind": "facts"}},
-            {"name": "reader", "model": "default", "knowledge": ["documents"], "temperature": 0, "max_tokens": 80},
+            {
+                "name": "reader",
+                "model": "default",
+                "knowledge": ["documents"],
+                "temperature": 0,
+                "max_tokens": 80,
+                "unsupported": "mark",
+            },
         ],
         "knowledge": knowledge(documents),
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from serving.assistants.reader import beyond_text
 from serving.assistants.small_talk import is_small_talk
 from serving.config import Assistant
 from serving.engines.router import Route
@@ -60,20 +61,14 @@ def check_fields(assistant: Assistant, body: ChatRequest, fields: Mapping[str, s
     `fields` maps names in a chat to the names in the caller's request, if they differ.
     """
     kind = assistant.unsupported
-    require_plain(body, fields, f"is for assistants with unsupported: mark; this one has unsupported: {kind}.")
+    require_plain(body, fields, f"is for answers with unsupported: mark; this one has unsupported: {kind}.")
 
 
 def require_plain(body: ChatRequest, fields: Mapping[str, str], why: str) -> None:
     """Raises `ApiError` for what asks for more than one answer in text; `why` comes after the name of the field."""
-    for name, given in (
-        ("n", (body.n or 1) > 1),
-        ("tools", body.tools),
-        ("logprobs", body.logprobs),
-        ("response_format", body.response_format is not None and body.response_format.type != "text"),
-    ):
-        if given:
-            name = fields.get(name, name)
-            raise invalid(f"{name} {why}", name)
+    if (asked := beyond_text(body)) is not None:
+        name = fields.get(asked, asked)
+        raise invalid(f"{name} {why}", name)
 
 
 async def courtesy(x: Exchange, assistant: Assistant, context: ConversationContext | None) -> DocumentAnswer:

@@ -38,10 +38,15 @@ class DocumentSearch:
         """Names of retrieval's own embedders, which embed texts for callers too."""
         return self._retrieval.local
 
-    async def check(self, x: Exchange, body: ChatRequest, field: str = "knowledge") -> None:
-        """Raises `ApiError` unless the caller may read the vector stores that a request names in `field`."""
+    async def check(self, x: Exchange, route: Route, body: ChatRequest, field: str = "knowledge") -> None:
+        """Raises `ApiError` unless the caller may read the vector stores that a request names in `field`, and what it
+        says there fits its assistant.
+        """
         if body.knowledge is None:
             return
+        own = route.assistant.unsupported if route.assistant is not None else None
+        if own is not None and body.knowledge.unsupported not in (None, own):
+            raise invalid(f"This assistant has unsupported: {own}; leave it out.", f"{field}.unsupported")
         if "data:read" not in x.caller.scopes:
             raise forbidden("insufficient_scope", "Searching documents requires a key with the scope data:read.", field)
         ids = body.knowledge.vector_store_ids
@@ -103,7 +108,7 @@ class DocumentSearch:
 
     def policy(self, assistant: Assistant | None, hits: Sequence[Hit] | None) -> SupportPolicy | None:
         """Returns how an answer that `hits` do not support is handled; None if it is shown with marks."""
-        if assistant is None or hits is None or assistant.unsupported == "mark":
+        if assistant is None or hits is None or assistant.unsupported in (None, "mark"):
             return None
         return SupportPolicy(self._retrieval, assistant, hits)
 
@@ -162,7 +167,7 @@ class AnswerAnnotator:
 
     async def _attribution(self, text: str, hits: Sequence[Hit]) -> Attribution:
         assistant = self._assistant
-        if assistant is not None and assistant.unsupported != "mark":
+        if assistant is not None and assistant.unsupported not in (None, "mark"):
             if text == assistant.refusal:
                 return Attribution((), ())
             if text == (quotation := quotation_of(hits)).text:

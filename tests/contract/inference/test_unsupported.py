@@ -83,7 +83,10 @@ def world(tmp_path_factory):
     loop, scripted, retrieval = Loop(), Engine(), Retrieval()
     with engine(loop, scripted.app()) as port:
         catalog = Catalog(
-            models=(RemoteModel(name="bare", url=f"http://127.0.0.1:{port}/v1"),),
+            models=(
+                RemoteModel(name="bare", url=f"http://127.0.0.1:{port}/v1"),
+                RemoteModel(name="tiny", url=f"http://127.0.0.1:{port}/v1", grounded=False),
+            ),
             assistants=(
                 *(
                     Assistant(name=kind, model="bare", knowledge=("docs",), unsupported=kind, refusal="I do not know.")
@@ -97,6 +100,8 @@ def world(tmp_path_factory):
                     guardrails=(LinksGuardrail(allow=("docs.example.com",)),),
                 ),
                 Assistant(name="curt", model="bare", knowledge=("docs",), small_talk="", refusal="I do not know."),
+                Assistant(name="small", model="tiny", knowledge=("docs",)),
+                Assistant(name="marked", model="tiny", knowledge=("docs",), unsupported="mark"),
             ),
         )
         with (
@@ -218,3 +223,74 @@ def test_follow_ups_use_the_previous_question(world):
     first = world.http.post("/v1/responses", json={"model": "quote", "input": "How deep is the sea?"}).json()
     body = {"model": "quote", "input": "And how wide?", "previous_response_id": first["id"]}
     assert world.http.post("/v1/responses", json=body).json()["output"][0]["content"][0]["text"] == QUOTE
+
+
+@pytest.fixture(scope="module")
+def store(world):
+    return world.http.post("/v1/vector_stores", json={"name": "sea"}).json()["id"]
+
+
+@both
+@pytest.mark.parametrize(
+    ("model", "unsupported", "shown"),
+    [
+        ("bare", None, "It is green."),
+        ("bare", "quote", QUOTE),
+        ("bare", "refuse", "I found nothing about this in the documents that I can read."),
+        ("tiny", None, QUOTE),
+        ("tiny", "mark", "It is green."),
+        ("curt", "quote", QUOTE),
+        ("small", None, QUOTE),
+        ("marked", None, "It is green."),
+    ],
+)
+def test_a_request_says_what_becomes_of_answers_from_its_documents(world, store, stream, model, unsupported, shown):
+    stream = stream and shown != "It is green."  # which the scripted engine would have to stream itself
+    knowledge = {"vector_store_ids": [store]} | ({"unsupported": unsupported} if unsupported else {})
+    message, usage = world.ask(model, "It is green.", stream=stream, knowledge=knowledge)
+    assert message["content"] == shown
+    assert (world.engine.asked == []) == (shown == QUOTE) == (usage["total_tokens"] == 0)
+    tool = {"type": "file_search", **knowledge}
+    if not stream:
+        world.engine.says = ["It is green."]
+        body = {"model": model, "input": "How deep is the sea?", "tools": [tool]}
+        answer = world.http.post("/v1/responses", json=body).raise_for_status().json()
+        assert answer["output"][-1]["content"][0]["text"] == shown
+        told = world.http.post("/v1/responses/input_tokens", json=body)
+        assert shown != QUOTE or told.json()["input_tokens"] == 0
+
+
+def test_an_assistant_of_the_api_has_the_same_settings(world, store):
+    settings = {"model": "bare", "vector_store_ids": [store], "context_tokens": 300, "max_num_results": 2}
+    made = world.http.post("/v1/assistants", json={"name": "sailor", "unsupported": "quote", **settings}).json()
+    assert made["unsupported"] == "quote"
+    assert world.ask("sailor")[0]["content"] == QUOTE
+    versions = f"/v1/assistants/{made['id']}/versions"
+    world.http.post(versions, json={"unsupported": "refuse", "refusal": "No idea.", **settings}).raise_for_status()
+    assert world.ask("sailor", "It is green.")[0]["content"] == "No idea."
+    world.http.post(versions, json=settings | {"model": "tiny"}).raise_for_status()
+    assert world.ask("sailor")[0]["content"] == QUOTE
+    refused = world.http.post(versions, json={"unsupported": "ignore", **settings})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "unsupported")
+
+
+@pytest.mark.parametrize(("model", "given"), [("bare", 5000), ("mark", 700)])
+def test_a_request_sets_the_length_of_passages_up_to_its_assistants(world, store, model, given):
+    for asked, budget in ((60, 60), (5000, given)):
+        knowledge = {"vector_store_ids": [store], "context_tokens": asked, "unsupported": "mark"}
+        world.ask(model, "It is 42 m.", knowledge=knowledge)
+        tokens = 80 if model == "bare" else 0  # of the marks around a bare model's passages
+        assert [at for _, _, at in world.retrieval.asked] == [max(budget - tokens, budget // 2)]
+
+
+def test_an_assistants_own_policy_stays(world, store):
+    knowledge = {"vector_store_ids": [store], "unsupported": "mark"}
+    body = {"model": "refuse", "messages": [{"role": "user", "content": "How deep is the sea?"}]}
+    refused = world.http.post("/v1/chat/completions", json=body | {"knowledge": knowledge})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "knowledge.unsupported")
+
+
+@pytest.mark.parametrize("more", [{"n": 2}, {"response_format": {"type": "json_object"}}], ids=["n", "format"])
+def test_a_model_that_cannot_answer_is_still_asked_for_what_no_quote_is(world, store, more):
+    world.ask("tiny", "{}", "{}", knowledge={"vector_store_ids": [store]}, **more)
+    assert world.engine.asked != []
