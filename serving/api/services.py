@@ -31,6 +31,7 @@ from serving.assistants.memory.screen import HistoryScreen
 from serving.assistants.memory.summariser import Summariser
 from serving.assistants.register import AssistantRegister
 from serving.assistants.sandbox.on_demand import SandboxOnDemand
+from serving.assistants.spotlight import Spotlights
 from serving.assistants.tools.catalogue import CatalogTools
 from serving.assistants.tools.mcp import McpServers
 from serving.config import TOOLS, Assistant, Catalog, McpTool, ServingConfig, refuse_own_store
@@ -159,9 +160,8 @@ class Services:
             config.oidc, config.cors, self.providers, self.sessions, people, secret, previous=previous
         )
         self.approvals = Approvals(secret, previous=previous)
-        self.used_approvals = UsedApprovals(self.database)
-        links = config.sign_in_links
-        self.sign_in_codes = SignInCodes(links, self.keys, self.used_approvals, secret, previous=previous)
+        self.used_approvals = used = UsedApprovals(self.database)
+        self.sign_in_codes = SignInCodes(config.sign_in_links, self.keys, used, secret, previous=previous)
         self.audit = AuditLog(self.database, secret, [previous] if previous is not None else [])
         self.erasures = Erasures(self.database, self.jobs, self.files, self.vector_stores, self.audit.key)
         self.admission = Admission(config.limits)
@@ -211,7 +211,7 @@ class Services:
             self.keeper,
         )
         recorder = AnswerRecorder(self.captures, self.remembering, config)
-        self.attached_files = attached = AttachedFiles(self.files, self.blobs, config.limits)
+        self.attached_files = attached = AttachedFiles(self.files, self.blobs, config.limits, Spotlights(secret))
         sources = ContextSources(self.conversations, self.responses, retriever, self.upstream, self.audit, attached)
         self.assistants = AssistantRegister(self.database, config.limits.assistants)
         self.sharing = Sharing(self.database, self.vector_stores, self.catalog, self.assistants, self.retrieval)
@@ -226,6 +226,7 @@ class Services:
             sources=sources,
             clean=self.clean,
             documents=DocumentSearch(self.retrieval, self.vector_stores),
+            spotlights=Spotlights(secret),
             attached=attached,
             generator=Generator(self.engines, self.upstream),
             recorder=recorder,
@@ -255,8 +256,7 @@ class Services:
 
     def _screen(self, assistant: Assistant, caller: Principal) -> HistoryScreen | None:
         """Returns the checks of an assistant for a history that no request reads."""
-        rails = self.catalog.current.rails.for_assistant(assistant)
-        if rails is None:
+        if (rails := self.catalog.current.rails.for_assistant(assistant)) is None:
             return None
         return HistoryChecker.for_guard(GuardrailChecker(rails, self.judges, caller), self.clean)
 
@@ -292,8 +292,7 @@ class Services:
         """Runs jobs, once there is a catalogue, without which no assistant is known."""
         await self._configured.wait()
         remembering = Worker(self.jobs, self.remembering.handlers, lane="")
-        places = self.limits.background_in_flight
-        responding = Worker(self.jobs, self._responding.handlers, lane="", concurrency=places)
+        responding = Worker(self.jobs, self._responding.handlers, lane="", concurrency=self.limits.background_in_flight)
         batches = Worker(self.jobs, self.batch_runner.handlers, lane="", concurrency=BATCHES)
         evaluating = Worker(self.jobs, self.hub.evaluating.handlers, lane="", concurrency=EVALUATIONS)
         sending = WebhookSender(self.webhooks).worker(self.jobs)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from serving.assistants import spotlight
 from serving.assistants.spotlight import Spotlight
 from serving.config import Assistant
 from serving.retrieval.types import Hit
@@ -14,13 +13,15 @@ QUESTION = "Question: "
 REQUEST = "Answer with the sentence of the text above that answers it."
 
 
-def messages(assistant: Assistant, hits: Sequence[Hit], conversation: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def messages(
+    assistant: Assistant, hits: Sequence[Hit], conversation: list[dict[str, Any]], marks: Spotlight | None = None
+) -> list[dict[str, Any]]:
     """Returns the messages for the model.
 
     The assistant's prompt comes first; the caller's system messages follow, so that they can add to it but not precede
-    it. The excerpts of `hits` are in the last user message, before its text.
+    it. The excerpts of `hits` are in the last user message, before its text, between `marks`.
     """
-    conversation = _with_excerpts(hits, conversation, spotlight.new(assistant)) if hits else conversation
+    conversation = _with_excerpts(hits, conversation, marks) if hits else conversation
     if assistant.prompt:
         return [{"role": "system", "content": assistant.prompt}, *conversation]
     return conversation

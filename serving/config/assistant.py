@@ -78,8 +78,8 @@ class Assistant(Restrictable):
     instructions: Instructions | None = Field(default=None, description="overrides the stack's instructions")
     spotlight: Literal["none", "delimit", "datamark"] = Field(
         default="none",
-        description="how retrieved text and what tools say are set apart from instructions: between random marks, or "
-        "with a random mark between all words, which takes twice the tokens",
+        description="how retrieved text and what tools say are set apart from instructions: between marks that "
+        "nobody else can know, or with a rare character between all words too, which takes twice the tokens",
     )
 
     @model_validator(mode="after")

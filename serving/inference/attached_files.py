@@ -7,13 +7,12 @@ import base64
 import binascii
 import hashlib
 import mimetypes
-import secrets
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from serving.assistants.items import Message as Shown
-from serving.assistants.spotlight import MARKS, Spotlight
+from serving.assistants.spotlight import Spotlights
 from serving.config import Limits
 from serving.core.confine import Unconfined
 from serving.core.principal import Principal
@@ -60,7 +59,8 @@ SLICE = 1 << 20
 class AttachedFiles:
     """Reads the files in messages."""
 
-    def __init__(self, files: Files, blobs: Blobs, limits: Limits) -> None:
+    def __init__(self, files: Files, blobs: Blobs, limits: Limits, spotlights: Spotlights) -> None:
+        self._spotlights = spotlights
         self._files = files
         self._blobs = blobs
         self._limits = ParserLimits(cpu_s=CPU_S, wall_s=WALL_S, bounds=ChunkBounds(characters=limits.characters))
@@ -105,8 +105,7 @@ class AttachedFiles:
         if guard is not None:
             checked = await guard.check(text, "context", f"{field}.file")
             text = REMOVED if checked.blocked else checked.text
-        marks = Spotlight("delimit", secrets.token_hex(4), secrets.choice(MARKS))
-        return marks.on(text)
+        return self._spotlights.for_files(caller.tenant).on(text)
 
     async def document(self, caller: Principal, file: File) -> str:
         """Returns the text of a stored file that the caller may read; raises `ApiError`."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from serving.assistants.items import Message
 from serving.assistants.strategies.model import Call, Generation, ModelCompletion, PromptTooLong, TokenUsage
+from serving.assistants.unmarking import Unmarking
 from serving.engines.choices_usage import at_least
 from serving.engines.client import EngineClient, read_answer
 from serving.engines.endpoint import Endpoint
@@ -76,7 +78,7 @@ class EngineModel:
                 answer = await read_answer(response, self._endpoint)
             if isinstance(usage := answer.get("usage"), dict) and isinstance(choices := answer.get("choices"), list):
                 answer["usage"] = at_least(usage, document, choices)
-            generation = _generation(answer)
+            generation = _unmarked(Unmarking.in_prompt(document["messages"]), _generation(answer))
         except BaseException as e:
             self.unknown = self.unknown or may_have_worked(e)
             raise
@@ -103,6 +105,21 @@ def _generation(answer: dict[str, Any]) -> Generation:
     if not completions:
         raise upstream("The model's answer has no choices.")
     return Generation(completions, counted)
+
+
+def _unmarked(unmarking: Unmarking | None, generation: Generation) -> Generation:
+    """Returns the completions without the marks of their prompt."""
+    if unmarking is None:
+        return generation
+    completions = tuple(
+        replace(
+            each,
+            text=unmarking.text(each.text),
+            calls=tuple(replace(call, arguments=unmarking.text(call.arguments)) for call in each.calls),
+        )
+        for each in generation.completions
+    )
+    return replace(generation, completions=completions)
 
 
 def _completion(choice: dict[str, Any]) -> ModelCompletion:

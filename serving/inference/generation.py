@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from serving.assistants.unmarking import Unmarking
 from serving.engines import choices_usage, sequential_choices
 from serving.engines.client import EngineClient, EngineResponse, first_piece, read_answer
 from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
@@ -24,6 +25,7 @@ from serving.inference.exchange import Exchange
 from serving.inference.job import CHAT, CompleteAnswer, GenerationJob, GenerationRecord
 from serving.inference.outcome import blocked
 from serving.inference.relay import EngineError, Relay
+from serving.inference.unmarked_stream import UnmarkedStream, unmark
 from serving.metering.cost import cost_of
 from serving.metering.counters import count_cost, count_tokens
 from serving.protocol.choices import complete_choice
@@ -179,6 +181,8 @@ class Generator:
         book(x, job, usage)  # whatever the outcome
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             raise upstream("The model's answer has no choices.")
+        if (unmarking := Unmarking.in_prompt(record.prompt.get("messages") or ())) is not None:
+            unmark(unmarking, choices)
         if x.guard is not None and x.guard.output:
             with x.timeline.during("guard"):
                 await x.guard.answer(choices)
@@ -213,7 +217,8 @@ class Generator:
             await x.start_stream()
             await x.write(relay.head())
             try:
-                rest = await _copy(x, relay, piece, response)
+                unmarking = Unmarking.in_prompt(record.prompt.get("messages") or ())
+                rest = await _copy(x, relay, piece, response, unmarking)
                 # Other relays may number their frames.
                 if job.relay is not None or (job.annotator is not None and job.annotator.slow):
                     await x.write(rest)
@@ -268,14 +273,18 @@ def _choice(choice: dict[str, Any]) -> dict[str, Any]:
     return {"index": choice.get("index", 0), "message": message, "finish_reason": choice.get("finish_reason")}
 
 
-async def _copy(x: Exchange, relay: Relay, piece: bytes, response: EngineResponse) -> bytes:
+async def _copy(
+    x: Exchange, relay: Relay, piece: bytes, response: EngineResponse, unmarking: Unmarking | None
+) -> bytes:
     """Relays the stream that begins with `piece`; returns what arrived with the end mark, to be sent with the tail.
 
     Each send is a system call and wakes HAProxy and the caller: a short stream has four instead of six.
     """
     rest = b""
     guarded = GuardedStream(x.guard) if x.guard is not None and x.guard.output else None
+    unmarked = UnmarkedStream(unmarking) if unmarking is not None else None
     while piece:
+        piece = piece if unmarked is None else unmarked.feed(piece)
         data = relay.feed(piece if guarded is None else await guarded.feed(piece))
         if data and x.timeline.under_way == "first_token" and relay.first_token is not None:
             x.timeline.end_of("first_token")

@@ -10,6 +10,7 @@ from typing import Any
 from serving.assistants.reader import BARE, reader
 from serving.assistants.register import AssistantRegister
 from serving.assistants.sandbox.pool import SandboxOf
+from serving.assistants.spotlight import Spotlight, Spotlights
 from serving.config import AppModel, Assistant, Limits, React, Reasoning
 from serving.core.ids import new_id
 from serving.engines.client import EngineClient
@@ -94,6 +95,7 @@ class Pipeline:
         sources: ContextSources,
         clean: CleanTexts,
         documents: DocumentSearch,
+        spotlights: Spotlights,
         attached: AttachedFiles,
         generator: Generator,
         recorder: AnswerRecorder,
@@ -114,6 +116,7 @@ class Pipeline:
         self._sources = sources
         self._clean = clean
         self._documents = documents
+        self._spotlights = spotlights
         self._attached = attached
         self._generator = generator
         self._recorder = recorder
@@ -196,7 +199,7 @@ class Pipeline:
                 hits = await self._search(x, read)
                 if _refuses(read, hits) or (hits is not None and _quotes(read)):
                     return 0
-                return await self._generator.count(x, chat_job(read.asked, route, hits))
+                return await self._generator.count(x, chat_job(read.asked, route, hits, marks=self._marks(x, route)))
 
     def _response_form(self, body: ResponseRequest, queued: QueuedResponse | None = None) -> ResponseForm:
         return ResponseForm(body, self._sources, self._admission, self._limits, queued)
@@ -304,6 +307,10 @@ class Pipeline:
             return None
         return await self._documents.search(x, read.route, asked.chat, asked.param, asked.context)
 
+    def _marks(self, x: Exchange, route: Route) -> Spotlight | None:
+        """Returns the marks around passages, None if the assistant disables them."""
+        return self._spotlights.for_assistant(route.assistant or BARE, x.caller.tenant)
+
     def _job(self, x: Exchange, read: _Read, hits: Sequence[Hit] | None) -> GenerationJob:
         """Returns the generation job, with solver, annotator and keeper."""
         asked, route = read.asked, read.route
@@ -315,6 +322,7 @@ class Pipeline:
             asked,
             route,
             hits,
+            marks=self._marks(x, route),
             annotator=self._documents.annotator(
                 x, shown, asked.context, kind=asked.citations, slow=bool(hits), assistant=read.reader
             ),
@@ -332,7 +340,10 @@ class Pipeline:
         tainted = taint(route, tools_of(route), asked.chat, hits, asked.context, foreign=foreign)
         acting = Acting(read.view.tools, read.approvals, tainted)
         tool = self._documents.tool(x, route, asked.chat, found) if searches else None
-        runner = StrategyRunner(self._client, self._sandbox, read.strategy, tools_of(route), tool, acting, policy)
+        marks = self._spotlights.for_assistant(route.assistant, x.caller.tenant)
+        runner = StrategyRunner(
+            self._client, self._sandbox, read.strategy, tools_of(route), tool, acting, policy, marks
+        )
         memory = runner.leaving_room(job.memory) if job.memory is not None else None
         return replace(job, solver=runner, memory=memory, effort=read.strategy.tokens)
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serving.assistants import spotlight
 from serving.assistants.sandbox.pool import SandboxFull, SandboxOf, SandboxUnavailable
+from serving.assistants.spotlight import Spotlight
 from serving.assistants.strategies.model import PromptTooLong
 from serving.assistants.strategies.run import run
 from serving.assistants.strategies.work import Step, Work
@@ -98,7 +98,9 @@ class StrategyRunner:
         search: Search | None,
         acting: Acting,
         policy: SupportPolicy | None = None,
+        marks: Spotlight | None = None,
     ) -> None:
+        self._marks = marks
         self._policy = policy
         self._client = client
         self._sandbox = sandbox
@@ -165,7 +167,7 @@ class StrategyRunner:
                 using=self._acting.approving.use,
                 changing=x.hold.pin if x.hold is not None else None,
                 screen=x.guard,
-                marks=spotlight.new(job.route.assistant),
+                marks=self._marks,
             )
 
         try:

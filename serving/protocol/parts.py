@@ -20,7 +20,6 @@ from pydantic import (
     WrapValidator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
@@ -56,7 +55,7 @@ class Refused:
             try:
                 return validate(value)
             except ValueError:
-                raise PydanticCustomError(REFUSED, "{why}", {"why": self.why}) from None
+                raise RefusedValueError(self.why) from None
 
         return WrapValidator(explained).__get_pydantic_core_schema__(source, handler)
 
@@ -67,12 +66,13 @@ class Ignored:
 
     why: str
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {**handler(schema), "description": f"without effect: {self.why}"}
 
 
-REFUSED = "refused_field"
-"""The type of validation errors of fields that are marked as `Refused`."""
+class RefusedValueError(ValueError):
+    """The value of a field that is marked as `Refused`."""
+
 
 Echoed = Annotated[
     Any, Field(exclude=True), Ignored("answers and clients' copies of them contain it, and no model reads it")

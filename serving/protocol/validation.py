@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from serving.protocol.errors import ApiError, invalid, quoted
-from serving.protocol.parts import REFUSED
+from serving.protocol.parts import RefusedValueError
 
 M = TypeVar("M", bound=BaseModel)
 
 Location = tuple[int | str, ...]
 
 _UNKNOWN = "extra_forbidden"
-_DROPPED = (_UNKNOWN, REFUSED)
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _NEAR = 0.75
 """How similar a name must be to that of a known field, from 0 to 1, to be taken for a misspelt one."""
@@ -46,7 +44,7 @@ def validate_supported(model: type[M], document: dict[str, Any]) -> tuple[M, tup
             return model.model_validate(document), tuple(dropped)
         except ValidationError as e:
             errors = _details(e)
-            found = [_find(document, each["loc"]) for each in errors if each["type"] in _DROPPED]
+            found = [_find(document, each.location) for each in errors if each.drops]
             if not (present := [each for each in found if each is not None]):
                 raise _error(model, document, errors) from None
             for inside, path, name in present:
@@ -56,14 +54,30 @@ def validate_supported(model: type[M], document: dict[str, Any]) -> tuple[M, tup
     return validate(model, document), tuple(dropped)
 
 
-def _details(e: ValidationError) -> list[ErrorDetails]:
-    return e.errors(include_url=False, include_context=False, include_input=False)
+class _Mistake(NamedTuple):
+    """A validation error; `drops` tells whether the field itself is unknown or not supported."""
+
+    kind: str
+    location: Location
+    message: str
+    drops: bool
 
 
-def _error(model: type[BaseModel], document: Any, errors: Sequence[ErrorDetails]) -> ApiError:
+def _details(e: ValidationError) -> list[_Mistake]:
+    found = e.errors(include_url=False, include_input=False)
+    return [
+        _Mistake(each["type"], each["loc"], each["msg"].removeprefix("Value error, "), _drops(each)) for each in found
+    ]
+
+
+def _drops(error: Mapping[str, Any]) -> bool:
+    return error["type"] == _UNKNOWN or isinstance(error.get("ctx", {}).get("error"), RefusedValueError)
+
+
+def _error(model: type[BaseModel], document: Any, errors: Sequence[_Mistake]) -> ApiError:
     for each in errors:
-        location = each["loc"]
-        if each["type"] != _UNKNOWN or not _is_all(location[:-1], errors):
+        location = each.location
+        if each.kind != _UNKNOWN or not _is_all(location[:-1], errors):
             continue
         if (found := _find(document, location)) is not None:
             _, path, name = found
@@ -71,17 +85,17 @@ def _error(model: type[BaseModel], document: Any, errors: Sequence[ErrorDetails]
             hint = f"; did you mean `{near[0]}`?" if near else "."
             return invalid(f"There is no field {quoted(name)} here{hint}", _named(path, name), "unknown_parameter")
     # Of a union's errors, the deepest is about the intended member.
-    same = [error for error in errors if error["loc"][:2] == errors[0]["loc"][:2]]
-    deepest = max(same, key=lambda error: len(error["loc"]))
-    return invalid(deepest["msg"].removeprefix("Value error, "), field_path(model, deepest["loc"]))
+    same = [error for error in errors if error.location[:2] == errors[0].location[:2]]
+    deepest = max(same, key=lambda error: len(error.location))
+    return invalid(deepest.message, field_path(model, deepest.location))
 
 
-def _is_all(parent: Location, errors: Iterable[ErrorDetails]) -> bool:
+def _is_all(parent: Location, errors: Iterable[_Mistake]) -> bool:
     """Returns whether fields that are unknown or missing are all that is wrong in the object at `parent`.
 
     If more is wrong, the object may not be what the model takes it for, such as another member of a union.
     """
-    inside = (each["type"] for each in errors if each["loc"][: len(parent)] == parent)
+    inside = (each.kind for each in errors if each.location[: len(parent)] == parent)
     return all(kind in (_UNKNOWN, "missing") for kind in inside)
 
 

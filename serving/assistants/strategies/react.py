@@ -15,6 +15,7 @@ from serving.assistants.items import Message
 from serving.assistants.strategies import answers, react_text, templates
 from serving.assistants.strategies.work import StrategyAnswer, Work
 from serving.assistants.tools.tool import PendingCall, Toolbox
+from serving.assistants.unmarking import text_within
 from serving.config import React, ReactCotSc, Template
 
 MAX_CALLS = 16
@@ -69,7 +70,7 @@ async def solve(
         if pending := await toolbox.pending([(call.name, call.arguments) for call in said]):
             return await _waiting(work, pending)
         for call, observation in zip(said, await _make(said, toolbox), strict=True):
-            await work.note("observation", observation, name=call.name)
+            await work.note("observation", text_within(observation), name=call.name)
             dialogue.observe(call, observation)
     return None
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from serving.assistants.spotlight import Spotlight
 from serving.assistants.strategies import answers, react_text
 from serving.assistants.strategies.code_block import code_block
+from serving.assistants.unmarking import Unmarking
 from serving.config import PersonalData
 from serving.guardrails.rules import canonical
 from serving.guardrails.rules.injection import Injection
@@ -54,6 +55,7 @@ class _Tokenizer:
 
 
 TOKENIZER = _Tokenizer()
+UNMARKING = Unmarking.in_prompt([{"role": "user", "content": Spotlight("datamark", b"k").on("a")}])
 CHECKS = {
     "injection": Injection(),
     "secrets": Secrets(),
@@ -127,7 +129,9 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "attribute to a chunk": lambda text: attribute(SOURCE, [_hit(text)], TOKENIZER),
     "attribute to itself": lambda text: attribute(text, [_hit(text[:150])], TOKENIZER),
     "chunk": _chunked,
-    "spotlight": Spotlight("datamark", "m", "¤").on,
+    "spotlight": Spotlight("datamark", b"k").on,
+    "marks of a prompt": lambda text: Unmarking.in_prompt([{"role": "user", "content": text}]),
+    "answer without marks": lambda text: UNMARKING and UNMARKING.text(text),
     "program": code_block,
     "ReAct": react_text.parse,
     "ReAct's call": lambda text: react_text.parse(f"Action: a\nAction Input: {text}"),

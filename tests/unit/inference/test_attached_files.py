@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from serving.assistants.spotlight import Spotlights
 from serving.config import Limits
 from serving.core.principal import Principal
 from serving.inference import attached_files
@@ -51,7 +52,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
 
 @pytest.fixture
 def attached(store: Store) -> AttachedFiles:
-    return AttachedFiles(store, store, Limits())  # type: ignore[arg-type]
+    return AttachedFiles(store, store, Limits(), Spotlights("s"))  # type: ignore[arg-type]
 
 
 async def test_a_file_is_read_once_for_a_tenant(attached: AttachedFiles, store: Store) -> None:
