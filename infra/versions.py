@@ -33,6 +33,8 @@ class Manifests:
 
 KUBERNETES_AT_LEAST = (1, 34)
 """The oldest supported version of Kubernetes."""
+OLDEST_NODES = 3
+"""Minor versions that a kubelet or kube-proxy may be older than its control plane."""
 IMAGE_VOLUMES_SINCE = (1, 35)
 """The version of Kubernetes from which pods can mount the files of an image by default."""
 

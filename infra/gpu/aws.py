@@ -14,6 +14,7 @@ from infra.gpu.pools import NodePool
 from infra.mistakes import Mistake
 from infra.scheduling.allocatable import EVICTION, reserved_cpu
 from infra.scheduling.resources import GIB, MIB, Resources
+from infra.versions import OLDEST_NODES
 
 VERSIONS = ("1.34", "1.35", "1.36")
 """Supported versions of Kubernetes: https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html."""
@@ -79,7 +80,13 @@ class _PoolContext:
 
 def mistakes(settings: Aws, cluster: Cluster, pools: Sequence[NodePool]) -> list[Mistake]:
     """Reports settings that AWS, or EKS in the chosen mode, does not support."""
-    found = [*_settings(settings), *_cluster(cluster), *_network(cluster), *_control_plane(settings, cluster)]
+    found = [
+        *_settings(settings),
+        *_skew(settings, cluster),
+        *_cluster(cluster),
+        *_network(cluster),
+        *_control_plane(settings, cluster),
+    ]
     found += [*_addresses(settings, cluster, pools), *_system_nodes(settings, pools)]
     for i, pool in enumerate(pools):
         at = _PoolContext(f"node_pools[{i}]", pool, settings, cluster)
@@ -159,6 +166,22 @@ def _settings(settings: Aws) -> Iterator[Mistake]:
         elif not re.fullmatch(r"v\d+(\.\d+)+-eksbuild\.\d+", version):
             fix = f"`aws eks describe-addon-versions --addon-name {name}` lists them"
             yield Mistake(key, f"'{version}' is not a version of an add-on of EKS", fix)
+
+
+def _skew(settings: Aws, cluster: Cluster) -> Iterator[Mistake]:
+    """Reports a pinned kube-proxy that the control plane does not support: it has the version of Kubernetes.
+
+    https://kubernetes.io/releases/version-skew-policy/
+    """
+    pinned = re.match(r"v1\.(\d+)\.", settings.addon_versions.get("kube-proxy", ""))
+    if pinned is None:
+        return
+    older = int(cluster.kubernetes_version.partition(".")[2]) - int(pinned[1])
+    if not 0 <= older <= OLDEST_NODES:
+        version = settings.addon_versions["kube-proxy"]
+        problem = f"'{version}' is {'newer' if older < 0 else f'{older} minor versions older'} than the control plane"
+        fix = f"use a version of {cluster.kubernetes_version}, or remove it"
+        yield Mistake("aws.addon_versions.kube-proxy", problem, fix)
 
 
 def _cluster(cluster: Cluster) -> Iterator[Mistake]:
@@ -273,6 +296,11 @@ def _capacity(at: _PoolContext) -> Iterator[Mistake]:
     if pool.capacity == "queued":
         fix = f"use on_demand, or reserved with a Capacity Block (reservation: {CAPACITY_BLOCK_PREFIX}cr-...)"
         yield at.mistake("capacity", "AWS has no queue for capacity", fix)
+    if pool.surge is not None and at.auto:
+        yield at.mistake("surge", "cannot be set in Auto Mode, which replaces nodes as pods need them", "remove it")
+    elif pool.upgrade_surge > 1:
+        problem = f"is {pool.surge}, but EKS chooses how many nodes it adds"
+        yield at.mistake("surge", problem, "use 1 for additional nodes, or 0 for none")
     if pool.capacity != "reserved":
         return
     if at.auto:

@@ -154,7 +154,7 @@ def _cluster(cluster: Cluster) -> Iterator[Mistake]:
 
 
 def _network(network: Network, pools: Sequence[NodePool]) -> Iterator[Mistake]:
-    nodes = sum(pool.max_nodes for pool in pools) + SYSTEM_NODES + 1
+    nodes = sum(pool.max_nodes + (pool.surge or 0) for pool in pools) + SYSTEM_NODES + 1
     room = PODS.num_addresses // 256
     if nodes > room:
         problem = f"have up to {nodes} nodes, but pod addresses suffice for {room}"
@@ -227,6 +227,8 @@ def _machine(pool: NodePool, key: str) -> Iterator[Mistake]:
 def _capacity(pool: NodePool, key: str) -> Iterator[Mistake]:
     if pool.capacity == "queued":
         yield Mistake(f"{key}.capacity", "Azure has no queue for capacity", "use on_demand, spot or reserved")
+    if pool.capacity == "spot" and pool.surge is not None:
+        yield Mistake(f"{key}.surge", "AKS has no upgrade settings for spot nodes", "remove it")
     if pool.reservation and not _GROUP.fullmatch(pool.reservation):
         fix = "`az capacity reservation group show --query id` prints it"
         yield Mistake(f"{key}.reservation", "is not the resource id of a capacity reservation group", fix)

@@ -203,7 +203,7 @@ def _addresses(cluster: Cluster, pools: Sequence[NodePool]) -> Iterator[Mistake]
         return
     _, pods, _ = address_ranges(cluster.network.cidr)
     room = 2 ** (32 - pods.prefixlen - _POD_BITS)
-    most = sum(p.max_nodes + 1 for p in pools)
+    most = sum(p.max_nodes + max(1, p.upgrade_surge) for p in pools)
     if most > room:
         problem = f"{cluster.network.cidr} has pod addresses for {room} nodes, but the pools have up to {most}"
         yield Mistake("cluster.network.cidr", problem, "use a shorter prefix, or lower max_nodes")
@@ -287,6 +287,8 @@ def _capacity(key: str, pool: NodePool) -> Iterator[Mistake]:
         yield Mistake(f"{key}.capacity", problem, "use one of these, or a machine with 8 GPUs")
     if pool.capacity != "queued":
         return
+    if pool.surge is not None:
+        yield Mistake(f"{key}.surge", "GKE does not upgrade queued nodes, which live for seven days", "remove it")
     if not pool.gpus:
         yield Mistake(f"{key}.capacity", "queued requires GPUs, but the pool has none", "use on_demand or spot")
     if pool.min_nodes:

@@ -101,6 +101,13 @@ class NodePool(Strict):
     )
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
+    surge: int | None = Field(
+        default=None,
+        ge=0,
+        le=20,
+        description="nodes that an upgrade adds before it removes old ones; 0: one node at a time is down meanwhile;"
+        " empty: 0 with GPUs, which are rarely available once more, else some. EKS chooses how many: 0 or 1 here",
+    )
     disk_gib: int | None = Field(
         default=None,
         ge=30,
@@ -146,6 +153,11 @@ class NodePool(Strict):
     def driver_owner(self) -> Driver:
         """Who installs the GPU driver: the cloud's image, unless the pool sets another owner."""
         return self.driver or "cloud"
+
+    @property
+    def upgrade_surge(self) -> int:
+        """Nodes that an upgrade adds to the pool."""
+        return (0 if self.gpus else 1) if self.surge is None else self.surge
 
     @property
     def root_disk_gib(self) -> int:

@@ -28,6 +28,8 @@ class Holding:
     """The setting because of which the stack has the resource."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """The settings that determine a property, by the beginning of its path; `{pool}` is the pool's name."""
+    version: str = ""
+    """The property with the version of Kubernetes, if the stack alone changes it; empty if the cloud does too."""
     only: str = ""
     """Pattern of the resource names that hold something; empty: all do."""
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from infra.targets.operations import ADDON, Holding, foreign, holdings
+from infra.versions import OLDEST_NODES
 from tools.stack.events import OPERATIONS, UNKNOWN, Change, Property
 
 LISTED = 20
@@ -95,6 +96,38 @@ def objections(changes: Sequence[Change], named: Collection[str], stack: str) ->
         flags = " ".join(f"--destroy {name}" for name in dict.fromkeys(c.name for c, _ in found))
         lines.append(f'undo these settings, or destroy it by name: make up STACK={stack} ARGS="{flags}"')
     return [*lines, *protections(c for c, _ in protected)]
+
+
+def version_skews(changes: Sequence[Change]) -> list[str]:
+    """Returns why upgrades of Kubernetes would fail: a step back or over a minor version, or nodes that are too old."""
+    known = holdings()
+    found, steps = [], []
+    for change in changes:
+        holding = known.get(change.type)
+        for each in change.properties if holding and holding.version and change.operation == "update" else ():
+            before, after = _minor(each.before), _minor(each.after)
+            if holding and each.path == holding.version and before and after:
+                steps.append((change, holding, before, after))
+    clusters = [step for step in steps if step[1].kind == "cluster"]
+    for change, _, before, after in clusters:
+        if after < before:
+            found.append(f"  {title(change)} has Kubernetes 1.{before}, which cannot become 1.{after} again")
+        elif after > before + 1:
+            step = f"from 1.{before} to 1.{after}: go to 1.{before + 1} first"
+            found.append(f"  {title(change)} would skip a minor version, {step}")
+    newest = max((after for _, _, _, after in clusters), default=0)
+    found += [
+        f"  {title(change)} has Kubernetes 1.{before}, too old for a control plane of 1.{newest}: upgrade nodes first"
+        for change, holding, before, _ in steps
+        if holding.kind != "cluster" and newest - before > OLDEST_NODES
+    ]
+    return found
+
+
+def _minor(version: object) -> int:
+    """Returns the minor version of Kubernetes 1; 0 if it is none."""
+    found = re.match(r"1\.(\d+)", version) if isinstance(version, str) else None
+    return int(found[1]) if found else 0
 
 
 def protections(changes: Iterable[Change]) -> list[str]:

@@ -13,7 +13,7 @@ from infra.gpu.machines import CLOUDS
 from tools.report import ToolError, say
 from tools.stack.advice import advice
 from tools.stack.backend import HOME
-from tools.stack.changes import describe, describe_drift, losses, objections, protections
+from tools.stack.changes import describe, describe_drift, losses, objections, protections, version_skews
 from tools.stack.events import Events, read_events
 from tools.stack.workspace import Workspace, interactive
 
@@ -163,6 +163,10 @@ def review(workspace: Workspace, consent: Consent, quiet: Sequence[str], lock: I
     status, events = preview(workspace, [*quiet, *consent.rest], lock)
     if refused := objections(events.changes, consent.destroy, workspace.stack):
         say("error: this update destroys what holds data or machines, so nothing was changed:")
+        say("\n".join(refused))
+        return 1
+    if refused := version_skews(events.changes):
+        say("error: Kubernetes supports no such upgrade, so nothing was changed (headrace:cluster.kubernetes_version):")
         say("\n".join(refused))
         return 1
     if status:

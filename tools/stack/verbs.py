@@ -16,7 +16,7 @@ from infra.targets.layout import CHECKOUT, Layout
 from tools.report import ToolError, say
 from tools.stack import migration, review
 from tools.stack.backend import HOME
-from tools.stack.changes import describe_drift, objections
+from tools.stack.changes import describe_drift, objections, version_skews
 from tools.stack.events import read_events
 from tools.stack.knowledge_checks import record_checks
 from tools.stack.question import QUESTION, ask
@@ -171,6 +171,9 @@ def preview(workspace: Workspace, arguments: Sequence[str]) -> int:
         review.explain(events)
     else:
         review.show(events)
+    if refused := version_skews(events.changes):
+        print("\n`up` would refuse this, because Kubernetes supports no such upgrade:")
+        print("\n".join(refused))
     if refused := objections(events.changes, (), workspace.stack):
         print("\n`up` would refuse this, because it destroys what holds data or machines:")
         print("\n".join(refused))

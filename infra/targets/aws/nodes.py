@@ -112,8 +112,8 @@ def node_group(
         ),
         update_config=aws.eks.NodeGroupUpdateConfigArgs(
             max_unavailable=1,
-            # There may be no capacity for an additional node with GPUs, so the old one is removed first.
-            update_strategy="MINIMAL" if pool.gpus else "DEFAULT",
+            # MINIMAL removes an old node first.
+            update_strategy="DEFAULT" if pool.upgrade_surge else "MINIMAL",
         ),
         labels=pool.node_labels,
         taints=[

@@ -21,6 +21,7 @@ HOLDINGS: Mapping[str, Holding] = {
             "kubernetesNetworkConfig": "headrace:aws.mode",
             "version": "headrace:cluster.kubernetes_version",
         },
+        version="version",
     ),
     "aws:eks/nodeGroup:NodeGroup": Holding(
         "node pool",
@@ -33,6 +34,7 @@ HOLDINGS: Mapping[str, Holding] = {
             "subnetIds": f"{POOL}.zones, or headrace:cluster.network",
             "clusterName": "the cluster",
         },
+        version="version",
     ),
     # A pool in Auto Mode, which EKS' Karpenter fills.
     "kubernetes:karpenter.sh/v1:NodePool": Holding(

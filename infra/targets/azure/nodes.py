@@ -123,8 +123,9 @@ def _upgrade_settings(pool: NodePool) -> containerservice.AgentPoolUpgradeSettin
     if pool.capacity == "spot":
         return None
     scarce = bool(pool.gpus or pool.reservation)
+    surge = ("0" if scarce else "10%") if pool.surge is None else str(pool.surge)
     return containerservice.AgentPoolUpgradeSettingsArgs(
-        max_surge="0" if scarce else "10%",
-        max_unavailable="1" if scarce else "0",
+        max_surge=surge,
+        max_unavailable="1" if surge == "0" else "0",
         drain_timeout_in_minutes=30,
     )

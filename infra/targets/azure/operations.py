@@ -23,6 +23,7 @@ HOLDINGS: Mapping[str, Holding] = {
         "everything that runs in it, and its volumes",
         "headrace:target",
         {"resourceName": STACK, "resourceGroupName": GROUP, "location": PLACE, "dnsPrefix": STACK},
+        version="kubernetesVersion",
     ),
     "azure-native:containerservice:AgentPool": Holding(
         "node pool",
@@ -41,6 +42,7 @@ HOLDINGS: Mapping[str, Holding] = {
             "vmSize": f"{POOL}.machine_type, accelerator or gpus",
             "vnetSubnetID": "headrace:cluster.network",
         },
+        version="orchestratorVersion",
     ),
     "azure-native:storage:StorageAccount": Holding(
         "bucket",

@@ -50,6 +50,12 @@ https://docs.cloud.google.com/kubernetes-engine/docs/how-to/nodelocal-dns-cache;
 address: https://github.com/tektoncd/operator/issues/4000.
 """
 
+NAT_PORTS = (512, 16_384)
+"""Ports that Cloud NAT gives each node at first and at most, powers of two; an address of it has 64,512.
+
+https://docs.cloud.google.com/nat/docs/ports-and-addresses
+"""
+
 STORAGE_CLASS = "standard-rwo"
 KEY_ROTATION = f"{90 * 24 * 3600}s"
 
@@ -137,6 +143,11 @@ class GkeCluster(pulumi.ComponentResource):
             subnetworks=[
                 gcp.compute.RouterNatSubnetworkArgs(name=subnet.id, source_ip_ranges_to_nats=["ALL_IP_RANGES"])
             ],
+            # The default, 64 connections of a node to one address, is less than a pull of images and weights opens.
+            enable_dynamic_port_allocation=True,
+            enable_endpoint_independent_mapping=False,
+            min_ports_per_vm=NAT_PORTS[0],
+            max_ports_per_vm=NAT_PORTS[1],
             log_config=gcp.compute.RouterNatLogConfigArgs(enable=True, filter="ERRORS_ONLY"),
             opts=self._own,
         )

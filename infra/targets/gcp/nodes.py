@@ -61,11 +61,11 @@ def _autoscaling(pool: NodePool) -> container.NodePoolAutoscalingArgs:
 
 
 def _upgrade_settings(pool: NodePool) -> container.NodePoolUpgradeSettingsArgs | None:
-    """Upgrades nodes with GPUs one at a time without surge, since capacity or quota for another is rare."""
+    """Returns how many nodes an upgrade adds; without any, it replaces one at a time."""
     if pool.capacity == "queued":
         return None
-    surge = 0 if pool.gpus else 1
-    return container.NodePoolUpgradeSettingsArgs(max_surge=surge, max_unavailable=1 - surge)
+    surge = pool.upgrade_surge
+    return container.NodePoolUpgradeSettingsArgs(max_surge=surge, max_unavailable=0 if surge else 1)
 
 
 def _node_config(

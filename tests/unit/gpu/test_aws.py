@@ -68,6 +68,12 @@ def test_supported_settings_have_no_mistakes() -> None:
         ({"zones": ["eu-central-1a", "eu-central-1a"]}, "aws.zones", "needs two"),
         ({"zones": ["eu-central-1a", "us-west-1c"]}, "aws.zones[1]", "is not a zone of eu-central-1"),
         ({"addon_versions": {"coredns": "1.12"}}, "aws.addon_versions.coredns", "--addon-name coredns"),
+        ({"addon_versions": {"kube-proxy": "v1.36.0-eksbuild.2"}}, "aws.addon_versions.kube-proxy", "newer than"),
+        (
+            {"addon_versions": {"kube-proxy": "v1.31.9-eksbuild.2"}},
+            "aws.addon_versions.kube-proxy",
+            "4 minor versions older than the control plane; use a version of 1.35",
+        ),
         (
             {"addon_versions": {"vpc-cni": "v1.20.4-eksbuild.2"}, "mode": "auto"},
             "aws.addon_versions.vpc-cni",
@@ -144,6 +150,7 @@ RESERVED = {**H100, "capacity": "reserved", "reservation": "cr-01234567", "zones
         ({**L4, "accelerator": "a10"}, "accelerator", "no machine on AWS"),
         ({**H100, "gpus": 3}, "gpus", "use 1 or"),
         ({**L4, "capacity": "queued"}, "capacity", "capacity-block:cr-"),
+        ({**L4, "surge": 2}, "surge", "EKS chooses how many nodes it adds"),
         ({**RESERVED, "reservation": "my-reservation"}, "reservation", "capacity-block:cr-"),
         ({**RESERVED, "reservation": "capacity-block:"}, "reservation", "cr-"),
         ({**RESERVED, "zones": []}, "zones", "exactly the reservation's zone"),
@@ -180,6 +187,7 @@ def test_labels_of_other_domains_are_yours() -> None:
         ({**L4, "sharing": {"kind": "time_slicing", "replicas": 2}}, "sharing", "node_groups"),
         ({**RESERVED}, "capacity", "node_groups"),
         ({**L4, "driver": "operator"}, "driver", "remove it"),
+        ({**L4, "surge": 0}, "surge", "replaces nodes as pods need them"),
     ],
 )
 def test_auto_mode_limits_are_reported(pool: dict[str, Any], key: str, said: str) -> None:
@@ -275,3 +283,8 @@ def test_no_node_counts_with_more_pods_than_it_has_addresses_for() -> None:
     for name, published in PUBLISHED_PODS.items():
         counted = aws.allocatable(machines[name], 100).pods
         assert counted == published if published < 100 else counted <= published, name
+
+
+@pytest.mark.parametrize("version", ["v1.35.0-eksbuild.2", "v1.32.9-eksbuild.1"])
+def test_kube_proxy_may_be_three_minor_versions_older(version: str) -> None:
+    assert mistakes_by_key(settings={"addon_versions": {"kube-proxy": version}}) == {}

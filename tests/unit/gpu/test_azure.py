@@ -102,6 +102,7 @@ def test_the_system_pool_is_aks_own() -> None:
         (gpu(accelerator="l4"), "accelerator", "no accelerator in Azure 'l4'"),
         (gpu(accelerator="a100-80gb-pci"), "accelerator", f"did you mean '{A100}'?"),
         (gpu(capacity="queued"), "capacity", "no queue"),
+        (gpu(capacity="spot", surge=1), "surge", "no upgrade settings for spot nodes"),
         (gpu(capacity="reserved", reservation="gpus"), "reservation", "not the resource id"),
         (gpu(driver="preinstalled"), "driver", "use cloud or operator"),
         (gpu(accelerator="a10", driver="operator"), "driver", "GRID"),

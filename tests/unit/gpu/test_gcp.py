@@ -86,6 +86,7 @@ def test_supported_pools_have_no_mistakes(pool: dict[str, Any]) -> None:
             "queued requires GPUs",
         ),
         ({**H100, "gpus": 1}, "capacity", "'a3-highgpu-1g' is available only as spot or queued"),
+        ({**L4, "capacity": "queued", "min_nodes": 0, "surge": 0}, "surge", "GKE does not upgrade queued nodes"),
         ({**L4, "capacity": "queued", "max_nodes": 2}, "min_nodes", "use 0 with capacity queued"),
         ({**L4, "zones": [], "capacity": "reserved", "reservation": "held"}, "zones", "only the reservation's zone"),
         ({**L4, "zones": []}, "zones", "not every zone has l4"),

@@ -219,3 +219,41 @@ def test_aks_installs_patches_in_the_window_of_the_configuration(plan_once: Plan
             "durationHours": 4,
             "notAllowedDates": [freeze],
         }
+
+
+POOLS = {"aws": ":NodeGroup", "gcp": ":NodePool", "azure": ":AgentPool"}
+
+
+def surges(cloud: str, planned: Any, name: str) -> Any:
+    [pool] = [r for r in planned.resources.values() if r.name == f"pool-{name}" and r.token.endswith(POOLS[cloud])]
+    if cloud == "aws":
+        return pool.inputs["updateConfig"]["updateStrategy"]
+    return pool.inputs["upgradeSettings"]["maxSurge"], pool.inputs["upgradeSettings"]["maxUnavailable"]
+
+
+@pytest.mark.parametrize(
+    ("cloud", "default", "chosen"),
+    [
+        ("gcp", [(1, 0), (0, 1)], [(0, 1), (1, 0)]),
+        ("azure", [("10%", "0"), ("0", "1")], [("0", "1"), ("1", "0")]),
+        ("aws", ["DEFAULT", "MINIMAL"], ["MINIMAL", "DEFAULT"]),
+    ],
+)
+def test_an_upgrade_adds_the_nodes_of_the_configuration(
+    cloud: str, default: list[Any], chosen: list[Any], plan_once: Planner
+) -> None:
+    """Of a pool without GPUs and of one with them."""
+    own = settings(cloud)
+    assert [surges(cloud, plan_once(own), name) for name in ("cpu", "gpu")] == default
+    surge = {"cpu": 0, "gpu": 1}
+    own["node_pools"] = [{**pool, "surge": surge[pool["name"]]} for pool in own["node_pools"]]
+    assert [surges(cloud, plan_once(own), name) for name in ("cpu", "gpu")] == chosen
+
+
+def test_nat_has_ports_for_parallel_downloads(plan_once: Planner) -> None:
+    nat = plan_once(settings("gcp"))["nat"].inputs
+    least, most = nat["minPortsPerVm"], nat["maxPortsPerVm"]
+    assert nat["enableDynamicPortAllocation"]
+    assert not nat["enableEndpointIndependentMapping"]  # which dynamic allocation excludes
+    assert 512 <= least < most <= 65536
+    assert all(int(ports).bit_count() == 1 for ports in (least, most))

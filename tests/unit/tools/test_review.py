@@ -16,7 +16,7 @@ from infra.targets.layout import CHECKOUT
 from infra.targets.operations import holdings
 from tools.report import ToolError
 from tools.stack import review, verbs
-from tools.stack.changes import describe, describe_drift, objections
+from tools.stack.changes import describe, describe_drift, objections, version_skews
 from tools.stack.events import UNKNOWN, Events, read_events
 from tools.stack.review import Consent, PurgeConsent
 from tools.stack.workspace import Workspace
@@ -176,6 +176,51 @@ def test_other_changes_need_no_name(change: Any, events: Written) -> None:
 def test_protected_resources_are_not_destroyed_by_name(events: Written) -> None:
     found = events(step("delete", "aws:s3/bucket:Bucket", "bucket", protect=True)).changes
     assert "set deletion_protection: false in headrace:cluster" in objections(found, {"bucket"}, "mine")[-1]
+
+
+def upgraded(type: str, name: str, path: str, before: str, after: str) -> Any:
+    difference = {path: {"diffKind": "update"}}
+    return step("update", type, name, old={path: before}, new={path: after}, detailedDiff=difference)
+
+
+EKS, EKS_NODES = (
+    ("aws:eks/cluster:Cluster", "cluster", "version"),
+    ("aws:eks/nodeGroup:NodeGroup", "pool-gpu", "version"),
+)
+AKS = ("azure-native:containerservice:ManagedCluster", "cluster", "kubernetesVersion")
+AKS_NODES = ("azure-native:containerservice:AgentPool", "pool-gpu", "orchestratorVersion")
+
+
+@pytest.mark.parametrize("cluster", [EKS, AKS], ids=["eks", "aks"])
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ("1.34", "1.35", ""),
+        ("1.35", "1.35.4", ""),
+        ("1.34", "1.36", "cluster cluster would skip a minor version, from 1.34 to 1.36: go to 1.35 first"),
+        ("1.36", "1.35", "cluster cluster has Kubernetes 1.36, which cannot become 1.35 again"),
+    ],
+)
+def test_kubernetes_is_upgraded_by_one_minor_version(
+    cluster: Any, before: str, after: str, why: str, events: Written, ask: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change = upgraded(*cluster, before, after)
+    assert version_skews(events(change).changes) == ([f"  {why}"] if why else [])
+    assert ask(Consent(yes=True), change)[0] == bool(why)
+    assert ("so nothing was changed" in capsys.readouterr().err) == bool(why)
+
+
+@pytest.mark.parametrize(("cluster", "nodes"), [(EKS, EKS_NODES), (AKS, AKS_NODES)], ids=["eks", "aks"])
+@pytest.mark.parametrize(("oldest", "refused"), [("1.33", False), ("1.32", True)])
+def test_nodes_are_not_left_too_far_behind(
+    cluster: Any, nodes: Any, oldest: str, refused: bool, events: Written
+) -> None:
+    """Kubelets may be three minor versions older than their control plane, which is upgraded before them."""
+    found = events(upgraded(*cluster, "1.35", "1.36"), upgraded(*nodes, oldest, "1.36")).changes
+    why = [f"  node pool pool-gpu has Kubernetes {oldest}, too old for a control plane of 1.36: upgrade nodes first"]
+    assert version_skews(found) == (why if refused else [])
+    # Without an upgrade of the control plane, nodes catch up over any distance.
+    assert version_skews(events(upgraded(*nodes, "1.32", "1.36")).changes) == []
 
 
 def test_an_update_is_told_in_plain_words(events: Written) -> None:
