@@ -35,7 +35,8 @@ PLACEMENT = set(Hosted.model_fields)
 """Placement concerns only Serve: in the arguments of replicas it would only restart them."""
 
 BEFOREHAND = {
-    *("access", "embedding", "full_context_requests", "geometry", "max_surge_percent", "objectives", "price", "tools")
+    *("access", "embedding", "full_context_requests", "geometry", "grounded"),
+    *("max_surge_percent", "objectives", "price", "tools"),
 }
 """Settings that a model's replica does not need: they are for checks, the roll-out and the gateway."""
 

@@ -59,6 +59,8 @@ REASONS = {
     "engines/required_calls.py": "anchored, and no repetition can hold what follows it",
     "api/background/following.py": "reads events of ours, without repetition",
     "assistants/small_talk.py": "nothing follows the repetition",
+    "assistants/unmarking.py": "fixed words, and a mark that nobody else can write; nothing follows a repetition",
+    "protocol/validation.py": "a name: anchored, bounded",
     "security/browser.py": "a cookie: anchored, of one length",
     "security/flow.py": "a path: anchored, one repetition that nothing follows",
     "engines/weights/bucket.py": "reads what a client of an object store says",
