@@ -48,6 +48,7 @@ def test_an_interruption_lets_fixtures_end(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs these tests may ignore it
     )
     with process:
         try:
