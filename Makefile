@@ -88,7 +88,7 @@ sbom: $(DEV) ## write the software bill of materials of the environment to sbom.
 	@$(BIN)/python -m tools.bill sbom.json
 
 # One after the other, from cheap to dear: what is wrong shows early, and tests that wait for answers have the host alone.
-test: lint test-unit test-contract test-stack ## lint, types, and all tests that run on this host alone
+test: lint test-unit test-contract test-stack ## lint, types, and the tests of each change that run on this host alone
 
 test-unit: $(DEV) ## unit tests, which use no sockets and no servers
 	@$(BIN)/python -m tests.prepare unit
