@@ -33,6 +33,7 @@ RUN = "headrace.run"
 
 _CHECKPOINTS, _TOOLS, _BATCHES = "/run/checkpoints", "/run/tools", "/v1/batches"
 _SIGN_IN = "/auth/"
+_OWN_KEYS = "/v1/me/keys"
 
 MAX_BODY = 32_000_000
 
@@ -111,6 +112,8 @@ class AppGate:
                 raise invalid("Requests of an app end with its run, so it cannot create batches.")
             elif path.startswith(_SIGN_IN):
                 raise forbidden("app_cannot_sign_in", "Requests of an app end with its run, so it cannot sign in.")
+            elif path.startswith(_OWN_KEYS):
+                raise forbidden("app_cannot_use_keys", "Requests of an app end with its run, so it gets no key.")
             else:
                 await self._of_api(run, scope, receive, send)
         finally:

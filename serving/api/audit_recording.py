@@ -29,8 +29,18 @@ class AuditRecording:
         self._request = request
         self.written = False
 
-    async def write(self, target: str | None, added: str | None = None, *, detail: Detail | None = None) -> None:
-        """Writes the event about the object `target`, and the part `added` to it. Raises `StoreUnavailable`."""
+    async def write(
+        self,
+        target: str | None,
+        added: str | None = None,
+        *,
+        subject: str | None = None,
+        detail: Detail | None = None,
+    ) -> None:
+        """Writes the event about the object `target`, the part `added` to it, and the user `subject`.
+
+        Raises `StoreUnavailable`.
+        """
         op, request = self._op, self._request
         if op.audited is None:
             raise AssertionError("this route has no audit events")
@@ -41,7 +51,7 @@ class AuditRecording:
             self._x.caller,
             op.audited,
             target if not op.about_user else None,
-            subject=target if op.about_user else None,
+            subject=target if op.about_user else subject,
             detail=detail or {name: parts[part] for part, name in _PARTS.items() if part in parts} or None,
             request_id=self._x.request_id,
             tenant=request.query_params.get("tenant") if any(each.name == "tenant" for each in op.query) else None,

@@ -66,7 +66,7 @@ def as_api_error(e: Exception, request_id: str) -> ApiError:
     if isinstance(e, NotFound):
         return not_found(e.kind, e.param)
     if isinstance(e, NotOwner):
-        return forbidden("not_owner", "Only the owner and the tenant's admins may change this.")
+        return forbidden("not_owner", str(e))
     if isinstance(e, QuotaExceeded):
         return charge.quota_error(e)
     if isinstance(e, PlatformOnly):

@@ -24,7 +24,7 @@ from serving.protocol.assistants import MAX_INSTRUCTIONS, AssistantSettings
 from serving.protocol.errors import ApiError, invalid
 from serving.protocol.prompts.requests import PromptReference
 from serving.protocol.prompts.template import parse
-from serving.store.access import Access, listed, reachable, readable, require_owner
+from serving.store.access import Access, listed, reachable, readable, require_owner, require_owner_to_open
 from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.prompts.prompts import Prompts, require_prompt
 from serving.store.prompts.records import PromptVersion
@@ -256,11 +256,11 @@ class AssistantRegister:
         access: Access | Literal["unchanged"] | None = "unchanged",
     ) -> OwnAssistant:
         """Activates another version, or changes the access list. Raises `NotFound`, also for the version, and
-        `NotOwner`.
+        `NotOwner`, also for an admin who lets in more people than the owner did.
         """
         async with self._database.write() as connection:
-            owner = await _require_change(connection, principal, id)
-            changes: dict[str, object] = {}
+            owner, before = await _require_change(connection, principal, id)
+            changes: dict[str, Any] = {}
             if version is not None:
                 of = assistant_versions.c
                 there = select(of.prompt_id).where(of.assistant_id == id, of.version == version)
@@ -272,6 +272,7 @@ class AssistantRegister:
                 changes["version"] = version
             if access != "unchanged":
                 changes["access"] = listed(access, owner)
+                require_owner_to_open(principal, owner, before, changes["access"])
             if changes:
                 await connection.execute(assistants.update().where(assistants.c.id == id).values(changes))
             return await _get(connection, principal, id, reading=False)
@@ -326,14 +327,15 @@ async def _get(connection: AsyncConnection, principal: Principal, id: str, *, re
     return build(OwnAssistant, row)
 
 
-async def _require_change(connection: AsyncConnection, principal: Principal, id: str) -> str:
-    """Returns an assistant's owner; raises `NotFound`, and `NotOwner` if it belongs to another user."""
-    query = select(assistants.c.user).where(assistants.c.id == id, reachable(assistants, principal))
-    owner: str | None = (await connection.execute(query.with_for_update())).scalar()
-    if owner is None:
+async def _require_change(connection: AsyncConnection, principal: Principal, id: str) -> tuple[str, list[str] | None]:
+    """Returns an assistant's owner and access list; raises `NotFound`, and `NotOwner` if it belongs to another user."""
+    query = select(assistants.c.user, assistants.c.access)
+    query = query.where(assistants.c.id == id, reachable(assistants, principal))
+    found = (await connection.execute(query.with_for_update())).first()
+    if found is None:
         raise NotFound("assistant", id)
-    require_owner(principal, owner)
-    return owner
+    require_owner(principal, found.user)
+    return found.user, found.access
 
 
 async def _add(

@@ -14,11 +14,12 @@ from serving.cli.path import segment
 from serving.core.principal import SCOPES
 
 COLUMNS = ("id", "user", "name", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at", "rotated_to")
+OWN_COLUMNS = (*COLUMNS[:4], "confirmed", *COLUMNS[4:])
 
 
 @click.group()
 def keys() -> None:
-    """Creates, lists and revokes the API keys of a tenant. Requires a key with the scope admin."""
+    """Creates, lists and revokes API keys of a tenant, which requires the scope admin, and keys of your own."""
 
 
 @keys.command("list", epilog="Example: headrace keys list --user ada@example.com --tenant acme")
@@ -103,6 +104,43 @@ def revoke(stack: Stack, id: str, tenant: str | None, json: bool) -> None:
     show(stack.post(f"/admin/keys/{segment(id)}/revoke", {}, tenant=tenant), COLUMNS, json=json)
 
 
+@keys.command(epilog="Example: headrace keys own")
+@limited
+@as_json
+@click.pass_obj
+def own(stack: Stack, limit: int, json: bool) -> None:
+    """Lists the keys that act as you, whoever made them."""
+    show(stack.list("/me/keys", limit), OWN_COLUMNS, json=json)
+
+
+@keys.command(epilog="Example: headrace keys confirm key_5f0c… --yes")
+@click.argument("id")
+@confirmed("Whoever made the key can then read what you store. Continue?")
+@as_json
+@click.pass_obj
+def confirm(stack: Stack, id: str, json: bool) -> None:
+    """Lets the key ID, which somebody else made for you, act as you."""
+    show(stack.post(f"/me/keys/{segment(id)}/confirm", {}), OWN_COLUMNS, json=json)
+
+
+@keys.command(epilog="Example: headrace keys replace > own.key")
+@click.argument("id", required=False)
+@click.option(
+    "--overlap",
+    type=Seconds(),
+    default="0s",
+    show_default=True,
+    metavar="TIME",
+    help="How long the old key remains valid.",
+)
+@as_json
+@click.pass_obj
+def replace(stack: Stack, id: str | None, overlap: int, json: bool) -> None:
+    """Replaces your key ID, by default the one in use, and prints the new one this once: nobody else knows it."""
+    id = id if id is not None else str(stack.get("/me")["key_id"])
+    _show_key(stack.post(f"/me/keys/{segment(id)}/rotate", {"overlap_s": overlap}), json=json)
+
+
 def _show_key(made: Mapping[str, Any], *, json: bool) -> None:
     """Prints the key alone on stdout, for a file or a pipe, and its metadata on stderr."""
     if json:
@@ -110,3 +148,5 @@ def _show_key(made: Mapping[str, Any], *, json: bool) -> None:
         return
     click.echo(made["key"])
     click.echo(f"{made['id']} of {made['user']}, for {', '.join(made['scopes'])}: it is shown only once.", err=True)
+    if not made["confirmed"]:
+        click.echo(f"It permits nothing until {made['user']} runs: headrace --key-file FILE keys replace", err=True)

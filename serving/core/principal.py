@@ -73,7 +73,8 @@ class Principal:
     """A verified caller. Every call of store and retrieval takes one; objects of other tenants are not found.
 
     `groups` are the user's, for the access lists of documents. A key's quotas are counted under `account`, by default
-    the key itself: keys that replace each other by rotation share one, and so do the sessions of one person.
+    the key itself: keys that replace each other by rotation share one, and so do the sessions of one person. A key
+    that is not `confirmed` was made by somebody else, and permits nothing until its user confirms or replaces it.
     """
 
     tenant: str
@@ -83,6 +84,7 @@ class Principal:
     role: Role = "user"
     groups: frozenset[str] = frozenset()
     account: str = ""
+    confirmed: bool = True
 
     @property
     def administers(self) -> bool:

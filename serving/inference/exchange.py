@@ -25,8 +25,8 @@ from serving.telemetry.timeline import Timeline
 class Recording(Protocol):
     """The audit event of a request."""
 
-    async def write(self, target: str | None, *, detail: Detail | None = None) -> None:
-        """Writes the event, about the object with the id `target`. Raises `StoreUnavailable`."""
+    async def write(self, target: str | None, *, subject: str | None = None, detail: Detail | None = None) -> None:
+        """Writes the event, about the object with the id `target` and the user `subject`. Raises `StoreUnavailable`."""
         ...
 
     def skip(self) -> None:
@@ -109,11 +109,11 @@ class Exchange(ABC):
             raise AssertionError("this route has no verified caller")
         return self.principal
 
-    async def record(self, target: str | None, detail: Detail | None = None) -> None:
+    async def record(self, target: str | None, detail: Detail | None = None, *, subject: str | None = None) -> None:
         """Records the request in the audit log, in the current transaction. Raises `StoreUnavailable`."""
         if self.recording is None:
             raise AssertionError("this route has no audit events")
-        await self.recording.write(target, detail=detail)
+        await self.recording.write(target, subject=subject, detail=detail)
 
     def unchanged(self) -> None:
         """Notes that the request changes nothing: it is not in the audit log, which repetitions could fill."""

@@ -13,7 +13,7 @@ from serving.core.ids import now
 from serving.core.principal import Principal
 from serving.core.ttl_cache import TtlCache
 from serving.security.lockout import Lockout, Try
-from serving.store.keys import ApiKey, Keys, KeyWithUser, effective_scopes
+from serving.store.keys import ApiKey, Confirmed, Keys, KeyWithUser, effective_scopes
 
 log = logging.getLogger("headrace.security")
 
@@ -137,10 +137,12 @@ class Authenticator:
         user: str | None = None,
         scopes: Iterable[str] = (),
         expires_at: float | None = None,
+        confirmed: bool = True,
     ) -> tuple[ApiKey, str]:
         """Creates a key for a user of the principal's tenant. The key itself is only returned here.
 
-        It has the `scopes`, as far as its user's current role allows. Raises `NotFound` if there is no such user.
+        It has the `scopes`, as far as its user's current role allows and once it is `confirmed`. Raises `NotFound`
+        if there is no such user.
         """
         key = new_key()
         row = await self._keys.add(
@@ -150,13 +152,17 @@ class Authenticator:
             user=user,
             scopes=scopes,
             expires_at=expires_at,
+            confirmed=confirmed,
         )
         return row, key
 
-    async def rotate(self, principal: Principal, id: str, *, overlap_s: float) -> tuple[ApiKey, str]:
+    async def rotate(
+        self, principal: Principal, id: str, *, overlap_s: float, confirmed: Confirmed = True
+    ) -> tuple[ApiKey, str]:
         """Creates the key that replaces another one, which works for `overlap_s` more seconds; as `Keys.rotate`."""
         key = new_key()
-        return await self._keys.rotate(principal, id, self._digest(key).hex(), overlap_s=overlap_s), key
+        digest = self._digest(key).hex()
+        return await self._keys.rotate(principal, id, digest, overlap_s=overlap_s, confirmed=confirmed), key
 
     async def ensure_bootstrap(self, key: str) -> None:
         """Stores the bootstrap key once; a different key revokes the previous one.
@@ -197,6 +203,6 @@ def is_good(found: KeyWithUser, at: float) -> bool:
 def principal_of(found: KeyWithUser) -> Principal:
     """Returns the principal of a key."""
     key = found.key
-    scopes = effective_scopes(key.scopes, found.role, bootstrap=key.bootstrap)
+    scopes = effective_scopes(key.scopes, found.role, bootstrap=key.bootstrap, confirmed=key.confirmed)
     groups, account = frozenset(found.groups), key.first_id or key.id
-    return Principal(key.tenant, key.user, key.id, scopes, found.role, groups, account)
+    return Principal(key.tenant, key.user, key.id, scopes, found.role, groups, account, key.confirmed)

@@ -81,6 +81,15 @@ def require_owner(principal: Principal, owner: str | None) -> None:
         raise NotOwner()
 
 
+def require_owner_to_open(
+    principal: Principal, owner: str | None, before: Sequence[str] | None, after: Sequence[str] | None
+) -> None:
+    """Raises `NotOwner` if a list lets in more than `before` did, unless the owner or the platform does that."""
+    opens = before is not None and (after is None or not set(after) <= set(before))
+    if opens and owner not in (None, principal.user) and "platform" not in principal.scopes:
+        raise NotOwner("Only the owner may let more people in.")
+
+
 def _holds(table: Table, names: Sequence[str]) -> ColumnElement[bool]:
     name = _Elements(table.c.access).table_valued("value")
     return exists(select(name.c.value).where(name.c.value.in_(names)))

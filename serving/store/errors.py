@@ -37,7 +37,10 @@ class NotFound(StoreError):
 
 
 class NotOwner(StoreError):
-    """The caller may read the object but not change it."""
+    """The caller may read the object but not change it; the message says who may."""
+
+    def __init__(self, message: str = "Only the owner and the tenant's admins may change this.") -> None:
+        super().__init__(message)
 
 
 class PlatformOnly(StoreError):

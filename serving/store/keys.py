@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.core.ids import new_id, now
 from serving.core.principal import SCOPES, STACK, Principal, Role, allowed
@@ -27,13 +29,16 @@ MAX_KEYS = 100_000
 MAX_OVERLAP_S = 30 * 86400
 """Maximum overlap of a rotated key."""
 
+Confirmed = Literal["first"] | bool
+"""Whether a key may act as its user: `first` if it is the first that ever does, and else not at all."""
+
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
     """A stored key; `hash` is its HMAC-SHA256 in hexadecimal and not in `repr`.
 
     `rotated_to` is the key that replaces it, `first_id` the first of its predecessors; `last_used_at` is exact to
-    `USED_S` seconds.
+    `USED_S` seconds. A key that is not `confirmed` was made by somebody else than its user, and permits nothing yet.
     """
 
     id: str
@@ -48,6 +53,7 @@ class ApiKey:
     last_used_at: float | None
     first_id: str | None
     rotated_to: str | None
+    confirmed: bool
     hash: str = field(repr=False)
 
     def valid(self, at: float) -> bool:
@@ -66,12 +72,14 @@ class KeyWithUser:
     """Whether the user or the tenant is disabled."""
 
 
-def effective_scopes(scopes: Iterable[str], role: Role, *, bootstrap: bool) -> frozenset[str]:
-    """Returns what a key with `scopes` permits while its user has `role`.
+def effective_scopes(scopes: Iterable[str], role: Role, *, bootstrap: bool, confirmed: bool) -> frozenset[str]:
+    """Returns what a key with `scopes` permits while its user has `role`: nothing before it is confirmed.
 
     The stack's own key has all scopes, including those that did not exist when it was stored.
     """
-    return frozenset(SCOPES) if bootstrap else allowed(scopes, role)
+    if bootstrap:
+        return frozenset(SCOPES)
+    return allowed(scopes, role) if confirmed else frozenset()
 
 
 class Keys:
@@ -90,13 +98,14 @@ class Keys:
         user: str | None = None,
         scopes: Iterable[str] = (),
         expires_at: float | None = None,
+        confirmed: bool = True,
     ) -> ApiKey:
         """Stores a key of the principal's tenant, for `user` (by default the principal's).
 
         Raises `NotFound` when the tenant has no such user.
         """
         row = _row(principal.tenant, user if user is not None else principal.user, hash, name, scopes)
-        row["expires_at"] = expires_at
+        row |= {"expires_at": expires_at, "confirmed": confirmed}
         whose = select(users.c.user).where(users.c.tenant == row["tenant"], users.c.user == row["user"])
         async with self._database.write() as connection:
             if (await connection.execute(whose)).first() is None:
@@ -218,11 +227,30 @@ class Keys:
         return key
 
     @uninterrupted
-    async def rotate(self, principal: Principal, id: str, hash: str, *, overlap_s: float) -> ApiKey:
+    async def confirm(self, principal: Principal, id: str) -> ApiKey:
+        """Lets a key that somebody else made act as its user.
+
+        Raises `NotFound`, and `Conflict` for one that has ended.
+        """
+        async with self._database.write() as connection:
+            ours = *_mine(principal, id), keys.c.user == principal.user
+            found = (await connection.execute(select(keys).where(*ours))).mappings().first()
+            if found is None:
+                raise NotFound("key", id)
+            if not build(ApiKey, found).valid(now()):
+                raise Conflict("this key is no longer valid")
+            await connection.execute(keys.update().where(*ours).values(confirmed=True))
+        return await self.get(principal, id)
+
+    @uninterrupted
+    async def rotate(
+        self, principal: Principal, id: str, hash: str, *, overlap_s: float, confirmed: Confirmed = True
+    ) -> ApiKey:
         """Stores a key that replaces another: with its user, name, scopes and lifetime.
 
-        The other ends `overlap_s` seconds from now, or at its own expiry if that is earlier. Raises `NotFound`, and
-        `Conflict` for one that is no longer valid, that was rotated before, or that is the stack's own.
+        The other ends `overlap_s` seconds from now, or at its own expiry if that is earlier. The new one is `confirmed`
+        or not, or only if the user has never had another way in. Raises `NotFound`, and `Conflict` for one that is no
+        longer valid, that was rotated before, that is the stack's own, or that is not the user's `first`.
         """
         if not 0 <= overlap_s <= MAX_OVERLAP_S:
             raise InvalidValue("overlap_s", f"must be from 0 to {MAX_OVERLAP_S}")
@@ -238,8 +266,10 @@ class Keys:
             if old.rotated_to is not None or not old.valid(at):
                 raise Conflict("this key was rotated before, or is no longer valid")
             await require_room(connection, keys, principal.tenant, MAX_KEYS, "keys")
+            if confirmed == "first" and not await _is_first(connection, old):
+                raise Conflict("its user has, or had, another key or sign-in: confirm this key with that")
             row = _row(old.tenant, old.user, hash, old.name, old.scopes)
-            row["first_id"] = old.first_id or old.id
+            row |= {"first_id": old.first_id or old.id, "confirmed": bool(confirmed)}
             row["expires_at"] = at + old.expires_at - old.created_at if old.expires_at is not None else None
             await connection.execute(keys.insert().values(row))
             end = at + overlap_s if old.expires_at is None else min(old.expires_at, at + overlap_s)
@@ -258,6 +288,15 @@ class Keys:
 
 
 _STACKS = "this is the stack's own key, which only the stack replaces"
+
+
+async def _is_first(connection: AsyncConnection, key: ApiKey) -> bool:
+    """Returns whether nothing was ever stored as the key's user: no confirmed key, and no sign-in at a provider."""
+    theirs = keys.c.tenant == key.tenant, keys.c.user == key.user, keys.c.confirmed
+    people = users.c.tenant == key.tenant, users.c.user == key.user, users.c.issuer.is_not(None)
+    other = select(keys.c.id).where(*theirs).exists()
+    person = select(users.c.user).where(*people).exists()
+    return not (await connection.execute(select(or_(other, person)))).scalar_one()
 
 
 def _mine(principal: Principal, id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -48,6 +49,8 @@ class Session:
     used_at: float
     expires_at: float
     hash: str = field(repr=False)
+    confirmed: bool = True
+    """Whether its key is, see `ApiKey`."""
 
     @property
     def principal(self) -> Principal:
@@ -59,6 +62,7 @@ class Session:
             scopes=self.scopes,
             role=self.role,
             groups=frozenset(self.groups),
+            confirmed=self.confirmed,
         )
 
 
@@ -129,7 +133,8 @@ class Sessions:
                 row["expires_at"] = min(at + lifetime_s, end) if end is not None else at + lifetime_s
             await connection.execute(sessions.insert().values(row))
         groups = sorted(principal.groups)
-        return Session(**row, role=principal.role, groups=groups, scopes=principal.scopes)  # type: ignore[arg-type]
+        same = {"role": principal.role, "groups": groups, "scopes": principal.scopes, "confirmed": principal.confirmed}
+        return Session(**row, **same)  # type: ignore[arg-type]
 
     @uninterrupted
     async def get(self, hash: str, *older: str) -> Session | None:
@@ -141,7 +146,7 @@ class Sessions:
         """
         at = now()
         query = (
-            select(sessions, users.c.role, users.c.groups, keys.c.scopes.label("key_scopes"), keys.c.bootstrap)
+            select(sessions, users.c.role, users.c.groups, *_OF_KEY)
             .join(users, and_(users.c.tenant == sessions.c.tenant, users.c.user == sessions.c.user))
             .join(tenants, tenants.c.id == sessions.c.tenant)
             .outerjoin(keys, keys.c.id == sessions.c.key_id)
@@ -155,7 +160,7 @@ class Sessions:
 
         def find(connection: Connection) -> Session | None:
             row = connection.execute(query).mappings().first()
-            return build(Session, row, scopes=_scopes(row, row["role"])) if row is not None else None
+            return build(Session, row, **_rights(row, row["role"])) if row is not None else None
 
         found = await self._database.query(find)
         if found is None or at >= found.expires_at or at >= found.used_at + self._idle_s:
@@ -174,7 +179,7 @@ class Sessions:
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).mappings()
             same = {"role": principal.role, "groups": sorted(principal.groups), "scopes": principal.scopes}
-            return [build(Session, row, **same) for row in rows]
+            return [build(Session, row, **same, confirmed=principal.confirmed) for row in rows]
 
     @uninterrupted
     async def of_user(self, principal: Principal, user: str) -> Sequence[Session]:
@@ -184,7 +189,7 @@ class Sessions:
         """
         at = now()
         theirs = sessions.c.tenant == principal.tenant, sessions.c.user == user
-        query = select(sessions, keys.c.scopes.label("key_scopes"), keys.c.bootstrap)
+        query = select(sessions, *_OF_KEY)
         query = query.outerjoin(keys, keys.c.id == sessions.c.key_id).where(
             *theirs, *_lasting(at, self._idle_s), _key_lives(at)
         )
@@ -192,7 +197,7 @@ class Sessions:
         async with self._database.read() as connection:
             role, groups = await _person(connection, principal.tenant, user)
             rows = (await connection.execute(query)).mappings()
-            return [build(Session, row, role=role, groups=groups, scopes=_scopes(row, role)) for row in rows]
+            return [build(Session, row, role=role, groups=groups, **_rights(row, role)) for row in rows]
 
     @uninterrupted
     async def end_all(self, principal: Principal, user: str) -> int:
@@ -229,6 +234,9 @@ class Sessions:
         await self._database.atomically(work)
 
 
+_OF_KEY = keys.c.scopes.label("key_scopes"), keys.c.confirmed.label("key_confirmed"), keys.c.bootstrap
+
+
 def _own(principal: Principal) -> tuple[ColumnElement[bool], ...]:
     account = principal.account or principal.key_id
     return sessions.c.tenant == principal.tenant, sessions.c.user == principal.user, sessions.c.account == account
@@ -253,7 +261,10 @@ async def _person(connection: AsyncConnection, tenant: str, user: str) -> tuple[
     return found.role, found.groups
 
 
-def _scopes(row: RowMapping, role: Role) -> frozenset[str]:
+def _rights(row: RowMapping, role: Role) -> dict[str, Any]:
+    """Returns the fields of a session that come from its key, or else from its user's role."""
     if row["key_id"] is None:
-        return SCOPES_OF[role]
-    return effective_scopes(row["key_scopes"], role, bootstrap=row["bootstrap"])
+        return {"scopes": SCOPES_OF[role], "confirmed": True}
+    confirmed = row["key_confirmed"]
+    scopes = effective_scopes(row["key_scopes"], role, bootstrap=row["bootstrap"], confirmed=confirmed)
+    return {"scopes": scopes, "confirmed": confirmed}

@@ -135,15 +135,16 @@ async def drop_payload(connection: AsyncConnection, id: str) -> dict[str, Any]:
     return {"vector_store_id": id, "indexes": read_indexes(id, stored).all}
 
 
-async def require_change(connection: AsyncConnection, principal: Principal, id: str) -> str | None:
-    """Returns a store's owner; raises `NotFound`, and `NotOwner` if another user owns and shares it."""
+async def require_change(
+    connection: AsyncConnection, principal: Principal, id: str
+) -> tuple[str | None, list[str] | None]:
+    """Returns a store's owner and access list; raises `NotFound`, and `NotOwner` if another user owns and shares it."""
     mine = and_(vector_stores.c.id == id, reachable(vector_stores, principal))
-    row = (await connection.execute(select(vector_stores.c.user).where(mine))).first()
+    row = (await connection.execute(select(vector_stores.c.user, vector_stores.c.access).where(mine))).first()
     if row is None:
         raise NotFound("vector store", id)
     require_owner(principal, row.user)
-    owner: str | None = row.user
-    return owner
+    return row.user, row.access
 
 
 async def get(connection: AsyncConnection, principal: Principal, id: str) -> VectorStore:

@@ -17,7 +17,7 @@ from serving.core.principal import STACK, Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store import values
 from serving.store import vector_store as rows
-from serving.store.access import Access, listed, reachable, readable
+from serving.store.access import Access, listed, reachable, readable, require_owner_to_open
 from serving.store.attachments.attaching import MeterOf, NewFile, Unchanged, attach, remove
 from serving.store.errors import NotFound
 from serving.store.jobs.queue import Jobs
@@ -153,21 +153,23 @@ class VectorStores:
         metadata: Mapping[str, object] | None = None,
         access: Access | Unchanged | None = "unchanged",
     ) -> VectorStore:
-        """Changes the given fields; `metadata` and `access` are replaced completely. Raises `NotFound` or `NotOwner`.
+        """Changes the given fields; `metadata` and `access` are replaced completely. Raises `NotFound`, and `NotOwner`,
+        also for an admin who lets in more people than the owner did.
 
         A store from a version without owners becomes the stack's own user's when that user changes it.
         """
-        changes: dict[str, object] = {"last_active_at": now()}
+        changes: dict[str, Any] = {"last_active_at": now()}
         if name is not None:
             changes["name"] = values.text("name", name)
         if metadata is not None:
             changes["metadata"] = values.metadata("metadata", metadata)
         async with self._database.write() as connection:
-            owner = await rows.require_change(connection, principal, id)
+            owner, before = await rows.require_change(connection, principal, id)
             if owner is None and (principal.tenant, principal.user) == (STACK, ADMIN):
                 changes["user"] = principal.user
             if access != "unchanged":
                 changes["access"] = listed(access, owner or principal.user)
+                require_owner_to_open(principal, owner, before, changes["access"])
             await connection.execute(vector_stores.update().where(vector_stores.c.id == id).values(changes))
             return await rows.one(connection, id, reachable(vector_stores, principal))
 

@@ -10,6 +10,7 @@ from typing import get_args
 
 from serving.api.openapi.console_answers import CONSOLE_ANSWERS
 from serving.api.openapi.hub_answers import HUB_ANSWERS
+from serving.api.openapi.key_answers import KEY_ANSWERS
 from serving.api.openapi.links import operation_id
 from serving.api.openapi.prompt_answers import PROMPT_ANSWERS
 from serving.api.openapi.schemas import ANY as _ANY
@@ -28,7 +29,7 @@ from serving.api.openapi.tuning_answers import TUNING_ANSWERS
 from serving.api.openapi.version_answers import VERSION_ANSWERS
 from serving.api.operation import Operation
 from serving.config import Measure, Subject, Window
-from serving.core.principal import ROLES, SCOPES
+from serving.core.principal import ROLES
 from serving.quotas.quota import SetBy
 from serving.store.attachments.file_batches import FileBatchStatus
 from serving.store.background.batches import BatchStatus
@@ -62,9 +63,6 @@ _BATCH = _object(
     request_counts=_object(None, total=_COUNT, completed=_COUNT, failed=_COUNT),
     metadata=_METADATA,
 )
-_WEBHOOK_FIELDS = {"id": _TEXT, "tenant": _TEXT, "url": _TEXT, "events": _list(_TEXT), "created_at": _COUNT}
-_WEBHOOK = _object("webhook", **_WEBHOOK_FIELDS)
-_NEW_WEBHOOK = _object("webhook", **_WEBHOOK_FIELDS, secret=_TEXT)
 _FILE = _object("file", id=_TEXT, bytes=_COUNT, created_at=_COUNT, filename=_TEXT, purpose=_TEXT, status=_TEXT)
 _COUNTS = _object(None, in_progress=_COUNT, completed=_COUNT, failed=_COUNT, cancelled=_COUNT, total=_COUNT)
 _STORE = _object(
@@ -137,7 +135,6 @@ _FEEDBACK = _object(
 _MEMORY = _object(
     "memory", id=_TEXT, created_at=_COUNT, assistant=_TEXT, text=_TEXT, made_by={"enum": ["model", "user"]}
 )
-_MAYBE_COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
 _TENANT = _object("tenant", id=_TEXT, name=_TEXT, created_at=_COUNT, disabled={"type": "boolean"})
 _ROLE: Schema = {"enum": list(ROLES)}
 _USER = _object(
@@ -154,20 +151,6 @@ _SESSION = _object(
     expires_at=_COUNT,
     csrf_token=_TEXT,
 )
-_KEY_FIELDS: dict[str, Schema] = {
-    "id": _TEXT,
-    "tenant": _TEXT,
-    "user": _TEXT,
-    "name": _TEXT,
-    "scopes": _list({"enum": list(SCOPES)}),
-    "created_at": _COUNT,
-    "expires_at": _MAYBE_COUNT,
-    "revoked_at": _MAYBE_COUNT,
-    "last_used_at": _MAYBE_COUNT,
-    "rotated_to": _MAYBE,
-}
-_KEY = _object("key", **_KEY_FIELDS)
-_NEW_KEY = _object("key", **_KEY_FIELDS, key=_TEXT)
 _QUOTA = _object(
     "quota",
     quota_id=_TEXT,
@@ -342,6 +325,7 @@ _ANSWERS: dict[str, Schema] = {
         groups=_list(_TEXT),
         scopes=_list(_TEXT),
         key_id=_TEXT,
+        confirmed={"type": "boolean"},
         headrace=_object(
             None,
             limits=_object(None, upload_bytes=_COUNT, characters=_COUNT, messages=_COUNT, file_kinds=_list(_TEXT)),
@@ -357,16 +341,6 @@ _ANSWERS: dict[str, Schema] = {
     "admin_users_list_page": _page(_USER),
     "admin_users_get": _USER,
     "admin_users_update": _USER,
-    "admin_webhooks_create": _NEW_WEBHOOK,
-    "admin_webhooks_list_page": _page(_WEBHOOK),
-    "admin_webhooks_get": _WEBHOOK,
-    "admin_webhooks_delete": _deleted("webhook"),
-    "admin_webhooks_rotate": _NEW_WEBHOOK,
-    "admin_keys_create": _NEW_KEY,
-    "admin_keys_list_page": _page(_KEY),
-    "admin_keys_get": _KEY,
-    "admin_keys_revoke": _KEY,
-    "admin_keys_rotate": _NEW_KEY,
     "usage_own": _OWN_USAGE,
     "usage_of_all": _page(_USAGE),
     "quotas_list_page": _page(_QUOTA),
@@ -390,5 +364,6 @@ _ANSWERS: dict[str, Schema] = {
 def answer_schema(op: Operation) -> Schema:
     """Returns the schema of an operation's JSON answer; without a definition it allows anything."""
     id = operation_id(op)
-    further = (CONSOLE_ANSWERS, VERSION_ANSWERS, HUB_ANSWERS, TUNING_ANSWERS, PROMPT_ANSWERS, SHARE_ANSWERS)
+    hub = (VERSION_ANSWERS, HUB_ANSWERS, TUNING_ANSWERS)
+    further = (CONSOLE_ANSWERS, KEY_ANSWERS, *hub, PROMPT_ANSWERS, SHARE_ANSWERS)
     return next((found[id] for found in (_ANSWERS, *further) if id in found), {})

@@ -9,6 +9,7 @@ Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
 MAYBE: Schema = {"type": ["string", "null"]}
 COUNT: Schema = {"type": "integer", "minimum": 0}
+MAYBE_COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
 YES: Schema = {"const": True}
 METADATA: Schema = {"type": "object", "additionalProperties": TEXT}
 ANY: Schema = {}

@@ -6,6 +6,7 @@ from serving.api.operation import Operation, Parameter
 from serving.api.operations.admin import ADMIN_OPERATIONS
 from serving.api.operations.assistants import ASSISTANT_OPERATIONS
 from serving.api.operations.evaluations import EVALUATION_OPERATIONS
+from serving.api.operations.own_keys import OWN_KEY_OPERATIONS
 from serving.api.operations.prompts import PROMPT_OPERATIONS
 from serving.api.operations.releases import RELEASE_OPERATIONS
 from serving.api.operations.sharing import SHARE_OPERATIONS
@@ -246,6 +247,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *EVALUATION_OPERATIONS,
     *RELEASE_OPERATIONS,
     Operation("GET", "/v1/me", me.get),
+    *OWN_KEY_OPERATIONS,
     *VERSION_OPERATIONS,
     *TUNING_OPERATIONS,
     *ADMIN_OPERATIONS,

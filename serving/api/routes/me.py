@@ -23,6 +23,7 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
             "groups": sorted(caller.groups),
             "scopes": sorted(caller.scopes),
             "key_id": caller.key_id,
+            "confirmed": caller.confirmed,
             "headrace": {
                 "limits": {
                     "upload_bytes": s.limits.upload_bytes,

@@ -14,7 +14,7 @@ from serving.core.ids import new_id, now
 from serving.core.principal import Principal
 from serving.store import values
 from serving.store import vector_store as rows
-from serving.store.access import Access, listed, readable, require_owner
+from serving.store.access import Access, listed, readable, require_owner, require_owner_to_open
 from serving.store.errors import NotFound
 from serving.store.jobs.queue import Jobs
 from serving.store.quotas import Meter
@@ -115,6 +115,7 @@ def _row(
     if asked.access != "unchanged":
         require_owner(principal, there["user"])
         names = listed(asked.access, there["user"] or principal.user)
+        require_owner_to_open(principal, there["user"], old.access if old is not None else there["access"], names)
     else:
         names = old.access if old is not None else there["access"]
     return {

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -35,7 +35,9 @@ ATTEMPTS = len(DELAYS_S) + 1
 """Maximum number of attempts of a delivery."""
 
 MAX_WEBHOOKS = 16
-"""Maximum number of webhooks of a tenant: each event becomes as many jobs."""
+"""Maximum number of webhooks that a tenant has of its own, and of the platform: each event becomes as many jobs."""
+
+SetBy = Literal["platform", "tenant"]
 
 MAX_WAITING = 500
 """Maximum number of deliveries of a tenant that wait; further events are not sent."""
@@ -61,7 +63,8 @@ EVENTS: tuple[EventType, ...] = get_args(EventType)
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """The destination of events. `private` ones may be in private networks.
+    """The destination of events. `private` ones may be in private networks. One that is set by the platform is hidden
+    from the tenant.
 
     The previous secret is valid until `previous_until`. Secrets are stored, since deliveries are signed with them; they
     are not in `repr`.
@@ -76,6 +79,7 @@ class Webhook:
     previous_secret: str | None = field(repr=False)
     previous_until: float | None
     created_at: float
+    set_by: SetBy
 
     def secrets(self, at: float) -> list[str]:
         """Returns the secrets that sign a delivery at unix time `at`."""
@@ -102,11 +106,13 @@ class Webhooks:
             "previous_secret": None,
             "previous_until": None,
             "created_at": now(),
+            "set_by": "platform" if _is_platform(principal) else "tenant",
         }
-        count = select(func.count()).where(webhooks.c.tenant == principal.tenant)
+        same = webhooks.c.tenant == principal.tenant, webhooks.c.set_by == row["set_by"]
+        count = select(func.count()).where(*same)
         async with self._database.write() as connection:
             if (await connection.execute(count)).scalar_one() >= MAX_WEBHOOKS:
-                raise TooMany(f"the tenant has {MAX_WEBHOOKS} webhooks: delete one first")
+                raise TooMany(f"there are {MAX_WEBHOOKS} webhooks: delete one first")
             await connection.execute(webhooks.insert().values(row))
             return await _get(connection, principal.tenant, str(row["id"]))
 
@@ -117,10 +123,16 @@ class Webhooks:
             return await _get(connection, tenant, id)
 
     @uninterrupted
+    async def get_visible(self, principal: Principal, id: str) -> Webhook:
+        """Returns a webhook of the principal's tenant that the principal may see; raises `NotFound`."""
+        async with self._database.read() as connection:
+            return await _get(connection, principal.tenant, id, _shown_to(principal))
+
+    @uninterrupted
     async def list(
         self, principal: Principal, *, after: str | None = None, limit: int = 20, order: Order = "desc"
     ) -> Page[Webhook]:
-        """Returns the webhooks of the principal's tenant."""
+        """Returns the webhooks of the principal's tenant that the principal may see."""
         async with self._database.read() as connection:
             found = await page(
                 connection,
@@ -131,14 +143,18 @@ class Webhooks:
                 limit=limit,
                 max_limit=100,
                 order=order,
+                within=_shown_to(principal),
             )
         return build_page(Webhook, found)
 
     @uninterrupted
     async def rotate(self, principal: Principal, id: str, *, overlap_s: float) -> Webhook:
-        """Gives a webhook a new secret; for `overlap_s`, deliveries are signed with the previous one too."""
+        """Gives a webhook a new secret; for `overlap_s`, deliveries are signed with the previous one too.
+
+        Raises `NotFound`.
+        """
         async with self._database.write() as connection:
-            before = await _get(connection, principal.tenant, id)
+            before = await _get(connection, principal.tenant, id, _shown_to(principal))
             changes = {
                 "secret": _new_secret(),
                 "previous_secret": before.secret if overlap_s else None,
@@ -151,7 +167,8 @@ class Webhooks:
     async def delete(self, principal: Principal, id: str) -> None:
         """Deletes a webhook: no further events are sent. Raises `NotFound`."""
         async with self._database.write() as connection:
-            if not (await connection.execute(webhooks.delete().where(*_mine(principal.tenant, id)))).rowcount:
+            ours = *_mine(principal.tenant, id), _shown_to(principal)
+            if not (await connection.execute(webhooks.delete().where(*ours))).rowcount:
                 raise NotFound("webhook", id)
 
 
@@ -180,8 +197,8 @@ def _waiting(connection: Connection, tenant: str) -> Counter[str]:
     return Counter(payload["webhook_id"] for payload in found)
 
 
-async def _get(connection: AsyncConnection, tenant: str, id: str) -> Webhook:
-    row = (await connection.execute(select(webhooks).where(*_mine(tenant, id)))).mappings().first()
+async def _get(connection: AsyncConnection, tenant: str, id: str, *further: ColumnElement[bool]) -> Webhook:
+    row = (await connection.execute(select(webhooks).where(*_mine(tenant, id), *further))).mappings().first()
     if row is None:
         raise NotFound("webhook", id)
     return build(Webhook, row)
@@ -189,6 +206,15 @@ async def _get(connection: AsyncConnection, tenant: str, id: str) -> Webhook:
 
 def _mine(tenant: str, id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return webhooks.c.id == id, webhooks.c.tenant == tenant
+
+
+def _is_platform(principal: Principal) -> bool:
+    return "platform" in principal.scopes
+
+
+def _shown_to(principal: Principal) -> ColumnElement[bool]:
+    """Returns the condition for webhooks that a principal may see: those of the platform are its own."""
+    return true() if _is_platform(principal) else webhooks.c.set_by == "tenant"
 
 
 def _new_secret() -> str:

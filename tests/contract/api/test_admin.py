@@ -12,8 +12,11 @@ from serving.api.operations import OPERATIONS
 from serving.core.principal import SCOPES, SCOPES_OF, Principal
 from tests.contract.running import Gateway
 
-ANY_KEY = {"GET /v1/models", "GET /v1/models/{model}", "GET /v1/me", "GET /v1/usage", "POST /auth/codes"}
-"""What any key may ask: what there is, who it is, what it used, and a code for a session of its own."""
+ANY_KEY = {"GET /v1/models", "GET /v1/models/{model}", "GET /v1/me", "GET /v1/usage", "POST /auth/codes"} | {
+    "GET /v1/me/keys",
+    *(f"POST /v1/me/keys/{{key_id}}/{verb}" for verb in ("confirm", "revoke", "rotate")),
+}
+"""What any key may ask: what there is, who it is, what it used, its user's keys, and a code for its own session."""
 
 Caller = Callable[..., httpx.Client]
 
@@ -178,7 +181,7 @@ def test_admin_actions_are_audited_with_pseudonyms(stack: httpx.Client, boss: ht
     found = newest(boss, 4)
     assert [event["action"] for event in found] == ["user.update", "user.update", "key.create", "user.create"]
     assert found[2]["target"] == made["id"]
-    assert found[0]["subject"] == found[1]["subject"] == found[3]["subject"]
+    assert found[0]["subject"] == found[1]["subject"] == found[2]["subject"] == found[3]["subject"]
     # The platform has no name here, which an admin of the tenant could have too: its key says who it was.
     assert (found[0]["actor"], found[0]["key_id"]) == (None, _ok(stack.get("/v1/me"))["key_id"])
     assert found[1]["actor"] is not None
@@ -211,7 +214,7 @@ def test_a_key_is_shown_once(boss: httpx.Client, up: Gateway) -> None:
     made = _ok(boss.post("/v1/admin/keys", json=body))
     assert before + 599 <= made["expires_at"] <= time.time() + 600
     with _client(up, made["key"]) as client:
-        assert _ok(client.get("/v1/me"))["scopes"] == ["inference"]
+        assert _ok(client.get("/v1/me"))["key_id"] == made["id"]
     shown = _ok(boss.get(f"/v1/admin/keys/{made['id']}"))
     assert shown == {name: value for name, value in made.items() if name != "key"}
     listed = boss.get("/v1/admin/keys", params={"user": "ci"})

@@ -157,9 +157,15 @@ def test_another_tenants_assistants_look_unknown(world: World) -> None:
     reads = world.make("reads", vector_store_ids=[theirs])
     for path in (f"/v1/assistants/{reads}", f"/v1/assistants/{reads}/versions", "/v1/assistants"):
         assert (theirs in world.ann.get(path).text, theirs in world.bob.get(path).text) == (True, False), path
+    for wider in (None, {"users": ["boss"]}):
+        refused = world.boss.post(f"/v1/assistants/{private}", json={"access": wider})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not_owner")
+    assert ask(world.boss, private).status_code == 404
     opened = world.ann.post(f"/v1/assistants/{private}", json={"access": {"users": ["bob"]}}).json()
     assert opened["headrace"] == {"owner": "ann", "access": {"users": ["ann", "bob"], "groups": []}}
     assert ask(world.bob, "private").status_code == 200
+    assert world.boss.post(f"/v1/assistants/{private}", json={"access": {}}).status_code == 200
+    assert ask(world.bob, "private").status_code == 404, "an admin may shut it"
 
 
 def test_new_guardrails_apply_to_earlier_messages(world: World) -> None:

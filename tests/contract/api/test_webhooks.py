@@ -15,7 +15,7 @@ from serving.api.background import webhooks as sending
 from serving.config import Catalog, RemoteModel
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
-from serving.store.background.webhooks import DELIVER, EVENTS
+from serving.store.background.webhooks import DELIVER, EVENTS, MAX_WEBHOOKS
 from serving.store.relational.tables import jobs
 from tests.callers.identity import key_of
 from tests.contract.running import Loop, engine, gateway
@@ -175,3 +175,29 @@ def test_receivers_that_hang_do_not_delay_the_deliveries_of_others(world, monkey
         eventually(lambda id=done.id: world.events(secret, id), "the event comes")
     assert world.receiver.hanging == 2 * sending.EACH_AT_ONCE
     assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_tenants_admin_neither_sees_nor_changes_what_the_platform_set(world):
+    who = Principal("acme", "root", "")
+    key = world.loop.do(key_of(world.up.services, who, role="admin"))
+    tenant = httpx.Client(base_url=world.up.url, headers={"Authorization": f"Bearer {key}"}, timeout=60)
+    body = {"url": "https://hooks.example.com/", "events": ["response.completed"]}
+    of = {"params": {"tenant": "acme"}}
+    theirs = world.admin.post("/v1/admin/webhooks", json=body, **of).json()
+    own = [tenant.post("/v1/admin/webhooks", json=body).json() for _ in range(MAX_WEBHOOKS)]
+    assert (theirs["set_by"], {each["set_by"] for each in own}) == ("platform", {"tenant"})
+    assert tenant.post("/v1/admin/webhooks", json=body).status_code == 429
+    path = f"/v1/admin/webhooks/{theirs['id']}"
+    for answer in (
+        tenant.get(path),
+        tenant.post(f"{path}/rotate", json={"overlap_s": 0}),
+        tenant.delete(path),
+    ):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    assert {each["id"] for each in tenant.get("/v1/admin/webhooks?limit=100").json()["data"]} == {w["id"] for w in own}
+    everything = world.admin.get("/v1/admin/webhooks?tenant=acme&limit=100").json()["data"]
+    assert {each["id"] for each in everything} == {theirs["id"], *(w["id"] for w in own)}
+    assert world.loop.do(world.up.services.webhooks.get("acme", theirs["id"])).secret == theirs["secret"]
+    for each in (theirs, own[0]):
+        rotated = world.admin.post(f"/v1/admin/webhooks/{each['id']}/rotate", json={"overlap_s": 0}, **of).json()
+        assert rotated["secret"] not in (each["secret"], None)

@@ -57,9 +57,20 @@ def test_one_key_suffices_to_set_up_a_tenant_with_users_and_keys(run: Run) -> No
     shown = run("keys", "list", "--user", "bob", key=ada).stdout
     assert bobs["id"] in shown
     assert bobs["key"] not in shown
-    new = run("keys", "rotate", bobs["id"], "--overlap", "1h", key=ada).stdout.strip()
-    assert json.loads(run("whoami", "--json", key=new).stdout)["id"] == "bob"
+    rotated = run("keys", "rotate", bobs["id"], "--overlap", "1h", key=ada)
+    assert "permits nothing until bob runs" in rotated.stderr
+    new = rotated.stdout.strip()
+    assert json.loads(run("whoami", "--json", key=new).stdout)["scopes"] == []
     assert json.loads(run("keys", "get", bobs["id"], "--json", key=ada).stdout)["rotated_to"]
+    own = run("keys", "replace", key=new).stdout.strip()
+    me = json.loads(run("whoami", "--json", key=own).stdout)
+    assert (me["id"], me["scopes"]) == ("bob", ["inference"])
+    further = json.loads(run("keys", "create", "--user", "bob", "--scope", "inference", "--json", key=ada).stdout)
+    assert run("keys", "own", key=own).stdout.count("bob") == 4
+    assert json.loads(run("keys", "confirm", further["id"], "--yes", "--json", key=own).stdout)["confirmed"]
+    assert json.loads(run("whoami", "--json", key=further["key"]).stdout)["scopes"] == ["inference"]
+    final = run("keys", "replace", further["id"], "--overlap", "1h", key=own).stdout.strip()
+    assert json.loads(run("whoami", "--json", key=final).stdout)["id"] == "bob"
     run("users", "update", "bob", "--role", "operator", "--no-groups", key=ada)
     run("users", "disable", "bob", "--yes", key=ada)
     assert json.loads(run("users", "get", "bob", "--json", key=ada).stdout)["disabled"]

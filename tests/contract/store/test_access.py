@@ -148,13 +148,23 @@ async def test_only_the_owner_and_admins_change(
         ):
             with pytest.raises(error):
                 await ask
-    changed = await vector_stores.update(people["admin"], hidden_store.id, access=Access(groups=["x"]))
-    assert access_document(changed.access) == {"users": ["alice"], "groups": ["x"]}  # the owner stays on it
+    for wider in (None, Access(users=["root"]), Access(["bob"], ["legal", "x"])):  # the admin lets nobody in
+        with pytest.raises(NotOwner, match="Only the owner"):
+            await vector_stores.update(people["admin"], hidden_store.id, access=wider)
+    changed = await vector_stores.update(people["admin"], hidden_store.id, access=Access(groups=["legal"]))
+    assert access_document(changed.access) == {"users": ["alice"], "groups": ["legal"]}  # the owner stays on it
     with pytest.raises(NotFound):
         await vector_stores.get(people["admin"], hidden_store.id)  # whose list does not name the admin
     assert (await vector_stores.update(alice, hidden_store.id, name="n")).access == changed.access
     assert (await vector_stores.update(alice, hidden_store.id, access=None)).access is None
     assert (await vector_stores.get(people["dave"], hidden_store.id)).name == "n"
+    operator = replace(people["admin"], scopes=frozenset({*people["admin"].scopes, "platform"}))
+    shut = await vector_stores.create(alice, access=Access())
+    assert (await vector_stores.update(operator, shut.id, access=None)).access is None
+    mine = await upload(alice, Access(users=["root"]))
+    of_admin = await vector_stores.create(people["admin"])
+    with pytest.raises(NotOwner, match="Only the owner"):
+        await vector_stores.attach(people["admin"], of_admin.id, mine, access=None)
     await files.delete(people["admin"], hidden)
     await vector_stores.delete(alice, store.id)
 

@@ -120,7 +120,7 @@ async def test_a_run_is_repeatable_until_a_tool_changes_something_that_no_checkp
             assert not again.repeatable
 
 
-async def test_a_run_gets_no_session_of_its_caller() -> None:
+async def test_a_run_gets_no_session_or_key_of_its_caller() -> None:
     reached: list[str] = []
 
     async def api(scope: Any, receive: Any, send: Any) -> None:
@@ -131,7 +131,13 @@ async def test_a_run_gets_no_session_of_its_caller() -> None:
     gate = AppGate(runs, Store(), "127.0.0.1")  # type: ignore[arg-type]
     gate.serve(api)
     async with runs.opened(ANN, "a", THREAD, Toolbox([], 64, 60), None) as run:
-        for method, path in (("POST", "/auth/codes"), ("POST", "/auth/key"), ("GET", "/auth/sessions")):
+        for method, path in (
+            ("POST", "/auth/codes"),
+            ("POST", "/auth/key"),
+            ("GET", "/auth/sessions"),
+            ("GET", "/v1/me/keys"),
+            ("POST", "/v1/me/keys/key_1/rotate"),
+        ):
             assert await ask(gate, run.token, method, path, {}) == 403, path
         assert await ask(gate, run.token, "GET", "/v1/me", {}) == 200
     assert reached == ["/v1/me"]

@@ -43,12 +43,13 @@ def test_help_needs_no_stack(path: tuple[str, ...]) -> None:
 
 
 def test_commands_that_confirm_have_a_yes_option() -> None:
-    """Whatever destroys has --yes."""
+    """Whatever destroys, or opens what somebody stores, has --yes."""
     asking = {path for path, command in ALL.items() for option in command.params if "--yes" in option.opts}
     assert asking == {
         ("tenants", "disable"),
         ("users", "disable"),
         ("keys", "revoke"),
+        ("keys", "confirm"),
         ("quotas", "delete"),
         ("prompts", "unlabel"),
         ("prompts", "delete"),

@@ -43,7 +43,7 @@ async def list_page(s: Services, request: Request, x: Exchange) -> Response:
 async def get(s: Services, request: Request, x: Exchange) -> Response:
     """Returns a webhook without its secret."""
     principal = await acting(s, request, x)
-    return JsonResponse(_render(await s.webhooks.get(principal.tenant, request.path_params["webhook_id"])))
+    return JsonResponse(_render(await s.webhooks.get_visible(principal, request.path_params["webhook_id"])))
 
 
 async def rotate(s: Services, request: Request, x: Exchange) -> Response:
@@ -70,5 +70,6 @@ def _render(webhook: Webhook) -> dict[str, Any]:
         "url": webhook.url,
         "events": webhook.events,
         "private": webhook.private,
+        "set_by": webhook.set_by,
         "created_at": int(webhook.created_at),
     }

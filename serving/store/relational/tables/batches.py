@@ -56,5 +56,6 @@ webhooks = Table(
     Column("previous_secret", String(64)),
     Column("previous_until", Double),
     Column("created_at", Double, nullable=False),
+    Column("set_by", String(16), nullable=False, server_default="tenant"),  # who may see and change it
     Index("ix_webhooks_tenant_created_at", "tenant", "created_at", "id"),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Boolean, Column, Double, ForeignKey, Index, String, Table, false
+from sqlalchemy import JSON, Boolean, Column, Double, ForeignKey, Index, String, Table, false, true
 
 from serving.store.relational.tables.base import ID, NAME, Name, metadata
 
@@ -48,6 +48,7 @@ keys = Table(
     Column("last_used_at", Double),  # to the minute
     Column("first_id", ID),  # id of the first of its predecessors; null for the first
     Column("rotated_to", ID),  # the key that replaces it
+    Column("confirmed", Boolean, nullable=False, server_default=true()),  # false: somebody else made it for the user
     Index("ix_keys_tenant_created_at", "tenant", "created_at", "id"),
 )
 

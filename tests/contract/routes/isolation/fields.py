@@ -221,6 +221,7 @@ SAID: dict[str, Callable[[str, str], dict[str, Any]]] = {
     },
     "POST /v1/admin/webhooks/{webhook_id}/rotate": lambda own, shared: {"overlap_s": 0},
     "POST /v1/admin/keys/{key_id}/rotate": lambda own, shared: {"overlap_s": 0},
+    "POST /v1/me/keys/{key_id}/rotate": lambda own, shared: {"overlap_s": 0},
     "PUT /v1/admin/quotas": lambda own, shared: {
         "quotas": [{"subject": "user", "id": "u0", "window": "day", "measure": "requests", "limit": 10**9}]
     },

@@ -518,9 +518,14 @@ test("tenants, users and keys, which are Headrace's own", async () => {
   const theirs = connect({ apiKey: made.key });
   assert.deepEqual((await theirs.get("/me")).scopes, ["inference"]);
   await rejected(theirs.get("/memories"), OpenAI.PermissionDeniedError, { status: 403, code: "insufficient_scope" });
-  const second = await client.post(`/admin/keys/${made.id}/rotate`, { query, body: { overlap_s: 60 } });
-  assert.equal((await client.get(`/admin/keys/${made.id}`, { query })).rotated_to, second.id);
-  assert.equal((await client.get("/admin/keys", { query })).data.length, 2);
+  const own = await theirs.post(`/me/keys/${made.id}/rotate`, { body: { overlap_s: 60 } });
+  assert.ok((await theirs.post(`/me/keys/${own.id}/confirm`)).confirmed);
+  assert.equal((await theirs.get("/me/keys")).data.length, 2);
+  assert.ok((await theirs.post(`/me/keys/${own.id}/revoke`)).revoked_at);
+  const first = await client.post("/admin/keys", { query, body: { user: "ada" } });
+  const second = await client.post(`/admin/keys/${first.id}/rotate`, { query, body: { overlap_s: 60 } });
+  assert.equal((await client.get(`/admin/keys/${first.id}`, { query })).rotated_to, second.id);
+  assert.equal((await client.get("/admin/keys", { query })).data.length, 4);
   assert.ok((await client.post(`/admin/keys/${second.id}/revoke`, { query })).revoked_at);
   const asked = { url: "https://hooks.example.com/", events: ["batch.completed"] };
   const hook = await client.post("/admin/webhooks", { query, body: asked });

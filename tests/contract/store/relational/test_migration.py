@@ -238,3 +238,42 @@ async def test_wait_returns_at_once_for_permanent_errors(
     await of_format(opened, number)
     assert await asyncio.to_thread(main, [command, "--database", url, "--data", "/none"]) == 1
     assert capsys.readouterr().err.startswith(f"error: the database has format {number} and")
+
+
+async def test_keys_stay_valid_and_webhooks_belong_to_who_set_them(opened: Open) -> None:
+    await opened().migrate()
+    for statement in (
+        "ALTER TABLE keys DROP COLUMN confirmed",
+        "ALTER TABLE webhooks DROP COLUMN set_by",
+        "ALTER TABLE vector_store_files DROP COLUMN extraction",
+        "UPDATE meta SET value = '31' WHERE key = 'format'",
+        "UPDATE alembic_version SET version_num = '0031'",
+        *(
+            f'INSERT INTO keys (id, hash, tenant, "user", name, scopes, bootstrap, created_at) '
+            f"VALUES ('{id}', '{id}', 'default', 'admin', '', '[]', {bootstrap}, 0)"
+            for id, bootstrap in (("key_stack", "true"), ("key_admin", "false"))
+        ),
+        *(
+            f"INSERT INTO webhooks (id, tenant, url, events, private, secret, created_at) "
+            f"VALUES ('{id}', 'acme', 'https://a.example', '[]', {private}, 's', 0)"
+            for id, private in (
+                ("wh_private", "true"),
+                ("wh_stack", "false"),
+                ("wh_admin", "false"),
+                ("wh_old", "false"),
+            )
+        ),
+        *(
+            "INSERT INTO audit (tenant, seq, at, key_id, action, target, outcome, detail, previous, signed_with, hash) "
+            f"VALUES ('acme', {seq}, 0, '{key}', 'webhook.create', '{target}', 'ok', '{{}}', '', '', '')"
+            for seq, key, target in ((1, "key_stack", "wh_stack"), (2, "key_admin", "wh_admin"))
+        ),
+    ):
+        await execute(opened(), statement)
+    await opened().migrate()
+    found = dict(
+        await call(opened(), lambda c: [tuple(row) for row in c.execute(text("SELECT id, set_by FROM webhooks"))])
+    )
+    assert found == {"wh_private": "platform", "wh_stack": "platform", "wh_admin": "tenant", "wh_old": "tenant"}
+    confirmed = await call(opened(), lambda c: c.execute(text("SELECT confirmed FROM keys")).scalars().all())
+    assert [bool(each) for each in confirmed] == [True, True]

@@ -1,0 +1,1 @@
+"""Stored objects as the API shows them."""

@@ -1,0 +1,1 @@
+"""Routes about what belongs to the caller alone."""
