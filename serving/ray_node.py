@@ -13,6 +13,9 @@ command line is left to Ray.
     python -m serving.ray_node start --head --block --dashboard-agent-listen-port=52365 ...
 
 `RAY_agent_register_timeout_ms` bounds how long the raylet then tries to reach the runtime environment agent.
+
+With `HEADRACE_METRICS_ON_LOOPBACK=1`, for a Ray on one host, only this host can read Ray's metrics: the parts of Ray
+that serve some are started by `serving.loopback_metrics`.
 """
 
 from __future__ import annotations
@@ -20,16 +23,19 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ray._private import services
+from ray._private import ray_constants, services
 from ray.scripts import scripts
 
 _raylet: Any = importlib.import_module("ray._raylet")
 """It is compiled, and its stub leaves out what is used here."""
+
+_LOOPBACK = Path(__file__).with_name("loopback_metrics.py")
 
 WAIT_S = 10.0
 """How long the agents have to write their files themselves. The raylet waits for 15 s, and starts to count later."""
@@ -78,8 +84,32 @@ def with_patience(start_raylet: Callable[..., Any], wait_s: float = WAIT_S) -> C
     return start
 
 
+def keep_metrics_on_loopback() -> None:
+    """Has Ray start its dashboard, its agent and its autoscaler by `serving.loopback_metrics`."""
+    build: Any = services._build_python_executable_command_memory_profileable
+    start = services.start_ray_process
+    served = (ray_constants.PROCESS_TYPE_DASHBOARD, ray_constants.PROCESS_TYPE_DASHBOARD_AGENT)
+
+    @functools.wraps(build)
+    def build_on_loopback(component: str, *args: Any, **kwargs: Any) -> list[str]:
+        interpreter: list[str] = build(component, *args, **kwargs)  # and after it the part's own script
+        return [*interpreter, str(_LOOPBACK)] if component in served else interpreter
+
+    @functools.wraps(start)
+    def start_on_loopback(command: list[str], process_type: str, *args: Any, **kwargs: Any) -> Any:
+        if process_type == ray_constants.PROCESS_TYPE_MONITOR:
+            script = next(n for n, word in enumerate(command) if word.endswith(".py"))
+            command = [*command[:script], str(_LOOPBACK), *command[script:]]
+        return start(command, process_type, *args, **kwargs)
+
+    services._build_python_executable_command_memory_profileable = build_on_loopback
+    services.start_ray_process = start_on_loopback
+
+
 def main() -> None:
     services.start_raylet = with_patience(services.start_raylet)
+    if os.environ.get("HEADRACE_METRICS_ON_LOOPBACK") == "1":
+        keep_metrics_on_loopback()
     scripts.cli(prog_name="ray")
 
 

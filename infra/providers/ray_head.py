@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -57,6 +58,9 @@ Serve writes the value verbatim. `forwardfor` adds the caller's address, which c
 
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 """Environment variables that Ray inherits, and no others, so that the user's secrets do not reach its processes."""
+
+HAPROXY = Path(__file__).parents[2] / "serving" / "loopback_haproxy.sh"
+"""HAProxy with nothing but the API on addresses that other hosts can reach."""
 
 STARTED_WITH = ("ray", "version", "cpus", "object_store_bytes", "temp", "token_path", "ports", "inner_base", "env")
 
@@ -200,6 +204,10 @@ def _environment(new: Values, inner: RayPorts, temp: Path) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": http[1],
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": grpc[0],
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": grpc[1],
+        # What Ray and HAProxy show without a key stays on loopback, see `serving.ray_node` and `loopback_haproxy`.
+        "HEADRACE_METRICS_ON_LOOPBACK": 1,
+        "HEADRACE_PYTHON": sys.executable,
+        "RAY_SERVE_HAPROXY_BINARY_PATH": HAPROXY,
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": haproxy / "haproxy.cfg",
         "RAY_SERVE_HAPROXY_SOCKET_PATH": haproxy / "admin.sock",
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": haproxy,

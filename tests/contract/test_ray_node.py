@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from tests.servers.process import free_port
+from tests.wait import eventually
 
 NODE = "127.0.0.2"
 LATE_S = 40
@@ -26,7 +27,9 @@ AGENTS = ("dashboard/agent.py", "runtime_env/agent/main.py")
 
 
 @contextlib.contextmanager
-def node(command: Sequence[str], listen: int) -> Iterator[subprocess.Popen[bytes]]:
+def node(
+    command: Sequence[str], listen: int, metrics: int | None = None, **more: str
+) -> Iterator[subprocess.Popen[bytes]]:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="hrn-", dir="/tmp", ignore_cleanup_errors=True))
         settings = {"RAY_agent_register_timeout_ms": "300000", "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300"}
@@ -40,13 +43,13 @@ def node(command: Sequence[str], listen: int) -> Iterator[subprocess.Popen[bytes
             "dashboard-agent-listen-port": listen,
             "dashboard-agent-grpc-port": free_port(NODE),
             "runtime-env-agent-port": free_port(NODE),
-            "metrics-export-port": free_port(NODE),
+            "metrics-export-port": metrics if metrics is not None else free_port(NODE),
         }
         with (Path(folder) / "output").open("wb") as output:
             process = subprocess.Popen(
                 [*command, "start", "--head", "--block", "--disable-usage-stats"]
                 + [f"--{name}={value}" for name, value in arguments.items()],
-                env={**os.environ, **settings},
+                env={**os.environ, **settings, **more},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -116,3 +119,31 @@ def test_headraces_node_survives_late_agents_and_rays_does_not(command: Sequence
             with contextlib.suppress(psutil.NoSuchProcess):
                 agent.send_signal(signal.SIGCONT)
         assert settled(process, listen) == becomes
+
+
+def metrics_of(process: subprocess.Popen[bytes], ports: Collection[int]) -> dict[int, str]:
+    """Returns the addresses at which parts of the node serve on these ports."""
+    found = {}
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for each in child.net_connections("inet"):
+                if each.status == psutil.CONN_LISTEN and each.laddr.port in ports:
+                    found[each.laddr.port] = each.laddr.ip
+    return found
+
+
+def test_metrics_of_a_node_on_this_host_are_on_loopback() -> None:
+    listen, agent, autoscaler, dashboard = free_port(NODE), *(free_port() for _ in range(3))
+    settings = {
+        "HEADRACE_METRICS_ON_LOOPBACK": "1",
+        "AUTOSCALER_METRIC_PORT": str(autoscaler),
+        "DASHBOARD_METRIC_PORT": str(dashboard),
+    }
+    command = [sys.executable, "-m", "serving.ray_node"]
+    ports = (agent, autoscaler, dashboard)
+    with node(command, listen, agent, **settings) as process:
+        found = eventually(lambda: len(known := metrics_of(process, ports)) == 3 and known, "all serve", seconds=UP_S)
+        assert found == dict.fromkeys(ports, "127.0.0.1")
+        for port, says in ((agent, "ray_"), (autoscaler, "autoscaler_"), (dashboard, "ray_dashboard_")):
+            assert says in httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60, trust_env=False).text
+        assert settled(process, listen) == "healthy"

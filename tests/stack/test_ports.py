@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 
+from infra.providers.ray_ports import RayPorts
 from infra.providers.session import Session
 from infra.targets.preflight import SESSION_RECORDS
 
@@ -13,11 +14,10 @@ from infra.targets.preflight import SESSION_RECORDS
 def test_only_known_ports_listen_beyond_loopback(stack):
     """A port on all interfaces is Ray's and requires the token, or is on the short list with a reason."""
     known = {
-        "haproxy": "its metrics and statistics bind every interface unconditionally; they show no content",
-        "python": "Ray's client server (`ray.util.client.server`) and autoscaler monitor: token or numbers only",
+        "python": "Ray's client server (`ray.util.client.server`), with Ray's token",
         "gcs_server": "gRPC with Ray's token",
         "raylet": "gRPC with Ray's token",
-        "ray::": "gRPC with Ray's token, or Ray's own metrics",
+        "ray::": "gRPC with Ray's token",
         "ray-dashboard": "gRPC with Ray's token",
     }
     members = {m.pid for r in SESSION_RECORDS for m in Session(stack.layout.record(r)).members()}
@@ -31,6 +31,8 @@ def test_only_known_ports_listen_beyond_loopback(stack):
         except OSError:
             continue
     ours = {int(p) for p in stack.settings()["ports"].values()}
+    ray = RayPorts(int(Session(stack.layout.record("ray")).spec["base"]))
+    ours |= {ray.metrics, ray.haproxy_metrics, ray.haproxy_stats, ray.autoscaler_metrics, ray.dashboard_metrics}
     beyond = []
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -49,6 +51,11 @@ def test_only_known_ports_listen_beyond_loopback(stack):
     assert beyond
     unknown = [n for n in beyond if not n.startswith(tuple(known))]
     assert unknown == []
+
+
+def test_serves_routes_are_not_told(stack):
+    answer = httpx.get(f"{stack.url}/-/routes", timeout=30)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
 
 
 def test_rays_ports_refuse_clients_without_the_token(stack):

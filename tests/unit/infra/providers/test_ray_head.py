@@ -48,5 +48,7 @@ def test_ray_stays_on_loopback_and_sees_no_secret_of_the_user(tmp_path: Path, mo
     assert environment["RAY_AUTH_MODE"] == "token"
     assert environment["RAY_AUTH_TOKEN_PATH"] == "/secrets/token"
     assert "planted" not in repr((arguments, environment))
+    assert Path(environment.pop("RAY_SERVE_HAPROXY_BINARY_PATH")).stat().st_mode & 0o100
+    assert environment["HEADRACE_METRICS_ON_LOOPBACK"] == "1"
     folder = str(tmp_path / "ha")
     assert all(v.startswith(folder) for k, v in environment.items() if "HAPROXY" in k and k.endswith(("PATH", "BASE")))
