@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -92,3 +94,40 @@ def test_queries_use_existing_metrics(snippet: Snippet) -> None:
     named = _METRIC.findall(snippet.text)
     assert named
     assert [name for name in named if name not in KNOWN] == []
+
+
+def _python() -> list[tuple[Snippet, ast.Module]]:
+    """Returns the Python that tests run, as trees."""
+    run = [one for page in snippets.pages() for one in snippets.run_of(page) if one.language == "python"]
+    return [(one, ast.parse(one.text)) for one in run]
+
+
+def test_samples_import_what_a_reader_has() -> None:
+    """Python's own modules, and OpenAI's client, of which the tutorial says how to install it; not what it brings."""
+    found = {
+        (str(one), name.partition(".")[0])
+        for one, tree in _python()
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [str(node.module)]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert any(name == "openai" for _, name in found)
+    assert {(one, name) for one, name in found if name != "openai" and name not in sys.stdlib_module_names} == set()
+
+
+def test_samples_that_wait_for_an_answer_bound_its_length() -> None:
+    """The packaged model goes on, and repeats itself, until its context is full: 51 s in the background."""
+    asked = [
+        (str(one), {keyword.arg for keyword in node.keywords})
+        for one, tree in _python()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+    ]
+    waiting = [(one, names) for one, names in asked if "background" in names]
+    assert waiting
+    assert [one for one, names in waiting if "max_output_tokens" not in names] == []
