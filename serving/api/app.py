@@ -22,7 +22,7 @@ from serving.api.audit_recording import audited
 from serving.api.background.evaluations import ROUTES
 from serving.api.background.line_requests import Answers, answers
 from serving.api.failures import as_api_error
-from serving.api.http_error import status_of
+from serving.api.http_error import HttpError, status_of
 from serving.api.http_exchange import HttpExchange
 from serving.api.idempotency import repeatable
 from serving.api.openai_parameters import refuse
@@ -58,6 +58,9 @@ log = logging.getLogger("headrace.api")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _EXPOSED = ("headrace-stream", "idempotency-replayed", "retry-after", "x-request-id", DROPPED, *charge.HEADERS)
+
+_DOCUMENTATION = ("/docs", "/redoc", "/swagger", "/api", "/api/docs", "/v1", "/v1/docs")
+"""Where people look for a description of an API."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -152,7 +155,8 @@ class Api:
         except ClientDisconnect:
             x.disconnected = True
         except Exception as e:
-            await _fail(x, as_api_error(e, x.request_id))
+            error = as_api_error(e, x.request_id)
+            await _fail(x, _preflight_error(error) if scope["method"] == "OPTIONS" else error)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -244,7 +248,19 @@ async def _fail(x: HttpExchange, error: ApiError) -> None:
 
 
 async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["path"].rstrip("/") in _DOCUMENTATION:
+        raise ApiError(
+            "not_found", "There is no such route. /openapi.json describes all routes, and / is the web page."
+        )
     raise not_found("route")
+
+
+def _preflight_error(error: ApiError) -> ApiError:
+    """Returns the error for a request with which a browser asks whether a page of another origin may call a route."""
+    if status_of(error) != 405:
+        return error
+    message = "Pages of other origins may call this API only if the setting headrace:cors names their origins."
+    return HttpError(405, error.code, message, headers=error.headers)
 
 
 async def _no_websocket(scope: Scope, receive: Receive, send: Send) -> None:

@@ -159,7 +159,7 @@ class Charge:
         """Reserves a request, and a stream if it is one; raises `ApiError`."""
         for each in self._metered:
             if self._keeper.share(each).exhausted:
-                raise quota_error(self._keeper.exceeded(each, 1))
+                raise self._refusal(self._keeper.exceeded(each, 1))
         measures = (*(("requests",) if self._used.requests else ()), *(("streams",) if stream else ()))
         self._flat = await self._reserve([(each, 1) for each in self._quotas if each.measure in measures])
         self._admitted = True
@@ -210,10 +210,18 @@ class Charge:
             return await self._keeper.reserve(needs)
         except QuotaExceeded as e:
             self._admitted = False  # rejected requests are not counted
-            raise quota_error(e) from None
+            raise self._refusal(e) from None
         except QuotaUnavailable as e:
             self._admitted = False
             raise unavailable(f"The quota of {e.quota.description} cannot be checked now.") from None
+
+    def _refusal(self, found: QuotaExceeded) -> ApiError:
+        """Returns the error for an exceeded quota, or for an exhausted one that lasts longer, as far as this gateway
+        knows: a caller who waits for the first would meet the second.
+        """
+        windows = [each for each in self._quotas if each.window != "concurrent" and self._keeper.share(each).exhausted]
+        exhausted = [self._keeper.exceeded(each, 1) for each in windows]
+        return quota_error(max((found, *exhausted), key=lambda each: each.retry_after_s or 0))
 
     def book(self, usage: dict[str, Any], cost: Cost | None) -> None:
         """Adds an engine's reported usage; if it reports none, the whole reservation counts as used."""

@@ -64,7 +64,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class QuotaRefused:
-    """The first quota with too little left; nothing was granted of any."""
+    """The quota with too little left whose window ends last; nothing was granted of any."""
 
     quota_id: str
     standing: Standing
@@ -203,14 +203,17 @@ class QuotaStore:
         """
 
         def work(connection: Connection) -> list[Granted] | QuotaRefused:
-            found = []
+            found, refused = [], list[tuple[float, QuotaRefused]]()
             for want in wants:
                 standing = _standing(connection, want, gateway, at)
                 if standing.taken + want.need > want.quota.limit:
-                    return QuotaRefused(want.quota.id, standing)
-                left = (want.quota.limit - standing.taken) // PART
-                units = max(want.need, min(want.most, left))
+                    lasts = want.end if want.quota.window != "concurrent" else at  # a stream may end at once
+                    refused.append((lasts, QuotaRefused(want.quota.id, standing)))
+                    continue
+                units = max(want.need, min(want.most, (want.quota.limit - standing.taken) // PART))
                 found.append(Granted(units, Standing(standing.taken + units, standing.used)))
+            if refused:
+                return max(refused, key=lambda each: each[0])[1]
             for want, granted in zip(wants, found, strict=True):
                 _add(connection, want.quota, want.start, want.end, gateway, at, taken=granted.units, used=0)
             return found

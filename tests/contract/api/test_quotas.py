@@ -121,6 +121,19 @@ def test_a_minutes_requests_are_shown_and_then_refused(http, clock):
     assert http.get("/models").status_code == 200
 
 
+def test_the_longest_of_several_exhausted_quotas_is_told(http, clock):
+    """Whoever waited for the minute's would meet the day's; which of them is asked first depends on their ids."""
+    clock.stop()
+    subjects = [("tenant", "default"), ("user", "admin"), ("model", "m")]
+    short = [{"subject": s, "id": id, "window": "minute", "measure": "requests", "limit": 2} for s, id in subjects]
+    limit(http, *short, {**DAY, "measure": "requests", "limit": 2})
+    *answered, refused = [ask(http) for _ in range(3)]
+    assert [each.status_code for each in answered] == [200, 200]
+    assert refused.json()["error"]["code"] == "insufficient_quota"
+    assert int(refused.headers["retry-after"]) == 12 * 3600  # it is noon
+    assert "per day" in refused.json()["error"]["message"]
+
+
 def test_a_budget_warns_then_rejects_and_counts_usage(http):
     [shown] = limit(http, {**DAY, "limit": 3000})
     assert (shown["limit"], shown["used"], shown["currency"]) == (3000, 0, None)

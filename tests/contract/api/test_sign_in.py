@@ -445,4 +445,7 @@ def test_a_stack_without_sign_in_has_no_sign_in_routes(tmp_path: Path) -> None:
         for method, path in (("GET", "login"), ("GET", "callback")):
             assert error(sent(method, f"{up.url}/auth/{path}"), 404) == "not_found"
         headers = {"origin": FRIEND, "access-control-request-method": "POST"}
-        assert error(sent("OPTIONS", f"{up.url}/v1/models", headers=headers), 405)
+        preflight = sent("OPTIONS", f"{up.url}/v1/models", headers=headers)
+        assert error(preflight, 405) == "method_not_allowed"
+        assert "headrace:cors" in preflight.json()["error"]["message"]
+        assert "headrace:cors" not in sent("PATCH", f"{up.url}/v1/models").json()["error"]["message"]
