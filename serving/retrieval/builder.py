@@ -50,6 +50,10 @@ class DocumentBuilder:
         self._length = 0
         self._path: list[tuple[int, str]] = []
         self._title = ""
+        self.unreadable = 0
+        """Characters of the file that have no letters."""
+        self.unread_pages = 0
+        """Pages with text that could not be recognised."""
 
     @property
     def empty(self) -> bool:
@@ -66,14 +70,14 @@ class DocumentBuilder:
         self._title = self._title or text
         self._append(text[:300], page)
 
-    def add(self, text: str, page: int | None = None, *, indented: bool = False) -> None:
+    def add(self, text: str, page: int | None = None, *, indented: bool = False, row: bool = False) -> None:
         """Adds a paragraph-like block; blank text is skipped. The first line of an `indented` block keeps its
-        indentation.
+        indentation. A table's `row` is divided between chunks only at its cells.
         """
         text = "\n".join(line.rstrip(" \t\r") for line in _clean(text).split("\n"))
         text = text.strip("\n") if indented and text.strip() else text.strip()
         if text:
-            self._append(text, page)
+            self._append(text, page, row)
 
     def build(self, name: str, title: str = "") -> Document:
         """Returns the finished document. `title` takes precedence over its first heading, and that over the file's
@@ -82,7 +86,8 @@ class DocumentBuilder:
         if not self._blocks:
             raise UnreadableDocument("empty", "the file contains no text")
         best = " ".join(_clean(title).split()) or self._title or PurePosixPath(name.replace("\\", "/")).stem
-        return Document(self.kind, best[:300], _SEPARATOR.join(self._parts), tuple(self._blocks))
+        text = _SEPARATOR.join(self._parts)
+        return Document(self.kind, best[:300], text, tuple(self._blocks), self.unreadable, self.unread_pages)
 
     def require_room(self, characters: int) -> None:
         """Raises `UnreadableDocument` unless that many characters still fit: call it before a long block is made."""
@@ -91,12 +96,12 @@ class DocumentBuilder:
                 "too_long", f"the text has more than {self.bounds.characters:,} characters, the most for this file"
             )
 
-    def _append(self, text: str, page: int | None) -> None:
+    def _append(self, text: str, page: int | None, row: bool = False) -> None:
         start = self._length + (len(_SEPARATOR) if self._parts else 0)
         self.require_room(start - self._length + len(text))
         if len(self._blocks) >= self.bounds.blocks:
             raise UnreadableDocument("too_complex", f"the file has more than {self.bounds.blocks:,} blocks")
-        self._blocks.append(Block(text, start, tuple(t for _, t in self._path), page))
+        self._blocks.append(Block(text, start, tuple(t for _, t in self._path), page, row))
         self._parts.append(text)
         self._length = start + len(text)
 

@@ -10,7 +10,7 @@ from typing import Protocol, Self
 from serving.retrieval.builder import ChunkBounds
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.text.sentences import sentence_spans
-from serving.retrieval.types import Block, Chunk, Document
+from serving.retrieval.types import CELLS, Block, Chunk, Document
 
 CONTEXT_TOKENS = 48
 """Tokens of the embedder's window that are reserved for title and heading, which precede a chunk's text."""
@@ -125,9 +125,26 @@ def _overlap(units: list[_Unit], budget: int) -> list[_Unit]:
 
 def _units(document: Document, tokenizer: WordTokenizer, budget: int) -> Iterator[_Unit]:
     for block in document.blocks:
-        for spans in _sentence_groups(sentence_spans(document.text, block.start, block.start + len(block.text))):
+        for spans in _sentence_groups(_spans(document.text, block, budget, tokenizer)):
             for start, end, words in _sentences_with_words(document.text, spans, tokenizer):
                 yield from _cut(document.text, start, end, words, budget, tokenizer, block)
+
+
+def _spans(text: str, block: Block, budget: int, tokenizer: WordTokenizer) -> Iterator[tuple[int, int]]:
+    """Yields the sentences of a block. A table row is one, so that cells keep their names; a longer row, its cells."""
+    start, end = block.start, block.start + len(block.text)
+    if not block.row:
+        yield from sentence_spans(text, start, end)
+    elif len(block.text) <= budget or (
+        len(block.text) <= budget * _CHARACTERS_PER_TOKEN and tokenizer.count_tokens(block.text) <= budget
+    ):
+        yield start, end
+    else:
+        while start < end:
+            at = text.find(CELLS, start, end)
+            stop = at + len(CELLS) if at >= 0 else end
+            yield start, stop
+            start = stop
 
 
 def _sentence_groups(spans: Iterator[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:

@@ -76,7 +76,7 @@ def parse_isolated(data: bytes, name: str, limits: ParserLimits | None = None) -
     """
     found = _answer("parse", data, name, limits or ParserLimits())
     text = found["text"]
-    blocks = (Block(text[start:end], start, tuple(heading), page) for start, end, heading, page in found["blocks"])
+    blocks = (Block(text[start:end], start, tuple(heading), *more) for start, end, heading, *more in found["blocks"])
     return Document(found["kind"], found["title"], text, tuple(blocks))
 
 
@@ -186,7 +186,7 @@ def _word_pieces(tokenizer: str) -> WordTokenizer:
 
 
 def _encode(document: Document) -> dict[str, Any]:
-    blocks = [[b.start, b.start + len(b.text), b.heading, b.page] for b in document.blocks]
+    blocks = [[b.start, b.start + len(b.text), b.heading, b.page, b.row] for b in document.blocks]
     return {"kind": document.kind, "title": document.title, "text": document.text, "blocks": blocks}
 
 

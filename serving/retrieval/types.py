@@ -12,17 +12,23 @@ MAX_QUESTION = 8_192
 """Number of characters of a question that are searched for, from its beginning."""
 
 
+CELLS = " | "
+"""What divides the cells of a table row in a document's text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """A heading, paragraph, list item, table row or code block of a document.
 
     `document.text[start:start + len(text)] == text`. A heading's own path ends with the heading itself.
+    `row` says that it is a table row, whose cells are divided by `CELLS`.
     """
 
     text: str
     start: int
     heading: tuple[str, ...] = ()
     page: int | None = None
+    row: bool = False
 
     @property
     def is_heading(self) -> bool:
@@ -31,12 +37,18 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Extracted plain text and its blocks, in order; blocks are separated only by white space."""
+    """Extracted plain text and its blocks, in order; blocks are separated only by white space.
+
+    `unreadable` counts characters of the file that are not in the text, since no letters are known for them, and
+    `unread_pages` pages whose text could not be recognised.
+    """
 
     kind: str
     title: str
     text: str
     blocks: tuple[Block, ...]
+    unreadable: int = 0
+    unread_pages: int = 0
 
 
 @dataclass(frozen=True, slots=True)

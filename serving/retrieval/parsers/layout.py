@@ -1,67 +1,110 @@
 """Orders pieces of text on a page into blocks in reading order: columns one after the other, tables row by row.
 
-A page is divided where vertical white space (a gutter) separates pieces side by side; pieces that cross it, such as a
-title above two columns, divide the page into bands. Regions side by side are columns of prose, read one after the
-other, or the cells of a table, read by rows.
+Tables are found first: those that the file describes, then those in drawn lines, then those in gaps that persist over
+rows. What remains is divided where vertical white space (a gutter) separates pieces side by side; pieces that cross it,
+such as a title above two columns, divide the page into bands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from statistics import median
 
 from serving.retrieval.builder import DocumentBuilder
+from serving.retrieval.parsers.pieces import HYPHEN, DrawnLines, Interval, Piece, Table, lines_of
 from serving.retrieval.parsers.table import add_table
-
-HYPHEN = "\x02"
-"""Ending of a piece whose last word continues on the next line."""
+from serving.retrieval.parsers.table_gaps import tables_by_gaps
+from serving.retrieval.parsers.table_rules import ruled_tables
+from serving.retrieval.parsers.table_tags import tagged_tables
 
 _LINES = 2
 """Minimum number of lines on each side of a gutter."""
-_WORDS_OF_PROSE = 4
-_FILLED = 0.7
-"""Share of its column's width that a line of prose takes, approximately."""
 _STEPS = 200
 """Number of positions across a page where a gutter is looked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Text on one line, and its box: `top` is measured from the top of the page."""
-
-    text: str
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    @property
-    def height(self) -> float:
-        return self.bottom - self.top
-
-    @property
-    def middle(self) -> float:
-        return (self.top + self.bottom) / 2
-
+_SAME_PLACE = 3.0
+"""Distance between the columns of a table and of its continuation, at most."""
 
 Pieces = Sequence[Piece]
 
 
-def add_page(builder: DocumentBuilder, pieces: Pieces, page: int | None) -> None:
-    """Adds a page's paragraphs and table rows in reading order."""
-    for region in _regions(sorted(pieces, key=lambda piece: (piece.top, piece.left)), 0):
-        rows = _table(region)
-        if rows:
-            add_table(builder, rows, page=page)
-        else:
-            for paragraph in _paragraphs(region):
-                builder.add(paragraph, page)
+class PageLayout:
+    """Adds pages to a document. A table that continues, on the next page or below a line of text, keeps its header."""
+
+    def __init__(self, builder: DocumentBuilder) -> None:
+        self._builder = builder
+        self._before: Table | None = None
+
+    def add_page(self, pieces: Pieces, page: int | None, rules: DrawnLines = DrawnLines()) -> None:  # noqa: B008  # immutable
+        """Adds a page's paragraphs and table rows in reading order.
+
+        A page whose text would not be complete is added line by line instead.
+        """
+        expected = self._before.columns if self._before is not None else ()
+        parts = list(_parts(pieces, rules, expected))
+        if _missing(pieces, parts):
+            parts = ["\n".join(" ".join(piece.text for piece in line.pieces) for line in lines_of(pieces))]
+        for part in parts:
+            if isinstance(part, str):
+                self._builder.add(part.replace(HYPHEN, "-"), page)
+            else:
+                self._add_table(part, page)
+
+    def _add_table(self, table: Table, page: int | None) -> None:
+        header = table.header
+        before = self._before
+        if header is None and before is not None and _continues(before, table):
+            header = before.header
+            if header == table.rows[0]:
+                table.rows.pop(0)
+        for text in table.before:
+            self._builder.add(text, page)
+        found = add_table(self._builder, table.rows, header=header, page=page)
+        self._before = Table(table.rows, table.columns, found or None)
 
 
-def _regions(pieces: list[Piece], depth: int) -> Iterator[list[Piece]]:
-    """Yields parts of a page that are one column or one table; `pieces` are ordered from the top."""
+def _continues(before: Table, table: Table) -> bool:
+    """Returns whether a table without a header has the columns of the one before, which has one."""
+    if before.header is None or len(before.columns) != len(table.columns):
+        return False
+    pairs = zip(before.columns, table.columns, strict=True)
+    return all(
+        abs(a[0] - b[0]) < _SAME_PLACE or abs(a[1] - b[1]) < _SAME_PLACE or abs(sum(a) - sum(b)) < _SAME_PLACE
+        for a, b in pairs
+    )
+
+
+def _missing(pieces: Pieces, parts: Iterable[str | Table]) -> int:
+    """Returns how many characters of a page's pieces its parts do not have."""
+    given = _characters(piece.text for piece in pieces)
+    for part in parts:
+        given.subtract(_characters([part] if isinstance(part, str) else part.texts))
+    return sum(number for number in given.values() if number > 0)
+
+
+def _characters(texts: Iterable[str]) -> Counter[str]:
+    return Counter(c for text in texts for c in text if not c.isspace() and c not in (HYPHEN, "-"))
+
+
+def _parts(pieces: Pieces, rules: DrawnLines, expected: Sequence[Interval]) -> Iterator[str | Table]:
+    """Yields a page's paragraphs and tables in reading order."""
+    found = tables_by_gaps(ruled_tables(tagged_tables(pieces), rules), rules, expected)
+    for region in _regions(found, rules, 0):
+        plain: list[Piece] = []
+        for piece in region:
+            if piece.table is None:
+                plain.append(piece)
+                continue
+            yield from _paragraphs(plain)
+            plain = []
+            yield piece.table
+        yield from _paragraphs(plain)
+
+
+def _regions(pieces: Pieces, rules: DrawnLines, depth: int) -> Iterator[list[Piece]]:
+    """Yields parts of a page that are one column, from the top."""
+    pieces = sorted(tables_by_gaps(pieces, rules), key=lambda piece: (piece.top, piece.left))
     place = _gutter(pieces) if depth < 8 else None
     if place is None:
         if pieces:
@@ -72,18 +115,14 @@ def _regions(pieces: list[Piece], depth: int) -> Iterator[list[Piece]]:
         outside += crossing
         if _sides(run, place):
             if outside:
-                yield from _regions(outside, depth + 1)
+                yield from _regions(outside, rules, depth + 1)
                 outside = []
-            for band in _bands(run):
-                if _table(band):
-                    yield band
-                else:
-                    yield from _regions([p for p in band if p.right <= place], depth + 1)
-                    yield from _regions([p for p in band if p.right > place], depth + 1)
+            yield from _regions([p for p in run if p.right <= place], rules, depth + 1)
+            yield from _regions([p for p in run if p.right > place], rules, depth + 1)
         else:
             outside += run
     if outside:
-        yield from _regions(outside, depth + 1)
+        yield from _regions(outside, rules, depth + 1)
 
 
 def _runs(pieces: Pieces, place: float) -> Iterator[tuple[list[Piece], list[Piece]]]:
@@ -99,32 +138,6 @@ def _runs(pieces: Pieces, place: float) -> Iterator[tuple[list[Piece], list[Piec
         else:
             run.append(piece)
     yield crossing, run
-
-
-def _bands(run: Pieces) -> Iterator[list[Piece]]:
-    """Yields the tables of a run and the text between them, which are divided by horizontal white space.
-
-    Prose that is divided by such a space is one band, since each column continues below it.
-    """
-    space = 0.8 * median(piece.height for piece in run)
-    parts: list[list[Piece]] = []
-    bottom = 0.0
-    for piece in run:
-        if not parts or piece.top - bottom > space:
-            parts.append([])
-        parts[-1].append(piece)
-        bottom = max(bottom, piece.bottom)
-    prose: list[Piece] = []
-    for part in parts:
-        if _table(part):
-            if prose:
-                yield prose
-            yield part
-            prose = []
-        else:
-            prose += part
-    if prose:
-        yield prose
 
 
 def _sides(run: Pieces, place: float) -> int:
@@ -158,73 +171,18 @@ def _gutter(pieces: Pieces) -> float | None:
     return low + (high - low) * ((first + last) / 2 + 1) / _STEPS
 
 
-def _table(pieces: Pieces) -> list[list[str]]:
-    """Returns the rows of a region that is a table, none for prose."""
-    columns = _columns(pieces)
-    if len(columns) < 2:
-        return []
-    rows = [_cells(line, columns) for line in _lines(pieces)]
-    beside = sum(1 for row in rows if sum(map(bool, row)) > 1)
-    if beside < 2 or beside < 0.5 * len(rows) or all(_is_prose(pieces, column) for column in columns):
-        return []
-    merged: list[list[str]] = []
-    for row in rows:
-        if merged and not row[0]:  # a cell's continuation line
-            merged[-1] = [f"{above} {cell}".strip() for above, cell in zip(merged[-1], row, strict=True)]
-        else:
-            merged.append(row)
-    return merged if len(merged) > 1 else []
-
-
-def _columns(pieces: Pieces) -> list[tuple[float, float]]:
-    """Returns the intervals of the width that pieces cover, from left to right."""
-    columns: list[tuple[float, float]] = []
-    for piece in sorted(pieces, key=lambda piece: piece.left):
-        if columns and piece.left < columns[-1][1]:
-            columns[-1] = columns[-1][0], max(columns[-1][1], piece.right)
-        else:
-            columns.append((piece.left, piece.right))
-    return columns
-
-
-def _is_prose(pieces: Pieces, column: tuple[float, float]) -> bool:
-    left, right = column
-    within = [piece for piece in pieces if left <= piece.left < right]
-    words = median(len(piece.text.split()) for piece in within)
-    filled = median(piece.right - piece.left for piece in within) / max(right - left, 1e-9)
-    return words >= _WORDS_OF_PROSE and filled >= _FILLED
-
-
-def _cells(line: Pieces, columns: Sequence[tuple[float, float]]) -> list[str]:
-    texts: list[list[str]] = [[] for _ in columns]
-    for piece in line:
-        at = next(i for i, (_, right) in enumerate(columns) if piece.left < right or i == len(columns) - 1)
-        texts[at].append(piece.text.rstrip(HYPHEN))
-    return [" ".join(parts) for parts in texts]
-
-
-def _lines(pieces: Pieces) -> list[list[Piece]]:
-    """Groups pieces that are side by side into lines, from left to right."""
-    lines: list[list[Piece]] = []
-    for piece in sorted(pieces, key=lambda piece: piece.middle):
-        if lines and piece.middle - lines[-1][0].middle < 0.5 * min(piece.height, lines[-1][0].height):
-            lines[-1].append(piece)
-        else:
-            lines.append([piece])
-    return [sorted(line, key=lambda piece: piece.left) for line in lines]
-
-
 def _paragraphs(pieces: Pieces) -> Iterator[str]:
     """Groups the lines of a column into paragraphs by the space between them."""
-    lines = _lines(pieces)
-    steps = [below[0].middle - above[0].middle for above, below in pairwise(lines)]
+    lines = lines_of(pieces)
+    steps = [below.middle - above.middle for above, below in pairwise(lines)]
     usual = median(steps) if steps else 0.0
     text = ""
     for at, line in enumerate(lines):
-        words = " ".join(piece.text for piece in line)
-        if text and steps[at - 1] > 1.35 * min(usual, 1.6 * line[0].height):
+        words = " ".join(piece.text for piece in line.pieces)
+        if text and steps[at - 1] > 1.35 * min(usual, 1.6 * line.pieces[0].height):
             yield text.rstrip(HYPHEN)
             text = ""
         between = "\n" if text and not text.endswith(HYPHEN) else ""
         text = text.rstrip(HYPHEN) + between + words
-    yield text.rstrip(HYPHEN)
+    if text:
+        yield text.rstrip(HYPHEN)

@@ -11,7 +11,8 @@ from typing import Any
 from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parsers import OCR_NEEDED
-from serving.retrieval.parsers.layout import Piece, add_page
+from serving.retrieval.parsers.layout import PageLayout
+from serving.retrieval.parsers.pieces import Piece
 from serving.retrieval.types import Document
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
@@ -29,6 +30,7 @@ def parse_image(data: bytes, name: str, bounds: ChunkBounds) -> Document:
     from PIL import Image, ImageOps, ImageSequence
 
     builder = DocumentBuilder("image", bounds)
+    layout = PageLayout(builder)
     try:
         with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=_FORMATS) as source:
             warnings.simplefilter("ignore")
@@ -41,7 +43,7 @@ def parse_image(data: bytes, name: str, bounds: ChunkBounds) -> Document:
                 upright = ImageOps.exif_transpose(frame).convert("RGBA")
                 paper = Image.new("RGBA", upright.size, "white")  # transparent pixels count as paper
                 paper.alpha_composite(upright)
-                add_page(builder, recognised(np.asarray(paper.convert("RGB"))), number if frames > 1 else None)
+                layout.add_page(recognised(np.asarray(paper.convert("RGB"))), number if frames > 1 else None)
     except (Image.DecompressionBombError, OverflowError):
         raise UnreadableDocument("too_large", f"the image has more than {bounds.pixels:,} pixels") from None
     return builder.build(name)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 from serving.retrieval.builder import DocumentBuilder
+from serving.retrieval.types import CELLS
 
 _OF_NUMBERS = frozenset("0123456789.,:/'%€$£ +-()TZ")
 _LONGEST_NAME = 100
@@ -21,8 +22,10 @@ def add_table(
     header: Row | None = None,
     headed: bool = False,
     page: int | None = None,
-) -> None:
+) -> list[str]:
     """Adds a block for each row, as `name: value | name: value`, or as `value | value` without a header.
+
+    Returns the header, [] without one. Names of columns without any value are a block at the end.
 
     Unless a header is given, the first row is one if it looks like it. For `headed` rows, such as those of a CSV file,
     it suffices that it could be names; for others, the rows below must differ from it.
@@ -36,8 +39,15 @@ def add_table(
             found = chain(sample, found)
         else:
             found = chain(first, sample, found)
-    for text in _lines(found, cells(header or ()), builder):
-        builder.add(text, page)
+    names = cells(header or ())
+    unused = dict(enumerate(names))
+    for row in found:
+        for at in [at for at in unused if at < len(row) and row[at]]:
+            del unused[at]
+        builder.require_room(sum(map(len, row)))
+        builder.add(_line(row, names), page, row=True)
+    builder.add(CELLS.join(filter(None, unused.values())), page, row=True)
+    return names
 
 
 def cells(row: Row) -> list[str]:
@@ -54,10 +64,10 @@ def are_names(row: Row) -> bool:
 
 
 def _is_name(cell: str) -> bool:
-    return len(cell) <= _LONGEST_NAME and not _is_number(cell)
+    return len(cell) <= _LONGEST_NAME and not is_number(cell)
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
     """Returns whether a cell contains a number, an amount, a date or a time."""
     return any(map(str.isdecimal, cell)) and _OF_NUMBERS.issuperset(cell)
 
@@ -73,15 +83,10 @@ def _is_header(first: Row, below: Sequence[Row], headed: bool) -> bool:
         return True
     # Two columns may be names and values, one pair per row: only numbers below a name show that it is a column's name.
     columns = [[row[i] for row in below if i < len(row) and row[i]] for i, cell in enumerate(first) if cell]
-    return any(column and all(map(_is_number, column)) for column in columns)
+    return any(column and all(map(is_number, column)) for column in columns)
 
 
-def _lines(rows: Iterable[Row], header: Row, builder: DocumentBuilder) -> Iterator[str]:
-    for row in rows:
-        builder.require_room(sum(map(len, row)))
-        names = [*header, *[""] * (len(row) - len(header))]
-        parts = [f"{name}: {cell}" if name else cell for name, cell in zip(names, row, strict=False) if cell]
-        if header or len(parts) == 1:
-            yield " | ".join(parts)
-        else:
-            yield " | ".join(row)
+def _line(row: Row, header: Row) -> str:
+    names = [*header, *[""] * (len(row) - len(header))]
+    parts = [f"{name}: {cell}" if name else cell for name, cell in zip(names, row, strict=False) if cell]
+    return CELLS.join(parts if header or len(parts) == 1 else row)

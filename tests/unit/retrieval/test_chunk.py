@@ -10,7 +10,8 @@ from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.chunk import ChunkSettings, chunk
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.parse import parse
-from serving.retrieval.types import Document
+from serving.retrieval.parsers.table import add_table
+from serving.retrieval.types import CELLS, Document
 
 SMALL = ChunkSettings(max_tokens=100, overlap_tokens=20)
 WORDS = st.sampled_from(
@@ -44,6 +45,30 @@ def test_chunks_fit_the_budget_and_cover_the_text(
             builder.heading(paragraph[:80], level)
         builder.add(paragraph)
     check(builder.build("name"), embedder, SMALL)
+
+
+def test_cells_of_a_table_row_stay_with_their_names(embedder: OnnxEmbedder) -> None:
+    """A row of several sentences is in one chunk; one that exceeds the budget is divided between its cells."""
+    duty, sentence = (
+        "Boats of class {} wait below gate {} for the keeper's call.",
+        "Part {} of cell {} is a long one here.",
+    )
+    short = [[f"Rule {n}", " ".join(duty.format(n, m) for m in range(4)), str(n)] for n in range(9)]
+    long = [
+        [f"Case {n}", *(f"{sentence.format(n, m)} Another follows it. It goes on." for m in range(12))] for n in (1, 2)
+    ]
+    builder = DocumentBuilder("csv", ChunkBounds())
+    for rows in (short, long):
+        add_table(builder, rows, header=[f"Name {m}" for m in range(len(rows[0]))])
+    document = builder.build("name")
+    check(document, embedder, SMALL)
+    texts = [found.text for found in chunk(document, embedder, SMALL)]
+    for row in short:
+        cells = CELLS.join(f"Name {m}: {cell}" for m, cell in enumerate(row))
+        assert any(cells in text for text in texts)
+    for row in long:
+        for m, cell in enumerate(row):
+            assert any(f"Name {m}: {cell}" in text for text in texts)
 
 
 @pytest.mark.parametrize(

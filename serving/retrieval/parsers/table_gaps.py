@@ -1,0 +1,382 @@
+"""Finds tables without drawn lines: columns are divided by gaps that persist over rows.
+
+A line whose texts stand apart begins a table; the lines below belong to it as long as they leave a gap free that all
+lines above leave free. So a heading beside a table, which no row continues, is no column of it.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
+
+from serving.retrieval.parsers.pieces import DrawnLines, Interval, Piece, Table, TextLine, covered, joined, lines_of
+from serving.retrieval.parsers.table_rows import LEADING, Cell, CellLine, Grid, cell_of, rows_of, table_of
+
+_SEGMENT = 0.7
+"""Space between two words that begins a table, in heights of a line."""
+_GUTTER = 0.2
+"""Width of a gap between two columns, at least."""
+_USUAL_GUTTER = 0.4
+"""Width of the gap between the texts of two columns in most rows, at least: more than the space between words."""
+_BREAK = 2.0
+"""How much wider than usual the space above a line must be to begin another table."""
+_SEEN = 20
+"""Number of lines above that a line is compared with."""
+_WORDS_OF_PROSE = 4
+_FILLED = 0.7
+"""Share of its column's width that a line of prose takes, approximately."""
+_LINES_OF_PROSE = 4
+_MARKER = re.compile(r"[•◦▪‣∙·*–—-]|\(?(\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]")
+
+
+@dataclass(slots=True)
+class _Region:
+    """Lines that may be a table: `spans` are the numbers of those whose texts cross gaps of the others."""
+
+    lines: list[TextLine]
+    spans: set[int] = field(default_factory=set)
+    cover: list[Interval] = field(default_factory=list)
+
+    def gutters(self) -> list[Interval]:
+        return [(a[1], b[0]) for a, b in zip(self.cover, self.cover[1:], strict=False)]
+
+
+def tables_by_gaps(pieces: Sequence[Piece], rules: DrawnLines, expected: Sequence[Interval] = ()) -> list[Piece]:
+    """Returns the pieces, with those of each table replaced by one that stands for it.
+
+    `expected` are the columns of a table that may continue here: then one row in them suffices for the first table.
+    """
+    found: list[Piece] = []
+    taken: set[int] = set()
+    plain = [piece for piece in pieces if piece.table is None]
+    others = [piece for piece in pieces if piece.table is not None]
+    lines = lines_of(plain)
+    at = 0
+    while at < len(lines):
+        region, after = _grown(lines, at, others)
+        for lines_here, spans in _parts(region) if region is not None else ():
+            table = _table(lines_here, spans, rules) or _last_row(lines_here, expected)
+            expected = ()
+            if table is not None:
+                found.append(table)
+                taken.update(id(piece) for line in lines_here for piece in line.pieces)
+        at = after
+    return [*others, *(piece for piece in plain if id(piece) not in taken), *found]
+
+
+def _is_apart(line: TextLine) -> bool:
+    return len(line.intervals(_SEGMENT)) > 1
+
+
+def _remaining(gap: Interval, intervals: Sequence[Interval], height: float) -> bool:
+    """Returns whether texts leave enough of a gap free."""
+    inside = [(max(a, gap[0]), min(b, gap[1])) for a, b in intervals if b > gap[0] and a < gap[1]]
+    edges = [gap[0], *(edge for part in covered(inside) for edge in part), gap[1]]
+    return max(b - a for a, b in zip(edges[::2], edges[1::2], strict=True)) >= min(_GUTTER * height, gap[1] - gap[0])
+
+
+def _grown(lines: Sequence[TextLine], at: int, others: Sequence[Piece]) -> tuple[_Region | None, int]:
+    """Returns the lines from `at` that may be a table, and the number of the line after them."""
+    if not _is_apart(lines[at]):
+        return None, at + 1
+    region = _Region([lines[at]], cover=lines[at].intervals())
+    single = True
+    after = at + 1
+    while after < len(lines):
+        line = lines[after]
+        here = line.intervals()
+        if _begins_another(region, line, lines[after + 1] if after + 1 < len(lines) else None):
+            break
+        if any(region.lines[-1].middle < other.middle < line.middle for other in others):
+            break
+        closed = [gap for gap in region.gutters() if not _remaining(gap, here, line.height)]
+        outside = here[-1][1] < region.cover[0][0] or here[0][0] > region.cover[-1][1]
+        if len(here) == 1 and (closed or outside) and not (outside and _is_apart(line)):
+            break
+        if single and _is_apart(line):
+            own = [(a[1], b[0]) for a, b in pairwise(here)]
+            first = region.lines[0].intervals()
+            crossed = [gap for gap in own if not _remaining(gap, first, line.height)]
+            if crossed and not closed:
+                region.spans = set(range(len(region.lines)))
+                region.cover = here
+            elif crossed and closed:
+                break
+            single = False
+            closed = [] if region.spans else closed
+            if region.spans:
+                region.lines.append(line)
+                after += 1
+                continue
+        if closed and len(closed) == len(region.gutters()):
+            break
+        if closed:
+            region.spans.add(len(region.lines))
+        else:
+            region.cover = covered([*region.cover, *here])
+        region.lines.append(line)
+        after += 1
+    _trim(region)
+    start = _above(lines, at, region)
+    if start < at:
+        region.lines[:0] = lines[start:at]
+        region.spans = {number + at - start for number in region.spans}
+    return region, max(after, at + 1)
+
+
+def _begins_another(region: _Region, line: TextLine, following: TextLine | None) -> bool:
+    """Returns whether the space above a line is so wide that a table does not continue there."""
+    last = region.lines[-1]
+    space = line.top - last.bottom
+    height = min(line.height, last.height)
+    spaces = [b.top - a.bottom for a, b in pairwise(region.lines[-_SEEN:])]
+    if not spaces and following is not None:
+        spaces = [following.top - line.bottom]
+    usual = max(median(spaces) if spaces else 0.0, max(spaces[-6:], default=0.0) / _BREAK, 0.3 * height)
+    if space <= _BREAK * usual:
+        return False
+    if space > 2.2 * height:
+        return True
+    return bool(spaces) and len(region.lines) > 1 and space > 0.9 * height and not _is_aligned(region, line)
+
+
+def _is_aligned(region: _Region, line: TextLine) -> bool:
+    """Returns whether a line's texts begin or end where columns do, not only in the first one."""
+    here = line.intervals(_SEGMENT)
+    if here[-1][1] <= region.cover[0][1]:
+        return False
+    near = 0.3 * line.height
+    edges = [(a, b) for above in region.lines[-_SEEN:] for a, b in above.intervals(_SEGMENT)]
+    return all(
+        any(abs(a - c) < near or abs(b - d) < near or abs(a + b - c - d) < near for c, d in edges) for a, b in here
+    )
+
+
+def _trim(region: _Region) -> None:
+    """Takes lines with one text off the end, unless they continue a cell that is not in the first column."""
+    while len(region.lines) > 1:
+        last, above = region.lines[-1], region.lines[-2]
+        here = last.intervals(_SEGMENT)
+        if len(here) > 1:
+            return
+        near = last.middle - above.middle <= LEADING * min(last.height, above.height)
+        if near and region.gutters() and here[0][0] >= region.gutters()[0][0]:
+            return
+        region.spans.discard(len(region.lines) - 1)
+        region.lines.pop()
+
+
+def _above(lines: Sequence[TextLine], at: int, region: _Region) -> int:
+    """Returns where a table begins whose header's upper lines have only one text, beyond the first column."""
+    start = at
+    gutters = region.gutters()
+    while start > max(at - 2, 0) and gutters:
+        line = lines[start - 1]
+        here = line.intervals()
+        near = lines[start].middle - line.middle <= LEADING * min(line.height, lines[start].height)
+        inside = gutters[0][0] <= here[0][0] and here[-1][1] <= region.cover[-1][1]
+        if not near or not inside or not all(_remaining(gap, here, line.height) for gap in gutters):
+            break
+        start -= 1
+    return start
+
+
+def _parts(region: _Region) -> list[tuple[list[TextLine], set[int]]]:
+    """Divides a region where a line repeats the fonts of the first, which is another header, and other rows follow."""
+    lines = region.lines
+    fonts = [{piece.font for piece in line.pieces} for line in lines]
+    starts = [0]
+    usual = [number for number in range(1, len(lines)) if not fonts[number] <= fonts[0]]
+    if "" not in fonts[0] and 3 * len(usual) >= 2 * (len(lines) - 1):
+        for number in range(2, len(lines) - 1):
+            here = lines[number]
+            if fonts[number] <= fonts[0] and not fonts[number + 1] <= fonts[0] and not fonts[number - 1] <= fonts[0]:
+                texts = [piece.text for piece in here.pieces]
+                if len(here.intervals(_SEGMENT)) > 1 and not any(any(map(str.isdecimal, text)) for text in texts):
+                    starts.append(number)
+    parts = []
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        part = _Region(lines[start:end], {n - start for n in region.spans if start <= n < end}, region.cover)
+        _trim(part)
+        parts.append((part.lines, part.spans))
+    return parts
+
+
+def _table(lines: Sequence[TextLine], spans: set[int], rules: DrawnLines) -> Piece | None:
+    """Returns the piece for a table; None if the lines are none."""
+    plain = [line for number, line in enumerate(lines) if number not in spans]
+    if len(plain) < 2:
+        return None
+    columns = _columns(plain)
+    beside, columns = _side_heading(plain, columns)
+    if len(columns) < 2 or _is_prose_beside(plain, columns):
+        return None
+    bounds = [(a[1] + b[0]) / 2 for a, b in pairwise(columns)]
+    cells = [_cells(line, columns, bounds, number in spans, beside) for number, line in enumerate(lines)]
+    kept = [CellLine(found, line.middle, line.height) for line, found in zip(lines, cells, strict=True) if found]
+    if _is_list(kept):
+        return None
+    left, right = columns[0][0], columns[-1][1]
+    top, bottom = lines[0].top, lines[-1].bottom
+    drawn = _dividers(rules, left, right, lines)
+    grid = Grid(kept, columns, drawn)
+    rows = rows_of(grid)
+    rule = drawn[0] if len(drawn) == 1 or (drawn and len(drawn) < len(rows) - 2) else None
+    table = table_of(grid, rows, tuple(beside.values()), rule)
+    if table is None:
+        return None
+    left = min([left, *(piece.left for line in lines for piece in line.pieces)])
+    right = max([right, *(piece.right for line in lines for piece in line.pieces)])
+    return Piece("", left, top, right, bottom, table=table)
+
+
+def _last_row(lines: Sequence[TextLine], columns: Sequence[Interval]) -> Piece | None:
+    """Returns the piece for a table's last row, alone on its page: its texts begin or end where the columns do."""
+    if not columns or len(lines) > _LINES_OF_PROSE:
+        return None
+    bounds = [(a[1] + b[0]) / 2 for a, b in pairwise(columns)]
+    for line in lines:
+        for left, right in line.intervals(_SEGMENT):
+            a, b = columns[bisect_right(bounds, (left + right) / 2)]
+            if min(abs(left - a), abs(right - b), abs(left + right - a - b)) > 0.3 * line.height:
+                return None
+    cells = [cell for line in lines for cell in _cells(line, columns, bounds, False, {})]
+    row = [joined([cell.text for cell in cells if cell.first == at]) for at in range(len(columns))]
+    if sum(map(bool, row)) < 2:
+        return None
+    table = Table([row], tuple(columns), texts=tuple(cell.text for cell in cells))
+    left, right = min(cell.left for cell in cells), max(cell.right for cell in cells)
+    return Piece("", left, lines[0].top, right, lines[-1].bottom, table=table)
+
+
+def _columns(lines: Sequence[TextLine]) -> list[Interval]:
+    """Returns the extents of columns: what texts cover, without gaps that are no wider than the space between words."""
+    cover = covered([part for line in lines for part in line.intervals()])
+    height = median(line.height for line in lines) if lines else 0.0
+    columns: list[Interval] = []
+    for part in cover:
+        if columns:
+            gaps = []
+            for line in lines:
+                here = line.intervals(0.0)
+                before = [b for _, b in here if b <= part[0]]
+                after = [a for a, _ in here if a >= part[0] - 1e-6]
+                if before and after and before[-1] > columns[-1][0]:
+                    gaps.append(after[0] - before[-1])
+            if part[0] - columns[-1][1] < _GUTTER * height or (gaps and median(gaps) < _USUAL_GUTTER * height):
+                columns[-1] = columns[-1][0], part[1]
+                continue
+        columns.append(part)
+    return columns
+
+
+def _side_heading(lines: Sequence[TextLine], columns: list[Interval]) -> tuple[dict[int, str], list[Interval]]:
+    """Takes a heading beside the table off its columns: the first one, if it has text only at the top.
+
+    Returns the heading's texts by the ids of their pieces.
+    """
+    if len(columns) < 3 or len(lines) < 3:
+        return {}, columns
+    edge = (columns[0][1] + columns[1][0]) / 2
+    within = [[piece for piece in line.pieces if piece.right <= edge] for line in lines]
+    filled = [number for number, pieces in enumerate(within) if pieces]
+    if not filled or filled != list(range(len(filled))) or 3 * len(filled) > len(lines):
+        return {}, columns
+    fonts = {piece.font for pieces in within for piece in pieces}
+    others = {piece.font for line in lines for piece in line.pieces if piece.left >= edge}
+    gaps = [b[0] - a[1] for a, b in pairwise(columns)]
+    if len(filled) > 1 and fonts & others and gaps[0] < 1.5 * max(gaps[1:]):
+        return {}, columns
+    return {id(piece): piece.text for pieces in within for piece in pieces}, columns[1:]
+
+
+def _cells(
+    line: TextLine, columns: Sequence[Interval], bounds: Sequence[float], spanning: bool, beside: dict[int, str]
+) -> list[Cell]:
+    """Divides a line into cells; a text that crosses gaps is one cell of several columns."""
+    kept = [piece for piece in line.pieces if id(piece) not in beside]
+    if not kept:
+        return []
+    if not spanning:
+        parts: dict[int, list[Piece]] = {}
+        for word in TextLine(kept).words():
+            parts.setdefault(bisect_right(bounds, word.center), []).append(word)
+        return [cell_of(words, column, column) for column, words in sorted(parts.items())]
+    texts: list[list[Piece]] = []
+    limit = 0.3 * line.height
+    for word in sorted(TextLine(kept).words(), key=lambda word: word.left):
+        near = bool(texts) and word.left - texts[-1][-1].right <= limit
+        if near and not _is_edge(texts[-1][-1], word, columns, bounds, 0.15 * line.height):
+            texts[-1].append(word)
+        else:
+            texts.append([word])
+    cells: list[Cell] = []
+    for words in texts:
+        left, right = min(word.left for word in words), max(word.right for word in words)
+        at = [number for number, (a, b) in enumerate(columns) if a < right and b > left]
+        first, last = (at[0], at[-1]) if at else (bisect_right(bounds, (left + right) / 2),) * 2
+        cells.append(cell_of(words, first, last))
+    return cells
+
+
+def _is_edge(before: Piece, word: Piece, columns: Sequence[Interval], bounds: Sequence[float], near: float) -> bool:
+    """Returns whether the space between two words is that between columns, with whose edges they align."""
+    at = bisect_right(bounds, before.center)
+    if at != bisect_right(bounds, word.center) - 1:
+        return False
+    return abs(word.left - columns[at + 1][0]) < near or abs(before.right - columns[at][1]) < near
+
+
+def _is_list(lines: Sequence[CellLine]) -> bool:
+    """Returns whether the first column has only the markers of list items."""
+    marks = [cell.text for line in lines for cell in line.cells if cell.first == 0]
+    others = {cell.first for line in lines for cell in line.cells if cell.first}
+    return bool(marks) and len(others) == 1 and all(_MARKER.fullmatch(mark) for mark in marks)
+
+
+def _is_prose_beside(lines: Sequence[TextLine], columns: Sequence[Interval]) -> bool:
+    """Returns whether the columns are those of a page: all are prose, or one is whose lines others do not share."""
+    prose = [column for column in columns if _is_prose(lines, column)]
+    if len(prose) == len(columns):
+        return True
+    for left, right in prose:
+        others = [piece for line in lines for piece in line.pieces if piece.right <= left or piece.left >= right]
+        within = [piece for line in lines for piece in line.pieces if left <= piece.center <= right]
+        if len(within) < _LINES_OF_PROSE or not others:
+            continue
+        at = sorted(piece.middle for piece in within)
+        shared = 0
+        for line in lines_of(others):
+            near = bisect_right(at, line.middle)
+            distance = min(abs(line.middle - at[n]) for n in (near - 1, near) if 0 <= n < len(at))
+            shared += distance <= 0.12 * line.height
+        steps = sorted(b - a for a, b in pairwise(at))
+        flowing = steps[-1] < 1.12 * steps[0]
+        if flowing and shared < 0.75 * len(lines_of(others)):
+            return True
+    return False
+
+
+def _is_prose(lines: Sequence[TextLine], column: Interval) -> bool:
+    left, right = column
+    within = [[word for word in line.words() if left <= word.center <= right] for line in lines]
+    within = [words for words in within if words]
+    if not within:
+        return False
+    words = median(sum(len(word.text.split()) for word in found) for found in within)
+    filled = median(max(w.right for w in found) - min(w.left for w in found) for found in within)
+    return words >= _WORDS_OF_PROSE and filled >= _FILLED * max(right - left, 1e-9)
+
+
+def _dividers(rules: DrawnLines, left: float, right: float, lines: Sequence[TextLine]) -> list[float]:
+    """Returns the heights of lines that are drawn across most of a table, between its first and last line."""
+    found = sorted(
+        y
+        for y, x0, x1 in (*rules.horizontal, *rules.edges)
+        if min(x1, right) - max(x0, left) > 0.6 * (right - left) and lines[0].middle < y < lines[-1].middle
+    )
+    return [y for number, y in enumerate(found) if not number or y - found[number - 1] > 3.0]

@@ -1,0 +1,211 @@
+"""Finds tables in drawn lines: where lines cross, they divide the page into cells."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from serving.retrieval.parsers.pieces import DrawnLines, Interval, Piece, covered, lines_of
+from serving.retrieval.parsers.table import is_number
+from serving.retrieval.parsers.table_rows import Cell, CellLine, Grid, Row, cell_of, rows_of, table_of
+
+_TOUCH = 3.0
+"""Distance in points within which two lines meet."""
+_LINES = 600
+"""Number of lines above which they are those of a drawing."""
+_SHARE = 0.5
+"""Share of a cell's side that a line must cover to divide it from the next."""
+
+_Rule = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lattice:
+    """Crossing lines, sorted, and their heights and places, from the top and from the left."""
+
+    across: list[_Rule]
+    down: list[_Rule]
+    ys: list[float]
+    xs: list[float]
+
+    def holds(self, piece: Piece) -> bool:
+        return (
+            self.xs[0] - _TOUCH <= piece.center <= self.xs[-1] + _TOUCH
+            and self.ys[0] - _TOUCH <= piece.middle <= self.ys[-1] + _TOUCH
+        )
+
+    def wall(self, row: int, at: int) -> bool:
+        """Returns whether a line divides the cells of a row at a place."""
+        return _drawn(self.down, self.xs[at], self.ys[row], self.ys[row + 1])
+
+    def floor(self, row: int, column: int) -> bool:
+        """Returns whether a line divides a column below a row."""
+        return _drawn(self.across, self.ys[row + 1], self.xs[column], self.xs[column + 1])
+
+
+def ruled_tables(pieces: Sequence[Piece], rules: DrawnLines) -> list[Piece]:
+    """Returns the pieces of a page, with those of each table in drawn lines replaced by one that stands for it."""
+    left = list(pieces)
+    for lattice in _lattices(rules):
+        inside = [piece for piece in left if piece.table is None and lattice.holds(piece)]
+        found = _table(lattice, inside) if inside else None
+        if found is not None:
+            kept = {id(piece) for piece in inside}
+            left = [piece for piece in left if id(piece) not in kept] + [found]
+    return left
+
+
+def _lattices(rules: DrawnLines) -> Iterator[_Lattice]:
+    """Yields groups of lines that touch each other and enclose at least two columns."""
+    across, down = rules.horizontal, rules.vertical
+    if len(across) + len(down) > _LINES:
+        return
+    group = list(range(len(across) + len(down)))
+
+    def root(at: int) -> int:
+        while group[at] != at:
+            group[at] = group[group[at]]
+            at = group[at]
+        return at
+
+    for i, (y, x0, x1) in enumerate(across):
+        for j, (x, y0, y1) in enumerate(down, len(across)):
+            if x0 - _TOUCH <= x <= x1 + _TOUCH and y0 - _TOUCH <= y <= y1 + _TOUCH:
+                group[root(j)] = root(i)
+    members: dict[int, tuple[list[_Rule], list[_Rule]]] = {}
+    for at in range(len(group)):
+        sides = members.setdefault(root(at), ([], []))
+        sides[at >= len(across)].append(across[at] if at < len(across) else down[at - len(across)])
+    for across_here, down_here in members.values():
+        ys = _places(across_here)
+        for top, bottom in _joints(ys, down_here):
+            here = [line for line in down_here if line[1] < bottom - _TOUCH and line[2] > top + _TOUCH]
+            between = [line for line in across_here if top - _TOUCH <= line[0] <= bottom + _TOUCH]
+            if here and between:
+                ends = [x for _, x0, x1 in between for x in (x0, x1)] if len(_places(here)) > 1 else []
+                xs = _places([*here, *((x, 0.0, 0.0) for x in ends if _is_side(x, here))])
+                if len(xs) > 2:
+                    yield _Lattice(between, here, [y for y in ys if top <= y <= bottom], xs)
+
+
+def _joints(ys: Sequence[float], down: Sequence[_Rule]) -> Iterator[Interval]:
+    """Yields the parts of a group of lines that are tables of their own: no line runs on from one to the next."""
+    start = 0
+    for at in range(1, len(ys)):
+        if at == len(ys) - 1 or not any(y0 < ys[at] - _TOUCH and y1 > ys[at] + _TOUCH for _, y0, y1 in down):
+            yield ys[start], ys[at]
+            start = at
+
+
+def _is_side(x: float, down: Sequence[_Rule]) -> bool:
+    """Returns whether a place is outside of all lines: a table may have none at its sides."""
+    return x < min(line[0] for line in down) - _TOUCH or x > max(line[0] for line in down) + _TOUCH
+
+
+def _places(lines: Sequence[_Rule]) -> list[float]:
+    places: list[float] = []
+    for at in sorted(line[0] for line in lines):
+        if not places or at - places[-1] > _TOUCH:
+            places.append(at)
+    return places
+
+
+def _drawn(lines: list[_Rule], at: float, low: float, high: float) -> bool:
+    near = lines[bisect_left(lines, (at - _TOUCH,)) : bisect_right(lines, (at + _TOUCH, float("inf")))]
+    parts = [(max(a, low), min(b, high)) for _, a, b in near if b > low and a < high]
+    return sum(b - a for a, b in covered(parts)) >= _SHARE * (high - low)
+
+
+def _table(lattice: _Lattice, inside: Sequence[Piece]) -> Piece | None:
+    """Returns the piece for a lattice's table; None if it is no table."""
+    areas = _areas(lattice)
+    lines: list[list[CellLine]] = [[] for _ in lattice.ys[1:]]
+    for line in lines_of(inside):
+        parts: dict[tuple[int, int, int, int], list[Piece]] = {}
+        for word in line.words():
+            row = min(max(bisect_right(lattice.ys, word.middle) - 1, 0), len(lattice.ys) - 2)
+            column = min(max(bisect_right(lattice.xs, word.center) - 1, 0), len(lattice.xs) - 2)
+            parts.setdefault(areas[row, column], []).append(word)
+        for (top, first, bottom, last), found in parts.items():
+            cell = cell_of(found, first, last)
+            for row in range(top, bottom + 1):
+                lines[row].append(CellLine([cell], line.middle, line.height))
+    columns = [(lattice.xs[at], lattice.xs[at + 1]) for at in range(len(lattice.xs) - 1)]
+    columns, lines = _without_empty(columns, lines)
+    if len(columns) < 2:
+        return None
+    dividers = lattice.ys[1:-1]
+    grid = Grid([line for row in lines for line in row], columns, dividers, ruled=True)
+    rows: list[Row] = [row for row in lines if row]
+    if len(rows) < 3 or any(_is_several(row) for row in rows):
+        rows = rows_of(Grid(_joined_lines(grid.lines), columns, dividers, ruled=not any(map(_is_several, rows))))
+    table = table_of(grid, rows)
+    if table is None:
+        return None
+    return Piece("", lattice.xs[0], lattice.ys[0], lattice.xs[-1], lattice.ys[-1], table=table)
+
+
+def _areas(lattice: _Lattice) -> dict[tuple[int, int], tuple[int, int, int, int]]:
+    """Returns the cell at each row and column, as its first row and column and its last ones.
+
+    Cells without a line between them are one; only rectangles are, since a line may be hidden behind text.
+    """
+    height, width = len(lattice.ys) - 1, len(lattice.xs) - 1
+    spans: list[list[tuple[int, int]]] = []
+    for row in range(height):
+        starts = [0, *(at for at in range(1, width) if lattice.wall(row, at))]
+        spans.append([(a, b - 1) for a, b in zip(starts, [*starts[1:], width], strict=True)])
+    areas: dict[tuple[int, int], tuple[int, int, int, int]] = {}
+    for row in range(height):
+        for first, last in spans[row]:
+            if (row, first) in areas:
+                continue
+            bottom = row
+            while (
+                bottom + 1 < height
+                and (first, last) in spans[bottom + 1]
+                and not any(lattice.floor(bottom, column) for column in range(first, last + 1))
+            ):
+                bottom += 1
+            for r in range(row, bottom + 1):
+                for column in range(first, last + 1):
+                    areas[r, column] = row, first, bottom, last
+    return areas
+
+
+def _without_empty(columns: list[Interval], lines: list[list[CellLine]]) -> tuple[list[Interval], list[list[CellLine]]]:
+    """Leaves out columns without any text, such as the space between double lines."""
+    used = sorted({column for row in lines for line in row for cell in line.cells for column in (cell.first,)})
+    place = {column: at for at, column in enumerate(used)}
+
+    def moved(cell: Cell) -> Cell:
+        last = max((place[column] for column in used if column <= cell.last), default=0)
+        return Cell(cell.text, place[cell.first], max(last, place[cell.first]), cell.left, cell.right, cell.font)
+
+    kept = [[CellLine([moved(c) for c in line.cells], line.middle, line.height) for line in row] for row in lines]
+    extents = []
+    for at, column in enumerate(used):
+        following = used[at + 1] if at + 1 < len(used) else len(columns)
+        extents.append((columns[column][0], columns[following - 1][1]))
+    return extents, kept
+
+
+def _is_several(row: Sequence[CellLine]) -> bool:
+    """Returns whether the area between two lines has several rows: a column with numbers below each other."""
+    for column in {cell.first for line in row for cell in line.cells}:
+        cells = [cell for line in row for cell in line.cells if cell.first == column]
+        if len(cells) > 1 and sum(is_number(cell.text) for cell in cells) >= max(2, len(cells) - 1):
+            return True
+    return False
+
+
+def _joined_lines(lines: Sequence[CellLine]) -> list[CellLine]:
+    """Joins the cells of one line."""
+    found: list[CellLine] = []
+    for line in sorted(lines, key=lambda line: line.middle):
+        if found and abs(line.middle - found[-1].middle) < 0.1:
+            found[-1] = CellLine([*found[-1].cells, *line.cells], line.middle, line.height)
+        else:
+            found.append(line)
+    return found
