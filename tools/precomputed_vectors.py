@@ -19,7 +19,7 @@ def main() -> int:
         CHECKOUT / "README.md",
         *sorted(p for p in (CHECKOUT / "docs").rglob("*") if p.is_file() and is_document(p)),
     ]
-    chunks = [chunk for page in pages for chunk in chunk_isolated(page.read_bytes(), page.name, ChunkSettings())]
+    chunks = [chunk for page in pages for chunk in chunk_isolated(page.read_bytes(), page.name, ChunkSettings())[0]]
     bodies, headings = texts_of(chunks)
     count = write(OnnxEmbedder(), [*bodies, *headings])
     print(f"{FILE.relative_to(CHECKOUT)}: {count} vectors of {len(chunks)} chunks, {FILE.stat().st_size:,} bytes")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,10 +11,15 @@ from serving.inference.exchange import Exchange
 from serving.metering.charge import storage_meter
 from serving.protocol.errors import not_found
 from serving.protocol.vector_stores import ChunkingStrategy
+from serving.retrieval.types import Chunk
 from serving.store.access import access_document
 from serving.store.attachments.attaching import MeterOf
-from serving.store.errors import NotFound
+from serving.store.errors import InvalidValue, NotFound
+from serving.store.relational.rows import Order, Page
 from serving.store.vector_stores import FileCounts, VectorStoreFile
+
+LONGEST_CHUNK_ID = 80
+"""A chunk's id is its file's and its number in the document."""
 
 STATUSES = ("in_progress", "completed", "failed", "cancelled")
 
@@ -64,5 +69,51 @@ def render_file(file: VectorStoreFile) -> dict[str, Any]:
         "last_error": {"code": file.error_code, "message": file.error_message} if failed else None,
         "attributes": file.attributes,
         "chunking_strategy": file.chunking or {"type": "auto"},
-        "headrace": {"access": access_document(file.access)},
+        "headrace": {"access": access_document(file.access), "extraction": file.extraction},
+    }
+
+
+def ordinal_of(id: str | None, file: VectorStoreFile) -> int | None:
+    """Returns the number of the chunk `id`; raises `InvalidValue` for one of another file."""
+    if id is None:
+        return None
+    of, _, number = id.rpartition(":")
+    if of != file.file_id or not (number.isascii() and number.isdecimal()) or len(number) > 9:
+        raise _no_such_chunk()
+    return int(number)
+
+
+def wanted_chunks(after: int | None, limit: int, order: Order) -> range:
+    """Returns the numbers of the chunks to read for a page: its own, the one before it, and the one behind it."""
+    if order == "asc":
+        return range(limit + 1) if after is None else range(after, after + limit + 2)
+    return range(-limit - 1, 0) if after is None else range(max(after - limit - 1, 0), after + 1)
+
+
+def chunk_page(found: Sequence[Chunk], after: int | None, limit: int, order: Order) -> Page[Chunk]:
+    """Returns the page of the chunks that were read; raises `InvalidValue` if `after` is not among them."""
+    chunks = list(found if order == "asc" else reversed(found))
+    if after is not None:
+        if not chunks or chunks[0].ordinal != after:
+            raise _no_such_chunk()
+        del chunks[0]
+    return Page(chunks[:limit], len(chunks) > limit)
+
+
+def _no_such_chunk() -> InvalidValue:
+    return InvalidValue("after", "there is no such object")
+
+
+def render_chunk(chunk: Chunk, file: VectorStoreFile) -> dict[str, Any]:
+    """Returns the object for a chunk of a file in a vector store."""
+    return {
+        "id": f"{file.file_id}:{chunk.ordinal}",
+        "object": "vector_store.file.chunk",
+        "vector_store_id": file.vector_store_id,
+        "file_id": file.file_id,
+        "index": chunk.ordinal,
+        "title": chunk.title,
+        "heading": chunk.heading,
+        "text": chunk.text,
+        "position": {"start": chunk.start, "end": chunk.end, "page": chunk.page},
     }

@@ -10,7 +10,7 @@ from typing import Protocol, Self
 from serving.retrieval.builder import ChunkBounds
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.text.sentences import sentence_spans
-from serving.retrieval.types import CELLS, Block, Chunk, Document
+from serving.retrieval.types import CELLS, Block, Chunk, Document, Extraction
 
 CONTEXT_TOKENS = 48
 """Tokens of the embedder's window that are reserved for title and heading, which precede a chunk's text."""
@@ -82,6 +82,20 @@ def chunk(
             raise UnreadableDocument("too_large", "the headings of the file, repeated in each chunk, are too long")
         chunks.append(Chunk(len(chunks), title, heading, text, start, end, units[0].block.page))
     return chunks
+
+
+def extraction(document: Document, chunks: Iterable[Chunk]) -> Extraction:
+    """Counts how much of a document's text its chunks contain; a character in several chunks counts once."""
+    within = end = 0
+    for each in chunks:
+        if document.text[each.start : each.end] == each.text and each.end > end:
+            within += _visible(each.text[max(end - each.start, 0) :])
+            end = each.end
+    return Extraction(_visible(document.text) + document.unreadable, within, document.unread_pages)
+
+
+def _visible(text: str) -> int:
+    return sum(map(len, text.split()))
 
 
 def _pack(units: Iterator[_Unit], settings: ChunkSettings) -> Iterator[list[_Unit]]:

@@ -14,7 +14,7 @@ from serving.core.principal import Principal
 from serving.protocol.filters import Filter
 from serving.protocol.knowledge import Knowledge
 from serving.retrieval.errors import CollectionNotFound
-from serving.retrieval.types import MAX_QUESTION, Attribution, Hit
+from serving.retrieval.types import MAX_QUESTION, Attribution, Chunk, Hit
 from serving.telemetry import tracing
 
 
@@ -103,6 +103,17 @@ class RetrievalClient:
         more = (filters,) if filters is not None else ()
         hits: list[Hit] = await self._call("search", principal, store_id, query[:MAX_QUESTION], count, *more)
         return [hit for hit in hits if hit.score >= score_threshold]
+
+    async def chunks(self, principal: Principal, store_id: str, file_id: str, wanted: range) -> list[Chunk]:
+        """Returns the chunks with these ordinals, in order, of a file that the principal may read.
+
+        Ordinals below 0 count from the last chunk, as in a slice.
+        """
+        try:
+            found: list[Chunk] = await self._call("chunks", principal, store_id, file_id, wanted)
+        except CollectionNotFound:  # nothing has been ingested yet
+            return []
+        return found
 
     async def attribute(self, answer: str, hits: Sequence[Hit]) -> Attribution:
         """Returns which sentences of an answer are supported by the chunks."""

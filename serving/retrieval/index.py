@@ -36,6 +36,7 @@ from serving.retrieval.chunk_table import (
     Vector,
     access_digest,
     chunk_rows,
+    row_chunks,
     row_dicts,
     row_hit,
     table_schema,
@@ -198,6 +199,16 @@ class CollectionIndex:
         columns = [name for name in self._table.schema.names if name != "vector"]
         where = reduce(or_, (_of_file(tenant, file_id) for tenant, file_id in files))
         return self._table.search().where(where).select(columns).to_arrow()
+
+    @_explained
+    def chunks_of(self, tenant: str, file_id: str, wanted: range) -> list[Chunk]:
+        """Returns the chunks of a file with these ordinals, in order; those below 0 count from the last chunk."""
+        mine = _of_file(tenant, file_id)
+        end = self._table.search().where(mine).select(["ordinal"]).to_arrow().num_rows if wanted.start < 0 else 0
+        columns = [name for name in self._table.schema.names if name != "vector"]
+        here = (col("ordinal") >= lit(end + wanted.start)) & (col("ordinal") < lit(end + wanted.stop))
+        found = self._table.search().where(mine & here).select(columns).to_arrow()
+        return sorted(row_chunks(found), key=lambda chunk: chunk.ordinal)
 
     @_explained
     def copy(self, rows: pa.Table, vectors: Vector) -> None:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -34,7 +34,7 @@ from serving.retrieval.index import CollectionIndex
 from serving.retrieval.indexes import VectorStoreIndexes
 from serving.retrieval.sandbox import chunk_isolated, chunking_limits
 from serving.retrieval.text.tokens import WordPieces
-from serving.retrieval.types import Chunk
+from serving.retrieval.types import Chunk, Extraction
 from serving.store.errors import NotFound
 from serving.store.files import DELETE_BLOB, Files
 from serving.store.jobs.counted import counted
@@ -71,6 +71,7 @@ EMBEDDER_AWAITED_S = 3_600.0
 log = logging.getLogger("headrace.retrieval")
 
 T = TypeVar("T")
+Chunked = tuple[list[Chunk], Extraction]
 
 
 class EmbedderGone(RuntimeError):
@@ -127,7 +128,9 @@ class Ingestion:
             async with self._large.place(principal.tenant) if file.bytes > LARGE else nullcontext():
                 data = await self._blobs.read(principal, file_id)
                 async with self._reading.place(principal.tenant):
-                    chunks, tokens = await self._read(context.job, data, file.filename, attachment.chunking)
+                    (chunks, extraction), tokens = await self._read(
+                        context.job, data, file.filename, attachment.chunking
+                    )
                 targets, outdated = await self._targets(store_id)
                 searched, embedder = targets[0]
                 usage = sum(len(c.body.encode()) + 4 * embedder.dimensions for c in chunks)
@@ -162,7 +165,7 @@ class Ingestion:
         await self._jobs.enqueue(
             principal, OPTIMIZE, {"vector_store_id": store_id}, group=(store_id, None), dedupe_key=store_id
         )
-        return {"usage_bytes": usage, "chunks": len(chunks)}
+        return {"usage_bytes": usage, "chunks": len(chunks), "extraction": asdict(extraction)}
 
     async def _targets(self, store_id: str) -> tuple[list[tuple[str, Embedder]], list[str]]:
         """Returns the indexes of a store that a document is written to, each with its embedder, the searched one first.
@@ -184,10 +187,11 @@ class Ingestion:
         indexed = [file for _, file in files]
         await self._change([name], lambda index: index.upsert_files(indexed))
 
-    async def _read(self, job: Job, data: bytes, name: str, chunking: dict[str, Any]) -> tuple[list[Chunk], list[int]]:
-        """Returns the chunks and their tokens. Reading ends where the text has more characters than may be stored.
+    async def _read(self, job: Job, data: bytes, name: str, chunking: dict[str, Any]) -> tuple[Chunked, list[int]]:
+        """Returns the chunks, how much of the text they contain, and the tokens of each chunk.
 
-        A cancelled job ends its child process, since they would accumulate otherwise.
+        Reading ends where the text has more characters than may be stored. A cancelled job ends its child process,
+        since they would accumulate otherwise.
         """
         bounds, room = self._bounds, await self._quotas.room(job)
         if room is not None and room[0] < bounds.of_file(len(data)).characters:
@@ -207,14 +211,14 @@ class Ingestion:
 
     def _chunks(
         self, data: bytes, name: str, chunking: dict[str, Any], bounds: ChunkBounds, wanted: Callable[[], bool]
-    ) -> tuple[list[Chunk], list[int]]:
+    ) -> tuple[Chunked, list[int]]:
         settings = ChunkSettings()
         if static := chunking.get("static"):
             settings = ChunkSettings.static(
                 static["max_chunk_size_tokens"], static["chunk_overlap_tokens"], WordPieces.max_tokens
             )
-        chunks = chunk_isolated(data, name, settings, chunking_limits(len(data), bounds), wanted)
-        return chunks, [self._count_tokens(each.body) for each in chunks]
+        chunked = chunk_isolated(data, name, settings, chunking_limits(len(data), bounds), wanted)
+        return chunked, [self._count_tokens(each.body) for each in chunked[0]]
 
     async def _vectors(
         self, context: JobContext, chunks: list[Chunk], tokens: list[int], embedder: Embedder

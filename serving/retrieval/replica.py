@@ -49,7 +49,7 @@ from serving.retrieval.relevance import (
     without_subject,
 )
 from serving.retrieval.reranker import Reranker
-from serving.retrieval.types import Attribution, Hit, Mode
+from serving.retrieval.types import Attribution, Chunk, Hit, Mode
 from serving.security.erasure import Erasures
 from serving.security.prompt_cache import CacheOwners
 from serving.store.access import names_of
@@ -121,8 +121,7 @@ class RetrievalReplica:
         self._used_approvals = UsedApprovals(self._database)
         self._shares = Shares(self._database)
         secret = config.key_secret.read()
-        owners = CacheOwners(config.prompt_cache, secret)
-        self._engines = Engines(handle_of, config.limits.lease_timeout_s, owners)
+        self._engines = Engines(handle_of, config.limits.lease_timeout_s, CacheOwners(config.prompt_cache, secret))
         self._client = EngineClient()
         self._embedders = EmbedderRegistry(self._engines, self._client)
         self._judge = self._embedders.judge
@@ -288,6 +287,11 @@ class RetrievalReplica:
         """Returns the best chunks of one vector store, from files whose attributes match the filter."""
         found = await self._search_own(principal, store_id, QueryVectors(query), self._reranker.depth(count), filters)
         return (await self._reranker.order(query, found.hits))[:count]
+
+    async def chunks(self, principal: Principal, store_id: str, file_id: str, wanted: range) -> list[Chunk]:
+        """Returns the chunks of a file with these ordinals, in order; those below 0 count from the last chunk."""
+        index = (await self._indexes.searched(store_id)).index
+        return await asyncio.to_thread(index.chunks_of, principal.tenant, file_id, wanted)
 
     async def attribute(self, answer: str, hits: Sequence[Hit]) -> Attribution:
         """Returns which sentences of `answer` are supported by the hits."""

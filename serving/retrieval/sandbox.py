@@ -25,11 +25,11 @@ from serving.core.child import Overrun
 from serving.core.confine import LIBRARIES, ProcessLimits, Unconfined, confine
 from serving.core.fork_server import ForkServer, serve
 from serving.retrieval.builder import ChunkBounds
-from serving.retrieval.chunk import ChunkSettings, WordTokenizer, chunk
+from serving.retrieval.chunk import ChunkSettings, WordTokenizer, chunk, extraction
 from serving.retrieval.errors import Code, UnreadableDocument
 from serving.retrieval.parse import detect, parse
 from serving.retrieval.parsers import FORMATS
-from serving.retrieval.types import Block, Chunk, Document
+from serving.retrieval.types import Block, Chunk, Document, Extraction
 
 _TOO_COMPLEX: Final[tuple[Code, str]] = ("too_complex", "the file needs too much time or memory to read")
 
@@ -77,7 +77,7 @@ def parse_isolated(data: bytes, name: str, limits: ParserLimits | None = None) -
     found = _answer("parse", data, name, limits or ParserLimits())
     text = found["text"]
     blocks = (Block(text[start:end], start, tuple(heading), *more) for start, end, heading, *more in found["blocks"])
-    return Document(found["kind"], found["title"], text, tuple(blocks))
+    return Document(found["kind"], found["title"], text, tuple(blocks), *found["unread"])
 
 
 def detect_isolated(data: bytes, name: str, limits: ParserLimits = DETECTING) -> str:
@@ -92,7 +92,7 @@ def chunk_isolated(
     settings: ChunkSettings,
     limits: ParserLimits | None = None,
     wanted: Callable[[], bool] = lambda: True,
-) -> list[Chunk]:
+) -> tuple[list[Chunk], Extraction]:
     """`parse`, then `chunk` with the embedder's tokenizer, in a child process; raises as `parse_isolated` does.
 
     `limits` are by default those of the file's size.
@@ -106,7 +106,7 @@ def chunk_isolated(
     tokenizer = str(package_file(*TOKENIZER))
     limits = limits or chunking_limits(len(data))
     found = _answer("chunk", data, name, limits, wanted, settings=asdict(settings), tokenizer=tokenizer)
-    return [Chunk(*values) for values in found["chunks"]]
+    return [Chunk(*values) for values in found["chunks"]], Extraction(*found["extraction"])
 
 
 def _tokenizer() -> list[str]:
@@ -168,7 +168,7 @@ def _done(request: dict[str, Any], data: bytes, counter: WordTokenizer | None) -
     if counter is None:
         return _encode(document)
     chunks = chunk(document, counter, ChunkSettings(**request["settings"]), bounds.of_file(len(data)))
-    return {"chunks": [astuple(each) for each in chunks]}
+    return {"chunks": [astuple(each) for each in chunks], "extraction": astuple(extraction(document, chunks))}
 
 
 def _counter(request: dict[str, Any]) -> WordTokenizer | None:
@@ -187,7 +187,8 @@ def _word_pieces(tokenizer: str) -> WordTokenizer:
 
 def _encode(document: Document) -> dict[str, Any]:
     blocks = [[b.start, b.start + len(b.text), b.heading, b.page, b.row] for b in document.blocks]
-    return {"kind": document.kind, "title": document.title, "text": document.text, "blocks": blocks}
+    unread = document.unreadable, document.unread_pages
+    return {"kind": document.kind, "title": document.title, "text": document.text, "blocks": blocks, "unread": unread}
 
 
 def _confine(limits: dict[str, Any]) -> None:

@@ -52,6 +52,19 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Extraction:
+    """How much of a file's text is in its chunks, in characters without white space.
+
+    `characters` counts those that were found in the file, with the column names that table rows repeat, and
+    `unread_pages` scanned pages whose text could not be recognised.
+    """
+
+    characters: int
+    characters_in_chunks: int
+    unread_pages: int
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A slice of a document: `document.text[start:end] == text`. `heading` is a path joined by ` > `."""
 

@@ -23,7 +23,10 @@ from serving.store.values import Attribute
 MAX_PAGE = 100
 
 INGEST = "ingest_file"
-"""Job kind: payload {"vector_store_id", "file_id"}, optionally `RELISTED`; result {"usage_bytes": int}."""
+"""Job kind: payload {"vector_store_id", "file_id"}, optionally `RELISTED`.
+
+The result is {"usage_bytes": int, "chunks": int, "extraction": dict}.
+"""
 RELISTED = "relisted"
 """Key of the payload: only the access list changed, by the stack's own work."""
 UNINDEX = "unindex_file"
@@ -84,7 +87,11 @@ class VectorStore:
 
 @dataclass(frozen=True, slots=True)
 class VectorStoreFile:
-    """A file in a vector store. `chunking` is the caller's chunking strategy as given, {} for the default."""
+    """A file in a vector store. `chunking` is the caller's chunking strategy as given, {} for the default.
+
+    `extraction` says how much of the file's text is in its chunks, as `serving.retrieval.types.Extraction`; None while
+    that is unknown, as for files that an earlier release ingested.
+    """
 
     vector_store_id: str
     file_id: str
@@ -93,6 +100,7 @@ class VectorStoreFile:
     attributes: dict[str, Attribute]
     chunking: dict[str, Any]
     usage_bytes: int
+    extraction: dict[str, int] | None
     access: list[str] | None
     error_code: str | None
     error_message: str | None
@@ -109,6 +117,7 @@ async def ingestion_ended(connection: AsyncConnection, job: Job) -> None:
         .values(
             status=_FILE_STATUS[job.status],
             usage_bytes=int((job.result or {}).get("usage_bytes", 0)),
+            extraction=(job.result or {}).get("extraction"),
             error_code=job.error_code if failed else None,
             error_message=job.error_message if failed else None,
         )

@@ -23,7 +23,12 @@ OURS = frozenset({"access", "approvals", "headrace", "knowledge", "strategy"})
 OURS_OF_CHATS = frozenset({"conversation"})
 
 OUR_ROUTES = frozenset(
-    {"GET /v1/conversations", "POST /v1/conversations/{conversation_id}/fork", "GET /v1/files/{file_id}/text"}
+    {
+        "GET /v1/conversations",
+        "POST /v1/conversations/{conversation_id}/fork",
+        "GET /v1/files/{file_id}/text",
+        "GET /v1/vector_stores/{store_id}/files/{file_id}/chunks",
+    }
 )
 """Headrace's own routes, beside OpenAI's."""
 

@@ -26,12 +26,12 @@ from serving.api.openapi.schemas import object_of as _object
 from serving.api.openapi.schemas import page_of as _page
 from serving.api.openapi.share_answers import SHARE_ANSWERS
 from serving.api.openapi.tuning_answers import TUNING_ANSWERS
+from serving.api.openapi.vector_store_answers import VECTOR_STORE_ANSWERS
 from serving.api.openapi.version_answers import VERSION_ANSWERS
 from serving.api.operation import Operation
 from serving.config import Measure, Subject, Window
 from serving.core.principal import ROLES
 from serving.quotas.quota import SetBy
-from serving.store.attachments.file_batches import FileBatchStatus
 from serving.store.background.batches import BatchStatus
 
 _MODEL = _object("model", id=_TEXT, created=_COUNT, owned_by=_TEXT)
@@ -64,32 +64,6 @@ _BATCH = _object(
     metadata=_METADATA,
 )
 _FILE = _object("file", id=_TEXT, bytes=_COUNT, created_at=_COUNT, filename=_TEXT, purpose=_TEXT, status=_TEXT)
-_COUNTS = _object(None, in_progress=_COUNT, completed=_COUNT, failed=_COUNT, cancelled=_COUNT, total=_COUNT)
-_STORE = _object(
-    "vector_store", id=_TEXT, name=_TEXT, created_at=_COUNT, status=_TEXT, metadata=_METADATA, file_counts=_COUNTS
-)
-_STORE_FILE = _object(
-    "vector_store.file",
-    id=_TEXT,
-    vector_store_id=_TEXT,
-    created_at=_COUNT,
-    status={"enum": ["in_progress", "completed", "failed", "cancelled"]},
-    attributes={"type": "object"},
-)
-_CONTENT = _object(
-    "vector_store.file_content.page", data=_list(_object(None, type=_TEXT, text=_TEXT)), has_more=_ANY, next_page=_ANY
-)
-_FILE_BATCH = _object(
-    "vector_store.files_batch",
-    id=_TEXT,
-    vector_store_id=_TEXT,
-    created_at=_COUNT,
-    status={"enum": list(get_args(FileBatchStatus))},
-    file_counts=_COUNTS,
-)
-_SEARCH = _object(
-    "vector_store.search_results.page", search_query=_list(_TEXT), data=_list({"type": "object"}), has_more=_ANY
-)
 _ASSISTANT_FIELDS: dict[str, Schema] = {
     "id": _TEXT,
     "created_at": _COUNT,
@@ -273,22 +247,6 @@ _ANSWERS: dict[str, Schema] = {
         title=_TEXT,
         page={"type": ["integer", "null"]},
     ),
-    "vector_stores_create": _STORE,
-    "vector_stores_list_page": _page(_STORE),
-    "vector_stores_get": _STORE,
-    "vector_stores_update": _STORE,
-    "vector_stores_delete": _deleted("vector_store.deleted"),
-    "vector_stores_attach": _STORE_FILE,
-    "vector_stores_list_files": _page(_STORE_FILE),
-    "vector_stores_get_file": _STORE_FILE,
-    "vector_stores_update_file": _STORE_FILE,
-    "vector_stores_detach": _deleted("vector_store.file.deleted"),
-    "vector_stores_content": _CONTENT,
-    "vector_stores_search": _SEARCH,
-    "file_batches_create": _FILE_BATCH,
-    "file_batches_get": _FILE_BATCH,
-    "file_batches_cancel": _FILE_BATCH,
-    "file_batches_list_files": _page(_STORE_FILE),
     "assistants_create": _ASSISTANT,
     "assistants_list_page": _page(_ASSISTANT),
     "assistants_get": _ASSISTANT,
@@ -365,5 +323,5 @@ def answer_schema(op: Operation) -> Schema:
     """Returns the schema of an operation's JSON answer; without a definition it allows anything."""
     id = operation_id(op)
     hub = (VERSION_ANSWERS, HUB_ANSWERS, TUNING_ANSWERS)
-    further = (CONSOLE_ANSWERS, KEY_ANSWERS, *hub, PROMPT_ANSWERS, SHARE_ANSWERS)
+    further = (CONSOLE_ANSWERS, KEY_ANSWERS, VECTOR_STORE_ANSWERS, *hub, PROMPT_ANSWERS, SHARE_ANSWERS)
     return next((found[id] for found in (_ANSWERS, *further) if id in found), {})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from serving.api.operation import Operation, Parameter
-from serving.api.parameters import PAGE
+from serving.api.parameters import OLDEST_FIRST, PAGE
 from serving.api.routes import file_batches, vector_stores
-from serving.api.vector_store_files import STATUSES
+from serving.api.vector_store_files import LONGEST_CHUNK_ID, STATUSES
 from serving.protocol.vector_stores import (
     FileBatchRequest,
     SearchRequest,
@@ -18,6 +18,7 @@ from serving.protocol.vector_stores import (
 _ONE = "/v1/vector_stores/{store_id}"
 _FILE = f"{_ONE}/files/{{file_id}}"
 _BATCH = f"{_ONE}/file_batches/{{file_batch_id}}"
+_CHUNKS = (*OLDEST_FIRST[:2], Parameter("after", {"type": "string", "maxLength": LONGEST_CHUNK_ID}))
 _FILES = (*PAGE, Parameter("filter", {"type": "string", "enum": list(STATUSES)}))
 
 VECTOR_STORE_OPERATIONS: tuple[Operation, ...] = (
@@ -53,6 +54,7 @@ VECTOR_STORE_OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", f"{_ONE}/files", vector_stores.list_files, query=_FILES, scope="data:read"),
     Operation("GET", _FILE, vector_stores.get_file, scope="data:read"),
     Operation("GET", f"{_FILE}/content", vector_stores.content, scope="data:read"),
+    Operation("GET", f"{_FILE}/chunks", vector_stores.chunks, query=_CHUNKS, scope="data:read"),
     Operation(
         "POST",
         _FILE,

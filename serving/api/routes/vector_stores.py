@@ -13,7 +13,19 @@ from starlette.responses import Response
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import one_of, page_query, page_response, text_query
 from serving.api.services import Services
-from serving.api.vector_store_files import STATUSES, chunking_of, naming, render_counts, render_file, storage_of
+from serving.api.vector_store_files import (
+    LONGEST_CHUNK_ID,
+    STATUSES,
+    chunk_page,
+    chunking_of,
+    naming,
+    ordinal_of,
+    render_chunk,
+    render_counts,
+    render_file,
+    storage_of,
+    wanted_chunks,
+)
 from serving.inference.charging import charged
 from serving.inference.exchange import Exchange
 from serving.protocol.errors import invalid
@@ -33,7 +45,7 @@ SEARCH = "vector_store.search"
 """Model name of searches in usage and quotas: they use no model."""
 
 CONTENT = "vector_store.content"
-"""Model name of reading a file's text in usage and quotas."""
+"""Model name of reading a file's text or chunks in usage and quotas."""
 
 
 async def create(s: Services, request: Request, x: Exchange) -> Response:
@@ -150,6 +162,20 @@ async def content(s: Services, request: Request, x: Exchange) -> Response:
             "next_page": None,
         }
     )
+
+
+async def chunks(s: Services, request: Request, x: Exchange) -> Response:
+    """Lists the chunks of a file in a vector store, as searches find them, by default from the document's beginning."""
+    path, query = request.path_params, page_query(request, order="asc", longest_id=LONGEST_CHUNK_ID)
+    file = await s.vector_stores.get_file(x.caller, path["store_id"], path["file_id"])
+    at = ordinal_of(query["after"], file)
+    wanted = wanted_chunks(at, query["limit"], query["order"])
+    x.timeline.end_of("receive")
+    async with x.cancelled_by_hang_up(), charged(s.keeper, x, model=CONTENT), s.admission.admit():
+        x.timeline.end_of("admit")
+        with x.timeline.during("retrieve"):
+            found = await s.retrieval.chunks(x.caller, file.vector_store_id, file.file_id, wanted)
+    return page_response(chunk_page(found, at, query["limit"], query["order"]), lambda chunk: render_chunk(chunk, file))
 
 
 async def search(s: Services, request: Request, x: Exchange) -> Response:

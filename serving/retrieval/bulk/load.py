@@ -13,7 +13,7 @@ import io
 import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -152,7 +152,8 @@ async def _commit(target: LoadTarget, folder: Path, batch: Sequence[PreparedDocu
         contents[id] = content
         vectors = document.vectors if document.vectors is not None else np.zeros((0, 0), np.float32)
         usage = sum(len(chunk.body.encode()) for chunk in document.chunks) + vectors.nbytes
-        loaded.append(LoadedFile(id, source.path, source.sha256, len(content), document.kind, usage))
+        extraction = asdict(document.extraction) if document.extraction is not None else None
+        loaded.append(LoadedFile(id, source.path, source.sha256, len(content), document.kind, usage, extraction))
         name = source.path.rpartition("/")[2]
         indexed.append(IndexedFile(target.principal.tenant, id, name, document.chunks, vectors, names))
     if not loaded:

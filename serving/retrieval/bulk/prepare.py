@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from serving.retrieval.chunk import ChunkSettings
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.sandbox import chunk_isolated, detect_isolated
-from serving.retrieval.types import Chunk
+from serving.retrieval.types import Chunk, Extraction
 from serving.retrieval.vectors import TextEmbedder, chunk_vectors
 
 EMBED_AT_ONCE = 64
@@ -37,6 +37,7 @@ class PreparedDocument:
     chunks: Sequence[Chunk] = ()
     vectors: NDArray[np.float32] | None = None
     error: str = ""
+    extraction: Extraction | None = None
 
 
 def read(folder: Path, source: Source) -> PreparedDocument:
@@ -46,7 +47,9 @@ def read(folder: Path, source: Source) -> PreparedDocument:
         if hashlib.sha256(data).hexdigest() != source.sha256:
             return PreparedDocument(source, error="changed while it was read; try again")
         name = source.path.rpartition("/")[2]
-        return PreparedDocument(source, detect_isolated(data, name), chunk_isolated(data, name, ChunkSettings()))
+        kind = detect_isolated(data, name)
+        chunks, extraction = chunk_isolated(data, name, ChunkSettings())
+        return PreparedDocument(source, kind, chunks, extraction=extraction)
     except UnreadableDocument as e:
         return PreparedDocument(source, error=e.message)
     except OSError as e:

@@ -126,6 +126,7 @@ def _row(
         "attributes": attributes,
         "chunking": asked.chunking or {},
         "usage_bytes": 0,
+        "extraction": None,
         "access": names,
         "error_code": None,
         "error_message": None,

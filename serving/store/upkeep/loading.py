@@ -27,7 +27,10 @@ PURPOSE = "assistants"
 
 @dataclass(frozen=True, slots=True)
 class LoadedFile:
-    """A file whose content is in `Blobs`. `path` and `sha256` become its attributes, as for a folder's documents."""
+    """A file whose content is in `Blobs`. `path` and `sha256` become its attributes, as for a folder's documents.
+
+    `extraction` is that of `VectorStoreFile`.
+    """
 
     id: str
     path: str
@@ -35,6 +38,7 @@ class LoadedFile:
     bytes: int
     kind: str
     usage_bytes: int
+    extraction: dict[str, int] | None = None
 
 
 class IndexReplaced(StoreError):
@@ -186,6 +190,7 @@ def _attachment(
         "attributes": values.attributes("attributes", {"path": file.path, "sha256": file.sha256}),
         "chunking": {},
         "usage_bytes": file.usage_bytes,
+        "extraction": file.extraction,
         "access": names,
         "error_code": None,
         "error_message": None,

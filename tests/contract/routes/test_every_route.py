@@ -201,6 +201,8 @@ def files(sdk):
     assert [hit.file_id for hit in both] == [file.id], "a passage that two queries find is there once"
     (part,) = sdk.vector_stores.files.content(file.id, vector_store_id=store.id)
     assert (part.type, "The heron stands still." in part.text) == ("text", True)
+    (piece,) = sdk.get(f"/vector_stores/{store.id}/files/{file.id}/chunks", cast_to=Plain).model_extra["data"]
+    assert (piece["id"], piece["text"]) == (f"{file.id}:0", part.text)
     assert sdk.vector_stores.update(store.id, name="renamed").name == sdk.vector_stores.retrieve(store.id).name
     assert store.id in [s.id for s in sdk.vector_stores.list()]
     assert sdk.vector_stores.files.delete(file.id, vector_store_id=store.id).deleted

@@ -71,12 +71,14 @@ async def test_ingestion_decides_the_status(
     assert (await vector_stores.get(alice, store.id)).status == "in_progress"
     done = await run(jobs)
     assert done.payload == {"vector_store_id": store.id, "file_id": ids[0]}
-    await jobs.complete(done, {"usage_bytes": 70})
+    counted = {"characters": 9, "characters_in_chunks": 8, "unread_pages": 0}
+    await jobs.complete(done, {"usage_bytes": 70, "extraction": counted})
     await jobs.fail(await run(jobs), "not a PDF", code="unsupported_file", retryable=False)
     await jobs.cancel(alice, attaching[2])
     store = await vector_stores.get(alice, store.id)
     assert store.file_counts == FileCounts(in_progress=1, completed=1, failed=1, cancelled=1)
     assert (store.file_counts.total, store.usage_bytes) == (4, 70)
+    assert (await vector_stores.get_file(alice, store.id, ids[0])).extraction == counted
     failed = await vector_stores.list_files(alice, store.id, status="failed")
     assert [(f.file_id, f.error_code, f.error_message) for f in failed.items] == [
         (ids[1], "unsupported_file", "not a PDF")
@@ -103,6 +105,7 @@ async def test_a_file_attached_again_is_ingested_after_its_running_job(
     assert await vector_stores.attach(alice, store.id, file, attributes={"n": 1}) == first
     running = await run(jobs)
     second = await vector_stores.attach(alice, store.id, file, attributes={"n": 2})
+    assert second.extraction is None
     assert second.job_id != first.job_id
     assert await jobs.claim([INGEST], "other", 10) is None  # the first is still at work on this file
     await jobs.complete(running, {"usage_bytes": 5})

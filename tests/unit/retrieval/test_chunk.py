@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serving.retrieval.builder import ChunkBounds, DocumentBuilder
-from serving.retrieval.chunk import ChunkSettings, chunk
+from serving.retrieval.chunk import ChunkSettings, chunk, extraction
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.parse import parse
 from serving.retrieval.parsers.table import add_table
-from serving.retrieval.types import CELLS, Document
+from serving.retrieval.types import CELLS, Document, Extraction
 
 SMALL = ChunkSettings(max_tokens=100, overlap_tokens=20)
 WORDS = st.sampled_from(
@@ -69,6 +71,19 @@ def test_cells_of_a_table_row_stay_with_their_names(embedder: OnnxEmbedder) -> N
     for row in long:
         for m, cell in enumerate(row):
             assert any(f"Name {m}: {cell}" in text for text in texts)
+
+
+def test_text_that_is_in_no_chunk_is_counted(embedder: OnnxEmbedder) -> None:
+    document = replace(parse("The gate\u00a0is open. ".encode() * 400, "a.txt"), unreadable=7, unread_pages=2)
+    chunks = chunk(document, embedder, SMALL)
+    assert len(chunks) > 3
+    assert extraction(document, chunks) == Extraction(400 * 14 + 7, 400 * 14, 2)
+    lost = len(chunks[-1].text.replace(" ", "").replace("\u00a0", "")) - len(
+        document.text[chunks[-1].start : chunks[-2].end].replace(" ", "").replace("\u00a0", "")
+    )
+    assert extraction(document, chunks[:-1]).characters_in_chunks == 400 * 14 - lost
+    other = replace(chunks[0], text="x" * len(chunks[0].text))
+    assert extraction(document, [other]).characters_in_chunks == 0
 
 
 @pytest.mark.parametrize(

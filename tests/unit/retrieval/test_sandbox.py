@@ -16,7 +16,7 @@ from serving.core.confine import Unconfined, landlock_abi
 from serving.core.fork_server import ForkServer
 from serving.retrieval import sandbox
 from serving.retrieval.builder import ChunkBounds
-from serving.retrieval.chunk import ChunkSettings, chunk
+from serving.retrieval.chunk import ChunkSettings, chunk, extraction
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parse import detect, parse
@@ -50,7 +50,9 @@ def test_the_sandbox_refuses_what_detection_refuses() -> None:
 )
 def test_the_sandbox_returns_the_result_of_chunking(embedder: OnnxEmbedder, text: str) -> None:
     settings = ChunkSettings(max_tokens=100, overlap_tokens=20)
-    assert chunk_isolated(text.encode(), "a.md", settings) == chunk(parse(text.encode(), "a.md"), embedder, settings)
+    document = parse(text.encode(), "a.md")
+    chunks = chunk(document, embedder, settings)
+    assert chunk_isolated(text.encode(), "a.md", settings) == (chunks, extraction(document, chunks))
 
 
 def test_the_sandbox_works_in_a_process_with_many_open_files() -> None:
@@ -158,7 +160,7 @@ def test_the_tokenizer_may_be_outside_the_readable_folders(tmp_path: Path, monke
     file = tmp_path / "tokenizer.json"
     file.write_bytes(package_file(*TOKENIZER).read_bytes())
     monkeypatch.setattr(tokens, "package_file", lambda *_: file)
-    [chunk] = sandbox.chunk_isolated(b"# Title\n\nSome text.\n", "a.md", ChunkSettings())
+    [chunk], _ = sandbox.chunk_isolated(b"# Title\n\nSome text.\n", "a.md", ChunkSettings())
     assert "Some text." in chunk.text
 
 

@@ -49,6 +49,7 @@ vector_store_files = Table(
     Column("attributes", JSON, nullable=False),
     Column("chunking", JSON, nullable=False),
     Column("usage_bytes", BigInteger, nullable=False),
+    Column("extraction", JSON(none_as_null=True)),  # how much text is in chunks; null until an ingestion tells
     Column("error_code", String(64)),
     Column("error_message", Text),
     Column("job_id", ID, nullable=False),  # the ingestion whose end determines the status

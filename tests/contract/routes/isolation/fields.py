@@ -173,7 +173,7 @@ def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], F
     if op.method == "GET":
         names = {parameter.name for parameter in op.query}
         kinds = {}
-        if "after" in names and op.path != "/v1/admin/audit" and draw.flip():
+        if "after" in names and op.path not in NUMBERED and draw.flip():
             kinds["after"] = KIND_OF_LIST.get(op.path, "item")
         if "target" in names and draw.flip():
             kinds["target"] = draw.choice(["completion", "conversation", "item"])
@@ -187,6 +187,9 @@ def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], F
     made = said(own, shared) if said is not None else {}
     return {}, lambda ids: made
 
+
+NUMBERED = {"/v1/admin/audit", "/v1/vector_stores/{store_id}/files/{file_id}/chunks"}
+"""Lists whose objects have numbers, which no request makes."""
 
 KIND_OF_LIST = {path: kind for path, kind in MAKES.items() if kind != "item"}
 

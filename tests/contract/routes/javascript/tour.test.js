@@ -311,6 +311,8 @@ test("a file is searched in a vector store", async () => {
     assert.deepEqual((await collect(client.vectorStores.search(store.id, twice))).map((hit) => hit.file_id), [file.id]);
     const [part] = await collect(files.content(file.id, { vector_store_id: store.id }));
     assert.match(part.text, /The ferry of Orrin leaves/);
+    const [chunk] = (await client.get(`/vector_stores/${store.id}/files/${file.id}/chunks`)).data;
+    assert.deepEqual([chunk.id, chunk.text], [`${file.id}:0`, part.text]);
 
     const { fileBatches } = client.vectorStores;
     const poll = { pollIntervalMs: 100 };
