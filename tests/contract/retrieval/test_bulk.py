@@ -87,6 +87,7 @@ def indexed(state: dict[str, Any]) -> Counter[str]:
 def check_all_there(state: dict[str, Any]) -> None:
     there = rows(state, vector_store_files)
     assert {row.status for row in there} == {"completed"}
+    assert all(row.extraction["characters_in_chunks"] == row.extraction["characters"] > 0 for row in there)
     assert sorted(row.attributes["path"] for row in there) == sorted(
         path.relative_to(state["folder"]).as_posix() for path in state["folder"].rglob("*.md")
     )

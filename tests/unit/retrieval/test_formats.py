@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from random import Random
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pypdf import PdfWriter
 from reportlab.pdfgen.canvas import Canvas
 
 from serving.retrieval.errors import UnreadableDocument
@@ -210,3 +212,9 @@ def test_images_and_scans_are_refused_without_text_recognition(monkeypatch: pyte
         with pytest.raises(UnreadableDocument, match="make ocr") as caught:
             parse(samples.image("North", format=format), name)
         assert caught.value.code == "unsupported"
+    writer = PdfWriter(clone_from=io.BytesIO(samples.image("North", format="PDF")))
+    writer.append(io.BytesIO(samples.pdf(lambda canvas: canvas.drawString(72, 720, "South"))))
+    buffer = io.BytesIO()
+    writer.write(buffer)
+    document = parse(buffer.getvalue(), "a.pdf")
+    assert (document.text, document.unread_pages) == ("South", 1)

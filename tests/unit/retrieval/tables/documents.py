@@ -312,6 +312,13 @@ def heading_of_two_lines(canvas: Canvas) -> None:
     placed(canvas, PRICES, [180, 330, 420, 520], 700, as_cell, step=15, right=[1, 2, 3])
 
 
+def heading_beside_rows(canvas: Canvas) -> None:
+    """The same, in two lines, which are those of the header and of the first row."""
+    as_cell(canvas, 40, 700, "Materials", "Helvetica-Bold", 12)
+    as_cell(canvas, 40, 685, "of the repair", "Helvetica-Bold", 12)
+    placed(canvas, PRICES, [180, 330, 420, 520], 700, as_cell, step=15, right=[1, 2, 3])
+
+
 def turned(canvas: Canvas) -> None:
     """A page that is shown sideways, and whose text therefore runs upwards."""
     canvas.setPageRotation(90)
@@ -507,6 +514,7 @@ DOCUMENTS: dict[str, tuple[Callable[[], bytes], list[Known]]] = {
     "LibreOffice": (lambda: drawn(libreoffice), [PRICES]),
     "heading in the margin": (lambda: drawn(margin_heading), [PRICES]),
     "heading in the margin, two lines": (lambda: drawn(heading_of_two_lines), [PRICES]),
+    "heading in the margin, beside rows": (lambda: drawn(heading_beside_rows), [PRICES]),
     "turned page": (lambda: drawn(turned), [GATES]),
     "watermark": (lambda: drawn(watermark), [GATES]),
     "close columns": (lambda: drawn(close_columns), [PRICES]),

@@ -15,6 +15,7 @@ from serving.retrieval.parse import parse
 from serving.retrieval.parsers import layout
 from serving.retrieval.parsers.pieces import Piece
 from serving.retrieval.text.tokens import TOKENIZER, WordPieces, package_file
+from serving.retrieval.types import CELLS
 from tests.unit.retrieval.tables.documents import DOCUMENTS, drawn, not_found
 
 
@@ -29,6 +30,22 @@ def test_each_cell_is_found_with_its_column_and_row(name: str, tokenizer: WordPi
     document = parse(make(), "a.pdf")
     chunks = [each.text for each in chunk(document, tokenizer, ChunkSettings())]
     assert {name: [cell for known in tables for cell in not_found(known, chunks)]} == {name: []}, document.text
+
+
+@pytest.mark.parametrize(
+    ("name", "heading"),
+    [
+        ("heading in the margin", ["Materials"]),
+        ("heading in the margin, two lines", ["Materials", "of the repair"]),
+        ("heading in the margin, beside rows", ["Materials", "of the repair"]),
+        ("centred, heading left above", ["Gates"]),
+        ("centred, grid, heading left above", ["Gates"]),
+    ],
+)
+def test_a_heading_beside_a_table_is_no_part_of_it(name: str, heading: list[str]) -> None:
+    make, [known] = DOCUMENTS[name]
+    rows = [CELLS.join(f"{n}: {cell}" for n, cell in zip(known.header, row, strict=True)) for row in known.rows]
+    assert [block.text for block in parse(make(), "a.pdf").blocks] == [*heading, *rows]
 
 
 def test_a_page_whose_layout_would_lose_text_is_read_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
