@@ -386,6 +386,7 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"target", "cluster", *CLOUDS}), _authorized_ranges),
     (frozenset({"target", "kubernetes"}), _kubeconfig),
     (frozenset({"target", "cluster"}), cost.mistakes),
+    (frozenset({"target", "cluster", "cost", "node_pools", *CLOUDS}), cost.over_budget),
     (frozenset({"target", "onprem", "node_pools", "pools", "models"}), fit.mistakes),
     (frozenset({"target", "onprem", "node_pools", "pools", "models", "image"}), capability.mistakes),
     (frozenset({"target", "onprem", "kubernetes", "data", "database", "addons", "pools", "models"}), volumes.mistakes),

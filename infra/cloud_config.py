@@ -107,6 +107,18 @@ class Aws(Strict):
         return self.zones or tuple(f"{self.region}{letter}" for letter in "ab")
 
 
+class Cost(Strict):
+    """What the stack may cost."""
+
+    max_per_month: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="most that the nodes may cost in 730 hours with all pools at max_nodes, in the currency of the"
+        " price table; empty: any amount",
+    )
+
+
 Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
 

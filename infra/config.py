@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from infra.backend_config import Backend
-from infra.cloud_config import CloudSettings, Cluster
+from infra.cloud_config import CloudSettings, Cluster, Cost
 from infra.cluster_config import POOLS, Addons, Backup, Data, Database, Image, Kubernetes, Mirror, Pool
 from infra.gpu.machines import CLOUDS, Cloud
 from infra.gpu.pools import NodePool
@@ -243,6 +243,7 @@ class StackConfig(CloudSettings):
         default=Cluster(),
         description="A cluster that the stack creates: kubernetes_version, network, endpoint, authorized_ranges, tags.",
     )
+    cost: Cost = Field(default=Cost(), description="A budget for the nodes of the cluster: max_per_month.")
     node_pools: tuple[NodePool, ...] = Field(
         default=(),
         max_length=64,
@@ -326,7 +327,7 @@ SETTING_TARGETS: Mapping[str, Sequence[str]] = {
         ),
         KUBERNETES_TARGETS,
     ),
-    **dict.fromkeys(("cluster", "node_pools"), CLOUDS),
+    **dict.fromkeys(("cluster", "cost", "node_pools"), CLOUDS),
     **{target: (target,) for target in PROVISIONED_TARGETS},
 }
 """Settings that apply to some targets only, each with those targets."""

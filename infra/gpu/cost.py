@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 
 from infra.gpu import fit, placement, prices
 from infra.gpu.accelerators import GIB, accelerator_by_key
-from infra.gpu.machines import MachineType
+from infra.gpu.machines import Cloud, MachineType
 from infra.gpu.pools import NodePool
 from infra.mistakes import Mistake
 from serving.config import VllmModel
 
 if TYPE_CHECKING:
     from infra.config import StackConfig
-
-HOURS = 730
-"""Hours of a month."""
 
 NOT_COUNTED = "Not included: the control plane, disks, addresses, load balancers, NAT, traffic and the bucket."
 
@@ -33,9 +30,7 @@ def mistakes(config: StackConfig) -> list[Mistake]:
 
 
 def _prices(config: StackConfig) -> prices.PriceTable:
-    from infra.targets.layout import CHECKOUT  # imports Pulumi, which loading a configuration does not need
-
-    return prices.load(CHECKOUT / config.cluster.prices if config.cluster.prices else None)
+    return prices.load(prices.CHECKOUT / config.cluster.prices if config.cluster.prices else None)
 
 
 def table(config: StackConfig) -> str:
@@ -48,22 +43,66 @@ def table(config: StackConfig) -> str:
     rows: list[tuple[str, ...]] = [head]
     low = high = 0.0
     unknown = []
-    for pool in (*placement.NODE_POOL_RULES[config.target].system_pools, *config.node_pools):
+    for pool in _all_pools(config):
         machine = pool.machine(cloud)
         each = known.hourly(cloud, machine.name, pool.capacity) if machine else None
         if each is None:
             unknown.append(pool.name)
         low, high = low + pool.min_nodes * (each or 0), high + pool.max_nodes * (each or 0)
         rows.append(_row(pool, machine, each))
-    monthly = _format_range(low * HOURS, high * HOURS)
+    monthly = _format_range(low * prices.HOURS, high * prices.HOURS)
     total = f"Total: {_format_range(low, high)} {known.currency} per hour, {monthly} per month"
     without = f", without {', '.join(unknown)}, whose price is unknown" if unknown else ""
     lines = [
         *_align(rows),
         f"{total}{without} ({known.provenance(cloud)}). {NOT_COUNTED}",
+        *_budget(config, known),
         *_models(config),
     ]
     return "\n".join(lines)
+
+
+def over_budget(config: StackConfig) -> list[Mistake]:
+    """Reports a budget that the nodes exceed if every pool is at `max_nodes`, or that cannot be held."""
+    key, limit = "cost.max_per_month", config.cost.max_per_month
+    cloud = placement.NODE_POOL_RULES[config.target].cloud if limit is not None else None
+    if limit is None or cloud is None or mistakes(config):
+        return []
+    if config.target == "gcp" and config.gcp.autopilot:
+        problem = "cannot be held, because in Autopilot Google creates the nodes that pods request"
+        return [Mistake(key, problem, "remove it, or set gcp.autopilot to false")]
+    known = _prices(config)
+    pools = _all_pools(config)
+    unknown = [pool.name for pool in pools if _at_most(known, cloud, pool) is None]
+    if unknown:
+        problem = f"cannot be held, because the price of {', '.join(unknown)} is unknown"
+        return [Mistake(key, problem, "add it to a price file of yours, and name that in headrace:cluster.prices")]
+    total = _most_per_month(config, known)
+    if total <= limit:
+        return []
+    parts = [f"{p.name} {(_at_most(known, cloud, p) or 0) * p.max_nodes * prices.HOURS:,.2f}" for p in pools]
+    problem = f"is {limit:,.2f} {known.currency}, but the nodes cost up to {total:,.2f} per month: {', '.join(parts)}"
+    return [Mistake(key, problem, "lower max_nodes, use smaller machines or spot capacity, or raise it")]
+
+
+def _budget(config: StackConfig, known: prices.PriceTable) -> Iterator[str]:
+    if (limit := config.cost.max_per_month) is not None:
+        yield f"Budget: up to {_most_per_month(config, known):,.2f} of {limit:,.2f} {known.currency} per month."
+
+
+def _most_per_month(config: StackConfig, known: prices.PriceTable) -> float:
+    cloud = placement.NODE_POOL_RULES[config.target].cloud
+    each = [(pool, _at_most(known, cloud, pool)) for pool in _all_pools(config)]
+    return sum(pool.max_nodes * (price or 0) * prices.HOURS for pool, price in each)
+
+
+def _at_most(known: prices.PriceTable, cloud: Cloud | None, pool: NodePool) -> float | None:
+    machine = pool.machine(cloud) if cloud else None
+    return known.at_most(cloud, machine.name, pool.capacity) if cloud and machine else None
+
+
+def _all_pools(config: StackConfig) -> tuple[NodePool, ...]:
+    return (*placement.NODE_POOL_RULES[config.target].system_pools, *config.node_pools)
 
 
 def hourly(config: StackConfig, nodes: Mapping[str, int]) -> str:

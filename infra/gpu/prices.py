@@ -14,7 +14,13 @@ from infra.gpu.machines import Cloud
 from infra.gpu.pools import Capacity
 from serving.config import Strict
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+"""Price files of yours are below it."""
+
 DEFAULT_TABLE = Path(__file__).with_name("prices.yaml")
+
+HOURS = 730
+"""Hours of a month."""
 
 Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
@@ -54,6 +60,14 @@ class PriceTable(Strict):
         if price is None or capacity == "queued":
             return None
         return price.spot if capacity == "spot" else price.on_demand
+
+    def at_most(self, cloud: Cloud, machine: str, capacity: Capacity) -> float | None:
+        """Returns the most that one machine costs per hour, for a budget; None if that is unknown.
+
+        Spot and queued machines without a price in the table cost no more than on-demand ones.
+        """
+        found = self.hourly(cloud, machine, capacity)
+        return self.hourly(cloud, machine, "on_demand") if found is None else found
 
     def provenance(self, cloud: Cloud) -> str:
         """Returns date and region of a cloud's prices, as text."""

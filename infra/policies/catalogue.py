@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from infra.policies import access, charts, exposure, gpu, images, isolation, kuberay, network, state, workloads
+from infra.policies import (
+    access,
+    charts,
+    exposure,
+    gpu,
+    images,
+    isolation,
+    kuberay,
+    network,
+    spending,
+    state,
+    workloads,
+)
 from infra.policies.manifest import PlannedResource, from_manifest
 from infra.policies.rule import RULES, RuleSettings, Violation, violations
 
-MODULES = (images, isolation, workloads, network, exposure, access, state, gpu, kuberay, charts)
+MODULES = (images, isolation, workloads, network, exposure, access, state, gpu, kuberay, charts, spending)
 
 
 def evaluate(

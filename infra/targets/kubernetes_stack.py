@@ -64,7 +64,9 @@ class KubernetesStack(pulumi.ComponentResource):
         provisioned: ProvisionedCluster | None = None,
     ) -> None:
         """`access` is None if manifests are rendered; `provisioned` is the cluster if the stack created it."""
-        super().__init__("headrace:kubernetes:Stack", name)
+        # The policy pack holds the nodes against it.
+        budget = {"maxPerMonth": config.cost.max_per_month, "prices": config.cluster.prices}
+        super().__init__("headrace:kubernetes:Stack", name, budget if config.cost.max_per_month else None)
         self._config = config
         self._stack = stack
         self._access = access

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from infra.cloud_config import Cost
 from infra.config import StackConfig
 from infra.gpu import cost
 from infra.targets.layout import CHECKOUT
@@ -98,3 +99,64 @@ def test_azures_own_nodes_cost_too() -> None:
     assert lines[1].split() == ["system", "Standard_D4s_v5", "2", "on", "demand", "-", "-", "0.38"]
     assert lines[3].startswith("Total: 0.58 USD per hour, 420.48 per month")
     assert "system" not in cost.table(config(target="gcp"))
+
+
+def within(settings: StackConfig, limit: float) -> StackConfig:
+    return settings.model_copy(update={"cost": Cost(max_per_month=limit)})
+
+
+def budgeted(prices: Path, limit: float, *nodes: dict[str, Any]) -> StackConfig:
+    return within(priced(config(*nodes), prices), limit)
+
+
+SCALED = {**L4, "min_nodes": 1, "max_nodes": 4}
+
+
+@pytest.mark.parametrize(
+    ("node", "most"),
+    [
+        (SCALED, 3102.50),  # (0.25 + 4 x 1.00) x 730
+        ({**SCALED, "capacity": "spot"}, 1642.50),
+        (
+            {**SCALED, "capacity": "reserved", "reservation": "cr-01234567", "zones": ["eu-central-1a"]},
+            3102.50,
+        ),
+    ],
+    ids=["on demand", "spot", "reserved"],
+)
+def test_a_budget_holds_the_nodes_at_their_most(node: dict[str, Any], most: float, prices: Path) -> None:
+    fits = budgeted(prices, most, node)
+    assert cost.over_budget(fits) == []
+    assert f"Budget: up to {most:,.2f} of {most:,.2f} USD per month." in cost.table(fits).splitlines()
+    [mistake] = cost.over_budget(budgeted(prices, most - 0.01, node))
+    assert mistake.key == "cost.max_per_month"
+    assert f"the nodes cost up to {most:,.2f} per month: cpu 182.50, l4 {most - 182.5:,.2f}" in mistake.problem
+
+
+def test_spot_without_a_price_costs_as_much_as_on_demand(prices: Path) -> None:
+    prices.write_text(PRICES.replace(", spot: 0.5", ""))
+    spot = {**SCALED, "capacity": "spot"}
+    assert cost.over_budget(budgeted(prices, 3102.50, spot)) == []
+    assert cost.over_budget(budgeted(prices, 3102, spot))
+
+
+def test_a_budget_that_cannot_be_held(prices: Path) -> None:
+    [unknown] = cost.over_budget(budgeted(prices, 1_000_000, {"name": "big", "accelerator": "h100-80gb", "gpus": 8}))
+    assert "the price of big is unknown" in unknown.problem
+    assert "headrace:cluster.prices" in unknown.fix
+    autopilot = StackConfig.model_validate(
+        {"target": "gcp", "gcp": {"autopilot": True}, "cost": {"max_per_month": 1}, "image": {"tag": "1"}}
+    )
+    [hidden] = cost.over_budget(autopilot)
+    assert "in Autopilot Google creates the nodes" in hidden.problem
+
+
+def test_without_a_budget_any_amount_may_be_spent(prices: Path) -> None:
+    assert cost.over_budget(priced(config(SCALED), prices)) == []
+    assert not any(line.startswith("Budget") for line in table(prices, SCALED))
+
+
+def test_azures_own_nodes_are_part_of_the_budget() -> None:
+    assert cost.over_budget(within(config(target="azure"), 420.48)) == []
+    [mistake] = cost.over_budget(within(config(target="azure"), 420.47))
+    assert "system 280.32, cpu 140.16" in mistake.problem

@@ -11,7 +11,11 @@ import pulumi
 import pytest
 
 from infra.config import StackConfig
+from infra.gpu import cost
 from infra.gpu.placement import NODE_POOL_RULES
+from infra.policies.catalogue import RULES
+from infra.policies.manifest import PlannedResource
+from infra.policies.rule import violations
 from infra.targets.layout import CHECKOUT
 from infra.targets.operations import holdings
 from tests.rendering.examples import stack_settings
@@ -257,3 +261,28 @@ def test_nat_has_ports_for_parallel_downloads(plan_once: Planner) -> None:
     assert not nat["enableEndpointIndependentMapping"]  # which dynamic allocation excludes
     assert 512 <= least < most <= 65536
     assert all(int(ports).bit_count() == 1 for ports in (least, most))
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_policy_pack_counts_what_the_plan_counts(cloud: str, plan_once: Planner) -> None:
+    """The pack reads resources, the plan reads settings; a budget that fits exactly shows that they agree."""
+    rule, own = RULES["budget"], settings(cloud, cost={"max_per_month": 1_000_000})
+    budget = next(line for line in cost.table(StackConfig.model_validate(own)).splitlines() if line[:7] == "Budget:")
+    most = float(budget.split()[3].replace(",", ""))
+    made = [PlannedResource(r.token, r.name, r.inputs) for r in plan_once(own).resources.values()]
+    [stack] = [r for r in made if r.token == "headrace:kubernetes:Stack"]
+    assert stack.props == {"maxPerMonth": 1_000_000, "prices": ""}
+    rest = [r for r in made if r is not stack]
+
+    def found(limit: float) -> list[str]:
+        held = PlannedResource(stack.token, stack.name, {**stack.props, "maxPerMonth": limit})
+        return [str(v) for v in violations(rule, [held, *rest])]
+
+    assert found(most + 0.01) == []
+    [over] = found(most - 0.01)
+    assert f"cost up to {most:,.2f} USD per month" in over
+
+
+def test_a_stack_over_its_budget_is_stopped_before_any_resource(plan: Planner) -> None:
+    with pytest.raises(pulumi.RunError, match=r"headrace:cost.max_per_month: is 1.00 USD, but the nodes cost up to"):
+        plan(settings("gcp", cost={"max_per_month": 1}), stack="example")

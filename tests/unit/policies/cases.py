@@ -71,6 +71,34 @@ def engine(rule: str, finding: str, token: str, props: dict[str, Any], provider:
     return Case(rule, [*of(whole()), from_engine(token, "more", props, provider=provider)], finding)
 
 
+def budget(finding: str, limit: Any, *nodes: tuple[str, str, dict[str, Any]], prices: Any = "") -> Case:
+    """A stack with a budget, and what creates nodes: type, name and properties."""
+    stack = ("headrace:kubernetes:Stack", "kubernetes", {"maxPerMonth": limit, "prices": prices})
+    return Case("budget", [from_engine(*each, provider="cloud") for each in (stack, *nodes)], finding)
+
+
+def eks(machine: Any, number: Any, **more: Any) -> tuple[str, str, dict[str, Any]]:
+    properties = {"instanceTypes": [machine], "scalingConfig": {"maxSize": number}, "capacityType": "ON_DEMAND", **more}
+    return "aws:eks/nodeGroup:NodeGroup", "pool-gpu", properties
+
+
+def karpenter(**spec: Any) -> tuple[str, str, dict[str, Any]]:
+    required = {"node.kubernetes.io/instance-type": "g6.2xlarge", "karpenter.sh/capacity-type": "on-demand"}
+    requirements = [{"key": key, "operator": "In", "values": [value]} for key, value in required.items()]
+    whole = {"template": {"spec": {"requirements": requirements}}, **spec}
+    return "kubernetes:karpenter.sh/v1:NodePool", "pool-gpu", {"spec": whole}
+
+
+def gke(**more: Any) -> tuple[str, str, dict[str, Any]]:
+    node = {"machineType": "g2-standard-4", **more.pop("node", {})}
+    return "gcp:container/nodePool:NodePool", "pool-gpu", {"nodeConfig": node, **more}
+
+
+def aks(**more: Any) -> tuple[str, str, dict[str, Any]]:
+    properties = {"vmSize": "Standard_D4s_v5", "count": 2, "scaleSetPriority": "Regular", **more}
+    return "azure-native:containerservice:AgentPool", "pool-cpu", properties
+
+
 def serve(before: list[dict[str, Any]] | None = None, **deployment: Any) -> str:
     [application] = SERVE["applications"]
     changed = {**application, "deployments": [{"name": "Gateway", **deployment}]}
@@ -462,6 +490,52 @@ CASES: list[Case] = [
     engine("explicit-provider", "", "headrace:index:Process", {}, provider="default"),
     engine("explicit-provider", "default provider", "kubernetes:core/v1:ConfigMap", {}, provider="default_4_25_0"),
     engine("explicit-provider", "default provider", "kubernetes:core/v1:ConfigMap", {}, provider=""),
+    # the budget: USD per hour x 730 of the table's prices
+    budget("", None, eks("g6.xlarge", 900)),
+    budget("", UNKNOWN_TEXT, eks("g6.xlarge", 900)),
+    budget("", 1, eks("g6.xlarge", 2), prices=UNKNOWN_TEXT),
+    budget("", 1176, eks("g6.xlarge", 2)),
+    budget("cost up to 1,175.01 USD per month, but its budget is 1,175.00", 1175, eks("g6.xlarge", 2)),
+    budget("cost up to 1,762.51 USD", 1700, eks("g6.xlarge", 1), eks("g6.xlarge", 2)),
+    # Without a price for spot, that on demand is the most that a node costs.
+    budget("cost up to 1,175.01 USD", 1000, eks("g6.xlarge", 2, capacityType="SPOT")),
+    budget("", 1, eks(UNKNOWN_TEXT, 2)),
+    budget("", 1, eks("g6.xlarge", UNKNOWN_TEXT)),
+    budget("", 1, eks("g6.xlarge", 1, instanceTypes=UNKNOWN_TEXT)),
+    budget("the price of p9.huge is unknown", 1_000_000, eks("p9.huge", 1)),
+    budget(
+        "cost up to 1,175.01 USD",
+        1000,
+        eks("", 2, instanceTypes=[]),
+        ("aws:ec2/launchTemplate:LaunchTemplate", "pool-cpu", {"instanceType": "p5.48xlarge"}),
+        ("aws:ec2/launchTemplate:LaunchTemplate", "pool-gpu", {"instanceType": "g6.xlarge"}),
+    ),
+    budget("the price file cannot be read", 1, prices="no/such/file.yaml"),
+    budget("cost up to 2,140.94 USD", 2000, karpenter(replicas=3)),
+    budget("cost up to 1,427.30 USD", 1000, karpenter(limits={"cpu": "16"})),
+    budget("", 1, karpenter(limits={"cpu": UNKNOWN_TEXT})),
+    budget("cost up to 1,031.93 USD", 1000, gke(autoscaling={"totalMaxNodeCount": 2})),
+    budget("cost up to 1,547.89 USD", 1500, gke(nodeCount=1)),
+    budget("cost up to 1,031.93 USD", 1000, gke(nodeCount=1, nodeLocations=["a", "b"])),
+    budget("", 1, gke(nodeCount=1, nodeLocations=UNKNOWN_TEXT)),
+    budget("cost up to 580.06 USD", 500, gke(autoscaling={"totalMaxNodeCount": 2}, node={"spot": True})),
+    budget("cost up to 1,031.93 USD", 1000, gke(autoscaling={"totalMaxNodeCount": 2}, node={"flexStart": True})),
+    budget("cost up to 280.32 USD", 200, aks()),
+    budget("cost up to 700.80 USD", 200, aks(maxCount=5)),
+    budget(
+        "cost up to 280.32 USD",
+        200,
+        (
+            "azure-native:containerservice:ManagedCluster",
+            "cluster",
+            {
+                "agentPoolProfiles": [
+                    {"mode": "System", "vmSize": "Standard_D4s_v5", "count": 2},
+                    {"mode": "User", "vmSize": "Standard_D4s_v5", "count": 9},
+                ]
+            },
+        ),
+    ),
     # exceptions
     passes(
         "exceptions-have-reasons",
