@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from serving.hub.canary import GUARDS_OF
 from serving.telemetry import catalogue as c
 from serving.telemetry.failure_causes import FAILURE_CAUSES
 
@@ -32,6 +33,7 @@ VALUES: Mapping[str, Sequence[str]] = {
     "adapter": [f"adapter-{n:02}" for n in range(FEW)],
     "outcome": c.OUTCOMES,
     "reason": sorted({reason for _, reason in c.RELEASE_ENDS}),
+    "guard": sorted({guard for guards in GUARDS_OF.values() for guard in guards}),
     "stage": c.STAGES,
     "ending": ["completed", "length", "content_filter", "tool_calls"],
     "cause": FAILURE_CAUSES,

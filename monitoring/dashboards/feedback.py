@@ -19,6 +19,7 @@ def dashboard() -> Dashboard:
             Row("Ratings", _ratings()),
             Row("Measured on answers", _measures()),
             Row("Releases", _releases()),
+            Row("Canary against base", _sides()),
             Row("Jobs", _jobs()),
         ),
     )
@@ -151,6 +152,49 @@ def _releases() -> tuple[Panel, ...]:
             "Releases that ended per second, by alias, outcome and reason.",
             "operations/s",
             (Target(rate("headrace_releases_total", "alias,outcome,reason"), "{{alias}} {{outcome}} {{reason}}"),),
+        ),
+    )
+
+
+def _sides() -> tuple[Panel, ...]:
+    """Panels of the canary and the base of each release, side by side."""
+    sides, legend = "alias,model", "{{alias}} {{model}}"
+
+    def bad(guard: str, kind: str) -> str:
+        seen = largest("headrace_release_outcomes", sides, f'kind="{kind}"')
+        found = largest("headrace_release_bad_outcomes", sides, f'guard="{guard}"')
+        return f"{found}/clamp_min({seen},1)"  # zero, and not a gap, until one is counted
+
+    return (
+        Panel(
+            "Time to first token, p95",
+            "Time from the arrival of an alias's request to the first token of its stream, by the model or adapter "
+            "that its release serves.",
+            "seconds",
+            (Target(quantile(0.95, "headrace_release_first_token_seconds", sides), legend),),
+            width=6,
+        ),
+        Panel(
+            "Failed answers",
+            "Share of the answers of a canary and of its base that failed, since the release began.",
+            "ratio",
+            (Target(bad("errors", "requests"), legend),),
+            width=6,
+        ),
+        Panel(
+            "Truncated answers",
+            "Share of the answers of a canary and of its base that end at their length limit, since the release began.",
+            "ratio",
+            (Target(bad("truncation", "requests"), legend),),
+            width=6,
+        ),
+        Panel(
+            "Bad ratings",
+            "Share of the rated answers of a canary and of its base with a thumb down or a low score, since the "
+            "release began.",
+            "ratio",
+            (Target(bad("ratings", "ratings"), legend),),
+            width=6,
         ),
     )
 

@@ -39,7 +39,7 @@ class Route:
     `objectives`. `tools` are those that its caller may use, and `alternatives` the routes to the alias's other targets.
     `stores` are vector stores of the tenant that the assistant reads with its caller's access, and `own` tells that a
     tenant created the assistant, whose instructions may be a stored `prompt`. It may resolve to an `app`. `grounded`
-    tells whether the model can answer from passages.
+    tells whether the model can answer from passages. The models of a `managed` alias change by releases.
     """
 
     requested: str
@@ -59,6 +59,7 @@ class Route:
     app: AppModel | None = None
     grounded: bool = True
     objectives: Objectives = DEFAULT_OBJECTIVES
+    managed: bool = False
 
     @property
     def served(self) -> str:
@@ -272,7 +273,7 @@ class ModelRouter:
         key = name, model, tools, assistant is None
         if (known := self._routes.get(key)) is not None:
             return known
-        configured = self._models[model]
+        configured, known_alias = self._models[model], self._aliases.get(alias)
         route = self._routes[key] = Route(
             name,
             assistant,
@@ -287,6 +288,7 @@ class ModelRouter:
             grounded=configured.answers_from_passages,
             live=name in self._live,
             objectives=configured.objectives or DEFAULT_OBJECTIVES,
+            managed=known_alias is not None and known_alias.managed is not None,
         )
         return route
 

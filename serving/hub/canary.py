@@ -14,6 +14,12 @@ Kind = Literal["requests", "ratings"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+GUARDS_OF: Mapping[Kind, tuple[Guard, ...]] = {
+    "requests": tuple(guard for guard in get_args(Guard) if guard != "ratings"),
+    "ratings": ("ratings",),
+}
+"""The guards that look at outcomes of a kind."""
+
 Verdict = Literal["harmful", "no_worse", "undecided"]
 
 MAX_WAITING = 100
@@ -81,10 +87,7 @@ def begun(guards: Collection[Guard]) -> Tallies:
 
     The kinds stay the same for a whole release: a mean over those with outcomes would not be an e-value.
     """
-    found: dict[Kind, Tally] = {}
-    for guard in guards:
-        found["ratings" if guard == "ratings" else "requests"] = Tally()
-    return found
+    return {kind: Tally() for kind in KINDS if set(GUARDS_OF[kind]) & set(guards)}
 
 
 def counted(tallies: Tallies, outcomes: Iterable[CanaryOutcome]) -> Tallies:

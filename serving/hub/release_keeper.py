@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from serving.config import Catalog, Managed, Target
 from serving.core.ids import now
 from serving.engines.router import ModelRouter, ReleasedTargets
-from serving.hub.canary import Tallies, counted, evidence, tallies_of, verdict
+from serving.hub.canary import GUARDS_OF, KINDS, Tallies, Tally, counted, evidence, tallies_of, verdict
 from serving.hub.outcomes import Outcomes
 from serving.hub.releases import Change, EndReason, Release, Releases
 from serving.store.errors import Conflict, StoreUnavailable
@@ -168,8 +168,21 @@ class ReleaseKeeper:
         self._shown |= shares.keys()
         for name in {alias for alias, _ in self._shown}:
             release = running.get(name)
-            harm = evidence(tallies_of(release.tallies))["harm"] if release is not None else 0
-            metrics.release_harm.labels(name).set(harm)
+            tallies = tallies_of(release.tallies) if release is not None else {}
+            metrics.release_harm.labels(name).set(evidence(tallies)["harm"] if release is not None else 0)
+            self._show_outcomes(name, release, tallies)
+
+    def _show_outcomes(self, alias: str, release: Release | None, tallies: Tallies) -> None:
+        """Shows what was counted of both sides of a release; of other models, that nothing was."""
+        for model in {model for name, model in self._shown if name == alias}:
+            metrics.child(metrics.release_ttft_seconds, alias, model)  # from zero on
+            canary = release is not None and model == release.target
+            for kind in KINDS:
+                tally = tallies.get(kind, Tally()) if release and model in (release.target, release.base) else Tally()
+                side = tally.canary if canary else tally.base
+                metrics.release_outcomes.labels(alias, model, kind).set(side.seen)
+                for guard in GUARDS_OF[kind]:
+                    metrics.release_bad_outcomes.labels(alias, model, guard).set(side.bad.get(guard, 0))
 
 
 def _decide(release: Release, managed: Managed, tallies: Tallies) -> tuple[Change | None, EndReason]:

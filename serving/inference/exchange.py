@@ -58,6 +58,7 @@ class Exchange(ABC):
         "principal",
         "prompt",
         "recording",
+        "released",
         "request_id",
         "retries",
         "route",
@@ -79,6 +80,7 @@ class Exchange(ABC):
         self.model = NO_MODEL  # the requested one
         self.served = NO_MODEL  # the configured model that its engine belongs to: the label of metrics
         self.objectives = DEFAULT_OBJECTIVES  # of that model
+        self.released: tuple[str, str] | None = None  # a managed alias, and the model or adapter that answers for it
         self.assistant: str | None = None  # the requested one, by its configured name
         self.engine_replica: str | None = None  # the last one that was asked, if the stack runs it
         self.retries = 0  # other replicas and targets that were asked, since one was gone
@@ -124,6 +126,7 @@ class Exchange(ABC):
         """Notes the model that answers, by whose objectives the answer is judged."""
         self.served = route.served
         self.objectives = route.objectives
+        self.released = (route.alias, route.model) if route.managed else None
 
     def begin(self, route: str) -> None:
         """Counts the start of a request to a route."""

@@ -303,6 +303,8 @@ def _observe(x: Exchange, relay: Relay) -> None:
         return  # the first token was not streamed
     begun = relay.first_token - x.timeline.start
     metrics.child(metrics.ttft_seconds, x.served).observe(begun)
+    if x.released is not None:
+        metrics.child(metrics.release_ttft_seconds, *x.released).observe(begun)
     metrics.judge("time_to_first_token", x.served, begun, x.objectives.first_token_s)
     tokens = relay.usage.get("completion_tokens") or relay.tokens
     if tokens > 1:

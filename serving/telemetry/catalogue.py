@@ -3,17 +3,25 @@
 Importing this module creates no metric; `serving.telemetry.metrics` does, in processes that emit. Label sets are
 bounded: `model`, `alias`, `assistant`, `collection` and `tool` have only configured names (anything else is `other`),
 and `tenant` is a label of a few counters and gauges only. `model` is always the configured model that served, whatever
-alias, assistant or adapter was asked for, so that the gateway's and the engines' series have the same names.
+alias, assistant or adapter was asked for, so that the gateway's and the engines' series have the same names; only
+series of releases name what a release serves, which may be an adapter.
 """
 
 from __future__ import annotations
 
 from typing import Literal, get_args
 
+from serving.telemetry.metric import SECONDS
 from serving.telemetry.metric import Metric as Metric
 from serving.telemetry.metric import Unit as Unit
+from serving.telemetry.release_metrics import RELEASE_BAD_OUTCOMES as RELEASE_BAD_OUTCOMES
+from serving.telemetry.release_metrics import RELEASE_ENDS as RELEASE_ENDS
+from serving.telemetry.release_metrics import RELEASE_HARM as RELEASE_HARM
+from serving.telemetry.release_metrics import RELEASE_OUTCOMES as RELEASE_OUTCOMES
+from serving.telemetry.release_metrics import RELEASE_SHARE as RELEASE_SHARE
+from serving.telemetry.release_metrics import RELEASE_TTFT_SECONDS as RELEASE_TTFT_SECONDS
+from serving.telemetry.release_metrics import RELEASES as RELEASES
 
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 FINE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -43,16 +51,6 @@ ELSEWHERE = frozenset(
 
 OUTCOMES = ("ok", "refused", "error", "cancelled")
 """Outcomes of a request. `refused` is the caller's fault (a 4xx), `error` is the stack's, `cancelled` a disconnect."""
-RELEASE_ENDS = (
-    ("promoted", "requested"),
-    ("promoted", "no_worse"),
-    ("rolled_back", "requested"),
-    ("rolled_back", "guards"),
-    ("rolled_back", "undecided"),
-    ("rolled_back", "target_missing"),
-    ("rolled_back", "not_managed"),
-)
-"""How releases end, and why."""
 TOOL_OUTCOMES = ("ok", "error", "timeout", "refused")
 RATED = ("response", "message", "session")
 RATINGS = ("up", "down", "none")
@@ -375,24 +373,7 @@ ENGINE_PRICE = Metric(
     "Price per hour of one replica, in the currency of the model's price.",
     ("model", "currency"),
 )
-RELEASES = Metric(
-    "headrace_releases_total",
-    "counter",
-    "Releases that ended: promoted or rolled_back, and why.",
-    ("alias", "outcome", "reason"),
+CATALOGUE: tuple[Metric, ...] = tuple(
+    # Those of releases last, although they are imported first.
+    sorted((v for v in dict(globals()).values() if isinstance(v, Metric)), key=lambda m: "_release" in m.name)
 )
-RELEASE_SHARE = Metric(
-    "headrace_release_share_ratio",
-    "gauge",
-    "Share of a managed alias's requests that a model gets; 0 once it gets none.",
-    ("alias", "model"),
-)
-RELEASE_HARM = Metric(
-    "headrace_release_harm",
-    "gauge",
-    "Evidence that the canary of an alias is worse than its base, as an e-value: at 100 it is rolled back; 0 without a "
-    "canary.",
-    ("alias",),
-)
-
-CATALOGUE: tuple[Metric, ...] = tuple(v for v in dict(globals()).values() if isinstance(v, Metric))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""Bounds of buckets for whole requests and waits."""
+
 Unit = Literal["seconds", "bytes", "ratio", "currency", "celsius", "watts", "1"]
 UNITS: dict[str, Unit] = {
     "seconds": "seconds",

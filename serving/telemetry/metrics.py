@@ -145,6 +145,9 @@ engine_available_seconds = _counter(c.ENGINE_AVAILABLE_SECONDS)
 releases = _counter(c.RELEASES)
 release_share = _shared(c.RELEASE_SHARE)
 release_harm = _shared(c.RELEASE_HARM)
+release_ttft_seconds = _histogram(c.RELEASE_TTFT_SECONDS)
+release_outcomes = _shared(c.RELEASE_OUTCOMES)
+release_bad_outcomes = _shared(c.RELEASE_BAD_OUTCOMES)
 
 
 @functools.cache

@@ -251,7 +251,8 @@ class Mixed:
     def _releases(self, client: httpx.Client, i: int) -> None:
         """A canary begins, somebody asks the alias, and the canary is rolled back."""
         release = _ok(client.post("/v1/hub/releases", json={"alias": "released", "target": "ticker"}))
-        _ok(chat(client, "released", "Name a heron.", max_tokens=4))
+        streamed = chat(client, "released", "Name a heron.", max_tokens=4, stream=True)
+        assert streamed.status_code == 200, streamed.text[:300]
         ended = _ok(client.post(f"/v1/hub/releases/{release['id']}/rollback", json={}))
         assert (ended["status"], ended["reason"]) == ("rolled_back", "requested"), ended
 

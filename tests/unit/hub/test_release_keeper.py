@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from prometheus_client import REGISTRY
 
 from serving.config import Alias, Catalog, Managed, RemoteModel
 from serving.engines.router import ModelRouter, ReleasedTargets
 from serving.hub import release_keeper
-from serving.hub.canary import CanaryOutcome, begun, document_of
+from serving.hub.canary import CanaryOutcome, begun, counted, document_of
 from serving.hub.release_keeper import GRACE_S, ReleaseKeeper
 from serving.hub.releases import Release
 from serving.store.errors import Conflict
@@ -213,3 +214,31 @@ async def test_that_nothing_happened_is_seldom_stored(keeper, stored, clock):
     clock.at = 1021.0
     await keeper.look()
     assert stored.judged == [(None, "requested")]
+
+
+def shown(name, **labels):
+    return REGISTRY.get_sample_value(f"headrace_release_{name}", {"alias": "chat", **labels})
+
+
+async def test_what_was_counted_of_canary_and_base_is_shown_until_the_release_ends(keeper, stored):
+    guards = ("errors", "truncation", "ratings")
+    outcomes = [
+        *(CanaryOutcome("requests", True, guard, 991.0) for guard in ("errors", "truncation", "truncation", None)),
+        *(CanaryOutcome("requests", False, guard, 991.0) for guard in ("errors", None)),
+        CanaryOutcome("ratings", True, "ratings", 991.0),
+        CanaryOutcome("ratings", False, None, 991.0),
+    ]
+    stored.running = [release(tallies=document_of(counted(begun(guards), outcomes)))]
+    await keeper.refresh()
+    found = {
+        model: (
+            *(shown("outcomes", model=model, kind=kind) for kind in ("requests", "ratings")),
+            *(shown("bad_outcomes", model=model, guard=guard) for guard in (*guards, "first_token")),
+        )
+        for model in ("new", "base")
+    }
+    assert found == {"new": (4, 1, 1, 2, 1, 0), "base": (2, 1, 1, 0, 0, 0)}
+    assert shown("first_token_seconds_count", model="new") == 0
+    stored.running = []
+    await keeper.refresh()
+    assert shown("outcomes", model="new", kind="requests") == shown("bad_outcomes", model="base", guard="errors") == 0

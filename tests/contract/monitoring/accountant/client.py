@@ -12,7 +12,7 @@ import aiohttp
 
 from tests.contract.monitoring.accountant.engine import Engine, Script
 from tests.contract.monitoring.accountant.ledger import NOBODY, Entry, Ledger
-from tests.contract.monitoring.accountant.stack import ALIAS, CLERK, READER, SMALL
+from tests.contract.monitoring.accountant.stack import ALIAS, CLERK, READER, RELEASED, SMALL
 
 CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 EMBEDDINGS, FEEDBACK, MODELS = "/v1/embeddings", "/v1/feedback", "/v1/models"
@@ -132,14 +132,14 @@ class Client:
         self.answered(entry, script, heard)
         if entry.outcome == "ok":
             entry.read, entry.written = script.reads, script.writes * choices
-            entry.captured = "completed"
+            entry.captured = "completed" if script.ends == "stop" else script.ends
             entry.answer, entry.finish_reason = _end_said(data, streamed=entry.streamed)
         return entry
 
     def question(self, caller: Caller, model: str, script: Script, route: str, *, stream: bool) -> Entry:
         """Writes down a request to a model that exists."""
         assistant = model if model in (CLERK, READER) else None
-        served = SMALL if assistant else NOBODY if model == ALIAS else model
+        served = SMALL if assistant else NOBODY if model in (ALIAS, RELEASED) else model
         facts = {"asked": model, "served": served, "assistant": assistant, "wants_stream": stream}
         return self.entry(caller, route, charged=True, **facts)
 

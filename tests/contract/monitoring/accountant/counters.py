@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.contract.monitoring.accountant import figures as f
-from tests.contract.monitoring.accountant.client import EMBEDDINGS, FEEDBACK
-from tests.contract.monitoring.accountant.ledger import Entry, Labels, Ledger
+from tests.contract.monitoring.accountant.client import FEEDBACK
+from tests.contract.monitoring.accountant.ledger import Entry, Labels
 from tests.contract.monitoring.accountant.truth import Book, labels_of
 from tests.contract.monitoring.accountant.world import World
 
@@ -38,9 +38,23 @@ def _judged(book: Book) -> Counts:
     return {(*labels, ("objective", name)): n for name, found in counted.items() for labels, n in found.items()}
 
 
-def _answered(book: Book) -> Ledger:
-    """Complete answers that a model generated: an embedding is none, and a repeated answer was counted before."""
-    return book.everything.that(lambda e: e.captured == "completed" and e.route != EMBEDDINGS)
+def _outcomes(book: Book) -> Counts:
+    """What the release counted: gauges, but they must be exact."""
+    both = f.released(book.everything)
+    answers, rated = both.that(lambda e: bool(e.captured)), both.that(lambda e: bool(e.got))
+    return answers.sums(alias=f.alias, model=f.model, kind=lambda e: "requests") | rated.sums(
+        alias=f.alias, model=f.model, kind=lambda e: "ratings"
+    )
+
+
+def _guard(entry: Entry) -> str | None:
+    return {"error": "errors", "length": "truncation"}.get(entry.captured)
+
+
+def _bad_outcomes(book: Book) -> Counts:
+    both = f.released(book.everything)
+    down = both.where(got="down").sums(alias=f.alias, model=f.model, guard=lambda e: "ratings")
+    return down | both.sums(alias=f.alias, model=f.model, guard=_guard)
 
 
 def _quota(place: int) -> Callable[[Entry], str | None]:
@@ -66,7 +80,12 @@ TRUTHS: Mapping[str, Callable[[Book], Counts]] = {
     "headrace_engine_failures_total": lambda b: b.ledger.sums(f.failures, model=f.model, cause=f.cause),
     "headrace_engine_replaced_total": lambda b: b.ledger.sums(f.retries, model=f.model),
     "headrace_streams_total": lambda b: f.streams(b).sums(model=f.model, outcome=f.outcome),
-    "headrace_answers_total": lambda b: _answered(b).sums(model=f.model, ending=lambda e: "completed"),
+    "headrace_answers_total": lambda b: f.complete(b).sums(model=f.model, ending=lambda e: e.captured),
+    "headrace_release_outcomes": _outcomes,
+    "headrace_release_bad_outcomes": _bad_outcomes,
+    "headrace_release_first_token_seconds_count": lambda b: f.released(f.tokens_seen(b)).sums(
+        alias=f.alias, model=f.model
+    ),
     "headrace_quota_refused_total": lambda b: b.ledger.sums(tenant=f.tenant, measure=_quota(0), window=_quota(1)),
     "headrace_quota_warnings_total": lambda b: {
         (("measure", measure), ("tenant", tenant), ("window", window)): float(count)
@@ -93,7 +112,7 @@ def _shown(exposition: str) -> dict[str, dict[Labels, float]]:
     found: dict[str, dict[Labels, float]] = {}
     for family in text_string_to_metric_families(exposition):
         for sample in family.samples:
-            if sample.name.startswith("headrace_") and sample.name.endswith(("_total", "_count")):
+            if sample.name.startswith("headrace_") and sample.name.endswith(("_total", "_count", "_outcomes")):
                 found.setdefault(sample.name, {})[labels_of(sample.labels)] = sample.value
     return found
 

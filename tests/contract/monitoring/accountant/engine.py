@@ -15,17 +15,19 @@ from typing import Any, Literal
 from aiohttp import web
 
 Point = Literal["", "first", "middle", "end"]
+End = Literal["stop", "length"]
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What the engine does for a request: the tokens that it reads and writes (for each choice), where it holds, and
-    where it fails: at once with `fails`, or in the middle of a stream with `breaks`."""
+    """What the engine does for a request: the tokens that it reads and writes (for each choice), where it holds, how
+    its answer ends, and where it fails: at once with `fails`, or in the middle of a stream with `breaks`."""
 
     number: int
     reads: int = 7
     writes: int = 4
     holds: Point = ""
+    ends: End = "stop"
     fails: int = 0
     breaks: bool = False
 
@@ -61,9 +63,9 @@ class Engine:
         app.router.add_post("/tokenize", self._tokenize)
         return app
 
-    def ending(self, model: str) -> str:
-        """Returns the `finish_reason` of a model's whole answers."""
-        return "stop"
+    def ending(self, script: Script, model: str) -> str:
+        """Returns the `finish_reason` of an answer."""
+        return script.ends
 
     def release(self, number: int) -> None:
         """Lets a request go on that is held."""
@@ -107,7 +109,7 @@ class Engine:
         await self._hold(script, "first")
         text = " ".join(["word"] * script.writes)
         said = {"message": {"role": "assistant", "content": text}} if "messages" in body else {"text": text}
-        found = [{"index": i, "finish_reason": self.ending(work.model), **said} for i in range(choices)]
+        found = [{"index": i, "finish_reason": self.ending(script, work.model), **said} for i in range(choices)]
         work.ended_at = time.perf_counter()
         return web.json_response({"id": "theirs", "created": 1, "choices": found, "usage": usage})
 
@@ -133,7 +135,8 @@ class Engine:
             data = frame([{"index": i, "finish_reason": None, **said} for i in range(choices)])
             if place == script.writes - 1:  # in one piece: who has the last word knows of the usage
                 end: dict[str, Any] = {"delta": {}} if chat else {"text": ""}
-                data += frame([{"index": i, "finish_reason": "stop", **end} for i in range(choices)])
+                reason = self.ending(script, work.model)
+                data += frame([{"index": i, "finish_reason": reason, **end} for i in range(choices)])
                 data += frame([], usage=usage)
             await response.write(data)
         await self._hold(script, "end")

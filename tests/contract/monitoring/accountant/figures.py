@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 import serving.telemetry.catalogue as c
 from tests.contract.monitoring.accountant.client import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
 from tests.contract.monitoring.accountant.ledger import Entry, Labels, Ledger
-from tests.contract.monitoring.accountant.stack import ACME, AWAY, HOSTED, OBJECTIVES
+from tests.contract.monitoring.accountant.stack import ACME, AWAY, HOSTED, LARGE, OBJECTIVES, RELEASED, SHARE, SMALL
 from tests.contract.monitoring.accountant.traffic import WARNED_LIMIT
 from tests.contract.monitoring.accountant.truth import Book, Truth, Within, quantiles, rates, shares
 
@@ -65,6 +65,15 @@ def failures(entry: Entry) -> int:
     return entry.retries + entry.code.startswith("engine_")
 
 
+def alias(entry: Entry) -> str:
+    """The alias whose release answers."""
+    return RELEASED
+
+
+def released(ledger: Ledger) -> Ledger:
+    return ledger.where(asked=RELEASED)
+
+
 def retries(entry: Entry) -> int:
     return entry.retries
 
@@ -96,6 +105,11 @@ def generated(book: Book) -> Ledger:
     return book.ledger.that(
         lambda entry: entry.route in (CHAT, COMPLETIONS, RESPONSES) and entry.outcome == "ok" and entry.asks_model
     )
+
+
+def complete(book: Book) -> Ledger:
+    """The answers that a model completed: an embedding is none, and a repeated answer was counted before."""
+    return book.ledger.that(lambda entry: entry.captured in ("completed", "length") and entry.route != EMBEDDINGS)
 
 
 def late(book: Book) -> Ledger:
@@ -228,7 +242,7 @@ MODELS: Mapping[str, Figure] = {
     "Broken streams: {{model}}": lambda b: shares(streams(b).where(outcome="error"), streams(b), model=model),
     "Replicas: {{model}} expected": lambda b: {(("model", HOSTED),): 1.0},
     "Requests moved to another replica: {{model}}": lambda b: rates(b, b.ledger, retries, model=model),
-    "Truncated answers: {{model}}": nothing,
+    "Truncated answers: {{model}}": lambda b: shares(b.ledger.where(captured="length"), complete(b), model=model),
     "Late answers: {{model}}": lambda b: shares(late(b), generated(b), model=model),
     "Unsupported sentences: {{model}}": nothing,
     "Resumable stream buffers: kept": nothing,
@@ -320,6 +334,18 @@ def storing(book: Book) -> Truth:
     return quantiles(0.95, c.FEEDBACK_SECONDS.buckets, times)
 
 
+def of_sides(book: Book, bad: Callable[[Entry], bool], seen: Callable[[Entry], bool]) -> Truth:
+    """Since the release began: the share of the bad in those that were seen of canary and base."""
+    both = released(book.everything).that(seen)
+    return shares(both.that(bad), both, alias=alias, model=model)
+
+
+def _sides(book: Book) -> Iterable[tuple[Labels, Within]]:
+    for entry in released(tokens_seen(book)):
+        assert entry.first_token_s is not None
+        yield (("alias", RELEASED), ("model", entry.served)), Within(*entry.first_token_s)
+
+
 FEEDBACK: Mapping[str, Figure] = {
     "Share of thumbs up: up": lambda b: shares(rated(b).that(lambda e: thumb(e) == "up"), rated(b)),
     "Ratings: {{rating}}": lambda b: rates(b, rated(b), rating=thumb),
@@ -332,8 +358,20 @@ FEEDBACK: Mapping[str, Figure] = {
     "Unsupported sentences per answer: {{model}}": nothing,
     "Searches without results: empty": nothing,
     "Answers cut off: {{model}}": lambda b: shares(b.ledger.where(outcome="cancelled"), b.ledger, model=model),
-    "Shares of managed aliases: {{alias}} {{model}}": nothing,
-    "Evidence against canaries: {{alias}}": nothing,
+    "Shares of managed aliases: {{alias}} {{model}}": lambda b: {
+        (("alias", RELEASED), ("model", name)): share for name, share in ((SMALL, 1 - SHARE), (LARGE, SHARE))
+    },
+    # It depends on the order of the outcomes; a release that goes on has less than what ends it.
+    "Evidence against canaries: {{alias}}": lambda b: {(("alias", RELEASED),): Within(0, 100)},
+    **{
+        f"{panel}: {{{{alias}}}} {{{{model}}}}": figure
+        for panel, figure in (
+            ("Time to first token, p95", _q(0.95, c.RELEASE_TTFT_SECONDS, lambda b: _sides(b))),
+            ("Failed answers", lambda b: of_sides(b, lambda e: e.outcome == "error", lambda e: True)),
+            ("Truncated answers", lambda b: of_sides(b, lambda e: e.captured == "length", lambda e: True)),
+            ("Bad ratings", lambda b: of_sides(b, lambda e: e.got == "down", lambda e: bool(e.got))),
+        )
+    },
     "Ended releases: {{alias}} {{outcome}} {{reason}}": nothing,
     "Finished jobs: {{kind}} {{outcome}}": nothing,
 }

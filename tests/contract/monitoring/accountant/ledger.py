@@ -56,6 +56,8 @@ class Entry:
     """Of the first choice of its answer, if that came to an end."""
     rated: tuple[str, str] | None = None
     """Kind of target and thumb of the rating that it is."""
+    got: str = ""
+    """The first thumb that its answer got."""
     quota: tuple[str, str] | None = None
     """Measure and window of the quota that refused it."""
     sent_at: float = 0

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.contract.monitoring.accountant.client import Caller
 from tests.contract.monitoring.accountant.ledger import NOBODY, Entry, Ledger
-from tests.contract.monitoring.accountant.stack import ACME, ALIAS, DEFAULT
+from tests.contract.monitoring.accountant.stack import ACME, ALIAS, DEFAULT, RELEASED
 from tests.contract.monitoring.accountant.truth import Book
 from tests.contract.monitoring.accountant.world import KEY_SECRET, World
 from tests.wait import last
@@ -133,7 +133,7 @@ def _captures(world: World, ledger: Ledger) -> list[str]:
             "tenant": entry.tenant,
             "requested": entry.asked,
             "assistant": entry.assistant,
-            "alias": ALIAS if entry.asked == ALIAS else entry.served,
+            "alias": entry.asked if entry.asked in (ALIAS, RELEASED) else entry.served,
             "model": entry.served,
             "outcome": entry.captured,
             "error_code": (entry.code or None) if entry.captured == "error" else None,

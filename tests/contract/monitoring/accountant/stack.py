@@ -14,6 +14,7 @@ from serving.config import (
     Catalog,
     Embedding,
     Limits,
+    Managed,
     Objectives,
     Price,
     RemoteModel,
@@ -23,6 +24,10 @@ from serving.config import (
 )
 
 SMALL, LARGE, ALIAS, CLERK, READER, VECTORS, AWAY = "small", "large", "chat", "clerk", "reader", "vectors", "away"
+RELEASED = "newest"
+"""An alias with a release: its base is the small model, and its canary the large one."""
+SHARE = 0.5
+"""Of its requests that the canary gets."""
 HOSTED = "hosted"
 """A model with two replicas, of which one is gone."""
 HERE, GONE = "here", "gone"
@@ -63,7 +68,10 @@ def catalog(engine: int, nobody: int, folder: Path) -> Catalog:
             RemoteModel(name=AWAY, url=f"http://127.0.0.1:{nobody}/v1", retries=0),
             VllmModel(name=HOSTED, source="file:///models/hosted"),
         ),
-        aliases=(Alias(name=ALIAS, targets=(Target(model=SMALL), Target(model=LARGE))),),
+        aliases=(
+            Alias(name=ALIAS, targets=(Target(model=SMALL), Target(model=LARGE))),
+            Alias(name=RELEASED, managed=Managed(base=SMALL, max_canary=SHARE)),
+        ),
         assistants=(
             Assistant(name=CLERK, model=SMALL, guardrails=()),
             Assistant(name=READER, model=SMALL, guardrails=(), knowledge=("books",)),

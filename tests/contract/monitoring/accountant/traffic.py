@@ -32,6 +32,8 @@ from tests.contract.monitoring.accountant.stack import (
     LEASED,
     PLACES,
     READER,
+    RELEASED,
+    SHARE,
     SMALL,
     VECTORS,
 )
@@ -55,11 +57,12 @@ class Callers:
 
 async def settle(client: Client, operator: Caller) -> Callers:
     """Makes the other tenant with its users, keys and quotas."""
-    await _make(client, operator, "/v1/admin/tenants", {"id": ACME})
+    await _make(client, operator, "/v1/admin/tenants", {"id": ACME}, own=True)
     made = {}
     for user in ("ann", "warned", "poor"):
         await _make(client, operator, "/v1/admin/users", {"id": user, "role": "user"})
         made[user] = Caller(ACME, user, (await _make(client, operator, "/v1/admin/keys", {"user": user}))["key"])
+    await _make(client, operator, "/v1/hub/releases", {"alias": RELEASED, "target": LARGE, "share": SHARE}, own=True)
     quotas = [
         {"subject": "user", "id": "warned", "window": "month", "measure": "requests", "limit": WARNED_LIMIT},
         {"subject": "user", "id": "poor", "window": "day", "measure": "tokens", "limit": 0},
@@ -68,8 +71,10 @@ async def settle(client: Client, operator: Caller) -> Callers:
     return Callers(operator, **made, stranger=Caller(None))
 
 
-async def _make(client: Client, operator: Caller, route: str, body: object, method: str = "POST") -> dict[str, str]:
-    path = route if route.endswith("tenants") else f"{route}?tenant={ACME}"
+async def _make(
+    client: Client, operator: Caller, route: str, body: object, method: str = "POST", *, own: bool = False
+) -> dict[str, str]:
+    path = route if own else f"{route}?tenant={ACME}"
     entry = client.entry(operator, route)
     data = await client.send(entry, operator, body, method=method, path=path)
     assert entry.status == 200, (route, entry.status, data)
@@ -85,6 +90,7 @@ async def play(client: Client, callers: Callers, waiting: Callable[[], int], rou
     """Sends one round. `waiting` is the number of requests that wait in a gateway, as it says itself."""
     await _answers(client, callers)
     await _replicas(client, callers)
+    await _release(client, callers)
     await _mistakes(client, callers)
     await _failures(client, callers)
     await _hang_ups(client, callers)
@@ -125,6 +131,30 @@ async def _replicas(client: Client, callers: Callers) -> None:
             entry.retries = leased.index(HERE)
             assert set(leased[: entry.retries]) <= {GONE}
             entry.replica, leased = HERE, leased[entry.retries + 1 :]
+
+
+async def _release(client: Client, callers: Callers) -> None:
+    """Asks the alias with a release: whoever answers, one answer is truncated, one breaks, and two are rated."""
+    for gateway in range(2):
+        for stream in (True, False):
+            for _ in range(3):
+                await _ok(client.ask(callers.ann, RELEASED, client.script(), stream=stream, gateway=gateway))
+    entry = await client.ask(callers.ann, RELEASED, client.script(ends="length"), stream=True)
+    _expect(entry, "ok", "")
+    entry = await client.ask(callers.ann, RELEASED, client.script(holds="middle", breaks=True), stream=True)
+    _expect(entry, "error", "engine_error")
+    entry.captured = "error"
+    rated = [entry for entry in client.ledger.where(asked=RELEASED, captured="completed") if not entry.got][:2]
+    for answer, thumb in zip(rated, ("up", "down"), strict=True):
+        await _rate(client, callers, answer, thumb)
+
+
+async def _rate(client: Client, callers: Callers, answer: Entry, thumb: str) -> None:
+    rating = {"target": {"type": "response", "id": answer.answer}, "thumb": thumb}
+    entry = client.entry(callers.ann, FEEDBACK, rated=("response", thumb))
+    await client.send(entry, callers.ann, rating)
+    _expect(entry, "ok", "")
+    answer.got = answer.got or thumb
 
 
 async def _mistakes(client: Client, callers: Callers) -> None:
@@ -197,13 +227,10 @@ async def _repetitions(client: Client, callers: Callers) -> None:
 
 
 async def _ratings(client: Client, callers: Callers) -> None:
-    answers = [entry.answer for entry in client.ledger.where(user="ann", outcome="ok", route=CHAT) if entry.answer]
+    answers = [entry for entry in client.ledger.where(user="ann", outcome="ok", route=CHAT) if entry.answer]
     for thumb, times in (("up", 3), ("down", 1)):
         for answer in answers[-times:]:
-            rating = {"target": {"type": "response", "id": answer}, "thumb": thumb}
-            entry = client.entry(callers.ann, FEEDBACK, rated=("response", thumb))
-            await client.send(entry, callers.ann, rating)
-            _expect(entry, "ok", "")
+            await _rate(client, callers, answer, thumb)
     entry = client.entry(callers.ann, FEEDBACK)
     await client.send(entry, callers.ann, {"target": {"type": "response", "id": "chatcmpl-none"}, "thumb": "up"})
     _expect(entry, "refused", "not_found")

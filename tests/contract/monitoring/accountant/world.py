@@ -27,7 +27,7 @@ from serving.security.keys import new_key
 from serving.telemetry.exporter import serve as exporter_of
 from tests.contract.monitoring.accountant.client import GUARD_S, Caller, Client
 from tests.contract.monitoring.accountant.engine import Engine
-from tests.contract.monitoring.accountant.stack import DEFAULT
+from tests.contract.monitoring.accountant.stack import DEFAULT, RELEASED
 from tests.contract.running import Loop, engine
 from tests.monitoring import scaled_rules
 from tests.servers.process import Server, held_port
@@ -140,6 +140,10 @@ class World:
         eventually(lambda: len(self.log()) >= sent, "every request is logged", GUARD_S)
         ended = "headrace_request_duration_seconds_count"
         eventually(lambda: self.exported_sum(ended) >= sent, "every request has ended", GUARD_S)
+        released = self.client.ledger.where(asked=RELEASED)
+        outcomes = sum(bool(entry.captured) + bool(entry.got) for entry in released)
+        counted = "headrace_release_outcomes"
+        eventually(lambda: self.exported_sum(counted) >= outcomes, "the release counted every outcome", GUARD_S)
 
 
 class Waiting:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from tests.contract.monitoring.accountant.engine import Engine
+from tests.contract.monitoring.accountant.engine import Engine, Script
 
 USUAL_S = 0.05
 """How long an answer takes while all is well."""
@@ -30,7 +30,7 @@ class Provider(Engine):
     """Models that answer only once their event is set."""
     _asked: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
 
-    def ending(self, model: str) -> str:
+    def ending(self, script: Script, model: str) -> str:
         return "length" if model in self.truncating else "stop"
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
