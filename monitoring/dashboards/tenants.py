@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target, Variable
-from monitoring.dashboards.query import largest, or_none, quotient, rate, series, share, total
+from monitoring.dashboards.query import largest, or_none, rate, series, share
 
 TENANT = 'tenant=~"$tenant"'
 
 
 def dashboard() -> Dashboard:
-    """Returns the dashboard: usage, quotas and cost by tenant, and the cost of idle engines."""
+    """Returns the dashboard: usage, quotas and cost by tenant."""
     return Dashboard(
         "tenants",
         "Headrace / Tenants and cost",
@@ -84,10 +84,6 @@ def _quotas() -> tuple[Panel, ...]:
 
 
 def _cost() -> tuple[Panel, ...]:
-    price = largest("headrace_engine_price", "model,currency")
-    slots = (f"headrace_engine_{which}_seconds_total" for which in ("busy", "available"))
-    busy = quotient(*(rate(name, "model") for name in slots))
-    idle = f"{price}*on(model) group_left() {total('headrace_engine_up', 'model')}*on(model) group_left() (1-{busy})"
     return (
         Panel(
             "Cost per hour by tenant",
@@ -100,6 +96,7 @@ def _cost() -> tuple[Panel, ...]:
                 ),
             ),
             stacked=True,
+            width=12,
         ),
         Panel(
             "Cost per hour by model",
@@ -107,13 +104,6 @@ def _cost() -> tuple[Panel, ...]:
             "currency",
             (Target(f"3600*{rate('headrace_cost_total', 'model,currency')}", "{{model}} {{currency}}"),),
             stacked=True,
-        ),
-        Panel(
-            "Idle cost per hour",
-            "Cost of idle engines per hour: their price times the share of free slots. "
-            "Only engines with a configured price count.",
-            "currency",
-            (Target(idle, "{{model}} {{currency}}"),),
-            stacked=True,
+            width=12,
         ),
     )

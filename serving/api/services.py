@@ -59,6 +59,7 @@ from serving.inference.input_check import InputCheck
 from serving.inference.pipeline import Pipeline
 from serving.inference.sharing.visibility import Sharing
 from serving.metering.keeper import Keeper
+from serving.metering.spending import Spending
 from serving.retrieval.client import RetrievalClient
 from serving.security.absent_callers import AbsentCallers
 from serving.security.approvals import Approvals
@@ -146,7 +147,7 @@ class Services:
         self.keys, self.idempotency_keys = Keys(self.database), IdempotencyKeys(self.database)
         self.quotas, self.usage = QuotaStore(self.database), Usage(self.database)
         self.keeper = Keeper(self.quotas, self.usage, config.quotas)
-        self.sampler = Sampler(config.store, Condition(self.database), self.keeper)
+        self.sampler = Sampler(config.store, Condition(self.database), self.keeper, Spending(self.usage))
         secret = config.key_secret.read()
         previous = config.key_secret_previous.read() if config.key_secret_previous is not None else None
         self.authenticator = Authenticator(self.keys, secret, previous=previous)

@@ -14,6 +14,7 @@ from serving.core.ids import now
 from serving.core.principal import STACK
 from serving.hub.evaluations import EVALUATE
 from serving.metering.keeper import Keeper
+from serving.metering.spending import Spending
 from serving.store.background.batches import BATCH
 from serving.store.background.responses import RESPOND
 from serving.store.background.webhooks import DELIVER
@@ -42,10 +43,12 @@ series.
 class Sampler:
     """Sets the gauges of shared state. A failing part is logged once, until it succeeds again."""
 
-    def __init__(self, store: Store, condition: Condition, keeper: Keeper) -> None:
+    def __init__(self, store: Store, condition: Condition, keeper: Keeper, spending: Spending) -> None:
         self._store = store
         self._condition = condition
         self._keeper = keeper
+        self._spending = spending
+        self._spent: set[tuple[str, str]] = set()
         self._collections: frozenset[str] = frozenset()
         self._indexed: set[str] = set()
         self._kinds = set(KINDS)
@@ -87,6 +90,7 @@ class Sampler:
             "disk": self._look_at_disk,
             "backups": self._look_at_backups,
             "budgets": self._look_at_budgets,
+            "spending": self._look_at_spending,
         }
         for name, part in parts.items():
             try:
@@ -131,6 +135,12 @@ class Sampler:
     async def _look_at_backups(self) -> None:
         if (newest := await self._condition.backed_up()) is not None:
             metrics.backup_age_seconds().set(max(now() - newest, 0))
+
+    async def _look_at_spending(self) -> None:
+        spent = await self._spending.month_to_date()
+        for labels in self._spent | spent.keys():  # a month begins at 0
+            metrics.month_cost.labels(*labels).set(spent.get(labels, 0))
+        self._spent |= spent.keys()
 
     async def _look_at_budgets(self) -> None:
         at = now()

@@ -12,7 +12,7 @@ from serving.telemetry import metrics
 def count_cost(model: str, tenant: str, cost: Cost) -> None:
     """Records the cost of an answer."""
     metrics.child(metrics.cost, model, cost.currency).inc(float(cost.amount))
-    metrics.child(metrics.tenant_cost, tenant, cost.currency).inc(float(cost.amount))
+    metrics.child(metrics.tenant_cost, tenant, model, cost.currency).inc(float(cost.amount))
 
 
 def count_tokens(model: str, tenant: str, usage: dict[str, Any]) -> None:

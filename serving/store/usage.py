@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
@@ -16,7 +16,7 @@ from serving.core.uninterrupted import uninterrupted
 from serving.store import values
 from serving.store.relational.database import Database
 from serving.store.relational.rows import Page
-from serving.store.relational.tables import usage
+from serving.store.relational.tables import tenants, usage
 
 SHARDS = 8
 """Rows per counter: PostgreSQL lets one transaction at a time change a row."""
@@ -125,6 +125,29 @@ class Usage:
             return Page(list(made.values()), len(found) > limit)
 
         return await self._database.query(work)
+
+    @uninterrupted
+    async def cost_of_tenants(self, *, first_day: str, last_day: str) -> dict[tuple[str, str], int]:
+        """Returns the cost between two days by tenant and currency, in billionths of the currency."""
+        query = costs_between(first_day, last_day)
+
+        def work(connection: Connection) -> dict[tuple[str, str], int]:
+            return {(row.tenant, row.currency): int(row.cost) for row in connection.execute(query)}
+
+        return await self._database.query(work)
+
+
+def costs_between(first_day: str, last_day: str) -> Select[Any]:
+    """Returns a query for the cost between two days by tenant and currency.
+
+    It goes by way of the tenants: the key of counters begins with the tenant, so that only these days are read.
+    """
+    return (
+        select(usage.c.tenant, usage.c.currency, func.sum(usage.c.cost).label("cost"))
+        .where(usage.c.tenant.in_(select(tenants.c.id)), usage.c.day.between(first_day, last_day))
+        .where(usage.c.currency != "")
+        .group_by(usage.c.tenant, usage.c.currency)
+    )
 
 
 def count(connection: Connection, counted: Sequence[tuple[Whose, Used]]) -> None:

@@ -146,7 +146,18 @@ COST = Metric(
     "Cost of answers of models with a price, in the currency of the price.",
     ("model", "currency"),
 )
-TENANT_COST = Metric("headrace_tenant_cost_total", "counter", "Cost of a tenant's answers.", ("tenant", "currency"))
+TENANT_COST = Metric(
+    "headrace_tenant_cost_total",
+    "counter",
+    "Cost of a tenant's answers, by the model that served.",
+    ("tenant", "model", "currency"),
+)
+MONTH_COST = Metric(
+    "headrace_month_to_date_cost",
+    "gauge",
+    "Cost of a tenant's answers in this calendar month (UTC), as last read from the store.",
+    ("tenant", "currency"),
+)
 ASSISTANT_COST = Metric(
     "headrace_assistant_cost_total", "counter", "Cost of an assistant's answers.", ("assistant", "currency")
 )

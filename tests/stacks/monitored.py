@@ -74,6 +74,7 @@ _NOT_CONFIGURED = {
     "headrace_quota_": "no tenant of the tests has a budget",
     "headrace_cost_total": "no model of the tests has a price",
     "headrace_tenant_cost_total": "no model of the tests has a price",
+    "headrace_month_to_date_cost": "no model of the tests has a price",
     "headrace_assistant_cost_total": "no model of the tests has a price",
     "headrace_engine_price": "no model of the tests has a price",
     "headrace_adapter_missing": "no model of the tests has adapters",

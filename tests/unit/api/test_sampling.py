@@ -14,6 +14,7 @@ from serving.core.ids import now
 from serving.core.managed import CHECKED_AT, MANAGED
 from serving.core.principal import STACK, Principal
 from serving.metering.keeper import Keeper
+from serving.metering.spending import Spending
 from serving.store.errors import StoreUnavailable
 from serving.store.jobs.queue import Jobs
 from serving.store.quotas import QuotaStore
@@ -42,7 +43,7 @@ def sampler(database, tmp_path):
     quotas = Quotas(tenant=(QuotaLimit(window="day", measure="tokens", limit=100),))
     keeper = Keeper(QuotaStore(database), Usage(database), quotas)
     store = Store(database=f"sqlite:///{tmp_path / 'h.db'}", data=str(tmp_path))
-    made = Sampler(store, Condition(database), keeper)
+    made = Sampler(store, Condition(database), keeper, Spending(keeper._usage))
     made.keeper = keeper
     return made
 
@@ -138,3 +139,17 @@ async def test_an_unreachable_store_is_logged_once(sampler, database, monkeypatc
             await sampler.look()
     assert [r.getMessage() for r in caplog.records] == ["metrics of backups are not up to date: it is away"]
     assert value("jobs_waiting", kind="behind") == 1
+
+
+async def test_the_cost_of_a_month_is_shown_and_begins_again_at_zero(sampler, monkeypatch):
+    spent = {("acme", "EUR"): 12.5}
+
+    async def month_to_date():
+        return spent
+
+    monkeypatch.setattr(sampler._spending, "month_to_date", month_to_date)
+    await sampler.look()
+    assert value("month_to_date_cost", tenant="acme", currency="EUR") == 12.5
+    spent.clear()
+    await sampler.look()
+    assert value("month_to_date_cost", tenant="acme", currency="EUR") == 0

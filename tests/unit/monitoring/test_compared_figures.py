@@ -4,7 +4,7 @@ import pytest
 
 from serving.api import request_log
 from serving.api.http_exchange import HttpExchange
-from tests.contract.monitoring.accountant import coverage, elsewhere, figures, records
+from tests.contract.monitoring.accountant import coverage, elsewhere, figures, panels, records
 from tests.contract.monitoring.accountant.ledger import Entry
 
 
@@ -20,10 +20,10 @@ def test_nobody_is_without_a_truth_and_no_list_is_too_long():
     ],
 )
 def test_a_panel_without_a_truth_and_a_truth_without_a_panel_are_told(monkeypatch, name, said):
-    changed = {key: figure for key, figure in figures.PANELS.items() if key != name}
-    if name not in figures.PANELS:
+    changed = {key: figure for key, figure in panels.PANELS.items() if key != name}
+    if name not in panels.PANELS:
         changed[name] = figures.nothing
-    monkeypatch.setattr(figures, "PANELS", changed)
+    monkeypatch.setattr(panels, "PANELS", changed)
     assert coverage.uncompared() == [said]
 
 

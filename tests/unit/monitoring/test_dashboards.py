@@ -146,5 +146,5 @@ def test_the_filter_by_model_lists_every_configured_model():
         if sample.labels.get("model") == "remote"
     }
     filters = [v for dashboard in DASHBOARDS for v in dashboard.variables if v.label == "model"]
-    assert len(filters) == 2
+    assert len(filters) == 3
     assert {name for one in filters for name in selected_series(one.selector)} <= begun

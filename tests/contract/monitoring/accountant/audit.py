@@ -12,7 +12,7 @@ from pathlib import Path
 from monitoring.dashboards import DASHBOARDS
 from monitoring.dashboards.variables import substitute
 from monitoring.rule import Recording
-from tests.contract.monitoring.accountant import coverage, figures, recorded, records, traffic
+from tests.contract.monitoring.accountant import coverage, panels, recorded, records, traffic
 from tests.contract.monitoring.accountant.client import GUARD_S
 from tests.contract.monitoring.accountant.elsewhere import ELSEWHERE, RECORDINGS, fillers
 from tests.contract.monitoring.accountant.ledger import Labels
@@ -148,7 +148,7 @@ def _compare_panels(audit: Audit, prometheus: Prometheus, book: Book, held: floa
     for name, expression in coverage.drawn():
         if others := fillers(expression):
             audit.elsewhere[name] = _reasons(others)
-        elif (figure := figures.PANELS.get(name)) is not None:
+        elif (figure := panels.PANELS.get(name)) is not None:
             truth = figure(book)
             asked = substitute(expression, lambda v: book.window if v == "__rate_interval" else ".*")
             audit.add(name, truth, differences(truth, prometheus.ask(asked, book.closed)))

@@ -14,6 +14,8 @@ from tests.contract.monitoring.accountant.truth import Book, labels_of
 from tests.contract.monitoring.accountant.world import World
 
 Counts = Mapping[Labels, float]
+COUNTING = ("_total", "_count", "_outcomes", "_to_date_cost")
+"""How the names of series end that count: some of them are gauges of what the store counted."""
 ELSEWHERE = {
     "headrace_event_loop_lag_seconds_count": "time passes, whether requests come or not",
     "headrace_database_duration_seconds_count": "a transaction is a part of a request, or of work in the background",
@@ -74,7 +76,10 @@ TRUTHS: Mapping[str, Callable[[Book], Counts]] = {
     "headrace_prompt_tokens_total": lambda b: b.ledger.sums(f.read, model=f.asked_model, tenant=f.tenant),
     "headrace_completion_tokens_total": lambda b: b.ledger.sums(f.written, model=f.asked_model, tenant=f.tenant),
     "headrace_cost_total": lambda b: b.ledger.sums(f.cost, model=f.priced_model, currency=f.currency),
-    "headrace_tenant_cost_total": lambda b: b.ledger.sums(f.cost, tenant=f.tenant, currency=f.currency),
+    "headrace_tenant_cost_total": lambda b: b.ledger.sums(
+        f.cost, tenant=f.tenant, model=f.priced_model, currency=f.currency
+    ),
+    "headrace_month_to_date_cost": lambda b: b.ledger.sums(f.cost, tenant=f.tenant, currency=f.currency),
     "headrace_assistant_cost_total": lambda b: b.ledger.sums(f.cost, assistant=f.assistant, currency=f.currency),
     "headrace_errors_total": lambda b: b.ledger.sums(route=f.route, code=f.code, outcome=f.outcome),
     "headrace_engine_failures_total": lambda b: b.ledger.sums(f.failures, model=f.model, cause=f.cause),
@@ -112,7 +117,7 @@ def _shown(exposition: str) -> dict[str, dict[Labels, float]]:
     found: dict[str, dict[Labels, float]] = {}
     for family in text_string_to_metric_families(exposition):
         for sample in family.samples:
-            if sample.name.startswith("headrace_") and sample.name.endswith(("_total", "_count", "_outcomes")):
+            if sample.name.startswith("headrace_") and sample.name.endswith(COUNTING):
                 found.setdefault(sample.name, {})[labels_of(sample.labels)] = sample.value
     return found
 

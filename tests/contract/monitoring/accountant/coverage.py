@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from monitoring.dashboards import DASHBOARDS
 from monitoring.rule import Recording
-from tests.contract.monitoring.accountant import figures, recorded
+from tests.contract.monitoring.accountant import panels, recorded
 from tests.contract.monitoring.accountant.elsewhere import ELSEWHERE, RECORDINGS, fillers
 
 RECORDED = re.compile(r"(\w+:\w+:\w+)(?:\{[^}]*\})?")
@@ -48,9 +48,9 @@ def uncompared() -> list[str]:
         seen.add(name)
         others = fillers(expression)
         read |= set(others)
-        if bool(others) == (name in figures.PANELS):
+        if bool(others) == (name in panels.PANELS):
             found.append(f"{name}: {'others fill it too' if others else 'nobody compares it'}")
-    found += [f"{name}: there is no such panel" for name in figures.PANELS if name not in seen]
+    found += [f"{name}: there is no such panel" for name in panels.PANELS if name not in seen]
     for name, expression, what in objectives_drawn():
         series = RECORDED.findall(expression)
         if len(series) != 1 or series[0] not in recorded.OF or what not in recorded.DRAWN:

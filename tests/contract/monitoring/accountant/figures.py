@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 import serving.telemetry.catalogue as c
 from tests.contract.monitoring.accountant.client import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
 from tests.contract.monitoring.accountant.ledger import Entry, Labels, Ledger
-from tests.contract.monitoring.accountant.stack import ACME, AWAY, HOSTED, LARGE, OBJECTIVES, RELEASED, SHARE, SMALL
-from tests.contract.monitoring.accountant.traffic import WARNED_LIMIT
+from tests.contract.monitoring.accountant.stack import AWAY, HOSTED, LARGE, OBJECTIVES, RELEASED, SHARE, SMALL
 from tests.contract.monitoring.accountant.truth import Book, Truth, Within, quantiles, rates, shares
 
 Figure = Callable[[Book], Truth]
@@ -266,51 +264,6 @@ ASSISTANTS: Mapping[str, Figure] = {
     "Guardrail findings: {{check}} {{action}}": nothing,
     "Personal data found: {{on}}": nothing,
 }
-_BUDGET = "{{tenant}} {{measure}} {{window}}"
-
-
-def refused(book: Book) -> Truth:
-    return rates(
-        book,
-        book.ledger.that(lambda entry: entry.quota is not None),
-        tenant=tenant,
-        measure=lambda entry: entry.quota[0] if entry.quota else None,
-        window=lambda entry: entry.quota[1] if entry.quota else None,
-    )
-
-
-def warned(book: Book) -> Truth:
-    """Also a refusal warns."""
-    return {
-        (("measure", measure), ("tenant", tenant), ("window", window)): count / book.span_s
-        for (tenant, measure, window), count in Counter(book.warnings).items()
-    }
-
-
-def used(book: Book) -> Truth:
-    """The caller who is warned has a budget of requests; and of nothing, everything is used."""
-    sent = len(book.everything.where(user="warned", charged=True))
-    return {
-        (("measure", "requests"), ("tenant", ACME), ("window", "month")): sent / WARNED_LIMIT,
-        (("measure", "tokens"), ("tenant", ACME), ("window", "day")): 1.0,
-    }
-
-
-TENANTS: Mapping[str, Figure] = {
-    "Requests by tenant: {{tenant}}": lambda b: rates(b, b.ledger, tenant=tenant),
-    "Failed requests: {{tenant}}": lambda b: shares(b.ledger.where(outcome="error"), b.ledger, tenant=tenant),
-    "Tokens read: {{tenant}}": lambda b: rates(b, b.ledger, read, tenant=tenant),
-    "Tokens written: {{tenant}}": lambda b: rates(b, b.ledger, written, tenant=tenant),
-    f"Quota used: {_BUDGET}": used,
-    f"Rejected: quota exceeded: {_BUDGET}": refused,
-    f"Quota warnings: {_BUDGET}": warned,
-    "Cost per hour by tenant: {{tenant}} {{currency}}": lambda b: rates(
-        b, b.ledger, cost, times=HOUR_S, tenant=tenant, currency=currency
-    ),
-    "Cost per hour by model: {{model}} {{currency}}": lambda b: rates(
-        b, b.ledger, cost, times=HOUR_S, model=priced_model, currency=currency
-    ),
-}
 
 
 def rated(book: Book) -> Ledger:
@@ -377,16 +330,4 @@ FEEDBACK: Mapping[str, Figure] = {
 }
 RAY: Mapping[str, Figure] = {
     f"Scrape targets up: {{{{job}}}} {what}": lambda b: {(("job", "headrace"),): 1.0} for what in ("up", "known")
-}
-PANELS: Mapping[str, Figure] = {
-    f"{board}: {name}": figure
-    for board, figures in (
-        ("overview", OVERVIEW),
-        ("models", MODELS),
-        ("assistants", ASSISTANTS),
-        ("tenants", TENANTS),
-        ("feedback", FEEDBACK),
-        ("ray", RAY),
-    )
-    for name, figure in figures.items()
 }

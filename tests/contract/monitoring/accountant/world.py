@@ -142,6 +142,9 @@ class World:
         eventually(lambda: self.exported_sum(ended) >= sent, "every request has ended", GUARD_S)
         released = self.client.ledger.where(asked=RELEASED)
         outcomes = sum(bool(entry.captured) + bool(entry.got) for entry in released)
+        spent = float(sum(entry.cost for entry in self.client.ledger))
+        month = "headrace_month_to_date_cost"
+        eventually(lambda: self.exported_sum(month) >= spent - 1e-9, "the cost of this month is read", GUARD_S)
         counted = "headrace_release_outcomes"
         eventually(lambda: self.exported_sum(counted) >= outcomes, "the release counted every outcome", GUARD_S)
 
