@@ -157,12 +157,14 @@ class Authenticator:
         return row, key
 
     async def rotate(
-        self, principal: Principal, id: str, *, overlap_s: float, confirmed: Confirmed = True
+        self, principal: Principal, id: str, *, overlap_s: float, confirmed: Confirmed = True, renewed: bool = True
     ) -> tuple[ApiKey, str]:
         """Creates the key that replaces another one, which works for `overlap_s` more seconds; as `Keys.rotate`."""
         key = new_key()
-        digest = self._digest(key).hex()
-        return await self._keys.rotate(principal, id, digest, overlap_s=overlap_s, confirmed=confirmed), key
+        row = await self._keys.rotate(
+            principal, id, self._digest(key).hex(), overlap_s=overlap_s, confirmed=confirmed, renewed=renewed
+        )
+        return row, key
 
     async def ensure_bootstrap(self, key: str) -> None:
         """Stores the bootstrap key once; a different key revokes the previous one.

@@ -14,6 +14,7 @@ from serving.core.principal import SCOPES, STACK, Principal, Role, allowed
 from serving.core.uninterrupted import uninterrupted
 from serving.store import values
 from serving.store.errors import Conflict, InvalidValue, NotFound
+from serving.store.relational.belongings import CONTENT, rows_of_user
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
 from serving.store.relational.rows import Order, Page, build, build_page, page, require_room
@@ -244,9 +245,16 @@ class Keys:
 
     @uninterrupted
     async def rotate(
-        self, principal: Principal, id: str, hash: str, *, overlap_s: float, confirmed: Confirmed = True
+        self,
+        principal: Principal,
+        id: str,
+        hash: str,
+        *,
+        overlap_s: float,
+        confirmed: Confirmed = True,
+        renewed: bool = True,
     ) -> ApiKey:
-        """Stores a key that replaces another: with its user, name, scopes and lifetime.
+        """Stores a key that replaces another: with its user, name and scopes, and if `renewed` with a new lifetime.
 
         The other ends `overlap_s` seconds from now, or at its own expiry if that is earlier. The new one is `confirmed`
         or not, or only if the user has never had another way in. Raises `NotFound`, and `Conflict` for one that is no
@@ -270,7 +278,9 @@ class Keys:
                 raise Conflict("its user has, or had, another key or sign-in: confirm this key with that")
             row = _row(old.tenant, old.user, hash, old.name, old.scopes)
             row |= {"first_id": old.first_id or old.id, "confirmed": bool(confirmed)}
-            row["expires_at"] = at + old.expires_at - old.created_at if old.expires_at is not None else None
+            row["expires_at"] = old.expires_at
+            if renewed and old.expires_at is not None:
+                row["expires_at"] = at + old.expires_at - old.created_at
             await connection.execute(keys.insert().values(row))
             end = at + overlap_s if old.expires_at is None else min(old.expires_at, at + overlap_s)
             changes = {"rotated_to": row["id"], "expires_at": end}
@@ -291,12 +301,15 @@ _STACKS = "this is the stack's own key, which only the stack replaces"
 
 
 async def _is_first(connection: AsyncConnection, key: ApiKey) -> bool:
-    """Returns whether nothing was ever stored as the key's user: no confirmed key, and no sign-in at a provider."""
+    """Returns whether nobody has acted as the key's user: no confirmed key, no sign-in at a provider, and nothing is
+    stored, as an erasure leaves for a while or an import puts there.
+    """
     theirs = keys.c.tenant == key.tenant, keys.c.user == key.user, keys.c.confirmed
     people = users.c.tenant == key.tenant, users.c.user == key.user, users.c.issuer.is_not(None)
     other = select(keys.c.id).where(*theirs).exists()
     person = select(users.c.user).where(*people).exists()
-    return not (await connection.execute(select(or_(other, person)))).scalar_one()
+    stored = (select(each.c.tenant).where(rows_of_user(each, key.tenant, key.user)).exists() for each in CONTENT)
+    return not (await connection.execute(select(or_(other, person, *stored)))).scalar_one()
 
 
 def _mine(principal: Principal, id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

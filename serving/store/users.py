@@ -20,7 +20,7 @@ from serving.store.errors import Conflict, InvalidValue, NotFound
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
 from serving.store.relational.rows import Order, Page, build, build_page, page, require_room
-from serving.store.relational.tables import tenants, users
+from serving.store.relational.tables import keys, tenants, users
 
 ADMIN = "admin"
 """The user of the stack's own key, in its tenant."""
@@ -224,6 +224,8 @@ async def _let_in(
         mine = users.c.tenant == tenant, users.c.user == found.user
         row = {"issuer": issuer, "subject": subject, **(said if fresh else {})}
         await connection.execute(users.update().where(*mine).values(row))
+        if found.subject is None:
+            await _doubt_handed_keys(connection, tenant, found.user)
         return
     there = (await connection.execute(select(tenants.c.disabled_at).where(tenants.c.id == tenant))).first()
     if there is None:
@@ -232,6 +234,14 @@ async def _let_in(
         raise Conflict("the tenant is disabled")
     row = {"issuer": issuer, "subject": subject, **said, "tenant": tenant, "user": user, "created_at": now()}
     await connection.execute(users.insert().values(row))
+
+
+async def _doubt_handed_keys(connection: AsyncConnection, tenant: str, user: str) -> None:
+    """Makes a user confirm the successors of keys that an admin made: the admin could have replaced them first."""
+    await lock(connection, "keys", tenant)  # no other replacement meanwhile
+    theirs = keys.c.tenant == tenant, keys.c.user == user
+    handed = select(keys.c.id).where(*theirs, keys.c.confirmed.is_(False)).scalar_subquery()
+    await connection.execute(keys.update().where(*theirs, keys.c.first_id.in_(handed)).values(confirmed=False))
 
 
 async def _of_tenant(connection: AsyncConnection, tenant: str, *where: ColumnElement[bool]) -> User | None:

@@ -1,4 +1,4 @@
-"""API keys in answers, and what a request that makes one must fulfil."""
+"""API keys in answers and in the audit log, and what a request that makes one must fulfil."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ def key_document(key: ApiKey) -> dict[str, Any]:
         "last_used_at": _seconds(key.last_used_at),
         "rotated_to": key.rotated_to,
     }
+
+
+async def record_change(x: Exchange, before: ApiKey, *, changes: bool) -> None:
+    """Records a request about a key in the audit log, unless it `changes` nothing."""
+    if changes:
+        await x.record(before.id, subject=before.user)
+    else:
+        x.unchanged()
 
 
 def require_own(x: Exchange, scopes: Iterable[str]) -> None:

@@ -29,7 +29,7 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
     for entry in _entries(s, x):
         if entry.id == name:
             return JsonResponse(_model(s, entry))
-    found = await s.assistants.callable_by(x.caller, name)
+    found = await s.assistants.callable_by(x.caller, name) if x.caller.confirmed else None
     if found is None or found.route(s.catalog.current.router, name, x.caller) is None:
         raise no_model(name)
     return JsonResponse(_own(found))
@@ -44,6 +44,8 @@ def _entries(s: Services, x: Exchange) -> list[ListedModel]:
 
 async def _callable(s: Services, x: Exchange) -> list[OwnAssistant]:
     """Returns the newest of the tenant's own assistants that the caller may call, at most a page."""
+    if not x.caller.confirmed:
+        return []  # a user's private ones are content, which this key does not read yet
     own = (await s.assistants.list(x.caller, limit=MAX_PAGE)).items
     return [one for one in own if one.route(s.catalog.current.router, one.name, x.caller) is not None]
 

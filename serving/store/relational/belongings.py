@@ -103,5 +103,11 @@ CLASSES: dict[str, Table] = {
     "jobs": jobs,
 }
 
+CONTENT = (
+    *(batches, files, vector_stores, assistants, prompts),
+    *(responses, conversations, captures, memories, checkpoints),
+)
+"""Tables of what a user stores, without what belongs to its rows."""
+
 LISTS = (files, vector_stores, vector_store_files, assistants)
 """Tables with access lists, which name users."""

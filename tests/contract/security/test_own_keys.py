@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,15 +11,25 @@ import httpx
 import pytest
 
 from serving.api.operations import OPERATIONS
+from serving.config import Catalog, RemoteModel
 from serving.core.principal import Principal
 from serving.security.person import Person
-from tests.contract.running import Gateway
+from tests.contract.running import Gateway, Loop, gateway
+from tests.wait import eventually
 
 PLATFORM = {"params": {"tenant": "birds"}}
 
 NUMBERS = itertools.count()
 
 SAID = "My bank asks for the password of the herons."
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway with a model that nobody answers for."""
+    catalog = Catalog(models=(RemoteModel(name="m", url="http://127.0.0.1:9/v1"),))
+    with Loop() as loop, gateway(loop, tmp_path_factory.mktemp("gateway"), catalog) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +184,63 @@ def test_who_signs_in_at_a_provider_has_another_way_in(up: Gateway, boss: httpx.
     up.loop.do(signed_in)
     issued = made(boss, user)
     assert code(by(issued["key"]).post(f"/v1/me/keys/{issued['id']}/rotate", json={})) == (409, "conflict")
+
+
+def test_the_first_sign_in_ends_what_a_replaced_key_of_the_admin_reads(
+    up: Gateway, boss: httpx.Client, stack: httpx.Client, user: str, by: By
+) -> None:
+    """Whoever handed the key over can have replaced it with itself before the user came."""
+    handed = made(boss, user)
+    spy = by(replaced(by(handed["key"]), handed["id"])["key"])
+    service = by(made(stack, user, **PLATFORM)["key"])
+    told = talk(service)
+    assert SAID in spy.get(f"/v1/conversations/{told}/items").text
+    up.loop.do(
+        up.services.users.signed_in(
+            "birds", user, subject=("https://id.example", user), role="user", groups=(), fresh=True
+        )
+    )
+    eventually(lambda: spy.get(f"/v1/conversations/{told}/items").status_code == 403, "the key is asked for again")
+    assert code(spy.get(f"/v1/conversations/{told}/items")) == (403, "key_not_confirmed")
+    assert SAID in service.get(f"/v1/conversations/{told}/items").text, "what the platform made stays"
+
+
+def test_a_key_is_not_the_first_of_a_user_for_whom_something_is_stored(
+    up: Gateway, boss: httpx.Client, user: str, by: By
+) -> None:
+    """An erasure that is under way has removed their keys and sign-in before their conversations."""
+    up.loop.do(up.services.conversations.create(Principal("birds", user, "")))
+    issued = made(boss, user)
+    assert code(by(issued["key"]).post(f"/v1/me/keys/{issued['id']}/rotate", json={})) == (409, "conflict")
+
+
+def test_a_temporary_key_does_not_prolong_itself(stack: httpx.Client, user: str, by: By) -> None:
+    brief = ok(stack.post("/v1/admin/keys", **PLATFORM, json={"user": user, "expires_in_s": 3600}))
+    time.sleep(1.1)  # ends of keys are in whole seconds
+    assert replaced(by(brief["key"]), brief["id"])["expires_at"] == brief["expires_at"]
+
+
+def test_such_a_key_is_not_shown_private_assistants(
+    boss: httpx.Client, user: str, settled: httpx.Client, by: By
+) -> None:
+    name = f"layoffs{user}"
+    ok(settled.post("/v1/assistants", json={"name": name, "model": "m", "access": {"users": [user]}}))
+    spy = by(made(boss, user)["key"])
+    shown = [each["id"] for each in ok(settled.get("/v1/models"))["data"]]
+    assert name in shown
+    assert name not in spy.get("/v1/models").text
+    assert code(spy.get(f"/v1/models/{name}")) == (404, "model_not_found")
+
+
+def test_what_changes_nothing_of_an_own_key_is_not_recorded(
+    up: Gateway, boss: httpx.Client, user: str, settled: httpx.Client
+) -> None:
+    issued = made(boss, user)
+    for verb in ("confirm", "confirm", "revoke", "revoke"):
+        ok(settled.post(f"/v1/me/keys/{issued['id']}/{verb}"))
+    events = ok(boss.get("/v1/admin/audit", params={"user": user}))["data"]
+    found = [each["action"] for each in events if each["target"] == issued["id"]]
+    assert found == ["key.revoke", "key.confirm", "key.create"]
 
 
 def test_a_narrow_key_changes_no_wider_one_of_its_user(

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from serving.api.admin_bodies import KeyRequest, RotationRequest
 from serving.api.administered_tenant import acting
-from serving.api.documents.keys import key_document, refuse_repetition, require_own
+from serving.api.documents.keys import key_document, record_change, refuse_repetition, require_own
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import page_query, page_response, seconds, text_query
 from serving.api.services import Services
@@ -78,10 +78,7 @@ async def revoke(s: Services, request: Request, x: Exchange) -> Response:
     id = request.path_params["key_id"]
     before = await s.keys.get(principal, id)
     revoked = await s.keys.revoke(principal, id)
-    if before.revoked_at is None:
-        await x.record(revoked.id, subject=revoked.user)
-    else:
-        x.unchanged()
+    await record_change(x, before, changes=before.revoked_at is None)
     return JsonResponse(key_document(revoked))
 
 

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.admin_bodies import RotationRequest
-from serving.api.documents.keys import key_document, refuse_repetition, require_own
+from serving.api.documents.keys import key_document, record_change, refuse_repetition, require_own
 from serving.api.http import JsonResponse, read_json
 from serving.api.paging import page_query, page_response
 from serving.api.scopes import not_confirmed
@@ -28,7 +28,7 @@ async def confirm(s: Services, request: Request, x: Exchange) -> Response:
     _require_confirmed(x)
     found = await _own(s, request, x)
     confirmed = await s.keys.confirm(x.caller, found.id)
-    await x.record(found.id, subject=x.caller.user)
+    await record_change(x, found, changes=not found.confirmed)
     return JsonResponse(key_document(confirmed))
 
 
@@ -37,20 +37,21 @@ async def revoke(s: Services, request: Request, x: Exchange) -> Response:
     _require_confirmed(x)
     found = await _own(s, request, x)
     revoked = await s.keys.revoke(x.caller, found.id)
-    await x.record(found.id, subject=x.caller.user)
+    await record_change(x, found, changes=found.revoked_at is None)
     return JsonResponse(key_document(revoked))
 
 
 async def rotate(s: Services, request: Request, x: Exchange) -> Response:
     """Replaces one of the caller's keys by a key that only the caller knows, and returns it this once.
 
-    A key that somebody else made can replace itself if it is the user's first.
+    A key that somebody else made can replace itself if it is the user's first. The new key ends when the old one would
+    have: whoever holds a temporary key does not prolong it.
     """
     refuse_repetition(request)
     body = await read_json(request, RotationRequest, s.limits)
     found = await _own(s, request, x)
     made, key = await s.authenticator.rotate(
-        x.caller, found.id, overlap_s=body.overlap_s, confirmed=x.caller.confirmed or "first"
+        x.caller, found.id, overlap_s=body.overlap_s, confirmed=x.caller.confirmed or "first", renewed=False
     )
     await x.record(found.id, subject=x.caller.user)
     return JsonResponse(key_document(made) | {"key": key})
