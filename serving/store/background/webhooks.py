@@ -40,7 +40,7 @@ MAX_WEBHOOKS = 16
 SetBy = Literal["platform", "tenant"]
 
 MAX_WAITING = 500
-"""Maximum number of deliveries of a tenant that wait; further events are not sent."""
+"""Maximum number of deliveries that wait, to a tenant's own webhooks and to the platform's; more are not sent."""
 
 MAX_WAITING_EACH = 200
 """Maximum number of deliveries to one webhook that wait: a dead receiver takes no place of the tenant's others."""
@@ -179,12 +179,16 @@ def announce(connection: Connection, tenant: str, user: str, type: str, id: str)
     """
     at = now()
     event = {"id": new_id("evt"), "object": "event", "type": type, "created_at": int(at), "data": {"id": id}}
-    wanted = connection.execute(select(webhooks.c.id, webhooks.c.events).where(webhooks.c.tenant == tenant)).all()
-    concerned = [webhook for webhook, events in wanted if type in events]
+    mine = select(webhooks.c.id, webhooks.c.events, webhooks.c.set_by).where(webhooks.c.tenant == tenant)
+    wanted = connection.execute(mine).all()
+    concerned = [each.id for each in wanted if type in each.events]
+    of = {each.id: each.set_by for each in wanted}
     waiting = _waiting(connection, tenant) if concerned else Counter()
     for webhook in concerned:
         about = {"webhook_id": webhook, "event": event}
-        full = waiting.total() >= MAX_WAITING or waiting[webhook] >= MAX_WAITING_EACH
+        # The platform's deliveries do not wait for room that the tenant's take.
+        beside = sum(count for id, count in waiting.items() if of.get(id, "tenant") == of[webhook])
+        full = beside >= MAX_WAITING or waiting[webhook] >= MAX_WAITING_EACH
         refused = _REFUSED if full else None
         add_job(connection, Principal(tenant, user, id), DELIVER, about, max_attempts=ATTEMPTS, refused=refused)
         waiting[webhook] += not full
@@ -193,7 +197,7 @@ def announce(connection: Connection, tenant: str, user: str, type: str, id: str)
 def _waiting(connection: Connection, tenant: str) -> Counter[str]:
     """Returns the number of unfinished deliveries of a tenant by webhook, without those of concurrent transactions."""
     mine = jobs.c.tenant == tenant, jobs.c.kind == DELIVER, UNFINISHED
-    found = connection.execute(select(jobs.c.payload).where(*mine).limit(MAX_WAITING)).scalars()
+    found = connection.execute(select(jobs.c.payload).where(*mine).limit(2 * MAX_WAITING)).scalars()
     return Counter(payload["webhook_id"] for payload in found)
 
 

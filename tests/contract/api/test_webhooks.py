@@ -15,7 +15,8 @@ from serving.api.background import webhooks as sending
 from serving.config import Catalog, RemoteModel
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
-from serving.store.background.webhooks import DELIVER, EVENTS, MAX_WEBHOOKS
+from serving.store.background.webhooks import DELIVER, EVENTS, MAX_WEBHOOKS, announce
+from serving.store.relational.database import Database
 from serving.store.relational.tables import jobs
 from tests.callers.identity import key_of
 from tests.contract.running import Loop, engine, gateway
@@ -177,6 +178,11 @@ def test_receivers_that_hang_do_not_delay_the_deliveries_of_others(world, monkey
     assert not [record for record in caplog.records if record.exc_info]
 
 
+@uninterrupted
+async def happened(database: Database, tenant: str) -> None:
+    await database.group_commit(lambda c: announce(c, tenant, "u", "response.completed", "resp_1"))
+
+
 def test_a_tenants_admin_neither_sees_nor_changes_what_the_platform_set(world):
     who = Principal("acme", "root", "")
     key = world.loop.do(key_of(world.up.services, who, role="admin"))
@@ -198,6 +204,10 @@ def test_a_tenants_admin_neither_sees_nor_changes_what_the_platform_set(world):
     everything = world.admin.get("/v1/admin/webhooks?tenant=acme&limit=100").json()["data"]
     assert {each["id"] for each in everything} == {theirs["id"], *(w["id"] for w in own)}
     assert world.loop.do(world.up.services.webhooks.get("acme", theirs["id"])).secret == theirs["secret"]
+    world.loop.do(happened(world.up.services.database, "acme"))
+    waiting = tenant.get("/v1/admin/jobs?kind=deliver_webhook&limit=100").json()["data"]
+    answers = [tenant.post(f"/v1/admin/jobs/{job['id']}/cancel").status_code for job in waiting]
+    assert sorted(answers) == [200] * MAX_WEBHOOKS + [404], "the platform's delivery goes on"
     for each in (theirs, own[0]):
         rotated = world.admin.post(f"/v1/admin/webhooks/{each['id']}/rotate", json={"overlap_s": 0}, **of).json()
         assert rotated["secret"] not in (each["secret"], None)

@@ -12,6 +12,7 @@ from serving.api.http import JsonResponse
 from serving.api.paging import one_of, page_query, page_response, text_query
 from serving.api.services import Services
 from serving.assistants.memory.jobs import REMEMBER
+from serving.core.principal import Principal
 from serving.hub.evaluations import EVALUATE
 from serving.hub.jobs.freezing import FREEZE
 from serving.hub.jobs.tuning import TUNE
@@ -46,6 +47,8 @@ async def cancel(s: Services, request: Request, x: Exchange) -> Response:
     job = await s.jobs.get(principal, request.path_params["job_id"])
     if job.kind not in CANCELLABLE:
         raise Conflict(f"jobs of the kind {job.kind} must complete")
+    if job.kind == DELIVER and await _is_of_hidden_webhook(s, principal, job):
+        raise NotFound("job", job.id)
     if job.finished_at is not None:
         raise Conflict(f"the job is {job.status}")
     if not job.can_be_cancelled:
@@ -56,6 +59,15 @@ async def cancel(s: Services, request: Request, x: Exchange) -> Response:
     if cancelled.status in ("succeeded", "failed"):  # it has just ended
         raise Conflict(f"the job is {cancelled.status}")
     return JsonResponse(_render(cancelled))
+
+
+async def _is_of_hidden_webhook(s: Services, principal: Principal, job: Job) -> bool:
+    """Returns whether a delivery is to a webhook of the platform, which does not exist for the tenant."""
+    try:
+        webhook = await s.webhooks.get(job.tenant, job.payload["webhook_id"])
+    except NotFound:
+        return False  # it was deleted
+    return webhook.set_by == "platform" and "platform" not in principal.scopes
 
 
 async def _cancel_batch(s: Services, x: Exchange, job: Job) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
@@ -52,6 +53,21 @@ async def test_a_tenant_queues_a_limited_number_of_deliveries(
         await jobs.complete(job)
     await events(database, alice.tenant, 2)
     assert (await counted(database, alice.tenant))["queued", None] == 10, "what was sent makes room"
+
+
+async def test_a_tenants_deliveries_take_no_room_of_the_platforms(
+    database: Database, alice: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "MAX_WAITING", 4)
+    webhooks = Webhooks(database)
+    for _ in range(2):
+        await webhooks.create(alice, url="https://a.example", events=["batch.completed"], private=False)
+    await events(database, alice.tenant, 3)
+    assert await counted(database, alice.tenant) == {("queued", None): 4, ("failed", "too_many_waiting"): 2}
+    platform = replace(alice, scopes=frozenset(["platform"]))
+    await webhooks.create(platform, url="https://p.example", events=["batch.completed"], private=False)
+    await events(database, alice.tenant, 1)
+    assert (await counted(database, alice.tenant))["queued", None] == 5
 
 
 async def test_a_dead_receiver_leaves_room_for_the_tenants_others(
