@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from serving.assistants.spotlight import Spotlight
+from serving.assistants.spotlight import Spotlight, without_marks
 from serving.config import Assistant
 from serving.retrieval.types import Hit
 
@@ -44,8 +44,7 @@ def _with_excerpts(
     if asked is None:
         return conversation
     excerpts = "\n\n".join(hit.text for hit in reversed(hits))
-    if marks is not None:
-        excerpts = marks.on(excerpts)
+    excerpts = marks.on(excerpts) if marks is not None else without_marks(excerpts)
     before, after = f"{excerpts}\n\n{QUESTION}", f"\n{REQUEST}"
     return [*conversation[:asked], around(conversation[asked], before, after), *conversation[asked + 1 :]]
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from serving.assistants.spotlight import MARKS
+
 _DIGITS = 8
 """Length of a mark."""
 
@@ -14,7 +16,8 @@ _LEAST = 4
 """Number of digits at the end of an answer by which the beginning of a mark is recognised."""
 
 _NOTE = re.compile(
-    r"The text between <([0-9a-f]{8})> and </\1> was written by others(?:, and (\S) stands between its words)?"
+    r"The text between <([0-9a-f]{8})> and </\1> was written by others"
+    rf"(?:, and ([{MARKS}]) stands between its words)?"
 )
 _AROUND = re.compile(rf"{_NOTE.pattern}.*?\n<\1>\n(.*)\n</\1>", re.DOTALL)
 _RUN = re.compile(r"[0-9a-f]{8,}")
@@ -32,7 +35,7 @@ class Unmarking:
     @classmethod
     def in_prompt(cls, messages: Iterable[Mapping[str, Any]]) -> Unmarking | None:
         """Returns the marks in the messages of a prompt; None if there are none."""
-        found = [note.groups() for text in _texts(messages) for note in _NOTE.finditer(text)]
+        found = [note.groups() for text in _texts(messages) for note in _notes(text)]
         if not found:
             return None
         marks = frozenset(mark for mark, _ in found)
@@ -106,6 +109,15 @@ def text_within(marked: str) -> str:
         return marked
     _, sign, text = found.groups()
     return text.replace(sign, " ") if sign else text
+
+
+def _notes(text: str) -> Iterator[re.Match[str]]:
+    """Yields the explanations of marks. One within marks is none: others wrote it, and could have words removed."""
+    at = 0
+    while (note := _NOTE.search(text, at)) is not None:
+        yield note
+        if (at := text.find(f"\n</{note[1]}>", note.end())) < 0:
+            return
 
 
 def _texts(messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:

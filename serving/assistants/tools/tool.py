@@ -16,7 +16,7 @@ from jsonschema.validators import extend
 from pydantic import BaseModel, ConfigDict, ValidationError
 from referencing import Registry
 
-from serving.assistants.spotlight import OVERHEAD, Spotlight
+from serving.assistants.spotlight import OVERHEAD, Spotlight, without_marks
 from serving.config import Approval
 from serving.guardrails.checker import ArgumentsBlocked
 from serving.telemetry import metrics, tracing
@@ -273,7 +273,7 @@ class Toolbox:
         if self._marks is not None and most > 2 * OVERHEAD:
             said = self._marks.on(shorten(said, most - OVERHEAD))
         else:
-            said = shorten(said, most)
+            said = without_marks(shorten(said, most))
         self._characters_left -= len(said)
         return said
 
