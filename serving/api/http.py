@@ -24,6 +24,9 @@ M = TypeVar("M", bound=BaseModel)
 FORM_OVERHEAD = 65_536
 """Bytes of a body beside its files."""
 
+MAX_FIELDS = 10_000
+"""Maximum number of fields of one object in a body."""
+
 
 class JsonResponse(Response):
     """A JSON body."""
@@ -139,8 +142,8 @@ async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
 
 
 def check_shape(document: Any, limits: Limits) -> None:
-    """Raises a 400 when `document` is nested deeper than `json_depth`, or has more than `json_containers` objects and
-    lists.
+    """Raises a 400 when `document` is nested deeper than `json_depth`, has more than `json_containers` objects and
+    lists, or an object with more than `MAX_FIELDS` fields: each unknown one is an error, which takes time.
     """
     level, left = [document], limits.json_containers
     for _ in range(limits.json_depth):
@@ -150,6 +153,8 @@ def check_shape(document: Any, limits: Limits) -> None:
             raise invalid(message, code="invalid_json")
         deeper: list[Any] = []
         for item in level:
+            if isinstance(item, dict) and len(item) > MAX_FIELDS:
+                raise invalid(f"An object of the request body has more than {MAX_FIELDS} fields.", code="invalid_json")
             children = item.values() if isinstance(item, dict) else item
             deeper.extend(c for c in children if isinstance(c, dict | list))
         if not deeper:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.types import Message
 
-from serving.api.http import read_json
+from serving.api.http import MAX_FIELDS, read_json
 from serving.api.http_error import status_of
 from serving.api.http_exchange import HttpExchange
 from serving.config import Catalog, Limits, RemoteModel
@@ -260,6 +260,15 @@ async def test_objects_and_lists_are_counted_before_parsing():
     error = await refused({"model": "m", "messages": [{}] * 10_000})
     assert (status_of(error), error.code) == (400, "invalid_json")
     assert "10000 objects and lists" in error.message
+
+
+async def test_fields_are_counted_before_each_unknown_one_is_an_error(monkeypatch):
+    monkeypatch.setattr(ChatRequest, "model_validate", None)
+    many = {f"x{n}": 0 for n in range(MAX_FIELDS + 1)}
+    for document in (CHAT | many, CHAT | {"messages": [CHAT["messages"][0] | many]}):
+        error = await refused(document)
+        assert (status_of(error), error.code) == (400, "invalid_json")
+        assert f"{MAX_FIELDS} fields" in error.message
 
 
 async def test_only_the_first_mistake_of_a_body_is_reported():
