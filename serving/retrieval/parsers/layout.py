@@ -25,6 +25,8 @@ _STEPS = 200
 """Number of positions across a page where a gutter is looked for."""
 _SAME_PLACE = 3.0
 """Distance between the columns of a table and of its continuation, at most."""
+_BETWEEN = 4
+"""Lines of text between a table and its continuation, such as a page's foot and head, at most."""
 
 Pieces = Sequence[Piece]
 
@@ -35,25 +37,33 @@ class PageLayout:
     def __init__(self, builder: DocumentBuilder) -> None:
         self._builder = builder
         self._before: Table | None = None
+        self._since = 0  # lines of text after that table
 
     def add_page(self, pieces: Pieces, page: int | None, rules: DrawnLines = DrawnLines()) -> None:  # noqa: B008  # immutable
         """Adds a page's paragraphs and table rows in reading order.
 
         A page whose text would not be complete is added line by line instead.
         """
-        expected = self._before.columns if self._before is not None else ()
+        before = self._near()
+        expected = before.columns if before is not None else ()
         parts = list(_parts(pieces, rules, expected))
         if _missing(pieces, parts):
             parts = ["\n".join(" ".join(piece.text for piece in line.pieces) for line in lines_of(pieces))]
         for part in parts:
             if isinstance(part, str):
+                self._since += part.count("\n") + 1
                 self._builder.add(part.replace(HYPHEN, "-"), page)
             else:
                 self._add_table(part, page)
 
+    def _near(self) -> Table | None:
+        """Returns the table that may continue here."""
+        return self._before if self._since <= _BETWEEN else None
+
     def _add_table(self, table: Table, page: int | None) -> None:
         header = table.header
-        before = self._before
+        before = self._near()
+        self._since = 0
         if header is None and before is not None and _continues(before, table):
             header = before.header
             if header == table.rows[0]:

@@ -10,7 +10,7 @@ from markdown_it.token import Token
 
 from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.errors import UnreadableDocument
-from serving.retrieval.types import Document
+from serving.retrieval.types import CELLS, Document
 
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n(?:---|\.\.\.)(?:\n|\Z)", re.DOTALL)
 _TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
@@ -43,7 +43,7 @@ def _walk(tokens: Sequence[Token], builder: DocumentBuilder) -> None:
         elif token.type == "tr_open":
             row = []
         elif token.type == "tr_close" and row is not None:
-            builder.add(" | ".join(row))
+            builder.add(CELLS.join(row), row=True)
             row = None
         elif token.type == "inline":
             text = _inline(token)

@@ -60,17 +60,20 @@ class Piece:
         return (self.left + self.right) / 2
 
 
+REPEATED = 100
+"""Longest text of a cell that is repeated in each row that the cell spans; longer text is in the first one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """The rows of a table, its column names if they are known, and the places of its columns.
 
-    `headed` says that the first row looks like a header. `before` is text beside the table, which is read before it.
+    `before` is text beside the table, which is read before it.
     """
 
     rows: list[list[str]]
     columns: tuple[Interval, ...]
     header: list[str] | None = None
-    headed: bool = False
     before: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     """All of its text, each cell once: what the table must not lose."""

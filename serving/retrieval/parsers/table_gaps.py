@@ -26,6 +26,8 @@ _BREAK = 2.0
 """How much wider than usual the space above a line must be to begin another table."""
 _SEEN = 20
 """Number of lines above that a line is compared with."""
+_HEAD = 4
+"""Number of lines at the top of a page among which the last row of a table may be."""
 _WORDS_OF_PROSE = 4
 _FILLED = 0.7
 """Share of its column's width that a line of prose takes, approximately."""
@@ -59,7 +61,7 @@ def tables_by_gaps(pieces: Sequence[Piece], rules: DrawnLines, expected: Sequenc
     while at < len(lines):
         region, after = _grown(lines, at, others)
         for lines_here, spans in _parts(region) if region is not None else ():
-            table = _table(lines_here, spans, rules) or _last_row(lines_here, expected)
+            table = _table(lines_here, spans, rules) or (_last_row(lines_here, expected) if at < _HEAD else None)
             expected = ()
             if table is not None:
                 found.append(table)
@@ -257,12 +259,12 @@ def _columns(lines: Sequence[TextLine]) -> list[Interval]:
     """Returns the extents of columns: what texts cover, without gaps that are no wider than the space between words."""
     cover = covered([part for line in lines for part in line.intervals()])
     height = median(line.height for line in lines) if lines else 0.0
+    texts = [line.intervals(0.0) for line in lines]
     columns: list[Interval] = []
     for part in cover:
         if columns:
             gaps = []
-            for line in lines:
-                here = line.intervals(0.0)
+            for here in texts:
                 before = [b for _, b in here if b <= part[0]]
                 after = [a for a, _ in here if a >= part[0] - 1e-6]
                 if before and after and before[-1] > columns[-1][0]:
@@ -308,7 +310,9 @@ def _cells(
         return [cell_of(words, column, column) for column, words in sorted(parts.items())]
     texts: list[list[Piece]] = []
     limit = 0.3 * line.height
-    for word in sorted(TextLine(kept).words(), key=lambda word: word.left):
+    read = list(TextLine(kept).words())  # in the direction of their script
+    order = {id(word): number for number, word in enumerate(read)}
+    for word in sorted(read, key=lambda word: word.left):
         near = bool(texts) and word.left - texts[-1][-1].right <= limit
         if near and not _is_edge(texts[-1][-1], word, columns, bounds, 0.15 * line.height):
             texts[-1].append(word)
@@ -319,7 +323,7 @@ def _cells(
         left, right = min(word.left for word in words), max(word.right for word in words)
         at = [number for number, (a, b) in enumerate(columns) if a < right and b > left]
         first, last = (at[0], at[-1]) if at else (bisect_right(bounds, (left + right) / 2),) * 2
-        cells.append(cell_of(words, first, last))
+        cells.append(cell_of(sorted(words, key=lambda word: order[id(word)]), first, last))
     return cells
 
 

@@ -164,20 +164,21 @@ def table_of(
     that are known to name columns.
     """
     beside = sum(1 for row in rows if len(set().union(*(line.filled for line in row))) > 1)
-    if beside < 2 or 2 * beside < len(rows):
-        return None
     width = len(grid.columns)
+    filled = sum(len(set().union(*(line.filled for line in row))) for row in rows)
+    # Scattered labels, as of a map, would be rows of empty cells.
+    if beside < 2 or 2 * beside < len(rows) or 4 * filled < width * len(rows):
+        return None
     head = _header_rows(grid, rows, header_rule, named)
-    texts = tuple(cell.text for line in grid.lines for cell in line.cells)
+    once = {(line.middle, cell.left, cell.text): cell.text for line in grid.lines for cell in line.cells}
     body = [_texts(row, width) for row in rows[head.count :]]
     top, body = _title(body) if not head.count else (head.above, body)
     return Table(
         rows=body,
         columns=tuple(grid.columns),
         header=head.names or None,
-        headed=head.count > 0,
         before=(*before, *top),
-        texts=(*before, *texts),
+        texts=(*before, *once.values()),
     )
 
 
@@ -205,7 +206,7 @@ def _header_rows(grid: Grid, rows: Sequence[Row], rule: float | None, named: int
         count = 1
         while count < min(_HEADER_ROWS, len(rest) - 1) and not _has_numbers(rest[count]) and spans[count - 1]:
             count += 1
-        if not (spans[0] and count > 1):
+        if count == 1:
             count = 0
     if not count:
         return _Head()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from serving.retrieval.parsers.pieces import DrawnLines, Interval, Piece, covered, lines_of
+from serving.retrieval.parsers.pieces import REPEATED, DrawnLines, Interval, Piece, covered, lines_of
 from serving.retrieval.parsers.table import is_number
 from serving.retrieval.parsers.table_rows import Cell, CellLine, Grid, Row, cell_of, rows_of, table_of
 
@@ -18,6 +19,7 @@ _SHARE = 0.5
 """Share of a cell's side that a line must cover to divide it from the next."""
 
 _Rule = tuple[float, float, float]
+_Area = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +122,24 @@ def _drawn(lines: list[_Rule], at: float, low: float, high: float) -> bool:
 def _table(lattice: _Lattice, inside: Sequence[Piece]) -> Piece | None:
     """Returns the piece for a lattice's table; None if it is no table."""
     areas = _areas(lattice)
-    lines: list[list[CellLine]] = [[] for _ in lattice.ys[1:]]
+    found: list[tuple[_Area, CellLine]] = []
     for line in lines_of(inside):
-        parts: dict[tuple[int, int, int, int], list[Piece]] = {}
+        parts: dict[_Area, list[Piece]] = {}
         for word in line.words():
             row = min(max(bisect_right(lattice.ys, word.middle) - 1, 0), len(lattice.ys) - 2)
             column = min(max(bisect_right(lattice.xs, word.center) - 1, 0), len(lattice.xs) - 2)
             parts.setdefault(areas[row, column], []).append(word)
-        for (top, first, bottom, last), found in parts.items():
-            cell = cell_of(found, first, last)
-            for row in range(top, bottom + 1):
-                lines[row].append(CellLine([cell], line.middle, line.height))
+        for area, words in parts.items():
+            _, first, _, last = area
+            found.append((area, CellLine([cell_of(words, first, last)], line.middle, line.height)))
+    length: Counter[_Area] = Counter()
+    for area, part in found:
+        length[area] += len(part.cells[0].text)
+    lines: list[list[CellLine]] = [[] for _ in lattice.ys[1:]]
+    for area, part in found:
+        top, _, bottom, _ = area
+        for row in range(top, bottom + 1) if length[area] <= REPEATED else (top,):
+            lines[row].append(part)
     columns = [(lattice.xs[at], lattice.xs[at + 1]) for at in range(len(lattice.xs) - 1)]
     columns, lines = _without_empty(columns, lines)
     if len(columns) < 2:
@@ -146,7 +155,7 @@ def _table(lattice: _Lattice, inside: Sequence[Piece]) -> Piece | None:
     return Piece("", lattice.xs[0], lattice.ys[0], lattice.xs[-1], lattice.ys[-1], table=table)
 
 
-def _areas(lattice: _Lattice) -> dict[tuple[int, int], tuple[int, int, int, int]]:
+def _areas(lattice: _Lattice) -> dict[tuple[int, int], _Area]:
     """Returns the cell at each row and column, as its first row and column and its last ones.
 
     Cells without a line between them are one; only rectangles are, since a line may be hidden behind text.
@@ -156,7 +165,7 @@ def _areas(lattice: _Lattice) -> dict[tuple[int, int], tuple[int, int, int, int]
     for row in range(height):
         starts = [0, *(at for at in range(1, width) if lattice.wall(row, at))]
         spans.append([(a, b - 1) for a, b in zip(starts, [*starts[1:], width], strict=True)])
-    areas: dict[tuple[int, int], tuple[int, int, int, int]] = {}
+    areas: dict[tuple[int, int], _Area] = {}
     for row in range(height):
         for first, last in spans[row]:
             if (row, first) in areas:

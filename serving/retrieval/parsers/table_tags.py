@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 
-from serving.retrieval.parsers.pieces import CellTag, Interval, Piece, lines_of
+from serving.retrieval.parsers.pieces import REPEATED, CellTag, Interval, Piece, lines_of
 from serving.retrieval.parsers.table_rows import CellLine, Grid, Row, cell_of, table_of
 
 
@@ -31,6 +32,10 @@ def _table(pieces: Sequence[Piece]) -> Piece | None:
     numbers = sorted({row for tag in places for row in (tag.top, tag.bottom)})
     rows: list[Row] = [[] for _ in numbers]
     extents: dict[int, Interval] = {}
+    length: Counter[CellTag] = Counter()
+    for piece in pieces:
+        if piece.tag is not None:
+            length[piece.tag] += len(piece.text)
     for line in lines_of(pieces):
         for tag, group in groupby(line.pieces, key=lambda piece: piece.tag):
             if tag is None:
@@ -40,7 +45,7 @@ def _table(pieces: Sequence[Piece]) -> Piece | None:
                 low, high = extents.get(cell.first, (cell.left, cell.right))
                 extents[cell.first] = min(low, cell.left), max(high, cell.right)
             for row, number in zip(rows, numbers, strict=True):
-                if tag.top <= number <= tag.bottom:
+                if number == tag.top or (tag.top < number <= tag.bottom and length[tag] <= REPEATED):
                     row.append(CellLine([cell], line.middle, line.height))
     rows = [row for row in rows if row]
     columns = [extents.get(at, (0.0, 0.0)) for at in range(max(last for _, last in places.values()) + 1)]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, DictionaryObject, FloatObject, NameObject, NumberObject, StreamObject
+from reportlab.lib import colors
+from reportlab.pdfgen.canvas import Canvas
+from reportlab.platypus import PageBreak, Paragraph, Table
 
 from serving.retrieval.chunk import ChunkSettings, chunk
 from serving.retrieval.parse import parse
@@ -16,7 +20,7 @@ from serving.retrieval.parsers import layout
 from serving.retrieval.parsers.pieces import Piece
 from serving.retrieval.text.tokens import TOKENIZER, WordPieces, package_file
 from serving.retrieval.types import CELLS
-from tests.unit.retrieval.tables.documents import DOCUMENTS, drawn, not_found
+from tests.unit.retrieval.tables.documents import DOCUMENTS, Known, drawn, not_found, prose, story, table
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +62,42 @@ def test_a_page_whose_layout_would_lose_text_is_read_line_by_line(monkeypatch: p
     text = parse(data, "a.pdf").text
     assert [cell for row in known.rows for cell in row if cell not in text] == []
     assert text.endswith("days.")
+
+
+def test_a_header_is_not_that_of_a_table_pages_later() -> None:
+    rows = [["Ann Miller", "nuts"], ["Bob Carter", "none"], ["Cy Dean", "oats"]]
+    patients = table(Known(["Patient", "Allergy"], rows), colWidths=[150, 150])
+    fields = [["Street", "12 Mill Road"], ["Town", "Upper Denham"], ["Country", "none given"]]
+    form = Table(fields, colWidths=[150, 150])
+    between = [PageBreak(), prose(3), prose(3), PageBreak()]
+    text = parse(story(patients, *between, form), "a.pdf").text
+    assert "Patient: Ann Miller | Allergy: nuts" in text
+    assert "12 Mill Road" in text
+    assert "Patient: Street" not in text
+    assert "Patient: Street | Allergy: 12 Mill Road" in parse(story(patients, PageBreak(), form), "a.pdf").text
+
+
+def test_labels_of_a_map_are_no_table_of_empty_cells() -> None:
+    places = random.Random(3)
+    labels = ["".join(places.choices("abcdefgh", k=2)) for _ in range(500)]
+
+    def scatter(canvas: Canvas) -> None:
+        canvas.setFont("Helvetica", 6)
+        for label in labels:
+            canvas.drawString(places.uniform(40, 540), places.uniform(40, 800), label)
+
+    text = parse(drawn(scatter), "a.pdf").text
+    assert sorted("".join(labels)) == sorted(c for c in text if c.isalpha())
+    assert len(text) < 5 * sum(map(len, labels))
+
+
+def test_a_long_text_beside_many_rows_is_not_repeated_in_each() -> None:
+    beside = "<br/>".join(f"Side note number {n}" for n in range(20))
+    styles = [("GRID", (0, 0), (-1, -1), 1, colors.black), ("SPAN", (0, 0), (0, -1))]
+    rows = [[Paragraph(beside) if not n else "", f"row {n}", str(n)] for n in range(25)]
+    text = parse(story(Table(rows, style=styles)), "a.pdf").text
+    assert text.count("Side note number 7") == 1
+    assert all(f"row {n}" in text for n in range(25))
 
 
 def without_letters(data: bytes) -> bytes:
