@@ -54,8 +54,9 @@ def test_only_known_ports_listen_beyond_loopback(stack):
 
 
 def test_serves_routes_are_not_told(stack):
-    answer = httpx.get(f"{stack.url}/-/routes", timeout=30)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    for path in ("/-/routes", "/-/ROUTES", "/-/rout%65s", "/%2D/routes"):
+        answer = httpx.get(f"{stack.url}{path}", timeout=30)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found"), path
 
 
 def test_rays_ports_refuse_clients_without_the_token(stack):

@@ -222,6 +222,7 @@ def test_metrics_and_statistics_are_on_loopback(proxy: Proxy) -> None:
     assert listening == dict.fromkeys((proxy.port, proxy.metrics, proxy.stats), "127.0.0.1")
     assert b"haproxy_frontend_http_requests_total" in get(proxy.metrics, "/metrics")[1]
     assert get(proxy.stats, "/stats")[0] == 200
+    assert any(each.endswith("/haproxy.cfg") for each in psutil.Process(proxy.pid).cmdline()), "by which Serve knows it"
 
 
 def test_the_gateway_answers_for_the_routes_that_serve_would_tell(port: int) -> None:
