@@ -33,8 +33,8 @@ def _available() -> str:
 
 
 def _headroom() -> tuple[Panel, ...]:
-    requests = rate("headrace_request_duration_seconds_count", "model", MODEL)
-    slots, up = total("headrace_engine_slots", "model", MODEL), total("headrace_engine_up", "model", MODEL)
+    requests = rate("headrace_request_duration_seconds_count", "model", f'{MODEL},outcome!="refused"')
+    up = total("headrace_engine_up", "model", MODEL)
     return (
         Panel(
             "Headroom",
@@ -46,7 +46,8 @@ def _headroom() -> tuple[Panel, ...]:
         ),
         Panel(
             "Requests that still fit",
-            "Requests per second that a model could take in addition, if they held its slots as long as those now do.",
+            "Requests per second that a model could take in addition, if they held its slots as long as those now do. "
+            "Empty while no request holds one.",
             "requests/s",
             (Target(f"{requests}*({quotient(_available(), _busy())}-1)", "{{model}}"),),
         ),
@@ -55,7 +56,7 @@ def _headroom() -> tuple[Panel, ...]:
             "Replicas whose slots the requests of a model would fill, and those that answer.",
             "1",
             (
-                Target(f"{_busy()}/({quotient(slots, up)}>0)", "{{model}} needed"),
+                Target(f"{quotient(_busy(), _available())}*{up}", "{{model}} needed"),
                 Target(up, "{{model}} up"),
             ),
         ),

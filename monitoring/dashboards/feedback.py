@@ -163,7 +163,7 @@ def _sides() -> tuple[Panel, ...]:
     def bad(guard: str, kind: str) -> str:
         seen = largest("headrace_release_outcomes", sides, f'kind="{kind}"')
         found = largest("headrace_release_bad_outcomes", sides, f'guard="{guard}"')
-        return f"{found}/clamp_min({seen},1)"  # zero, and not a gap, until one is counted
+        return quotient(found, seen)
 
     return (
         Panel(
@@ -176,14 +176,16 @@ def _sides() -> tuple[Panel, ...]:
         ),
         Panel(
             "Failed answers",
-            "Share of the answers of a canary and of its base that failed, since the release began.",
+            "Share of the answers of a canary and of its base that failed, since the release began; "
+            "empty without this guard.",
             "ratio",
             (Target(bad("errors", "requests"), legend),),
             width=6,
         ),
         Panel(
             "Truncated answers",
-            "Share of the answers of a canary and of its base that end at their length limit, since the release began.",
+            "Share of the answers of a canary and of its base that end at their length limit, since the release began; "
+            "empty without this guard.",
             "ratio",
             (Target(bad("truncation", "requests"), legend),),
             width=6,
@@ -191,7 +193,7 @@ def _sides() -> tuple[Panel, ...]:
         Panel(
             "Bad ratings",
             "Share of the rated answers of a canary and of its base with a thumb down or a low score, since the "
-            "release began.",
+            "release began; empty without this guard.",
             "ratio",
             (Target(bad("ratings", "ratings"), legend),),
             width=6,

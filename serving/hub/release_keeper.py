@@ -174,6 +174,7 @@ class ReleaseKeeper:
 
     def _show_outcomes(self, alias: str, release: Release | None, tallies: Tallies) -> None:
         """Shows what was counted of both sides of a release; of other models, that nothing was."""
+        managed = self._managed.get(alias)
         for model in {model for name, model in self._shown if name == alias}:
             metrics.child(metrics.release_ttft_seconds, alias, model)  # from zero on
             canary = release is not None and model == release.target
@@ -182,6 +183,8 @@ class ReleaseKeeper:
                 side = tally.canary if canary else tally.base
                 metrics.release_outcomes.labels(alias, model, kind).set(side.seen)
                 for guard in GUARDS_OF[kind]:
+                    if managed is not None and guard not in managed.guards:
+                        continue  # it finds nothing, which is not the same as nothing bad
                     metrics.release_bad_outcomes.labels(alias, model, guard).set(side.bad.get(guard, 0))
 
 

@@ -17,6 +17,7 @@ from serving.telemetry.metric import Unit as Unit
 from serving.telemetry.release_metrics import RELEASE_BAD_OUTCOMES as RELEASE_BAD_OUTCOMES
 from serving.telemetry.release_metrics import RELEASE_ENDS as RELEASE_ENDS
 from serving.telemetry.release_metrics import RELEASE_HARM as RELEASE_HARM
+from serving.telemetry.release_metrics import RELEASE_METRICS
 from serving.telemetry.release_metrics import RELEASE_OUTCOMES as RELEASE_OUTCOMES
 from serving.telemetry.release_metrics import RELEASE_SHARE as RELEASE_SHARE
 from serving.telemetry.release_metrics import RELEASE_TTFT_SECONDS as RELEASE_TTFT_SECONDS
@@ -384,7 +385,5 @@ ENGINE_PRICE = Metric(
     "Price per hour of one replica, in the currency of the model's price.",
     ("model", "currency"),
 )
-CATALOGUE: tuple[Metric, ...] = tuple(
-    # Those of releases last, although they are imported first.
-    sorted((v for v in dict(globals()).values() if isinstance(v, Metric)), key=lambda m: "_release" in m.name)
-)
+_OWN = tuple(v for v in dict(globals()).values() if isinstance(v, Metric) and v not in RELEASE_METRICS)
+CATALOGUE: tuple[Metric, ...] = (*_OWN, *RELEASE_METRICS)

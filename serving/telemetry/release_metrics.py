@@ -50,6 +50,11 @@ RELEASE_OUTCOMES = Metric(
 RELEASE_BAD_OUTCOMES = Metric(
     "headrace_release_bad_outcomes",
     "gauge",
-    "Those of these outcomes that are bad, by the guard that found them so.",
+    "Outcomes in headrace_release_outcomes that are bad, by the guard that found them so.",
     ("alias", "model", "guard"),
+)
+
+RELEASE_METRICS = (
+    *(RELEASES, RELEASE_SHARE, RELEASE_HARM),
+    *(RELEASE_TTFT_SECONDS, RELEASE_OUTCOMES, RELEASE_BAD_OUTCOMES),
 )
