@@ -64,8 +64,8 @@ def table(config: StackConfig) -> str:
 
 def over_budget(config: StackConfig) -> list[Mistake]:
     """Reports a budget that the nodes exceed if every pool is at `max_nodes`, or that cannot be held."""
-    key, limit = "cost.max_per_month", config.cost.max_per_month
-    cloud = placement.NODE_POOL_RULES[config.target].cloud if limit is not None else None
+    key, limit, rules = "cost.max_per_month", config.cost.max_per_month, placement.NODE_POOL_RULES.get(config.target)
+    cloud = rules.cloud if rules is not None else None  # without one, the setting itself is the mistake
     if limit is None or cloud is None or mistakes(config):
         return []
     if config.target == "gcp" and config.gcp.autopilot:
@@ -82,7 +82,8 @@ def over_budget(config: StackConfig) -> list[Mistake]:
         return []
     parts = [f"{p.name} {(_at_most(known, cloud, p) or 0) * p.max_nodes * prices.HOURS:,.2f}" for p in pools]
     problem = f"is {limit:,.2f} {known.currency}, but the nodes cost up to {total:,.2f} per month: {', '.join(parts)}"
-    return [Mistake(key, problem, "lower max_nodes, use smaller machines or spot capacity, or raise it")]
+    fix = "lower max_nodes, use smaller machines, or spot capacity if it has a price, or raise it"
+    return [Mistake(key, problem, fix)]
 
 
 def _budget(config: StackConfig, known: prices.PriceTable) -> Iterator[str]:

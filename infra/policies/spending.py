@@ -17,8 +17,8 @@ STACK = "headrace:kubernetes:Stack"
 @stack_rule(
     "budget",
     "The nodes of a stack cost no more per month than its budget.",
-    "Lower `max_nodes`, use smaller machines or spot capacity, or raise `max_per_month` in `headrace:cost`; prices of "
-    "other machines belong in the file of `headrace:cluster.prices`.",
+    "Lower `max_nodes`, use smaller machines, or spot capacity if it has a price, or raise `max_per_month` in "
+    "`headrace:cost`; prices of other machines belong in the file of `headrace:cluster.prices`.",
 )
 def _budget(resources: Sequence[PlannedResource]) -> Iterator[tuple[PlannedResource, str]]:
     for stack in resources:

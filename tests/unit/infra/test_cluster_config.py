@@ -37,6 +37,10 @@ TLS = {"secret": "t"}
         ({"image": {}}, "headrace:image.digest: is missing; push the serving image"),
         ({"image": {"digest": "sha256:12"}}, "headrace:image.digest: 'sha256:12' is not well formed"),
         ({"ports": {"api": 8081}}, "headrace:ports: belongs to target local; this stack's is kubeconfig"),
+        (
+            {"cost": {"max_per_month": 100}},
+            "headrace:cost: belongs to target aws, gcp or azure; this stack's is kubeconfig",
+        ),
         ({"kubernetes": {"namespace": "Head"}}, "headrace:kubernetes.namespace: 'Head' is not well formed"),
         (
             {"kubernetes": {"service_type": "LoadBalancer"}},
@@ -99,6 +103,10 @@ TLS = {"secret": "t"}
         (
             {"target": "local", "image": {}, "pools": [{"name": "serving", "gpus": 1}]},
             "headrace:pools: belongs to target kubeconfig, onprem, aws, gcp or azure; this stack's is local",
+        ),
+        (
+            {"target": "local", "image": {}, "cost": {"max_per_month": 100}},
+            "headrace:cost: belongs to target aws, gcp or azure; this stack's is local",
         ),
         (
             {"target": "local", "image": {}, "models": [{"name": "k", "engine": "kserve", "existing": "k"}]},
