@@ -219,7 +219,8 @@ class Charge:
         """Returns the error for an exceeded quota, or for an exhausted one that lasts longer, as far as this gateway
         knows: a caller who waits for the first would meet the second.
         """
-        windows = [each for each in self._quotas if each.window != "concurrent" and self._keeper.share(each).exhausted]
+        asked = (each for each in self._quotas if each.measure != "requests" or self._used.requests)
+        windows = [each for each in asked if each.window != "concurrent" and self._keeper.share(each).exhausted]
         exhausted = [self._keeper.exceeded(each, 1) for each in windows]
         return quota_error(max((found, *exhausted), key=lambda each: each.retry_after_s or 0))
 

@@ -52,10 +52,13 @@ class LineHold:
     ) -> Then:
         """Returns `then` with a step that stores the answer in the same transaction."""
 
+        line = self.counted(200, answer.body) if answer is not None else None  # not in the thread of a transaction
+
         def both(connection: Connection, added: Sequence[Item]) -> None:
-            if answer is not None:
+            self.full = None  # of an attempt that is repeated
+            if line is not None:
                 try:
-                    add_line(connection, self._batch, *self.counted(200, answer.body))
+                    add_line(connection, self._batch, *line)
                 except FULL as e:
                     self.full = e
                     raise

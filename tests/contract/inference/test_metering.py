@@ -235,23 +235,6 @@ def test_work_in_the_background_waits_for_quotas(world, subject, id, limit, held
         world.http.delete("/admin/quotas", params={**acme, "quota_id": made["quota_id"]})
 
 
-@pytest.fixture
-def limited(world):
-    """Sets quotas until the end of the test."""
-    made = []
-
-    def limit(measure, most, window="day", subject="tenant", id="default"):
-        given = {"subject": subject, "id": id, "window": window, "measure": measure, "limit": most}
-        answer = world.http.put("/admin/quotas", json={"quotas": [given]})
-        if answer.status_code == 200:
-            made.append(answer.json()["data"][0]["quota_id"])
-        return answer
-
-    yield limit
-    for id in made:
-        world.http.delete("/admin/quotas", params={"quota_id": id})
-
-
 def upload(world, text="x" * 25):
     return world.http.post("/files", files={"file": ("a.txt", text)}, data={"purpose": "user_data"})
 
