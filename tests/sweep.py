@@ -2,11 +2,12 @@
 
 Folders carry the process that made them in their name (`OWNED`); what a killed run left is what a dead process
 owns. The servers that still run in such a folder are ended, and what is mounted below it is unmounted. pytest notes the
-owner of its temporary folders itself, in a file `.lock`.
+owner of its temporary folders itself, in a file `.lock`. A cluster is left when no test holds its lock.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.servers import abandoned_cluster
 from tests.servers.process import MEMORY, OWNED
 from tools.report import say
 
@@ -74,9 +76,13 @@ def unmount(folder: Path) -> None:
 
 
 def main() -> int:
-    """Sweeps the folders for temporary files."""
+    """Sweeps the folders for temporary files, and this host for clusters."""
     for folder in sweep(Path(tempfile.gettempdir()), *([MEMORY] if MEMORY.is_dir() else [])):
         say(f"removed {folder}, which a killed run left")
+    if os.geteuid() == 0:  # nobody else makes one
+        for folder in list(abandoned_cluster.find()):
+            abandoned_cluster.remove(folder)
+            say(f"removed the cluster of {folder.parent}, whose tests were killed")
     return 0
 
 

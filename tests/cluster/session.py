@@ -19,6 +19,9 @@ from tools.machines import host
 
 SESSION = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
 """The same in each process of a session."""
+KEPT = "kept"
+"""The session of a cluster that shall outlive its tests."""
+_KEEPS = os.environ.get("HEADRACE_TEST_CLUSTER") == "keep"
 
 
 class Turn:
@@ -68,7 +71,8 @@ class Turn:
         self._alone = False
 
 
-TURN = Turn(FOLDER.parent / "cluster-users")
+USERS = FOLDER.parent / "cluster-users"
+TURN = Turn(USERS)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def session_cluster() -> Iterator[Mapping[str, frozenset[str]]]:
     TURN.join()
     residue = Residue.now()
     try:
-        life.up(booted=lambda: Before(SESSION, listings(NODES), residue).write())
+        life.up(booted=lambda: Before(KEPT if _KEEPS else SESSION, listings(NODES), residue).write())
         before = Before.read()
         yield before.machines if before else {}
     except BaseException:
@@ -120,7 +124,7 @@ def session_cluster() -> Iterator[Mapping[str, frozenset[str]]]:
 
 def _is_ours() -> bool:
     """Whether this session ends the cluster."""
-    if os.environ.get("HEADRACE_TEST_CLUSTER") == "keep":
+    if _KEEPS:
         return False
     before = Before.read()
     # Without a record the machines have not had their images yet: `up` failed before.

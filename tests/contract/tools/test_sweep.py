@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -13,10 +14,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.cluster.session import KEPT
+from tests.servers.abandoned_cluster import find, remove
 from tests.servers.postgres import Postgres
 from tests.sweep import sweep
+from tools.machines import cgroups
+from tools.machines.network import make_namespace
 
 ROOT = Path(__file__).parents[3]
+LINK = f"hrs{os.getpid()}"
 DEAD = 2**22 + 1
 """No process has this number: Linux counts to 2**22."""
 
@@ -96,3 +102,54 @@ def test_disks_of_killed_tests_are_unmounted(folder: str, owner: str | None, unm
     finally:
         if os.path.ismount(disk):
             subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Path]:
+    """A folder of machines: a namespace with a link to the host, as the network of machines has one."""
+    folder = tmp_path / ".headrace"
+    network = folder / "machines/network"
+    network.parent.mkdir(parents=True)
+    (folder / "cluster").mkdir()
+    (folder / "cluster-users").touch()
+    make_namespace(network)
+    subprocess.run(["ip", "link", "add", LINK, "type", "veth", "peer", "name", "host", "netns", network], check=True)
+    yield folder
+    if os.path.ismount(network):
+        subprocess.run(["ip", "link", "delete", LINK], check=True)
+        subprocess.run(["umount", str(network)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has machines")
+@pytest.mark.parametrize("record", ["before.json", None], ids=["made", "half made"])
+def test_a_cluster_of_killed_tests_is_removed_with_its_machines(record: str | None, cluster: Path) -> None:
+    if record:
+        (cluster / "cluster" / record).write_text('["a dead session", {}, {}]')
+        (cluster / "cluster/kubeconfig").touch()
+    machine = f"sweep{os.getpid()}"
+    group = f"headrace-{machine}"
+    (cluster / "machines" / machine).mkdir()
+    make_namespace(cluster / "machines" / machine / "network")
+    cgroups.create(group)
+    with subprocess.Popen(["sleep", "3600"], preexec_fn=lambda: cgroups.join(group)) as process:
+        assert cluster in find()
+        remove(cluster)
+        process.wait(60)  # of an hour
+    assert not any((hierarchy.folder / group).exists() for hierarchy in cgroups.hierarchies())
+    assert LINK not in psutil.net_if_addrs()
+    assert list(cluster.iterdir()) == []
+    assert cluster not in find()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has machines")
+@pytest.mark.parametrize("kept_by", ["a test", "somebody who starts or ends it", "hand", "request"])
+def test_a_cluster_that_somebody_wants_stays(kept_by: str, cluster: Path) -> None:
+    locks = {"a test": cluster / "cluster-users", "somebody who starts or ends it": cluster / "cluster/lock"}
+    with locks.get(kept_by, cluster / "other").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        match kept_by:
+            case "hand":
+                (cluster / "cluster/kubeconfig").touch()
+            case "request":
+                (cluster / "cluster/before.json").write_text(f'["{KEPT}", {{}}, {{}}]')
+        assert cluster not in find()
