@@ -127,6 +127,7 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
         'curl -H "Authorization: Bearer $TOKEN"': "needs a token of an identity provider",
     },
     "docs/how-to/test-cluster.md": "brings a cluster up, as root",
+    "docs/how-to/troubleshoot.md": {"kubectl taint node": CLUSTER},
     "docs/how-to/use-your-client.md": {
         "import OpenAI from": SAMPLES,
         "import { createOpenAI } from": SAMPLES,

@@ -55,7 +55,7 @@ class Renewed:
 def renewed(stack, documents, watch) -> Renewed:
     before, ray = files(stack), Session(stack.layout.record("ray")).id
     load = kill_under_load(stack, watch, "exporter", ["serving.telemetry.exporter"], INJECTED["the exporter is killed"])
-    (documents / "salt.md").unlink()
+    (documents / "salt.md").unlink(missing_ok=True)  # it is there after test_life.py
     models = [*stack.settings()["models"], {"name": "far", "engine": "remote", "url": "http://127.0.0.1:9/v1"}]
     stack.change(models=models)
     path = f"headrace:models[{len(models) - 1}].api_key"
@@ -75,6 +75,7 @@ def test_a_key_is_replaced_without_an_outage(stack, renewed):
 
 
 def test_a_deleted_document_is_removed_from_the_index(renewed):
+    assert "salt.md" in renewed.files
     assert files(renewed.stack) == {k: v for k, v in renewed.files.items() if k != "salt.md"}
     gone(renewed.stack, "When do the salt works close?", "month of frost")
 

@@ -203,7 +203,9 @@ def in_turn(draw: Draw) -> Iterator[Operation]:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("requests", [1_500, pytest.param(50_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "requests", [700, pytest.param(1_500, marks=pytest.mark.full), pytest.param(50_000, marks=pytest.mark.soak)]
+)
 def test_no_route_leaks_another_users_data(world: World, requests: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "headrace")
     print(f"HEADRACE_ISOLATION_SEED={SEED}")

@@ -14,6 +14,7 @@ from tests.pages.sessions import Python, Shell
 from tests.stacks.stack import CHECKOUT, Stack
 
 BEGIN = """
+unset ARGS MAKEFLAGS # of the make that runs the tests
 make() {
   if [ "$*" = "-s env" ]; then
     printf "export URL='%s'\\nexport KEY='%s'\\n" "$URL" "$KEY"
