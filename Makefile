@@ -123,6 +123,7 @@ style: $(DEV)
 
 types: $(DEV)
 	$(BIN)/python -m tools.type_check
+	$(BIN)/ty check --output-format concise
 
 mutations: $(DEV) ## run mutation tests: break one behaviour at a time and check that its test fails
 	@$(BIN)/python -m tools.mutations $(ARGS)

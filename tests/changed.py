@@ -251,7 +251,7 @@ class Chooser:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: object) -> None:
-        node.workerinput["changed"] = self._passed_on  # type: ignore[attr-defined]
+        node.workerinput["changed"] = self._passed_on  # ty: ignore[missing-attribute]
 
 
 def _asked(source: str) -> set[str]:

@@ -76,7 +76,7 @@ def engine(loop: Loop, app: web.Application, *, cancels: bool = False) -> Iterat
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        return runner, site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        return runner, site._server.sockets[0].getsockname()[1]  # ty: ignore[missing-attribute]
 
     runner, port = loop.do(start())
     yield port

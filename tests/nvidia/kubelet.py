@@ -34,7 +34,7 @@ def _messages() -> Mapping[str, Any]:
     found = re.search(r"var fileDescriptor_\w+ = \[\]byte\{(.*?)\n\}", (folder / "api.pb.go").read_text(), re.DOTALL)
     assert found
     packed = bytes.fromhex("".join(re.findall(r"0x([0-9a-f]{2}),", found[1])))
-    described = descriptor_pb2.FileDescriptorProto.FromString(zlib.decompress(packed, wbits=31))
+    described = descriptor_pb2.FileDescriptorProto.FromString(zlib.decompress(packed, wbits=31))  # ty: ignore[missing-attribute]
     described.ClearField("dependency")  # options of Go's generator
     pool = descriptor_pool.DescriptorPool()
     pool.Add(described)

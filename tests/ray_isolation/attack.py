@@ -118,13 +118,13 @@ def send_pickle(address: str, marker: str, token: str | None) -> str:
     import grpc
     from ray.serve.generated import serve_pb2, serve_pb2_grpc
 
-    request = serve_pb2.ASGIRequest(pickled_request_metadata=pickle.dumps(Touch(marker)))
+    request = serve_pb2.ASGIRequest(pickled_request_metadata=pickle.dumps(Touch(marker)))  # ty: ignore[missing-attribute]
     with grpc.insecure_channel(address, options=NO_PROXY) as channel:
         try:
             stub = serve_pb2_grpc.ASGIServiceStub(channel)
             stub.HandleRequest(request, metadata=tuple(_bearer(token).items()), timeout=ANSWER_S)
         except grpc.RpcError as e:
-            return str(e.code().name)
+            return str(e.code().name)  # ty: ignore[missing-attribute]
     return "OK"
 
 
@@ -147,13 +147,13 @@ def use_client(address: str, token: str | None) -> str:
     import grpc
     from ray.core.generated import ray_client_pb2, ray_client_pb2_grpc
 
-    request = ray_client_pb2.ClusterInfoRequest(type=ray_client_pb2.ClusterInfoType.PING)
+    request = ray_client_pb2.ClusterInfoRequest(type=ray_client_pb2.ClusterInfoType.PING)  # ty: ignore[missing-attribute]
     with grpc.insecure_channel(address, options=NO_PROXY) as channel:
         try:
             stub = ray_client_pb2_grpc.RayletDriverStub(channel)
             stub.ClusterInfo(request, metadata=tuple(_bearer(token).items()), timeout=ANSWER_S)
         except grpc.RpcError as e:
-            return str(e.code().name)
+            return str(e.code().name)  # ty: ignore[missing-attribute]
     return "OK"
 
 

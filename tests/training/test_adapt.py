@@ -51,12 +51,12 @@ def next_tokens(adapter: Path, tokens: list[int]) -> dict[float, dict[int, float
     """The log probabilities of the next token by the scale of the adapter."""
     import xllamacpp
 
-    params = xllamacpp.CommonParams()
+    params = xllamacpp.CommonParams()  # ty: ignore[missing-attribute]
     params.model.path = str(WEIGHTS)
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.n_ctx, params.n_parallel, params.cache_ram_mib = 512, 1, 0
-    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 0.0)]
-    server = xllamacpp.Server(params)
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 0.0)]  # ty: ignore[missing-attribute]
+    server = xllamacpp.Server(params)  # ty: ignore[missing-attribute]
     found = {}
     with httpx.Client(base_url=server.listening_address, timeout=300, trust_env=False) as client:
         for scale in (0.0, 1.0):

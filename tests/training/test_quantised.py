@@ -66,12 +66,12 @@ def read(model: Path) -> Reading:
     """Reads the text with a model, position by position."""
     import xllamacpp
 
-    params = xllamacpp.CommonParams()
+    params = xllamacpp.CommonParams()  # ty: ignore[missing-attribute]
     params.model.path = str(model)
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.n_ctx, params.n_parallel, params.cache_ram_mib = 512, 1, 0
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-    server = xllamacpp.Server(params)
+    server = xllamacpp.Server(params)  # ty: ignore[missing-attribute]
     predicted = []
     with httpx.Client(base_url=server.listening_address, timeout=600, trust_env=False) as client:
         tokens = client.post("/tokenize", json={"content": TEXT.read_text()}).json()["tokens"][: FIRST + POSITIONS + 1]

@@ -23,7 +23,7 @@ def start_raylet(redis, node_id, session_dir, metrics_agent_port=None, metrics_e
 
 
 def written(folder: Path) -> dict[str, int]:
-    files = {name: folder / _raylet.get_port_filename(NODE_ID, name) for name in NAMES}
+    files = {name: folder / _raylet.get_port_filename(NODE_ID, name) for name in NAMES}  # ty: ignore[missing-attribute]
     return {name: int(file.read_text()) for name, file in files.items() if file.exists()}
 
 
@@ -33,11 +33,11 @@ def test_missing_ports_are_written(tmp_path):
     assert set(found) == set(known)
     assert written(tmp_path) == known
     for name, port in known.items():
-        assert _raylet.wait_for_persisted_port(str(tmp_path), NODE_ID, name, timeout_ms=0) == port
+        assert _raylet.wait_for_persisted_port(str(tmp_path), NODE_ID, name, timeout_ms=0) == port  # ty: ignore[missing-attribute]
 
 
 def test_ports_written_by_agents_are_kept(tmp_path):
-    _raylet.persist_port(str(tmp_path), NODE_ID, "dashboard_agent_listen_port", -1)
+    _raylet.persist_port(str(tmp_path), NODE_ID, "dashboard_agent_listen_port", -1)  # ty: ignore[missing-attribute]
     ports = {"dashboard_agent_listen_port": 52365, "runtime_env_agent_port": 6381}
     assert ray_node.write_missing_ports({"session_dir": str(tmp_path), "node_id": NODE_ID, **ports}) == [
         "runtime_env_agent_port"

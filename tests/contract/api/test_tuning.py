@@ -106,7 +106,7 @@ def test_openais_sdk_uploads_rows_and_tunes_a_model(up: Gateway, sdk: openai.Ope
         metadata={"team": "maps"},
     )
     assert (job.status, job.model, job.training_file, job.fine_tuned_model) == ("queued", "m", file.id, None)
-    assert (job.seed, job.metadata, job.user_provided_suffix) == (7, {"team": "maps"}, "Our Atlas")
+    assert (job.seed, job.metadata, job.user_provided_suffix) == (7, {"team": "maps"}, "Our Atlas")  # ty: ignore[missing-attribute]
     assert (job.hyperparameters.n_epochs, job.hyperparameters.batch_size) == (2, 4)
     assert sdk.fine_tuning.jobs.retrieve(job.id) == job
     assert job.id in [each.id for each in sdk.fine_tuning.jobs.list(limit=1)]

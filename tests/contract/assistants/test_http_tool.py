@@ -62,7 +62,7 @@ async def server():
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    server.port = site._server.sockets[0].getsockname()[1]
+    server.port = site._server.sockets[0].getsockname()[1]  # ty: ignore[missing-attribute]
     yield server
     await runner.cleanup()
 

@@ -68,7 +68,7 @@ SOAKED = [pytest.param("reload", marks=pytest.mark.soak)]
 def runs(request: pytest.FixtureRequest) -> dict[str, Future[subprocess.CompletedProcess[str]]]:
     """The module's cases that are chosen, all at once: they do nothing but wait."""
     of_module = (item for item in request.session.items if item.path == request.path)
-    cases = [item.callspec.params["case"] for item in of_module]  # type: ignore[attr-defined]
+    cases = [item.callspec.params["case"] for item in of_module]  # ty: ignore[missing-attribute]
     with ThreadPoolExecutor(len(cases)) as pool:
         return {case: pool.submit(run, case) for case in cases}
 

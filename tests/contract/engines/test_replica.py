@@ -94,7 +94,7 @@ async def test_slots_are_busy_while_they_are_leased(engine: Engine) -> None:
     made.book(at + 30)  # two of six wait in the engine
     assert value("engine_busy_seconds_total", model="slots") == pytest.approx((before or 0) + 40)
     for lease in leases:
-        await lease.aclose()
+        await lease.aclose()  # ty: ignore[missing-attribute]
     assert value("engine_leases", model="slots") == 0
 
 

@@ -88,7 +88,7 @@ async def granted(replica: vllm.VllmReplica) -> dict[str, str]:
     try:
         return await anext(lease)
     finally:
-        await lease.aclose()
+        await lease.aclose()  # ty: ignore[missing-attribute]
 
 
 # The command line

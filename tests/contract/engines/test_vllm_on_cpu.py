@@ -25,6 +25,7 @@ from monitoring.external import EXTERNAL
 from serving.config import AdapterBounds, Lora, VllmModel
 from serving.engines import vllm
 from serving.engines.adapters.runtime import ADAPTER_FILES
+from serving.engines.source import resolve
 from serving.store.objects.live_adapters import LiveAdapter, LiveSets
 from serving.store.objects.places import Folder
 from tests.contract.engines.adapters import artefacts_of, publish
@@ -53,7 +54,7 @@ def program() -> Path:
 @pytest.fixture(scope="module")
 def weights(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights")
-    gguf, _ = vllm._weights(GGUF)
+    gguf = str(resolve(GGUF))
     convert = [str(program / "python"), str(Path(__file__).with_name("vllm_weights.py")), gguf, str(folder)]
     subprocess.run(convert, check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     return folder
@@ -196,7 +197,7 @@ async def test_an_adapter_of_the_hub_comes_and_goes(replica: vllm.VllmReplica, s
     await loaded()
     assert await anext(replica.lease("owner", "user", "t.odd.1")) == {"lacks": "t.odd.1"}
     await chat(replica, "Name a colour.", max_tokens=8, model="t.odd.1")
-    await lease.aclose()
+    await lease.aclose()  # ty: ignore[missing-attribute]
     async with asyncio.timeout(60):
         while "t.odd.1" in await known():
             await asyncio.sleep(0.1)

@@ -97,7 +97,7 @@ def world(tmp_path_factory):
             ),
         )
         with gateway(loop, tmp_path_factory.mktemp("accounting"), catalog, retrieval=Away()) as up, up.client() as http:
-            world.http, world.up = http, up
+            world.http, world.up = http, up  # ty: ignore[missing-attribute]
             yield world
     loop.stop()
 

@@ -114,7 +114,7 @@ def world(tmp_path_factory):
         engine(loop, app) as port,
         gateway(loop, folder, catalog(closed, port), handle_of=lambda name: replicas) as up,
     ):
-        replicas.url, replicas.closed = (f"http://127.0.0.1:{each}" for each in (port, closed))
+        replicas.url, replicas.closed = (f"http://127.0.0.1:{each}" for each in (port, closed))  # ty: ignore[missing-attribute]
         with up.client() as client:
             yield client, replicas
 

@@ -49,7 +49,7 @@ def world(tmp_path_factory):
     with engine(loop, app) as port:
         catalog = Catalog(models=(RemoteModel(name="m", url=f"http://127.0.0.1:{port}/v1"),))
         with gateway(loop, tmp_path_factory.mktemp("generation"), catalog) as up, up.client() as http:
-            world.http, world.loop = http, loop.loop
+            world.http, world.loop = http, loop.loop  # ty: ignore[missing-attribute]
             yield world
     loop.stop()
 

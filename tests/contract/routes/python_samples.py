@@ -32,7 +32,7 @@ URL, KEY, MODEL = os.environ["OPENAI_BASE_URL"], os.environ["OPENAI_API_KEY"], o
 
 def documented(package: str) -> list[str]:
     """Returns the Python of a package's own description, without what would set a wrong key."""
-    text = metadata.metadata(package).get_payload()
+    text = metadata.metadata(package).get_payload()  # ty: ignore[missing-attribute]
     blocks = re.findall(r"```python\n(.*?)```", str(text), re.DOTALL)
     return [block for block in blocks if "sk-..." not in block and "BAD_KEY" not in block]
 
@@ -177,7 +177,7 @@ def main() -> None:
                 asyncio.run(made)
         except Exception:
             failure = traceback.format_exc()
-        print(json.dumps({"name": sample.__name__, "failure": failure}), file=told, flush=True)
+        print(json.dumps({"name": sample.__name__, "failure": failure}), file=told, flush=True)  # ty: ignore[missing-attribute]
 
 
 if __name__ == "__main__":

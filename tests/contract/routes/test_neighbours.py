@@ -132,11 +132,11 @@ class Hostile:
         """Tries all tricks in another order each time, until it is over."""
         while True:
             for trick in rng.sample(tricks, len(tricks)):
-                if over.is_set() and self.tried.keys() >= {t.__name__ for t in tricks}:
+                if over.is_set() and self.tried.keys() >= {t.__name__ for t in tricks}:  # ty: ignore[missing-attribute]
                     return
                 with suppress(httpx.HTTPError, OSError):  # that a trick fails is no loss to anybody
                     trick(self)
-                self.tried[trick.__name__] += 1
+                self.tried[trick.__name__] += 1  # ty: ignore[missing-attribute]
 
     def n(self, full: int) -> int:
         return max(int(full * self.size), 1)
@@ -331,7 +331,7 @@ def test_a_hostile_tenant_does_not_affect_its_neighbour(whole: Gateway, rounds: 
         assert nora.booked() - booked == cost
         assert [nora.answers(n) for n in range(2)] == alone[:2]  # nor is anything left of it
     print(f"{dict(hostile.tried)}; {dict(sorted(hostile.statuses.items()))}")
-    assert hostile.tried.keys() == {trick.__name__ for trick in TRICKS}
+    assert hostile.tried.keys() == {trick.__name__ for trick in TRICKS}  # ty: ignore[missing-attribute]
     slowest, slow = (statistics.quantiles(took, n=100)[98] for took in (alone_took, beside_took))
     print(f"99 of 100 within {slowest:.3f} s alone, {slow:.3f} s beside")
     if size == 1:  # a short run says nothing of times

@@ -68,7 +68,7 @@ async def playing() -> AsyncIterator[Playing]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    server.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[union-attr]
+    server.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # ty: ignore[missing-attribute]
     yield server
     await runner.cleanup()
 

@@ -71,7 +71,7 @@ def test_the_key_secret_changes_in_three_steps_without_a_refusal(loop: Loop, tmp
     """Gateways of two steps run side by side, as they do while one is replaced by the other."""
 
     def issued(services: object) -> str:
-        return str(loop.do(services.authenticator.issue(ADMIN))[1])  # type: ignore[attr-defined]
+        return str(loop.do(services.authenticator.issue(ADMIN))[1])  # ty: ignore[missing-attribute]
 
     with gateway(loop, tmp_path, Catalog(), key_secret=OLD) as before:
         used, unused = issued(before.services), issued(before.services)

@@ -395,7 +395,7 @@ async def test_taking_over_jobs_does_not_block_the_event_loop(
 
     def note(function: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*given: Any, **named: Any) -> Any:
-            threads.append((function.__name__, threading.current_thread()))
+            threads.append((function.__name__, threading.current_thread()))  # ty: ignore[missing-attribute]
             return function(*given, **named)
 
         return noted

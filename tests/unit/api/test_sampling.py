@@ -44,7 +44,7 @@ def sampler(database, tmp_path):
     keeper = Keeper(QuotaStore(database), Usage(database), quotas)
     store = Store(database=f"sqlite:///{tmp_path / 'h.db'}", data=str(tmp_path))
     made = Sampler(store, Condition(database), keeper, Spending(keeper._usage))
-    made.keeper = keeper
+    made.keeper = keeper  # ty: ignore[missing-attribute]
     return made
 
 

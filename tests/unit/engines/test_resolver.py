@@ -95,6 +95,6 @@ def test_contradictory_audiences_are_rejected(given, place, problem):
     model = {"engine": "remote", "name": "m", "url": "http://127.0.0.1:1/v1", "access": given}
     with pytest.raises(ValueError, match="access") as refused:
         Catalog.model_validate({"models": [model]})
-    error = refused.value.errors()[0]
+    error = refused.value.errors()[0]  # ty: ignore[missing-attribute]
     assert error["loc"] == ("models", 0, "remote", "access", *place)
     assert problem in error["msg"]

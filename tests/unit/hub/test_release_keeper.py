@@ -66,7 +66,7 @@ def released():
 
 @pytest.fixture
 def keeper(stored, released, clock):
-    keeper = ReleaseKeeper(stored, stored, released, lambda: keeper.router)
+    keeper = ReleaseKeeper(stored, stored, released, lambda: keeper.router)  # ty: ignore[missing-attribute]
     configure(keeper)
     return keeper
 

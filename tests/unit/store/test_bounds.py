@@ -141,7 +141,7 @@ def test_the_bounds_exist(bound: str) -> None:
         section, field = name.split(".")
         kind = ServingConfig.model_fields[section].annotation
         assert kind is not None
-        default = kind.model_fields[field].get_default(call_default_factory=True)
+        default = kind.model_fields[field].get_default(call_default_factory=True)  # ty: ignore[missing-attribute]
         assert isinstance(default, int | float), "a limit that is not set limits nothing"
         assert default > 0
     else:

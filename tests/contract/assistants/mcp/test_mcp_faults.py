@@ -27,7 +27,7 @@ async def pretender(handler):
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    yield f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/mcp"
+    yield f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/mcp"  # ty: ignore[missing-attribute]
     await runner.cleanup()
 
 
@@ -240,7 +240,7 @@ def speaks(tools=(), call=None):
             case "tools/list":
                 result = {"tools": list(tools)}
             case "tools/call":
-                answered = await call(request)
+                answered = await call(request)  # ty: ignore[not-callable]
                 return web.json_response({"jsonrpc": "2.0", "id": asked["id"], **answered})
             case _ if "id" not in asked:
                 return web.Response(status=202)

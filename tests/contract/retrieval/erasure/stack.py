@@ -214,7 +214,7 @@ class Stack:
 
     async def plant_version(self, who: Principal, mark: str) -> None:
         """One trained on a data set with the user's name."""
-        datasets, versions = (of(self.database, self.artefacts) for of in (Datasets, Versions))
+        datasets, versions = Datasets(self.database, self.artefacts), Versions(self.database, self.artefacts)
         rows = Path(self.store.data) / "rows"
         rows.write_text(mark)
         dataset = await datasets.begin(who, format="sft")
