@@ -252,7 +252,8 @@ async def _fail(x: HttpExchange, error: ApiError) -> None:
 async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"].rstrip("/") in _DOCUMENTATION:
         raise ApiError(
-            "not_found", "There is no such route. /openapi.json describes all routes, and / is the web page."
+            "not_found",
+            "There is no such route. /docs and /openapi.json describe all routes, and / is the web page.",
         )
     raise not_found("route")
 
