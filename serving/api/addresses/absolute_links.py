@@ -62,8 +62,7 @@ def linked(document: Any, base: str) -> Any:
             left += value.values()
             # In a chat the fields are an object of their own, in a response they stand beside the type.
             cited = value.get("url_citation", value) if value.get("type") == "url_citation" else None
-            path = cited.get("url") if isinstance(cited, dict) else None
-            if isinstance(path, str) and path.startswith(FILES):
+            if isinstance(cited, dict) and isinstance(path := cited.get("url"), str) and path.startswith(FILES):
                 cited["url"] = base + path
     return document
 
