@@ -75,6 +75,7 @@ FETCHED: Mapping[str, Sequence[tuple[str, Fetch]]] = {
         _npm("npm/oidc"),
         _locked("comply"),
         _locked("clients"),
+        _locked("build"),
         _npm("contract/routes/javascript"),
         ("ui by npm", partial(node.packages, HERE.parent / "ui")),
         _CHROMIUM,

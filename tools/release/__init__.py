@@ -1,1 +1,1 @@
-"""Steps of a release: checks of its version, its notes, and the chart."""
+"""Steps of a release: checks of its version, its notes, the wheel, and the chart."""

@@ -1,4 +1,6 @@
-"""`python -m tools.release`: checks the version of a release, prints its notes, and packs or pushes the chart."""
+"""`python -m tools.release`: checks the version of a release, prints its notes, builds the wheel, and packs or pushes
+the chart.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(versions.check(ROOT, options.tag))
             case "notes":
                 print(versions.section(ROOT, options.version)[1])
+            case "wheel":
+                from tools.release import wheel  # it needs uv, and the commands above run without
+
+                print(wheel.build(ROOT, options.output))
             case "chart":
                 # The other commands run before any package is installed, and this import needs some.
                 from tools.release import chart
@@ -41,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument("tag", help="for example v0.1.0; its version is printed")
     notes = commands.add_parser("notes", help="print the changelog's section of a version")
     notes.add_argument("version", help="for example 0.1.0")
+    building = commands.add_parser("wheel", help="build the distribution of the command and the client; print its path")
+    building.add_argument("--output", type=Path, default=Path(), metavar="FOLDER", help="folder for the wheel")
     charting = commands.add_parser(
         "chart", help="pack the chart; print the archive's path, or its reference after a push"
     )

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from serving.api.client_address import address_of
+from serving.api.addresses.client_address import address_of
 from serving.api.http import JsonResponse, read_json
 from serving.api.services import Services
 from serving.inference.exchange import Exchange

@@ -10,8 +10,6 @@ import click
 from serving.cli.client import Stack
 from serving.cli.options import as_json, limited, of_tenant
 from serving.cli.output import show
-from serving.cli.usage.forecast import COLUMNS as FORECAST_COLUMNS
-from serving.cli.usage.forecast import forecasts
 from serving.cli.usage.invoice import print_invoice
 from serving.core.ids import now
 
@@ -81,7 +79,9 @@ def usage(
         if invoice:
             print_invoice(stack, tenants, "key" if by == "key" else "user", invoice.date(), at.date())
         else:
-            show({"object": "list", "data": forecasts(stack, tenants, at)}, FORECAST_COLUMNS, json=json)
+            from serving.cli.usage import forecast as forecasting  # NumPy takes longer than any other command takes
+
+            show({"object": "list", "data": forecasting.forecasts(stack, tenants, at)}, forecasting.COLUMNS, json=json)
         return
     if all_tenants:
         raise click.UsageError("--all-tenants is for --forecast and --invoice.")

@@ -75,7 +75,7 @@ def test_key_guessing_is_throttled_per_address(up: Gateway, monkeypatch: pytest.
     assert asking(up, "192.0.2.66", up.key).status_code == 200  # it is known to be good
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc/", "/v1"])
+@pytest.mark.parametrize("path", ["/docs/", "/redoc/", "/v1"])
 def test_who_looks_for_the_documentation_learns_where_it_is(up: Gateway, path: str) -> None:
     answer = httpx.get(f"{up.url}{path}", timeout=60)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")

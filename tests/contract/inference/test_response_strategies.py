@@ -235,7 +235,7 @@ def test_answers_of_strategies_are_cited(world, stream):
     deep = {"stream": stream, "input": "How deep is the sea?"}
     response = world.ask("The sea.\nThe answer is 42 m.", model="reader", strategy="cot", **deep)
     [annotation] = response.output[-1].content[0].annotations
-    assert (annotation.url, annotation.end_index) == ("/v1/files/file-1/content", 5)
+    assert (annotation.url, annotation.end_index) == (f"{world.up.url}/v1/files/file-1/content", 5)
     assert response.model_extra["headrace"]["citations"][0]["quote"] == CHUNK.text
     look = "Thought: look\nAction: retrieval\nAction Input: sea"
     response = world.ask(look, "Final Answer: 42 m", model="searcher", stream=stream, input="How deep is it?")

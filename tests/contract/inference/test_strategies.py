@@ -358,7 +358,7 @@ def test_an_answer_has_citations_and_steps(world):
         "The sea.\nThe answer is 42 m.", model="reader", strategy="cot", content="How deep is the sea?"
     )
     assert message["content"] == "42 m."
-    assert message["annotations"][0]["url_citation"]["url"] == "/v1/files/file-1/content"
+    assert message["annotations"][0]["url_citation"]["url"] == f"{world.up.url}/v1/files/file-1/content"
     assert message["headrace"]["citations"][0]["quote"] == CHUNK.text
     assert kinds(message) == ["thought"]
     assert CHUNK.text in world.engine.asked[0]["messages"][0]["content"]

@@ -123,7 +123,7 @@ def test_quotes_need_no_model(world, stream):
     assert QUOTE[cited["start_index"] : cited["end_index"]] == cited["quote"] == TEXT
     assert (cited["position"]["start"], cited["support"]) == (100, 1.0)
     assert (message["headrace"]["unsupported"], message["headrace"]["retrieved"]) == ([], 1)
-    assert message["annotations"][0]["url_citation"]["url"] == "/v1/files/file-1/content"
+    assert message["annotations"][0]["url_citation"]["url"] == f"{world.up.url}/v1/files/file-1/content"
     assert world.engine.asked == []
     assert usage["total_tokens"] == 0
 

@@ -14,10 +14,12 @@ from tests.contract.running import Gateway
 
 FIRST_LOAD = 80 << 10
 CONSOLE = 60 << 10
+REFERENCE = 20 << 10
 
 PAGES: dict[PageName, tuple[str, ...]] = {
     "chat": ("/", "/c/conv_1", "/s/share_1"),
     "console": ("/admin", "/admin/keys"),
+    "reference": ("/docs",),
 }
 
 
@@ -64,7 +66,7 @@ def test_files_are_kept_forever_in_the_form_that_a_browser_takes(
             assert len(raw) < len(asset.bodies["identity"])
 
 
-@pytest.mark.parametrize(("page", "most"), [("chat", FIRST_LOAD), ("console", CONSOLE)])
+@pytest.mark.parametrize(("page", "most"), [("chat", FIRST_LOAD), ("console", CONSOLE), ("reference", REFERENCE)])
 def test_the_first_load_is_small(page: PageName, most: int) -> None:
     first = [assets()[name] for name in (entries(page).script, entries(page).style)]
     assert sum(len(asset.bodies["gzip"]) for asset in first) <= most
@@ -106,5 +108,5 @@ def test_other_paths_are_not_served(http: httpx.Client, path: str) -> None:
 def test_the_page_is_no_part_of_the_api(http: httpx.Client) -> None:
     paths = http.get("/openapi.json").json()["paths"]
     assert paths
-    assert not [path for path in paths if path == "/" or path.startswith(("/c/", "/s/", "/admin", "/assets/"))]
+    assert not [path for path in paths if path == "/" or path.startswith(("/c/", "/s/", "/admin", "/docs", "/assets/"))]
     assert http.post("/").status_code == 405

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.api.client_address import address_of
+from serving.api.addresses.client_address import address_of
 
 
 @pytest.mark.parametrize(

@@ -30,14 +30,15 @@ def test_jobs_have_the_least_permissions():
         "test": {"contents": "read"},
         "image": PUBLISHES,
         "chart": PUBLISHES,
+        "wheel": {"contents": "read", "id-token": "write", "attestations": "write"},
         "release": {"contents": "write", "id-token": "write", "attestations": "write"},
     }
 
 
 def test_nothing_is_published_before_the_tests_have_passed():
     assert JOBS["test"]["needs"] == "check"
-    assert {name for name, job in JOBS.items() if "test" in job.get("needs", ())} == {"image", "chart"}
-    assert {"image", "chart"} < set(JOBS["release"]["needs"])
+    assert {name for name, job in JOBS.items() if "test" in job.get("needs", ())} == {"image", "chart", "wheel"}
+    assert {"image", "chart", "wheel"} < set(JOBS["release"]["needs"])
 
 
 @pytest.mark.parametrize("text", WORKFLOWS.values(), ids=WORKFLOWS)
@@ -92,6 +93,19 @@ def test_pushed_artifacts_are_signed_and_attested_by_digest(job):
     assert steps[sign]["env"] == {"REFERENCE": "${{ steps.push.outputs.reference }}"}
     assert steps[attest]["with"]["subject-digest"] == "${{ steps.push.outputs.digest }}"
     assert steps[attest]["with"]["push-to-registry"] is True
+
+
+def test_the_wheel_of_the_release_is_the_attested_one():
+    """The index takes a version once, so it gets it last."""
+    steps = JOBS["wheel"]["steps"]
+    (built,) = (i for i, step in enumerate(steps) if "tools.release wheel --output out" in step.get("run", ""))
+    (attested,) = (i for i, step in enumerate(steps) if step.get("with", {}).get("subject-path") == "out/*.whl")
+    (handed_on,) = (i for i, step in enumerate(steps) if step.get("with", {}).get("path") == "out/*.whl")
+    assert built < attested < handed_on
+    *_, created, published = (step["run"] for step in JOBS["release"]["steps"] if "run" in step)
+    assert created.rstrip().endswith("out/*.whl")
+    assert "gh release create" in created
+    assert published == ".venv/bin/uv publish --trusted-publishing always out/*.whl"
 
 
 def test_examples_may_only_report():

@@ -1,4 +1,4 @@
-"""`/`, `/c/{id}`, `/s/{id}` and `/admin/...`: the documents of the page, whose scripts show what the address names."""
+"""`/`, `/c/{id}`, `/s/{id}`, `/admin/...` and `/docs`: documents whose scripts show what the address names."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ async def chat(s: Services, request: Request, x: Exchange) -> Response:
 async def console(s: Services, request: Request, x: Exchange) -> Response:
     """Returns the document of the operator's console, which shows only what the API answers its reader."""
     return _document("console")
+
+
+async def reference(s: Services, request: Request, x: Exchange) -> Response:
+    """Returns the document of the API reference, which reads `/openapi.json`."""
+    return _document("reference")
 
 
 def _document(page: PageName) -> Response:

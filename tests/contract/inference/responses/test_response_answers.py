@@ -182,7 +182,7 @@ def test_citations_are_annotations_of_the_output(world, stream):
     response = world.ask("How deep is the sea?", "reads-echo", stream)
     [annotation] = response.output[0].content[0].annotations
     assert (annotation.type, annotation.start_index, annotation.end_index) == ("url_citation", 0, 4)
-    assert (annotation.title, annotation.url) == ("Sea", "/v1/files/file-1/content")
+    assert (annotation.title, annotation.url) == ("Sea", f"{world.up.url}/v1/files/file-1/content")
     assert response.model_extra["headrace"]["citations"][0]["quote"] == "The sea is deep."
     kept = world.sdk.responses.retrieve(response.id)
     assert kept.output == response.output
@@ -193,7 +193,7 @@ def test_citations_are_annotations_of_the_output(world, stream):
 def test_an_event_announces_a_citation(world):
     events = world.events("How deep is the sea?", "reads-echo")
     [cited] = [e for e in events if e.type == "response.output_text.annotation.added"]
-    assert cited.annotation.url == "/v1/files/file-1/content"
+    assert cited.annotation.url == f"{world.up.url}/v1/files/file-1/content"
     assert cited.item_id == events[-1].response.output[0].id
 
 

@@ -1,0 +1,1 @@
+"""The addresses of a request: where its caller is, and by which name it reached the stack."""
