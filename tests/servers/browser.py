@@ -137,22 +137,22 @@ class Chromium(Server):
     def page(self, width: int = 1280, height: int = 900, scheme: str = "light") -> Iterator[Page]:
         """A page without cookies and storage of others; `scheme` is light or dark."""
         context = self.ask("Target.createBrowserContext")["browserContextId"]
+        try:
+            yield self.tab(context, width, height, scheme)
+        finally:
+            self.ask("Target.disposeBrowserContext", browserContextId=context)
+
+    def tab(self, context: str, width: int, height: int, scheme: str) -> Page:
+        """A page that shares cookies and storage with the others of its context."""
         target = self.ask("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
         session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        page = Page(self, session)
+        page = Page(self, session, context, target)
         for domain in ("Page", "Runtime", "Log", "Network"):
             page.ask(f"{domain}.enable")
         page.size(width, height)
-        features = [
-            {"name": "prefers-color-scheme", "value": scheme},
-            {"name": "prefers-reduced-motion", "value": "reduce"},
-        ]
-        page.ask("Emulation.setEmulatedMedia", features=features)
+        page.prefer(scheme)
         page.ask("Emulation.setTimezoneOverride", timezoneId="UTC")
-        try:
-            yield page
-        finally:
-            self.ask("Target.disposeBrowserContext", browserContextId=context)
+        return page
 
     def close(self) -> None:
         self._open.close()
@@ -162,8 +162,8 @@ class Chromium(Server):
 class Page:
     """One page, with what went wrong in it since it was opened."""
 
-    def __init__(self, browser: Chromium, session: str) -> None:
-        self._browser, self._session = browser, session
+    def __init__(self, browser: Chromium, session: str, context: str, target: str) -> None:
+        self._browser, self._session, self._context, self._target = browser, session, context, target
         self.requests: list[str] = []
         """URLs that it asked for."""
         self.complaints: list[str] = []
@@ -172,9 +172,31 @@ class Page:
     def ask(self, method: str, **parameters: object) -> dict[str, Any]:
         return self._browser.ask(method, self._session, **parameters)
 
+    def another(self) -> Page:
+        """Opens another tab of the same person."""
+        return self._browser.tab(self._context, 1280, 900, "light")
+
+    def close(self) -> None:
+        """Closes this tab."""
+        self._browser.ask("Target.closeTarget", targetId=self._target)
+
     def size(self, width: int, height: int) -> None:
         """Both in CSS pixels."""
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def prefer(self, scheme: str) -> None:
+        """Colours, light or dark; and no motion."""
+        features = [
+            {"name": "prefers-color-scheme", "value": scheme},
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]
+        self.ask("Emulation.setEmulatedMedia", features=features)
+
+    def speak(self, language: str) -> None:
+        """Makes a language, such as `ar`, that of the browser for all pages that are opened from now on."""
+        self.ask("Emulation.setLocaleOverride", locale=language)
+        script = f"Object.defineProperty(navigator, 'language', {{ get: () => {json.dumps(language)} }})"
+        self.ask("Page.addScriptToEvaluateOnNewDocument", source=script)
 
     def open(self, url: str) -> None:
         """Returns once the document and its scripts are loaded."""

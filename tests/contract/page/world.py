@@ -160,7 +160,13 @@ class World:
 
     @contextmanager
     def page(
-        self, path: str = "/", width: int = 1280, height: int = 900, scheme: str = "light", url: str = ""
+        self,
+        path: str = "/",
+        width: int = 1280,
+        height: int = 900,
+        scheme: str = "light",
+        url: str = "",
+        language: str = "en",
     ) -> Iterator[Shown]:
         """The page at a path, for somebody who is signed in."""
         answer = httpx.post(
@@ -174,6 +180,7 @@ class World:
         with self.browser.page(width, height, scheme) as page:
             for name, value in answer.cookies.items():
                 page.ask("Network.setCookie", name=name, value=value, url=self.up.url, httpOnly=True)
+            page.speak(language)
             page.open((url or self.up.url) + path)
             shown = Shown(page)
             shown.there("#message")

@@ -74,7 +74,9 @@ function list(token: Tokens.List, open?: OpenSource): VNode {
 }
 
 function checkbox(checked: boolean): VNode {
-  return <span class="checkbox" role="img" aria-label={t(checked ? "done" : "notDone")}>{checked ? "☑" : "☐"}</span>;
+  const label = t(checked ? "done" : "notDone");
+  // A text that becomes a box is another node: its attributes would stay.
+  return <span key="box" class="checkbox" role="img" aria-label={label}>{checked ? "☑" : "☐"}</span>;
 }
 
 function table(token: Tokens.Table, open?: OpenSource): VNode {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -158,9 +157,7 @@ class Operated:
         with self.browser.page(width, 900, scheme) as page:
             for name, value in answer.cookies.items():
                 page.ask("Network.setCookie", name=name, value=value, url=self.up.url, httpOnly=True)
-            page.ask("Emulation.setLocaleOverride", locale=language)
-            script = f"Object.defineProperty(navigator, 'language', {{ get: () => {json.dumps(language)} }})"
-            page.ask("Page.addScriptToEvaluateOnNewDocument", source=script)
+            page.speak(language)
             page.open(self.up.url + path)
             shown = Shown(page)
             shown.page.until("document.querySelector('main') !== null")
