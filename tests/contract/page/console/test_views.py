@@ -94,7 +94,7 @@ def dialogs(language: str) -> str:
     ).values()]"""
 
 
-@pytest.mark.parametrize("language", ["en", "ar"])
+@pytest.mark.parametrize("language", ["en", pytest.param("ar", marks=pytest.mark.full)])
 @pytest.mark.parametrize("view", [*LISTS, *OTHERS])
 def test_axe_finds_nothing_in_a_view_and_its_dialogs(operated: Operated, axe: str, view: str, language: str) -> None:
     """`clean` looks at both colours."""
