@@ -64,6 +64,7 @@ from serving.store.idempotency import IdempotencyKeys
 from serving.store.jobs.job import ERASURE
 from serving.store.jobs.queue import Jobs
 from serving.store.jobs.worker import Worker
+from serving.store.keys import Keys
 from serving.store.objects import data
 from serving.store.objects.blobs import Blobs
 from serving.store.objects.live_adapters import LiveSets
@@ -117,8 +118,6 @@ class RetrievalReplica:
         self._responses = Responses(self._database, self._conversations)
         self._captures = Captures(self._database)
         self._batches = Batches(self._database, jobs)
-        self._idempotency_keys = IdempotencyKeys(self._database)
-        self._used_approvals = UsedApprovals(self._database)
         self._shares = Shares(self._database)
         secret = config.key_secret.read()
         self._engines = Engines(handle_of, config.limits.lease_timeout_s, CacheOwners(config.prompt_cache, secret))
@@ -191,8 +190,9 @@ class RetrievalReplica:
                 self._end_retention,
                 self._reindexing.begin,
                 lambda: self._jobs.prune(KEEP_JOBS_S),
-                self._idempotency_keys.prune,
-                self._used_approvals.prune,
+                IdempotencyKeys(self._database).prune,
+                UsedApprovals(self._database).prune,
+                Keys(self._database).prune,
                 self._shares.prune,
                 self._checkpoints.prune,
                 lambda: self._blobs.sweep(self._files.existing),

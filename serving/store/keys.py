@@ -18,14 +18,24 @@ from serving.store.relational.belongings import CONTENT, rows_of_user
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
 from serving.store.relational.rows import Order, Page, build, build_page, page, require_room
-from serving.store.relational.tables import keys, tenants, users
+from serving.store.relational.tables import keys, quotas, tenants, users
 from serving.store.users import ADMIN
 
 USED_S = 60
 """Precision in seconds of the time of a key's last use."""
 
 MAX_KEYS = 100_000
-"""Maximum number of keys of a tenant, with those that ended."""
+"""Maximum number of keys of a tenant that have not ended."""
+
+MAX_ENDED = 100
+"""How many ended keys of a user are kept: the newest, apart for confirmed keys and for others. Those that began the
+rotations of a key in use, and those with quotas, are kept beyond that.
+"""
+
+MAX_REPLACED = 10
+"""Maximum number of keys in their overlap that one key has replaced, directly or through others."""
+
+PRUNED_TOGETHER = 500
 
 MAX_OVERLAP_S = 30 * 86400
 """Maximum overlap of a rotated key."""
@@ -83,6 +93,11 @@ def effective_scopes(scopes: Iterable[str], role: Role, *, bootstrap: bool, conf
     return allowed(scopes, role) if confirmed else frozenset()
 
 
+def lives(at: float) -> ColumnElement[bool]:
+    """Returns the condition for keys that may be used at unix time `at`, like `ApiKey.valid`."""
+    return and_(keys.c.revoked_at.is_(None), or_(keys.c.expires_at.is_(None), keys.c.expires_at > at))
+
+
 class Keys:
     """The keys of all tenants."""
 
@@ -111,7 +126,7 @@ class Keys:
         async with self._database.write() as connection:
             if (await connection.execute(whose)).first() is None:
                 raise NotFound("user", str(row["user"]))
-            await require_room(connection, keys, principal.tenant, MAX_KEYS, "keys")
+            await require_room(connection, keys, principal.tenant, MAX_KEYS, "keys", lives(now()))
             await connection.execute(keys.insert().values(row))
         return await self.get(principal, str(row["id"]))
 
@@ -204,8 +219,7 @@ class Keys:
             query = query.where(keys.c.expires_at < expires_before)
         if unused_since is not None:
             used = func.coalesce(keys.c.last_used_at, keys.c.created_at)
-            lives = and_(keys.c.revoked_at.is_(None), or_(keys.c.expires_at.is_(None), keys.c.expires_at > now()))
-            query = query.where(used < unused_since, lives)
+            query = query.where(used < unused_since, lives(now()))
         async with self._database.read() as connection:
             found = await page(connection, query, keys, principal, after=after, limit=limit, max_limit=100, order=order)
         return build_page(ApiKey, found)
@@ -258,7 +272,8 @@ class Keys:
 
         The other ends `overlap_s` seconds from now, or at its own expiry if that is earlier. The new one is `confirmed`
         or not, or only if the user has never had another way in. Raises `NotFound`, and `Conflict` for one that is no
-        longer valid, that was rotated before, that is the stack's own, or that is not the user's `first`.
+        longer valid, that was rotated before, that is the stack's own, that is not the user's `first`, or that follows
+        `MAX_REPLACED` keys which are still valid.
         """
         if not 0 <= overlap_s <= MAX_OVERLAP_S:
             raise InvalidValue("overlap_s", f"must be from 0 to {MAX_OVERLAP_S}")
@@ -273,7 +288,8 @@ class Keys:
                 raise Conflict(_STACKS)
             if old.rotated_to is not None or not old.valid(at):
                 raise Conflict("this key was rotated before, or is no longer valid")
-            await require_room(connection, keys, principal.tenant, MAX_KEYS, "keys")
+            await require_room(connection, keys, principal.tenant, MAX_KEYS, "keys", lives(at))
+            await _require_few_replaced(connection, old, at)
             if confirmed == "first" and not await _is_first(connection, old):
                 raise Conflict("its user has, or had, another key or sign-in: confirm this key with that")
             row = _row(old.tenant, old.user, hash, old.name, old.scopes)
@@ -295,6 +311,41 @@ class Keys:
         async with self._database.write() as connection:
             # In one order, so that replicas do not deadlock.
             await connection.execute(note, [{"used": id} for id in sorted(ids)])
+
+    @uninterrupted
+    async def prune(self) -> int:
+        """Removes the oldest ended keys of users with more than `MAX_ENDED`, and returns how many.
+
+        The audit log says which keys there were, and by which they were replaced.
+        """
+        at = now()
+        beyond = func.row_number().over(
+            partition_by=(keys.c.tenant, keys.c.user, keys.c.confirmed),
+            order_by=(func.coalesce(keys.c.revoked_at, keys.c.expires_at).desc(), keys.c.id),
+        )
+        ranked = select(keys.c.id, beyond.label("place")).where(~lives(at), ~keys.c.bootstrap).subquery()
+        # Whoever first made a rotated key, the first one says; quotas of all that replace it have its id.
+        begun = select(keys.c.first_id).where(lives(at), keys.c.first_id.is_not(None))
+        limited = select(quotas.c.subject_id).where(quotas.c.subject == "key")
+        old = select(ranked.c.id).where(
+            ranked.c.place > MAX_ENDED, ranked.c.id.not_in(begun), ranked.c.id.not_in(limited)
+        )
+        async with self._database.read() as connection:  # others write meanwhile
+            found = (await connection.execute(old)).scalars().all()
+        for start in range(0, len(found), PRUNED_TOGETHER):
+            some = found[start : start + PRUNED_TOGETHER]
+            async with self._database.write() as connection:
+                await connection.execute(keys.delete().where(keys.c.id.in_(some)))
+        return len(found)
+
+
+async def _require_few_replaced(connection: AsyncConnection, key: ApiKey, at: float) -> None:
+    """Raises `Conflict` if too many of a key's predecessors are still valid: each counts as one of the tenant's."""
+    first = key.first_id or key.id
+    mine = keys.c.tenant == key.tenant, or_(keys.c.id == first, keys.c.first_id == first)
+    count = select(func.count()).select_from(keys).where(*mine, keys.c.id != key.id, lives(at))
+    if (await connection.execute(count)).scalar_one() >= MAX_REPLACED:
+        raise Conflict(f"{MAX_REPLACED} keys that this one replaces still work: revoke one, or wait until one ends")
 
 
 _STACKS = "this is the stack's own key, which only the stack replaces"

@@ -13,7 +13,7 @@ from serving.core.ids import new_id, now
 from serving.core.principal import SCOPES_OF, Principal, Role
 from serving.core.uninterrupted import uninterrupted
 from serving.store.errors import NotFound
-from serving.store.keys import effective_scopes
+from serving.store.keys import effective_scopes, lives
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
 from serving.store.relational.rows import build
@@ -243,9 +243,8 @@ def _own(principal: Principal) -> tuple[ColumnElement[bool], ...]:
 
 
 def _key_lives(at: float) -> ColumnElement[bool]:
-    """Returns the condition for sessions whose key has not ended, joined with `keys`."""
-    lives = and_(keys.c.revoked_at.is_(None), or_(keys.c.expires_at.is_(None), keys.c.expires_at > at))
-    return or_(sessions.c.key_id.is_(None), lives)
+    """Returns the condition for sessions of no key, or whose key has not ended; `keys` is outer-joined."""
+    return or_(sessions.c.key_id.is_(None), and_(keys.c.id.is_not(None), lives(at)))
 
 
 def _lasting(at: float, idle_s: float) -> tuple[ColumnElement[bool], ...]:

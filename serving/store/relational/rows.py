@@ -36,9 +36,13 @@ def build_page(kind: type[T], rows: Page[RowMapping]) -> Page[T]:
     return Page([build(kind, row) for row in rows.items], rows.has_more)
 
 
-async def require_room(connection: AsyncConnection, table: Table, tenant: str, most: int, what: str) -> None:
-    """Raises `TooMany` if a tenant has `most` rows of a table; those of concurrent transactions are not counted."""
-    count = select(func.count()).select_from(table).where(table.c.tenant == tenant)
+async def require_room(
+    connection: AsyncConnection, table: Table, tenant: str, most: int, what: str, *where: ColumnElement[bool]
+) -> None:
+    """Raises `TooMany` if a tenant has `most` rows of a table, or of those `where` conditions hold; those of concurrent
+    transactions are not counted.
+    """
+    count = select(func.count()).select_from(table).where(table.c.tenant == tenant, *where)
     if (await connection.execute(count)).scalar_one() >= most:
         raise TooMany(f"the tenant has {most} {what}, and can have no more")
 

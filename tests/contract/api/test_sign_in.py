@@ -124,6 +124,20 @@ def test_the_session_cookie_is_http_only(world: World) -> None:
         assert browser.cookies["headrace"] not in browser.get(f"{world.up.url}/auth/session").text
 
 
+def test_a_session_confirms_and_revokes_a_key_with_scopes_that_no_session_has(world: World) -> None:
+    keys = world.up.services.keys
+    with world.signed_in() as browser:
+        user = world.session(browser)["user"]
+        root, scopes = Principal("acme", "root", ""), ("inference", "prompt")
+        handed = world.up.loop.do(keys.add(root, "f" * 64, user=user, scopes=scopes, confirmed=False))
+        for verb in ("confirm", "revoke"):
+            path = f"{world.up.url}/v1/me/keys/{handed.id}/{verb}"
+            answer = browser.post(path, headers=world.headers(browser))
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["confirmed"]
+        assert answer.json()["revoked_at"]
+
+
 def test_roles_come_from_groups(world: World) -> None:
     with world.signed_in("root") as browser:
         session = world.session(browser)

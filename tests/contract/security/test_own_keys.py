@@ -262,6 +262,33 @@ def test_the_stacks_own_key_stays_the_stacks(stack: httpx.Client) -> None:
         assert code(stack.post(f"/v1/me/keys/{own}/{verb}", json={})) == (409, "conflict")
 
 
+def test_a_key_with_scopes_by_name_is_its_users_to_confirm_and_revoke(
+    stack: httpx.Client, user: str, settled: httpx.Client, by: By
+) -> None:
+    """Neither the user's other keys nor their sessions have such a scope."""
+    options = {"user": "boss", "scopes": ["admin", "inference", "prompt"]}
+    admin = by(ok(stack.post("/v1/admin/keys", **PLATFORM, json=options))["key"])
+    issued = ok(admin.post("/v1/admin/keys", json={"user": user, "scopes": ["inference", "prompt"]}))
+    assert not issued["confirmed"]
+    assert ok(settled.post(f"/v1/me/keys/{issued['id']}/confirm"))["confirmed"]
+    assert "prompt" in ok(by(issued["key"]).get("/v1/me"))["scopes"]
+    # Rotating would give them the scope, which nobody granted to who asks.
+    assert code(settled.post(f"/v1/me/keys/{issued['id']}/rotate", json={})) == (403, "insufficient_scope")
+    assert ok(settled.post(f"/v1/me/keys/{issued['id']}/revoke"))["revoked_at"]
+
+
+def test_the_record_of_a_rotation_names_both_keys(boss: httpx.Client, user: str, by: By) -> None:
+    """A replaced key is removed some day, and with it what says which one replaced it."""
+    handed = made(boss, user)
+    own = replaced(by(handed["key"]), handed["id"])
+    successor = ok(boss.post(f"/v1/admin/keys/{own['id']}/rotate", json={}))
+    events = ok(boss.get("/v1/admin/audit", params={"user": user, "action": "key.rotate"}))["data"]
+    assert [(each["target"], each["detail"]) for each in events] == [
+        (own["id"], {"rotated_to": successor["id"]}),
+        (handed["id"], {"rotated_to": own["id"]}),
+    ]
+
+
 def test_the_record_names_whom_a_key_acts_as(up: Gateway, boss: httpx.Client, user: str, settled: httpx.Client) -> None:
     issued = made(boss, user)
     ok(settled.post(f"/v1/me/keys/{issued['id']}/confirm"))

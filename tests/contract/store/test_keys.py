@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+from collections.abc import Iterable
 
 import pytest
 
+from serving.config.quotas import QuotaLimit
 from serving.core.principal import Principal
-from serving.store.errors import Conflict, InvalidValue, NotFound
-from serving.store.keys import MAX_OVERLAP_S, USED_S, Keys
+from serving.quotas.quota import quota
+from serving.store import keys as module
+from serving.store.errors import Conflict, InvalidValue, NotFound, TooMany
+from serving.store.keys import MAX_OVERLAP_S, MAX_REPLACED, USED_S, Keys
+from serving.store.quotas import QuotaStore
 from serving.store.relational.database import Database
 from serving.store.tenants import Tenants
 from serving.store.users import Users
@@ -117,6 +123,112 @@ async def test_one_of_two_concurrent_rotations_fails(keys: Keys) -> None:
     )
     assert sorted(type(end).__name__ for end in ends) == ["ApiKey", "Conflict", "Conflict"]
     assert len((await keys.list(ALICE)).items) == 2
+
+
+async def rotated(keys: Keys, clock: list[float], id: str, times: int) -> list[str]:
+    """Returns the ids of the key and of those that replaced it one after the other, each without an overlap."""
+    ids = [id]
+    for _ in range(times):
+        clock[0] += 1
+        ids.append((await keys.rotate(ALICE, ids[-1], secrets.token_hex(32), overlap_s=0)).id)
+    return ids
+
+
+async def kept(keys: Keys, ids: Iterable[str]) -> list[bool]:
+    found = []
+    for id in ids:
+        try:
+            found.append((await keys.get(ALICE, id)).id == id)
+        except NotFound:
+            found.append(False)
+    return found
+
+
+async def test_rotations_do_not_use_up_the_tenants_keys(
+    keys: Keys, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_KEYS", 2)
+    made = await keys.add(ALICE, "a" * 64)
+    ids = await rotated(keys, clock, made.id, 5)
+    await keys.add(ALICE, "b" * 64)
+    with pytest.raises(TooMany, match="2 keys"):
+        await keys.add(ALICE, "c" * 64)
+    with pytest.raises(TooMany, match="2 keys"):
+        await keys.rotate(ALICE, ids[-1], "c" * 64, overlap_s=60)
+    await keys.revoke(ALICE, ids[-1])
+    await keys.add(ALICE, "c" * 64)
+
+
+async def test_few_replaced_keys_are_in_their_overlap(keys: Keys, clock: list[float]) -> None:
+    ids = [(await keys.add(ALICE, "a" * 64)).id]
+    for _ in range(MAX_REPLACED):
+        ids.append((await keys.rotate(ALICE, ids[-1], secrets.token_hex(32), overlap_s=MAX_OVERLAP_S)).id)
+    with pytest.raises(Conflict, match=f"{MAX_REPLACED} keys .* revoke one"):
+        await keys.rotate(ALICE, ids[-1], "b" * 64, overlap_s=0)
+    await keys.rotate(ALICE, (await keys.add(ALICE, "c" * 64)).id, "d" * 64, overlap_s=60)  # which replaces others
+    await keys.revoke(ALICE, ids[3])
+    await keys.rotate(ALICE, ids[-1], "b" * 64, overlap_s=0)
+
+
+async def test_the_newest_ended_keys_of_each_user_are_kept(
+    keys: Keys, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_ENDED", 3)
+    monkeypatch.setattr(module, "PRUNED_TOGETHER", 2)
+    once = await keys.add(ALICE, "a" * 64)
+    await keys.revoke(ALICE, once.id)
+    made = await keys.add(ALICE, "b" * 64)
+    ids = await rotated(keys, clock, made.id, 9)
+    others = await rotated(keys, clock, (await keys.add(ALICE, "c" * 64, confirmed=False)).id, 1)
+    foreign = await keys.add(EVIL, "d" * 64)
+    await keys.revoke(EVIL, foreign.id)
+    assert await keys.prune() == 6
+    # The first key of a rotation says who made it; the newest three, and the one in use.
+    assert await kept(keys, ids) == [True, *[False] * 5, *[True] * 4]
+    assert not (await kept(keys, [once.id]))[0]
+    assert all(await kept(keys, others))
+    assert await keys.get(EVIL, foreign.id)
+    assert await keys.prune() == 0
+    # Nothing refers to the first key once all have ended.
+    await keys.revoke(ALICE, ids[-1])
+    await keys.prune()
+    assert await kept(keys, ids) == [*[False] * 7, *[True] * 3]
+
+
+async def test_unconfirmed_keys_push_out_no_confirmed_one(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An admin would otherwise make a key of theirs the user's first, by making and revoking others."""
+    monkeypatch.setattr(module, "MAX_ENDED", 1)
+    own = await keys.add(ALICE, "a" * 64)
+    await keys.revoke(ALICE, own.id)
+    for n in range(3):
+        await keys.revoke(ALICE, (await keys.add(ALICE, f"{n}" * 64, confirmed=False)).id)
+    handed = await keys.add(ALICE, "b" * 64, confirmed=False)
+    assert await keys.prune() == 2
+    with pytest.raises(Conflict, match="another key"):
+        await keys.rotate(ALICE, handed.id, "c" * 64, overlap_s=0, confirmed="first")
+
+
+async def test_a_key_with_a_quota_is_kept(keys: Keys, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An erasure finds the quotas of a user's keys by them."""
+    monkeypatch.setattr(module, "MAX_ENDED", 0)
+    one, two = await keys.add(ALICE, "a" * 64), await keys.add(ALICE, "b" * 64)
+    limit = QuotaLimit(window="day", measure="requests", limit=5)
+    await QuotaStore(database).put(ALICE, [quota("acme", "key", one.id, limit, set_by="tenant")])
+    for each in (one, two):
+        await keys.revoke(ALICE, each.id)
+    await keys.prune()
+    assert await kept(keys, [one.id, two.id]) == [True, False]
+
+
+async def test_the_stacks_revoked_keys_are_never_removed(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old replica would otherwise store one again, as valid."""
+    monkeypatch.setattr(module, "MAX_ENDED", 0)
+    for n in range(3):
+        await keys.add_bootstrap(f"{n}" * 64)
+    assert await keys.prune() == 0
+    found = await keys.by_hash("0" * 64)
+    assert found is not None
+    assert found.key.revoked_at is not None
 
 
 async def test_the_stacks_own_key_is_the_stacks(keys: Keys) -> None:

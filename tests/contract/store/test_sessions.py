@@ -113,6 +113,19 @@ async def test_a_session_of_a_key_ends_with_it(sessions: Sessions, clock: Clock,
     assert await sessions.get(hash(0)) is None
 
 
+async def test_a_session_does_not_outlive_its_removed_key(
+    sessions: Sessions, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.store.keys.MAX_ENDED", 0)
+    keys = Keys(database)
+    key = await keys.add(ALICE, hash(8))
+    await sessions.start(replace(ALICE, key_id=key.id), "", hash(1))
+    await keys.revoke(ALICE, key.id)
+    assert await keys.prune() == 1
+    assert await sessions.get(hash(1)) is None
+    assert await sessions.of_user(ALICE, ALICE.user) == []
+
+
 async def test_a_session_with_the_scope_platform_lasts_an_hour(database: Database, clock: Clock) -> None:
     sessions = Sessions(database, lifetime_s=86_400, idle_s=86_400)
     await Keys(database).add_bootstrap(hash(7))

@@ -63,7 +63,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "idempotency_answers": ("with:idempotency_keys", "limit:store.idempotency.MAX_BODY"),
     "idempotency_keys": ("limit:store.idempotency.KEPT_S", "quota:requests"),
     "jobs": ("quota:stored_bytes", "limit:retrieval.replica.KEEP_JOBS_S"),  # and those of each kind, in JOBS
-    "keys": ("limit:store.keys.MAX_KEYS",),
+    "keys": ("limit:store.keys.MAX_KEYS", "limit:store.keys.MAX_ENDED", "with:users"),
     "memories": ("limit:store.memories.MAX_OWN", "with:users", "with:assistants"),
     "prompt_labels": ("with:prompts", "limit:store.prompts.prompts.MAX_LABELS"),
     "prompt_versions": ("limit:store.prompts.prompts.MAX_BYTES", "limit:store.prompts.prompts.MAX_VERSIONS"),

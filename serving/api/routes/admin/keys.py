@@ -96,7 +96,7 @@ async def rotate(s: Services, request: Request, x: Exchange) -> Response:
     made, key = await s.authenticator.rotate(
         principal, old.id, overlap_s=body.overlap_s, confirmed=_acts_at_once(x, old.tenant, old.user)
     )
-    await x.record(old.id, subject=old.user)
+    await x.record(old.id, subject=old.user, detail={"rotated_to": made.id})
     return JsonResponse(key_document(made) | {"key": key})
 
 

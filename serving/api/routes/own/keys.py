@@ -11,7 +11,7 @@ from serving.api.http import JsonResponse, read_json
 from serving.api.paging import page_query, page_response
 from serving.api.scopes import not_confirmed
 from serving.api.services import Services
-from serving.core.principal import allowed
+from serving.core.principal import SCOPES_OF, allowed
 from serving.inference.exchange import Exchange
 from serving.protocol.errors import not_found
 from serving.store.keys import ApiKey
@@ -49,11 +49,11 @@ async def rotate(s: Services, request: Request, x: Exchange) -> Response:
     """
     refuse_repetition(request)
     body = await read_json(request, RotationRequest, s.limits)
-    found = await _own(s, request, x)
+    found = await _own(s, request, x, receives=True)
     made, key = await s.authenticator.rotate(
         x.caller, found.id, overlap_s=body.overlap_s, confirmed=x.caller.confirmed or "first", renewed=False
     )
-    await x.record(found.id, subject=x.caller.user)
+    await x.record(found.id, subject=x.caller.user, detail={"rotated_to": made.id})
     return JsonResponse(key_document(made) | {"key": key})
 
 
@@ -62,12 +62,17 @@ def _require_confirmed(x: Exchange) -> None:
         raise not_confirmed()
 
 
-async def _own(s: Services, request: Request, x: Exchange) -> ApiKey:
-    """Returns the caller's key in the path; raises a 404, and a 403 for one with more scopes than the caller has."""
+async def _own(s: Services, request: Request, x: Exchange, *, receives: bool = False) -> ApiKey:
+    """Returns the caller's key in the path; raises a 404, and a 403 for one with more scopes than the caller has.
+
+    No session has the scopes that only some keys have, so a user without such a key could not confirm or revoke one.
+    The caller needs them all the same if it `receives` the key that has them.
+    """
     found = await s.keys.get(x.caller, request.path_params["key_id"])
     if found.user != x.caller.user:
         raise not_found("key")
     if found.id != x.caller.key_id and not found.bootstrap:  # which nobody can change here, whoever the caller is
         _require_confirmed(x)
-        require_own(x, allowed(found.scopes, x.caller.role))
+        permitted = allowed(found.scopes, x.caller.role)
+        require_own(x, permitted if receives else permitted & SCOPES_OF[x.caller.role])
     return found
