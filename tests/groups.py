@@ -33,6 +33,7 @@ GROUPS = {
     "tests/cluster/test_machines.py": "machines",
     "tests/cluster/test_onprem.py": "machines",
     "tests/cluster/scheduling/": "machines",
+    "tests/cluster/runbooks/": "machines",
     "tests/cluster/test_cluster.py": "the cluster",
     "tests/cluster/test_made.py": "the cluster",
     "tests/cluster/test_preflight.py": "the cluster",

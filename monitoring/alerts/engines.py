@@ -139,13 +139,13 @@ GROUP = Group(
             dashboard="models",
             fires=alert_case(
                 "20m",
-                ('headrace_errors_total{route="/v1/chat/completions",code="engine_error"}', "0+2x30"),
-                ('headrace_errors_total{route="/v1/chat/completions",code="engine_timeout"}', "0+1x30"),
+                ('headrace_errors_total{route="/v1/chat/completions",code="engine_error",outcome="error"}', "0+2x30"),
+                ('headrace_errors_total{route="/v1/chat/completions",code="engine_timeout",outcome="error"}', "0+1x30"),
                 ('headrace_requests_started_total{route="/v1/chat/completions"}', "0+100x30"),
             ),
             silent=alert_case(
                 "20m",
-                ('headrace_errors_total{route="/v1/chat/completions",code="engine_error"}', "0+19x30"),
+                ('headrace_errors_total{route="/v1/chat/completions",code="engine_error",outcome="error"}', "0+19x30"),
                 ('headrace_requests_started_total{route="/v1/chat/completions"}', "0+1000x30"),
             ),
         ),

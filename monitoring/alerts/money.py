@@ -83,10 +83,12 @@ GROUP = Group(
             " more than six times its previous hourly average",
             dashboard="tenants",
             fires=alert_case(
-                "850m", ('headrace_tenant_cost_total{tenant="acme",currency="USD"}', "0+0.1x780 78+0.8x80")
+                "850m",
+                ('headrace_tenant_cost_total{tenant="acme",model="large",currency="USD"}', "0+0.1x780 78+0.8x80"),
             ),
             silent=alert_case(
-                "850m", ('headrace_tenant_cost_total{tenant="acme",currency="USD"}', "0+0.1x780 78+0.57x80")
+                "850m",
+                ('headrace_tenant_cost_total{tenant="acme",model="large",currency="USD"}', "0+0.1x780 78+0.57x80"),
             ),
         ),
         Alert(

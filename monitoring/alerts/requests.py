@@ -73,14 +73,17 @@ GROUP = Group(
             dashboard="overview",
             fires=alert_case(
                 "30m",
-                ('headrace_errors_total{route="/v1/chat/completions",code="overloaded"}', "0+6x40"),
+                ('headrace_errors_total{route="/v1/chat/completions",code="overloaded",outcome="refused"}', "0+6x40"),
                 (_STARTED, "0+100x40"),
             ),
             silent=alert_case(
                 "30m",
-                ('headrace_errors_total{route="/v1/chat/completions",code="overloaded"}', "0+94x40"),
+                ('headrace_errors_total{route="/v1/chat/completions",code="overloaded",outcome="refused"}', "0+94x40"),
                 ('headrace_engine_failures_total{model="chat",cause="throttled"}', "0+45x40"),
-                ('headrace_errors_total{route="/v1/chat/completions",code="invalid_value"}', "0+100x40"),
+                (
+                    'headrace_errors_total{route="/v1/chat/completions",code="invalid_value",outcome="refused"}',
+                    "0+100x40",
+                ),
                 (_STARTED, "0+1000x40"),
             ),
         ),
@@ -93,10 +96,15 @@ GROUP = Group(
             summary="{{ $labels.route }} failed {{ $value | humanize }} times in 15 minutes with an internal error",
             dashboard="overview",
             fires=alert_case(
-                "15m", ('headrace_errors_total{route="/v1/responses",code="internal_error"}', "0x5 1 2 3 4x20")
+                "15m",
+                (
+                    'headrace_errors_total{route="/v1/responses",code="internal_error",outcome="error"}',
+                    "0x5 1 2 3 4x20",
+                ),
             ),
             silent=alert_case(
-                "15m", ('headrace_errors_total{route="/v1/responses",code="internal_error"}', "0x5 1 2x20")
+                "15m",
+                ('headrace_errors_total{route="/v1/responses",code="internal_error",outcome="error"}', "0x5 1 2x20"),
             ),
         ),
         Alert(

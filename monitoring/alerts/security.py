@@ -22,10 +22,15 @@ GROUP = Group(
             dashboard="overview",
             fires=alert_case(
                 "20m",
-                ('headrace_errors_total{route="/v1/models",code="invalid_api_key"}', "0+40x30"),
-                ('headrace_errors_total{route="/v1/chat/completions",code="invalid_token"}', "0+25x30"),
+                ('headrace_errors_total{route="/v1/models",code="invalid_api_key",outcome="refused"}', "0+40x30"),
+                (
+                    'headrace_errors_total{route="/v1/chat/completions",code="invalid_token",outcome="refused"}',
+                    "0+25x30",
+                ),
             ),
-            silent=alert_case("20m", ('headrace_errors_total{route="/v1/models",code="invalid_api_key"}', "0+59x30")),
+            silent=alert_case(
+                "20m", ('headrace_errors_total{route="/v1/models",code="invalid_api_key",outcome="refused"}', "0+59x30")
+            ),
         ),
         Alert(
             name="ForbiddenRequests",
@@ -37,10 +42,12 @@ GROUP = Group(
             summary="{{ $value | humanize }} requests in 15 minutes were forbidden to their caller",
             dashboard="overview",
             fires=alert_case(
-                "20m", ('headrace_errors_total{route="/v1/admin/keys",code="insufficient_scope"}', "0+4x30")
+                "20m",
+                ('headrace_errors_total{route="/v1/admin/keys",code="insufficient_scope",outcome="refused"}', "0+4x30"),
             ),
             silent=alert_case(
-                "20m", ('headrace_errors_total{route="/v1/admin/keys",code="insufficient_scope"}', "0+3x30")
+                "20m",
+                ('headrace_errors_total{route="/v1/admin/keys",code="insufficient_scope",outcome="refused"}', "0+3x30"),
             ),
         ),
         Alert(

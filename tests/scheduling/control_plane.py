@@ -88,7 +88,7 @@ class ControlPlane:
             f"--disable-admission-plugins={','.join(ADMISSION)}",
         )
         url = f"https://127.0.0.1:{port}"
-        kubeconfig = api.folder / "kubeconfig"
+        self.kubeconfig = kubeconfig = api.folder / "kubeconfig"
         kubeconfig.write_text(json.dumps(_kubeconfig(url, tls.authority)))
         self._client = self._ends.enter_context(
             httpx.Client(

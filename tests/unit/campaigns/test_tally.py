@@ -33,7 +33,7 @@ def exposed(**changed: float) -> Counters:
         'headrace_tenant_requests_total{tenant="t",outcome="ok"}': "tenant",
         'headrace_prompt_tokens_total{model="m",tenant="t"}': "prompt",
         'headrace_completion_tokens_total{model="m",tenant="t"}': "completion",
-        'headrace_tenant_cost_total{tenant="t",currency="USD"}': "cost",
+        'headrace_tenant_cost_total{tenant="t",model="m",currency="USD"}': "cost",
         f'headrace_stage_duration_seconds_sum{{route="{ROUTE}",stage="decode"}}': "stages",
     }
     return Counters("".join(f"{series} {values[name]}\n" for series, name in lines.items()))
