@@ -38,7 +38,17 @@ MAY_BE_NONE := $(if $(ARGS),|| test $$? -eq 5)
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: $(RUN) ## bring the stack up and ask it a first question
+# Only MODEL= and KEY= of the command line: a shell may have a KEY already, which `make env` prints and no other host gets.
+ifeq ($(origin MODEL),command line)
+up: export HEADRACE_MODEL = $(value MODEL)
+endif
+ifeq ($(origin KEY),command line)
+up: export HEADRACE_MODEL_KEY = $(value KEY)
+endif
+ifeq ($(origin REMOTE_MODEL),command line)
+up: export HEADRACE_REMOTE_MODEL = $(value REMOTE_MODEL)
+endif
+up: $(RUN) ## bring the stack up and ask it a first question; MODEL= chooses its model, MODEL=? lists them
 	@$(BIN)/python -m tools.stack up -- $(ARGS)
 
 down: $(RUN) ## stop the stack and keep its data

@@ -109,7 +109,6 @@ DOCS = Assistant(
     description="Answers questions about Headrace from its own documentation.",
     prompt="Use only the excerpts. Answer in one short sentence.",
     knowledge=("docs",),
-    unsupported="quote",
     top_k=5,
     context_tokens=800,
     temperature=0,

@@ -49,7 +49,7 @@ class Hub:
 
 
 def _large(name: str) -> bool:
-    return name.endswith(".safetensors")
+    return name.endswith((".safetensors", ".gguf"))
 
 
 def _blob(content: bytes) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from infra.targets.layout import CHECKOUT
 from tools.report import ToolError, say
+from tools.stack import choose_model
 from tools.stack.verbs import VERBS
 from tools.stack.workspace import INTERRUPTED, Workspace
 
@@ -23,6 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = [a for i, a in enumerate(options.arguments) if (i, a) != (0, "--")]
     os.chdir(CHECKOUT)
     try:
+        if options.verb == "up":
+            request = choose_model.Request.from_environment(os.environ)
+            if not choose_model.check(Workspace(options.stack, {}), request):
+                return 0
         # A state that is to be moved is not where the configuration says.
         workspace = Workspace.prepare(options.stack, create=options.verb != "migrate")
         return VERBS[options.verb](workspace, arguments)

@@ -14,7 +14,7 @@ from infra.gpu.machines import CLOUDS
 from infra.providers.session import Session
 from infra.targets.layout import CHECKOUT, Layout
 from tools.report import ToolError, say
-from tools.stack import migration, review
+from tools.stack import choose_model, migration, review
 from tools.stack.backend import HOME
 from tools.stack.changes import describe_drift, objections, version_skews
 from tools.stack.events import read_events
@@ -29,6 +29,7 @@ def up(workspace: Workspace, arguments: Sequence[str]) -> int:
 
     The variable HEADRACE_QUESTION replaces that question, and has it asked of a running stack too.
     """
+    choose_model.choose(workspace)
     if workspace.target != "local":
         return _up_on_cluster(workspace, arguments)
     was_running = Session(_layout(workspace).record("ray")).alive

@@ -28,6 +28,7 @@ from infra.targets.layout import CHECKOUT
 from tools import environment
 from tools.binaries import find
 from tools.report import ToolError, say
+from tools.stack import model_choice
 from tools.stack.backend import HOME, LOCAL, PASSPHRASES, Backend, backend_of, lock_advice
 
 PROGRAMS = ("pulumi", "prometheus")
@@ -108,9 +109,14 @@ class Workspace:
         return value if isinstance(value, str) else ""
 
     def _file_setting(self, name: str) -> Any:
+        return self.file_settings.get(f"{NAMESPACE}:{name}")
+
+    @property
+    def file_settings(self) -> dict[str, Any]:
+        """The settings of the stack's file, with their namespace; secrets are encrypted."""
         own = self.own_settings
         settings = yaml.safe_load(own.read_text()) if own.exists() else None
-        return ((settings or {}).get("config") or {}).get(f"{NAMESPACE}:{name}")
+        return (settings or {}).get("config") or {}
 
     @property
     def target(self) -> str:
@@ -125,7 +131,7 @@ class Workspace:
 
     def settings(self) -> dict[str, object]:
         """Returns all settings without their namespace, secrets in plain text: do not print them."""
-        options = ["--config-file", str(f)] if (f := self._salted_settings()) else []
+        options = ["--config-file", str(f)] if (f := self._settings_copy()) else []
         text = self.pulumi_output("config", "--json", "--show-secrets", "--stack", self.stack, *options)
         prefix = f"{NAMESPACE}:"
         return {
@@ -201,7 +207,7 @@ class Workspace:
     def _stack_options(self, arguments: Sequence[str]) -> list[str]:
         if arguments[0] not in OPERATIONS:
             return ["--stack", self.stack]
-        return ["--stack", self.stack, *(["--config-file", str(f)] if (f := self._salted_settings()) else [])]
+        return ["--stack", self.stack, *(["--config-file", str(f)] if (f := self._settings_copy()) else [])]
 
     @property
     def own_settings(self) -> Path:
@@ -212,18 +218,27 @@ class Workspace:
     def _salt_file(self) -> Path:
         return HOME / self.stack / "encryptionsalt"
 
-    def _salted_settings(self) -> Path | None:
-        """Writes a copy of the stack's settings with this checkout's salt; None when the stack's own file has a salt.
+    @property
+    def encryption(self) -> str:
+        """The lines of a settings file that say how its secrets are encrypted; empty before the stack exists."""
+        own = self.own_settings.read_text() if self.own_settings.exists() else ""
+        lines = "".join(f"{line}\n" for line in own.splitlines() if _has_encryption(line))
+        return lines or (self._salt_file.read_text() if self._salt_file.exists() else "")
+
+    def _settings_copy(self) -> Path | None:
+        """Writes a copy of the stack's settings with this checkout's salt and the chosen model; None if it has neither.
 
         The example stacks in the repository have no salt, since it belongs to the passphrase of one checkout; without
         the copy Pulumi would write one into them.
         """
         own = self.own_settings.read_text() if self.own_settings.exists() else ""
-        if _has_encryption(own) or not self._salt_file.exists():
+        salt = "" if _has_encryption(own) else self.encryption
+        chosen = model_choice.merged_text(own, HOME / self.stack)
+        if not salt and chosen == own:
             return None
-        salted = HOME / self.stack / self.own_settings.name
-        salted.write_text(f"{own.rstrip()}\n{self._salt_file.read_text()}".lstrip())
-        return salted
+        copy = HOME / self.stack / self.own_settings.name
+        copy.write_text(f"{chosen.rstrip()}\n{salt}".lstrip())
+        return copy
 
     def write_salt(self) -> None:
         """Writes this checkout's salt into the stack's own file, for commands of Pulumi that read no other."""
@@ -281,12 +296,13 @@ class Workspace:
         else:
             self.own_settings.write_text(before)
 
-    def pulumi_output(self, *arguments: str) -> str:
+    def pulumi_output(self, *arguments: str, stdin: str | None = None) -> str:
         """Runs Pulumi in the background and returns what it prints; raises `ToolError` with its error message."""
         done = subprocess.run(
             ["pulumi", *arguments, "--non-interactive"],
             cwd=CHECKOUT,
             env=self.environment,
+            input=stdin,
             capture_output=True,
             text=True,
         )

@@ -7,7 +7,7 @@ large file; of small ones it knows the id that Git gives them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from typing import Any
 from urllib.parse import quote
@@ -26,10 +26,17 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "consolidated*.safetensors")
 
 
 class Hub:
-    """A repository, by `hf://organisation/name@revision`."""
+    """A repository, by `hf://organisation/name@revision`; `select` chooses its files, by default those for vLLM."""
 
-    def __init__(self, source: str, token: str | None = None, endpoint: str | None = None) -> None:
+    def __init__(
+        self,
+        source: str,
+        token: str | None = None,
+        endpoint: str | None = None,
+        select: Callable[[Sequence[RemoteFile]], list[RemoteFile]] | None = None,
+    ) -> None:
         self.source = source
+        self._select = select or selected
         self._name, _, revision = source.partition("://")[2].partition("@")
         self._revision = revision or "main"
         self.pinned = self._revision if re.fullmatch(r"[0-9a-f]{40}", self._revision) else ""
@@ -55,7 +62,7 @@ class Hub:
             files = [_file(each) for each in document["siblings"]]
         except (ValueError, LookupError, TypeError) as e:
             raise WeightsError(f"{url} does not answer as the Hub does: {e!r}") from None
-        if not (chosen := selected(files)):
+        if not (chosen := self._select(files)):
             raise WeightsError(f"{self.source} has no files")
         return Listing(self._commit, tuple(chosen))
 

@@ -50,6 +50,7 @@ def test_a_stack_that_makes_no_link_is_up_all_the_same(
         outputs=lambda: OUTPUTS,
         settings=dict,
     )
+    monkeypatch.setattr(verbs.choose_model, "choose", lambda workspace: None)
     monkeypatch.setattr(verbs, "_layout", lambda workspace: SimpleNamespace(record=str, secrets=""))
     monkeypatch.setattr(verbs, "Session", lambda record: SimpleNamespace(alive=True))
     monkeypatch.setattr(verbs, "load", lambda *arguments: SimpleNamespace(config=SimpleNamespace(knowledge=())))
