@@ -21,7 +21,7 @@ from tests.contract.running import Loop, engine
 from tests.servers.pooling import PoolingEngine
 from tests.wait import eventually
 
-GUARD_S = 600
+GUARD_S = 3600
 
 Measure = Literal["stored bytes", "processor seconds", "jobs", "log bytes", "log lines"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
