@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
+import orjson
 from pydantic import Field, StringConstraints, model_validator
 
 from serving.protocol.filters import Filter
@@ -12,6 +13,9 @@ from serving.store.access import MAX_NAMES, Access
 
 MAX_BATCHED_FILES = 2000
 """Maximum number of files of one file batch, as in OpenAI's API."""
+
+MAX_REPEATED = 4_000_000
+"""Maximum number of bytes of `attributes` and `access` of a file batch that names them once: each file has a copy."""
 
 
 class EmbeddingRequest(Body):
@@ -137,6 +141,12 @@ class FileBatchRequest(Listed):
                 raise ValueError("with files, set attributes, chunking_strategy and access for each file")
             if len({each.file_id for each in self.files}) < len(self.files):
                 raise ValueError("a file is named twice in files")
+        for_each = self.model_dump(include={"attributes", "access"}, exclude_none=True)
+        if self.file_ids is not None and len(self.file_ids) * len(orjson.dumps(for_each)) > MAX_REPEATED:
+            raise ValueError(
+                f"attributes and access are stored for each file, together with at most {MAX_REPEATED} bytes: "
+                "shorten them, or name fewer files"
+            )
         return self
 
 

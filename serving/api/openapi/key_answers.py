@@ -39,6 +39,7 @@ _WEBHOOK_FIELDS: dict[str, Schema] = {
     "url": TEXT,
     "events": list_of(TEXT),
     "set_by": {"enum": list(get_args(SetBy))},
+    "not_sent": COUNT,
     "created_at": COUNT,
 }
 _WEBHOOK = object_of("webhook", **_WEBHOOK_FIELDS)

@@ -19,7 +19,6 @@ from serving.core.ids import new_id, now
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store.errors import NotFound, TooMany
-from serving.store.jobs.job import NotQueued
 from serving.store.jobs.queue import add_job
 from serving.store.relational.database import Database
 from serving.store.relational.rows import Order, Page, build, build_page, page
@@ -45,8 +44,6 @@ MAX_WAITING = 500
 MAX_WAITING_EACH = 200
 """Maximum number of deliveries to one webhook that wait: a dead receiver takes no place of the tenant's others."""
 
-_REFUSED = NotQueued("too_many_waiting", "Too many deliveries wait: the event was not sent.")
-
 EventType = Literal[
     "response.completed",
     "response.incomplete",
@@ -66,6 +63,7 @@ class Webhook:
     """The destination of events. `private` ones may be in private networks. One that is set by the platform is hidden
     from the tenant.
 
+    `not_sent` is the number of events that were not sent because too many deliveries waited.
     The previous secret is valid until `previous_until`. Secrets are stored, since deliveries are signed with them; they
     are not in `repr`.
     """
@@ -80,6 +78,7 @@ class Webhook:
     previous_until: float | None
     created_at: float
     set_by: SetBy
+    not_sent: int
 
     def secrets(self, at: float) -> list[str]:
         """Returns the secrets that sign a delivery at unix time `at`."""
@@ -175,12 +174,12 @@ class Webhooks:
 def announce(connection: Connection, tenant: str, user: str, type: str, id: str) -> None:
     """Adds a delivery to each of a tenant's webhooks for this type, in the transaction of the event.
 
-    One beyond the limits is a failed job: the tenant sees that it was not sent.
+    One beyond the limits is counted by its webhook instead, since a job for each would have no limit.
     """
     at = now()
     event = {"id": new_id("evt"), "object": "event", "type": type, "created_at": int(at), "data": {"id": id}}
     mine = select(webhooks.c.id, webhooks.c.events, webhooks.c.set_by).where(webhooks.c.tenant == tenant)
-    wanted = connection.execute(mine).all()
+    wanted = connection.execute(mine.order_by(webhooks.c.id)).all()  # the order in which they are locked below
     concerned = [each.id for each in wanted if type in each.events]
     of = {each.id: each.set_by for each in wanted}
     waiting = _waiting(connection, tenant) if concerned else Counter()
@@ -189,9 +188,12 @@ def announce(connection: Connection, tenant: str, user: str, type: str, id: str)
         # The platform's deliveries do not wait for room that the tenant's take.
         beside = sum(count for id, count in waiting.items() if of.get(id, "tenant") == of[webhook])
         full = beside >= MAX_WAITING or waiting[webhook] >= MAX_WAITING_EACH
-        refused = _REFUSED if full else None
-        add_job(connection, Principal(tenant, user, id), DELIVER, about, max_attempts=ATTEMPTS, refused=refused)
-        waiting[webhook] += not full
+        if full:
+            more = {"not_sent": webhooks.c.not_sent + 1}
+            connection.execute(webhooks.update().where(webhooks.c.id == webhook).values(more))
+        else:
+            add_job(connection, Principal(tenant, user, id), DELIVER, about, max_attempts=ATTEMPTS)
+            waiting[webhook] += 1
 
 
 def _waiting(connection: Connection, tenant: str) -> Counter[str]:

@@ -72,14 +72,6 @@ class Job:
         return Principal(tenant=self.tenant, user=self.user, key_id=self.id)
 
 
-@dataclass(frozen=True, slots=True)
-class NotQueued:
-    """Why a job was not queued, as the error of a failed one."""
-
-    code: str
-    message: str
-
-
 OnEnd = Callable[[AsyncConnection, Job], Awaitable[None]]
 """Called in the transaction that ends a job, whoever ends it and however."""
 

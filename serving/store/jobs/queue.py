@@ -21,7 +21,7 @@ from serving.store import values
 from serving.store.errors import InvalidValue, LeaseLost
 from serving.store.jobs import job as rows
 from serving.store.jobs import pause
-from serving.store.jobs.job import MAX_ERROR, SERVER_ERROR, Job, Json, NotQueued, OnEnd, Status
+from serving.store.jobs.job import MAX_ERROR, SERVER_ERROR, Job, Json, OnEnd, Status
 from serving.store.relational import encoding
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock_out
@@ -316,19 +316,15 @@ def add_job(
     id: str | None = None,
     size: int = 0,
     tokens: int = 0,
-    refused: NotQueued | None = None,
 ) -> None:
     """Adds a job within a transaction, as `Jobs.enqueue` does.
 
     `id` is its id, `size` the number of bytes that count as stored until its end, and `tokens` are those that it may
-    use. With `refused` it has failed already: the tenant sees what was not done.
+    use.
     """
     row = _row(principal, kind, payload, group, None, max_attempts, 0) | {"bytes": size, "tokens": tokens}
     if id is not None:
         row["id"] = id
-    if refused is not None:
-        of = {"error_code": refused.code, "error_message": refused.message}
-        row |= {"status": "failed", "finished_at": now()} | of
     _insert(connection, row)
 
 

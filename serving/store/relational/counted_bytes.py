@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Column, LargeBinary, Select, Text, cast, func, select
 from sqlalchemy.engine import Connection
 
-from serving.store.relational.tables import UNFINISHED, batches, feedback, jobs
+from serving.store.relational.tables import ANSWERED, COUNTED, UNFINISHED, batches, feedback, jobs
 
 
 def bytes_beside_files(connection: Connection, tenant: str, user: str | None = None) -> int:
@@ -15,8 +15,12 @@ def bytes_beside_files(connection: Connection, tenant: str, user: str | None = N
 
     Answers of a batch count here until they are in its files, and queued work until its end.
     """
-    columns = (batches.c.answer_bytes, feedback.c.bytes)
-    queries = [*(_sum(column, tenant, user) for column in columns), _sum(jobs.c.bytes, tenant, user).where(UNFINISHED)]
+    # The conditions are those of partial indexes: each line of a batch asks, however much the tenant has had.
+    queries = (
+        _sum(batches.c.answer_bytes, tenant, user).where(ANSWERED),
+        _sum(feedback.c.bytes, tenant, user),
+        _sum(jobs.c.bytes, tenant, user).where(COUNTED),
+    )
     return sum(int(connection.execute(query).scalar_one()) for query in queries)
 
 

@@ -93,6 +93,20 @@ def test_a_batch_reports_its_invalid_files(http, file, store):
     assert error(http.get(f"{path}/vsfb_0")) == ("There is no such file batch.", None)
 
 
+def test_what_each_file_of_a_batch_gets_a_copy_of_is_limited(http, store):
+    path, ids = f"/v1/vector_stores/{store}/file_batches", [f"file_{n}" for n in range(2_000)]
+    around = len(b'{"access":{"users":[],"groups":["g"]},"attributes":{"a":"","b":"","c":"","d":""}}')
+    for size, status, told in ((2_000, 404, "There is no such file."), (2_001, 400, "at most 4000000 bytes")):
+        texts = [512, 512, 512, size - around - 3 * 512]
+        shared = {"attributes": {name: "x" * length for name, length in zip("abcd", texts, strict=True)}}
+        shared["access"] = {"groups": ["g"]}
+        refused = http.post(path, json={"file_ids": ids} | shared)
+        assert refused.status_code == status
+        assert told in refused.json()["error"]["message"]
+    each = [{"file_id": id} | shared for id in ids]
+    assert http.post(path, json={"files": each}).status_code == 404, "each names its own"
+
+
 @pytest.fixture(scope="module")
 def colleague(http, up):
     """Another user of the same tenant."""

@@ -99,7 +99,6 @@ POSITION = {
     "Forged": 0,
     "HttpError": 1,
     "PermanentError": 0,
-    "NotQueued": 0,
     "_refused": 2,
     "forbidden": 0,
     "invalid": 2,
@@ -107,7 +106,7 @@ POSITION = {
 }
 """Where calls are given an error's code."""
 
-OF_JOBS = ("ExternalError", "PermanentError", "NotQueued")
+OF_JOBS = ("ExternalError", "PermanentError")
 """Those whose codes no answer has."""
 
 

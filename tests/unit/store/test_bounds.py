@@ -78,7 +78,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "usage": ("with:keys",),  # a row for each day and model
     "used_approvals": ("limit:store.used_approvals.KEPT_S", "quota:requests"),
     "users": ("limit:store.users.MAX_USERS",),
-    "vector_store_files": ("quota:stored_bytes", "quota:attachments"),
+    "vector_store_files": ("quota:stored_bytes", "quota:attachments", "limit:protocol.vector_stores.MAX_REPEATED"),
     "vector_stores": ("quota:stored_bytes", "limit:store.vector_stores.MAX_STORES"),
     "webhooks": ("limit:store.background.webhooks.MAX_WEBHOOKS",),
 }

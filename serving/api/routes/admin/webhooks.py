@@ -71,5 +71,6 @@ def _render(webhook: Webhook) -> dict[str, Any]:
         "events": webhook.events,
         "private": webhook.private,
         "set_by": webhook.set_by,
+        "not_sent": webhook.not_sent,
         "created_at": int(webhook.created_at),
     }

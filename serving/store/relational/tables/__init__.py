@@ -13,9 +13,9 @@ from serving.store.relational.tables.answers import (
 )
 from serving.store.relational.tables.assistants import assistant_versions, assistants
 from serving.store.relational.tables.audit_log import audit, audit_pseudonyms
-from serving.store.relational.tables.background import RUNNING, UNFINISHED, exports, jobs
+from serving.store.relational.tables.background import COUNTED, RUNNING, UNFINISHED, exports, jobs
 from serving.store.relational.tables.base import CHECKED, ID, IDS, NAME, Base64, Id, Name, meta, metadata
-from serving.store.relational.tables.batches import batch_lines, batches, webhooks
+from serving.store.relational.tables.batches import ANSWERED, batch_lines, batches, webhooks
 from serving.store.relational.tables.checkpoints import checkpoint_writes, checkpoints
 from serving.store.relational.tables.documents import (
     file_batch_files,
@@ -39,7 +39,9 @@ from serving.store.relational.tables.prompts import prompt_labels, prompt_versio
 from serving.store.relational.tables.sharing import shares
 
 __all__ = [
+    "ANSWERED",
     "CHECKED",
+    "COUNTED",
     "ID",
     "IDS",
     "NAME",

@@ -10,6 +10,9 @@ UNFINISHED = text("status IN ('queued', 'running')")
 
 RUNNING = text("status = 'running'")
 
+COUNTED = text("bytes > 0 AND status IN ('queued', 'running')")
+"""Those whose bytes count as stored."""
+
 jobs = Table(
     "jobs",
     metadata,
@@ -45,6 +48,7 @@ jobs = Table(
     Index("ix_jobs_unfinished", "seq", sqlite_where=UNFINISHED, postgresql_where=UNFINISHED),
     Index("ix_jobs_waiting", "tenant", "lane", "seq", sqlite_where=UNFINISHED, postgresql_where=UNFINISHED),
     Index("ix_jobs_running", "lane", "tenant", sqlite_where=RUNNING, postgresql_where=RUNNING),
+    Index("ix_jobs_bytes", "tenant", "user", "bytes", sqlite_where=COUNTED, postgresql_where=COUNTED),
     Index("ix_jobs_group", "group_key", "seq", sqlite_where=UNFINISHED, postgresql_where=UNFINISHED),
     Index(
         "uq_jobs_dedupe",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, String, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, String, Table, Text, text
 
 from serving.store.relational.tables.base import ID, NAME, metadata
+
+ANSWERED = text("answer_bytes > 0")
+"""Batches whose answers count as stored."""
 
 batches = Table(
     "batches",
@@ -31,6 +34,14 @@ batches = Table(
     Index("ix_batches_user", "tenant", "user", "created_at", "id"),
     Index("ix_batches_created_at", "created_at"),
     Index("ix_batches_status", "status"),
+    Index(
+        "ix_batches_answer_bytes",
+        "tenant",
+        "user",
+        "answer_bytes",
+        sqlite_where=ANSWERED,
+        postgresql_where=ANSWERED,
+    ),
 )
 
 batch_lines = Table(
@@ -57,5 +68,6 @@ webhooks = Table(
     Column("previous_until", Double),
     Column("created_at", Double, nullable=False),
     Column("set_by", String(16), nullable=False, server_default="tenant"),  # who may see and change it
+    Column("not_sent", BigInteger, nullable=False, server_default="0"),  # events for which no delivery had room
     Index("ix_webhooks_tenant_created_at", "tenant", "created_at", "id"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +16,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, select, text
 
+from serving.api.background.batch_input import InputLine
+from serving.api.background.batch_output import _answered_line
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
 from serving.store.__main__ import main
@@ -32,6 +35,15 @@ PARTIAL = {
     "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql LIKE '%WHERE%'",
     "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE indexdef LIKE '% WHERE %'",
 }
+
+TO_33 = (
+    "DROP INDEX ix_batches_answer_bytes",
+    "DROP INDEX ix_jobs_bytes",
+    "ALTER TABLE webhooks DROP COLUMN not_sent",
+    "UPDATE meta SET value = '33' WHERE key = 'format'",
+    "UPDATE alembic_version SET version_num = '0033'",
+)
+"""What takes a database from format 34 to 33."""
 
 Open = Callable[..., Database]
 T = TypeVar("T")
@@ -86,8 +98,14 @@ async def test_models_are_the_migrated_schema(database: Database) -> None:
     query = text(PARTIAL[database.url.get_backend_name()])
     sql = dict(await call(database, lambda c: [tuple(row) for row in c.execute(query)]))
     unfinished = {"ix_jobs_unfinished", "ix_jobs_waiting", "ix_jobs_group", "uq_jobs_dedupe"}
-    assert set(sql) == {"ix_jobs_running", "uq_hub_releases_open", *unfinished}
-    assert {name for name, made in sql.items() if "queued" in made and "running" in made} == unfinished
+    counted = {"ix_jobs_bytes", "ix_batches_answer_bytes"}
+    assert set(sql) == {"ix_jobs_running", "uq_hub_releases_open", *unfinished, *counted}
+    assert {name for name, made in sql.items() if "queued" in made and "running" in made} == {
+        *unfinished,
+        "ix_jobs_bytes",
+    }
+    assert re.search(r"\bbytes > \(?0", sql["ix_jobs_bytes"])
+    assert re.search(r"answer_bytes > \(?0", sql["ix_batches_answer_bytes"])
     assert "running" in sql["ix_jobs_running"]
     assert "canary" in sql["uq_hub_releases_open"]
     assert "paused" in sql["uq_hub_releases_open"]
@@ -243,6 +261,7 @@ async def test_wait_returns_at_once_for_permanent_errors(
 async def test_keys_stay_valid_and_webhooks_belong_to_who_set_them(opened: Open) -> None:
     await opened().migrate()
     for statement in (
+        *TO_33,
         "ALTER TABLE keys DROP COLUMN confirmed",
         "ALTER TABLE webhooks DROP COLUMN set_by",
         "ALTER TABLE vector_store_files DROP COLUMN extraction",
@@ -277,3 +296,34 @@ async def test_keys_stay_valid_and_webhooks_belong_to_who_set_them(opened: Open)
     assert found == {"wh_private": "platform", "wh_stack": "platform", "wh_admin": "tenant", "wh_old": "tenant"}
     confirmed = await call(opened(), lambda c: c.execute(text("SELECT confirmed FROM keys")).scalars().all())
     assert [bool(each) for each in confirmed] == [True, True]
+
+
+async def test_answers_of_batches_under_way_are_counted(opened: Open) -> None:
+    """As many bytes as their lines will have in a file, but for ids that are not stored."""
+    bodies = {1: "{}", 2: '{"said":"Grüße"}'}
+    rows = {"batch_none": "in_progress", "batch_more": "in_progress", "batch_ended": "completed"}
+    counted = {"batch_none": 0, "batch_more": 10**6, "batch_ended": 0}
+    await opened().migrate()
+    for statement in (
+        *TO_33,
+        *(
+            f'INSERT INTO batches (id, tenant, "user", caller, endpoint, input_file_id, status, times, total, '
+            "completed, failed, answer_bytes, metadata, created_at, expires_at) VALUES "
+            f"('{id}', 't', 'u', '{{}}', '/v1', 'f', '{status}', '{{}}', 2, 0, 0, {counted[id]}, '{{}}', 0, 0)"
+            for id, status in rows.items()
+        ),
+        *(
+            "INSERT INTO batch_lines (batch_id, number, tenant, request_id, status_code, body) "
+            f"VALUES ('{id}', {number}, 't', 'req_{number}', 200, '{body.replace(':', chr(92) + ':')}')"
+            for id in rows
+            for number, body in bodies.items()
+        ),
+    ):
+        await execute(opened(), statement)
+    await opened().migrate()
+    query = text("SELECT id, answer_bytes FROM batches")
+    found = dict(await call(opened(), lambda c: [tuple(row) for row in c.execute(query)]))
+    written = [
+        _answered_line(InputLine(number, "", 0, 0), 200, f"req_{number}", body) for number, body in bodies.items()
+    ]
+    assert found == {"batch_none": sum(map(len, written)), "batch_more": 10**6, "batch_ended": 0}
