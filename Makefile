@@ -48,7 +48,7 @@ endif
 ifeq ($(origin REMOTE_MODEL),command line)
 up: export HEADRACE_REMOTE_MODEL = $(value REMOTE_MODEL)
 endif
-up: $(RUN) ## bring the stack up and ask it a first question; MODEL= chooses its model, MODEL=? lists them
+up: $(RUN) ## bring the stack up and ask it a first question; MODEL= chooses its model, MODEL=list lists them
 	@$(BIN)/python -m tools.stack up -- $(ARGS)
 
 down: $(RUN) ## stop the stack and keep its data
