@@ -92,7 +92,8 @@ class Oidc(Strict):
     url: str = Field(
         default="",
         pattern=r"^(https?://[a-z0-9.:\[\]-]+)?$",
-        description="the API's URL for browsers, without a path; empty: `ingress.host`, or this host's loopback",
+        description="the API's URL for browsers and in citations, without a path; empty: `ingress.host`, or this "
+        "host's loopback, in whose place citations have the name by which a request came",
     )
     issuers: tuple[Issuer, ...] = Field(default=(), max_length=16)
     session_hours: float = Field(default=12, gt=0, le=720, description="maximum duration of a session")

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, field_validator, model_validator
 
+from serving.core import url
 from serving.protocol.parts import (
     AudioData,
     Base64,
@@ -42,6 +43,23 @@ class OutputText(Body):
     annotations: list[dict[str, Any]] = Field(default=[], max_length=1000)
     logprobs: Echoed = None
     parsed: Echoed = None
+
+    @field_validator("annotations")
+    @classmethod
+    def _local(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Leaves the path of a file of the stack alone: the name by which one reader got there is not another's."""
+        return [_with_path(each) if each.get("type") == "url_citation" else each for each in value]
+
+
+def _with_path(cited: dict[str, Any]) -> dict[str, Any]:
+    try:
+        parsed = url.parse(str(cited.get("url", "")))
+    except url.BadUrl:
+        return cited
+    match parsed.path.split("/"):
+        case ["", "v1", "files", _, "content"] if parsed.query is None:
+            return {**cited, "url": parsed.path}
+    return cited
 
 
 class Refusal(Body):

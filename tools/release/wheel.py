@@ -14,11 +14,12 @@ from pathlib import Path
 from tools.environment import locked_environment
 from tools.report import ToolError
 
-ENTRIES = ("headrace", "serving.cli.__main__")
+ENTRIES = ("headrace", "serving.cli.__main__", "serving.assistants.sandbox.worker")
+"""What people import and run, and the program that the sandbox of `headrace evaluate` runs."""
 LEFT_OUT = frozenset({"serving.store.__main__"})
 """`headrace export` runs this program, which reads the database on the stack's own host."""
 
-BESIDE = ("pyproject.toml", "README.md", "LICENSE", "serving/py.typed")
+BESIDE = ("pyproject.toml", "LICENSE", "headrace/README.md", "headrace/py.typed", "serving/py.typed")
 
 _EPOCH = "315532800"
 """The time of each file in the archive, so that a commit has one wheel: 1980, where the times of ZIP begin."""
@@ -61,9 +62,11 @@ def build(root: Path, folder: Path) -> Path:
             copy.chmod(0o644)
         command = [str(python), "-I", "-c", _BUILD, str(folder)]
         environment = {**os.environ, "SOURCE_DATE_EPOCH": _EPOCH}
-        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+        # The modes of what the build adds are in the archive, too.
+        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, umask=0o022)
     if done.returncode:
-        raise ToolError(f"the wheel cannot be built: {done.stderr.strip().splitlines()[-1]}")
+        said = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
+        raise ToolError(f"the wheel cannot be built: {said[-1]}")
     return folder / done.stdout.splitlines()[-1]
 
 

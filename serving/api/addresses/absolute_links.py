@@ -101,7 +101,10 @@ class _Linking:
 
     def _with_whole_lines(self, message: Message) -> Message:
         """Returns a part of an event stream with links; a line that it breaks off waits for its rest."""
-        body = self._held + message.get("body", b"")
+        body = message.get("body", b"")
+        if not self._held and body.endswith(b"\n") and _CITED not in body:
+            return message
+        body = self._held + body
         end = body.rfind(b"\n") + 1 if message.get("more_body", False) else len(body)
         body, self._held = body[:end], body[end:]
         if _CITED in body:
@@ -111,7 +114,11 @@ class _Linking:
     def _line(self, line: bytes) -> bytes:
         if not line.startswith(_DATA) or _CITED not in line:
             return line
-        return _DATA + orjson.dumps(linked(orjson.loads(line[len(_DATA) :]), self._base))
+        try:
+            document = orjson.loads(line[len(_DATA) :])
+        except orjson.JSONDecodeError:  # its sender broke off within it, and told so in the next event
+            return line
+        return _DATA + orjson.dumps(linked(document, self._base))
 
 
 def _content_type(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

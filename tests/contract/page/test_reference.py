@@ -42,8 +42,8 @@ def test_it_shows_every_route_and_asks_no_other_host(world: World, shown: Shown)
     assert sorted(shown.page.evaluate(drawn)) == sorted(routes)
     assert set(shown.page.evaluate(REQUESTS)) == {world.up.url}
     fill(shown, "#find", "post webhooks")
-    shown.page.until("document.querySelectorAll('main section > details').length < 10")
-    assert shown.count("main section > details") > 0
+    shown.page.until("document.querySelectorAll('main section:not([hidden]) > details:not([hidden])').length < 10")
+    assert shown.count("main section:not([hidden]) > details:not([hidden])") > 0
 
 
 def test_a_route_is_called_with_the_key_that_is_given(world: World, shown: Shown) -> None:
@@ -73,9 +73,34 @@ def test_a_body_and_a_path_are_sent_as_they_are_filled_in(world: World, shown: S
     shown.there("#conversations_get [role=status]", "200")
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 360), ("dark", 1280)])
-def test_it_is_accessible(world: World, axe: str, scheme: str, width: int) -> None:
-    with world.browser.page(width, 800, scheme) as page:
+def test_fields_of_a_query_are_sent_as_the_document_says(world: World, shown: Shown) -> None:
+    fill(shown, "#key", world.http.headers["authorization"].removeprefix("Bearer "))
+    shown.click("#stored_completions_list_page > summary")
+    fill(shown, "#stored_completions_list_page input[name='query:metadata']", "{")
+    shown.click("#stored_completions_list_page button[type=submit]")
+    shown.there("#stored_completions_list_page [role=status]", "Not sent")
+    fill(shown, "#stored_completions_list_page input[name='query:metadata']", '{"from": "docs", "n": 1}')
+    shown.click("#stored_completions_list_page button[type=submit]")
+    shown.there("#stored_completions_list_page [role=status]", "200")
+    sent = shown.page.evaluate("performance.getEntriesByType('resource').at(-1).name")
+    assert sent.endswith("/v1/chat/completions?metadata%5Bfrom%5D=docs&metadata%5Bn%5D=1")
+
+
+def test_an_answer_stays_while_somebody_looks_for_another_route(world: World, shown: Shown) -> None:
+    shown.click(f"{LIST} > summary")
+    shown.click(f"{LIST} button[type=submit]")
+    shown.there(f"{LIST} [role=status]", "401")
+    shown.click(f"{LIST} > summary")
+    fill(shown, "#find", "post webhooks")
+    shown.page.until(f"document.querySelector({json.dumps(LIST)}).hidden")
+    fill(shown, "#find", "")
+    shown.page.until(f"!document.querySelector({json.dumps(LIST)}).hidden")
+    assert "401" in shown.page.evaluate(f"document.querySelector({json.dumps(LIST + ' [role=status]')}).textContent")
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_it_is_accessible(world: World, axe: str, width: int) -> None:
+    with world.browser.page(width, 800) as page:
         page.open(f"{world.up.url}/docs#files_create")
         shown = Shown(page)
         shown.there("#files_create form")

@@ -76,7 +76,7 @@ def test_it_has_what_its_entries_import_and_nothing_else(built):
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         [metadata] = [archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA")]
     files = {str(file.relative_to(ROOT)) for file in wheel.modules(ROOT).values()}
-    assert names == {*files, "serving/py.typed"}
+    assert names == {*files, "headrace/py.typed", "serving/py.typed"}
     assert {"serving/cli/keys.py", "serving/config/base.py", "headrace/__init__.py"} < names
     assert not [name for name in names if name.startswith(("serving/api/", "serving/engines/", "infra/", "tools/"))]
     assert "Requires-Dist: click>=8.2" in metadata
@@ -84,13 +84,24 @@ def test_it_has_what_its_entries_import_and_nothing_else(built):
 
 
 def test_a_commit_has_one_wheel(built, tmp_path):
-    """Whatever the times of the files in its checkout are."""
+    """Whatever the times of the files in its checkout are, and the rights that its builder gives to new files."""
     copy = tmp_path / "checkout"
     for file in (*wheel.modules(ROOT).values(), *(ROOT / name for name in wheel.BESIDE)):
         place = copy / file.relative_to(ROOT)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place)
-    assert wheel.build(copy, tmp_path / "out").read_bytes() == built.read_bytes()
+    before = os.umask(0o077)
+    try:
+        assert wheel.build(copy, tmp_path / "out").read_bytes() == built.read_bytes()
+    finally:
+        os.umask(before)
+
+
+def test_programs_that_its_modules_start_are_in_it():
+    modules = wheel.modules(ROOT)
+    started = {name for file in modules.values() for name in re.findall(r'"-m",\s+"(serving[\w.]*)"', file.read_text())}
+    assert "serving.assistants.sandbox.worker" in started
+    assert started <= modules.keys()
 
 
 def test_the_release_prints_its_path(capsys, tmp_path, built):

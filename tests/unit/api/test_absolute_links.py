@@ -124,3 +124,9 @@ def test_an_event_stream_may_be_cut_anywhere():
     for cut in range(len(whole) + 1):
         assert b"".join(sent([whole[:cut], whole[cut:]], b"text/event-stream; charset=utf-8")[1]) == expected
     assert sent([frames[0], frames[2], b""], b"text/event-stream")[1] == [frames[0], frames[2], b""]
+
+
+def test_an_event_that_its_sender_broke_off_is_passed_on_with_what_follows():
+    parts = [b'data: {"type": "url_citation", "ur', b'\n\ndata: {"error": {"code": "stream_lost"}}\n\n']
+    _, bodies = sent(parts, b"text/event-stream")
+    assert b"".join(bodies) == b"".join(parts)

@@ -32,6 +32,7 @@ def test_jobs_have_the_least_permissions():
         "chart": PUBLISHES,
         "wheel": {"contents": "read", "id-token": "write", "attestations": "write"},
         "release": {"contents": "write", "id-token": "write", "attestations": "write"},
+        "publish": {"contents": "read", "id-token": "write"},
     }
 
 
@@ -102,10 +103,12 @@ def test_the_wheel_of_the_release_is_the_attested_one():
     (attested,) = (i for i, step in enumerate(steps) if step.get("with", {}).get("subject-path") == "out/*.whl")
     (handed_on,) = (i for i, step in enumerate(steps) if step.get("with", {}).get("path") == "out/*.whl")
     assert built < attested < handed_on
-    *_, created, published = (step["run"] for step in JOBS["release"]["steps"] if "run" in step)
+    *_, created = (step["run"] for step in JOBS["release"]["steps"] if "run" in step)
+    *_, published = (step["run"] for step in JOBS["publish"]["steps"] if "run" in step)
+    assert JOBS["publish"]["needs"] == "release"
     assert created.rstrip().endswith("out/*.whl")
     assert "gh release create" in created
-    assert published == ".venv/bin/uv publish --trusted-publishing always out/*.whl"
+    assert published == "uv publish --trusted-publishing always out/*.whl"
 
 
 def test_examples_may_only_report():

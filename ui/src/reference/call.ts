@@ -22,11 +22,14 @@ export async function call(
   let path = operation.path;
   const query = new URLSearchParams();
   const headers: Record<string, string> = key ? { authorization: `Bearer ${key}` } : {};
-  for (const { name, in: place } of operation.parameters) {
+  for (const { name, in: place, style, schema } of operation.parameters) {
     const given = value(`${place}:${name}`);
     if (place === "path") path = path.replace(`{${name}}`, encodeURIComponent(given));
-    else if (given && place === "query") query.append(name, given);
-    else if (given) headers[name] = given;
+    else if (!given) continue;
+    else if (place !== "query") headers[name] = given;
+    else if (style === "deepObject")
+      for (const [key, each] of Object.entries(JSON.parse(given) as object)) query.append(`${name}[${key}]`, String(each));
+    else for (const each of schema.type === "array" ? given.split(",") : [given]) query.append(name, each);
   }
   const response = await fetch(query.size ? `${path}?${query}` : path, {
     method: operation.method,
@@ -44,11 +47,16 @@ export async function call(
   }
   let text = "";
   const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
-  for (let part = await reader?.read(); part && !part.done && text.length < MOST; part = await reader?.read()) {
+  for (let part = await reader?.read(); part && !part.done; part = await reader?.read()) {
     text += part.value;
+    if (text.length > MOST) {
+      await reader?.cancel(); // the stack need not send on
+      break;
+    }
     told({ status, text });
   }
-  told({ status, text: whole(text).slice(0, MOST) });
+  const shown = whole(text);
+  told({ status, text: shown.length > MOST ? `${shown.slice(0, MOST)}\n(The rest is not shown.)` : shown });
 }
 
 function multipart(operation: Operation, form: FormData): { body?: FormData } {

@@ -10,15 +10,13 @@ const wanted = signal("");
 
 function Reference({ document }: { document: Document }) {
   const words = wanted.value.toLowerCase().split(/\s+/).filter(Boolean);
-  const shown = [...groups(document)]
-    .map(([name, operations]) => {
-      const fit = operations.filter(({ method, path, summary }) => {
-        const text = `${method} ${path} ${summary}`.toLowerCase();
-        return words.every((word) => text.includes(word));
-      });
-      return [name, fit] as const;
-    })
-    .filter(([, fit]) => fit.length > 0);
+  const shown = [...groups(document)].map(([name, operations]) => {
+    const fit = operations.filter(({ method, path, summary }) => {
+      const text = `${method} ${path} ${summary}`.toLowerCase();
+      return words.every((word) => text.includes(word));
+    });
+    return [name, operations, new Set(fit)] as const;
+  });
   return (
     <main class="reference">
       <h1>Headrace API {document.info.version}</h1>
@@ -43,12 +41,12 @@ function Reference({ document }: { document: Document }) {
           <input id="find" type="search" value={wanted.value} onInput={(event) => (wanted.value = event.currentTarget.value)} />
         </label>
       </div>
-      {shown.length === 0 && <p role="status">No route fits.</p>}
-      {shown.map(([name, operations]) => (
-        <section key={name}>
+      {shown.every(([, , fit]) => fit.size === 0) && <p role="status">No route fits.</p>}
+      {shown.map(([name, operations, fit]) => (
+        <section key={name} hidden={fit.size === 0}>
           <h2>{name}</h2>
           {operations.map((each) => (
-            <OperationView key={each.operationId} operation={each} document={document} />
+            <OperationView key={each.operationId} operation={each} document={document} fits={fit.has(each)} />
           ))}
         </section>
       ))}

@@ -10,15 +10,17 @@ interface Shown {
   document: Document;
 }
 
-export function OperationView({ operation, document }: Shown) {
+/** A route, whose form and answer stay when it is closed or does not fit what somebody looks for. */
+export function OperationView({ operation, document, fits }: Shown & { fits: boolean }) {
   const { method, path, summary, operationId } = operation;
-  const open = useSignal(location.hash === `#${operationId}`);
+  const first = location.hash === `#${operationId}`;
+  const opened = useSignal(first);
   return (
-    <details id={operationId} open={open.value} onToggle={(event) => (open.value = event.currentTarget.open)}>
+    <details id={operationId} hidden={!fits} open={first} onToggle={() => (opened.value = true)}>
       <summary>
         <b>{method}</b> <code>{path}</code> <span>{summary}</span>
       </summary>
-      {open.value && <Details operation={operation} document={document} />}
+      {opened.value && <Details operation={operation} document={document} />}
     </details>
   );
 }
@@ -39,9 +41,9 @@ function Details({ operation, document }: Shown) {
     try {
       const data = new FormData(event.currentTarget as HTMLFormElement);
       await call(operation, data, key.value, controller.signal, (told) => (answer.value = told));
-    } catch {
-      const text = answer.peek()?.text ?? "";
-      answer.value = { status: controller.signal.aborted ? "Stopped" : "No answer", text };
+    } catch (error) {
+      const failed = error instanceof SyntaxError ? `Not sent: ${error.message}` : "No answer";
+      answer.value = { status: controller.signal.aborted ? "Stopped" : failed, text: answer.peek()?.text ?? "" };
     } finally {
       calling.value = null;
     }
@@ -51,13 +53,13 @@ function Details({ operation, document }: Shown) {
     <div class="operation">
       <p>{security.length > 0 ? "Needs an API key." : "Needs no API key."}</p>
       <form onSubmit={(event) => void send(event)}>
-        {parameters.map(({ name, in: place, required, description, schema }) => (
+        {parameters.map(({ name, in: place, required, description, style, schema }) => (
           <Field
             key={`${place}:${name}`}
             name={`${place}:${name}`}
             label={`${name} (${place})`}
             required={required === true}
-            schema={{ ...schema, ...(description !== undefined && { description }) }}
+            schema={{ ...schema, description: [description, written(style, schema)].filter(Boolean).join("; ") }}
             document={document}
           />
         ))}
@@ -103,6 +105,11 @@ function Details({ operation, document }: Shown) {
       )}
     </div>
   );
+}
+
+function written(style: string | undefined, schema: Schema): string {
+  if (style === "deepObject") return "as a JSON object";
+  return schema.type === "array" ? "separated by commas" : "";
 }
 
 interface FieldShown {

@@ -64,6 +64,13 @@ def test_the_name_of_one_request_is_in_nothing_that_is_stored(world):
     kept = world.http.post("/v1/chat/completions", json=chat(False, store=True), headers=ELSEWHERE)
     assert urls(kept.json()) == [THERE]
     assert urls(world.http.get(f"/v1/chat/completions/{kept.json()['id']}").json()) == here
+    # As clients do that keep the conversation themselves.
+    repeated = [{"role": "user", "content": QUESTION}, *first.json()["output"]]
+    items = world.http.post(f"/v1/conversations/{conversation}/items", json={"items": repeated})
+    assert urls(items.json()) == here
+    asked = {"model": "reads-echo", "input": [*repeated, {"role": "user", "content": "And?"}]}
+    response = world.http.post("/v1/responses", json=asked).raise_for_status().json()["id"]
+    assert urls(world.http.get(f"/v1/responses/{response}/input_items").json()) == here
     file = world.up.services.config.store.database.removeprefix("sqlite:///")
     with sqlite3.connect(file) as database:
         content = "\n".join(database.iterdump())

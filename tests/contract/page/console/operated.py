@@ -142,9 +142,7 @@ class Operated:
         return made
 
     @contextmanager
-    def page(
-        self, path: str = "/admin", key: str = "", width: int = 1280, scheme: str = "light", language: str = "en"
-    ) -> Iterator[Shown]:
+    def page(self, path: str = "/admin", key: str = "", width: int = 1280, language: str = "en") -> Iterator[Shown]:
         """The console at a path, for whoever has the key: by default the stack's own."""
         answer = httpx.post(
             f"{self.up.url}/auth/key",
@@ -154,7 +152,7 @@ class Operated:
             trust_env=False,
         )
         assert answer.status_code == 200, answer.text
-        with self.browser.page(width, 900, scheme) as page:
+        with self.browser.page(width, 900) as page:
             for name, value in answer.cookies.items():
                 page.ask("Network.setCookie", name=name, value=value, url=self.up.url, httpOnly=True)
             page.speak(language)

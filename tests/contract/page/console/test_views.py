@@ -83,6 +83,8 @@ def test_a_view_asks_for_little(operated: Operated, view: str) -> None:
 
 AT_ONCE = ("enable", "serve", "pause", "resume")
 """Acts that open no dialog."""
+ACTED_ON = ("audit", "keys", "stores", "tenants")
+"""Views with an act that opens a dialog."""
 
 
 def dialogs(language: str) -> str:
@@ -104,7 +106,9 @@ def test_axe_finds_nothing_in_a_view_and_its_dialogs(operated: Operated, axe: st
             shown.page.size(width, 900)
             clean(shown, axe)
         buttons = dialogs(language)
-        for number in range(shown.page.evaluate(f"{buttons}.length")):
+        count = shown.page.evaluate(f"{buttons}.length")
+        assert count > 0 or view not in ACTED_ON
+        for number in range(count):
             shown.page.evaluate(f"{buttons}[{number}].click()")
             shown.there("dialog[open] h2")
             shown.page.until("!document.querySelector('dialog [role=status]:not(.verified), dialog [aria-busy=true]')")
