@@ -57,7 +57,9 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
     "docs/benchmarks.md": "takes minutes, and needs the machine for itself",
     "docs/how-to/add-a-remote-model.md": {".venv/bin/python -m tools.stack pulumi config set": CHANGES},
     "docs/how-to/air-gapped.md": CLUSTER,
+    "docs/how-to/aws-first-month.md": CLOUD,
     "docs/how-to/aws.md": CLOUD,
+    "docs/how-to/azure-first-month.md": CLOUD,
     "docs/how-to/azure.md": CLOUD,
     "docs/how-to/back-up-and-restore.md": {
         "python -m serving.store key backup-2026-05.key": CLUSTER,
@@ -81,6 +83,7 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
         "headrace hub versions retire": "needs a version",
     },
     "docs/how-to/forget-a-user.md": {".venv/bin/python -m serving.store forget-export": CLUSTER},
+    "docs/how-to/gcp-first-month.md": CLOUD,
     "docs/how-to/gcp.md": CLOUD,
     "docs/how-to/gitops.md": CLUSTER,
     "docs/how-to/give-an-assistant-tools.md": {
