@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from infra import application, documents, kserve, network
+from infra import application, documents, edge, kserve, network
 from infra.addons import gateway, kuberay, monitoring, postgres
 from infra.cluster_config import Image, Pool, PoolVolume
 from infra.config import StackConfig
@@ -271,6 +271,8 @@ def _ingress_values(config: StackConfig) -> Values:
     annotations = dict(ingress.annotations)
     if tls and tls.issuer:
         annotations["cert-manager.io/cluster-issuer"] = tls.issuer
+    if tls and tls.acme:
+        annotations["cert-manager.io/issuer"] = edge.ISSUER
     secret = (tls.secret or TLS_SECRET) if tls else ""
     if ingress.kind == "ingress":
         return {
@@ -289,6 +291,7 @@ def _ingress_values(config: StackConfig) -> Values:
             "create": True,
             "className": ingress.class_name or gateway.CLASS,
             "tlsSecret": secret,
+            "redirect": bool(tls and tls.acme),  # the ACME server asks at port 80
             "annotations": {key: value for key, value in annotations.items() if key not in passed_on},
             "infrastructure": {"annotations": passed_on},
         }

@@ -314,7 +314,7 @@ def _required_addons(config: StackConfig) -> list[Mistake]:
         ("kuberay", True, "it runs Ray"),
         ("gpu", any(p.gpus for p in config.pools), "a pool has gpus"),
         ("postgres", config.database.kind == "cloudnativepg", "database.kind is cloudnativepg"),
-        ("certificates", bool(tls and tls.issuer), "ingress.tls names an issuer"),
+        ("certificates", bool(tls and tls.issued), "ingress.tls names an issuer"),
         (
             "gateway",
             config.ingress.kind == "gateway" and not config.ingress.gateway,

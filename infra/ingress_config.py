@@ -14,17 +14,36 @@ DnsName = Annotated[
 """A DNS name."""
 
 
+class Acme(Strict):
+    """An issuer that the stack creates, which gets the certificate from an ACME server over HTTP at port 80."""
+
+    email: str = Field(
+        pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", description="whom the server tells of trouble with the certificate"
+    )
+    server: str = Field(
+        default="https://acme-v02.api.letsencrypt.org/directory",
+        pattern=r"^https://\S+$",
+        description="directory of the ACME server, by default Let's Encrypt's",
+    )
+
+
 class Tls(Strict):
     """The TLS certificate of the API's host name."""
 
     secret: str = Field(default="", description="an existing Secret of type kubernetes.io/tls")
     issuer: str = Field(default="", description="cert-manager ClusterIssuer that issues the certificate")
+    acme: Acme | None = Field(default=None, description="an issuer of the stack's own")
 
     @model_validator(mode="after")
     def _check_source(self) -> Tls:
-        if bool(self.secret) == bool(self.issuer):
-            raise ValueError("needs either secret or issuer")
+        if sum((bool(self.secret), bool(self.issuer), self.acme is not None)) != 1:
+            raise ValueError("needs either secret, issuer or acme")
         return self
+
+    @property
+    def issued(self) -> bool:
+        """Whether cert-manager issues the certificate."""
+        return not self.secret
 
 
 OWN_ANNOTATIONS = ("cert-manager.io/", "external-dns.alpha.kubernetes.io/")
@@ -53,6 +72,8 @@ class Ingress(Strict):
     def _check_combination(self) -> Ingress:
         if self.annotations and self.gateway:
             raise ValueError("has annotations, but the gateway exists; set them there")
+        if self.gateway and self.tls and self.tls.acme:
+            raise ValueError("has tls.acme, but the gateway exists; its owner says where its certificate comes from")
         if self.kind == "gateway" and len(self.infrastructure_annotations) > MAX_INFRASTRUCTURE_ANNOTATIONS:
             raise ValueError(
                 f"has more than {MAX_INFRASTRUCTURE_ANNOTATIONS} annotations, which a Gateway cannot pass on"
