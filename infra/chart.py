@@ -15,7 +15,7 @@ from infra.config import StackConfig
 from infra.config_loader import DATABASE_PASSWORD
 from infra.mistakes import Mistake
 from infra.scheduling import starts, upgrade, weights
-from infra.targets.provisioned_cluster import ProvisionedCluster
+from infra.targets.provisioned_cluster import Entrance, ProvisionedCluster
 from infra.targets.secrets import API_KEY, key_secret_name, secret_reference
 from infra.volumes import CONTROL_STATE
 from serving.config import Store
@@ -120,7 +120,7 @@ def values(
             "type": config.kubernetes.service_type,
             "sourceRanges": [str(r) for r in config.kubernetes.source_ranges],
         },
-        **_ingress_values(config),
+        **_ingress_values(config, provisioned.entrance if provisioned else Entrance()),
         **(_identity_values(provisioned) if provisioned else {}),
         **_backup_values(config),
         "networkPolicy": network.policy_values(
@@ -264,7 +264,7 @@ def _identity_values(provisioned: ProvisionedCluster) -> Values:
     }
 
 
-def _ingress_values(config: StackConfig) -> Values:
+def _ingress_values(config: StackConfig, entrance: Entrance) -> Values:
     """Returns the values of the Ingress or HTTPRoute, always with TLS, since requests carry API keys."""
     ingress = config.ingress
     tls = ingress.tls
@@ -293,7 +293,7 @@ def _ingress_values(config: StackConfig) -> Values:
             "tlsSecret": secret,
             "redirect": bool(tls and tls.acme),  # the ACME server asks at port 80
             "annotations": {key: value for key, value in annotations.items() if key not in passed_on},
-            "infrastructure": {"annotations": passed_on},
+            "infrastructure": {"annotations": {**entrance.annotations, **passed_on}},
         }
         parent = {"name": name, **({"namespace": namespace} if namespace else {}), "sectionName": ingress.listener}
         route = {"parentRefs": [parent]} if name else {"gateway": new_gateway}

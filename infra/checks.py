@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from infra import apps, volumes
+from infra import apps, edge, volumes
 from infra.cluster_config import MOUNTED_SECRETS, Existing
 from infra.gpu import capability, cost, fit, placement
 from infra.gpu.machines import CLOUDS
@@ -391,6 +391,7 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"target", "onprem", "node_pools", "pools", "models", "image"}), capability.mistakes),
     (frozenset({"target", "onprem", "kubernetes", "data", "database", "addons", "pools", "models"}), volumes.mistakes),
     (frozenset({"target", "image"}), _image),
+    (frozenset({"target", "ingress", "cluster", "azure"}), edge.mistakes),
     (frozenset({"database"}), _database_url),
     (frozenset({"kubernetes"}), _source_ranges),
     (frozenset({"addons"}), _operator_namespace),

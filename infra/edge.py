@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+from infra.mistakes import Mistake
 
 if TYPE_CHECKING:
     from infra.config import StackConfig
@@ -33,9 +36,14 @@ _AZURE = "service.beta.kubernetes.io/azure-load-balancer-"
 
 ANNOTATIONS: Mapping[str, Mapping[str, str]] = {
     # Else EKS makes a Classic Load Balancer, which ends connections after 60 s, and hides the caller's address.
-    "aws": {f"{_AWS}type": "nlb"},
+    "aws": {
+        f"{_AWS}type": "nlb",
+        # Each of its addresses leads to every node that has an Envoy, whatever its zone.
+        f"{_AWS}cross-zone-load-balancing-enabled": "true",
+    },
     "aws auto": {
         f"{_AWS}scheme": "internet-facing",
+        f"{_AWS}attributes": "load_balancing.cross_zone.enabled=true",
         # Its targets are pods, which see the balancer's address unless told otherwise.
         f"{_AWS}target-group-attributes": "preserve_client_ip.enabled=true",
     },
@@ -48,7 +56,43 @@ https://docs.aws.amazon.com/eks/latest/userguide/auto-configure-nlb.html,
 https://cloud-provider-azure.sigs.k8s.io/topics/loadbalancer/
 """
 
+ZONES: Mapping[str, tuple[str, str]] = {
+    "aws": (r"Z[A-Z0-9]{6,31}", "`aws route53 list-hosted-zones` prints its id, such as Z0123456789ABCDEFGHIJ"),
+    "gcp": (r"[a-z][-a-z0-9]{0,62}", "`gcloud dns managed-zones list` prints its name"),
+    "azure": (
+        r"/subscriptions/[-0-9a-f]{36}/resourceGroups/[^/]+/providers/Microsoft\.Network/dns[zZ]ones/[^/]+",
+        "`az network dns zone show --query id` prints it",
+    ),
+}
+"""What a DNS zone is called in each cloud, and what prints it."""
+
 AUTO_MODE_CLASS = "eks.amazonaws.com/nlb"
+
+
+def mistakes(config: StackConfig) -> list[Mistake]:
+    """Reports a DNS zone that the stack's cloud cannot have, or that cannot have the host."""
+    zone, host, key = config.ingress.zone, config.ingress.host or "", "ingress.zone"
+    if not zone:
+        return []
+    if config.target not in ZONES:
+        problem = f"is a zone of a cloud; this stack's target is {config.target}"
+        return [Mistake(key, problem, "remove it, and make the record yourself")]
+    pattern, fix = ZONES[config.target]
+    if not re.fullmatch(pattern, zone):
+        return [Mistake(key, f"'{zone[:80]}' is not a zone of this cloud", fix)]
+    if config.target == "azure" and zone.split("/")[2] != config.azure.subscription:
+        return [Mistake(key, "is in another subscription than azure.subscription", "make the record yourself")]
+    if config.target == "azure" and not host.endswith(f".{zone_name(zone)}"):
+        return [Mistake(key, f"{zone_name(zone)} has no room for {host}", "name the zone of the host's domain")]
+    if config.target == "aws" and config.cluster.network.existing:
+        problem = "needs public subnets that the stack knows, but the network exists"
+        return [Mistake(key, problem, "remove it, and make the record yourself")]
+    return []
+
+
+def zone_name(zone: str) -> str:
+    """Returns the domain of a zone in Azure, from its resource id."""
+    return zone.rpartition("/")[2]
 
 
 def service(config: StackConfig) -> dict[str, Any]:

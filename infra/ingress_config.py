@@ -53,6 +53,10 @@ MAX_INFRASTRUCTURE_ANNOTATIONS = 8
 """As the Gateway API allows in `spec.infrastructure`."""
 
 
+ENTRANCE_ANNOTATIONS = 2
+"""Of the reserved addresses of a load balancer, in each cloud."""
+
+
 class Ingress(Strict):
     """How the API is reached from outside the cluster."""
 
@@ -67,6 +71,12 @@ class Ingress(Strict):
         " annotations of its load balancer's Service, except those of cert-manager and ExternalDNS",
     )
     tls: Tls | None = None
+    zone: str = Field(
+        default="",
+        description="DNS zone in which the stack keeps the host's record, with reserved addresses for the new Gateway:"
+        " the id of a hosted zone (AWS), the name of a managed zone of the project (GCP), or the resource id of a zone"
+        " (Azure)",
+    )
 
     @model_validator(mode="after")
     def _check_combination(self) -> Ingress:
@@ -74,10 +84,11 @@ class Ingress(Strict):
             raise ValueError("has annotations, but the gateway exists; set them there")
         if self.gateway and self.tls and self.tls.acme:
             raise ValueError("has tls.acme, but the gateway exists; its owner says where its certificate comes from")
-        if self.kind == "gateway" and len(self.infrastructure_annotations) > MAX_INFRASTRUCTURE_ANNOTATIONS:
-            raise ValueError(
-                f"has more than {MAX_INFRASTRUCTURE_ANNOTATIONS} annotations, which a Gateway cannot pass on"
-            )
+        room = MAX_INFRASTRUCTURE_ANNOTATIONS - (ENTRANCE_ANNOTATIONS if self.zone else 0)
+        if self.kind == "gateway" and len(self.infrastructure_annotations) > room:
+            raise ValueError(f"has more than {room} annotations, which a Gateway cannot pass on")
+        if self.zone and (self.kind != "gateway" or self.gateway):
+            raise ValueError("has a zone, whose record is that of a new gateway; use kind gateway without gateway")
         if self.kind == "none" and (self.host or self.tls or self.class_name or self.gateway or self.annotations):
             raise ValueError("has settings but kind none; use kind ingress or gateway")
         if self.kind != "none" and not self.host:
