@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,10 @@ def test_dependencies_are_installed_first() -> None:
     for addon in ADDONS:
         assert all(names.index(other) < names.index(addon.name) for other in addon.after)
         assert hasattr(config().addons, addon.name)
+
+
+def test_an_addon_is_named_as_a_release_of_helm_may_be() -> None:
+    assert [addon.name for addon in ADDONS if not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", addon.name)] == []
 
 
 def test_the_driver_has_one_owner() -> None:

@@ -200,6 +200,16 @@ def test_the_device_plugin_is_installed_where_the_cloud_has_none(
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
+def test_metrics_of_gpus_are_admitted_before_they_are_installed(cloud: str, plan_once: Planner) -> None:
+    planned = plan_once(settings(cloud))
+    release = next(r for r in planned.resources.values() if r.token.endswith("Release") and r.name == "dcgm")
+    assert release.inputs["chart"] == "dcgm-exporter"
+    assert release.inputs["values"]["serviceMonitor"] == {"enabled": True}
+    assert {"dcgm-quota", "monitoring"} <= set(release.dependencies)
+    assert planned["dcgm-quota"].inputs["metadata"] == {"name": "node-pods", "namespace": "gpu-metrics"}
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
 def test_a_bucket_of_yours_is_used(cloud: str, plan_once: Planner) -> None:
     own = settings(cloud, data={"uri": "s3://mine/headrace"})
     values = plan_once(own)["headrace"].inputs["values"]
