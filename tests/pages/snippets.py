@@ -139,6 +139,7 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
     },
     "docs/how-to/two-stacks.md": {"make up STACK=second": UP},
     "docs/how-to/upgrade.md": "checks out another version",
+    "docs/how-to/upgrade-kuberay.md": CLUSTER,
     "docs/how-to/use-postgresql.md": CLUSTER,
     "docs/how-to/vllm-without-a-gpu.md": "installs 6 GB; test_vllm_on_cpu.py runs that vLLM in the soak",
     "docs/reference/command.md": USAGE,

@@ -1,4 +1,4 @@
-"""What AWS says beforehand of quotas and zones: Service Quotas, and the offerings of EC2."""
+"""What AWS says beforehand: of quotas, of zones that offer a machine type, and of versions of EKS' add-ons."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from infra.cloud_config import ADDONS
 from infra.config import StackConfig
 from infra.mistakes import Mistake
 from infra.targets.capacity_check import Ask, fewest, machines_of, not_offered, too_small
@@ -36,7 +37,9 @@ FIX = "request more under Service Quotas (docs/how-to/aws.md#1-what-you-need), o
 
 
 def mistakes(config: StackConfig, ask: Ask) -> Iterator[Mistake]:
-    """Reports quotas of fewer vCPUs than the pools start with, and zones without their machine type."""
+    """Reports quotas of fewer vCPUs than the pools start with, zones without their machine type, and missing pins."""
+    if config.aws.mode == "node_groups":
+        yield from _pins(config, ask)
     region = ("--region", config.aws.region, "--output", "json")
     needed: Counter[str] = Counter()
     limits: dict[str, float | None] = {}
@@ -61,6 +64,32 @@ def mistakes(config: StackConfig, ask: Ask) -> Iterator[Mistake]:
         # Without zones of the pool, EKS uses those of the network that have some.
         if missing and (pool.zones or len(missing) == len(zones)):
             yield not_offered(i, machine.name, missing, offered or [], config.aws.region)
+
+
+def _pins(config: StackConfig, ask: Ask) -> Iterator[Mistake]:
+    """Reports add-ons of EKS without a version, and versions that EKS does not have for this Kubernetes.
+
+    EKS' default changes with time, so that a cluster created anew would differ from the one before.
+    """
+    kubernetes, pinned = config.cluster.kubernetes_version, config.aws.addon_versions
+    names = ", ".join(f'"{name}"' for name in ADDONS)
+    version = (
+        f"{{version: addonVersion, standard: compatibilities[?clusterVersion=='{kubernetes}']|[0].defaultVersion}}"
+    )
+    query = f"addons[?contains(`[{names}]`, addonName)].{{name: addonName, versions: addonVersions[].{version}}}"
+    asked = ("aws", "eks", "describe-addon-versions", "--kubernetes-version", kubernetes, "--query", query)
+    answer = ask([*asked, "--region", config.aws.region, "--output", "json"])
+    known = {each["name"]: each["versions"] for each in answer} if isinstance(answer, list) else {}
+    for name, version in pinned.items():
+        offered = [each["version"] for each in known.get(name, ())]
+        if offered and version not in offered:
+            fix = f"use one of {', '.join(offered[:5])}"
+            yield Mistake(f"aws.addon_versions.{name}", f"EKS has no {version} for Kubernetes {kubernetes}", fix)
+    standard = {name: next((e["version"] for e in each if e["standard"]), "") for name, each in sorted(known.items())}
+    if missing := {name: version for name, version in standard.items() if version and name not in pinned}:
+        wanted = ", ".join(f"{name}: {version}" for name, version in sorted({**pinned, **missing}.items()))
+        fix = f"for EKS' defaults of today, set addon_versions: {{{wanted}}}"
+        yield Mistake("aws.addon_versions", f"has no version of {', '.join(missing)}", fix)
 
 
 def quota_of(machine: str, capacity: str) -> tuple[str, str]:

@@ -58,7 +58,7 @@ HERE = offerings("eu-central-1c", "eu-central-1a", "eu-central-1b")
 def test_enough_quota_on_aws_is_no_mistake() -> None:
     cloud = Cloud(L_DB2E81BA=quota(4.0), L_1216C47A=quota(8.0), describe_instance_type_offerings=HERE)
     assert mistakes(config("aws"), cloud) == []
-    assert len(cloud.asked) == 4
+    assert len(cloud.asked) == 5
     assert all("--region eu-central-1" in command for command in cloud.asked)
 
 
@@ -85,6 +85,56 @@ def test_zones_of_aws_without_the_machine_are_named_with_those_that_have_it() ->
     assert mistakes(config("aws"), Cloud(describe_instance_type_offerings=offerings("eu-central-1a"))) == []
     found = mistakes(config("aws"), Cloud(describe_instance_type_offerings=offerings()))[0]
     assert "eu-central-1 does not offer m7i.xlarge; use another machine type or region" in found
+
+
+# aws eks describe-addon-versions, as the command's `--query` reduces it
+def addon_versions(**versions: list[str]) -> list[dict[str, Any]]:
+    return [
+        {"name": n.replace("_", "-"), "versions": [{"version": v, "standard": i == 1} for i, v in enumerate(found)]}
+        for n, found in versions.items()
+    ]
+
+
+VERSIONS = addon_versions(
+    coredns=["v1.13.2-eksbuild.3", "v1.13.2-eksbuild.1"],
+    kube_proxy=["v1.35.1-eksbuild.1", "v1.35.0-eksbuild.2"],
+    vpc_cni=["v1.21.1-eksbuild.4", "v1.21.1-eksbuild.3"],
+)
+
+
+def pinned(**versions: str) -> StackConfig:
+    aws = stack_settings(CHECKOUT / "Pulumi.aws.yaml")["aws"]
+    return config("aws", aws={**aws, "addon_versions": {n.replace("_", "-"): v for n, v in versions.items()}})
+
+
+def test_add_ons_of_eks_without_a_version_are_named_with_the_ones_of_today() -> None:
+    [found] = mistakes(pinned(coredns="v1.13.2-eksbuild.3"), cloud := Cloud(describe_addon_versions=VERSIONS))
+    assert found == (
+        "headrace:aws.addon_versions: has no version of kube-proxy, vpc-cni; for EKS' defaults of today, set"
+        " addon_versions: {coredns: v1.13.2-eksbuild.3, kube-proxy: v1.35.0-eksbuild.2, vpc-cni: v1.21.1-eksbuild.3}"
+    )
+    [asked] = [command for command in cloud.asked if "describe-addon-versions" in command]
+    assert "--kubernetes-version 1.35" in asked
+    assert "clusterVersion=='1.35'" in asked
+
+
+def test_versions_that_eks_has_are_enough() -> None:
+    every = pinned(coredns="v1.13.2-eksbuild.1", kube_proxy="v1.35.1-eksbuild.1", vpc_cni="v1.21.1-eksbuild.4")
+    assert mistakes(every, Cloud(describe_addon_versions=VERSIONS)) == []
+
+
+def test_a_version_that_eks_does_not_have_for_this_kubernetes_is_named() -> None:
+    wrong = pinned(coredns="v1.9.3-eksbuild.1", kube_proxy="v1.35.1-eksbuild.1", vpc_cni="v1.21.1-eksbuild.4")
+    [found] = mistakes(wrong, Cloud(describe_addon_versions=VERSIONS))
+    assert found == (
+        "headrace:aws.addon_versions.coredns: EKS has no v1.9.3-eksbuild.1 for Kubernetes 1.35;"
+        " use one of v1.13.2-eksbuild.3, v1.13.2-eksbuild.1"
+    )
+
+
+def test_auto_mode_has_no_add_ons_to_ask_for() -> None:
+    aws = stack_settings(CHECKOUT / "Pulumi.aws.yaml")["aws"]
+    assert mistakes(config("aws", aws={**aws, "mode": "auto"}), Cloud(describe_addon_versions=VERSIONS)) == []
 
 
 @pytest.mark.parametrize(
