@@ -54,9 +54,9 @@ def mistakes(config: StackConfig, ask: Ask) -> Iterator[Mistake]:
             if (limit := limits[code]) is not None and needed[code] > limit:
                 yield too_small(i, f"{name} ({code})", limit, needed[code], "vCPUs", FIX)
         if machine.name not in offers:
-            asked = ("aws", "ec2", "describe-instance-type-offerings", "--location-type", "availability-zone")
+            listing = ("aws", "ec2", "describe-instance-type-offerings", "--location-type", "availability-zone")
             offers[machine.name] = _zones(
-                ask([*asked, "--filters", f"Name=instance-type,Values={machine.name}", *region])
+                ask([*listing, "--filters", f"Name=instance-type,Values={machine.name}", *region])
             )
         offered = offers[machine.name]
         zones = pool.zones or (() if config.cluster.network.existing else config.aws.control_plane_zones)
@@ -77,8 +77,8 @@ def _pins(config: StackConfig, ask: Ask) -> Iterator[Mistake]:
         f"{{version: addonVersion, standard: compatibilities[?clusterVersion=='{kubernetes}']|[0].defaultVersion}}"
     )
     query = f"addons[?contains(`[{names}]`, addonName)].{{name: addonName, versions: addonVersions[].{version}}}"
-    asked = ("aws", "eks", "describe-addon-versions", "--kubernetes-version", kubernetes, "--query", query)
-    answer = ask([*asked, "--region", config.aws.region, "--output", "json"])
+    command = ("aws", "eks", "describe-addon-versions", "--kubernetes-version", kubernetes, "--query", query)
+    answer = ask([*command, "--region", config.aws.region, "--output", "json"])
     known = {each["name"]: each["versions"] for each in answer} if isinstance(answer, list) else {}
     for name, version in pinned.items():
         offered = [each["version"] for each in known.get(name, ())]
