@@ -57,7 +57,9 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
     "docs/benchmarks.md": "takes minutes, and needs the machine for itself",
     "docs/how-to/add-a-remote-model.md": {".venv/bin/python -m tools.stack pulumi config set": CHANGES},
     "docs/how-to/air-gapped.md": CLUSTER,
+    "docs/how-to/aws-first-month.md": CLOUD,
     "docs/how-to/aws.md": CLOUD,
+    "docs/how-to/azure-first-month.md": CLOUD,
     "docs/how-to/azure.md": CLOUD,
     "docs/how-to/back-up-and-restore.md": {
         "python -m serving.store key backup-2026-05.key": CLUSTER,
@@ -82,6 +84,7 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
         "headrace hub versions retire": "needs a version",
     },
     "docs/how-to/forget-a-user.md": {".venv/bin/python -m serving.store forget-export": CLUSTER},
+    "docs/how-to/gcp-first-month.md": CLOUD,
     "docs/how-to/gcp.md": CLOUD,
     "docs/how-to/gitops.md": CLUSTER,
     "docs/how-to/give-an-assistant-tools.md": {
@@ -140,6 +143,7 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
     },
     "docs/how-to/two-stacks.md": {"make up STACK=second": UP},
     "docs/how-to/upgrade.md": "checks out another version",
+    "docs/how-to/upgrade-kuberay.md": CLUSTER,
     "docs/how-to/use-postgresql.md": CLUSTER,
     "docs/how-to/vllm-without-a-gpu.md": "installs 6 GB; test_vllm_on_cpu.py runs that vLLM in the soak",
     "docs/reference/command.md": USAGE,
