@@ -1,4 +1,4 @@
-"""`python -m bench page [--only load] [--rounds N]`: the web page in Chromium, before a gateway without a stack.
+"""`python -m bench page [--only load stream] [--rounds N]`: the web page in Chromium, before a gateway without a stack.
 
 It needs what the contract tests of the page need: Linux on x86-64 and Node.js, which unpacks the locked Chromium.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from bench.page import load
+from bench.page import load, stream
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "load": lambda options: load.measure(options.rounds),
+    "stream": lambda options: stream.measure(options.rounds),
 }
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.page import load
+from bench.page import load, stream
 from bench.page.gateway import PageGateway, running_browser, running_gateway
 from bench.page.traffic import Traffic
+from bench.page.upstream import ScriptedModel
 from bench.processes import BenchError
 from serving.page.assets import assets, entries
 from tests.servers.browser import Chromium
@@ -79,3 +80,45 @@ def test_a_missed_goal_says_so(missed: dict[str, float]) -> None:
     assert [goal.met for goal in load.goals({**row, **missed}, console, [8.0, 9.0])].count(False) == 1
     [slow] = [goal for goal in load.goals(row, console, [7.0, 7.5, 9.0]) if not goal.met]
     assert re.search(r"llama\.cpp.*rounds from 7\.0 to 9\.0", slow.goal)
+
+
+def test_a_long_conversation_is_measured(browser: Chromium) -> None:
+    model = ScriptedModel()
+    with running_gateway(model.app()) as gateway:
+        row = stream.one_round(browser, gateway, model, messages=240, seconds=2, answers=2)
+    assert row["messages drawn"] == 200
+    assert 200 < row["elements"] < row["nodes with texts"]
+    assert 1 < row["lexed for each character"] < 20
+    assert 1 < row["heap MB"] < 30
+    assert 0 < row["script"] < row["main thread ms/s"]
+    assert row["slow: frame p95 ms"] > 0
+    assert row["INP ms"] >= row["key handled ms"] > 0
+
+
+def test_an_answer_that_is_not_whole_is_reported(browser: Chromium, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ScriptedModel()
+    with running_gateway(model.app()) as gateway:
+        conversation = stream.fill_conversation(gateway, 2)
+        with stream.read_conversation(browser, gateway, conversation, 2) as page:
+            monkeypatch.setattr(stream, "TOKEN_CHARACTERS", 5)
+            with pytest.raises(BenchError, match="has 800 characters of 1000"):
+                stream.stream(page, model, 1, slowdown=1, typing=False)
+
+
+def test_goals_of_long_conversations_are_medians_with_their_range() -> None:
+    row = {
+        "slow: frame p95 ms": 20,
+        "tasks over 50 ms": 0,
+        "INP ms": 200,
+        "main thread ms/s": 150,
+        "heap MB": 30,
+        "growth MB in 100 answers": 2,
+        "messages drawn": 200,
+        "elements": 6000,
+        "lexed for each character": 20,
+    }
+    assert all(goal.met for goal in stream.goals(row, [row]))
+    for name in row:
+        worse = {**row, name: row[name] + 1}
+        [missed] = [goal for goal in stream.goals(worse, [row, worse]) if not goal.met]
+        assert missed.goal.endswith(f"(rounds from {row[name]} to {row[name] + 1})")
