@@ -139,6 +139,7 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
         "import { createOpenAI } from": SAMPLES,
         "from agents import": SAMPLES,
         "from langchain_openai import": SAMPLES,
+        "import os\nfrom anthropic": "needs Anthropic's package; tests/contract/routes/test_anthropic.py runs it",
         "import os\nfrom llama_index": SAMPLES,
     },
     "docs/how-to/two-stacks.md": {"make up STACK=second": UP},
