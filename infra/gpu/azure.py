@@ -121,8 +121,8 @@ SURGE_PERCENT = 10
 """Part of a pool that an upgrade adds unless the pool says something else."""
 
 
-def surge_nodes(pool: NodePool) -> int:
-    """Returns how many nodes an upgrade adds to a pool of `max_nodes`: AKS rounds a percentage up.
+def surge_nodes(pool: NodePool, nodes: int) -> int:
+    """Returns how many nodes an upgrade adds to a pool that has `nodes`: AKS rounds a percentage up.
 
     https://learn.microsoft.com/azure/aks/upgrade-aks-cluster#customize-node-surge-upgrade
     """
@@ -130,7 +130,7 @@ def surge_nodes(pool: NodePool) -> int:
         return 0
     if pool.surge is not None:
         return pool.surge
-    return 0 if is_scarce(pool) else math.ceil(pool.max_nodes * SURGE_PERCENT / 100)
+    return 0 if is_scarce(pool) else math.ceil(nodes * SURGE_PERCENT / 100)
 
 
 def is_scarce(pool: NodePool) -> bool:
@@ -176,7 +176,7 @@ def _cluster(cluster: Cluster) -> Iterator[Mistake]:
 
 
 def _network(network: Network, pools: Sequence[NodePool]) -> Iterator[Mistake]:
-    nodes = sum(pool.max_nodes + surge_nodes(pool) for pool in pools) + SYSTEM_NODES + 1
+    nodes = sum(pool.max_nodes + surge_nodes(pool, pool.max_nodes) for pool in pools) + SYSTEM_NODES + 1
     room = PODS.num_addresses // 256
     if nodes > room:
         problem = f"have up to {nodes} nodes, but pod addresses suffice for {room}"

@@ -67,9 +67,9 @@ def machines_of(config: StackConfig) -> list[tuple[int, NodePool, MachineType]]:
     return [(i, pool, machine) for i, pool, machine in found if machine is not None]
 
 
-def too_small(i: int, quota: str, limit: float, needed: float, unit: str, fix: str) -> Mistake:
-    """Returns what is reported of a quota; `i` is the pool that does not fit any more."""
-    problem = f"needs {needed:g} {unit} with the pools before it, but the quota {quota} is {limit:g}"
+def too_small(i: int, quota: str, limit: float, needed: float, unit: str, fix: str, counted: str = "") -> Mistake:
+    """Returns what is reported of a quota; `i` is the pool that does not fit any more, `counted` is counted too."""
+    problem = f"needs {needed:g} {unit} with {counted}the pools before it, but the quota {quota} is {limit:g}"
     return Mistake(f"node_pools[{i}]", problem, fix)
 
 

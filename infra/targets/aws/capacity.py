@@ -72,24 +72,32 @@ def _pins(config: StackConfig, ask: Ask) -> Iterator[Mistake]:
     EKS' default changes with time, so that a cluster created anew would differ from the one before.
     """
     kubernetes, pinned = config.cluster.kubernetes_version, config.aws.addon_versions
-    names = ", ".join(f'"{name}"' for name in ADDONS)
-    version = (
-        f"{{version: addonVersion, standard: compatibilities[?clusterVersion=='{kubernetes}']|[0].defaultVersion}}"
-    )
-    query = f"addons[?contains(`[{names}]`, addonName)].{{name: addonName, versions: addonVersions[].{version}}}"
-    command = ("aws", "eks", "describe-addon-versions", "--kubernetes-version", kubernetes, "--query", query)
-    answer = ask([*command, "--region", config.aws.region, "--output", "json"])
-    known = {each["name"]: each["versions"] for each in answer} if isinstance(answer, list) else {}
+    command = ("aws", "eks", "describe-addon-versions", "--kubernetes-version", kubernetes)
+    known = _addon_versions(ask([*command, "--region", config.aws.region, "--output", "json"]), kubernetes)
     for name, version in pinned.items():
-        offered = [each["version"] for each in known.get(name, ())]
+        offered = known.get(name, {})
         if offered and version not in offered:
-            fix = f"use one of {', '.join(offered[:5])}"
+            fix = f"use one of {', '.join([*offered][:5])}"
             yield Mistake(f"aws.addon_versions.{name}", f"EKS has no {version} for Kubernetes {kubernetes}", fix)
-    standard = {name: next((e["version"] for e in each if e["standard"]), "") for name, each in sorted(known.items())}
+    standard = {name: next((v for v, is_default in known[name].items() if is_default), "") for name in sorted(known)}
     if missing := {name: version for name, version in standard.items() if version and name not in pinned}:
         wanted = ", ".join(f"{name}: {version}" for name, version in sorted({**pinned, **missing}.items()))
         fix = f"for EKS' defaults of today, set addon_versions: {{{wanted}}}"
         yield Mistake("aws.addon_versions", f"has no version of {', '.join(missing)}", fix)
+
+
+def _addon_versions(answer: object, kubernetes: str) -> dict[str, dict[str, bool]]:
+    """Returns the versions of each add-on for a Kubernetes, in the order of the answer, with whether it is EKS' default."""
+    found: dict[str, dict[str, bool]] = {}
+    match answer:
+        case {"addons": list() as addons}:
+            for each in addons:
+                for offer in each["addonVersions"] if each["addonName"] in ADDONS else ():
+                    for fits in offer["compatibilities"]:
+                        if fits["clusterVersion"] == kubernetes:
+                            of_addon = found.setdefault(each["addonName"], {})
+                            of_addon[offer["addonVersion"]] = fits["defaultVersion"]
+    return found
 
 
 def quota_of(machine: str, capacity: str) -> tuple[str, str]:

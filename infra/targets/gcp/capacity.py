@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infra.config import StackConfig
@@ -37,12 +37,12 @@ def mistakes(config: StackConfig, ask: Ask) -> Iterator[Mistake]:
     needed: Counter[str] = Counter()
     offers: dict[str, list[str] | None] = {}
     for i, pool, machine in known:
-        for quota in _quotas(pool.accelerator, pool.capacity):
+        for quota in _quotas(pool.accelerator, pool.capacity, limits):
             needed[quota] += fewest(pool) * pool.gpus
             if quota in limits and needed[quota] > limits[quota]:
                 yield too_small(i, quota, limits[quota], needed[quota], "GPUs", FIX)
         if machine.name not in offers:
-            asked = f"name={machine.name} AND zone~^{config.gcp.region}-"
+            asked = f"name={machine.name} AND zone~{config.gcp.region}-"
             offers[machine.name] = _zones(
                 ask(["gcloud", "compute", "machine-types", "list", "--filter", asked, *project])
             )
@@ -52,13 +52,18 @@ def mistakes(config: StackConfig, ask: Ask) -> Iterator[Mistake]:
             yield not_offered(i, machine.name, missing, offered, config.gcp.region)
 
 
-def _quotas(accelerator: str, capacity: str) -> list[str]:
-    """Returns the quotas that nodes with a GPU count against; reserved ones have theirs already."""
+def _quotas(accelerator: str, capacity: str, limits: Mapping[str, float]) -> list[str]:
+    """Returns the quotas that nodes with a GPU count in; reserved ones have theirs already.
+
+    Spot and queued nodes count in the standard quota of a project to which no preemptible one was granted.
+    https://docs.cloud.google.com/compute/resource-usage#preemptible_quotas
+    """
     if not accelerator or capacity == "reserved":
         return []
     metric = METRICS.get(accelerator)
     if capacity in ("spot", "queued"):
-        return [f"PREEMPTIBLE_{metric}"] if metric else []
+        preemptible = f"PREEMPTIBLE_{metric}"
+        return [preemptible if limits.get(preemptible) else metric] if metric else []
     return [ALL, *([metric] if metric else [])]
 
 

@@ -87,12 +87,38 @@ def test_zones_of_aws_without_the_machine_are_named_with_those_that_have_it() ->
     assert "eu-central-1 does not offer m7i.xlarge; use another machine type or region" in found
 
 
-# aws eks describe-addon-versions, as the command's `--query` reduces it
-def addon_versions(**versions: list[str]) -> list[dict[str, Any]]:
-    return [
-        {"name": n.replace("_", "-"), "versions": [{"version": v, "standard": i == 1} for i, v in enumerate(found)]}
-        for n, found in versions.items()
+# aws eks describe-addon-versions
+def addon_versions(**versions: list[str]) -> dict[str, Any]:
+    """The second version of each is the default for Kubernetes 1.35, and the first for 1.34."""
+    return {"addons": [*(addon(n.replace("_", "-"), found) for n, found in versions.items()), OF_A_MARKETPLACE]}
+
+
+def addon(name: str, versions: list[str]) -> dict[str, Any]:
+    offers = [
+        {
+            "addonVersion": version,
+            "architecture": ["amd64", "arm64"],
+            "computeTypes": ["ec2", "auto"],
+            "compatibilities": [
+                {"clusterVersion": "1.35", "platformVersions": ["*"], "defaultVersion": i == 1},
+                {"clusterVersion": "1.34", "platformVersions": ["*"], "defaultVersion": i == 0},
+            ],
+            "requiresConfiguration": False,
+        }
+        for i, version in enumerate(versions)
     ]
+    offers.append({"addonVersion": "v1.0.0-eksbuild.1", "compatibilities": [{**OTHER, "clusterVersion": "1.34"}]})
+    return {"addonName": name, "type": "networking", "addonVersions": offers, "publisher": "eks", "owner": "aws"}
+
+
+OTHER = {"platformVersions": ["*"], "defaultVersion": True}
+OF_A_MARKETPLACE = {
+    "addonName": "kubecost_kubecost",
+    "type": "cost-management",
+    "addonVersions": [{"addonVersion": "v2.1.0-eksbuild.1", "compatibilities": [{**OTHER, "clusterVersion": "1.35"}]}],
+    "publisher": "kubecost",
+    "owner": "aws-marketplace",
+}
 
 
 VERSIONS = addon_versions(
@@ -115,7 +141,6 @@ def test_add_ons_of_eks_without_a_version_are_named_with_the_ones_of_today() -> 
     )
     [asked] = [command for command in cloud.asked if "describe-addon-versions" in command]
     assert "--kubernetes-version 1.35" in asked
-    assert "clusterVersion=='1.35'" in asked
 
 
 def test_versions_that_eks_has_are_enough() -> None:
@@ -177,14 +202,34 @@ def test_quotas_of_google_cloud_are_those_of_the_region_and_of_all() -> None:
     assert "the quota NVIDIA_L4_GPUS is 0; request more under IAM & Admin, Quotas" in region
 
 
-def test_spot_nodes_of_google_cloud_have_a_quota_of_their_own() -> None:
-    pools = [*config("gcp").model_dump()["node_pools"]]
-    pools[1] = {"name": "gpu", "accelerator": "l4", "gpus": 1, "capacity": "spot", "zones": ["europe-west4-a"]}
-    region = limits(PREEMPTIBLE_NVIDIA_L4_GPUS=0.0, NVIDIA_L4_GPUS=8.0)
-    [found] = mistakes(
-        config("gcp", node_pools=pools), Cloud(regions=region, project_info=limits(GPUS_ALL_REGIONS=0.0))
-    )
-    assert "the quota PREEMPTIBLE_NVIDIA_L4_GPUS is 0" in found
+@pytest.mark.parametrize(
+    ("preemptible", "standard", "expected"),
+    [
+        (1.0, 0.0, ""),
+        # Without a preemptible quota, spot nodes count in the standard one.
+        (0.0, 2.0, ""),
+        (0.0, 1.0, "needs 2 GPUs with the pools before it, but the quota NVIDIA_L4_GPUS is 1"),
+        (0.0, 0.0, "the quota NVIDIA_L4_GPUS is 0"),
+    ],
+)
+def test_spot_nodes_of_google_cloud_have_a_quota_of_their_own_once_it_is_granted(
+    preemptible: float, standard: float, expected: str
+) -> None:
+    spot = {"name": "spot", "accelerator": "l4", "gpus": 1, "capacity": "spot", "zones": ["europe-west4-a"]}
+    on_demand = {"name": "gpu", "accelerator": "l4", "gpus": 1, "zones": ["europe-west4-a"], "max_nodes": 1}
+    pools = [config("gcp").model_dump()["node_pools"][0], *([on_demand] if standard else []), spot]
+    region = limits(PREEMPTIBLE_NVIDIA_L4_GPUS=preemptible, NVIDIA_L4_GPUS=standard)
+    found = mistakes(config("gcp", node_pools=pools), Cloud(regions=region, project_info=limits(GPUS_ALL_REGIONS=1.0)))
+    assert expected in "".join(found)
+    assert bool(found) == bool(expected)
+
+
+def test_a_preemptible_quota_that_is_granted_must_suffice() -> None:
+    spot = {"name": "spot", "accelerator": "l4", "gpus": 1, "capacity": "spot", "zones": ["europe-west4-a"]}
+    pools = [config("gcp").model_dump()["node_pools"][0], spot | {"min_nodes": 2, "max_nodes": 2}]
+    region = limits(PREEMPTIBLE_NVIDIA_L4_GPUS=1.0, NVIDIA_L4_GPUS=8.0)
+    [found] = mistakes(config("gcp", node_pools=pools), Cloud(regions=region))
+    assert "needs 2 GPUs with the pools before it, but the quota PREEMPTIBLE_NVIDIA_L4_GPUS is 1" in found
 
 
 def test_zones_of_google_cloud_without_the_machine_are_named() -> None:
@@ -211,25 +256,45 @@ A100 = {
 D4 = {**A100, "name": "Standard_D4s_v5", "family": "standardDSv5Family"}
 
 
-def skus(*sizes: dict[str, Any]) -> dict[str, Any]:
-    return {f"--size {size['name']} ": [size] for size in sizes}
-
-
 def azure_cloud(usage: list[dict[str, Any]], *sizes: dict[str, Any]) -> Cloud:
-    cloud = Cloud(list_usage=usage)
-    cloud.answers |= skus(*sizes)
-    return cloud
+    return Cloud(list_usage=usage, list_skus=list(sizes))
 
 
 def test_quotas_of_azure_count_the_own_nodes_of_aks_and_those_of_an_upgrade() -> None:
-    # Three of AKS with one of an upgrade, two and one of the pool `cpu`, each of 4 vCPUs; 24 of the A100.
-    enough = usage(cores=4 * 6 + 24, standardDSv5Family=12, StandardNCADSA100v4Family=24)
+    # Three of AKS with one of an upgrade, two and one of the pool `cpu`, all of one family, each of 4 vCPUs; 24 of
+    # the A100.
+    enough = usage(cores=4 * 6 + 24, standardDSv5Family=4 * 6, StandardNCADSA100v4Family=24)
     assert mistakes(config("azure"), azure_cloud(enough, D4, A100)) == []
-    little = usage(cores=4 * 6 + 23, standardDSv5Family=11, StandardNCADSA100v4Family=0)
+    little = usage(cores=4 * 6 + 23, standardDSv5Family=4 * 6 - 1, StandardNCADSA100v4Family=0)
     cpu, family, regional = mistakes(config("azure"), azure_cloud(little, D4, A100))
-    assert "node_pools[0]: needs 12 vCPUs with the pools before it, but the quota standardDSv5Family vCPUs is 11" in cpu
+    assert cpu.startswith(
+        "headrace:node_pools[0]: needs 24 vCPUs with AKS' own nodes, those that an upgrade adds and the pools before"
+        " it, but the quota standardDSv5Family vCPUs is 23; request more under Quotas"
+    )
     assert "node_pools[1]: needs 24 vCPUs" in family
-    assert "node_pools[1]: needs 48 vCPUs with the pools before it, but the quota cores vCPUs is 47" in regional
+    assert "node_pools[1]: needs 48 vCPUs" in regional
+    assert "the quota cores vCPUs is 47" in regional
+
+
+def test_an_upgrade_of_the_fewest_nodes_is_what_a_quota_of_azure_must_allow() -> None:
+    pools = deepcopy(stack_settings(CHECKOUT / "Pulumi.azure.yaml")["node_pools"])
+    pools[0] |= {"min_nodes": 2, "max_nodes": 20}
+    enough = usage(cores=4 * 6 + 24, standardDSv5Family=4 * 6, StandardNCADSA100v4Family=24)
+    assert mistakes(config("azure", node_pools=pools), azure_cloud(enough, D4, A100)) == []
+
+
+def test_spot_nodes_of_azure_count_in_a_quota_of_all_families() -> None:
+    pools = deepcopy(stack_settings(CHECKOUT / "Pulumi.azure.yaml")["node_pools"])
+    pools[1]["capacity"] = "spot"
+    little = usage(lowPriorityCores=23, cores=4 * 6, StandardNCADSA100v4Family=0)
+    [found] = mistakes(config("azure", node_pools=pools), azure_cloud(little, D4, A100))
+    assert "node_pools[1]: needs 24 vCPUs" in found
+    assert "the quota lowPriorityCores vCPUs is 23" in found
+
+
+def test_without_the_sizes_of_azure_their_families_are_not_judged() -> None:
+    [found] = mistakes(config("azure"), Cloud(list_usage=usage(cores=23, standardDSv5Family=0)))[:1]
+    assert "the quota cores vCPUs is 23" in found
 
 
 def test_families_of_azure_are_written_in_two_ways() -> None:
@@ -264,7 +329,7 @@ def test_sizes_that_a_subscription_may_not_have_are_named(restriction: dict[str,
 
 
 def test_a_size_that_the_location_has_not_is_named() -> None:
-    cloud = Cloud(list_skus=[])
+    cloud = azure_cloud([], A100)
     assert "westeurope does not offer Standard_D4s_v5" in mistakes(config("azure"), cloud)[0]
 
 
@@ -281,7 +346,8 @@ def test_a_size_that_the_location_has_not_is_named() -> None:
     ],
 )
 def test_an_upgrade_on_azure_adds_a_tenth_of_a_pool(pool: dict[str, Any], nodes: int) -> None:
-    assert azure.surge_nodes(NodePool.model_validate({"name": "a", **pool})) == nodes
+    made = NodePool.model_validate({"name": "a", **pool})
+    assert azure.surge_nodes(made, made.max_nodes) == nodes
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
