@@ -66,6 +66,14 @@ ZONES: Mapping[str, tuple[str, str]] = {
 }
 """What a DNS zone is called in each cloud, and what prints it."""
 
+INTERNAL: Mapping[str, str] = {
+    f"{_AWS}internal": "true",
+    f"{_AWS}scheme": "internal",
+    f"{_AZURE}internal": "true",
+    "networking.gke.io/load-balancer-type": "internal",
+}
+"""Annotations with the value, in small letters, that gives a load balancer no public address."""
+
 AUTO_MODE_CLASS = "eks.amazonaws.com/nlb"
 
 
@@ -84,6 +92,10 @@ def mistakes(config: StackConfig) -> list[Mistake]:
         return [Mistake(key, "is in another subscription than azure.subscription", "make the record yourself")]
     if config.target == "azure" and not host.endswith(f".{zone_name(zone)}"):
         return [Mistake(key, f"{zone_name(zone)} has no room for {host}", "name the zone of the host's domain")]
+    for name, value in config.ingress.annotations.items():
+        if value.lower() == INTERNAL.get(name):
+            problem = f"has public addresses, but the annotation {name} makes the load balancer internal"
+            return [Mistake(key, problem, "remove one of them; make the record of an internal one yourself")]
     if config.target == "aws" and config.cluster.network.existing:
         problem = "needs public subnets that the stack knows, but the network exists"
         return [Mistake(key, problem, "remove it, and make the record yourself")]

@@ -87,7 +87,7 @@ def _pins(config: StackConfig, ask: Ask) -> Iterator[Mistake]:
 
 
 def _addon_versions(answer: object, kubernetes: str) -> dict[str, dict[str, bool]]:
-    """Returns the versions of each add-on for a Kubernetes, in the order of the answer, with whether it is EKS' default."""
+    """Returns the versions of each add-on for a Kubernetes, as ordered by EKS, with whether each is the default."""
     found: dict[str, dict[str, bool]] = {}
     match answer:
         case {"addons": list() as addons}:

@@ -109,8 +109,9 @@ SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 AZURE_ZONE = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/dns/providers/Microsoft.Network/dnsZones/example.com"
 
 
-def zone_mistakes(target: str, zone: str, host: str = "llm.example.com", **settings: Any) -> list[str]:
-    ingress = {"kind": "gateway", "host": host, "tls": ACME, "zone": zone}
+def zone_mistakes(target: str, zone: str, annotations: dict[str, str] | None = None, **settings: Any) -> list[str]:
+    own = annotations or {}
+    ingress = {"kind": "gateway", "host": "llm.example.com", "tls": ACME, "zone": zone, "annotations": own}
     azure = {"azure": {"subscription": SUBSCRIPTION, "location": "westeurope"}} if target == "azure" else {}
     given = {"target": target, "image": {"tag": "1"}, "ingress": ingress, **azure, **settings}
     return [str(mistake) for mistake in edge.mistakes(StackConfig.model_validate(given))]
@@ -143,6 +144,21 @@ def test_a_zone_needs_public_subnets_that_the_stack_knows() -> None:
     network = {"existing": "vpc-1", "subnets": ["subnet-1", "subnet-2"]}
     [found] = zone_mistakes("aws", "Z0123456789ABCDEFGHIJ", cluster={"network": network})
     assert "needs public subnets that the stack knows" in found
+
+
+@pytest.mark.parametrize(
+    ("target", "zone", "name", "value"),
+    [
+        ("aws", "Z0123456789ABCDEFGHIJ", "service.beta.kubernetes.io/aws-load-balancer-internal", "true"),
+        ("aws", "Z0123456789ABCDEFGHIJ", "service.beta.kubernetes.io/aws-load-balancer-scheme", "internal"),
+        ("gcp", "example-zone", "networking.gke.io/load-balancer-type", "Internal"),
+        ("azure", AZURE_ZONE, "service.beta.kubernetes.io/azure-load-balancer-internal", "true"),
+    ],
+)
+def test_an_internal_load_balancer_has_no_public_addresses(target: str, zone: str, name: str, value: str) -> None:
+    [found] = zone_mistakes(target, zone, annotations={name: value})
+    assert f"has public addresses, but the annotation {name} makes the load balancer internal" in found
+    assert zone_mistakes(target, zone, annotations={name: "external"}) == []
 
 
 @pytest.mark.parametrize("ingress", [{"kind": "ingress"}, {"gateway": "edge/main", "tls": None}])
