@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from infra.cloud_config import ADDONS
+from infra.cloud_config import ADDONS, AwsAddon
 from infra.config import StackConfig
 from infra.mistakes import Mistake
 from infra.targets.capacity_check import Ask, fewest, machines_of, not_offered, too_small
@@ -86,9 +86,9 @@ def _pins(config: StackConfig, ask: Ask) -> Iterator[Mistake]:
         yield Mistake("aws.addon_versions", f"has no version of {', '.join(missing)}", fix)
 
 
-def _addon_versions(answer: object, kubernetes: str) -> dict[str, dict[str, bool]]:
+def _addon_versions(answer: object, kubernetes: str) -> dict[AwsAddon, dict[str, bool]]:
     """Returns the versions of each add-on for a Kubernetes, as ordered by EKS, with whether each is the default."""
-    found: dict[str, dict[str, bool]] = {}
+    found: dict[AwsAddon, dict[str, bool]] = {}
     match answer:
         case {"addons": list() as addons}:
             for each in addons:
