@@ -1,6 +1,7 @@
-"""`python -m bench page [--only load stream] [--rounds N]`: the web page in Chromium, before a gateway without a stack.
+"""`python -m bench page [--only load stream views] [--rounds N]`: the web page in Chromium.
 
-It needs what the contract tests of the page need: Linux on x86-64 and Node.js, which unpacks the locked Chromium.
+The page is that of a gateway without a stack. The command needs what the contract tests of the page need: Linux on
+x86-64, and Node.js, which unpacks the locked Chromium.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from bench.page import load, stream
+from bench.page import load, stream, views
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "load": lambda options: load.measure(options.rounds),
     "stream": lambda options: stream.measure(options.rounds),
+    "views": lambda options: views.measure(options.rounds),
 }
 
 

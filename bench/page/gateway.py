@@ -24,8 +24,9 @@ class PageGateway:
     """A gateway on SQLite with an assistant, and the session of a person who has every right."""
 
     up: Gateway
-    folder: Path
     cookies: httpx.Cookies
+    user: str
+    """Who is signed in."""
 
     @property
     def url(self) -> str:
@@ -49,16 +50,17 @@ def running_gateway(upstream: web.Application | None = None) -> Iterator[PageGat
         model = RemoteModel(name=MODEL, url=f"http://127.0.0.1:{port}/v1")
         catalog = Catalog(models=(model,), assistants=(Assistant(name=ASSISTANT, model=MODEL, capture="none"),))
         with gateway(loop, folder, catalog) as up:
-            yield PageGateway(up, folder, _sign_in(up))
+            signed_in = _sign_in(up)
+            yield PageGateway(up, signed_in.cookies, signed_in.json()["user"])
 
 
-def _sign_in(up: Gateway) -> httpx.Cookies:
+def _sign_in(up: Gateway) -> httpx.Response:
     answer = httpx.post(
         f"{up.url}/auth/key", json={"key": up.key}, headers={"origin": up.url}, timeout=60, trust_env=False
     )
     if answer.status_code != 200:
         raise BenchError(f"the gateway did not let its own key sign in: {answer.text}")
-    return answer.cookies
+    return answer
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.page import load, stream
+from bench.page import filled_store, load, stream, views
 from bench.page.gateway import PageGateway, running_browser, running_gateway
 from bench.page.traffic import Traffic
 from bench.page.upstream import ScriptedModel
@@ -122,3 +122,33 @@ def test_goals_of_long_conversations_are_medians_with_their_range() -> None:
         worse = {**row, name: row[name] + 1}
         [missed] = [goal for goal in stream.goals(worse, [row, worse]) if not goal.met]
         assert missed.goal.endswith(f"(rounds from {row[name]} to {row[name] + 1})")
+
+
+def test_each_view_is_opened_over_filled_tables(browser: Chromium) -> None:
+    with running_gateway() as gateway:
+        filled_store.fill(gateway, 60)
+        paths = views.view_paths(browser, gateway)
+        assert {"/admin/users", "/admin/keys", "/admin/audit"} < set(paths)
+        with gateway.up.client() as http:
+            listed = {
+                path: http.get(path, params={"limit": 100}).raise_for_status().json()["data"]
+                for path in ("/v1/admin/users", "/v1/admin/keys", "/v1/conversations", "/v1/admin/audit")
+            }
+        assert all(len(rows) >= 60 for rows in listed.values())
+        opened = views.open_view(browser, gateway, "/admin/keys")
+    assert [request.status for request in opened.requests] == [200]
+    assert opened.slowest.server_ms > 0
+    assert opened.processor_ms > 0
+
+
+def test_a_broken_chain_of_events_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filled_store, "event_hash", lambda key, row: "0" * 64)
+    with running_gateway() as gateway, pytest.raises(BenchError, match="the audit log is not whole"):
+        filled_store.fill(gateway, 2)
+
+
+@pytest.mark.parametrize("worse", [{"requests": 4}, {"its server ms": 301}, {"failed": 1}])
+def test_goals_of_views_are_those_of_the_worst(worse: dict[str, float]) -> None:
+    row = {"view": "/", "requests": 3, "failed": 0, "its server ms": 300}
+    assert all(goal.met for goal in views.goals([row]))
+    assert [goal.met for goal in views.goals([row, {**row, **worse}])].count(False) == 1
