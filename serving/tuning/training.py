@@ -101,10 +101,10 @@ def train(run: TuningRun, trainer: Any) -> None:
 
 
 def evaluate(run: TuningRun, trainer: Any, *, report: bool = False) -> float | None:
-    """Returns the loss on held-out rows, and reports it when asked to; None without such rows."""
+    """Returns the loss on held-out rows; None without such rows. `report` says it, and that training has ended."""
     if trainer.eval_dataset is None:
         return None
-    run.interruption.check(run.plan.steps)
+    run.interruption.check(run.plan.steps if report else 0)
     loss = round(float(trainer.evaluate()["eval_loss"]), 6)
     if report:
         run.progress.say("held_out", loss=loss)
