@@ -128,7 +128,8 @@ def _alert(o: Objective, burns: Sequence[BurnRate], clock: Clock) -> list[Alert]
     if not burns:
         return []
     page = burns[0].severity == "page"
-    subject = "".join(f" for {{{{ $labels.{label} }}}}" for label in o.labels)
+    named = ", ".join(f"{{{{ $labels.{label} }}}}" for label in o.labels)
+    subject = f" for {named}" if named else ""
     pace = "fast" if page else "slowly"
     slowest = min(burn.rate for burn in burns)
     return [

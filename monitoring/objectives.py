@@ -14,7 +14,7 @@ FEWEST_ANSWERS = 20
 """Fewest answers of a model in an alert's long window: of fewer, a single late one is more than the 5 % that may be."""
 ASKING = 'route=~"/v1/(chat/completions|completions|responses|embeddings|rerank)"'
 """Routes whose requests ask a model: polling, lists and pages would hide them in a mean or a share."""
-EXAMPLE = {"route": "/v1/chat/completions", "model": "m", "outcome": "ok", "mode": "hybrid"}
+EXAMPLE = {"route": "/v1/chat/completions", "model": "m", "outcome": "ok", "mode": "hybrid", "length": "short"}
 
 
 def _series(name: str, metric: c.Metric, **more: str) -> str:
@@ -50,7 +50,9 @@ def _latency(
     )
 
 
-def _judged(name: c.JudgedObjective, help: str, setting: str, seconds: float) -> Objective:
+def _judged(
+    name: c.JudgedObjective, help: str, setting: str, seconds: float, labels: tuple[str, ...] = ("model",)
+) -> Objective:
     """Returns an objective by which gateways judge each answer, within the time that its own model's `setting` says.
 
     `seconds` is the time of models without that setting.
@@ -65,7 +67,7 @@ def _judged(name: c.JudgedObjective, help: str, setting: str, seconds: float) ->
         total=(counter_selector(c.JUDGED_ANSWERS, matcher),),
         objective=0.95,
         example=Example(good=answers["yes"], bad=answers["no"]),
-        labels=("model",),
+        labels=labels,
         threshold_s=seconds,
         fewest=FEWEST_ANSWERS,
     )
@@ -96,7 +98,13 @@ OBJECTIVES = (
         "between_tokens_s",
         0.1,
     ),
-    _judged("end_to_end", "Answers of models are complete within 30 seconds", "end_to_end_s", 30),
+    _judged(
+        "end_to_end",
+        "Answers of models, by length, are complete within 30 seconds",
+        "end_to_end_s",
+        30,
+        ("model", "length"),
+    ),
     Objective(
         name="stream_completion",
         help="Streams that have begun are completed, unless their caller cancels them.",

@@ -83,7 +83,7 @@ FETCHED: Mapping[str, Sequence[tuple[str, Fetch]]] = {
     ),
     "stack": (_CHROMIUM,),
     "cluster": (*_modules(*schemas.CRDS), _npm("npm/oidc")),
-    "soak": (_locked("checkov"),),
+    "soak": (_locked("checkov"), _locked("training")),
 }
 """What package registries have: by its name, what brings it."""
 

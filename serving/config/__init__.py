@@ -85,7 +85,7 @@ from serving.config.memory import (
     VectorMemory,
 )
 from serving.config.models import Alias, AnsweringModel, Guard, HostedModel, Managed, Model, Target, names
-from serving.config.objectives import Judged, Objectives
+from serving.config.objectives import EndToEndByLength, Judged, Objectives
 from serving.config.quotas import (
     MONEY_PLACES,
     MOST_UNITS,
@@ -193,6 +193,7 @@ __all__ = [
     "Direct",
     "Effort",
     "Embedding",
+    "EndToEndByLength",
     "FactsMemory",
     "Geometry",
     "Guard",

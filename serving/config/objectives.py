@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Self
+import itertools
+from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from serving.config.base import Strict
+
+Length = Literal["short", "medium", "long"]
+LENGTHS: tuple[Length, ...] = get_args(Length)
+"""Classes of answers by their tokens, in ascending order."""
+
+
+class EndToEndByLength(Strict):
+    """Times until an answer is complete, by its tokens; a class that is left out has the time of `end_to_end_s`."""
+
+    short: float | None = Field(default=None, gt=0, le=86_400, description="of answers of at most 100 tokens")
+    medium: float | None = Field(default=None, gt=0, le=86_400, description="of answers of at most 1,000 tokens")
+    long: float | None = Field(default=None, gt=0, le=86_400, description="of answers of more than 1,000 tokens")
 
 
 class Objectives(Strict):
@@ -20,6 +33,26 @@ class Objectives(Strict):
         default=0.1, gt=0, le=60, description="mean time between two tokens of a streamed answer"
     )
     end_to_end_s: float = Field(default=30, gt=0, le=86_400, description="until an answer is complete")
+    end_to_end_by_length_s: EndToEndByLength | None = Field(
+        default=None,
+        description="until an answer is complete, by its length, where `end_to_end_s` is not for answers of any length",
+    )
+
+    @model_validator(mode="after")
+    def _longer_takes_longer(self) -> Self:
+        times = {length: self.end_to_end_s_of(length) for length in LENGTHS}
+        for shorter, longer in itertools.pairwise(times):
+            if times[shorter] > times[longer]:
+                raise ValueError(
+                    f"allows {longer} answers {times[longer]:g} s, less than {shorter} ones, which have"
+                    f" {times[shorter]:g} s: see end_to_end_by_length_s"
+                )
+        return self
+
+    def end_to_end_s_of(self, length: Length) -> float:
+        """Returns the seconds within which an answer of a class of lengths must be complete."""
+        own = getattr(self.end_to_end_by_length_s, length, None)
+        return self.end_to_end_s if own is None else own
 
 
 class Judged(Strict):

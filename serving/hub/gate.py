@@ -65,7 +65,7 @@ def decide(measured: Measured, bounds: GateBounds, shared_prompts: int) -> Decis
         mine, other = compared.candidate.value, compared.against.value
         if mine is None or other is None:
             continue
-        worse = other - mine if name in GOOD else mine - other
+        worse = round(other - mine if name in GOOD else mine - other, 9)  # in doubles, 1 - 0.95 exceeds 0.05
         if worse > bounds.max_worse:
             text = f"{name} is {mine:.3f} against {other:.3f}: worse by more than {bounds.max_worse:g}."
             reasons.append(Reason("worse", text))

@@ -33,6 +33,9 @@ MAX_PARENTS = 16
 RETAIN = "retain"
 """Field of a recipe with the data set of what had to stay."""
 
+MEASURED_FIELD = "measured"
+"""Field of a card with what the job that made the version measured, which stays when a suite is run on it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -91,6 +94,7 @@ class Versions:
         dataset: str | None = None,
         parents: Sequence[str] = (),
         provenance: Mapping[str, Any] | None = None,
+        card: Mapping[str, Any] | None = None,
         job: str | None = None,
     ) -> Version:
         """Adds the next version of a name, which is `building`.
@@ -113,7 +117,7 @@ class Versions:
             "recipe": document("recipe", recipe or {}),
             "dataset": dataset,
             "provenance": document("provenance", provenance or {}),
-            "card": None,
+            "card": document("card", card) if card is not None else None,
             "job": job,
             "created_at": now(),
             "created_by": principal.user,
@@ -234,15 +238,16 @@ class Versions:
     async def put_card(
         self, principal: Principal, id: str, card: Mapping[str, Any], *, connection: AsyncConnection | None = None
     ) -> None:
-        """Replaces the card of a version, within the caller's transaction when `connection` is given. Raises
-        `NotFound`, and `Conflict` unless it is ready.
+        """Replaces the card of a version, but for what its job measured, within the caller's transaction when
+        `connection` is given. Raises `NotFound`, and `Conflict` unless it is ready.
         """
         checked = document("card", card)
         async with self._database.write(connection) as connection:
             row = await _row(connection, principal, id, locked=True)
             if row["status"] != "ready":
                 raise Conflict(f"the version is {row['status']}, not ready")
-            await connection.execute(hub_versions.update().where(hub_versions.c.id == id).values(card=checked))
+            kept = {name: value for name, value in (row["card"] or {}).items() if name == MEASURED_FIELD}
+            await connection.execute(hub_versions.update().where(hub_versions.c.id == id).values(card=checked | kept))
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> Version:

@@ -69,6 +69,7 @@ class Exchange(ABC):
         "streamed",
         "timeline",
         "usage",
+        "written",
     )
 
     def __init__(self, request_id: str) -> None:
@@ -87,7 +88,8 @@ class Exchange(ABC):
         self.answer_id: str | None = None
         self.finish_reason: str | None = None  # of a complete answer's first choice
         self.usage: Mapping[str, object] = {}  # the tokens that an engine reported
-        self.cost: Cost | None = None  # of these tokens
+        self.written = 0  # the answer's tokens, counted where the engine reports none of a stream
+        self.cost: Cost | None = None  # of the reported tokens
         self.code = ""
         self.failed = False
         self.started = False
@@ -167,7 +169,10 @@ class Exchange(ABC):
         if self.streamed:
             metrics.child(metrics.streams, self.served, outcome).inc()
         if outcome == "ok" and self.route in GENERATION_ROUTES and self.served not in (NO_MODEL, UNASKED):
-            metrics.judge("end_to_end", self.served, self.timeline.total, self.objectives.end_to_end_s)
+            length = metrics.length_of(self.written)
+            metrics.judge(
+                "end_to_end", self.served, length, self.timeline.total, self.objectives.end_to_end_s_of(length)
+            )
         metrics.observe(
             [
                 (metrics.child(metrics.request_seconds, self.route, self.served, outcome), self.timeline.total),

@@ -299,23 +299,25 @@ async def _copy(
 
 
 def _observe(x: Exchange, relay: Relay) -> None:
+    x.written = tokens = x.written or relay.tokens
     if relay.first_token is None or relay.last_token is None or x.background:
         return  # the first token was not streamed
+    length = metrics.length_of(tokens)
     begun = relay.first_token - x.timeline.start
     metrics.child(metrics.ttft_seconds, x.served).observe(begun)
     if x.released is not None:
         metrics.child(metrics.release_ttft_seconds, *x.released).observe(begun)
-    metrics.judge("time_to_first_token", x.served, begun, x.objectives.first_token_s)
-    tokens = relay.usage.get("completion_tokens") or relay.tokens
+    metrics.judge("time_to_first_token", x.served, length, begun, x.objectives.first_token_s)
     if tokens > 1:
         pace = (relay.last_token - relay.first_token) / (tokens - 1)
         metrics.child(metrics.inter_token_seconds, x.served).observe(pace)
-        metrics.judge("inter_token_latency", x.served, pace, x.objectives.between_tokens_s)
+        metrics.judge("inter_token_latency", x.served, length, pace, x.objectives.between_tokens_s)
 
 
 def book(x: Exchange, job: GenerationJob, usage: dict[str, Any]) -> None:
     """Records the tokens of an answer, and their cost if it is known."""
     x.usage = usage
+    x.written = usage.get("completion_tokens") or 0
     count_tokens(job.route.served, x.caller.tenant, usage)
     x.cost = cost = cost_of(usage, job.route.price)
     if x.charge is not None and (usage or job.solver is None):

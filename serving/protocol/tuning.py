@@ -78,7 +78,7 @@ class Recipe(Body):
     )
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     checkpoint_every: int = Field(default=5, ge=1, le=10_000)
-    retain_weight: float = Field(default=10.0, ge=0, le=100)
+    retain_weight: float = Field(default=30.0, ge=0, le=100)
     beta: float = Field(default=0.1, gt=0, le=10)
     sft_weight: float = Field(default=1.0, ge=0, le=100)
     temperature: float = Field(default=1.0, ge=0.1, le=20)

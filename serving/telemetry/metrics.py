@@ -7,6 +7,7 @@ exporter reads: import this module only in processes that emit.
 from __future__ import annotations
 
 import functools
+import itertools
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -204,9 +205,14 @@ child = cast(_Child, functools.lru_cache(maxsize=4096)(_child))
 """Returns a metric with its labels, faster than `metric.labels(*labels)`; label sets are bounded."""
 
 
-def judge(objective: c.JudgedObjective, model: str, seconds: float, bound_s: float) -> None:
+def length_of(tokens: int) -> c.AnswerLength:
+    """Returns the class of an answer of so many tokens."""
+    return next(length for length, most in c.LENGTHS.items() if tokens <= most)
+
+
+def judge(objective: c.JudgedObjective, model: str, length: c.AnswerLength, seconds: float, bound_s: float) -> None:
     """Counts an answer that took `seconds`, of which its model's objective allows `bound_s`."""
-    child(judged_answers, model, objective, "yes" if seconds <= bound_s else "no").inc()
+    child(judged_answers, model, objective, length, "yes" if seconds <= bound_s else "no").inc()
 
 
 def count_failure(model: str, cause: FailureCause) -> None:
@@ -223,8 +229,8 @@ def introduce(models: Iterable[str], assistants: Iterable[str] = (), tools: Iter
         ttft_seconds.labels(model)
         inter_token_seconds.labels(model)
         for objective in c.JUDGED:
-            for met in ("yes", "no"):
-                judged_answers.labels(model, objective, met)
+            for length, met in itertools.product(c.LENGTHS, ("yes", "no")):
+                judged_answers.labels(model, objective, length, met)
         for route in ("/v1/chat/completions", "/v1/completions"):
             request_seconds.labels(route, model, "ok")
         for outcome in ("ok", "error", "cancelled"):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from peft import get_peft_model
 from transformers import Trainer, TrainingArguments
 
-from serving.tuning import bases
+from serving.tuning import bases, measuring
 from serving.tuning.divergence import Batch, Collator, counted, kl, logits
 from serving.tuning.plan import RecipeFailed
 from serving.tuning.rows import Row, of_method
@@ -32,8 +33,21 @@ class DivergenceTrainer(Trainer):  # type: ignore[misc]  # transformers has no t
         return (loss, {"logits": given}) if return_outputs else loss
 
 
-def follow(run: TuningRun, student: Any, teacher: Any, tokenizer: Any, rows: list[Row], held_out: list[Row]) -> Any:
-    """Trains a student with an adapter to follow a teacher on chats, and returns it."""
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A student, and its divergence from its teacher on held-out rows, in nats per token of answers: None without
+    such rows.
+    """
+
+    student: Any
+    before: float | None
+    after: float | None
+
+
+def follow(
+    run: TuningRun, student: Any, teacher: Any, tokenizer: Any, rows: list[Row], held_out: list[Row]
+) -> Followed:
+    """Trains a student with an adapter to follow a teacher on chats."""
     plan = run.plan
     trainer = DivergenceTrainer(
         model=student,
@@ -46,9 +60,9 @@ def follow(run: TuningRun, student: Any, teacher: Any, tokenizer: Any, rows: lis
         eval_dataset=held_out or None,
         data_collator=Collator(tokenizer, plan.max_tokens),
     )
+    before = evaluate(run, trainer)  # a new adapter changes nothing
     train(run, trainer)
-    evaluate(run, trainer)
-    return trainer.model
+    return Followed(trainer.model, before, evaluate(run, trainer, report=True))
 
 
 def distil(run: TuningRun) -> None:
@@ -64,4 +78,7 @@ def distil(run: TuningRun) -> None:
     if bases.tokenizer(teachers).get_vocab() != tokenizer.get_vocab():
         raise RecipeFailed("other_vocabulary", "the teacher has other tokens than the base: they must have the same")
     student = get_peft_model(bases.load(folder), adapter(plan))
-    save(follow(run, student, bases.load(teachers), tokenizer, rows, held_out), plan.out)
+    followed = follow(run, student, bases.load(teachers), tokenizer, rows, held_out)
+    save(followed.student, plan.out)
+    if followed.before is not None:
+        measuring.write(plan, run.progress, {"divergence": {"before": followed.before, "after": followed.after}})

@@ -21,6 +21,9 @@ FAILED: Final = 1
 WHOLE: Final = "whole.json"
 """File in a checkpoint that is written last: without it, the job was killed while it wrote the checkpoint."""
 
+MEASURED: Final = "measured.json"
+"""File among the results: what the card says of a model beside the one that it was made from."""
+
 LINEAR: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The layers that an adapter changes: all linear ones of a block."""
 
@@ -69,6 +72,8 @@ class Plan:
     """Mixture of types of a quantised file, one of `TYPES`."""
     checkpoint_every: int = 5
     threads: int = 1
+    memory_bytes: int = 8_000_000_000
+    """What the job may use: models that do not fit are not measured."""
 
     @property
     def out(self) -> Path:

@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from serving.tuning import bases, gguf_file
 from serving.tuning.distillation import follow
-from serving.tuning.divergence import Collator
+from serving.tuning.divergence import Collator, counted, logits
+from serving.tuning.measuring import measure
 from serving.tuning.plan import RecipeFailed
 from serving.tuning.rows import Row, of_method
 from serving.tuning.training import TuningRun, adapter, save
@@ -46,17 +47,49 @@ def prune(run: TuningRun) -> None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(removed), encoding="utf-8")
         run.progress.say("pruned", removed=removed, influence=[round(each, 6) for each in influence])
+    collator = Collator(tokenizer, plan.max_tokens)
+    losses = {"whole": answer_loss(whole, collator, held_out)}
     pruned = without(whole, removed)
-    healed = follow(run, get_peft_model(pruned, adapter(plan)), whole, tokenizer, rows, held_out)
+    losses["pruned"] = answer_loss(pruned, collator, held_out)
+    followed = follow(run, get_peft_model(pruned, adapter(plan)), whole, tokenizer, rows, held_out)
+    losses["healed"] = answer_loss(followed.student, collator, held_out)
     run.progress.say("stage", stage="writing the model")
-    merged = healed.merge_and_unload()
+    merged = followed.student.merge_and_unload()
     for parameter in merged.parameters():
         parameter.requires_grad_(True)  # so that all are checked
     save(merged, plan.out)
     tokenizer.save_pretrained(plan.out)
     weights = {name: weight.detach().numpy() for name, weight in merged.state_dict().items()}
     blocks = len(merged.model.layers)
-    gguf_file.write_model(plan.base.path, weights, blocks, plan.out / "model.gguf")
+    model = plan.out / "model.gguf"
+    gguf_file.write_model(plan.base.path, weights, blocks, model)
+    more: dict[str, Any] = {}
+    if held_out:
+        divergence = {"before": followed.before, "after": followed.after}
+        more = {"loss": {**losses, "recovered": recovered(**losses)}, "divergence": divergence}
+    del whole, pruned, merged, weights, followed  # their memory is for the engine
+    measure(plan, model, run.progress, run.interruption, **more)
+
+
+def recovered(whole: float, pruned: float, healed: float) -> float | None:
+    """Returns the share of the loss by pruning that healing took back; None if pruning lost nothing."""
+    return round((pruned - healed) / (pruned - whole), 4) if pruned > whole else None
+
+
+def answer_loss(model: Any, collator: Collator, rows: Sequence[Row]) -> float:
+    """Returns the mean negative log likelihood of answers, in nats per token; 0 without rows."""
+    was, total, tokens = model.training, 0.0, 0
+    model.eval()
+    for row in rows:
+        batch = collator([row])
+        with torch.no_grad():
+            found = functional.log_softmax(logits(model, batch).float(), dim=-1)
+        where = counted(batch)
+        following = batch["input_ids"].roll(-1, dims=1)
+        total -= float(found[where].gather(-1, following[where].unsqueeze(-1)).sum())
+        tokens += int(where.sum())
+    model.train(was)
+    return round(total / tokens, 6) if tokens else 0.0
 
 
 def influences(model: Any, collator: Collator, rows: Sequence[Row]) -> list[float]:

@@ -18,6 +18,7 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, Keys, Llama
 from serving.tuning import gguf_file
 from serving.tuning.gguf_file import Array
 from serving.tuning.interruption import Interruption
+from serving.tuning.measuring import measure
 from serving.tuning.plan import Plan, RecipeFailed
 from serving.tuning.progress import EventLog
 
@@ -143,5 +144,7 @@ def quantise(source: Path, name: str, out: Path, progress: EventLog, interruptio
 
 
 def quantise_job(plan: Plan, progress: EventLog, interruption: Interruption) -> None:
-    """Quantises the plan's base."""
-    quantise(Path(plan.base.path), plan.type, plan.out / "model.gguf", progress, interruption)
+    """Quantises the plan's base, and measures what that costs."""
+    model = plan.out / "model.gguf"
+    quantise(Path(plan.base.path), plan.type, model, progress, interruption)
+    measure(plan, model, progress, interruption)

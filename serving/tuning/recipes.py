@@ -61,7 +61,7 @@ def _by_trl(run: TuningRun) -> None:
         peft_config=adapter(plan),
     )
     train(run, trainer)
-    evaluate(run, trainer)
+    evaluate(run, trainer, report=True)
     save(trainer.model, plan.out)
 
 
@@ -86,5 +86,5 @@ def _reward(run: TuningRun) -> None:
         peft_config=adapter(plan, "SEQ_CLS"),
     )
     train(run, trainer)
-    evaluate(run, trainer)
+    evaluate(run, trainer, report=True)
     save(trainer.model, plan.out)

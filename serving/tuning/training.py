@@ -100,12 +100,15 @@ def train(run: TuningRun, trainer: Any) -> None:
         raise TuningInterrupted(done)
 
 
-def evaluate(run: TuningRun, trainer: Any) -> None:
-    """Reports the loss on held-out rows."""
-    if trainer.eval_dataset is not None:
-        run.interruption.check(run.plan.steps)
-        loss = float(trainer.evaluate()["eval_loss"])
-        run.progress.say("held_out", loss=round(loss, 6))
+def evaluate(run: TuningRun, trainer: Any, *, report: bool = False) -> float | None:
+    """Returns the loss on held-out rows; None without such rows. `report` says it, and that training has ended."""
+    if trainer.eval_dataset is None:
+        return None
+    run.interruption.check(run.plan.steps if report else 0)
+    loss = round(float(trainer.evaluate()["eval_loss"]), 6)
+    if report:
+        run.progress.say("held_out", loss=loss)
+    return loss
 
 
 def save(model: Any, out: Path) -> None:

@@ -35,7 +35,7 @@ class ClosedLoop:
         messages = [{"role": "user", "content": question}]
         return self.post(
             "/chat/completions",
-            {"model": self._alias, "messages": messages, "max_tokens": 32, "temperature": 0, "store": True},
+            {"model": self._alias, "messages": messages, "max_tokens": 128, "temperature": 0, "store": True},
         )
 
     def correct(self, corrections: Mapping[str, str]) -> None:

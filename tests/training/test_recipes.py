@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 
 from serving.engines.source import resolve
-from serving.tuning.plan import FAILED, INTERRUPTED, Base, Plan
+from serving.tuning.plan import FAILED, INTERRUPTED, MEASURED, Base, Plan
 from tests.training import tiny_base
 from tools import environment
 
@@ -151,6 +153,9 @@ def test_an_adapter_is_learnt(
     assert (plan.out / "adapter_model.safetensors").stat().st_size > 10_000
     if method in ("sft", "distil"):
         assert steps[-1]["loss"] < steps[0]["loss"]
+    if method == "distil":
+        divergence = json.loads((plan.out / MEASURED).read_text())["divergence"]
+        assert 0 < divergence["after"] < divergence["before"]
 
 
 def test_a_pruned_model_is_a_model_that_the_engine_serves(make: Make, python: Path) -> None:
@@ -167,6 +172,14 @@ def test_a_pruned_model_is_a_model_that_the_engine_serves(make: Make, python: Pa
     )
     answer = subprocess.run([python, "-c", code, plan.out / "model.gguf"], capture_output=True, text=True)
     assert "'completion_tokens': 2" in answer.stdout, answer.stderr[-2000:]
+    measured = json.loads((plan.out / MEASURED).read_text())
+    loss = measured["loss"]
+    assert loss["recovered"] == pytest.approx(
+        (loss["pruned"] - loss["healed"]) / (loss["pruned"] - loss["whole"]), 0.01
+    )
+    assert 0 < measured["divergence"]["after"] < measured["divergence"]["before"]
+    assert measured["model"]["bytes"] < measured["parent"]["bytes"]
+    assert child.of("measured")
 
 
 def test_a_killed_job_goes_on_to_the_same_result(make: Make, python: Path) -> None:
@@ -187,6 +200,27 @@ def test_a_killed_job_goes_on_to_the_same_result(make: Make, python: Path) -> No
     last = run(python, killed)
     training = next(event for event in last.of("stage") if event["stage"] == "training")
     assert training["resumed_from"] == newest.name
+    same = [hashlib.sha256((p.out / "adapter_model.safetensors").read_bytes()).hexdigest() for p in (whole, killed)]
+    assert same[0] == same[1]
+
+
+def test_a_job_that_is_killed_at_twenty_random_points_comes_to_the_same_result(make: Make, python: Path) -> None:
+    steps = {"steps": 40, "checkpoint_every": 2, "retain_weight": 0.5}
+    whole = make("sft", folder="whole", **steps)
+    run(python, whole)
+    killed = make("sft", folder="killed", **steps)
+    draw, reached = random.Random(20), []
+    for _ in range(20):
+        child, last = Child(python, killed), draw.randint(1, 12)
+        for number, _event in enumerate(child, 1):
+            if number == last:
+                time.sleep(draw.uniform(0, 0.2))  # between two events too, as while it writes a checkpoint
+                child.process.kill()
+                break
+        assert child.end() == -signal.SIGKILL, Path(killed.folder, "stderr").read_text()[-4000:]
+        reached += [event["step"] for event in child.of("step")]
+    run(python, killed)
+    assert max(reached) > 20, "the kills were not only at the beginning"
     same = [hashlib.sha256((p.out / "adapter_model.safetensors").read_bytes()).hexdigest() for p in (whole, killed)]
     assert same[0] == same[1]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -16,12 +17,12 @@ from serving.hub.datasets import Datasets
 from serving.hub.jobs.child import CHECKOUT, JobFolder
 from serving.hub.jobs.tuning import EVENTS, recipe
 from serving.hub.names import GGUF, Kind
-from serving.hub.versions import Version, Versions
+from serving.hub.versions import MEASURED_FIELD, Version, Versions
 from serving.protocol.tuning import JobRequest
 from serving.store.errors import Conflict, NotFound
 from serving.store.jobs.queue import Job
 from serving.store.jobs.worker import PermanentError
-from serving.tuning.plan import Plan
+from serving.tuning.plan import MEASURED, Plan
 
 KINDS: dict[str, Kind] = {"prune": "model", "quantise": "model", "reward": "reward"}
 """The kinds of what methods make; the others make adapters."""
@@ -51,6 +52,7 @@ async def register(
         dataset=request.dataset,
         parents=(request.version,) if request.version is not None else (),
         provenance=await _provenance(datasets, job.principal, request, plan),
+        card=await asyncio.to_thread(_card, plan),
         job=job.id,
     )
     folder.begun.write_text(version.id, encoding="ascii")
@@ -64,6 +66,12 @@ async def register(
         with suppress(NotFound, Conflict):
             await versions.reject(job.principal, version.id, str(e))
         raise
+
+
+def _card(plan: Plan) -> dict[str, Any] | None:
+    """Returns the card of a version that no suite has been run on: what its job measured; None for nothing."""
+    file = plan.out / MEASURED
+    return {MEASURED_FIELD: json.loads(file.read_bytes())} if file.exists() else None
 
 
 def _convert(plan: Plan) -> None:

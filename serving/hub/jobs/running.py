@@ -153,6 +153,7 @@ class Tuner:
             type=recipe.type,
             checkpoint_every=recipe.checkpoint_every,
             threads=self._settings.threads,
+            memory_bytes=self._settings.memory_bytes,
         )
         await asyncio.to_thread(folder.write, plan)
 

@@ -17,6 +17,8 @@ class Answering:
     def __init__(self, **says: Callable[[str], Said | Awaitable[Said]]) -> None:
         self.says = says
         self.asked: list[str] = []
+        self.between: Callable[[str], Awaitable[None]] | None = None
+        """Awaited with the model's name after the text of a stream, before its end."""
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -44,7 +46,9 @@ class Answering:
         ]
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        for frame in frames:
+        for number, frame in enumerate(frames):
+            if number == 1 and self.between is not None:
+                await self.between(body["model"])
             await response.write(b"data: " + json.dumps(frame).encode() + b"\n\n")
         await response.write(b"data: [DONE]\n\n")
         return response

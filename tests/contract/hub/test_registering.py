@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,9 @@ from serving.core.principal import SCOPES_OF, Principal
 from serving.hub.names import CONFIG, GGUF, WEIGHTS
 from serving.quotas.quota import quota
 from tests.callers.identity import key_of
-from tests.contract.running import Gateway, Loop, gateway
+from tests.contract.running import Gateway, Loop, gateway, request_lines
 from tests.hub.adapters import SHAPES, Q, tensors, write_base, write_gguf, written
+from tests.wait import eventually
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +60,11 @@ def as_user(up: Gateway, who: Principal, **given: Any) -> httpx.Client:
 
 def peft(folder: Path, **settings: Any) -> dict[str, bytes]:
     written(folder, tensors(), **settings)
+    return {"weights": (folder / WEIGHTS).read_bytes(), "config": (folder / CONFIG).read_bytes()}
+
+
+def ranked(folder: Path, rank: int) -> dict[str, bytes]:
+    written(folder, tensors(rank))
     return {"weights": (folder / WEIGHTS).read_bytes(), "config": (folder / CONFIG).read_bytes()}
 
 
@@ -136,9 +145,15 @@ def test_unsuitable_adapters_are_rejected(http: httpx.Client, tmp_path: Path) ->
     good = peft(tmp_path)
     nan = tensors() | {f"{Q}.lora_A.weight": np.full((2, 16), np.nan, np.float32)}
     written(tmp_path / "nan", nan)
+    climbing = BytesIO()
+    with zipfile.ZipFile(climbing, "w") as archive:
+        archive.writestr(f"../../../{tmp_path}/climbed", b"out")
     bad: list[tuple[str, str | None, dict[str, bytes], dict[str, str]]] = [
         ("invalid_adapter", "weights", good | {"weights": (tmp_path / "nan" / WEIGHTS).read_bytes()}, {}),
         ("invalid_adapter", "weights", {"weights": b"GGUF garbage"}, {}),
+        ("invalid_adapter", "weights", {"weights": climbing.getvalue()} | {"config": good["config"]}, {}),
+        ("invalid_adapter", "weights", peft(tmp_path / "dora", use_dora=True), {}),
+        ("invalid_adapter", "weights", ranked(tmp_path / "high", 257), {}),
         ("wrong_base", "base_digest", good, {"base_digest": "0" * 64}),
         ("invalid_request", "base_digest", good, {"base_digest": "?"}),
         ("invalid_request", "config", {"weights": good["weights"]}, {}),
@@ -162,6 +177,25 @@ def test_unsuitable_adapters_are_rejected(http: httpx.Client, tmp_path: Path) ->
     assert register(http, good, base="gone").status_code == 503
     assert http.post("versions", json={}).status_code == 415
     assert http.get("versions", params={"limit": 100}).json() == before
+    assert not (tmp_path / "climbed").exists()
+
+
+def test_half_an_upload_leaves_no_version(
+    up: Gateway, http: httpx.Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    hub = Path(up.services.config.store.data) / "hub"
+    before = http.get("versions", params={"limit": 100}).json(), {*hub.rglob("*")}
+    files = {name: (name, content) for name, content in peft(tmp_path).items()}
+    request = http.build_request("POST", "versions", data={"name": "cut", "base": "small"}, files=files)
+    body = request.read()
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    start = f"POST {request.url.raw_path.decode()} HTTP/1.1\r\n{head}\r\n".encode()
+    caplog.clear()
+    with socket.create_connection(("127.0.0.1", http.base_url.port), timeout=60) as connection:
+        connection.sendall(start + body[: len(body) // 2])
+    eventually(lambda: request_lines(caplog), "the gateway notices that the caller has gone")
+    assert (http.get("versions", params={"limit": 100}).json(), {*hub.rglob("*")}) == before
 
 
 def test_another_tenant_finds_nothing(up: Gateway, http: httpx.Client, tmp_path: Path) -> None:

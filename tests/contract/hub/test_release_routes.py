@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -43,7 +46,7 @@ class World:
         models.append(RemoteModel(name="theirs", url=models[0].url, access=CallAccess(tenants=("evil",))))
         models.append(RemoteModel(name="embeds", url="http://127.0.0.1:9/v1", **embeds))
         bounds = Managed(**{"base": "base", "max_canary": SHARE} | managed)
-        names = ("weights", "harm", "race", "bounds", "rejects", "forgets", "takes-over", "acme-only")
+        names = ("weights", "harm", "race", "bounds", "rejects", "forgets", "takes-over", "acme-only", "streams")
         aliases = [
             Alias(name=name, managed=bounds, access=CallAccess(tenants=("acme",)) if name == "acme-only" else None)
             for name in names
@@ -77,6 +80,17 @@ class World:
             self.http.post("/v1/chat/completions", json=body).raise_for_status()
         return self.scripted.asked[before:]
 
+    def captured(self, alias):
+        """The models that captures name, from the oldest."""
+
+        @uninterrupted
+        async def captured():
+            async with self.up.services.database.read() as connection:
+                query = select(captures.c.model).where(captures.c.alias == alias).order_by(captures.c.created_at)
+                return (await connection.execute(query)).scalars().all()
+
+        return self.up.loop.do(captured())
+
     def look(self):
         self.up.loop.do(self.up.services.hub.keeper.look())
 
@@ -100,13 +114,7 @@ def test_weights_follow_a_release_and_captures_name_the_model(world):
     assert (release["status"], release["share"], release["base"]) == ("canary", 0.4, "base")
     assert set(world.ask("weights", 40)) == {"base", "good"}
 
-    @uninterrupted
-    async def captured():
-        async with world.up.services.database.read() as connection:
-            query = select(captures.c.model).where(captures.c.alias == "weights").order_by(captures.c.created_at)
-            return (await connection.execute(query)).scalars().all()
-
-    assert world.up.loop.do(captured()) == world.scripted.asked[-50:]
+    assert world.captured("weights") == world.scripted.asked[-50:]
     world.post(f"/{release['id']}/pause")
     assert set(world.ask("weights", 20)) == {"base"}
     world.post(f"/{release['id']}/resume")
@@ -145,6 +153,34 @@ def test_ratings_end_a_canary_too(world):
     ended = world.get(release["id"])
     assert (ended["status"], ended["reason"]) == ("rolled_back", "guards")
     assert ended["outcomes"]["requests"]["canary"]["bad"] == {}
+
+
+def test_a_rollback_in_the_middle_of_a_stream_lets_it_finish(world, monkeypatch):
+    taken_back = threading.Event()
+
+    async def between(model):
+        if model == "good":
+            await asyncio.to_thread(taken_back.wait, 60)
+
+    monkeypatch.setattr(world.scripted, "between", between)
+    release = world.post("", alias="streams", target="good")
+    body = {"model": "streams", "messages": [{"role": "user", "content": "hi"}], "stream": True, "store": True}
+    while not taken_back.is_set():
+        with world.http.stream("POST", "/v1/chat/completions", json=body) as response:
+            lines = response.iter_lines()
+            said = [next(lines)]
+            if world.scripted.asked[-1] == "good":
+                assert world.post(f"/{release['id']}/rollback")["status"] == "rolled_back"
+                assert set(world.ask("streams", 10)) == {"base"}
+                taken_back.set()
+            said += [line for line in lines if line]
+        assert said[-1] == "data: [DONE]"
+    frames = [json.loads(line.removeprefix("data: ")) for line in said[:-1]]
+    choices = [choice for frame in frames for choice in frame["choices"]]
+    assert "".join(choice["delta"].get("content") or "" for choice in choices) == "good"
+    assert choices[-1]["finish_reason"] == "stop"
+    named = eventually(lambda: "good" in (found := world.captured("streams")) and found, "the stream is captured")
+    assert named.count("good") == 1
 
 
 def test_one_of_two_concurrent_promotions_is_a_conflict(world):

@@ -67,6 +67,17 @@ async def test_a_ready_version_cannot_be_changed(hub: Hub) -> None:
     assert await hub.versions.get(ALICE, ready.id) == replace(ready, card={"win_rate": 0.9})
 
 
+async def test_what_its_job_measured_stays_on_a_versions_card(hub: Hub) -> None:
+    measured = {"measured": {"kl": 0.004}}
+    made = await hub.versions.begin(ALICE, **WANTED, method="registered", card=measured)
+    assert made.card == measured
+    await hub.versions.add(ALICE, made.id, "adapter.gguf", hub.file)
+    await hub.versions.finish(ALICE, made.id)
+    for card in ({"win_rate": 0.9}, {"win_rate": 0.8}):
+        await hub.versions.put_card(ALICE, made.id, card)
+        assert (await hub.versions.get(ALICE, made.id)).card == card | measured
+
+
 async def test_a_version_is_rejected_or_retired_according_to_its_status(hub: Hub) -> None:
     ready, building = await hub.version(), await hub.versions.begin(ALICE, **WANTED, method="sft")
     await hub.versions.add(ALICE, building.id, "adapter.gguf", hub.file)

@@ -175,9 +175,11 @@ def test_metrics_have_the_model_that_served(world):
 
 
 def judged():
-    """Answers by model, objective, and whether they met it."""
+    """Short answers by model, objective, and whether they met it."""
     return {
-        (model, objective, met): value("judged_answers_total", model=model, objective=objective, met=met)
+        (model, objective, met): value(
+            "judged_answers_total", model=model, objective=objective, length="short", met=met
+        )
         for model in ("m", "hasty", "patient", "away", NO_MODEL, UNASKED)
         for objective in JUDGED
         for met in ("yes", "no")

@@ -82,7 +82,7 @@ def test_every_alert_has_its_runbook():
         assert page.startswith(f"# {alert.name}\n")
         objective = next(o for o in OBJECTIVES if alert.name in (o.alert, o.slow_alert))
         assert any(name in page for name in (objective.ratio("1h"), objective.ratio("1d"), objective.ratio("3d")))
-        spoken = set(re.findall(r"\b(?:stack|model):\w+:\w+", page))
+        spoken = set(re.findall(r"\b(?:stack|model|model_length):\w+:\w+", page))
         assert spoken <= {rule.name for rule in RECORDED}
 
 
@@ -182,23 +182,26 @@ def test_each_model_is_judged_by_itself_and_not_by_too_few_answers(tmp_path, nam
     objective, few = named(name), objectives.FEWEST_ANSWERS
     late, answers = {"slow": few, "rare": few - 1, "quick": 0}, {"slow": few, "rare": few - 1, "quick": 10 * few}
     seen = [
-        Sample(f'{c.JUDGED_ANSWERS.name}{{model="{model}",objective="{name}",met="{met}"}}', f"0x9 {n}x240")
+        Sample(
+            f'{c.JUDGED_ANSWERS.name}{{model="{model}",objective="{name}",length="long",met="{met}"}}', f"0x9 {n}x240"
+        )
         for model in late
         for met, n in (("no", late[model]), ("yes", answers[model] - late[model]))
     ]
     others = [
-        Sample(f'{c.JUDGED_ANSWERS.name}{{model="quick",objective="{other}",met="no"}}', "0x9 900x240")
+        Sample(f'{c.JUDGED_ANSWERS.name}{{model="quick",objective="{other}",length="long",met="no"}}', "0x9 900x240")
         for other in c.JUDGED
         if other != name
     ]
     firing = [{"labels": '{model="slow"}', "value": 1}]
+    length = ', length="long"' if "length" in objective.labels else ""
     alerting = {
         "expr": f'count by (model) (ALERTS{{alertname="{objective.alert}", alertstate="firing"}})',
         "eval_time": "9m",
         "exp_samples": firing,
     }
     ratio = objective.ratio("1h")
-    shown = {f'{{__name__="{ratio}", model="{model}"}}': late[model] / answers[model] for model in late}
+    shown = {f'{{__name__="{ratio}", model="{model}"{length}}}': late[model] / answers[model] for model in late}
     shares = {
         "expr": ratio,
         "eval_time": "9m",
@@ -262,4 +265,22 @@ def test_none_is_bad_where_all_are_good(tmp_path):
 
 def test_models_without_objectives_have_the_times_that_are_promised():
     promised = {re.search(r"`objectives\.(\w+)`", o.help)[1]: o.threshold_s for o in OBJECTIVES if o.name in c.JUDGED}
-    assert promised == Objectives().model_dump()
+    assert promised == Objectives().model_dump(exclude={"end_to_end_by_length_s"})
+
+
+def test_a_class_of_lengths_is_judged_apart(tmp_path):
+    """The late long answers of a model do not drown in its many short ones, and its short ones raise no alert."""
+    objective, few = named("end_to_end"), objectives.FEWEST_ANSWERS
+    counts = {("long", "no"): few, ("short", "yes"): 100 * few, ("short", "no"): 1, ("long", "yes"): 0}
+    seen = [
+        Sample(
+            f'{c.JUDGED_ANSWERS.name}{{model="m",objective="end_to_end",length="{length}",met="{met}"}}', f"0x9 {n}x240"
+        )
+        for (length, met), n in counts.items()
+    ]
+    alerting = {
+        "expr": f'count by (model, length) (ALERTS{{alertname="{objective.alert}", alertstate="firing"}})',
+        "eval_time": "9m",
+        "exp_samples": [{"labels": '{model="m", length="long"}', "value": 1}],
+    }
+    promtool.judge(tmp_path, groups(objective), [promtool.ask(alerting, seen, "30s")], "30s")

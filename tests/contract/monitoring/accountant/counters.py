@@ -30,12 +30,12 @@ def _stages(book: Book) -> Counts:
 
 
 def _judged(book: Book) -> Counts:
-    """By model and objective: whether a busy host meets them, nobody knows."""
+    """By model, objective and length: whether a busy host meets them, nobody knows."""
     tokens = f.tokens_seen(book)
     counted = {
-        "time_to_first_token": tokens.sums(model=f.model),
-        "inter_token_latency": tokens.sums(model=f.model),
-        "end_to_end": f.generated(book).sums(model=f.model),
+        "time_to_first_token": tokens.sums(model=f.model, length=f.length),
+        "inter_token_latency": tokens.sums(model=f.model, length=f.length),
+        "end_to_end": f.generated(book).sums(model=f.model, length=f.length),
     }
     return {(*labels, ("objective", name)): n for name, found in counted.items() for labels, n in found.items()}
 

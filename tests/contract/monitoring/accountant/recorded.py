@@ -16,13 +16,14 @@ from tests.contract.monitoring.accountant.figures import (
     between_tokens,
     durations,
     first_tokens,
+    length,
     model,
     rated,
     read,
     streams,
     written,
 )
-from tests.contract.monitoring.accountant.ledger import Entry, Labels, Ledger
+from tests.contract.monitoring.accountant.ledger import Entry, Label, Labels, Ledger
 from tests.contract.monitoring.accountant.stack import OBJECTIVES as OBJECTIVES_OF
 from tests.contract.monitoring.accountant.truth import Book, Expected, Truth, Within, quantiles, rates
 
@@ -108,7 +109,7 @@ def counted(objective: str, book: Book) -> Counted:
         "inter_token_latency": _timed(
             tokens, lambda e: OBJECTIVES_OF[e.served].between_tokens_s, lambda e: Within(0, e.ended_at - e.sent_at)
         ),
-        "end_to_end": _timed(_answers(book), lambda e: OBJECTIVES_OF[e.served].end_to_end_s, logged),
+        "end_to_end": _timed(_answers(book), lambda e: OBJECTIVES_OF[e.served].end_to_end_s_of(length(e)), logged),
         "stream_completion": _certain(ended, lambda e: e.outcome == "error"),
         "feedback_writes": _timed(rated(book), lambda e: 0.5, lambda e: Within(0, logged(e).most)),
     }
@@ -119,9 +120,14 @@ def _range(least: float, most: float) -> Expected:
     return least if least == most else Within(min(least, most), max(least, most))
 
 
+def _by(objective: Objective) -> dict[str, Label]:
+    of: dict[str, Label] = {"model": model, "length": length}
+    return {label: of[label] for label in objective.labels}
+
+
 def sums_of(objective: Objective, book: Book, *, bad: bool) -> Truth:
     """Returns the number of requests, or of bad ones."""
-    of, by = counted(objective.name, book), dict.fromkeys(objective.labels, model)
+    of, by = counted(objective.name, book), _by(objective)
     if not bad:
         return of.all.sums(**by)
     certain, possible = of.bad.sums(**by), of.possibly.sums(**by)
@@ -130,7 +136,7 @@ def sums_of(objective: Objective, book: Book, *, bad: bool) -> Truth:
 
 def shares_of(objective: Objective, book: Book, shown: Callable[[float], float] = lambda share: share) -> Truth:
     """Returns the share of bad requests, or what is `shown` of it."""
-    of, by = counted(objective.name, book), dict.fromkeys(objective.labels, model)
+    of, by = counted(objective.name, book), _by(objective)
     certain, possible = of.bad.sums(**by), of.possibly.sums(**by)
     return {
         labels: _range(shown(certain.get(labels, 0) / total), shown(possible.get(labels, 0) / total))

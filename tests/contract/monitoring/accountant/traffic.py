@@ -109,6 +109,7 @@ async def _answers(client: Client, callers: Callers) -> None:
                     script = client.script(reads=11 + gateway, writes=5)
                     await _ok(client.ask(caller, model, script, stream=stream, gateway=gateway))
     for stream in (False, True):
+        await _ok(client.ask(callers.ann, LARGE, client.script(writes=101), stream=stream))
         await _ok(client.ask(callers.ann, SMALL, client.script(writes=3), stream=stream, choices=2))
         await _ok(client.ask(callers.ann, LARGE, client.script(), stream=stream, route=COMPLETIONS))
         await _ok(client.ask(callers.operator, ALIAS, client.script(), stream=stream, route=RESPONSES, gateway=1))
