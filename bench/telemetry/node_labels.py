@@ -51,6 +51,7 @@ VALUES: Mapping[str, Sequence[str]] = {
     "strategy": ["cot", "self_consistency", "pal", "react"],
     "deployment": ["Gateway", "Retrieval"],
     "objective": c.JUDGED,
+    "length": list(c.LENGTHS),
     "met": ["yes", "no"],
 }
 
