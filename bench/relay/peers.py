@@ -18,8 +18,7 @@ from bench.processes import Pids, running_process
 from bench.relay import upstream
 from tools import environment
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-STATE = CHECKOUT / ".headrace" / "bench-peers"
+STATE = environment.CHECKOUT / ".headrace" / "bench-peers"
 LITELLM_PORT, ROUTER_PORT, ROUTER_METRICS_PORT = 9710, 9711, 9712
 LITELLM_KEY = "sk-bench"
 
@@ -48,7 +47,7 @@ def scripted_upstream() -> Iterator[Peer]:
     argv = [sys.executable, "-m", "bench.relay.upstream", "--port", str(upstream.PORT)]
     url = f"http://127.0.0.1:{upstream.PORT}"
     with running_process(
-        argv, log=STATE / "upstream.log", ready=f"{url}/health", env={**os.environ, "PWD": str(CHECKOUT)}
+        argv, log=STATE / "upstream.log", ready=f"{url}/health", env={**os.environ, "PWD": str(environment.CHECKOUT)}
     ) as p:
         yield Peer("upstream", Target(f"{url}/v1", upstream.MODEL), p, "1 process, asyncio on uvloop")
 

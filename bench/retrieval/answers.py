@@ -36,8 +36,8 @@ from serving.retrieval.relevance import READ_AGAIN, SecondEmbedder, without_subj
 from serving.retrieval.replica import for_prompt
 from serving.retrieval.types import Attribution, Hit
 from serving.retrieval.vectors import chunk_vectors
+from tools.environment import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 QUESTIONS = Path(__file__).with_name("questions.jsonl")
 TENANT = "bench"
 SMALL_TALK, UNANSWERABLE = "small talk", "unanswerable"

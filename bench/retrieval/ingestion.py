@@ -30,8 +30,8 @@ from serving.retrieval.chunk import ChunkSettings
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.replica import RetrievalReplica
 from serving.retrieval.sandbox import chunk_isolated
+from tools.environment import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 BENCH = Principal("bench", "bench", "bench")
 
 

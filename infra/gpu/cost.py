@@ -10,6 +10,7 @@ from infra.gpu.accelerators import GIB, accelerator_by_key
 from infra.gpu.machines import Cloud, MachineType
 from infra.gpu.pools import NodePool
 from infra.mistakes import Mistake
+from infra.targets.layout import CHECKOUT
 from serving.config import VllmModel
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def mistakes(config: StackConfig) -> list[Mistake]:
 
 
 def _prices(config: StackConfig) -> prices.PriceTable:
-    return prices.load(prices.CHECKOUT / config.cluster.prices if config.cluster.prices else None)
+    return prices.load(CHECKOUT / config.cluster.prices if config.cluster.prices else None)
 
 
 def table(config: StackConfig) -> str:

@@ -14,9 +14,6 @@ from infra.gpu.machines import Cloud
 from infra.gpu.pools import Capacity
 from serving.config import Strict
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-"""Price files of yours are below it."""
-
 DEFAULT_TABLE = Path(__file__).with_name("prices.yaml")
 
 HOURS = 730

@@ -9,6 +9,7 @@ from infra.policies.manifest import PlannedResource
 from infra.policies.nodes import nodes_of
 from infra.policies.rule import stack_rule
 from infra.policies.values import lookup
+from infra.targets.layout import CHECKOUT
 
 STACK = "headrace:kubernetes:Stack"
 """The component with the budget of its stack."""
@@ -26,7 +27,7 @@ def _budget(resources: Sequence[PlannedResource]) -> Iterator[tuple[PlannedResou
         if stack.token != STACK or not isinstance(budget, int | float) or not isinstance(file, str):
             continue
         try:
-            known = prices.load(prices.CHECKOUT / file if file else None)
+            known = prices.load(CHECKOUT / file if file else None)
         except (OSError, ValueError) as e:
             yield stack, f"the price file cannot be read: {e}"
             continue

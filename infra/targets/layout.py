@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+"""The repository's root, for all code that may import `infra`."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from serving.assistants.items import Message as Shown
-from serving.assistants.spotlight import Spotlights
+from serving.assistants.spotlight import Spotlights, without_marks
 from serving.config import Limits
 from serving.core.confine import Unconfined
 from serving.core.principal import Principal
@@ -174,13 +174,18 @@ class AttachedFiles:
 
 
 class FilesShownAgain:
-    """Files of the conversation that a request continues: each is read once, and all share one budget."""
+    """Earlier messages as the model reads them. Each of their files is read once, and all share one budget.
+
+    Others may have written in a conversation that several keys share or that was forked, and answers repeat documents:
+    so nothing in a message reads as the explanation of marks, but that of its files.
+    """
 
     def __init__(self, attached: AttachedFiles, caller: Principal, guard: GuardrailChecker | None) -> None:
         self._attached = attached
         self._caller = caller
         self._guard = guard
         self._texts: dict[str, str | None] = {}
+        self._shown: set[str] = set()
         self._left = attached.characters
 
     def begin(self) -> None:
@@ -190,16 +195,21 @@ class FilesShownAgain:
     async def message(self, message: Shown) -> Shown:
         """Returns an earlier message in which files are replaced by their text, within the budget.
 
-        A deleted file is replaced by a note.
+        A deleted file is replaced by a note. A message that was returned before stays as it is.
         """
         content = message.get("content")
-        if not isinstance(content, list) or not any(part["type"] == "file" for part in content):
-            return message
-        parts = [
-            {"type": "text", "text": await self._text_within_budget(part["file"])} if part["type"] == "file" else part
-            for part in content
-        ]
-        return {**message, "content": parts}
+        if isinstance(content, str):
+            return {**message, "content": without_marks(content)}
+        return {**message, "content": [await self._part(part) for part in content]} if content else message
+
+    async def _part(self, part: Mapping[str, Any]) -> Mapping[str, Any]:
+        if part["type"] == "file":
+            text = await self._text_within_budget(part["file"])
+            self._shown.add(text)
+            return {"type": "text", "text": text}
+        if part["type"] == "text" and part["text"] not in self._shown:
+            return {**part, "text": without_marks(part["text"])}
+        return part
 
     async def _text_within_budget(self, file: Mapping[str, Any]) -> str:
         digest = await self._attached.digest(file)

@@ -128,7 +128,8 @@ class ConversationContext:
                 readable = self._readable(turns)
                 found = await self._sources.retriever.recall(self._caller, id, self._assistant, kind, readable, planned)
         # Turns that memory retrieved still contain their files.
-        found = replace(found, turns=[await self._readable_turn(turn) for turn in found.turns])
+        turns_found = [await self._readable_turn(turn) for turn in found.turns]
+        found = replace(found, turns=turns_found, notes=[await self._files.message(note) for note in found.notes])
         self.noted = bool(found.notes)
         document["messages"] = [*before, *found.notes, *items.paired(window.flat(found.turns)), *after]
         shown = [*found.turns, *going_on]

@@ -23,13 +23,12 @@ from infra.providers.ray_head import NODE, RayHead
 from infra.providers.ray_ports import RayPorts
 from infra.providers.resource import Task
 from infra.providers.session import Session
+from infra.targets.layout import CHECKOUT
 from tests.servers.process import held_port
 from tests.wait import eventually
 
 APPLICATIONS = "/api/serve/applications/"
 KUBERAYS_READ = f"{APPLICATIONS}?api_type=declarative"
-
-CHECKOUT = Path(__file__).parents[2]
 
 HELLO = """
 import asyncio

@@ -20,6 +20,7 @@ from serving.store.jobs.worker import PermanentError, Postponed
 from serving.tuning.plan import FAILED, INTERRUPTED, WHOLE, Plan
 
 CHECKOUT = Path(__file__).parents[3]
+"""The folder with the package `serving`, also in an image."""
 
 PATIENCE_S = 120.0
 """Time that a child has for its last checkpoint: a step may take long."""

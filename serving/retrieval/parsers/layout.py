@@ -13,7 +13,16 @@ from itertools import pairwise
 from statistics import median
 
 from serving.retrieval.builder import DocumentBuilder
-from serving.retrieval.parsers.pieces import HYPHEN, DrawnLines, Interval, Piece, Table, lines_of
+from serving.retrieval.parsers.pieces import (
+    HYPHEN,
+    DrawnLines,
+    Interval,
+    PageWork,
+    Piece,
+    Table,
+    TooMuchWork,
+    lines_of,
+)
 from serving.retrieval.parsers.table import add_table
 from serving.retrieval.parsers.table_gaps import tables_by_gaps
 from serving.retrieval.parsers.table_rules import ruled_tables
@@ -23,6 +32,8 @@ _LINES = 2
 """Minimum number of lines on each side of a gutter."""
 _STEPS = 200
 """Number of positions across a page where a gutter is looked for."""
+WORK = 10_000_000
+"""Steps that the arrangement of a page may take: a few seconds of processor time. A dense page takes a tenth of it."""
 _SAME_PLACE = 3.0
 """Distance between the columns of a table and of its continuation, at most."""
 _BETWEEN = 4
@@ -42,11 +53,15 @@ class PageLayout:
     def add_page(self, pieces: Pieces, page: int | None, rules: DrawnLines = DrawnLines()) -> None:  # noqa: B008  # immutable
         """Adds a page's paragraphs and table rows in reading order.
 
-        A page whose text would not be complete is added line by line instead.
+        A page is added line by line instead if its text would not be complete, or if its arrangement takes too much
+        work, as that of a drawing with thousands of labels.
         """
         before = self._near()
         expected = before.columns if before is not None else ()
-        parts = list(_parts(pieces, rules, expected))
+        try:
+            parts = list(_parts(pieces, rules, expected, PageWork(WORK)))
+        except TooMuchWork:
+            parts = []
         if _missing(pieces, parts):
             parts = ["\n".join(" ".join(piece.text for piece in line.pieces) for line in lines_of(pieces))]
         for part in parts:
@@ -97,10 +112,10 @@ def _characters(texts: Iterable[str]) -> Counter[str]:
     return Counter(c for text in texts for c in text if not c.isspace() and c not in (HYPHEN, "-"))
 
 
-def _parts(pieces: Pieces, rules: DrawnLines, expected: Sequence[Interval]) -> Iterator[str | Table]:
-    """Yields a page's paragraphs and tables in reading order."""
-    found = tables_by_gaps(ruled_tables(tagged_tables(pieces), rules), rules, expected)
-    for region in _regions(found, rules, 0):
+def _parts(pieces: Pieces, rules: DrawnLines, expected: Sequence[Interval], work: PageWork) -> Iterator[str | Table]:
+    """Yields a page's paragraphs and tables in reading order. Raises `TooMuchWork`."""
+    found = tables_by_gaps(ruled_tables(tagged_tables(pieces, work), rules, work), rules, work, expected)
+    for region in _regions(found, rules, work, 0):
         plain: list[Piece] = []
         for piece in region:
             if piece.table is None:
@@ -112,10 +127,10 @@ def _parts(pieces: Pieces, rules: DrawnLines, expected: Sequence[Interval]) -> I
         yield from _paragraphs(plain)
 
 
-def _regions(pieces: Pieces, rules: DrawnLines, depth: int) -> Iterator[list[Piece]]:
+def _regions(pieces: Pieces, rules: DrawnLines, work: PageWork, depth: int) -> Iterator[list[Piece]]:
     """Yields parts of a page that are one column, from the top."""
-    pieces = sorted(tables_by_gaps(pieces, rules), key=lambda piece: (piece.top, piece.left))
-    place = _gutter(pieces) if depth < 8 else None
+    pieces = sorted(tables_by_gaps(pieces, rules, work), key=lambda piece: (piece.top, piece.left))
+    place = _gutter(pieces, work) if depth < 8 else None
     if place is None:
         if pieces:
             yield pieces
@@ -125,14 +140,14 @@ def _regions(pieces: Pieces, rules: DrawnLines, depth: int) -> Iterator[list[Pie
         outside += crossing
         if _sides(run, place):
             if outside:
-                yield from _regions(outside, rules, depth + 1)
+                yield from _regions(outside, rules, work, depth + 1)
                 outside = []
-            yield from _regions([p for p in run if p.right <= place], rules, depth + 1)
-            yield from _regions([p for p in run if p.right > place], rules, depth + 1)
+            yield from _regions([p for p in run if p.right <= place], rules, work, depth + 1)
+            yield from _regions([p for p in run if p.right > place], rules, work, depth + 1)
         else:
             outside += run
     if outside:
-        yield from _regions(outside, rules, depth + 1)
+        yield from _regions(outside, rules, work, depth + 1)
 
 
 def _runs(pieces: Pieces, place: float) -> Iterator[tuple[list[Piece], list[Piece]]]:
@@ -162,12 +177,13 @@ def _sides(run: Pieces, place: float) -> int:
     return min(len(left), len(right))
 
 
-def _gutter(pieces: Pieces) -> float | None:
+def _gutter(pieces: Pieces, work: PageWork) -> float | None:
     """Returns the position with most lines on both sides, in the middle of the white space."""
     if len(pieces) < 2 * _LINES:
         return None
     low, high = min(p.left for p in pieces), max(p.right for p in pieces)
     scores = []
+    work.spend(_STEPS * len(pieces))
     for step in range(1, _STEPS):
         place = low + (high - low) * step / _STEPS
         scores.append(sum(_sides(run, place) for _, run in _runs(pieces, place)))
@@ -186,13 +202,16 @@ def _paragraphs(pieces: Pieces) -> Iterator[str]:
     lines = lines_of(pieces)
     steps = [below.middle - above.middle for above, below in pairwise(lines)]
     usual = median(steps) if steps else 0.0
-    text = ""
+    texts: list[str] = []
     for at, line in enumerate(lines):
-        words = " ".join(piece.text for piece in line.pieces)
-        if text and steps[at - 1] > 1.35 * min(usual, 1.6 * line.pieces[0].height):
-            yield text.rstrip(HYPHEN)
-            text = ""
-        between = "\n" if text and not text.endswith(HYPHEN) else ""
-        text = text.rstrip(HYPHEN) + between + words
-    if text:
-        yield text.rstrip(HYPHEN)
+        if texts and steps[at - 1] > 1.35 * min(usual, 1.6 * line.pieces[0].height):
+            yield _paragraph(texts)
+            texts = []
+        texts.append(" ".join(piece.text for piece in line.pieces))
+    if texts:
+        yield _paragraph(texts)
+
+
+def _paragraph(lines: Sequence[str]) -> str:
+    """Joins lines; a word that continues on the next line is made whole."""
+    return "".join(line.rstrip(HYPHEN) if line.endswith(HYPHEN) else line + "\n" for line in lines).rstrip("\n")

@@ -9,6 +9,7 @@ from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parsers import OCR_NEEDED, ocr
 from serving.retrieval.parsers.layout import PageLayout
+from serving.retrieval.parsers.pdf_tags import TableTags
 from serving.retrieval.parsers.pdf_text import Layer, layers
 from serving.retrieval.parsers.pieces import Piece
 from serving.retrieval.types import Document
@@ -28,9 +29,10 @@ def parse_pdf(data: bytes, name: str, bounds: ChunkBounds) -> Document:
         with pypdfium2.PdfDocument(data) as document:
             if len(document) > bounds.pages:
                 raise UnreadableDocument("too_large", f"the PDF has more than {bounds.pages:,} pages")
+            tags = TableTags(document)
             for number in range(1, len(document) + 1):
                 page = document[number - 1]
-                found, unreadable = layers(page, builder.require_room)
+                found, unreadable = layers(page, tags, builder.require_room)
                 builder.unreadable += unreadable
                 if not found and _has_image(page):
                     scanned.append(number)

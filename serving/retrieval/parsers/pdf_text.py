@@ -7,12 +7,11 @@ import math
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import pypdfium2
 from pypdfium2 import raw
 
-from serving.retrieval.parsers.pdf_tags import TableTags
+from serving.retrieval.parsers.pdf_tags import TableTags, Tags, address
 from serving.retrieval.parsers.pieces import HYPHEN, CellTag, DrawnLines, Piece, covered
 
 _GAP = 0.75
@@ -44,13 +43,13 @@ class Layer:
     rules: DrawnLines = field(default_factory=DrawnLines)
 
 
-def layers(page: pypdfium2.PdfPage, require_room: Callable[[int], None]) -> tuple[list[Layer], int]:
+def layers(page: pypdfium2.PdfPage, tags: TableTags, require_room: Callable[[int], None]) -> tuple[list[Layer], int]:
     """Returns a page's text, that of most characters' direction first, and the number of characters without meaning.
 
     Such characters are glyphs of a font that does not tell which letters they are. `require_room` is told how many
     characters there are before they are read, and raises if they are too many.
     """
-    reader = _PageReader(page)
+    reader = _PageReader(page, tags.of_page(page))
     reader.read(require_room)
     found = sorted(reader.layers.items(), key=lambda item: -sum(len(piece.text) for piece in item[1].pieces))
     for angle, layer in found[:1]:
@@ -61,9 +60,9 @@ def layers(page: pypdfium2.PdfPage, require_room: Callable[[int], None]) -> tupl
 class _PageReader:
     """Collects characters as words, words as pieces, and pieces as layers."""
 
-    def __init__(self, page: pypdfium2.PdfPage) -> None:
+    def __init__(self, page: pypdfium2.PdfPage, tags: Tags) -> None:
         self._page = page
-        self._tags = TableTags(page).cells
+        self._tags = tags
         self._tag: CellTag | None = None
         self.layers: dict[int, Layer] = {}
         self.unreadable = 0
@@ -105,7 +104,7 @@ class _PageReader:
         if angle not in self.layers and len(self.layers) >= _DIRECTIONS:
             angle = next(iter(self.layers))
         box = _turned(_box(text, index), angle)
-        tag = self._tags.get(_marked(text, index)) if self._tags else None
+        tag = self._tags.get(address(raw.FPDFText_GetTextObject(text, index))) if self._tags else None
         if (self._characters or self._words) and (
             angle != self._angle or tag != self._tag or self._apart(box, character)
         ):
@@ -179,12 +178,6 @@ def _font(text: pypdfium2.PdfTextPage, index: int) -> str:
     return name.value.decode(errors="replace")
 
 
-def _marked(text: pypdfium2.PdfTextPage, index: int) -> int:
-    """Returns the number of the marked content that a character is in, -1 if it is in none."""
-    found = raw.FPDFText_GetTextObject(text, index)
-    return raw.FPDFPageObj_GetMarkedContentID(found) if found else -1
-
-
 def _turned(box: Box, angle: int) -> Box:
     """Returns a box as it is when the page is turned so that text of this angle (degrees, clockwise) is upright."""
     if angle == 0:
@@ -227,7 +220,7 @@ Point = tuple[float, float]
 def _strokes(path: pypdfium2.PdfObject) -> Iterator[tuple[Point, Point, bool]]:
     """Yields the straight lines of a path, each with whether it is only the edge of a filled area.
 
-    A filled area as thin as a line is one.
+    A filled area as thin as a line is one. Curves are none.
     """
     fill, stroke = ctypes.c_int(), ctypes.c_int()
     raw.FPDFPath_GetDrawMode(path, fill, stroke)
@@ -239,30 +232,42 @@ def _strokes(path: pypdfium2.PdfObject) -> Iterator[tuple[Point, Point, bool]]:
         matrix = matrix.multiply(container.get_matrix())
         container = container.container
     x, y = ctypes.c_float(), ctypes.c_float()
-    shape: list[Point] = []
-
-    def parts() -> Iterator[tuple[Point, Point, bool]]:
-        if len(shape) < 2:
-            return
-        left, right = min(p[0] for p in shape), max(p[0] for p in shape)
-        bottom, top = min(p[1] for p in shape), max(p[1] for p in shape)
-        if min(right - left, top - bottom) < _THIN:
-            yield (left, bottom), (right, top), False
-        else:
-            yield from ((a, b, not stroke.value) for a, b in pairwise(shape))
-
+    shape = _Shape()
     for index in range(raw.FPDFPath_CountSegments(path)):
         segment = raw.FPDFPath_GetPathSegment(path, index)
         raw.FPDFPathSegment_GetPoint(segment, x, y)
         point = matrix.on_point(x.value, y.value)
-        if raw.FPDFPathSegment_GetType(segment) == raw.FPDF_SEGMENT_MOVETO:
-            yield from parts()
-            shape = [point]
+        kind = raw.FPDFPathSegment_GetType(segment)
+        if kind == raw.FPDF_SEGMENT_MOVETO:
+            yield from shape.lines(not stroke.value)
+            shape = _Shape()
+        shape.add(point, curved=kind == raw.FPDF_SEGMENT_BEZIERTO)
+        if raw.FPDFPathSegment_GetClose(segment) and shape.points[0] != shape.points[-1]:
+            shape.add(shape.points[0])
+    yield from shape.lines(not stroke.value)
+
+
+class _Shape:
+    """A part of a path: its points, the control points of its curves among them, and its straight lines."""
+
+    def __init__(self) -> None:
+        self.points: list[Point] = []
+        self._straight: list[tuple[Point, Point]] = []
+
+    def add(self, point: Point, *, curved: bool = False) -> None:
+        if self.points and not curved:
+            self._straight.append((self.points[-1], point))
+        self.points.append(point)
+
+    def lines(self, filled: bool) -> Iterator[tuple[Point, Point, bool]]:
+        if not self._straight:
+            return
+        left, right = min(p[0] for p in self.points), max(p[0] for p in self.points)
+        bottom, top = min(p[1] for p in self.points), max(p[1] for p in self.points)
+        if min(right - left, top - bottom) < _THIN:
+            yield (left, bottom), (right, top), False
         else:
-            shape.append(point)
-        if raw.FPDFPathSegment_GetClose(segment) and shape[0] != shape[-1]:
-            shape.append(shape[0])
-    yield from parts()
+            yield from ((a, b, filled) for a, b in self._straight)
 
 
 def _merged(lines: list[tuple[float, float, float]]) -> tuple[tuple[float, float, float], ...]:

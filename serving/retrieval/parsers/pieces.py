@@ -16,6 +16,23 @@ _WORD_SPACE = 0.3
 Interval = tuple[float, float]
 
 
+class TooMuchWork(Exception):
+    """The arrangement of a page takes more steps than a page may."""
+
+
+class PageWork:
+    """Steps that may still be taken to arrange a page: each looks at one text, word, column, line or cell."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def spend(self, steps: int) -> None:
+        """Call this before a loop of so many steps. Raises `TooMuchWork` if they are too many."""
+        if steps > self.left:
+            raise TooMuchWork
+        self.left -= steps
+
+
 @dataclass(frozen=True, slots=True)
 class CellTag:
     """A cell as a file describes it: its table, its first and last row and column, and whether it names others."""
@@ -146,8 +163,11 @@ def covered(intervals: Iterator[Interval] | Sequence[Interval], apart: float = 0
 
 def joined(texts: Sequence[str]) -> str:
     """Returns a cell's lines as one text; a word that continues on the next line is made whole."""
-    text = ""
-    for each in texts:
-        between = " " if text and not text.endswith(HYPHEN) else ""
-        text = text.removesuffix(HYPHEN) + between + each.strip()
-    return text.removesuffix(HYPHEN)
+    parts: list[str] = []
+    for text in filter(None, map(str.strip, texts)):
+        if parts and parts[-1].endswith(HYPHEN):
+            parts[-1] = parts[-1].removesuffix(HYPHEN)
+        elif parts:
+            parts.append(" ")
+        parts.append(text)
+    return "".join(parts).removesuffix(HYPHEN)

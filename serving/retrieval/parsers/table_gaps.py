@@ -1,31 +1,29 @@
-"""Finds tables without drawn lines: columns are divided by gaps that persist over rows.
-
-A line whose texts stand apart begins a table; the lines below belong to it as long as they leave a gap free that all
-lines above leave free. So a heading beside a table, which no row continues, is no column of it.
-"""
+"""Finds tables without drawn lines: columns are divided by gaps that persist over rows."""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
-from serving.retrieval.parsers.pieces import DrawnLines, Interval, Piece, Table, TextLine, covered, joined, lines_of
-from serving.retrieval.parsers.table_rows import LEADING, Cell, CellLine, Grid, cell_of, rows_of, table_of
+from serving.retrieval.parsers.pieces import (
+    DrawnLines,
+    Interval,
+    PageWork,
+    Piece,
+    Table,
+    TextLine,
+    covered,
+    joined,
+    lines_of,
+)
+from serving.retrieval.parsers.table_regions import GUTTER, SEGMENT, gaps, parts_of, region_from
+from serving.retrieval.parsers.table_rows import Cell, CellLine, Grid, cell_of, rows_of, table_of
 
-_SEGMENT = 0.7
-"""Space between two words that begins a table, in heights of a line."""
-_GUTTER = 0.2
-"""Width of a gap between two columns, at least."""
 _USUAL_GUTTER = 0.4
 """Width of the gap between the texts of two columns in most rows, at least: more than the space between words."""
-_BREAK = 2.0
-"""How much wider than usual the space above a line must be to begin another table."""
-_SEEN = 20
-"""Number of lines above that a line is compared with."""
 _HEAD = 4
 """Number of lines at the top of a page among which the last row of a table may be."""
 _WORDS_OF_PROSE = 4
@@ -35,20 +33,10 @@ _LINES_OF_PROSE = 4
 _MARKER = re.compile(r"[•◦▪‣∙·*–—-]|\(?(\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]")
 
 
-@dataclass(slots=True)
-class _Region:
-    """Lines that may be a table: `spans` are the numbers of those whose texts cross gaps of the others."""
-
-    lines: list[TextLine]
-    spans: set[int] = field(default_factory=set)
-    cover: list[Interval] = field(default_factory=list)
-
-    def gutters(self) -> list[Interval]:
-        return [(a[1], b[0]) for a, b in zip(self.cover, self.cover[1:], strict=False)]
-
-
-def tables_by_gaps(pieces: Sequence[Piece], rules: DrawnLines, expected: Sequence[Interval] = ()) -> list[Piece]:
-    """Returns the pieces, with those of each table replaced by one that stands for it.
+def tables_by_gaps(
+    pieces: Sequence[Piece], rules: DrawnLines, work: PageWork, expected: Sequence[Interval] = ()
+) -> list[Piece]:
+    """Returns the pieces, with those of each table replaced by one that stands for it. Raises `TooMuchWork`.
 
     `expected` are the columns of a table that may continue here: then one row in them suffices for the first table.
     """
@@ -56,12 +44,14 @@ def tables_by_gaps(pieces: Sequence[Piece], rules: DrawnLines, expected: Sequenc
     taken: set[int] = set()
     plain = [piece for piece in pieces if piece.table is None]
     others = [piece for piece in pieces if piece.table is not None]
+    heights = sorted(other.middle for other in others)
     lines = lines_of(plain)
     at = 0
     while at < len(lines):
-        region, after = _grown(lines, at, others)
-        for lines_here, spans in _parts(region) if region is not None else ():
-            table = _table(lines_here, spans, rules) or (_last_row(lines_here, expected) if at < _HEAD else None)
+        region, after = region_from(lines, at, heights, work)
+        for lines_here, spans in parts_of(region) if region is not None else ():
+            table = _table(lines_here, spans, rules, work)
+            table = table or (_last_row(lines_here, expected) if at < _HEAD else None)
             expected = ()
             if table is not None:
                 found.append(table)
@@ -70,151 +60,15 @@ def tables_by_gaps(pieces: Sequence[Piece], rules: DrawnLines, expected: Sequenc
     return [*others, *(piece for piece in plain if id(piece) not in taken), *found]
 
 
-def _is_apart(line: TextLine) -> bool:
-    return len(line.intervals(_SEGMENT)) > 1
-
-
-def _remaining(gap: Interval, intervals: Sequence[Interval], height: float) -> bool:
-    """Returns whether texts leave enough of a gap free."""
-    inside = [(max(a, gap[0]), min(b, gap[1])) for a, b in intervals if b > gap[0] and a < gap[1]]
-    edges = [gap[0], *(edge for part in covered(inside) for edge in part), gap[1]]
-    return max(b - a for a, b in zip(edges[::2], edges[1::2], strict=True)) >= min(_GUTTER * height, gap[1] - gap[0])
-
-
-def _grown(lines: Sequence[TextLine], at: int, others: Sequence[Piece]) -> tuple[_Region | None, int]:
-    """Returns the lines from `at` that may be a table, and the number of the line after them."""
-    if not _is_apart(lines[at]):
-        return None, at + 1
-    region = _Region([lines[at]], cover=lines[at].intervals())
-    single = True
-    after = at + 1
-    while after < len(lines):
-        line = lines[after]
-        here = line.intervals()
-        if _begins_another(region, line, lines[after + 1] if after + 1 < len(lines) else None):
-            break
-        if any(region.lines[-1].middle < other.middle < line.middle for other in others):
-            break
-        closed = [gap for gap in region.gutters() if not _remaining(gap, here, line.height)]
-        outside = here[-1][1] < region.cover[0][0] or here[0][0] > region.cover[-1][1]
-        if len(here) == 1 and (closed or outside) and not (outside and _is_apart(line)):
-            break
-        if single and _is_apart(line):
-            own = [(a[1], b[0]) for a, b in pairwise(here)]
-            first = region.lines[0].intervals()
-            crossed = [gap for gap in own if not _remaining(gap, first, line.height)]
-            if crossed and not closed:
-                region.spans = set(range(len(region.lines)))
-                region.cover = here
-            elif crossed and closed:
-                break
-            single = False
-            closed = [] if region.spans else closed
-            if region.spans:
-                region.lines.append(line)
-                after += 1
-                continue
-        if closed and len(closed) == len(region.gutters()):
-            break
-        if closed:
-            region.spans.add(len(region.lines))
-        else:
-            region.cover = covered([*region.cover, *here])
-        region.lines.append(line)
-        after += 1
-    _trim(region)
-    start = _above(lines, at, region)
-    if start < at:
-        region.lines[:0] = lines[start:at]
-        region.spans = {number + at - start for number in region.spans}
-    return region, max(after, at + 1)
-
-
-def _begins_another(region: _Region, line: TextLine, following: TextLine | None) -> bool:
-    """Returns whether the space above a line is so wide that a table does not continue there."""
-    last = region.lines[-1]
-    space = line.top - last.bottom
-    height = min(line.height, last.height)
-    spaces = [b.top - a.bottom for a, b in pairwise(region.lines[-_SEEN:])]
-    if not spaces and following is not None:
-        spaces = [following.top - line.bottom]
-    usual = max(median(spaces) if spaces else 0.0, max(spaces[-6:], default=0.0) / _BREAK, 0.3 * height)
-    if space <= _BREAK * usual:
-        return False
-    if space > 2.2 * height:
-        return True
-    return bool(spaces) and len(region.lines) > 1 and space > 0.9 * height and not _is_aligned(region, line)
-
-
-def _is_aligned(region: _Region, line: TextLine) -> bool:
-    """Returns whether a line's texts begin or end where columns do, not only in the first one."""
-    here = line.intervals(_SEGMENT)
-    if here[-1][1] <= region.cover[0][1]:
-        return False
-    near = 0.3 * line.height
-    edges = [(a, b) for above in region.lines[-_SEEN:] for a, b in above.intervals(_SEGMENT)]
-    return all(
-        any(abs(a - c) < near or abs(b - d) < near or abs(a + b - c - d) < near for c, d in edges) for a, b in here
-    )
-
-
-def _trim(region: _Region) -> None:
-    """Takes lines with one text off the end, unless they continue a cell that is not in the first column."""
-    while len(region.lines) > 1:
-        last, above = region.lines[-1], region.lines[-2]
-        here = last.intervals(_SEGMENT)
-        if len(here) > 1:
-            return
-        near = last.middle - above.middle <= LEADING * min(last.height, above.height)
-        if near and region.gutters() and here[0][0] >= region.gutters()[0][0]:
-            return
-        region.spans.discard(len(region.lines) - 1)
-        region.lines.pop()
-
-
-def _above(lines: Sequence[TextLine], at: int, region: _Region) -> int:
-    """Returns where a table begins whose header's upper lines have only one text, beyond the first column."""
-    start = at
-    gutters = region.gutters()
-    while start > max(at - 2, 0) and gutters:
-        line = lines[start - 1]
-        here = line.intervals()
-        near = lines[start].middle - line.middle <= LEADING * min(line.height, lines[start].height)
-        inside = gutters[0][0] <= here[0][0] and here[-1][1] <= region.cover[-1][1]
-        if not near or not inside or not all(_remaining(gap, here, line.height) for gap in gutters):
-            break
-        start -= 1
-    return start
-
-
-def _parts(region: _Region) -> list[tuple[list[TextLine], set[int]]]:
-    """Divides a region where a line repeats the fonts of the first, which is another header, and other rows follow."""
-    lines = region.lines
-    fonts = [{piece.font for piece in line.pieces} for line in lines]
-    starts = [0]
-    usual = [number for number in range(1, len(lines)) if not fonts[number] <= fonts[0]]
-    if "" not in fonts[0] and 3 * len(usual) >= 2 * (len(lines) - 1):
-        for number in range(2, len(lines) - 1):
-            here = lines[number]
-            if fonts[number] <= fonts[0] and not fonts[number + 1] <= fonts[0] and not fonts[number - 1] <= fonts[0]:
-                texts = [piece.text for piece in here.pieces]
-                if len(here.intervals(_SEGMENT)) > 1 and not any(any(map(str.isdecimal, text)) for text in texts):
-                    starts.append(number)
-    parts = []
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
-        part = _Region(lines[start:end], {n - start for n in region.spans if start <= n < end}, region.cover)
-        _trim(part)
-        parts.append((part.lines, part.spans))
-    return parts
-
-
-def _table(lines: Sequence[TextLine], spans: set[int], rules: DrawnLines) -> Piece | None:
+def _table(lines: Sequence[TextLine], spans: set[int], rules: DrawnLines, work: PageWork) -> Piece | None:
     """Returns the piece for a table; None if the lines are none."""
     plain = [line for number, line in enumerate(lines) if number not in spans]
     if len(plain) < 2:
         return None
     columns = _columns(plain)
     beside, columns = _side_heading(plain, columns)
+    work.spend(len(columns) * sum(max(len(piece.words), 1) for line in lines for piece in line.pieces))
+    work.spend(len(rules.horizontal) + len(rules.edges))
     if len(columns) < 2 or _is_prose_beside(plain, columns):
         return None
     bounds = [(a[1] + b[0]) / 2 for a, b in pairwise(columns)]
@@ -225,7 +79,7 @@ def _table(lines: Sequence[TextLine], spans: set[int], rules: DrawnLines) -> Pie
     left, right = columns[0][0], columns[-1][1]
     top, bottom = lines[0].top, lines[-1].bottom
     drawn = _dividers(rules, left, right, lines)
-    grid = Grid(kept, columns, drawn)
+    grid = Grid(kept, columns, work, drawn)
     rows = rows_of(grid)
     rule = drawn[0] if len(drawn) == 1 or (drawn and len(drawn) < len(rows) - 2) else None
     table = table_of(grid, rows, tuple(beside.values()), rule)
@@ -242,7 +96,7 @@ def _last_row(lines: Sequence[TextLine], columns: Sequence[Interval]) -> Piece |
         return None
     bounds = [(a[1] + b[0]) / 2 for a, b in pairwise(columns)]
     for line in lines:
-        for left, right in line.intervals(_SEGMENT):
+        for left, right in line.intervals(SEGMENT):
             a, b = columns[bisect_right(bounds, (left + right) / 2)]
             if min(abs(left - a), abs(right - b), abs(left + right - a - b)) > 0.3 * line.height:
                 return None
@@ -263,13 +117,13 @@ def _columns(lines: Sequence[TextLine]) -> list[Interval]:
     columns: list[Interval] = []
     for part in cover:
         if columns:
-            gaps = []
+            found = []
             for here in texts:
                 before = [b for _, b in here if b <= part[0]]
                 after = [a for a, _ in here if a >= part[0] - 1e-6]
                 if before and after and before[-1] > columns[-1][0]:
-                    gaps.append(after[0] - before[-1])
-            if part[0] - columns[-1][1] < _GUTTER * height or (gaps and median(gaps) < _USUAL_GUTTER * height):
+                    found.append(after[0] - before[-1])
+            if part[0] - columns[-1][1] < GUTTER * height or (found and median(found) < _USUAL_GUTTER * height):
                 columns[-1] = columns[-1][0], part[1]
                 continue
         columns.append(part)
@@ -290,8 +144,8 @@ def _side_heading(lines: Sequence[TextLine], columns: list[Interval]) -> tuple[d
         return {}, columns
     fonts = {piece.font for pieces in within for piece in pieces}
     others = {piece.font for line in lines for piece in line.pieces if piece.left >= edge}
-    gaps = [b[0] - a[1] for a, b in pairwise(columns)]
-    if len(filled) > 1 and fonts & others and gaps[0] < 1.5 * max(gaps[1:]):
+    spaces = [b - a for a, b in gaps(columns)]
+    if len(filled) > 1 and fonts & others and spaces[0] < 1.5 * max(spaces[1:]):
         return {}, columns
     return {id(piece): piece.text for pieces in within for piece in pieces}, columns[1:]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from serving.retrieval.parsers.pieces import Interval, Piece, Table, joined
+from serving.retrieval.parsers.pieces import Interval, PageWork, Piece, Table, joined
 from serving.retrieval.parsers.table import is_number
 
 LEADING = 1.3
@@ -15,6 +15,8 @@ LEADING = 1.3
 _APART = 1.12
 """How much farther apart rows are than the lines within their cells, at least."""
 _HEADER_ROWS = 3
+_STEPS = 5
+"""Steps of work that it takes to compare a cell with those above, or to add its text to a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +58,18 @@ Row = list[CellLine]
 class Grid:
     """The lines of a table, the extents of its columns, and the heights at which lines divide it.
 
-    `ruled` says that drawn lines enclose each row.
+    `ruled` says that drawn lines enclose each row. What reads the table spends `work`.
     """
 
     lines: Sequence[CellLine]
     columns: Sequence[Interval]
+    work: PageWork
     dividers: Sequence[float] = ()
     ruled: bool = False
 
 
 def rows_of(grid: Grid) -> list[Row]:
-    """Groups the lines of a table into rows: a cell's text may go on in several lines.
+    """Groups the lines of a table into rows: a cell's text may go on in several lines. Raises `TooMuchWork`.
 
     Lines belong together where they are nearer to each other than rows are. Where all lines have one distance, a line
     without a first cell continues the row above it if its cells read on.
@@ -75,6 +78,8 @@ def rows_of(grid: Grid) -> list[Row]:
     near = _near(grid)
     rows: list[Row] = []
     for line in lines:
+        if rows:
+            grid.work.spend(_STEPS * sum(len(each.cells) for each in rows[-1]))
         if rows and not _divided(grid, rows[-1][-1], line) and _continues(grid, rows[-1], line, near):
             rows[-1].append(line)
         else:
@@ -161,7 +166,7 @@ def table_of(
     """Returns the table with these rows; None if they are no table.
 
     `header_rule` is the height of the one line that is drawn below the first rows, `named` the number of first rows
-    that are known to name columns.
+    that are known to name columns. Raises `TooMuchWork`.
     """
     beside = sum(1 for row in rows if len(set().union(*(line.filled for line in row))) > 1)
     width = len(grid.columns)
@@ -248,6 +253,7 @@ def _has_numbers(row: Row) -> bool:
 def _names(grid: Grid, rows: Sequence[Row]) -> list[str]:
     """Returns the name of each column: those of the groups that it is in, then its own."""
     width = len(grid.columns)
+    grid.work.spend(_STEPS * width * sum(len(line.cells) for row in rows for line in row))
     names: list[list[str]] = [[] for _ in range(width)]
     for at, row in enumerate(rows):
         upper = at < len(rows) - 1

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from serving.retrieval.parsers.pieces import REPEATED, DrawnLines, Interval, Piece, covered, lines_of
+from serving.retrieval.parsers.pieces import REPEATED, DrawnLines, Interval, PageWork, Piece, covered, lines_of
 from serving.retrieval.parsers.table import is_number
 from serving.retrieval.parsers.table_rows import Cell, CellLine, Grid, Row, cell_of, rows_of, table_of
 
@@ -15,6 +15,8 @@ _TOUCH = 3.0
 """Distance in points within which two lines meet."""
 _LINES = 600
 """Number of lines above which they are those of a drawing."""
+_CELL_STEPS = 20
+"""Steps of work that it takes to see between which lines a cell is."""
 _SHARE = 0.5
 """Share of a cell's side that a line must cover to divide it from the next."""
 
@@ -46,12 +48,16 @@ class _Lattice:
         return _drawn(self.across, self.ys[row + 1], self.xs[column], self.xs[column + 1])
 
 
-def ruled_tables(pieces: Sequence[Piece], rules: DrawnLines) -> list[Piece]:
-    """Returns the pieces of a page, with those of each table in drawn lines replaced by one that stands for it."""
+def ruled_tables(pieces: Sequence[Piece], rules: DrawnLines, work: PageWork) -> list[Piece]:
+    """Returns the pieces of a page, with those of each table in drawn lines replaced by one that stands for it.
+
+    Raises `TooMuchWork`.
+    """
     left = list(pieces)
     for lattice in _lattices(rules):
+        work.spend(len(left))
         inside = [piece for piece in left if piece.table is None and lattice.holds(piece)]
-        found = _table(lattice, inside) if inside else None
+        found = _table(lattice, inside, work) if inside else None
         if found is not None:
             kept = {id(piece) for piece in inside}
             left = [piece for piece in left if id(piece) not in kept] + [found]
@@ -85,8 +91,7 @@ def _lattices(rules: DrawnLines) -> Iterator[_Lattice]:
             here = [line for line in down_here if line[1] < bottom - _TOUCH and line[2] > top + _TOUCH]
             between = [line for line in across_here if top - _TOUCH <= line[0] <= bottom + _TOUCH]
             if here and between:
-                ends = [x for _, x0, x1 in between for x in (x0, x1)] if len(_places(here)) > 1 else []
-                xs = _places([*here, *((x, 0.0, 0.0) for x in ends if _is_side(x, here))])
+                xs = _places([*here, *(_sides(between, here) if len(_places(here)) > 1 else ())])
                 if len(xs) > 2:
                     yield _Lattice(between, here, [y for y in ys if top <= y <= bottom], xs)
 
@@ -100,9 +105,11 @@ def _joints(ys: Sequence[float], down: Sequence[_Rule]) -> Iterator[Interval]:
             start = at
 
 
-def _is_side(x: float, down: Sequence[_Rule]) -> bool:
-    """Returns whether a place is outside of all lines: a table may have none at its sides."""
-    return x < min(line[0] for line in down) - _TOUCH or x > max(line[0] for line in down) + _TOUCH
+def _sides(across: Sequence[_Rule], down: Sequence[_Rule]) -> Iterator[_Rule]:
+    """Yields lines at the ends of others that are outside of all lines down: a table may have none at its sides."""
+    low, high = min(down)[0] - _TOUCH, max(down)[0] + _TOUCH
+    for _, left, right in across:
+        yield from ((x, 0.0, 0.0) for x in (left, right) if x < low or x > high)
 
 
 def _places(lines: Sequence[_Rule]) -> list[float]:
@@ -119,9 +126,9 @@ def _drawn(lines: list[_Rule], at: float, low: float, high: float) -> bool:
     return sum(b - a for a, b in covered(parts)) >= _SHARE * (high - low)
 
 
-def _table(lattice: _Lattice, inside: Sequence[Piece]) -> Piece | None:
+def _table(lattice: _Lattice, inside: Sequence[Piece], work: PageWork) -> Piece | None:
     """Returns the piece for a lattice's table; None if it is no table."""
-    areas = _areas(lattice)
+    areas = _areas(lattice, work)
     found: list[tuple[_Area, CellLine]] = []
     for line in lines_of(inside):
         parts: dict[_Area, list[Piece]] = {}
@@ -145,22 +152,23 @@ def _table(lattice: _Lattice, inside: Sequence[Piece]) -> Piece | None:
     if len(columns) < 2:
         return None
     dividers = lattice.ys[1:-1]
-    grid = Grid([line for row in lines for line in row], columns, dividers, ruled=True)
+    grid = Grid([line for row in lines for line in row], columns, work, dividers, ruled=True)
     rows: list[Row] = [row for row in lines if row]
     if len(rows) < 3 or any(_is_several(row) for row in rows):
-        rows = rows_of(Grid(_joined_lines(grid.lines), columns, dividers, ruled=not any(map(_is_several, rows))))
+        rows = rows_of(Grid(_joined_lines(grid.lines), columns, work, dividers, not any(map(_is_several, rows))))
     table = table_of(grid, rows)
     if table is None:
         return None
     return Piece("", lattice.xs[0], lattice.ys[0], lattice.xs[-1], lattice.ys[-1], table=table)
 
 
-def _areas(lattice: _Lattice) -> dict[tuple[int, int], _Area]:
+def _areas(lattice: _Lattice, work: PageWork) -> dict[tuple[int, int], _Area]:
     """Returns the cell at each row and column, as its first row and column and its last ones.
 
     Cells without a line between them are one; only rectangles are, since a line may be hidden behind text.
     """
     height, width = len(lattice.ys) - 1, len(lattice.xs) - 1
+    work.spend(height * width * _CELL_STEPS + height * len(lattice.down) + width * len(lattice.across))
     spans: list[list[tuple[int, int]]] = []
     for row in range(height):
         starts = [0, *(at for at in range(1, width) if lattice.wall(row, at))]
@@ -189,8 +197,8 @@ def _without_empty(columns: list[Interval], lines: list[list[CellLine]]) -> tupl
     place = {column: at for at, column in enumerate(used)}
 
     def moved(cell: Cell) -> Cell:
-        last = max((place[column] for column in used if column <= cell.last), default=0)
-        return Cell(cell.text, place[cell.first], max(last, place[cell.first]), cell.left, cell.right, cell.font)
+        last = bisect_right(used, cell.last) - 1
+        return Cell(cell.text, place[cell.first], last, cell.left, cell.right, cell.font)
 
     kept = [[CellLine([moved(c) for c in line.cells], line.middle, line.height) for line in row] for row in lines]
     extents = []
@@ -202,11 +210,10 @@ def _without_empty(columns: list[Interval], lines: list[list[CellLine]]) -> tupl
 
 def _is_several(row: Sequence[CellLine]) -> bool:
     """Returns whether the area between two lines has several rows: a column with numbers below each other."""
-    for column in {cell.first for line in row for cell in line.cells}:
-        cells = [cell for line in row for cell in line.cells if cell.first == column]
-        if len(cells) > 1 and sum(is_number(cell.text) for cell in cells) >= max(2, len(cells) - 1):
-            return True
-    return False
+    columns: dict[int, list[str]] = {}
+    for cell in (cell for line in row for cell in line.cells):
+        columns.setdefault(cell.first, []).append(cell.text)
+    return any(len(texts) > 1 and sum(map(is_number, texts)) >= max(2, len(texts) - 1) for texts in columns.values())
 
 
 def _joined_lines(lines: Sequence[CellLine]) -> list[CellLine]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 
-from serving.retrieval.parsers.pieces import REPEATED, CellTag, Interval, Piece, lines_of
+from serving.retrieval.parsers.pieces import REPEATED, CellTag, Interval, PageWork, Piece, lines_of
 from serving.retrieval.parsers.table_rows import CellLine, Grid, Row, cell_of, table_of
 
+_STEPS = 20
+"""Steps of work that it takes to place a cell in a row, or to compare it with a column."""
 
-def tagged_tables(pieces: Sequence[Piece]) -> list[Piece]:
-    """Returns the pieces of a page, with those of each described table replaced by one that stands for it."""
+
+def tagged_tables(pieces: Sequence[Piece], work: PageWork) -> list[Piece]:
+    """Returns the pieces of a page, with those of each described table replaced by one that stands for it.
+
+    Raises `TooMuchWork`.
+    """
     tables: dict[int, list[Piece]] = {}
     for piece in pieces:
         if piece.tag is not None:
@@ -19,16 +26,16 @@ def tagged_tables(pieces: Sequence[Piece]) -> list[Piece]:
     found: list[Piece] = []
     taken: set[int] = set()
     for within in tables.values():
-        table = _table(within)
+        table = _table(within, work)
         if table is not None:
             found.append(table)
             taken.update(map(id, within))
     return [*(piece for piece in pieces if id(piece) not in taken), *found]
 
 
-def _table(pieces: Sequence[Piece]) -> Piece | None:
+def _table(pieces: Sequence[Piece], work: PageWork) -> Piece | None:
     """Returns the piece for a described table; None if its rows are no table, as in a page that a table arranges."""
-    places = _places(pieces)
+    places = _places(pieces, work)
     numbers = sorted({row for tag in places for row in (tag.top, tag.bottom)})
     rows: list[Row] = [[] for _ in numbers]
     extents: dict[int, Interval] = {}
@@ -44,14 +51,16 @@ def _table(pieces: Sequence[Piece]) -> Piece | None:
             if cell.first == cell.last:
                 low, high = extents.get(cell.first, (cell.left, cell.right))
                 extents[cell.first] = min(low, cell.left), max(high, cell.right)
-            for row, number in zip(rows, numbers, strict=True):
-                if number == tag.top or (tag.top < number <= tag.bottom and length[tag] <= REPEATED):
-                    row.append(CellLine([cell], line.middle, line.height))
+            first = bisect_left(numbers, tag.top)
+            end = bisect_right(numbers, tag.bottom) if length[tag] <= REPEATED else first + 1
+            work.spend(_STEPS * (end - first))
+            for row in rows[first:end]:
+                row.append(CellLine([cell], line.middle, line.height))
     rows = [row for row in rows if row]
     columns = [extents.get(at, (0.0, 0.0)) for at in range(max(last for _, last in places.values()) + 1)]
     others = {tag.top for tag in places if not tag.names}
     named = next((at for at, number in enumerate(numbers) if number in others), len(numbers))
-    grid = Grid([line for row in rows for line in row], columns, ruled=True)
+    grid = Grid([line for row in rows for line in row], columns, work, ruled=True)
     table = table_of(grid, rows, named=named)
     if table is None:
         return None
@@ -59,7 +68,7 @@ def _table(pieces: Sequence[Piece]) -> Piece | None:
     return Piece("", left, min(p.top for p in pieces), right, max(p.bottom for p in pieces), table=table)
 
 
-def _places(pieces: Sequence[Piece]) -> dict[CellTag, tuple[int, int]]:
+def _places(pieces: Sequence[Piece], work: PageWork) -> dict[CellTag, tuple[int, int]]:
     """Returns the first and last column of each cell, without columns that have no text.
 
     Browsers do not describe empty cells: in a row with too few, each cell is in the column above or below it.
@@ -79,15 +88,17 @@ def _places(pieces: Sequence[Piece]) -> dict[CellTag, tuple[int, int]]:
             low, high = columns.get(tag.first, (left, right))
             columns[tag.first] = min(low, left), max(high, right)
     found = {tag: (tag.first, tag.last) for tag in extents}
-    for number in (number for number, filled in widths.items() if filled < width):
+    by_row = sorted((tag for tag in extents if widths[tag.top] < width), key=lambda tag: (tag.top, tag.first))
+    for _, row in groupby(by_row, key=lambda tag: tag.top):
         following = 0
-        for tag in sorted((tag for tag in extents if tag.top == number), key=lambda tag: tag.first):
+        for tag in row:
+            work.spend(_STEPS * width)
             near = [(_distance(extents[tag], columns[at]), at) for at in range(following, width) if at in columns]
             at = max(min(near)[1], tag.first) if near else tag.first
             found[tag] = at, min(at + tag.last - tag.first, width - 1)
             following = found[tag][1] + 1
-    used = {column: at for at, column in enumerate(sorted({first for first, _ in found.values()}))}
-    return {tag: (used[first], max(at for c, at in used.items() if c <= last)) for tag, (first, last) in found.items()}
+    used = sorted({first for first, _ in found.values()})
+    return {tag: (bisect_left(used, a), bisect_right(used, b) - 1) for tag, (a, b) in found.items()}
 
 
 def _distance(a: Interval, b: Interval) -> tuple[float, float]:

@@ -16,7 +16,8 @@ import httpx
 import pytest
 from aiohttp import web
 
-from serving.config import Assistant, Catalog, React, RemoteModel
+from serving.assistants.spotlight import DATAMARK
+from serving.config import Assistant, Catalog, FactsMemory, React, RemoteModel
 from serving.core.principal import Principal
 from serving.retrieval.types import Attribution, Hit
 from tests.callers.identity import key_of
@@ -59,7 +60,7 @@ class Engine:
         body = await request.json()
         self.asked.append(body["messages"])
         prompt = json.dumps(body["messages"], ensure_ascii=False)
-        (mark, sign), seed = NOTE.findall(prompt)[-1], body.get("seed", 0)
+        (mark, sign), seed = (NOTE.findall(prompt) or [("", "")])[-1], body.get("seed", 0)
         text = self.said.pop(0).format(mark=mark) if self.said else self.written(seed, mark, sign or None)
         usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
         field = "reasoning_content" if seed % 5 == 4 else "content"
@@ -149,6 +150,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             assistants=(
                 Assistant(name="marked", model="m", knowledge=("docs",), spotlight="datamark"),
                 Assistant(name="held", model="m", knowledge=("docs",), spotlight="datamark", unsupported="refuse"),
+                Assistant(name="plain", model="m", spotlight="none"),
+                Assistant(name="remembers", model="m", spotlight="none", memory=FactsMemory(tokens=4_000)),
                 Assistant(
                     name="thinks", model="m", strategy=React(), tools=("calculator",), knowledge=("docs",),
                     spotlight="delimit",
@@ -229,6 +232,34 @@ def test_a_bare_models_passages_have_equal_marks_too(world: World) -> None:
         world.ask("m")
     assert world.engine.asked[0] == world.engine.asked[1]
     assert NOTE.search(json.dumps(world.engine.asked[0]))
+
+
+@pytest.mark.parametrize("assistant", ["plain", "marked"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_others_wrote_in_a_conversation_does_not_choose_what_answers_lose(
+    world: World, assistant: str, stream: bool
+) -> None:
+    """A conversation of keys without a user, or one that was forked, has text of several people."""
+    shared = world.http.post("/v1/conversations", json={}).json()["id"]
+    said = DATAMARK.format(mark="20240101", sign="¶")
+    content = [{"type": "input_text", "text": said}]
+    items = {"items": [{"type": "message", "role": "user", "content": content}]}
+    world.http.post(f"/v1/conversations/{shared}/items", json=items).raise_for_status()
+    for _ in range(2):
+        world.engine.said = ["It was on 20240101, says ¶ 4."]
+        told = world.ask(assistant, stream=stream, conversation=shared)
+        assert told["content"] == "It was on 20240101, says ¶ 4."
+    assert said[1:] in json.dumps(world.engine.asked[-1], ensure_ascii=False)
+
+
+def test_what_was_remembered_does_not_choose_what_answers_lose(world: World) -> None:
+    said = DATAMARK.format(mark="20240101", sign="¶")
+    fact = {"assistant": "remembers", "text": said}
+    world.http.post("/v1/memories", json=fact).raise_for_status()
+    conversation = world.http.post("/v1/conversations", json={}).json()["id"]
+    world.engine.said = ["It was on 20240101, says ¶ 4."]
+    assert world.ask("remembers", conversation=conversation)["content"] == "It was on 20240101, says ¶ 4."
+    assert said[1:] in json.dumps(world.engine.asked[-1], ensure_ascii=False)
 
 
 def _of_other_tenant(world: World) -> httpx.Client:

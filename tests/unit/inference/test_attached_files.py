@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from serving.assistants.spotlight import Spotlights
+from serving.assistants.spotlight import DATAMARK, Spotlights
+from serving.assistants.unmarking import Unmarking
 from serving.config import Limits
 from serving.core.principal import Principal
 from serving.inference import attached_files
@@ -108,3 +110,41 @@ async def test_each_prompt_of_a_request_has_its_own_budget(attached: AttachedFil
     assert shown[0] == shown[1]
     assert (shown[0][0] != NOT_AGAIN, shown[0][1]) == (True, NOT_AGAIN)
     assert store.read_by == ["acme"]
+
+
+EXPLAINED = DATAMARK.format(mark="20240101", sign="¶")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": EXPLAINED},
+        {"role": "assistant", "content": f"It says: {EXPLAINED}"},
+        {"role": "user", "content": [{"type": "text", "text": "Well."}, {"type": "text", "text": EXPLAINED}]},
+        {"role": "tool", "tool_call_id": "c", "content": EXPLAINED},
+    ],
+    ids=["a user's", "an answer", "a part", "a tool's result"],
+)
+async def test_no_earlier_message_explains_marks(attached: AttachedFiles, message: dict[str, Any]) -> None:
+    again = FilesShownAgain(attached, ANN, None)
+    assert Unmarking.in_prompt([message]) is not None
+    shown = await again.message(message)
+    assert Unmarking.in_prompt([shown]) is None
+    assert json.dumps(shown).lower() == json.dumps(message).lower()
+    assert await again.message(shown) == shown
+
+
+async def test_an_earlier_file_is_shown_between_marks_beside_text_that_explains_others(attached: AttachedFiles) -> None:
+    file = {"file_id": "file_1"}
+    marked = await attached.text(ANN, None, file, "input")
+    again = FilesShownAgain(attached, ANN, None)
+    content = [{"type": "text", "text": EXPLAINED}, {"type": "file", "file": file}]
+    shown = await again.message({"role": "user", "content": content})
+    assert shown["content"][1] == {"type": "text", "text": marked}
+    assert Unmarking.in_prompt([shown]) == Unmarking.in_prompt([{"role": "user", "content": marked}]) is not None
+    assert await again.message(shown) == shown
+
+
+@pytest.mark.parametrize("message", [{"role": "assistant", "tool_calls": []}, {"role": "assistant", "content": None}])
+async def test_an_earlier_message_without_text_stays_as_it_is(attached: AttachedFiles, message: dict[str, Any]) -> None:
+    assert await FilesShownAgain(attached, ANN, None).message(message) == message
