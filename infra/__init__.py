@@ -1,0 +1,1 @@
+"""The Pulumi program: settings, their checks, and the resources of a stack on each target."""

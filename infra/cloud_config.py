@@ -99,7 +99,7 @@ class Aws(Strict):
     )
     addon_versions: dict[AwsAddon, str] = Field(
         default_factory=dict,
-        description="versions of EKS' add-ons, for example {coredns: v1.12.4-eksbuild.1}; `up` names those of today",
+        description="versions of EKS' add-ons, for example {coredns: v1.12.4-eksbuild.1}; `up` names the current ones",
     )
 
     @property

@@ -18,7 +18,8 @@ class Acme(Strict):
     """An issuer that the stack creates, which gets the certificate from an ACME server over HTTP at port 80."""
 
     email: str = Field(
-        pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", description="whom the server tells of trouble with the certificate"
+        pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$",
+        description="whom the ACME server notifies of problems with the certificate",
     )
     server: str = Field(
         default="https://acme-v02.api.letsencrypt.org/directory",
@@ -67,7 +68,7 @@ class Ingress(Strict):
     listener: DnsName = Field(default="https", description="listener of that Gateway that terminates TLS")
     annotations: dict[str, str] = Field(
         default_factory=dict,
-        description="annotations of the Ingress, by which controllers take limits of size and time; of a new Gateway,"
+        description="annotations of the Ingress, from which controllers read limits of size and time; of a new Gateway,"
         " annotations of its load balancer's Service, except those of cert-manager and ExternalDNS",
     )
     tls: Tls | None = None

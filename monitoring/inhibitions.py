@@ -83,12 +83,17 @@ INHIBITIONS: tuple[Inhibition, ...] = (
         "a model without a replica answers nothing",
         ("model",),
     ),
-    Inhibition("ReplicaFlapping", ("ReplicasMissing", "RequestsReplaced"), "each restart lacks a replica", ("model",)),
+    Inhibition(
+        "ReplicaFlapping",
+        ("ReplicasMissing", "RequestsReplaced"),
+        "a replica is missing during each restart",
+        ("model",),
+    ),
     Inhibition("KVCachePressure", ("Preemptions",), "a full cache preempts requests", ("model",)),
     Inhibition(
         "TenantFloods", ("OverloadRefusals",), "the requests of one tenant fill the queue, and others are rejected"
     ),
-    Inhibition("RequestQueueGrows", ("OverloadRefusals",), "a queue that grows is full in the end"),
+    Inhibition("RequestQueueGrows", ("OverloadRefusals",), "a queue that keeps growing ends up full"),
     Inhibition(
         "DatabaseErrors",
         (
@@ -101,11 +106,11 @@ INHIBITIONS: tuple[Inhibition, ...] = (
         "DataDiskFull", ("DataDiskFilling", "DatabaseSlow", "DatabaseErrors", "IngestionStuck"), "nothing can be stored"
     ),
     Inhibition(
-        "QuotaUsedUp", ("QuotaNear",), "of a quota that is used up, much is used", ("tenant", "measure", "window")
+        "QuotaUsedUp", ("QuotaNear",), "a quota that is used up is also nearly used up", ("tenant", "measure", "window")
     ),
     Inhibition("CanaryRolledBack", ("CanaryWorse",), "a worse canary was rolled back", ("alias",)),
-    Inhibition("CertificateAboutToEnd", ("CertificateExpiring",), "the same end, nearer", ("name",)),
-    Inhibition("CertificateNotReady", ("CertificateExpiring",), "it is not renewed since it is not ready", ("name",)),
+    Inhibition("CertificateAboutToEnd", ("CertificateExpiring",), "the same expiry, closer", ("name",)),
+    Inhibition("CertificateNotReady", ("CertificateExpiring",), "it is not renewed because it is not ready", ("name",)),
     Inhibition("GpuMemoryBroken", ("GpuEccErrors",), "a row that can no longer be remapped", ("Hostname", "gpu")),
     Inhibition("OutOfMemory", ("ContainerRestarts",), "a container that is killed restarts", ("pod", "container")),
     Inhibition("ContainerCannotStart", ("ContainerRestarts",), "a container that fails restarts", ("pod", "container")),

@@ -70,13 +70,13 @@ def over_budget(config: StackConfig) -> list[Mistake]:
     if limit is None or cloud is None or mistakes(config):
         return []
     if config.target == "gcp" and config.gcp.autopilot:
-        problem = "cannot be held, because in Autopilot Google creates the nodes that pods request"
+        problem = "cannot be enforced, because in Autopilot Google creates the nodes that pods request"
         return [Mistake(key, problem, "remove it, or set gcp.autopilot to false")]
     known = _prices(config)
     pools = _all_pools(config)
     unknown = [pool.name for pool in pools if _at_most(known, cloud, pool) is None]
     if unknown:
-        problem = f"cannot be held, because the price of {', '.join(unknown)} is unknown"
+        problem = f"cannot be enforced, because the price of {', '.join(unknown)} is unknown"
         return [Mistake(key, problem, "add it to a price file of yours, and name that in headrace:cluster.prices")]
     total = _most_per_month(config, known)
     if total <= limit:

@@ -318,7 +318,7 @@ def _sharing(config: StackConfig) -> Iterator[Mistake]:
         if nodes is None or not gpus or nodes.sharing.kind == "none":
             continue
         if nodes.sharing.kind == "mps":
-            problem = f"'{nodes.name}' shares its GPUs by MPS, whose /dev/shm the pods' own hides"
+            problem = f"'{nodes.name}' shares its GPUs by MPS, but the pods' own /dev/shm hides that of MPS"
             yield Mistake(f"{key}.{setting}", problem, "use another node pool, or time_slicing or mig there")
         elif gpus > 1:
             problem = f"is {gpus}, but a pod can use only one share of a GPU of '{nodes.name}'"

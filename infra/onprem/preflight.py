@@ -167,7 +167,7 @@ def _software(host: Host, settings: OnPrem, facts: HostFacts, packages: Collecti
         elif missing_packages(facts, keepalived=keepalived) and not facts["dpkg"]:
             yield "has no dpkg to install the bundle's packages", "install the missing packages yourself"
     elif lacking and not facts["apt"]:
-        yield f"lacks {', '.join(lacking)}", "install them: only on Debian and Ubuntu the stack does it itself"
+        yield f"lacks {', '.join(lacking)}", "install them: the stack does so itself only on Debian and Ubuntu"
     if facts["containerd"] and _parse_version(facts["containerd"]) < CONTAINERD_AT_LEAST:
         yield (
             f"has containerd {facts['containerd']}",

@@ -38,7 +38,7 @@ def _budget(resources: Sequence[PlannedResource]) -> Iterator[tuple[PlannedResou
                     continue
                 each = known.at_most(nodes.cloud, nodes.machine, nodes.capacity)
                 if each is None:
-                    yield resource, f"the price of {nodes.machine} is unknown, so that no budget can be held"
+                    yield resource, f"the price of {nodes.machine} is unknown, so no budget can be enforced"
                     continue
                 total += nodes.number * each * prices.HOURS
         if total > budget:

@@ -99,7 +99,7 @@ GROUP = Group(
             wait="30m",
             severity="info",
             owner="models",
-            summary="{{ $labels.model }} was in use for only {{ $value | humanizePercentage }} of 6 hours, at a cost",
+            summary="{{ $labels.model }} is paid for, but was in use for {{ $value | humanizePercentage }} of 6 hours",
             dashboard="models",
             fires=alert_case(
                 "400m",

@@ -10,7 +10,7 @@ GROUP = Group(
     (
         Alert(
             name="CanaryWorse",
-            # An e-value: at 100 the release is rolled back without anybody.
+            # An e-value: at 100 the release is rolled back automatically.
             expression="max by (alias) (headrace_release_harm) > 10",
             wait="5m",
             severity="ticket",

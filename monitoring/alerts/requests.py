@@ -151,7 +151,7 @@ GROUP = Group(
             wait="5m",
             severity="ticket",
             owner="platform",
-            summary="Event loops of {{ $labels.deployment }} were blocked over 1 s {{ $value | humanize }} times",
+            summary="Event loops of {{ $labels.deployment }} were blocked for over 1 s {{ $value | humanize }} times",
             dashboard="overview",
             fires=alert_case(
                 "20m",

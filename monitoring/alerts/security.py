@@ -39,7 +39,7 @@ GROUP = Group(
             wait="0m",
             severity="ticket",
             owner="security",
-            summary="{{ $value | humanize }} requests in 15 minutes were forbidden to their caller",
+            summary="{{ $value | humanize }} requests in 15 minutes were rejected as forbidden",
             dashboard="overview",
             fires=alert_case(
                 "20m",
@@ -220,7 +220,7 @@ GROUP = Group(
             wait="5m",
             severity="page",
             owner="platform",
-            summary="The certificate {{ $labels.name }} expires in {{ $value | humanizeDuration }}: clients fail then",
+            summary="The certificate {{ $labels.name }} expires in {{ $value | humanizeDuration }}, then clients fail",
             dashboard="overview",
             fires=alert_case(
                 "15m", (f"certmanager_certificate_expiration_timestamp_seconds{_CERTIFICATE}", f"{2 * _DAY_S}x20")

@@ -46,14 +46,14 @@ def _headroom() -> tuple[Panel, ...]:
         ),
         Panel(
             "Requests that still fit",
-            "Requests per second that a model could take in addition, if they held its slots as long as those now do. "
+            "Further requests per second that a model could take if they held its slots as long as current ones do. "
             "Empty while no request holds one.",
             "requests/s",
             (Target(f"{requests}*({quotient(_available(), _busy())}-1)", "{{model}}"),),
         ),
         Panel(
             "Replicas in use",
-            "Replicas whose slots the requests of a model would fill, and those that answer.",
+            "Replicas that the current requests of a model would fill, and those that answer.",
             "1",
             (
                 Target(f"{quotient(_busy(), _available())}*{up}", "{{model}} needed"),
@@ -86,14 +86,14 @@ def _money() -> tuple[Panel, ...]:
         ),
         Panel(
             "Cost of this month",
-            "Cost of a tenant's answers since the first of this month (UTC), as `/v1/admin/usage` has it.",
+            "Cost of a tenant's answers since the first of this month (UTC), as `/v1/admin/usage` reports it.",
             "currency",
             (Target(largest("headrace_month_to_date_cost", "tenant,currency", TENANT), "{{tenant}} {{currency}}"),),
             width=12,
         ),
         Panel(
             "Cost per million tokens",
-            "What a million tokens of a model cost on average, read and written ones together, by its price.",
+            "Average cost of a million tokens of a model, read and written ones together, at its price.",
             "currency",
             (
                 Target(

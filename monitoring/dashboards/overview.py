@@ -285,7 +285,7 @@ def _batches() -> tuple[Panel, ...]:
         ),
         Panel(
             "Batch lines answered",
-            "Lines of batches that were answered per second, well or with an error.",
+            "Lines of batches that were answered per second, successfully or with an error.",
             "operations/s",
             (Target(or_none(rate("headrace_batch_lines_total", "outcome"), "outcome"), "{{outcome}}"),),
             width=8,

@@ -99,14 +99,14 @@ def _serve() -> tuple[Panel, ...]:
         Panel(
             "Calls",
             "Ended calls to deployments per second. One request makes several; a call of a model is the lease of a "
-            "replica, which its end cancels.",
+            "replica, which is cancelled when the request ends.",
             "requests/s",
             (Target(f"sum by (deployment) ({answered} or {raised})", "{{deployment}}"),),
         ),
         Panel(
             "Errors in replicas",
             "Calls per second that raised an exception in a replica, by deployment and exception. "
-            "Cancelled calls are none.",
+            "Cancelled calls do not count.",
             "requests/s",
             (
                 Target(

@@ -80,7 +80,8 @@ class Prometheus:
         data = body["data"]
         if post and len(data["result"]) > MOST_SERIES:
             raise Problem(
-                422, f"the panel has {len(data['result'])} series, more than {MOST_SERIES}; choose fewer above it"
+                422,
+                f"the panel has {len(data['result'])} series, more than {MOST_SERIES}; choose fewer in its fields",
             )
         return data
 

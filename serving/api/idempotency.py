@@ -54,7 +54,7 @@ def repeatable(op: Operation) -> Handler:
         if not given:
             return await op.handler(s, request, x)
         if op.once is None:
-            raise invalid("Uploads cannot be repeated by a key.", code="idempotency_not_supported")
+            raise invalid("Uploads do not support Idempotency-Key.", code="idempotency_not_supported")
         key = _key(given)
         body = await read_body(request, s.limits)
         claim = claim_of(x.caller, key, _fingerprint(request, body))
@@ -114,10 +114,10 @@ def _answer(earlier: Earlier, claim: Claim) -> Response:
         raise HttpError(
             409,
             "idempotency_answer_not_kept",
-            f"This request was carried out and made {earlier.made_id}. Its answer is not kept: it was too large, "
-            "it was not to be stored, or what it told of was deleted."
+            f"This request was carried out and created {earlier.made_id}. Its answer is not kept: it was too large, "
+            "was not to be stored, or what it described was deleted."
             if earlier.made_id is not None
-            else "This request broke off after a tool of its had changed something: it is not carried out again.",
+            else "This request was interrupted after one of its tools had changed something, so it is not repeated.",
             headers={"x-should-retry": "false"},  # OpenAI's SDKs would retry any other 409
         )
     headers = {"content-type": earlier.answer.content_type, "idempotency-replayed": "true"}

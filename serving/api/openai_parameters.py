@@ -11,20 +11,20 @@ from serving.protocol.errors import invalid
 from serving.protocol.parts import Ignored, Refused
 
 _BEFORE = {"before": Refused("Lists can only be read forwards: use after and the other order.")}
-_ITEMS = {"include": Ignored("an item is returned with all that there is of it")}
+_ITEMS = {"include": Ignored("an item is always returned whole")}
 _STORED_ITEMS = {
-    "include": Ignored("an item is returned with all that OpenAI has of it; `headrace` adds what it lacks")
+    "include": Ignored("an item is always returned with all of OpenAI's fields; `headrace` adds what they lack")
 }
 
 NOT_ACTED_UPON: Mapping[str, Mapping[str, Refused | Ignored]] = {
-    "POST /v1/files": {"expires_after": Refused("Files do not expire one by one: delete them.")},
-    "GET /v1/fine_tuning/jobs": {"metadata": Refused("Jobs are not selected by their metadata.")},
+    "POST /v1/files": {"expires_after": Refused("Files have no expiry of their own: delete them.")},
+    "GET /v1/fine_tuning/jobs": {"metadata": Refused("Jobs cannot be filtered by their metadata.")},
     "GET /v1/vector_stores": _BEFORE,
     "GET /v1/vector_stores/{store_id}/files": _BEFORE,
     "GET /v1/vector_stores/{store_id}/file_batches/{file_batch_id}/files": _BEFORE,
     "GET /v1/responses/{response_id}": {
-        "include": Ignored("a response is returned with all that there is of it"),
-        "include_obfuscation": Ignored("nothing is added to a stream to hide the sizes of its pieces"),
+        "include": Ignored("a response is always returned whole"),
+        "include_obfuscation": Ignored("streams are not padded to hide the sizes of their chunks"),
     },
     "GET /v1/responses/{response_id}/input_items": _ITEMS,
     "GET /v1/conversations/{conversation_id}/items": _STORED_ITEMS,

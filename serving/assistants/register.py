@@ -127,9 +127,11 @@ class AssistantRegister:
             version = await self.prompts.version(caller, named.id, named.version)
             return version, instructions(version, named)
         except NotFound as e:
-            raise invalid(f"This assistant cannot answer: there is no {e.kind} that it names.", "model") from None
+            raise invalid(
+                f"This assistant cannot answer: the {e.kind} that it names does not exist.", "model"
+            ) from None
         except ApiError as e:
-            why = "its prompt has other variables than it has values for, or is too long with them"
+            why = "its values do not match the variables of its prompt, or make the prompt too long"
             raise invalid(f"This assistant cannot answer: {why}.", "model", e.code) from None
 
     @uninterrupted

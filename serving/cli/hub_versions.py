@@ -104,7 +104,7 @@ def download(stack: Stack, version: str, artefact: str, out: Path) -> None:
 @click.argument("version")
 @click.option("--reason", default="", help="Why, for those who look at it later.")
 @click.option("--delete-artefacts", is_flag=True, help="Delete its files too; its record stays.")
-@confirmed("Retire it? It is then not served any more.")
+@confirmed("Retire it? It will no longer be served.")
 @as_json
 @click.pass_obj
 def retire(stack: Stack, version: str, reason: str, delete_artefacts: bool, json: bool) -> None:
@@ -133,7 +133,7 @@ def serve(stack: Stack, version: str, json: bool) -> None:
 
 @versions.command(epilog="Example: headrace hub versions withdraw VERSION --yes")
 @click.argument("version")
-@confirmed("Withdraw it? Requests for it are then a 404.")
+@confirmed("Withdraw it? Requests for it will then get a 404.")
 @as_json
 @click.pass_obj
 def withdraw(stack: Stack, version: str, json: bool) -> None:

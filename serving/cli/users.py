@@ -66,7 +66,7 @@ def update(
 ) -> None:
     """Changes the role or the groups of the user ID, also for existing keys."""
     if groups and no_groups:
-        raise click.UsageError("--group and --no-groups exclude each other.")
+        raise click.UsageError("--group and --no-groups cannot be combined.")
     if role is None and not groups and not no_groups:
         raise click.UsageError("Nothing to change: give --role, --group or --no-groups.")
     body = {"role": role, "groups": list(groups) if groups or no_groups else None}

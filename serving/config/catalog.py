@@ -67,13 +67,13 @@ def never_called(
     access |= {lora.name: lora.access for lora in loras if lora.access is not None}
     of_tool = {tool.name: tool.access for tool in tools}
     found = [
-        (f"aliases[{i}].{place}", f"access of '{model}' leaves out whoever may call '{alias.name}'")
+        (f"aliases[{i}].{place}", f"access of '{model}' excludes some of those who may call '{alias.name}'")
         for i, alias in enumerate(aliases)
         for place, model in alias.named_models
         if _apart(alias.access, access.get(model))
     ]
     return found + [
-        (f"assistants[{i}].tools[{j}]", f"access of '{tool}' leaves out whoever may call '{assistant.name}'")
+        (f"assistants[{i}].tools[{j}]", f"access of '{tool}' excludes some of those who may call '{assistant.name}'")
         for i, assistant in enumerate(assistants)
         for j, tool in enumerate(assistant.tools)
         if _apart(assistant.access, of_tool.get(tool))

@@ -80,9 +80,9 @@ class Issuer(Strict):
         if (self.tenant is None) == (self.tenant_claim is None):
             raise ValueError("needs either tenant or tenant_claim")
         if bool(self.tenants) != (self.tenant_claim is not None):
-            raise ValueError("tenant_claim and tenants need each other")
+            raise ValueError("tenant_claim and tenants must be set together")
         if self.audience == self.client_id:  # that is the audience of ID tokens, which only tell who signed in
-            raise ValueError("audience must be another than client_id")
+            raise ValueError("audience must differ from client_id")
         return self
 
 

@@ -135,7 +135,7 @@ def _pairs(folder: Path, base: BaseFacts) -> Iterator[tuple[str, _Pair]]:
     halves: dict[str, dict[str, NDArray[Any]]] = {}
     for key, values in _tensors(folder / WEIGHTS).items():
         if (found := _KEY.fullmatch(key)) is None:
-            raise InvalidAdapter("it contains other tensors than the halves lora_A and lora_B of linear layers")
+            raise InvalidAdapter("it contains tensors other than the halves lora_A and lora_B of linear layers")
         if halves.setdefault(found["module"], {}).setdefault(found["half"], values) is not values:
             raise InvalidAdapter("it contains a half twice")
     if not halves:
@@ -143,7 +143,7 @@ def _pairs(folder: Path, base: BaseFacts) -> Iterator[tuple[str, _Pair]]:
     names = _names(base)
     for module, of in sorted(halves.items()):
         if of.keys() != {"A", "B"}:
-            raise InvalidAdapter("a matrix has only one half, of lora_A and lora_B")
+            raise InvalidAdapter("a matrix has only one of its halves lora_A and lora_B")
         name = names(module)
         a, b = _checked(of["A"], of["B"], base.shapes.get(name), base.max_rank)
         yield name, _Pair(a, b, scale_of(module, int(a.shape[0])))
@@ -152,7 +152,7 @@ def _pairs(folder: Path, base: BaseFacts) -> Iterator[tuple[str, _Pair]]:
 def _checked(a: NDArray[Any], b: NDArray[Any], shape: tuple[int, int] | None, max_rank: int) -> tuple[Matrix, Matrix]:
     """Returns both halves as float32; raises `InvalidAdapter`. `shape` is that of the base's matrix, if known."""
     if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1]:
-        raise InvalidAdapter("the halves of a matrix do not fit each other")
+        raise InvalidAdapter("the halves of a matrix do not match")
     if shape is not None and (b.shape[0], a.shape[1]) != shape:
         raise InvalidAdapter("the shape of a matrix differs from the base's: it was trained for another model")
     require_rank(int(a.shape[0]), max_rank)
@@ -174,7 +174,7 @@ def _names(base: BaseFacts) -> Any:
 
         def known(module: str) -> str:
             if not _BLOCK.fullmatch(module):
-                raise InvalidAdapter("it adapts other modules than the linear layers of attention and MLP")
+                raise InvalidAdapter("it adapts modules other than the linear layers of attention and MLP")
             return module
 
         return known
@@ -220,7 +220,7 @@ def _scales(config: Mapping[str, Any]) -> Any:
     """Returns a function from a module and its rank to its scale."""
     alphas = config.get("alpha_pattern") or {}
     if not isinstance(alphas, dict) or not all(map(_is_number, [config.get("lora_alpha"), *alphas.values()])):
-        raise InvalidAdapter("its lora_alpha or alpha_pattern is not of finite numbers")
+        raise InvalidAdapter("its lora_alpha or alpha_pattern has values that are not finite numbers")
 
     def scale(module: str, rank: int) -> float:
         alpha = next((a for end, a in alphas.items() if _ends(module, end)), config["lora_alpha"])

@@ -34,11 +34,11 @@ from serving.store.relational.tables import (
     jobs,
 )
 
-REASON = "a person whose data it was made of was forgotten: make a new data set, and train again"
+REASON = "it was made from the data of a person who was forgotten since: make a new data set, and train again"
 
 CREATOR_FORGOTTEN = "The evaluation's creator was forgotten."
 
-INTERRUPTED = "a person was forgotten while it was being made: begin again"
+INTERRUPTED = "a person was forgotten while it was being made: start again"
 
 LOOK_S = 1.0
 """Interval in seconds of looks at jobs that train on what ended."""

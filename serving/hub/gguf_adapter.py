@@ -54,7 +54,7 @@ def check_gguf(file: Path, base: BaseFacts) -> AdapterFacts:
     rank = 0
     for name, of in shapes.items():
         if of.keys() != set(_HALVES):
-            raise InvalidAdapter("a matrix has only one half, of lora_a and lora_b")
+            raise InvalidAdapter("a matrix has only one of its halves lora_a and lora_b")
         a, b = (of[half] for half in _HALVES)
         if len(a) != 2 or len(b) != 2 or a[0] != b[1] or (b[0], a[1]) != base.shapes[name]:
             raise InvalidAdapter("the shape of a matrix differs from the base's: it was trained for another model")

@@ -105,7 +105,7 @@ class Releases:
             promoted = (await _promoted(connection, [alias])).get(alias)
             base = promoted.target if promoted is not None and usable(promoted.target) else managed.base
             if target == base:
-                raise Conflict("this model answers for the alias already")
+                raise Conflict("this model already answers for the alias")
             row = {
                 "id": new_id("roll"),
                 "tenant": principal.tenant,
@@ -171,7 +171,7 @@ class Releases:
             await lock(connection, "hub_releases", release.alias)
             release = await _get(connection, principal, id)
             if revision is not None and release.revision != revision:
-                raise Conflict(f"the release has revision {release.revision} now")
+                raise Conflict(f"the release now has revision {release.revision}")
             if release.status == "promoted" and change == "rollback":
                 await _require_newest(connection, release)
             await _change(connection, release, change, "requested")

@@ -87,7 +87,7 @@ def _refused(i: int, why: str, code: str) -> ApiError:
 
 
 def _used(i: int) -> ApiError:
-    return _refused(i, "was used, and allows no second call: ask again", "used_approval")
+    return _refused(i, "was used already, and allows only one call: ask again", "used_approval")
 
 
 def taint(

@@ -217,7 +217,7 @@ class ChatTurn(ConversationContext):
         try:
             first, *more = items.bodies([{**choice["message"], "role": "assistant"}], status=status)
         except (AttributeError, LookupError, TypeError, ValueError):
-            raise upstream("The model's answer is no message of a chat.") from None
+            raise upstream("The model's answer is not a chat message.") from None
         if first["type"] == "message":
             first = {"id": self._answer_id, **first}
         return self.conversation, [*self._said, first | {"details": details}, *more]

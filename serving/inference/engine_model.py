@@ -101,7 +101,7 @@ def _generation(answer: dict[str, Any]) -> Generation:
             *(int(n or 0) for n in (usage.get("prompt_tokens"), usage.get("completion_tokens"), cached))
         )
     except (AttributeError, LookupError, TypeError, ValueError):
-        raise upstream("The model's answer is no message of a chat.") from None
+        raise upstream("The model's answer is not a chat message.") from None
     if not completions:
         raise upstream("The model's answer has no choices.")
     return Generation(completions, counted)

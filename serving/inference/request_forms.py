@@ -203,7 +203,7 @@ class ResponseForm:
                 previous = await responses.get(x.caller, body.previous_response_id)
                 if previous.unanswered:
                     raise invalid(
-                        f"The response before has no answer: it is {previous.body['status']}.", "previous_response_id"
+                        f"The previous response has no answer: it is {previous.body['status']}.", "previous_response_id"
                     )
                 return previous, ChainHistory(responses, conversations, x.caller, previous.id, screen)
             if (id := body.conversation_id) is not None:

@@ -177,7 +177,7 @@ class StrategyRunner:
                 "The prompt does not fit into the model's context.", job.param, "context_length_exceeded"
             ) from None
         except SandboxFull:
-            raise busy("Too many programs wait to be run") from None
+            raise busy("Too many programs are waiting to run") from None
         except SandboxUnavailable:
             raise unavailable("Programs cannot be run here now.") from None
         finally:

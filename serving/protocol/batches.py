@@ -18,4 +18,4 @@ class BatchRequest(Body):
     endpoint: BatchEndpoint
     completion_window: Literal["24h"]
     metadata: Metadata | None = None
-    output_expires_after: Annotated[None, Refused("Files do not expire one by one: delete them.")] = None
+    output_expires_after: Annotated[None, Refused("Files have no expiry of their own: delete them.")] = None

@@ -154,7 +154,7 @@ class StreamOptions(Body):
     """What a stream contains in addition to its tokens."""
 
     include_usage: bool = False
-    include_obfuscation: Annotated[Any, Ignored("nothing is added to a stream to hide the sizes of its pieces")] = None
+    include_obfuscation: Annotated[Any, Ignored("streams are not padded to hide the sizes of their chunks")] = None
 
 
 class Sampling(Body):
@@ -240,7 +240,7 @@ class ChatRequest(Sampling):
     ] = None
     web_search_options: Annotated[None, Refused("There is no web search here.")] = None
     moderation: Moderation = None
-    prediction: Annotated[Any, Ignored("it makes answers of OpenAI arrive sooner, and does not change them")] = None
+    prediction: Annotated[Any, Ignored("it only makes OpenAI's answers arrive sooner")] = None
     prompt_cache_key: CacheOption = None
     prompt_cache_options: CacheOption = None
     prompt_cache_retention: CacheOption = None

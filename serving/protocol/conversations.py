@@ -94,7 +94,7 @@ class InputFile(Body):
     file_id: FileId | None = None
     filename: FileName | None = None
     file_url: str | None = Field(default=None, description="not supported")
-    detail: Annotated[Any, Field(exclude=True), Ignored("models are given the text of files")] = None
+    detail: Annotated[Any, Field(exclude=True), Ignored("models only read the text of files")] = None
     prompt_cache_breakpoint: CacheMark = None
 
     @field_validator("file_url", mode="before")
@@ -199,7 +199,7 @@ class ConversationState(Body):
     """What OpenAI's conversations lack: omitted fields stay unchanged."""
 
     title: Annotated[str, StringConstraints(max_length=256)] | None = Field(
-        default=None, description="empty: how the first question begins"
+        default=None, description="empty: the beginning of the first question"
     )
     pinned: bool | None = None
     archived: bool | None = None
@@ -225,7 +225,7 @@ class ForkRequest(Body):
     @model_validator(mode="after")
     def _one(self) -> Self:
         if (self.after is None) == (self.before is None):
-            raise ValueError("after or before is required, and not both.")
+            raise ValueError("exactly one of after and before is required.")
         return self
 
 

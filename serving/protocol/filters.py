@@ -58,7 +58,7 @@ def _bounded(value: Any) -> Any:
     for _ in range(MAX_DEPTH + 1):
         seen += len(level)
         if seen > MAX_FILTERS:
-            raise ValueError(f"must have at most {MAX_FILTERS} comparisons, and and or")
+            raise ValueError(f"must have at most {MAX_FILTERS} comparisons, counting each 'and' and 'or'")
         values += sum(len(found["value"]) for found in level if _has_list(found))
         if values > MAX_ALL_VALUES:
             raise ValueError(f"must have at most {MAX_ALL_VALUES} values in all its lists together")

@@ -20,7 +20,7 @@ StoreId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 class KnowledgeRanking(RankingOptions):
     """Which passages are relevant enough."""
 
-    hybrid_search: Annotated[None, Refused("The weights of words and meaning are fixed.")] = None
+    hybrid_search: Annotated[None, Refused("The weights of keyword and vector search are fixed.")] = None
 
 
 class Knowledge(Body):

@@ -75,7 +75,7 @@ class RefusedValueError(ValueError):
 
 
 Echoed = Annotated[
-    Any, Field(exclude=True), Ignored("answers and clients' copies of them contain it, and no model reads it")
+    Any, Field(exclude=True), Ignored("clients send it back with earlier answers, and no model reads it")
 ]
 """A field of answers that clients send back with the answer."""
 
@@ -87,10 +87,10 @@ LogitBias = Annotated[
 
 Moderation = Annotated[None, Refused("There is no moderation here: use guardrails.")]
 
-SameForAnswers = Annotated[Any, Ignored("no answer depends on it")]
+SameForAnswers = Annotated[Any, Ignored("it does not affect answers")]
 
 CacheOption = Annotated[
-    Any, Ignored("the stack's `prompt_cache` determines who shares a cache, and no answer depends on it")
+    Any, Ignored("the stack's `prompt_cache` determines who shares a cache, which does not affect answers")
 ]
 
 ServiceTier = Annotated[
@@ -104,7 +104,7 @@ CacheMark = Annotated[CacheOption, Field(exclude=True)]
 EndUser = Annotated[
     str | None,
     Field(max_length=512),
-    Ignored("requests are counted for the user of the API key, and no answer depends on it"),
+    Ignored("requests are counted for the user of the API key, and this field does not affect answers"),
 ]
 
 

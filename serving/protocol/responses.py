@@ -90,7 +90,7 @@ class FunctionTool(Function):
     allowed_callers: Annotated[
         Annotated[list[Literal["direct"]], Field(min_length=1, max_length=1)] | None,
         Field(exclude=True),
-        Refused("Functions are called by the model alone: leave it out, or use direct."),
+        Refused("Only the model calls functions: leave it out, or use direct."),
     ] = None
     asynchronous: Annotated[
         Literal[False] | None, Refused("The model waits for the result of each call: leave async out.")
@@ -137,7 +137,7 @@ class ReasoningOptions(Body):
         Literal["none"] | None, Refused("The reasoning effort cannot be set here: leave it out, or use none.")
     ] = None
     context: Annotated[
-        Literal["auto", "current_turn"] | None, Refused("Reasoning of earlier turns is not in later prompts.")
+        Literal["auto", "current_turn"] | None, Refused("Later prompts do not contain the reasoning of earlier turns.")
     ] = None
     mode: Annotated[Literal["standard"] | None, Refused("The mode of reasoning cannot be set here: leave it out.")] = (
         None
@@ -149,7 +149,7 @@ class ReasoningOptions(Body):
 class ResponseStreamOptions(Body):
     """What a stream contains in addition to its events."""
 
-    include_obfuscation: Annotated[Any, Ignored("nothing is added to a stream to hide the sizes of its pieces")] = None
+    include_obfuscation: Annotated[Any, Ignored("streams are not padded to hide the sizes of their chunks")] = None
 
 
 class ResponseRequest(Body):

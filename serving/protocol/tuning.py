@@ -88,7 +88,7 @@ class Recipe(Body):
     @model_validator(mode="after")
     def _of_one_length(self) -> Recipe:
         if self.steps is not None and self.epochs is not None:
-            raise ValueError("steps and epochs exclude each other")
+            raise ValueError("steps and epochs cannot be combined")
         return self
 
     def steps_for(self, rows: int) -> int:

@@ -93,7 +93,7 @@ class DocumentBuilder:
         """Raises `UnreadableDocument` unless that many characters still fit: call it before a long block is made."""
         if self._length + characters > self.bounds.characters:
             raise UnreadableDocument(
-                "too_long", f"the text has more than {self.bounds.characters:,} characters, the most for this file"
+                "too_long", f"the text has more than {self.bounds.characters:,} characters, the limit for this file"
             )
 
     def _append(self, text: str, page: int | None, row: bool = False) -> None:

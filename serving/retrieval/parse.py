@@ -129,7 +129,7 @@ def _zip_kind(data: bytes, bounds: ChunkBounds) -> str:
         raise UnreadableDocument("damaged", "the file is a damaged or truncated archive") from None
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > bounds.unpacked_bytes or unpacked > bounds.ratio * max(len(data), 10_000):
-        raise UnreadableDocument("too_large", "the archive unpacks to too much")
+        raise UnreadableDocument("too_large", "the archive is too large when unpacked")
     if any(entry.flag_bits & 1 for entry in entries):
         raise UnreadableDocument("encrypted", "the archive is encrypted")
     names = {entry.filename for entry in entries}

@@ -244,7 +244,7 @@ def _report(found: Sequence[Verification]) -> int:
         name = chain.tenant or "(platform)"
         print(f"{name}: {chain.events} events, the last is {chain.head[0]}, {len(chain.problems)} problems")
         if chain.unchecked:
-            print(f"{name}: {chain.unchecked} cannot be checked with the given keys: name older ones too")
+            print(f"{name}: {chain.unchecked} cannot be checked with the given keys: give older ones too")
         for problem in chain.problems:
             print(f"{name}: event {problem.seq} {problem.message}")
     if any(chain.problems for chain in found):
@@ -284,8 +284,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m serving.security.audit",
         description="Verifies and exports a stack's audit log, and prints its anchors.",
-        epilog="Exit status: 0 all is well, 1 a chain is not as it was written, 2 that could not be found out: "
-        "the events of a key that was not named are such.",
+        epilog="Exit status: 0 all is well, 1 a chain was changed, 2 this could not be checked, for example "
+        "because the key of some events was not given.",
     )
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--config", type=Path, default=CONFIG, help="the stack's ServingConfig, JSON (%(default)s)")

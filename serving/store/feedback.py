@@ -37,7 +37,7 @@ MAX_BYTES_OF_TARGET = 1_000_000
 correction, in any script.
 """
 
-TAKEN = "there is another feedback with this id"
+TAKEN = "this id already belongs to other feedback"
 
 Thumb = Literal["up", "down"]
 Kind = Literal["response", "message", "session"]
@@ -255,7 +255,7 @@ def _require(connection: Connection, principal: Principal, new: Feedback) -> Non
     if new.rejected_id not in prompts:
         raise NotFound("response", new.rejected_id, "rejected")
     if prompts[id] != prompts[new.rejected_id]:
-        raise InvalidValue("rejected", "answers another prompt than the target")
+        raise InvalidValue("rejected", "answers a different prompt than the target")
 
 
 def _require_room(connection: Connection, new: Feedback, size: int) -> None:

@@ -46,7 +46,7 @@ class Tenants:
             async with self._database.write() as connection:
                 await connection.execute(tenants.insert().values(row))
         except IntegrityError:
-            raise Conflict("there is a tenant with this id") from None
+            raise Conflict("there is already a tenant with this id") from None
         return await self.get(id)
 
     @uninterrupted

@@ -88,7 +88,7 @@ class Users:
                 await require_room(connection, users, principal.tenant, MAX_USERS, "users")
                 await connection.execute(users.insert().values(row))
         except IntegrityError:
-            raise Conflict("there is such a user") from None
+            raise Conflict("there is already a user of this name") from None
         return await self.get(principal, user)
 
     @uninterrupted
@@ -199,7 +199,7 @@ class Users:
             was = row["role"] == "admin" and row["disabled_at"] is None
             if was and (role not in (None, "admin") or disabled):
                 if (principal.tenant, user) == (STACK, ADMIN):
-                    raise Conflict("the user of the stack's own key stays an admin")
+                    raise Conflict("the user of the stack's own key must stay an admin")
                 await _require_admin(connection, principal)
         return await self.get(principal, user)
 
@@ -263,7 +263,7 @@ async def require_dispensable(connection: AsyncConnection, tenant: str, user: st
     No other transaction can remove an admin until this one ends.
     """
     if (tenant, user) == (STACK, ADMIN):
-        raise Conflict("the user of the stack's own key stays")
+        raise Conflict("the user of the stack's own key cannot be removed")
     await lock(connection, "admins", tenant)
     admins = select(users.c.user).where(users.c.tenant == tenant, *_ADMINS)
     if (await connection.execute(admins)).scalars().all() == [user]:

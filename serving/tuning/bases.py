@@ -61,5 +61,5 @@ def tokenizer(path: Path) -> Any:
     if read.pad_token is None:
         read.pad_token = read.eos_token
     if read.chat_template is None:
-        raise RecipeFailed("unsupported_base", "the base has no chat template: it is no model for chats")
+        raise RecipeFailed("unsupported_base", "the base has no chat template: it is not a chat model")
     return read

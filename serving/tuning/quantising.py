@@ -120,7 +120,7 @@ def quantise(source: Path, name: str, out: Path, progress: EventLog, interruptio
     try:
         reader = GGUFReader(source)
     except (ValueError, OSError, IndexError) as e:
-        raise RecipeFailed("unsupported_base", f"{source.name} is no complete GGUF file: {e}") from None
+        raise RecipeFailed("unsupported_base", f"{source.name} is not a complete GGUF file: {e}") from None
     blocks = int(gguf_file.metadata(reader, f"{gguf_file.architecture(reader)}.block_count") or 0)
     tied = all(tensor.name != "output.weight" for tensor in reader.tensors)
     quantiser = Quantiser()

@@ -70,5 +70,5 @@ def of_method(plan: Plan, paths: Sequence[str], *, needed: bool = True) -> list[
     if needed and not rows:
         raise RecipeFailed("no_rows", f"the data set has no rows that {plan.method} can use")
     if needed and plan.method == "kto" and len({row["label"] for row in rows}) < 2:
-        raise RecipeFailed("no_rows", "kto needs good and bad answers, and the data set has one kind alone")
+        raise RecipeFailed("no_rows", "kto needs good and bad answers, but the data set has only one kind")
     return rows

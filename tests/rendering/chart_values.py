@@ -192,11 +192,11 @@ REFUSED_BY_TEMPLATES: dict[str, tuple[Values, str]] = {
             "ingress": {"enabled": True, "host": "a.example.com", "tlsSecret": "tls"},
             "httpRoute": {"enabled": True, "hosts": ["a.example.com"]},
         },
-        "exclude each other",
+        "cannot be combined",
     ),
     "secrets from two places": (
         {"secrets": {"existingSecret": "mine", "externalSecret": {"store": "vault", "key": "a"}}},
-        "secrets.existingSecret and secrets.externalSecret exclude each other",
+        "secrets.existingSecret and secrets.externalSecret cannot be combined",
     ),
     "a store without an entry": (
         {"secrets": {"externalSecret": {"store": "vault"}}},

@@ -73,7 +73,7 @@ def backend_of(settings: object, target: str, environment: Mapping[str, str]) ->
     given = environment.get(URL, "")
     if given and wanted.url and given != wanted.url:
         raise ToolError(
-            f"{URL} names another backend than headrace:backend.url, {wanted.url}; unset the variable, since a state in"
+            f"{URL} names a backend other than headrace:backend.url, {wanted.url}; unset the variable, since a state in"
             " another backend would describe a second cluster"
         )
     return Backend(given or wanted.url or LOCAL.as_uri(), wanted.secrets_provider)

@@ -111,7 +111,7 @@ def version_skews(changes: Sequence[Change]) -> list[str]:
     clusters = [step for step in steps if step[1].kind == "cluster"]
     for change, _, before, after in clusters:
         if after < before:
-            found.append(f"  {title(change)} has Kubernetes 1.{before}, which cannot become 1.{after} again")
+            found.append(f"  {title(change)} has Kubernetes 1.{before}, which cannot be downgraded to 1.{after}")
         elif after > before + 1:
             step = f"from 1.{before} to 1.{after}: go to 1.{before + 1} first"
             found.append(f"  {title(change)} would skip a minor version, {step}")
@@ -147,7 +147,7 @@ def losses(changes: Sequence[Change], stack: str) -> Iterator[str]:
     if not number:
         yield f"The stack '{stack}' has no resources any more; its state is deleted."
         return
-    yield f"This deletes the stack '{stack}': {number} resources and its state, for ever. With it go:"
+    yield f"This deletes the stack '{stack}': {number} resources and its state, for good. This is lost with it:"
     yield from (f"  {title(change)}: {holding.loses}" for change, holding in destroyed(changes))
     yield from (f"  not {title(change)}, which stays" for change in changes if change.custom and change.kept)
 
@@ -157,7 +157,7 @@ def _reason(change: Change, holding: Holding) -> str:
     if change.operation == "delete":
         return f"the configuration no longer has it ({holding.added_by})"
     if not change.properties:
-        return "its provider asks for it"
+        return "its provider requires it"
     reasons = []
     for each in change.properties:
         setting = holding.setting_of(each.path, change.name)

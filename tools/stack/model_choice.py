@@ -115,7 +115,7 @@ def _packaged(models: Iterable[Any]) -> int:
         if packaged and model.get("task", "chat") == "chat":
             return i
     raise ToolError(
-        "the stack's settings have no packaged model, whose place MODEL=... takes; change its `headrace:models` instead"
+        "MODEL=... replaces a packaged model, but the stack's settings have none; change its `headrace:models` instead"
     )
 
 

@@ -133,7 +133,9 @@ def _pin(recorded: Mapping[str, Any], model: ListedModel, pins: Path) -> Pin | N
 
 
 def _damaged(pins: Path) -> ToolError:
-    return ToolError(f"{pins} is damaged, which records the hashes of models; restore it, or delete it to trust anew")
+    return ToolError(
+        f"{pins} records the hashes of models and is damaged; restore it, or delete it to trust models anew"
+    )
 
 
 def _record(pins: Path, recorded: Mapping[str, Any]) -> None:

@@ -58,10 +58,12 @@ class Consent:
         if "" in destroy:
             raise ToolError(f"{DESTROY} needs the name of a resource, for example `{DESTROY} pool-gpu`")
         if skip and target in CLOUDS:
-            raise ToolError(f"{SKIPS[0]} would change a cluster in a cloud unseen; use --yes to answer its question")
+            raise ToolError(
+                f"{SKIPS[0]} would change a cluster in a cloud without showing how; use --yes to answer its question"
+            )
         if not yes and not interactive():
             raise ToolError(
-                "`up` asks before it changes a cluster, and here is no terminal to answer at: see what would change by"
+                "`up` asks before it changes a cluster, but there is no terminal to answer at: see what would change by"
                 " `make preview`, then run `make up` with ARGS=--yes"
             )
         return cls(yes, frozenset(destroy), skip, tuple(rest))
@@ -96,7 +98,7 @@ class PurgeConsent:
             raise ToolError(f"{DESTROY} names '{others[0]}', but this would delete the stack '{stack}'")
         if not names and (len(rest) < len(arguments) or not interactive()):
             raise ToolError(
-                "`purge` deletes a cluster's data, and asks for the name of the stack before; without a question, give"
+                "`purge` deletes a cluster's data, and first asks for the name of the stack; to answer beforehand, give"
                 f' the name by ARGS="{DESTROY} {stack}"'
             )
         return cls(bool(names), tuple(rest))
@@ -147,7 +149,7 @@ def explain(events: Events) -> None:
 def show(events: Events) -> None:
     """Prints in plain words what an update would do, and what somebody else did before."""
     if lines := list(describe_drift(events.drift)):
-        print("\nChanged by somebody else since the last `up`, which sets it back:")
+        print("\nChanged by somebody else since the last `up`; this one sets it back:")
         print("\n".join(lines))
     print()
     print("\n".join(describe(events.changes)))
@@ -162,7 +164,7 @@ def review(workspace: Workspace, consent: Consent, quiet: Sequence[str], lock: I
     """
     status, events = preview(workspace, [*quiet, *consent.rest], lock)
     if refused := objections(events.changes, consent.destroy, workspace.stack):
-        say("error: this update destroys what holds data or machines, so nothing was changed:")
+        say("error: this update would destroy resources that hold data or machines, so nothing was changed:")
         say("\n".join(refused))
         return 1
     if refused := version_skews(events.changes):
@@ -188,7 +190,7 @@ def review_purge(workspace: Workspace, consent: PurgeConsent, quiet: Sequence[st
         status = workspace.pulumi("destroy", "--preview-only", *quiet, *consent.rest, lock=lock, events=log)
         events = read_events(log)
     if refused := protections(events.changes):
-        say("error: this stack has what is protected from deletion, so nothing was deleted:")
+        say("error: parts of this stack are protected from deletion, so nothing was deleted:")
         say("\n".join(refused))
         return 1
     if status:

@@ -176,7 +176,7 @@ def preview(workspace: Workspace, arguments: Sequence[str]) -> int:
         print("\n`up` would refuse this, because Kubernetes supports no such upgrade:")
         print("\n".join(refused))
     if refused := objections(events.changes, (), workspace.stack):
-        print("\n`up` would refuse this, because it destroys what holds data or machines:")
+        print("\n`up` would refuse this, because it would destroy resources that hold data or machines:")
         print("\n".join(refused))
     return status
 

@@ -82,7 +82,7 @@ def _pins(config: StackConfig, ask: Ask) -> Iterator[Mistake]:
     standard = {name: next((v for v, is_default in known[name].items() if is_default), "") for name in sorted(known)}
     if missing := {name: version for name, version in standard.items() if version and name not in pinned}:
         wanted = ", ".join(f"{name}: {version}" for name, version in sorted({**pinned, **missing}.items()))
-        fix = f"for EKS' defaults of today, set addon_versions: {{{wanted}}}"
+        fix = f"for EKS' current defaults, set addon_versions: {{{wanted}}}"
         yield Mistake("aws.addon_versions", f"has no version of {', '.join(missing)}", fix)
 
 

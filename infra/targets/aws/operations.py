@@ -25,7 +25,7 @@ HOLDINGS: Mapping[str, Holding] = {
     ),
     "aws:eks/nodeGroup:NodeGroup": Holding(
         "node pool",
-        "its nodes, and the GPUs that AWS may not give again",
+        "its nodes, and the GPUs that AWS may not be able to provide again",
         "headrace:node_pools",
         {
             "amiType": "headrace:aws.image, or whether the pool has GPUs",
@@ -39,7 +39,7 @@ HOLDINGS: Mapping[str, Holding] = {
     # A pool in Auto Mode, which EKS' Karpenter fills.
     "kubernetes:karpenter.sh/v1:NodePool": Holding(
         "node pool",
-        "its nodes, and the GPUs that AWS may not give again",
+        "its nodes, and the GPUs that AWS may not be able to provide again",
         "headrace:node_pools",
         {"metadata.name": f"{POOL}.name"},
     ),
@@ -52,7 +52,7 @@ HOLDINGS: Mapping[str, Holding] = {
 }
 
 AGAIN = (
-    "then run `make up` again, which continues; if the failed node group is still there, delete it before"
+    "then run `make up` again, which continues; if the failed node group is still there, delete it first"
     " (`aws eks delete-nodegroup`)"
 )
 
@@ -77,6 +77,6 @@ REMEDIES: Sequence[Remedy] = (
     Remedy(
         r"Error in role params|Role provided in the request does not exist|annot be assumed|ould not assume",
         "AWS has not yet made the new role known everywhere, which takes up to a minute",
-        "run `make up` again, which continues; if it comes again, the credentials lack iam:PassRole for the role",
+        "run `make up` again, which continues; if it happens again, the credentials lack iam:PassRole for the role",
     ),
 )

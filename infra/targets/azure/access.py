@@ -27,7 +27,7 @@ def wait_until_allowed(kubeconfig: str) -> None:
         RunError: that takes too long, or the cluster cannot be asked, which waiting does not change.
     """
     if shutil.which("kubelogin") is None:
-        raise pulumi.RunError("kubelogin is missing, by which `up` signs in to the cluster: `az aks install-cli`")
+        raise pulumi.RunError("kubelogin is missing, with which `up` signs in to the cluster: `az aks install-cli`")
     cluster = read_kubeconfig(Kubernetes(), kubeconfig)
     deadline = time.monotonic() + WAIT_S
     while reason := _refusal(cluster):

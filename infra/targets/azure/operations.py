@@ -27,7 +27,7 @@ HOLDINGS: Mapping[str, Holding] = {
     ),
     "azure-native:containerservice:AgentPool": Holding(
         "node pool",
-        "its nodes, and the GPUs that Azure may not give again",
+        "its nodes, and the GPUs that Azure may not be able to provide again",
         "headrace:node_pools",
         {
             "agentPoolName": f"{POOL}.name",
@@ -60,7 +60,7 @@ FOREIGN: Mapping[str, Sequence[str]] = {"azure-native:containerservice:ManagedCl
 """Properties that also list what other resources manage: a refresh takes it over, which is no drift."""
 
 AGAIN = (
-    "then run `make up` again, which continues; if the failed agent pool is still there, delete it before"
+    "then run `make up` again, which continues; if the failed agent pool is still there, delete it first"
     " (`az aks nodepool delete`)"
 )
 
@@ -80,7 +80,7 @@ REMEDIES: Sequence[Remedy] = (
     Remedy(
         r"AuthorizationFailed|PrincipalNotFound|does not have authorization to perform action",
         "Azure has not yet made a new role or identity known everywhere, which takes up to ten minutes",
-        "run `make up` again after that, which continues; if it comes again, the user lacks the roles Contributor and"
+        "run `make up` again after that, which continues; if it happens again, the user lacks the roles Contributor and"
         " User Access Administrator (docs/how-to/azure.md#what-you-need)",
     ),
 )

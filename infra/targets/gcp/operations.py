@@ -29,7 +29,7 @@ HOLDINGS: Mapping[str, Holding] = {
     ),
     "gcp:container/nodePool:NodePool": Holding(
         "node pool",
-        "its nodes, and the GPUs that Google Cloud may not give again",
+        "its nodes, and the GPUs that Google Cloud may not be able to provide again",
         "headrace:node_pools",
         {
             "name": f"{POOL}.name",
@@ -55,7 +55,7 @@ HOLDINGS: Mapping[str, Holding] = {
 }
 
 AGAIN = (
-    "then run `make up` again, which continues; if the failed node pool is still there, delete it before"
+    "then run `make up` again, which continues; if the failed node pool is still there, delete it first"
     " (`gcloud container node-pools delete`)"
 )
 
@@ -75,7 +75,7 @@ REMEDIES: Sequence[Remedy] = (
     Remedy(
         r"cryptoKeyVersions\.useToEncrypt|Service account \S+ does not exist|has not been used in project",
         "Google Cloud has not yet made a new role, account or API known everywhere, which takes up to seven minutes",
-        "run `make up` again after that, which continues; if it comes again, the user lacks a role of"
+        "run `make up` again after that, which continues; if it happens again, the user lacks a role of"
         " docs/how-to/gcp.md#what-you-need",
     ),
 )

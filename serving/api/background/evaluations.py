@@ -118,7 +118,7 @@ class EvaluationRunner:
         try:
             return await self._training.shared(owner, evaluation.version, suite)
         except (NotFound, ValueError):
-            raise PermanentError("not_found", "The version, or its data set, cannot be read any more.") from None
+            raise PermanentError("not_found", "The version or its data set can no longer be read.") from None
 
     async def _caller(self, evaluation: Evaluation) -> Principal:
         """Returns the creator with the permissions of now. Raises `PermanentError`."""
@@ -129,7 +129,7 @@ class EvaluationRunner:
         except NotAllowedAnyMore:
             raise PermanentError("insufficient_scope", "The evaluation's creator no longer has access.") from None
         if "inference" not in caller.scopes:
-            raise PermanentError("insufficient_scope", "The evaluation's creator may not ask models any more.")
+            raise PermanentError("insufficient_scope", "The evaluation's creator is no longer allowed to use models.")
         return caller
 
     async def _run(self, answer: str, then: str) -> str | None:

@@ -28,4 +28,4 @@ async def require_same_base(s: Services, x: Exchange, version: Version) -> None:
     except BaseUnreadable:  # its weights are where its replicas are
         return
     if digest not in ("", version.base_digest):
-        raise conflict(f"The version was made for other weights than {version.base} has now: make a new one.")
+        raise conflict(f"The version was made for weights that {version.base} no longer has: make a new one.")

@@ -61,7 +61,7 @@ class Buffers:
         """Returns a stream; raises a 410."""
         stream = self._running.get(id) or self._ended.get(id)
         if stream is None:
-            raise stream_lost("This stream is no longer kept.")
+            raise stream_lost("This stream is no longer available.")
         return stream
 
     def forget(self, id: str) -> None:
@@ -148,7 +148,7 @@ class Stream:
         if after + 1 < self._first:
             raise _gone()
         if len(self.readers) >= READERS:
-            raise too_many("Too many connections follow this stream.")
+            raise too_many("Too many connections are reading this stream.")
         reader = _Reader(after + 1)
         self.readers[reader] = None
         try:
@@ -198,4 +198,4 @@ class Stream:
 
 
 def _gone() -> ApiError:
-    return stream_lost("The events after this one are no longer kept.")
+    return stream_lost("The events after this one are no longer available.")

@@ -116,7 +116,7 @@ async def _check_prompt(s: Services, x: Exchange, settings: AssistantSettings, n
     Whoever may move its label then determines the instructions; they are checked again with each request.
     """
     if settings.instructions:
-        raise invalid("instructions and prompt exclude each other.", "instructions")
+        raise invalid("instructions and prompt cannot be combined.", "instructions")
     version = await s.assistants.prompts.version(x.caller, named.id, named.version, at="prompt.")
     text = instructions(version, named) or version.text  # another version may say more than nothing
     trusted, rails = version.trusted_for(x.caller), s.catalog.current.rails

@@ -148,7 +148,7 @@ async def _form(s: Services, request: Request) -> tuple[UploadFile, str, Access 
         raise invalid("The body needs a file part named 'file'.", "file")
     if any(name.partition("[")[0] == "expires_after" for name in form):
         await upload.close()
-        raise invalid("Files do not expire one by one: delete them.", "expires_after")
+        raise invalid("Files have no expiry of their own: delete them.", "expires_after")
     purpose = form.get("purpose")
     if not isinstance(purpose, str) or purpose not in PURPOSES:
         await upload.close()

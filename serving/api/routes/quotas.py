@@ -83,7 +83,7 @@ def _requested_quota(s: Services, caller: Principal, each: QuotaEntry, at: str) 
     ceiling = s.keeper.ceiling(given)
     if set_by == "tenant" and not platform and ceiling is not None and given.limit > ceiling.limit:
         limit = amount_field(ceiling, ceiling.limit)
-        message = f"The platform's quota of {ceiling.description} is {limit}: yours may be less."
+        message = f"The platform's quota of {ceiling.description} is {limit}: yours cannot be higher."
         raise forbidden("platform_quota", message, f"{at}.limit")
     return given
 

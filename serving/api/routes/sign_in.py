@@ -59,7 +59,7 @@ async def make_code(s: Services, request: Request, x: Exchange) -> Response:
     by_key = "authorization" in request.headers
     made = await s.sign_in_codes.make(x.caller) if by_key else None
     if made is None:
-        raise forbidden("api_key_required", "A sign-in link is made with an API key.")
+        raise forbidden("api_key_required", "Making a sign-in link requires an API key.")
     return JsonResponse(
         {
             "object": "sign_in_code",

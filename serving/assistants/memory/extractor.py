@@ -62,4 +62,4 @@ async def _request(known: list[str], said: list[str], model: HelperModel, room: 
         elif len(said) > 1:
             said = said[: len(said) // 2]
         else:
-            raise PermanentError("context_too_small", "the model's context holds no request for facts")
+            raise PermanentError("context_too_small", "the model's context is too small for a request for facts")

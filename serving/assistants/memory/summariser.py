@@ -115,7 +115,7 @@ async def _batch(old: str, left: Sequence[Item], most: int, model: HelperModel) 
         elif old:  # written by a model with a larger context, or one that ignored the limit
             old = old[: len(old) // 2]
         else:
-            raise PermanentError("context_too_small", "the model's context holds no request for a summary")
+            raise PermanentError("context_too_small", "the model's context is too small for a request for a summary")
 
 
 def _whole_turns(left: Sequence[Item], count: int) -> int:

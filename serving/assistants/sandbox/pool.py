@@ -155,7 +155,7 @@ class Sandbox:
 
     async def _run_beside(self, program: str) -> ProgramOutcome:
         if self._unfinished >= self._limits.workers + self._limits.waiting:
-            raise SandboxFull("too many programs wait to be run")
+            raise SandboxFull("too many programs are waiting to run")
         loop = asyncio.get_running_loop()
         self._unfinished += 1
         try:
@@ -287,7 +287,7 @@ def _check(launcher: str) -> None:
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip()[-MAX_MESSAGE:]
         if done.returncode < 0:
-            raise SandboxUnavailable(f"the sandbox's workers are ended by signal {-done.returncode}: {reason}")
+            raise SandboxUnavailable(f"the sandbox's workers are killed by signal {-done.returncode}: {reason}")
         raise SandboxUnavailable(f"the sandbox's workers cannot be confined: {reason or done.returncode}")
     if not landlock_abi():
         _log.warning("this kernel has no Landlock: a worker that breaks out of the interpreter could read files")

@@ -252,7 +252,7 @@ class McpServer:
 
     async def _opened(self) -> McpSession:
         if self._shut:
-            raise _Unreachable(f"{self._settings.name} is not used any more")
+            raise _Unreachable(f"{self._settings.name} is no longer used")
         session = self._session
         if session is not None and session.usable:
             if not await self._rotated():

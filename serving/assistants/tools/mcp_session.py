@@ -199,7 +199,7 @@ def _failure(found: BaseException | None) -> McpFailure:
     if isinstance(found, MCPError):
         return McpFailure(found.message, sent=found.code not in (NOT_SENT, SESSION_GONE, REFUSED))
     if isinstance(found, ValidationError):
-        return McpFailure("its answer is not what MCP has there")
+        return McpFailure("its answer does not follow MCP")
     return McpFailure(type(found).__name__)
 
 

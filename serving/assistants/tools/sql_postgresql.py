@@ -85,7 +85,7 @@ async def _open(settings: SqlTool) -> AsyncIterator[AsyncConnection]:
                         f"the database's user has the rights of {dangerous[0]}, which reading does not need"
                     )
                 if await (await connection.execute(_OWN)).fetchone() == (True,):
-                    raise ToolError("this is the stack's own database, which no tool reads")
+                    raise ToolError("this is the stack's own database, which tools must not read")
                 yield connection
             finally:
                 await connection.close()  # without a commit

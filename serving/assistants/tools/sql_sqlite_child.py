@@ -49,7 +49,7 @@ def _open(file: str, seconds: float) -> sqlite3.Connection:
     connection.execute("BEGIN")
     own = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('memories', 'turn_vectors')"
     if connection.execute(own).fetchone() == (2,):
-        raise _QueryRefused("this is the stack's own database, which no tool reads")
+        raise _QueryRefused("this is the stack's own database, which tools must not read")
     return connection
 
 

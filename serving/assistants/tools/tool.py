@@ -286,12 +286,12 @@ class Toolbox:
         if self._left == 0:
             raise ToolRefused(f"all {self._calls} tool calls are used up: answer now")
         if self._characters_left <= 0:
-            raise ToolRefused(f"tools have said {self._characters} characters, which is all: answer now")
+            raise ToolRefused(f"tool results have reached the limit of {self._characters} characters: answer now")
         self._left -= 1
         given = tool.read(await self._screened_arguments(arguments))
         waits = tool.needs_approval(given, tainted=self.tainted)
         if self._pending(tool, given, self._approved) is not None:
-            raise ToolRefused(f"{name} was not called: somebody must approve of it first")
+            raise ToolRefused(f"{name} was not called: somebody must approve it first")
         if waits and self._using is not None:
             await self._using(tool.name, PendingCall(tool.name, canonical(given)).digest)
         if self._changing is not None and tool.changes(given):

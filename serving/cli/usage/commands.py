@@ -91,7 +91,7 @@ def usage(
     elif user is None and tenant is None and by != "user":
         show(stack.list("/usage", limit, **query), COLUMNS, json=json)
     else:
-        raise click.UsageError("--mine excludes --user, --tenant and --by user.")
+        raise click.UsageError("--mine cannot be combined with --user, --tenant or --by user.")
 
 
 def _exclude(option: str, given: dict[str, Any]) -> None:

@@ -107,7 +107,7 @@ class LlamaCppProgram(ChildProgram):
         fields = {"prompt": "Hello", "n_predict": 1, "n_probs": 1, "cache_prompt": False, "lora": self.scales(name)}
         [token] = self.ask("completion", "completion_probabilities", WARM_UP_S, **fields)
         if token.get("logprob") is None:
-            raise AdapterRejected(name, "its answers are no finite numbers")
+            raise AdapterRejected(name, "its answers are not finite numbers")
 
     def scales(self, adapter: str | None = None) -> list[dict[str, int]]:
         """Returns a request's field `lora`, by which only `adapter` is applied, or none."""

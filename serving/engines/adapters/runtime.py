@@ -97,7 +97,7 @@ class RuntimeAdapters:
         except (ValueError, LookupError, TypeError):
             finite = False
         if not finite:
-            raise AdapterRejected(name, "its answers are no finite numbers")
+            raise AdapterRejected(name, "its answers are not finite numbers")
 
     def _unload(self, name: str) -> None:
         self._ask(name, "unload_lora_adapter", lora_name=name)

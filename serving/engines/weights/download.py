@@ -51,7 +51,7 @@ def download(
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
             left = file.size - part.stat().st_size
             problem = f"the disk of {part.parent} is full: {size(left)} of {file.name} are missing"
-            raise WeightsError(f"{problem}; what is there is kept, and the next start goes on from it") from None
+            raise WeightsError(f"{problem}; what has arrived is kept, and the next start continues from it") from None
         raise WeightsError(f"{part} cannot be written: {e.strerror or e}") from None
 
 

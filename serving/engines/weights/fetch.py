@@ -138,4 +138,4 @@ def _check(listing: Listing, sums: Path, sha256: str) -> None:
         sums.unlink()
         raise WeightsError(f"the SHA-256 of {SUMS} is {found}, not the model's `sha256` {sha256}; it is deleted")
     if missing := [file.name for file in listing.files if not file.sha256 and file.name != SUMS]:
-        raise WeightsError(f"{SUMS} does not name {missing[0]}, which could be anything")
+        raise WeightsError(f"{SUMS} does not name {missing[0]}, whose content is therefore unknown")

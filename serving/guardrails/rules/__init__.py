@@ -1,0 +1,1 @@
+"""Guardrails without a model: words, personal data, secrets, links and injections, found by rules."""

@@ -225,7 +225,7 @@ def redactor() -> Redact:
     try:
         from serving.exports.redaction import Redactor
     except ImportError as e:
-        message = f"redaction needs {e.name}, which `make redaction` installs; `redact: false` goes without"
+        message = f"redaction needs {e.name}, which `make redaction` installs; `redact: false` works without it"
         raise PermanentError("no_redaction", message) from None
     return Redactor()
 

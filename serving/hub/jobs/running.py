@@ -174,7 +174,7 @@ class Tuner:
         """Returns a configured model's weights. Raises `PermanentError` for one that cannot be tuned here."""
         model = self._models.get(name)
         if model is None:
-            raise PermanentError("unsupported_base", f"{name} is no model that llama.cpp serves here")
+            raise PermanentError("unsupported_base", f"{name} is not a model that llama.cpp serves here")
         try:
             path = await asyncio.to_thread(resolve, model.source, model.sha256)
         except (OSError, ValueError) as e:

@@ -63,7 +63,7 @@ class DocumentSearch:
             return None
         question = question_of(body)
         if not question:
-            raise invalid("To search documents, a user message with text is needed.", param)
+            raise invalid("Searching documents requires a user message with text.", param)
         with x.timeline.during("retrieve"):
             before = _asked_before(body) or (await context.asked_before() if context is not None else "")
             return await self._readable_hits(x, within_tokens(assistant, body), route, body, question, before)

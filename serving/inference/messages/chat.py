@@ -125,7 +125,9 @@ class MessageChat:
         results = [block for block in blocks if isinstance(block, ToolResultBlock)]
         for n, block in enumerate(results):
             if blocks[n] is not block:
-                raise invalid("Results of tools come before all other content of a message.", f"{at}.content[{n}].type")
+                raise invalid(
+                    "Tool results must come before all other content of a message.", f"{at}.content[{n}].type"
+                )
             self._add_result(block, f"{at}.content[{n}]", goes_on=goes_on)
         if self._waiting:
             raise _unanswered(self._waiting)
@@ -139,7 +141,9 @@ class MessageChat:
 
     def _add_result(self, block: ToolResultBlock, at: str, *, goes_on: bool) -> None:
         if self._waiting.pop(block.tool_use_id, None) is None and not goes_on:
-            raise invalid("The message before has no call with this id that waits for its result.", f"{at}.tool_use_id")
+            raise invalid(
+                "The previous message has no call with this id that waits for its result.", f"{at}.tool_use_id"
+            )
         given = block.content or ""
         here = self._say({"role": "tool", "tool_call_id": block.tool_use_id}, at)
         shown: Any = given

@@ -60,7 +60,7 @@ class MessageRelay(Relay):
         """
         self._check_whole()
         if any(key not in self._blocks for _, key in self._calls):
-            raise upstream("The model's answer is no message of a chat.")
+            raise upstream("The model's answer is not a chat message.")
         reason, stop = stopped(self._reasons.get(0), self._matched, self._stops, calls=bool(self._calls))
         return self._close() + self._ended(reason, stop)
 
@@ -109,7 +109,7 @@ class MessageRelay(Relay):
             arguments = piece.get("arguments") if isinstance(piece, dict) else None
             return self._arguments(str(arguments or ""))
         if key in self._blocks:
-            raise FrameError("the engine goes on with a call after another one began")
+            raise FrameError("the engine continued a call after another one had begun")
         call["id"] = call["id"] or new_id("toolu")
         block = {"type": "tool_use", "id": call["id"], "name": call["name"], "input": {}}
         return self._open(key, block) + self._arguments(call["arguments"])

@@ -41,7 +41,7 @@ def own_items(body: ResponseRequest) -> list[dict[str, Any]]:
 def check(body: ResponseRequest, own: Sequence[Body], limits: Limits) -> None:
     """Raises `ApiError` for contradictory settings, and for input beyond the limits."""
     if body.previous_response_id is not None and body.conversation is not None:
-        raise invalid("previous_response_id and conversation exclude each other.", "previous_response_id")
+        raise invalid("previous_response_id and conversation cannot be combined.", "previous_response_id")
     if body.background and not body.keeps:
         raise invalid("A background response is stored: store must not be false.", "store")
     if body.conversation is not None and not body.keeps:

@@ -193,7 +193,7 @@ def output_items(message: dict[str, Any], finish_reason: str | None) -> list[dic
                 raise LookupError
         return items.bodies([{**message, "role": "assistant"}], status=status)
     except (AttributeError, LookupError, TypeError):
-        raise upstream("The model's answer is no message of a chat.") from None
+        raise upstream("The model's answer is not a chat message.") from None
 
 
 def _without_results(item: dict[str, Any]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ async def find(prompts: Prompts, caller: Principal, body: ResponseRequest) -> Na
     if reference is None:
         return None
     if body.instructions:
-        raise invalid("instructions and prompt exclude each other.", "instructions")
+        raise invalid("instructions and prompt cannot be combined.", "instructions")
     try:
         version = await prompts.version(caller, reference.id, reference.version, at="prompt.")
     except NotFound as e:  # as an answer of its own: a background response then fails at once

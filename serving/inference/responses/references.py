@@ -43,7 +43,9 @@ async def resolved(responses: Responses, caller: Principal, body: ResponseReques
         id = whole_id("resp", item.id)
         if id not in found:
             if len(found) == MAX_RESPONSES:
-                raise invalid(f"References are to items of at most {MAX_RESPONSES} responses.", f"input[{place}].id")
+                raise invalid(
+                    f"A request may refer to items of {MAX_RESPONSES} responses at most.", f"input[{place}].id"
+                )
             try:
                 found[id] = {each["id"]: each for each in (await responses.get(caller, id)).body["output"]}
             except NotFound:

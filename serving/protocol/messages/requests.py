@@ -84,7 +84,7 @@ class ImageBlock(Body):
 
     type: Literal["image"]
     source: Annotated[Base64Source, BeforeValidator(_content_itself)]
-    transformations: Annotated[None, Refused("The model is given pictures as they are.")] = None
+    transformations: Annotated[None, Refused("Pictures are passed to the model unchanged.")] = None
     cache_control: CacheMark = None
 
 
@@ -178,7 +178,7 @@ class CustomTool(Body):
     cache_control: CacheMark = None
     allowed_callers: Annotated[
         Annotated[list[Literal["direct"]], Field(min_length=1, max_length=1)] | None,
-        Refused("Tools are called by the model alone: leave it out, or use direct."),
+        Refused("Only the model calls tools: leave it out, or use direct."),
     ] = None
     defer_loading: Annotated[Any, Ignored("the model is shown all tools at once")] = None
     eager_input_streaming: Annotated[Any, Ignored("the pieces of a call are sent as the engine sends them")] = None
@@ -231,7 +231,7 @@ class OutputConfig(Body):
 
     format: JsonOutput | None = None
     effort: Annotated[None, Refused("The effort cannot be set here: leave it out.")] = None
-    task_budget: Annotated[None, Refused("The tokens of a task are not limited: set max_tokens.")] = None
+    task_budget: Annotated[None, Refused("Tokens cannot be limited for a task: set max_tokens.")] = None
 
 
 class WithoutThinking(Body):
@@ -268,7 +268,7 @@ class TokenCountRequest(Body):
     output_config: OutputConfig | None = None
     thinking: Annotated[
         WithoutThinking | None,
-        Refused("Thinking cannot be set here: leave it out, or disable it. A strategy's steps are always told."),
+        Refused("Thinking cannot be set here: leave it out, or disable it. A strategy's steps are always shown."),
     ] = None
     cache_control: CacheOption = None
     speed: Annotated[Literal["standard"] | None, Refused("The speed cannot be set here: leave it out.")] = None
@@ -299,7 +299,7 @@ class MessagesRequest(TokenCountRequest):
         Literal["auto", "standard_only"] | None, Ignored("all requests are served with the tier `standard`")
     ] = None
     container: Annotated[None, Refused("There are no containers here.")] = None
-    diagnostics: Annotated[Any, Ignored("no answer depends on it")] = None
+    diagnostics: Annotated[Any, Ignored("it does not affect answers")] = None
     inference_geo: Annotated[None, Refused("The stack itself determines where requests are answered.")] = None
     store: bool | None = None
     thread: Annotated[None, BeforeValidator(_unthreaded)] = None

@@ -57,7 +57,7 @@ async def run(options: argparse.Namespace, say: Callable[[str], None]) -> dict[s
         total = len(left) + outcome.there + len(outcome.failed)
         if not total:
             raise BulkError(f"{folder} contains no documents")
-        say(f"{total} documents, {outcome.there} are there, {len(left)} are left")
+        say(f"{total} documents: {outcome.there} were loaded before, {len(left)} are left")
         if options.dry_run:
             return outcome.failed
         access = Access(options.share_with_users, options.share_with_groups) if options.restricted else None

@@ -279,7 +279,7 @@ def _require_expected(number: int | None, expected: int | None) -> None:
     if expected is None or expected == (number or 0):
         return
     now_at = f"points to version {number}" if number is not None else "does not exist"
-    raise Conflict(f"the label {now_at}, and not as expected: read it again")
+    raise Conflict(f"the label {now_at}, not what was expected: read it again")
 
 
 async def _get(connection: AsyncConnection, principal: Principal, id: str) -> StoredPrompt:

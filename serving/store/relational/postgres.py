@@ -36,7 +36,7 @@ _BROKEN = {
     "58": "its disk reports errors: look at the server's log",
     "F0": "its configuration is broken: look at the server's log",
     "TLS": "its certificate or encryption was refused: check store.tls and store.tls_ca",
-    "XX": "it failed inside: look at the server's log",
+    "XX": "it had an internal error: look at the server's log",
     "XX001": "it is damaged: restore it from a backup",
     "XX002": "an index is damaged: REINDEX, or restore it from a backup",
 }

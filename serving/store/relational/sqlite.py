@@ -132,7 +132,9 @@ def rewrite(url: URL, *, wait_s: float) -> None:
         connection.execute("VACUUM")
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
-            raise StoreUnavailable(f"database {url.database} cannot be rewritten: somebody reads an old state of it")
+            raise StoreUnavailable(
+                f"database {url.database} cannot be rewritten while somebody still reads an old state of it"
+            )
     finally:
         connection.close()
 

@@ -25,7 +25,7 @@ def chosen(options: argparse.Namespace) -> Store:
     """Returns the selected store. Raises `LookupError` and pydantic's `ValidationError`."""
     if options.database or options.data:
         if not (options.database and options.data):
-            raise LookupError("--database and --data require each other")
+            raise LookupError("--database and --data must be given together")
         return Store(database=options.database, data=options.data, endpoint=options.endpoint)
     try:
         return ServingConfig.model_validate_json(options.config.read_bytes()).store

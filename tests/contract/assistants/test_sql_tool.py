@@ -196,7 +196,7 @@ async def test_the_stacks_own_database_under_another_name_is_refused(postgres, d
     postgres.sql("CREATE TABLE turn_vectors ()", database)
     said = await ask(angler, "TABLE rivers")
     postgres.sql("DROP TABLE memories, turn_vectors", database)
-    assert said == "Error: this is the stack's own database, which no tool reads."
+    assert said == "Error: this is the stack's own database, which tools must not read."
 
 
 async def test_unknown_postgresql_tables_are_not_described(angler):

@@ -248,7 +248,7 @@ async def test_adapters_that_cannot_be_served_leave_the_others(
         failed = (await asking.report(lambda report: len(report.failed) == 7)).failed
         reasons = {
             "t.cut.1": "not within the file bounds, file is corrupted or incomplete",
-            "t.nan.1": "its answers are no finite numbers",
+            "t.nan.1": "its answers are not finite numbers",
             "t.deep.1": "does not exist in base model",
             "t.changed.1": "adapter.gguf has another SHA-256 than its version says",
             "t.gone.1": "adapter.gguf of version mver_t_gone_1 is missing",

@@ -114,7 +114,7 @@ def test_an_adapter_whose_answers_are_no_numbers_is_refused(
     vllm: Vllm, adapters: RuntimeAdapters, tmp_path: Path, probability: float | None
 ) -> None:
     vllm.says = {"b": probability}
-    with pytest.raises(AdapterRejected, match="its answers are no finite numbers") as caught:
+    with pytest.raises(AdapterRejected, match="its answers are not finite numbers") as caught:
         adapters.serve({"a": tmp_path, "b": tmp_path, "c": tmp_path})
     assert caught.value.adapter == "b"
     assert vllm.loaded.keys() == {"a"}

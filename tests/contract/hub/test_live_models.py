@@ -165,7 +165,7 @@ def test_a_release_makes_its_version_live_and_a_rollback_withdraws_it(
     assert (release["target"], release["version"], live()) == (NAME, version.id, True)
     assert world.answering() == {"small", NAME}
     world.post("/releases", 409, **asked)
-    assert "release needs" in world.post(f"/versions/{version.id}/withdraw", 409)["error"]["message"]
+    assert "release uses" in world.post(f"/versions/{version.id}/withdraw", 409)["error"]["message"]
     world.post(f"/releases/{release['id']}/rollback")
     assert world.answering(10) == {"small"}
     eventually(lambda: not live(), "the version is withdrawn")

@@ -90,7 +90,7 @@ def test_another_namespace_is_not_taken_unasked(render: Callable[[str], Renderin
 def test_the_end_of_a_stack_is_told_and_stops_at_what_is_protected(render: Callable[[str], Rendering]) -> None:
     project, _ = render(BOTH)
     said = list(losses(project.deletion().changes, "mine"))
-    assert re.match(r"This deletes the stack 'mine': \d\d+ resources and its state, for ever\.", said[0])
+    assert re.match(r"This deletes the stack 'mine': \d\d+ resources and its state, for good\.", said[0])
     assert "  namespace namespace: everything in it, its volumes too" in said
     assert "  database headrace-db: its volumes: users, keys, conversations and all other rows" in said
     state = json.loads(project.pulumi("stack", "export"))

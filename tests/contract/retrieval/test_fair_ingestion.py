@@ -78,5 +78,5 @@ async def test_files_that_expand_fail_and_say_why(tmp_path: Path) -> None:
         found = [await replica._stores.get_file(HOSTILE, store, file) for file in files]
     assert {(file.status, file.error_code, file.usage_bytes) for file in found} == {("failed", "unsupported_file", 0)}
     assert {file.error_message for file in found} == {
-        "the text has more than 1,000,000 characters, the most for this file"
+        "the text has more than 1,000,000 characters, the limit for this file"
     }

@@ -119,7 +119,7 @@ async def test_over_the_total_limit_the_oldest_ended_stream_is_dropped():
     assert all(buffers.get(name) for name in "abc")
     running = buffers.begin("d")
     await running.add(b"data: x\n\n")
-    with pytest.raises(ApiError, match="no longer kept"):
+    with pytest.raises(ApiError, match="no longer available"):
         buffers.get("a")
     assert buffers.get("b")
     for _ in range(200):
@@ -176,5 +176,5 @@ async def test_a_stream_is_forgotten_after_its_time():
     async with asyncio.timeout(20):
         while buffers.size:
             await asyncio.sleep(0.01)
-    with pytest.raises(ApiError, match="no longer kept"):
+    with pytest.raises(ApiError, match="no longer available"):
         buffers.get("s")

@@ -98,7 +98,7 @@ def test_an_unreachable_stack_is_reported_in_one_line() -> None:
         ({}, ["keys", "create", "--user", "a", "--scope", "platform"], "platform"),
         ({}, ["keys", "create", "--user", "a", "--expires-in", "soon"], "12h"),
         ({}, ["users", "update", "a"], "Nothing to change"),
-        ({}, ["users", "update", "a", "--group", "g", "--no-groups"], "exclude"),
+        ({}, ["users", "update", "a", "--group", "g", "--no-groups"], "cannot be combined"),
         ({}, ["users", "list", "--limit", "0"], "1<=x<=10000"),
         ({"HEADRACE_URL": "http://x", "HEADRACE_API_KEY": "k"}, ["users", "get", ".."], "is not an id"),
         ({}, ["usage", "--mine", "--by", "user"], "--mine"),

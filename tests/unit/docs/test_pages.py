@@ -75,10 +75,33 @@ def test_every_make_verb_exists(page):
         assert verb in verbs, verb
 
 
+MAP = re.compile(r"^\| `([\w./-]+)` \|", re.MULTILINE)
+
+
 def test_every_path_of_the_repository_map_exists():
-    page = (ROOT / "CONTRIBUTING.md").read_text()
-    for path in re.findall(r"^\| `([\w./-]+)` \|", page, re.MULTILINE):
-        assert (ROOT / path).exists(), path
+    paths = MAP.findall((ROOT / "CONTRIBUTING.md").read_text())
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_first_page_of_a_contributor_stays_short():
+    assert len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) <= 90
+
+
+def test_every_folder_of_the_product_says_what_it_contains():
+    """The map of a part of the product is the first lines of its folders."""
+    packages = [path for path in _tracked() if path.name == "__init__.py"]
+    folders = [path for path in packages if path.relative_to(ROOT).parts[0] != "tests"]
+    assert len(folders) > 100
+    assert [name(path) for path in folders if not path.read_text().startswith('"""')] == []
+
+
+def test_the_folders_of_the_tests_are_described():
+    described = set(MAP.findall((ROOT / "docs/explanation/testing.md").read_text()))
+    assert [path for path in described if not (ROOT / path).exists()] == []
+    parts = [path.relative_to(ROOT).parts for path in _tracked()]
+    folders = {f"tests/{each[1]}/" for each in parts if each[0] == "tests" and len(each) > 2}
+    assert folders - described == set()
 
 
 def _tracked():

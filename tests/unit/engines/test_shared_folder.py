@@ -233,7 +233,7 @@ def test_a_disk_that_fills_up_keeps_what_is_there(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     origin.before = full
-    fails(origin, tmp_path, r"is full: 6.1 KiB of sub/model.safetensors are missing; what is there is kept")
+    fails(origin, tmp_path, r"is full: 6.1 KiB of sub/model.safetensors are missing; what has arrived is kept")
     origin.before, origin.served = lambda name, at: None, 0
     get(origin, tmp_path)
     assert origin.served == len(CONTENT["sub/model.safetensors"]) - 4000

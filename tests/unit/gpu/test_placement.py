@@ -181,7 +181,7 @@ def test_a_slice_has_a_part_of_the_memory() -> None:
         (
             [{**L4, "sharing": {"kind": "mps", "replicas": 2}}],
             {"gpus": 1, "node_pool": "l4"},
-            "pools[1].node_pool: 'l4' shares its GPUs by MPS, whose /dev/shm the pods' own hides; use another",
+            "pools[1].node_pool: 'l4' shares its GPUs by MPS, but the pods' own /dev/shm hides that of MPS; use",
         ),
         *(
             (

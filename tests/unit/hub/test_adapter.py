@@ -124,17 +124,17 @@ A = f"{Q}.lora_A.weight"
 BAD: list[tuple[str, Callable[[], Tensors], dict[str, Any]]] = [
     ("not finite", changed(A, NAN), {}),
     ("not finite", changed(A, np.full((RANK, WIDTH), np.inf, np.float16)), {}),
-    ("only one half", changed(A, None), {}),
-    ("do not fit each other", changed(A, np.zeros((RANK + 1, WIDTH), np.float32)), {}),
-    ("do not fit each other", changed(A, np.zeros((WIDTH,), np.float32)), {}),
+    ("only one of its halves", changed(A, None), {}),
+    ("do not match", changed(A, np.zeros((RANK + 1, WIDTH), np.float32)), {}),
+    ("do not match", changed(A, np.zeros((WIDTH,), np.float32)), {}),
     ("another model", changed(A, np.zeros((RANK, WIDTH + 1), np.float32)), {}),
     ("neither F32", changed(A, np.zeros((RANK, WIDTH), np.int8)), {}),
     ("rank is 9", lambda: tensors(9), {}),
     ("rank is 0", lambda: tensors(0), {}),
     ("another model", lambda: {name.replace("layers.0", "layers.1"): of for name, of in tensors().items()}, {}),
-    ("other tensors", added(f"{Q}.lora_magnitude_vector", 16), {}),
-    ("other tensors", added("base_model.model.lm_head.weight", 16, 16), {}),
-    ("other tensors", added("base_model.model.model.embed_tokens.lora_embedding_A", 2, 16), {}),
+    ("tensors other than", added(f"{Q}.lora_magnitude_vector", 16), {}),
+    ("tensors other than", added("base_model.model.lm_head.weight", 16, 16), {}),
+    ("tensors other than", added("base_model.model.model.embed_tokens.lora_embedding_A", 2, 16), {}),
     ("a half twice", added(f"{Q}.lora_A.default.weight", 2, 16), {}),
     ("no tensors", dict, {}),
     ("DoRA", tensors, {"use_dora": True}),
@@ -181,7 +181,7 @@ def test_a_gguf_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         ("no LoRA adapter", {"kind": "model"}),
         ("its architecture", {"arch": "qwen3"}),
         ("its alpha", {"alpha": math.nan}),
-        ("only one half", {f"{q}.lora_b": None}),
+        ("only one of its halves", {f"{q}.lora_b": None}),
         ("not finite", {f"{q}.lora_a": NAN}),
         ("shape of a matrix", {f"{q}.lora_a": np.ones((2, 17), np.float32)}),
         ("rank is 9", {f"{q}.lora_a": np.ones((9, 16), np.float32), f"{q}.lora_b": np.ones((16, 9), np.float32)}),
@@ -220,7 +220,7 @@ def test_without_the_bases_weights_only_the_adapter_is_checked(tmp_path: Path) -
     odd = {
         f"base_model.model.model.layers.0.mlp.router.lora_{half}.weight": np.ones((2, 2), np.float32) for half in "AB"
     }
-    with pytest.raises(InvalidAdapter, match="other modules"):
+    with pytest.raises(InvalidAdapter, match="modules other than"):
         check_adapter(written(tmp_path / "b", odd), unknown)
 
 

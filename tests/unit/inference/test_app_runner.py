@@ -87,7 +87,7 @@ async def test_a_call_that_changes_something_needs_who_configures_to_vouch_for_i
     runner = made(app, "tainted", x)
     with pytest.raises(EngineLost):
         await solve(runner, x)
-    assert app.said == ["Error: sends was not called: somebody must approve of it first."]
+    assert app.said == ["Error: sends was not called: somebody must approve it first."]
     assert runner.resumes
 
 

@@ -248,7 +248,7 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
                 "aliases": [{"name": "a", "targets": [{"model": "r"}], "access": {"tenants": ["globex"]}}],
                 "assistants": [],
             },
-            "headrace:aliases[0].targets[0].model: access of 'r' leaves out whoever may call 'a'; name a tenant in",
+            "headrace:aliases[0].targets[0].model: access of 'r' excludes some of those who may call 'a'; name a",
         ),
         (
             {
@@ -257,7 +257,7 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
                     {"name": "a", "model": "smollm2", "tools": ["web"], "access": {"tenants": ["globex"]}},
                 ],
             },
-            "headrace:assistants[0].tools[0]: access of 'web' leaves out whoever may call 'a'; name a tenant in",
+            "headrace:assistants[0].tools[0]: access of 'web' excludes some of those who may call 'a'; name a",
         ),
         (
             {"models": [{**REMOTE, "access": {"tenants": []}}]},

@@ -33,7 +33,7 @@ def test_the_backend_is_that_of_the_settings_or_the_environment(
 @pytest.mark.parametrize(
     ("settings", "target", "environment", "said"),
     [
-        (BUCKET, "aws", {URL: "s3://other"}, "names another backend than headrace:backend.url, s3://state"),
+        (BUCKET, "aws", {URL: "s3://other"}, "names a backend other than headrace:backend.url, s3://state"),
         ({"url": "http://state"}, "aws", {}, "headrace:backend.url: 'http://state' is not well formed"),
         ({"uri": "s3://state"}, "aws", {}, "headrace:backend.uri: is not a known setting; did you mean 'url'"),
         (BUCKET, "local", {}, "headrace:backend"),

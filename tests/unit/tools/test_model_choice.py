@@ -108,7 +108,10 @@ def test_a_choice_without_a_place_is_not_used(home: Path, capsys: pytest.Capture
     text = "config:\n  headrace:models: [{name: own, engine: remote, url: 'https://h/v1'}]\n"
     model_choice.write(home / "mine", QWEN)
     assert model_choice.merged_text(text, home / "mine") == text
-    assert "warning: the chosen model qwen2.5-1.5b is not used: the stack's settings have no" in capsys.readouterr().err
+    assert (
+        "warning: the chosen model qwen2.5-1.5b is not used: MODEL=... replaces a packaged model"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_damaged_choice_says_how_to_delete_it(home: Path) -> None:
@@ -222,7 +225,7 @@ def test_a_stack_on_a_cluster_has_its_models_in_its_settings(home: Path) -> None
 def test_a_stack_without_a_packaged_model_is_told_where_its_models_are(home: Path) -> None:
     (home.parent / "Pulumi.mine.yaml").write_text("config:\n  headrace:models: []\n")
     with pytest.raises(
-        ToolError, match=r"no packaged model, whose place MODEL=... takes; change its `headrace:models`"
+        ToolError, match=r"replaces a packaged model, but the stack's settings have none; change its `headrace:models`"
     ):
         check(Workspace("mine", {}), Request("https://h/v1", "", ""))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from tools.stack import verbs
+from tests.pages import snippets
+from tools.stack import model_list, question, verbs
 
 URL = "http://127.0.0.1:8080"
 KEY = "hr_secret"
@@ -73,3 +75,22 @@ def test_a_stack_without_links_says_so(
     monkeypatch.setattr(verbs, "sign_in_link", lambda url, key: link)
     with pytest.raises(verbs.ToolError, match=said):
         verbs.page(workspace, ())
+
+
+def test_the_readme_shows_what_up_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The text of the answer is the model's; the lines around it are those of this command."""
+    quoted = {
+        "file_name": "back-up-data.md",
+        "quote": "Back up, restore and remove data\n\nThis page is about a stack on this host;"
+        " for any other stack, make archives of it",
+    }
+    monkeypatch.delenv("HEADRACE_QUESTION", raising=False)
+    monkeypatch.setattr(verbs, "ask", lambda *arguments: question.Answer(citations=[quoted]))
+    verbs._ask_first_question(URL, KEY)
+    lines = {line.strip() for line in [*capsys.readouterr().out.splitlines(), *printed(capsys, f"{URL}/#sign-in=…")]}
+    shown, models = [one.text.splitlines() for one in snippets.of("README.md") if one.language == "text"]
+    own = [line for line in shown if re.match(r"> |  ", line)]
+    assert len(own) == 5
+    assert [line for line in own if line.strip() not in lines] == []
+    listed = model_list.table(1e12).splitlines()
+    assert [line for line in models if line not in (*listed, "…")] == []

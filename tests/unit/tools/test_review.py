@@ -198,7 +198,7 @@ AKS_NODES = ("azure-native:containerservice:AgentPool", "pool-gpu", "orchestrato
         ("1.34", "1.35", ""),
         ("1.35", "1.35.4", ""),
         ("1.34", "1.36", "cluster cluster would skip a minor version, from 1.34 to 1.36: go to 1.35 first"),
-        ("1.36", "1.35", "cluster cluster has Kubernetes 1.36, which cannot become 1.35 again"),
+        ("1.36", "1.35", "cluster cluster has Kubernetes 1.36, which cannot be downgraded to 1.35"),
     ],
 )
 def test_kubernetes_is_upgraded_by_one_minor_version(
@@ -356,7 +356,7 @@ def test_arguments_are_those_of_the_review_and_of_pulumi() -> None:
     [
         ((), "here is no terminal to answer at: .* `make up` with ARGS=--yes"),
         (("--yes", "--destroy"), "--destroy needs the name of a resource"),
-        (("--yes", "--skip-preview"), "would change a cluster in a cloud unseen"),
+        (("--yes", "--skip-preview"), "would change a cluster in a cloud without showing how"),
     ],
 )
 def test_arguments_that_cannot_be_followed(arguments: Sequence[str], said: str) -> None:
@@ -393,10 +393,10 @@ def test_a_stack_is_deleted_after_its_name_is_typed(
     assert purge(PurgeConsent(), *ENDED, typed=typed) == (status, [("destroy", "--preview-only")])
     said = capsys.readouterr()
     assert said.out.splitlines()[1:6] == [
-        "This deletes the stack 'mine': 5 resources and its state, for ever. With it go:",
+        "This deletes the stack 'mine': 5 resources and its state, for good. This is lost with it:",
         "  namespace namespace: everything in it, its volumes too",
         "  volume headrace:headrace/headrace-data: the files and collections on it",
-        "  node pool pool-gpu: its nodes, and the GPUs that Google Cloud may not give again",
+        "  node pool pool-gpu: its nodes, and the GPUs that Google Cloud may not be able to provide again",
         "  not bucket kept, which stays",
     ]
     assert ("Nothing was deleted." in said.err) == bool(status)

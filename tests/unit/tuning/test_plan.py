@@ -41,7 +41,7 @@ def test_both_sides_know_the_same_methods_types_and_formats() -> None:
     [
         ({"recipe": {"type": "Q4_K"}}, "sft does not use type"),
         ({"recipe": {"beta": 0.2}}, "sft does not use beta"),
-        ({"recipe": {"steps": 3, "epochs": 1}}, "exclude each other"),
+        ({"recipe": {"steps": 3, "epochs": 1}}, "cannot be combined"),
         ({"recipe": {"steps": 3, "surprise": 1}}, "Extra inputs"),
         ({"recipe": {"learning_rate": 0}}, "greater than 0"),
         ({"dataset": None}, "sft needs a data set"),
@@ -104,7 +104,7 @@ LEARNT = [{"prompt": ASKED, "completion": GOOD}]
         ("dpo", [PAIR, OPENAI, CHAT], [PAIR, PAIR]),
         ("reward", [PAIR], [PAIR]),
         ("kto", [UP, DOWN, CHAT], [UP, DOWN]),
-        ("kto", [UP], "one kind alone"),
+        ("kto", [UP], "has only one kind"),
         ("dpo", [CHAT], "no rows that dpo can use"),
         ("sft", [DOWN], "no rows that sft can use"),
     ],

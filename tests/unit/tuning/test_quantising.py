@@ -124,5 +124,5 @@ def test_values_that_are_not_numbers_are_refused(tiny: Path, tmp_path: Path, mon
 def test_a_file_that_was_cut_off_is_refused(tiny: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(tiny.read_bytes()[:1_000])
-    with pytest.raises(RecipeFailed, match=r"cut\.gguf is no complete GGUF file"):
+    with pytest.raises(RecipeFailed, match=r"cut\.gguf is not a complete GGUF file"):
         quantise(cut, "Q8_0", tmp_path / "model.gguf", Said(), Asked())

@@ -42,7 +42,7 @@ async def withdraw(s: Services, request: Request, x: Exchange) -> Response:
     """Ends serving an adapter: requests in progress are answered, and it is unloaded after the last one."""
     version = await _adapter(s, request, x)
     if version.id in await s.hub.versions.needed():
-        raise conflict("A release needs this version: roll that back first.")
+        raise conflict("A release uses this version: roll the release back first.")
 
     async def remove() -> None:
         await x.record(version.id)

@@ -57,7 +57,7 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
             usable=lambda model: router.releasable(model, body.alias),
         )
         if body.evaluation is not None and compared_with not in (body.alias, made.base):
-            raise conflict(f"This evaluation compares with another model than {made.base}, which answers now.")
+            raise conflict(f"This evaluation compares with a model other than {made.base}, which answers now.")
         if version is not None:
             await s.hub.versions.serve(version, s.live_models.bounds)
         await x.record(made.id)

@@ -222,7 +222,7 @@ async def test_a_turn_calls_tools_of_a_server_that_is_not_named_any_more(servers
     assert await tools.call("t_add", '{"a": 2}') == "2"
     await left(server)
     await servers.close()
-    assert await tools.call("t_add", '{"a": 3}') == "Error: t is not used any more."
+    assert await tools.call("t_add", '{"a": 3}') == "Error: t is no longer used."
 
 
 async def test_removing_a_server_ends_its_running_calls(servers, modern):

@@ -66,7 +66,7 @@ async def test_the_program_waits_migrates_backs_up_and_restores(
 def test_the_command_reports_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, words in (
         (["migrate"], "serving.json: No such file"),
-        (["migrate", "--database", "sqlite:////x"], "require each other"),
+        (["migrate", "--database", "sqlite:////x"], "must be given together"),
         (["backup", "x", "--database", "mysql://h/d", "--data", "/d"], "database"),
         (["restore", f"{tmp_path}/none", "--database", f"sqlite:///{tmp_path}/a.db", "--data", "/d"], "none"),
     ):

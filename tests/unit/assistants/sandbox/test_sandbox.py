@@ -321,7 +321,7 @@ async def test_a_worker_that_is_killed_as_it_starts_does_not_make_the_sandbox_un
 
 async def test_a_sandbox_whose_workers_are_always_killed_says_by_what(killed):
     killed(1000)
-    with pytest.raises(SandboxUnavailable, match="ended by signal 9"):
+    with pytest.raises(SandboxUnavailable, match="killed by signal 9"):
         async with open_sandbox():
             pass
 

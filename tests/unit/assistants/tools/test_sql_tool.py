@@ -303,7 +303,10 @@ async def test_the_stacks_own_file_under_another_name_is_refused(tmp_path):
     assert read(await ask(own, "SELECT * FROM memories"))[0] == "0 rows:"
     connection.execute("CREATE TABLE turn_vectors (a)")
     connection.close()
-    assert await ask(own, "SELECT * FROM memories") == "Error: this is the stack's own database, which no tool reads."
+    assert (
+        await ask(own, "SELECT * FROM memories")
+        == "Error: this is the stack's own database, which tools must not read."
+    )
     with pytest.raises(ToolError, match="own database"):
         await columns(own)
 

@@ -145,7 +145,7 @@ async def test_when_a_call_needs_approval(approval, effects, tainted, needed):
     waiting = await tools.pending([("post", '{"title": "a"}')])
     assert [(c.tool, c.arguments) for c in waiting] == [("post", '{"title":"a","urgent":false}')] * needed
     said = await tools.call("post", '{"title": "a"}')
-    assert said == ("Error: post was not called: somebody must approve of it first." if needed else "done")
+    assert said == ("Error: post was not called: somebody must approve it first." if needed else "done")
     assert len(made.calls) == (not needed)
 
 
@@ -243,5 +243,5 @@ async def test_the_total_size_of_tool_results_is_bounded():
     tools = box(reader("x" * 3000), calls=50, characters=7000)
     said = [await tools.call("read", "") for _ in range(6)]
     assert [len(text) for text in said[:3]] == [3000, 3000, 1000]
-    assert said[3] == "Error: tools have said 7000 characters, which is all: answer now."
+    assert said[3] == "Error: tool results have reached the limit of 7000 characters: answer now."
     assert sum(map(len, said)) < 7000 + 3 * 101

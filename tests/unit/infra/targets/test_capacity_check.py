@@ -136,7 +136,7 @@ def pinned(**versions: str) -> StackConfig:
 def test_add_ons_of_eks_without_a_version_are_named_with_the_ones_of_today() -> None:
     [found] = mistakes(pinned(coredns="v1.13.2-eksbuild.3"), cloud := Cloud(describe_addon_versions=VERSIONS))
     assert found == (
-        "headrace:aws.addon_versions: has no version of kube-proxy, vpc-cni; for EKS' defaults of today, set"
+        "headrace:aws.addon_versions: has no version of kube-proxy, vpc-cni; for EKS' current defaults, set"
         " addon_versions: {coredns: v1.13.2-eksbuild.3, kube-proxy: v1.35.0-eksbuild.2, vpc-cni: v1.21.1-eksbuild.3}"
     )
     [asked] = [command for command in cloud.asked if "describe-addon-versions" in command]
