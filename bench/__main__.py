@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench import batch, compare, recall, results, sandbox, start
 from bench.engine import benchmark as engine
+from bench.page import benchmark as page
 from bench.processes import BenchError
 from bench.relay import benchmark as relay
 from bench.relay import captures, quotas
@@ -32,6 +33,7 @@ ALL = (
     ["strategies"],
     ["recall"],
     ["batch"],
+    ["page"],
 )
 
 
@@ -51,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sandbox.arguments(commands.add_parser("sandbox", help="time and memory of programs in the sandbox"))
     recall.arguments(commands.add_parser("recall", help="cost of a conversation's memory as it grows"))
     batch.arguments(commands.add_parser("batch", help="effect of a batch on interactive requests"))
+    page.arguments(commands.add_parser("page", help="first load and long chats of the web page in a real browser"))
     compare.arguments(commands.add_parser("compare", help="processor time here and in another checkout"))
     commands.add_parser("start", help="time and memory of `make up`, first and second time")
     names = sorted(p.stem for p in RETRIEVAL.glob("*.py") if not p.stem.startswith("_"))
@@ -82,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 recall.main(options)
             case "batch":
                 batch.main(options)
+            case "page":
+                page.main(options)
             case "compare":
                 return compare.main(options)
             case "start":

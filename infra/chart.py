@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from infra import application, documents, kserve, network
+from infra import application, documents, edge, kserve, network
 from infra.addons import gateway, kuberay, monitoring, postgres
 from infra.cluster_config import Image, Pool, PoolVolume
 from infra.config import StackConfig
 from infra.config_loader import DATABASE_PASSWORD
 from infra.mistakes import Mistake
 from infra.scheduling import starts, upgrade, weights
-from infra.targets.provisioned_cluster import ProvisionedCluster
+from infra.targets.provisioned_cluster import Entrance, ProvisionedCluster
 from infra.targets.secrets import API_KEY, key_secret_name, secret_reference
 from infra.volumes import CONTROL_STATE
 from serving.config import Store
@@ -120,7 +120,7 @@ def values(
             "type": config.kubernetes.service_type,
             "sourceRanges": [str(r) for r in config.kubernetes.source_ranges],
         },
-        **_ingress_values(config),
+        **_ingress_values(config, provisioned.entrance if provisioned else Entrance()),
         **(_identity_values(provisioned) if provisioned else {}),
         **_backup_values(config),
         "networkPolicy": network.policy_values(
@@ -264,13 +264,15 @@ def _identity_values(provisioned: ProvisionedCluster) -> Values:
     }
 
 
-def _ingress_values(config: StackConfig) -> Values:
+def _ingress_values(config: StackConfig, entrance: Entrance) -> Values:
     """Returns the values of the Ingress or HTTPRoute, always with TLS, since requests carry API keys."""
     ingress = config.ingress
     tls = ingress.tls
     annotations = dict(ingress.annotations)
     if tls and tls.issuer:
         annotations["cert-manager.io/cluster-issuer"] = tls.issuer
+    if tls and tls.acme:
+        annotations["cert-manager.io/issuer"] = edge.ISSUER
     secret = (tls.secret or TLS_SECRET) if tls else ""
     if ingress.kind == "ingress":
         return {
@@ -289,8 +291,9 @@ def _ingress_values(config: StackConfig) -> Values:
             "create": True,
             "className": ingress.class_name or gateway.CLASS,
             "tlsSecret": secret,
+            "redirect": bool(tls and tls.acme),  # the ACME server asks at port 80
             "annotations": {key: value for key, value in annotations.items() if key not in passed_on},
-            "infrastructure": {"annotations": passed_on},
+            "infrastructure": {"annotations": {**entrance.annotations, **passed_on}},
         }
         parent = {"name": name, **({"namespace": namespace} if namespace else {}), "sectionName": ingress.listener}
         route = {"parentRefs": [parent]} if name else {"gateway": new_gateway}

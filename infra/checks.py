@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from infra import apps, volumes
+from infra import apps, edge, volumes
 from infra.cluster_config import MOUNTED_SECRETS, Existing
 from infra.gpu import capability, cost, fit, placement
 from infra.gpu.machines import CLOUDS
@@ -314,7 +314,7 @@ def _required_addons(config: StackConfig) -> list[Mistake]:
         ("kuberay", True, "it runs Ray"),
         ("gpu", any(p.gpus for p in config.pools), "a pool has gpus"),
         ("postgres", config.database.kind == "cloudnativepg", "database.kind is cloudnativepg"),
-        ("certificates", bool(tls and tls.issuer), "ingress.tls names an issuer"),
+        ("certificates", bool(tls and tls.issued), "ingress.tls names an issuer"),
         (
             "gateway",
             config.ingress.kind == "gateway" and not config.ingress.gateway,
@@ -391,6 +391,7 @@ CHECKS: tuple[tuple[frozenset[str], Callable[[StackConfig], list[Mistake]]], ...
     (frozenset({"target", "onprem", "node_pools", "pools", "models", "image"}), capability.mistakes),
     (frozenset({"target", "onprem", "kubernetes", "data", "database", "addons", "pools", "models"}), volumes.mistakes),
     (frozenset({"target", "image"}), _image),
+    (frozenset({"target", "ingress", "cluster", "azure"}), edge.mistakes),
     (frozenset({"database"}), _database_url),
     (frozenset({"kubernetes"}), _source_ranges),
     (frozenset({"addons"}), _operator_namespace),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from ipaddress import IPv4Network
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -76,6 +76,7 @@ class Cluster(Strict):
 
 AwsAddon = Literal["aws-ebs-csi-driver", "coredns", "eks-pod-identity-agent", "kube-proxy", "vpc-cni"]
 """The add-ons of EKS that the stack installs in managed node groups."""
+ADDONS: tuple[AwsAddon, ...] = get_args(AwsAddon)
 
 
 class Aws(Strict):
@@ -98,7 +99,7 @@ class Aws(Strict):
     )
     addon_versions: dict[AwsAddon, str] = Field(
         default_factory=dict,
-        description="versions of EKS' add-ons, for example {coredns: v1.12.4-eksbuild.1}; empty: EKS' default version",
+        description="versions of EKS' add-ons, for example {coredns: v1.12.4-eksbuild.1}; `up` names those of today",
     )
 
     @property

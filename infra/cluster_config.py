@@ -307,6 +307,7 @@ class Addons(Strict):
     gpu_driver: Literal["host", "operator"] = Field(
         default="host", description="who installs the driver: the node's image, or NVIDIA's GPU operator"
     )
+    dcgm: Choice = Field(default="auto", description="NVIDIA's DCGM exporter on nodes with GPUs")
     monitoring: Choice = "auto"
     certificates: Choice = "auto"
     gateway: Choice = "auto"

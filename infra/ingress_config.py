@@ -14,17 +14,36 @@ DnsName = Annotated[
 """A DNS name."""
 
 
+class Acme(Strict):
+    """An issuer that the stack creates, which gets the certificate from an ACME server over HTTP at port 80."""
+
+    email: str = Field(
+        pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", description="whom the server tells of trouble with the certificate"
+    )
+    server: str = Field(
+        default="https://acme-v02.api.letsencrypt.org/directory",
+        pattern=r"^https://\S+$",
+        description="directory of the ACME server, by default Let's Encrypt's",
+    )
+
+
 class Tls(Strict):
     """The TLS certificate of the API's host name."""
 
     secret: str = Field(default="", description="an existing Secret of type kubernetes.io/tls")
     issuer: str = Field(default="", description="cert-manager ClusterIssuer that issues the certificate")
+    acme: Acme | None = Field(default=None, description="an issuer of the stack's own")
 
     @model_validator(mode="after")
     def _check_source(self) -> Tls:
-        if bool(self.secret) == bool(self.issuer):
-            raise ValueError("needs either secret or issuer")
+        if sum((bool(self.secret), bool(self.issuer), self.acme is not None)) != 1:
+            raise ValueError("needs either secret, issuer or acme")
         return self
+
+    @property
+    def issued(self) -> bool:
+        """Whether cert-manager issues the certificate."""
+        return not self.secret
 
 
 OWN_ANNOTATIONS = ("cert-manager.io/", "external-dns.alpha.kubernetes.io/")
@@ -32,6 +51,10 @@ OWN_ANNOTATIONS = ("cert-manager.io/", "external-dns.alpha.kubernetes.io/")
 
 MAX_INFRASTRUCTURE_ANNOTATIONS = 8
 """As the Gateway API allows in `spec.infrastructure`."""
+
+
+ENTRANCE_ANNOTATIONS = 2
+"""Of the reserved addresses of a load balancer, in each cloud."""
 
 
 class Ingress(Strict):
@@ -48,15 +71,24 @@ class Ingress(Strict):
         " annotations of its load balancer's Service, except those of cert-manager and ExternalDNS",
     )
     tls: Tls | None = None
+    zone: str = Field(
+        default="",
+        description="DNS zone in which the stack keeps the host's record, with reserved addresses for the new Gateway:"
+        " the id of a hosted zone (AWS), the name of a managed zone of the project (GCP), or the resource id of a zone"
+        " (Azure)",
+    )
 
     @model_validator(mode="after")
     def _check_combination(self) -> Ingress:
         if self.annotations and self.gateway:
             raise ValueError("has annotations, but the gateway exists; set them there")
-        if self.kind == "gateway" and len(self.infrastructure_annotations) > MAX_INFRASTRUCTURE_ANNOTATIONS:
-            raise ValueError(
-                f"has more than {MAX_INFRASTRUCTURE_ANNOTATIONS} annotations, which a Gateway cannot pass on"
-            )
+        if self.gateway and self.tls and self.tls.acme:
+            raise ValueError("has tls.acme, but the gateway exists; its owner says where its certificate comes from")
+        room = MAX_INFRASTRUCTURE_ANNOTATIONS - (ENTRANCE_ANNOTATIONS if self.zone else 0)
+        if self.kind == "gateway" and len(self.infrastructure_annotations) > room:
+            raise ValueError(f"has more than {room} annotations, which a Gateway cannot pass on")
+        if self.zone and (self.kind != "gateway" or self.gateway):
+            raise ValueError("has a zone, whose record is that of a new gateway; use kind gateway without gateway")
         if self.kind == "none" and (self.host or self.tls or self.class_name or self.gateway or self.annotations):
             raise ValueError("has settings but kind none; use kind ingress or gateway")
         if self.kind != "none" and not self.host:

@@ -87,6 +87,14 @@ GPU_DEVICE_PLUGIN = Chart(
     ),
 )
 
+DCGM_EXPORTER = Chart(
+    name="dcgm-exporter",
+    version="4.6.0",
+    source="repo",
+    location="https://nvidia.github.io/dcgm-exporter/helm-charts",
+    images=MappingProxyType({"exporter": "nvcr.io/nvidia/k8s/dcgm-exporter:4.4.1-4.6.0-distroless"}),
+)
+
 MONITORING = Chart(
     name="kube-prometheus-stack",
     version="79.1.0",

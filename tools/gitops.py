@@ -73,6 +73,9 @@ def _addon(addon: Addon, config: StackConfig, stack: str, names: set[str]) -> It
         "kind": "Namespace",
         "metadata": namespace_metadata(addon.namespace, stack, addon.pod_security),
     }
+    if (quota := addon.quota()) is not None:
+        metadata = {"name": "node-pods", "namespace": addon.namespace}
+        yield {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": quota}
     after = [_reference(other) for other in ADDONS if other.name in addon.after and other.name in names]
     crds = addon.crds_step(config)
     if isinstance(crds, Chart):

@@ -52,8 +52,17 @@ class Addon:
     """Its pods with requests, which take room from those of the stack."""
     webhooks: tuple[int, ...] = ()
     """Ports of its pods that the API server calls, for webhooks of admission and conversion."""
+    critical: bool = False
+    """Whether its pods have the priority of a node's own, which GKE admits only under a ResourceQuota that says so."""
     objects: Callable[[StackConfig], Sequence[Values]] = lambda _: ()
     """Objects that the add-on needs and its chart does not contain."""
+
+    def quota(self) -> Values | None:
+        """Returns the specification of the ResourceQuota that admits its pods; None if they need none."""
+        if not self.critical:
+            return None
+        scope = {"scopeName": "PriorityClass", "operator": "In", "values": ["system-node-critical"]}
+        return {"hard": {"pods": "1000"}, "scopeSelector": {"matchExpressions": [scope]}}
 
     def choice(self, config: StackConfig) -> Literal["install", "existing", "off"]:
         """Returns whether this stack installs the add-on, uses an existing one, or does without it."""

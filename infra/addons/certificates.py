@@ -15,7 +15,7 @@ def needed(config: StackConfig) -> bool:
     tls = config.ingress.tls
     # An existing KServe already has a certificate for its webhook.
     kserve = any(m.engine == "kserve" for m in config.models) and not isinstance(config.addons.kserve, Existing)
-    return bool(tls and tls.issuer) or kserve
+    return bool(tls and tls.issued) or kserve
 
 
 def _values(config: StackConfig, images: Mapping[str, str]) -> Values:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra import versions
+from infra import edge, versions
 from infra.addons.addon import Addon, AddonPod, Values
 from infra.config import StackConfig
 from infra.scheduling.resources import Resources
 
-CLASS = "headrace"
+CLASS = edge.CLASS
 
 
 def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
@@ -41,7 +41,10 @@ def _objects(config: StackConfig) -> Sequence[Values]:
             "spec": {
                 "provider": {
                     "type": "Kubernetes",
-                    "kubernetes": {"envoyDeployment": {"container": {"image": proxy}}},
+                    "kubernetes": {
+                        "envoyDeployment": {"container": {"image": proxy}},
+                        "envoyService": edge.service(config),
+                    },
                 }
             },
         },

@@ -36,13 +36,13 @@ def _chart(config: StackConfig) -> Chart:
 
 
 def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
-    tolerations = _tolerations(config)
+    tolerated = tolerations(config)
     # Plugin and operator run only on nodes that node feature discovery has labelled, so it must run there too.
-    discovery = {"image": repository_image(images["nfd"]), "worker": {"tolerations": tolerations}}
+    discovery = {"image": repository_image(images["nfd"]), "worker": {"tolerations": tolerated}}
     if config.addons.gpu_driver == "host":
         return {
             "image": repository_image(images["plugin"]),
-            "tolerations": tolerations,
+            "tolerations": tolerated,
             "gfd": {"enabled": True},  # labels nodes with the GPU product, by which pools select nodes
             "nfd": discovery,
             **({"config": {"map": shared, "default": UNSHARED}} if (shared := _sharing_configs(config)) else {}),
@@ -72,11 +72,11 @@ def _values(config: StackConfig, images: Mapping[str, str]) -> Values:
             # The GPU dashboard and alerts use these metrics.
             "serviceMonitor": {"enabled": MONITORING.choice(config) != "off"},
         },
-        "daemonsets": {"tolerations": tolerations},
+        "daemonsets": {"tolerations": tolerated},
     }
 
 
-def _tolerations(config: StackConfig) -> list[Values]:
+def tolerations(config: StackConfig) -> list[Values]:
     """Returns the tolerations of all taints that nodes with GPUs have, by the pools on them and by the node pools."""
     found = [TAINT]
     for pool in config.pools:
@@ -129,8 +129,8 @@ def _pods(config: StackConfig) -> Iterator[AddonPod]:
         yield AddonPod("the GPU operator", Resources.parse("200m", "100Mi"))
     yield AddonPod("node feature discovery", Resources.parse("100m", "128Mi"))
     yield AddonPod("garbage collection of node features", Resources.parse("10m", "128Mi"))
-    tolerations = tuple(Toleration.model_validate(toleration) for toleration in _tolerations(config))
-    yield AddonPod("node features", Resources.parse("5m", "64Mi"), every_node=True, tolerations=tolerations)
+    tolerated = tuple(Toleration.model_validate(toleration) for toleration in tolerations(config))
+    yield AddonPod("node features", Resources.parse("5m", "64Mi"), every_node=True, tolerations=tolerated)
 
 
 GPU = Addon(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Network
@@ -116,6 +117,27 @@ def instance_profile(pool: NodePool) -> str | None:
     return f"MIG{wanted}" if wanted and most == pool.sharing.profile else None
 
 
+SURGE_PERCENT = 10
+"""Part of a pool that an upgrade adds unless the pool says something else."""
+
+
+def surge_nodes(pool: NodePool) -> int:
+    """Returns how many nodes an upgrade adds to a pool of `max_nodes`: AKS rounds a percentage up.
+
+    https://learn.microsoft.com/azure/aks/upgrade-aks-cluster#customize-node-surge-upgrade
+    """
+    if pool.capacity == "spot":
+        return 0
+    if pool.surge is not None:
+        return pool.surge
+    return 0 if is_scarce(pool) else math.ceil(pool.max_nodes * SURGE_PERCENT / 100)
+
+
+def is_scarce(pool: NodePool) -> bool:
+    """Returns whether further nodes of a pool are rarely available, so that an upgrade adds none by default."""
+    return bool(pool.gpus or pool.reservation)
+
+
 def node_range(network: Network) -> IPv4Network:
     """Returns the range of the nodes' subnet in a new network: its first half. The other half stays free."""
     return next(network.cidr.subnets(prefixlen_diff=1))
@@ -154,7 +176,7 @@ def _cluster(cluster: Cluster) -> Iterator[Mistake]:
 
 
 def _network(network: Network, pools: Sequence[NodePool]) -> Iterator[Mistake]:
-    nodes = sum(pool.max_nodes + (pool.surge or 0) for pool in pools) + SYSTEM_NODES + 1
+    nodes = sum(pool.max_nodes + surge_nodes(pool) for pool in pools) + SYSTEM_NODES + 1
     room = PODS.num_addresses // 256
     if nodes > room:
         problem = f"have up to {nodes} nodes, but pod addresses suffice for {room}"

@@ -151,6 +151,10 @@ def pool_gpu(config: StackConfig, pool: Pool) -> Accelerator | None:
     return whole
 
 
+CLOUD_PLUGIN = Existing(existing="the device plugin of the cloud's nodes")
+"""The choice of the GPU add-on where the nodes advertise their GPUs themselves."""
+
+
 def place(config: StackConfig) -> StackConfig:
     """Returns the configuration with pods placed on node pools, and the GPU add-on set for the owners of the GPUs."""
     if config.target not in NODE_POOL_RULES:
@@ -162,7 +166,7 @@ def place(config: StackConfig) -> StackConfig:
         [owner] = found
         chosen: dict[str, Any] = {"gpu_driver": "operator" if owner.driver == "operator" else "host"}
         if owner.advertiser == "cloud":
-            chosen["gpu"] = Existing(existing="the device plugin of the cloud's nodes")
+            chosen["gpu"] = CLOUD_PLUGIN
         update["addons"] = config.addons.model_copy(update=chosen)
     return config.model_copy(update=update)
 

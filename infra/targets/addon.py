@@ -46,17 +46,23 @@ class InstalledAddon(pulumi.ComponentResource):
         self._config = config
         self.namespace = labelled_namespace(f"{addon.name}-namespace", addon.namespace, stack, addon.pod_security, own)
         after = ResourceOptions.merge(own, ResourceOptions(depends_on=[self.namespace]))
-        crds = self._crds(after)
+        before = [*self._crds(after), *self._quota(after)]
         self.release = self._release(
             addon.name,
             addon.chart(config),
             addon.values(config, addon.images(config)),
-            ResourceOptions.merge(after, ResourceOptions(depends_on=crds)),
+            ResourceOptions.merge(after, ResourceOptions(depends_on=before)),
         )
         after = ResourceOptions.merge(after, ResourceOptions(depends_on=[self.release]))
         for spec in addon.objects(config):
             _custom_resource(addon.name, spec, after)
         self.register_outputs({})
+
+    def _quota(self, opts: ResourceOptions) -> list[pulumi.Resource]:
+        if (spec := self._addon.quota()) is None:
+            return []
+        metadata = {"name": "node-pods", "namespace": self._addon.namespace}
+        return [k8s.core.v1.ResourceQuota(f"{self._addon.name}-quota", metadata=metadata, spec=spec, opts=opts)]
 
     def _crds(self, opts: ResourceOptions) -> list[pulumi.Resource]:
         """Installs the CRDs as separate resources, since Helm never upgrades the CRDs in a chart."""

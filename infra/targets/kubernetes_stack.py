@@ -14,7 +14,7 @@ import yaml
 from pulumi import Input, Output, ResourceOptions, ResourceTransform, ResourceTransformArgs, ResourceTransformResult
 from pydantic import SecretStr
 
-from infra import chart, kserve
+from infra import chart, edge, kserve
 from infra.addons import ADDONS, monitoring, postgres
 from infra.config import StackConfig
 from infra.config_loader import DATABASE_PASSWORD
@@ -87,6 +87,7 @@ class KubernetesStack(pulumi.ComponentResource):
         self.secret = [] if external else [self._secret(SECRET, self.secrets.values)]
         self.database = self._database()
         self.models = self._models()
+        self.edge = self._edge()
         self.chart = self._chart()
         self.upgrade = self._upgrade()
         self.url = chart.url(config)
@@ -161,6 +162,20 @@ class KubernetesStack(pulumi.ComponentResource):
         )
         return [cluster]
 
+    def _edge(self) -> list[pulumi.Resource]:
+        """Creates the issuer of the API's certificate, and what Envoy does with connections."""
+        return [
+            k8s.apiextensions.CustomResource(
+                f"edge-{document['kind'].lower()}",
+                api_version=document["apiVersion"],
+                kind=document["kind"],
+                metadata={**self._metadata(document["metadata"]["name"]), **document["metadata"]},
+                spec=document["spec"],
+                opts=self._options(self.namespace),
+            )
+            for document in edge.objects(self._config)
+        ]
+
     def _models(self) -> dict[str, Output[str] | str]:
         """Creates the objects of KServe models; returns the models' addresses by name."""
         config, namespace = self._config, self._config.kubernetes.namespace
@@ -210,7 +225,7 @@ class KubernetesStack(pulumi.ComponentResource):
         values = chart.values(config, SECRET, CHECKOUT, self.models, self._provisioned)
         self._pod_values = {name: value for name, value in values.items() if name not in ("catalog", "knowledge")}
         opts = ResourceOptions.merge(
-            self._options(self.namespace, *self.secret, *self.database),
+            self._options(self.namespace, *self.secret, *self.database, *self.edge),
             ResourceOptions(transforms=[await_annotations(config)]),
         )
         if config.kubernetes.render:

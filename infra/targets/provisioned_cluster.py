@@ -53,6 +53,20 @@ class IdentityEndpoint:
 
 
 @dataclass(frozen=True)
+class Entrance:
+    """The reserved addresses of the API's load balancer, to which a DNS record leads."""
+
+    annotations: Mapping[str, Input[str]] = field(default_factory=dict)
+    """Annotations of the load balancer's Service, by which it gets the addresses."""
+    ready: Sequence[pulumi.Resource] = ()
+    """The addresses and the record, which must exist before the load balancer and outlive it."""
+
+
+RECORD_S = 300
+"""How long resolvers may keep a record of the host."""
+
+
+@dataclass(frozen=True)
 class ProvisionedCluster:
     """A new cluster and its resources, from a cloud or on your own hosts."""
 
@@ -75,5 +89,6 @@ class ProvisionedCluster:
     identity: Sequence[IdentityEndpoint] = ()
     dns: Sequence[Mapping[str, Any]] = ()
     """Peers that answer the pods' DNS requests, in the format of NetworkPolicies; empty: the pods of kube-dns."""
+    entrance: Entrance = Entrance()
     leftovers: Sequence[str] = ()
     """Descriptions of resources that `purge` does not delete, which are printed."""

@@ -17,7 +17,7 @@ from infra.config import StackConfig
 from infra.config_loader import LoadedConfig
 from infra.gpu import cost, placement
 from infra.mistakes import Mistake
-from infra.targets import Target, cluster_preflight, source_check
+from infra.targets import Target, capacity_check, cluster_preflight, source_check
 from infra.targets.kubernetes_stack import ClusterAccess, KubernetesStack
 from infra.targets.layout import CHECKOUT
 from infra.targets.provisioned_cluster import ProvisionedCluster
@@ -42,6 +42,8 @@ def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
     if config.target == "onprem":
         check_hosts = config.kubernetes.preflight and not loaded.mistakes and not found
         return [*found, *(_host_mistakes(config, stack) if check_hosts else [])]
+    if config.kubernetes.preflight and not loaded.mistakes and not found:
+        found += capacity_check.mistakes(config)
     sdk = _cloud_module(config.target).SDK
     if importlib.util.find_spec(sdk) is None:
         problem = f"the Python package {sdk} is not installed"

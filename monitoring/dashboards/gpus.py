@@ -15,7 +15,7 @@ def dashboard() -> Dashboard:
     return Dashboard(
         "gpus",
         "Headrace / GPUs",
-        "Work, memory and health of each GPU, from NVIDIA's DCGM exporter, which the GPU operator installs.",
+        "Work, memory and health of each GPU, from NVIDIA's DCGM exporter of the stack or of the GPU operator.",
         variables=(Variable("gpu", "GPU", series("DCGM_FI_DEV_GPU_UTIL"), "gpu"),),
         rows=(Row("Work", _work()), Row("Memory", _memory()), Row("Health", _health())),
     )

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.api import request_log
 from serving.api.addresses.absolute_links import absolute_links
+from serving.api.anthropic_shape import MESSAGES, authorization_of
 from serving.api.app_gate import RUN
 from serving.api.audit_recording import audited
 from serving.api.background.evaluations import ROUTES
@@ -120,7 +121,14 @@ class Api:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send, *, unclear: bool = False) -> None:
         given = _request_id(scope)
-        x = HttpExchange(given or new_request_id(), receive, send, method=scope["method"], tls=over_tls(scope))
+        x = HttpExchange(
+            given or new_request_id(),
+            receive,
+            send,
+            method=scope["method"],
+            tls=over_tls(scope),
+            as_message=scope["path"] in MESSAGES,
+        )
         scope["headrace"] = x
         scope["app"] = self  # makes the router raise for a wrong method instead of answering in plain text
         with traced(self._services.tracer, x, scope):
@@ -199,7 +207,7 @@ class Api:
         try:
             return await self._services.caller(request)
         except AuthenticationError:
-            given = request.headers.get("authorization") or request.cookies
+            given = authorization_of(request) or request.cookies
             self._services.audit.count("authentication", "invalid" if given else "missing")
             raise
         except LockedOut:
@@ -246,7 +254,7 @@ async def _fail(x: HttpExchange, error: ApiError) -> None:
     headers = [(b"content-type", b"application/json")]
     headers += [(k.lower().encode(), v.encode()) for k, v in error.headers.items()]
     await x.send({"type": "http.response.start", "status": status_of(error), "headers": headers})
-    await x.write(error.body(), last=True)
+    await x.write(x.error_body(error), last=True)
 
 
 async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:

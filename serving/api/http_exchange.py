@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 
 from starlette.types import Message, Receive, Send
 
-from serving.api.response_headers import completed, dropped_params
+from serving.api.response_headers import Header, completed, dropped_params
 from serving.inference.exchange import Exchange
+from serving.protocol.errors import ApiError
+from serving.protocol.messages import errors
 
 
 class HttpExchange(Exchange):
-    """An exchange over ASGI."""
+    """An exchange over ASGI; one `as_message` has errors in Anthropic's format."""
 
-    __slots__ = ("_receive", "_send", "method", "status", "tls")
+    __slots__ = ("_own", "_receive", "_send", "error_body", "method", "status", "tls")
 
     def __init__(
-        self, request_id: str, receive: Receive, send: Send, *, method: str = "GET", tls: bool = False
+        self,
+        request_id: str,
+        receive: Receive,
+        send: Send,
+        *,
+        method: str = "GET",
+        tls: bool = False,
+        as_message: bool = False,
     ) -> None:
         super().__init__(request_id)
+        self.error_body: Callable[[ApiError], bytes] = ApiError.body
+        self._own: Sequence[Header] = ()
+        if as_message:  # Anthropic's clients read the id of a request there
+            self._own = ((b"request-id", request_id.encode()),)
+            self.error_body = partial(errors.body, request_id=request_id)
+            self.error_frame = partial(errors.frame, request_id=request_id)
         self.method = method
         self.tls = tls
         self.status = 0  # until it is sent
@@ -33,7 +49,7 @@ class HttpExchange(Exchange):
             self.started = True
             self.status = message["status"]
             further = self.charge.headers() if self.charge is not None else ()
-            headers = (*message.get("headers", ()), *further, *dropped_params(self.dropped))
+            headers = (*message.get("headers", ()), *further, *dropped_params(self.dropped), *self._own)
             message = {**message, "headers": completed(headers, tls=self.tls)}
         await self._send(message)
 

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.requests import Request
 
 from serving.api.addresses.client_address import address_of
+from serving.api.anthropic_shape import authorization_of
 from serving.api.app_gate import AppGate
 from serving.api.background.batches import BatchRunner
 from serving.api.background.responses import ResponseRunner
@@ -353,7 +354,7 @@ class Services:
 
         Raises `AuthenticationError`, `LockedOut`, `ProviderUnavailable`, and `Forged`.
         """
-        authorization = request.headers.get("authorization")
+        authorization = authorization_of(request)
         if authorization is None:
             signed_in = await self.browser.caller(request.method, request.headers, request.cookies)
             if signed_in is not None:

@@ -34,6 +34,7 @@ from serving.store.sharing.sources import DETAIL
 
 Body = ChatRequest | CompletionRequest | ResponseRequest
 Place = ChatTurn | ResponseObject
+Render = Callable[[dict[str, Any]], dict[str, Any]]
 SourcesOf = Callable[[Route], dict[str, Any] | None]
 """Returns what an answer by a route was made from, once it is there."""
 
@@ -70,18 +71,30 @@ class AnswerRecorder:
         hits: Sequence[Hit] | None = None,
         place: Place | None = None,
         sources: SourcesOf | None = None,
+        render: Render | None = None,
     ) -> AnswerKeeper | None:
         """Returns the keeper of a request's answer, or None if nothing is stored.
 
         An interrupted answer is captured as far as it went. Its part that was streamed is stored as an incomplete turn,
-        but not as a response. Without `sources`, nobody knows what an answer was made from.
+        but not as a response. Without `sources`, nobody knows what an answer was made from. `render` converts a whole
+        answer to what the caller gets.
         """
         refused = not isinstance(body, CompletionRequest) and body.store is False
         captured = self.captures(route) and not (refused and self._store_false == "none")
         if not captured and place is None and x.hold is None:
             return None
         return _Keeper(
-            self._captures, self._memory, x, route, body, hits, place, sources, captured=captured, refused=refused
+            self._captures,
+            self._memory,
+            x,
+            route,
+            body,
+            hits,
+            place,
+            sources,
+            render,
+            captured=captured,
+            refused=refused,
         )
 
 
@@ -98,6 +111,7 @@ class _Keeper:
         hits: Sequence[Hit] | None,
         place: Place | None,
         sources: SourcesOf | None,
+        render: Render | None,
         *,
         captured: bool,
         refused: bool,
@@ -110,6 +124,7 @@ class _Keeper:
         self._hits = hits
         self._place = place
         self._sources = sources
+        self._render = render
         self._captured = captured
         self._refused = refused
 
@@ -182,9 +197,13 @@ class _Keeper:
         return {"message": {"content": text}, "finish_reason": BROKEN_OFF}
 
     def _last(self, outcome: Outcome) -> bytes:
-        """Returns the last part for the caller. A response that is not streamed differs from the engine's answer."""
+        """Returns the last part for the caller. A response that is not streamed differs from the engine's answer, and
+        so does a message.
+        """
         if isinstance(self._place, ResponseObject) and not self._body.stream:
             return orjson.dumps(self._place.document())
+        if self._render is not None and not self._body.stream:
+            return orjson.dumps(self._render(orjson.loads(outcome.last())))
         return outcome.last()
 
 

@@ -40,6 +40,9 @@ from serving.inference.exchange import Exchange
 from serving.inference.generation import Generator
 from serving.inference.input_check import InputCheck
 from serving.inference.job import GenerationJob, sampling_fields
+from serving.inference.messages.chat import MessageChat
+from serving.inference.messages.form import MessageForm
+from serving.inference.messages.object import message
 from serving.inference.request_forms import Body, ChatForm, Form, ParsedRequest, ResponseForm
 from serving.inference.responses import prompt as stored_prompt
 from serving.inference.responses.object import QueuedResponse
@@ -143,6 +146,11 @@ class Pipeline:
         answer = await self._answer(x, form)
         return form.response.document() if answer is not None and form.response is not None else None
 
+    async def message(self, x: Exchange, asked: MessageChat) -> dict[str, Any] | None:
+        """Returns the message that answers, or None after it was streamed. Raises `ApiError` with fields of a chat."""
+        answer = await self._answer(x, MessageForm(asked, self._sources))
+        return message(answer, asked.stops) if answer is not None else None
+
     async def queue_response(self, x: Exchange, body: ResponseRequest) -> tuple[NewResponse, Route]:
         """Charges a request that will be answered in the background; returns its response, and the route that it has
         now. Raises `ApiError`.
@@ -174,22 +182,26 @@ class Pipeline:
                 x.timeline.end_of("admit")
                 return await self._generator.run(x, job)
 
-    async def count(self, x: Exchange, body: ResponseRequest) -> int:
-        """Returns the number of tokens that a model would read for a response, with earlier turns and documents.
+    async def count(self, x: Exchange, asked: ResponseRequest | MessageChat) -> int:
+        """Returns the number of tokens that a model would read for an answer, with earlier turns and documents.
 
         Guardrails check all of it as for an answer: redacted text is not counted, and blocking raises `ApiError`.
         """
-        form = self._response_form(body)
+        if isinstance(asked, MessageChat):
+            return await self._count(x, MessageForm(asked, self._sources))
+        return await self._count(x, self._response_form(asked))
+
+    async def _count(self, x: Exchange, form: Form[Body]) -> int:
         view = self._catalog.current
-        route = await self._resolve(x, view, body.model)
+        route = await self._resolve(x, view, form.body.model)
         async with x.cancelled_by_hang_up(), charged(self._keeper, x):
             if route.app is not None:
                 raise invalid("The tokens that an app reads are not known in advance; name a model.", "model")
             read = await self._read_request(x, view, route, form, answers=False)
-            if read.strategy is not None:
-                kind = read.strategy.kind
+            if (plan := read.strategy) is not None:
                 raise invalid(
-                    f"The tokens that {kind} reads are not known in advance; count a direct answer.", "strategy"
+                    f"The tokens that {plan.kind} reads are not known in advance; count a direct answer.",
+                    "strategy",
                 )
             async with self._admission.admit(background=x.background, within=x.run is not None):
                 x.timeline.end_of("admit")
@@ -302,8 +314,7 @@ class Pipeline:
         return isinstance(read.strategy, React) and searches_by_itself(read.route, read.strategy)
 
     async def _search(self, x: Exchange, read: _Read) -> Sequence[Hit] | None:
-        asked = read.asked
-        if not asked.searches:
+        if not (asked := read.asked).searches:
             return None
         return await self._documents.search(x, read.route, asked.chat, asked.param, asked.context)
 
@@ -326,7 +337,7 @@ class Pipeline:
             annotator=self._documents.annotator(
                 x, shown, asked.context, kind=asked.citations, slow=bool(hits), assistant=read.reader
             ),
-            keeper=self._recorder.keeper(x, route, asked.body, shown, asked.place, sources),
+            keeper=self._recorder.keeper(x, route, asked.body, shown, asked.place, sources, asked.render),
         )
         if route.app is not None:
             return replace(job, solver=self._app_runner(x, read, route.app))

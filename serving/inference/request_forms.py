@@ -16,7 +16,7 @@ from serving.engines.endpoint import Endpoint
 from serving.engines.router import Route
 from serving.guardrails.history import HistoryChecker
 from serving.inference.admission import Admission
-from serving.inference.capture import AnswerRecorder, Place
+from serving.inference.capture import AnswerRecorder, Place, Render
 from serving.inference.conversation_context import ChatTurn, ContextSources, ConversationContext, predecessor_not_found
 from serving.inference.documents.citations import CitationKind
 from serving.inference.documents.search import DocumentSearch
@@ -43,7 +43,7 @@ class ParsedRequest:
     `body` is the request after its guardrails. `place` stores the answer, and `relay` streams it if the format is not a
     chat's. `fields` maps names in a chat to names in the request if they differ, and `param` is the field with the
     input. `searches` tells whether documents are searched, and `citations` is their format. `read` is the chat with
-    files replaced by their text, if it has files.
+    files replaced by their text, if it has files. `render` converts a chat's whole answer to that of the request.
     """
 
     id: str
@@ -57,6 +57,7 @@ class ParsedRequest:
     searches: bool
     citations: CitationKind = "url_citation"
     read: ChatRequest | None = None
+    render: Render | None = None
 
 
 class Form(Protocol[Body]):

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from serving.config import StrategyKind
+from serving.config import Limits, StrategyKind
+from serving.protocol.errors import invalid
 from serving.protocol.json_schema_limits import BoundedSchema, WithinPartsBudget
 from serving.protocol.knowledge import Knowledge
 from serving.protocol.parts import (
@@ -268,3 +269,29 @@ class CompletionRequest(Sampling):
     best_of: Annotated[
         Annotated[int, Field(ge=1, le=1)] | None, Refused("Each choice is generated once: ask for n and select one.")
     ] = None
+
+
+def check_tool_choice(body: ChatRequest) -> None:
+    """Raises `ApiError` for a choice of tools that are not there."""
+    names = {tool.function.name for tool in body.tools or ()}
+    if isinstance(body.tool_choice, NamedChoice) and body.tool_choice.function.name not in names:
+        raise invalid("tool_choice names a function that is not one of the tools.", "tool_choice.function.name")
+    if body.tool_choice == "required" and not names:
+        raise invalid("tool_choice is required, and there are no tools.", "tool_choice")
+
+
+def check_size(body: ChatRequest, limits: Limits) -> None:
+    """Raises `ApiError` for input beyond the limits, before anything is tokenised."""
+    if len(body.messages) > limits.messages:
+        raise invalid(f"More than {limits.messages} messages.", "messages", "too_many_messages")
+    size = 0
+    for message in body.messages:
+        content = message.content
+        size += len(content) if isinstance(content, str) else len(message.text())
+        size += sum(len(call.function.arguments) for call in message.tool_calls or ())
+    if size > limits.characters:
+        raise invalid(f"The messages have more than {limits.characters} characters.", "messages", "too_long")
+    if body.n is not None and body.n > limits.n:
+        raise invalid(f"n is at most {limits.n}.", "n")
+    if body.conversation is not None and (body.n or 1) > 1:
+        raise invalid("A conversation continues with one answer: n must be 1.", "n")

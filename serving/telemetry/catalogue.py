@@ -68,7 +68,7 @@ NO_MODEL = "none"
 UNASKED = "unasked"
 """Label value of `model` for answers to a model's or an assistant's callers that no model had to give."""
 
-GENERATION_ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
+GENERATION_ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
 """Routes whose requests are answered by a model that generates."""
 
 JudgedObjective = Literal["time_to_first_token", "inter_token_latency", "end_to_end"]

@@ -83,3 +83,25 @@ def kubectl_arguments(command: Command) -> list[Sequence[str]]:
         else:
             stages[-1].append(word)
     return [stage[1:] for stage in stages if stage[0] == "kubectl"]
+
+
+CLUSTER = "needs a stack on a cluster"
+RELEASE = "needs a release; tests/contract/hub/test_release_routes.py has some"
+
+NOT_RUN: dict[str, str] = {
+    ".venv/bin/python -m tools.stack --stack mine forward": CLUSTER,
+    "make up STACK=mine ARGS=--refresh": CLUSTER,
+    "make plan": CLUSTER,
+    "headrace hub releases get": RELEASE,
+}
+"""Why no test runs a command of the host on a stack of this host, by how the command begins."""
+
+
+def reason(command: Command) -> str | None:
+    """Returns why no test runs a command of the host on a stack; None for one that a test runs."""
+    return next((why for beginning, why in NOT_RUN.items() if command.text.startswith(beginning)), None)
+
+
+def on_host(page: str) -> list[Command]:
+    """Returns what a test types on the host of a stack: commands in blocks and in sentences."""
+    return [one for one in of(page) if one.kind == "host" and reason(one) is None]

@@ -11,6 +11,7 @@ import jsonschema_rs
 import pytest
 import yaml
 
+from tests.rendering.addon_charts import CERT_MANAGER, ENVOY_GATEWAY
 from tests.rendering.kuberay_chart import go_module_folder
 
 Object = dict[str, Any]
@@ -34,6 +35,8 @@ FLUX = (
 CRDS = {
     KUBERAY: "config/crd/bases/ray.io_rayservices.yaml",
     GATEWAY_API: "config/crd/standard/gateway.networking.k8s.io_*.yaml",
+    ENVOY_GATEWAY: "charts/gateway-helm/crds/generated/gateway.envoyproxy.io_*.yaml",
+    CERT_MANAGER: "deploy/crds/cert-manager.io_*.yaml",
     EXTERNAL_SECRETS: "config/crds/bases/external-secrets.io_externalsecrets.yaml",
     PROMETHEUS_OPERATOR: "example/prometheus-operator-crd/monitoring.coreos.com_*.yaml",
     CNPG: "config/crd/bases/postgresql.cnpg.io_clusters.yaml",

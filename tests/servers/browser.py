@@ -241,10 +241,14 @@ class Page:
         shot = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
         return base64.b64decode(shot["data"])
 
+    def events(self) -> list[Event]:
+        """Takes the events that have come so far, which `settle` then lacks."""
+        return self._browser.events(self._session)
+
     def settle(self) -> None:
         """Sorts what has happened into `requests` and `complaints`."""
         self.evaluate("new Promise((done) => setTimeout(done, 0))")
-        for event in self._browser.events(self._session):
+        for event in self.events():
             given = event["params"]
             match event["method"]:
                 case "Network.requestWillBeSent":

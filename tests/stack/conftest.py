@@ -22,12 +22,14 @@ ORDER = (
     "test_citations",
     "test_alerts",
     "test_snippets",
+    "test_runbook_commands",
     "test_faults",
     "test_ports",
     "test_end",
 )
 """Files of tests that ask the stack. The load of `mixed` begins in test_life and ends in test_alerts: what counts
-requests comes before, what kills after. Between them are the snippets of the documentation, which nobody waits for."""
+requests comes before, what kills after. Between them is what readers type, of the documentation and the runbooks, for
+which nobody waits."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

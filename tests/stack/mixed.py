@@ -5,6 +5,7 @@ Each strand is one thing that callers do again and again, in a thread and with a
 
 from __future__ import annotations
 
+import json
 import secrets
 import signal
 import threading
@@ -250,11 +251,20 @@ class Mixed:
         _ok(chat(client, "scripted", "Count.", max_tokens=400))
 
     def _releases(self, client: httpx.Client, i: int) -> None:
-        """A canary begins, somebody asks the alias, and the canary is rolled back."""
+        """A canary begins, people ask the alias and rate its answers, and the canary is rolled back.
+
+        The keeper counts outcomes of running releases alone, so that one lasts for some looks of it and some scrapes.
+        """
         release = _ok(client.post("/v1/hub/releases", json={"alias": "released", "target": "ticker"}))
-        streamed = chat(client, "released", "Name a heron.", max_tokens=4, stream=True)
-        assert streamed.status_code == 200, streamed.text[:300]
-        ended = _ok(client.post(f"/v1/hub/releases/{release['id']}/rollback", json={}))
+        try:
+            for _ in range(3):
+                streamed = chat(client, "released", "Name a heron.", max_tokens=4, stream=True, store=True)
+                assert streamed.status_code == 200, streamed.text[:300]
+                id = json.loads(streamed.text.partition("data: ")[2].partition("\n")[0])["id"]
+                _ok(client.post("/v1/feedback", json={"target": {"type": "response", "id": id}, "thumb": "up"}))
+                self._stop.wait(5)
+        finally:
+            ended = _ok(client.post(f"/v1/hub/releases/{release['id']}/rollback", json={}))
         assert (ended["status"], ended["reason"]) == ("rolled_back", "requested"), ended
 
     def _budget(self, client: httpx.Client, i: int) -> None:

@@ -31,6 +31,7 @@ from tests.stacks.stack import Stack, own_stack
 
 REMOTE_KEY = "sk-planted-7f3a9c51e2"
 KILL_POINTS = ("ray creating", "exporter creating", "application creating", "knowledge-documents creating")
+QUESTION = "When does the harbour gate open?"
 SEED = int(os.environ.get("HEADRACE_SEED", "1"))
 
 
@@ -165,6 +166,8 @@ def interrupt(stack: Stack, point: str) -> None:
 def test_an_interrupted_up_is_resumed_without_loss_of_data(renewed, watch):
     """The stack's Ray was killed under load before, which fires alerts."""
     stack, before = renewed.stack, files(renewed.stack)
+    found = search(stack, QUESTION)
+    assert "harbour gate" in found
     alerts = INJECTED["Ray's control service and its agent are killed"]
     load = kill_under_load(stack, watch, "ray", ["gcs_server", AGENT], alerts)
     interrupt(stack, random.Random(SEED).choice((KILL_POINTS[0], KILL_POINTS[2])))
@@ -173,7 +176,7 @@ def test_an_interrupted_up_is_resumed_without_loss_of_data(renewed, watch):
     assert load.problems == []
     nothing_lost(stack, load)
     assert files(stack) == before
-    assert "ninth hour" in search(stack, "When does the harbour gate open?")
+    assert search(stack, QUESTION) == found
 
 
 @pytest.mark.soak
@@ -194,7 +197,7 @@ def test_an_up_interrupted_at_any_point_is_resumed(stack, point):
         assert client.get(f"/v1/files/{kept['id']}/content").content == b"# Kept\n"
     assert chat(up).status_code == 200
     assert files(up).keys() == before.keys()
-    assert "hour" in search(up, "When does the harbour gate open?")
+    assert "hour" in search(up, QUESTION)
 
 
 @pytest.mark.soak

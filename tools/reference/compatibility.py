@@ -1,4 +1,4 @@
-"""The tables of OpenAI's request fields: which are honoured, which have no effect, and which are rejected."""
+"""The tables of OpenAI's and Anthropic's request fields: which are honoured, have no effect, or are rejected."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ INNER = (
 )
 
 OURS = frozenset({"access", "approvals", "headrace", "knowledge", "strategy"})
-"""Headrace's own fields in requests of OpenAI's API."""
-OURS_OF_CHATS = frozenset({"conversation"})
+"""Headrace's own fields in requests of OpenAI's and Anthropic's API."""
+OURS_OF = {"/chat/": frozenset({"conversation"}), "/v1/messages": frozenset({"conversation", "store", "thread"})}
 
 OUR_ROUTES = frozenset(
     {
@@ -33,7 +33,8 @@ OUR_ROUTES = frozenset(
 """Headrace's own routes, beside OpenAI's."""
 
 _OPENAIS = re.compile(
-    r"/v1/(chat|completions|embeddings|responses|conversations|files|vector_stores|batches|models|fine_tuning)(/|$)"
+    r"/v1/(chat|completions|embeddings|responses|conversations|files|vector_stores|batches|models|fine_tuning|messages)"
+    r"(/|$)"
 )
 _UPLOADED = ("file", "purpose", "access")
 
@@ -41,7 +42,7 @@ Fields = dict[str, Refused | Ignored | None]
 
 
 def routes() -> Iterator[tuple[str, Fields]]:
-    """Yields each route of OpenAI's API that has fields, with the treatment of each of OpenAI's fields."""
+    """Yields each route of these APIs that has fields, with the treatment of each of their fields."""
     for op in OPERATIONS:
         route = f"{op.method} {op.path}"
         if _OPENAIS.match(op.path) and route not in OUR_ROUTES and (found := fields(op)):
@@ -49,7 +50,7 @@ def routes() -> Iterator[tuple[str, Fields]]:
 
 
 def fields(op: Operation) -> Fields:
-    """Returns OpenAI's fields of an operation with their marks; a field without a mark is honoured."""
+    """Returns the fields of an operation that others have too, with their marks; one without a mark is honoured."""
     found: Fields = dict.fromkeys(parameter.name for parameter in op.query)
     if op.upload:
         found |= dict.fromkeys(_UPLOADED)
@@ -57,7 +58,7 @@ def fields(op: Operation) -> Fields:
         marks = [mark for mark in info.metadata if isinstance(mark, Refused | Ignored)]
         found[info.alias or name] = marks[0] if marks else None
     found |= NOT_ACTED_UPON.get(f"{op.method} {op.path}", {})
-    ours = OURS | (OURS_OF_CHATS if "/chat/" in op.path else frozenset())
+    ours = OURS.union(*(names for part, names in OURS_OF.items() if part in op.path))
     return {name: mark for name, mark in found.items() if name not in ours}
 
 

@@ -12,4 +12,6 @@ def provision(config: StackConfig, stack: str) -> ProvisionedCluster:
     """Plans the cluster with its node pools. Only stacks on AWS import the SDK."""
     from infra.targets.aws.eks import provision_eks
 
-    return provision_eks(config.aws, config.cluster, config.node_pools, stack, config.kubernetes.namespace)
+    return provision_eks(
+        config.aws, config.cluster, config.node_pools, stack, config.kubernetes.namespace, config.ingress
+    )

@@ -14,8 +14,10 @@ from pulumi import Output, ResourceOptions
 
 from infra.cloud_config import Aws, AwsAddon, Cluster
 from infra.gpu.pools import NodePool
+from infra.ingress_config import Ingress
 from infra.targets.aws import auto_mode, nodes
 from infra.targets.aws.bucket import AwsBucket, bucket_name
+from infra.targets.aws.entrance import entrance
 from infra.targets.aws.network import AwsNetwork
 from infra.targets.aws.roles import CONTROL_PLANE, NODES, PODS, namespace_conditions, policy, role
 from infra.targets.provisioned_cluster import (
@@ -63,7 +65,15 @@ LEFTOVERS = (
 class EksCluster(pulumi.ComponentResource):
     """All AWS resources of one stack."""
 
-    def __init__(self, settings: Aws, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str) -> None:
+    def __init__(
+        self,
+        settings: Aws,
+        cluster: Cluster,
+        pools: Sequence[NodePool],
+        stack: str,
+        namespace: str,
+        ingress: Ingress,
+    ) -> None:
         super().__init__("headrace:aws:Cluster", "aws")
         self._settings, self._cluster, self._pools = settings, cluster, pools
         self._auto = settings.mode == "auto"
@@ -93,7 +103,8 @@ class EksCluster(pulumi.ComponentResource):
             opts=ResourceOptions(parent=self),
         )
         self.ready = self._nodes(node_rights)
-        self.ready += [self._storage_class(), *self._identity(namespace)]
+        self.entrance = entrance(ingress, self._network.public, self._title, self._own)
+        self.ready += [self._storage_class(), *self._identity(namespace), *self.entrance.ready]
         self.register_outputs({"kubeconfig": self.kubeconfig, "bucket": self.bucket.name})
 
     @property
@@ -316,10 +327,15 @@ def _key_policy(arn: str) -> str:
 
 
 def provision_eks(
-    settings: Aws, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
+    settings: Aws,
+    cluster: Cluster,
+    pools: Sequence[NodePool],
+    stack: str,
+    namespace: str,
+    ingress: Ingress = Ingress(),  # noqa: B008 (it is frozen)
 ) -> ProvisionedCluster:
     """Plans all AWS resources of the stack. `infra.gpu.aws` must have checked the settings before."""
-    planned = EksCluster(settings, cluster, pools, stack, namespace)
+    planned = EksCluster(settings, cluster, pools, stack, namespace, ingress)
     return ProvisionedCluster(
         kubeconfig=planned.kubeconfig,
         identifier=planned.identifier,
@@ -328,6 +344,7 @@ def provision_eks(
         storage_class=STORAGE_CLASS,
         data_uri=f"s3://{planned.bucket.name}",
         identity=[POD_IDENTITY],
+        entrance=planned.entrance,
         dns=auto_mode.DNS if settings.mode == "auto" else (),
         leftovers=[leftover.format(logs=planned.log_group) for leftover in LEFTOVERS],
     )

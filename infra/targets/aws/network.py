@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
@@ -46,6 +46,8 @@ class AwsNetwork(pulumi.ComponentResource):
     """Subnets of the control plane."""
     nodes: Sequence[Input[str]]
     """Subnets of nodes."""
+    public: Mapping[str, Output[str]]
+    """Subnets of load balancers by zone; empty for an existing network."""
     ready: Sequence[pulumi.Resource]
     """Resources that nodes need to reach the control plane and registries."""
     _by_zone: dict[str, Output[str]] | None = None
@@ -80,7 +82,7 @@ class AwsNetwork(pulumi.ComponentResource):
         ]
         self.id, self.cidr = vpc.id, vpc.cidr_block
         self.nodes = self.control_plane = list(network.subnets)
-        self.ready = ()
+        self.ready, self.public = (), {}
         self._zone_of = [Output.all(s.id, s.availability_zone) for s in subnets]
 
     def _create(self, settings: Aws, cidr: IPv4Network, asked: Sequence[str]) -> None:
@@ -134,6 +136,7 @@ class AwsNetwork(pulumi.ComponentResource):
         self.nodes = list(private.values())
         self.ready = [*ready, bucket]
         self._by_zone = private
+        self.public = {zone.name: id for zone, (id, _) in zip(here, public, strict=True)}
 
     def _subnet(self, name: str, vpc: aws.ec2.Vpc, zone: str, cidr: IPv4Network, role: str) -> aws.ec2.Subnet:
         return aws.ec2.Subnet(

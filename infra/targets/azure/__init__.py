@@ -12,4 +12,6 @@ def provision(config: StackConfig, stack: str) -> ProvisionedCluster:
     """Plans the cluster with its node pools. Only stacks on Azure import the SDK."""
     from infra.targets.azure.aks import provision_aks
 
-    return provision_aks(config.azure, config.cluster, config.node_pools, stack, config.kubernetes.namespace)
+    return provision_aks(
+        config.azure, config.cluster, config.node_pools, stack, config.kubernetes.namespace, config.ingress
+    )

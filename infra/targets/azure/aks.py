@@ -20,9 +20,11 @@ from pulumi_azure_native import (
 
 from infra.cloud_config import Azure, Cluster
 from infra.gpu.pools import NodePool
+from infra.ingress_config import Ingress
 from infra.targets.azure import access
 from infra.targets.azure.bucket import AzureBucket, bucket_name
 from infra.targets.azure.cluster import entra_kubeconfig, managed_cluster
+from infra.targets.azure.entrance import entrance
 from infra.targets.azure.network import AzureNetwork
 from infra.targets.azure.nodes import IMMUTABLE, agent_pool, constructor_arguments
 from infra.targets.provisioned_cluster import (
@@ -67,7 +69,13 @@ class AksCluster(pulumi.ComponentResource):
     """All Azure resources of one stack."""
 
     def __init__(
-        self, settings: Azure, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
+        self,
+        settings: Azure,
+        cluster: Cluster,
+        pools: Sequence[NodePool],
+        stack: str,
+        namespace: str,
+        ingress: Ingress,
     ) -> None:
         super().__init__("headrace:azure:Cluster", "azure")
         self._settings = settings
@@ -84,6 +92,7 @@ class AksCluster(pulumi.ComponentResource):
         self._protected = ResourceOptions.merge(self._own, ResourceOptions(protect=cluster.deletion_protection))
         self._group = self._resource_group()
         self._network = AzureNetwork(cluster.network, self._name, self._group, self._tags, self._own)
+        self.entrance = entrance(ingress, self._name, self._group, self._tags, self._own)
         self.cluster = self._cluster(pools)
         self.pools = [self._pool(pool) for pool in pools]
         self.admin = self._assign_admin()
@@ -127,6 +136,9 @@ class AksCluster(pulumi.ComponentResource):
             opts=self._own,
         )
         roles = [self._assign_role("cluster-network", "network", identity.principal_id, self._network.subnet)]
+        if self.entrance.ready:
+            scope = Output.concat("/subscriptions/", self._settings.subscription, "/resourceGroups/", self._group)
+            roles.append(self._assign_role("cluster-entrance", "network", identity.principal_id, scope))
         for i, reservation in enumerate(sorted({pool.reservation for pool in pools if pool.reservation})):
             roles.append(
                 self._assign_role(f"cluster-reservation-{i}", "contributor", identity.principal_id, reservation)
@@ -293,19 +305,25 @@ class AksCluster(pulumi.ComponentResource):
 
 
 def provision_aks(
-    settings: Azure, cluster: Cluster, pools: Sequence[NodePool], stack: str, namespace: str
+    settings: Azure,
+    cluster: Cluster,
+    pools: Sequence[NodePool],
+    stack: str,
+    namespace: str,
+    ingress: Ingress = Ingress(),  # noqa: B008 (it is frozen)
 ) -> ProvisionedCluster:
     """Plans all Azure resources of the stack."""
-    planned = AksCluster(settings, cluster, pools, stack, namespace)
+    planned = AksCluster(settings, cluster, pools, stack, namespace, ingress)
     return ProvisionedCluster(
         kubeconfig=planned.kubeconfig,
         identifier=planned.cluster.resource_uid,
         owner=planned.cluster,
-        ready=[*planned.pools, planned.admin, planned.bucket.container, *planned.bindings],
+        ready=[*planned.pools, planned.admin, planned.bucket.container, *planned.bindings, *planned.entrance.ready],
         storage_class="managed-csi",
         data_uri=planned.bucket.uri,
         service_account_annotations={"azure.workload.identity/client-id": planned.identity.client_id},
         pod_labels={"azure.workload.identity/use": "true"},
         identity=(TOKENS,),
+        entrance=planned.entrance,
         leftovers=LEFTOVERS,
     )

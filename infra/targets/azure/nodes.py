@@ -122,8 +122,7 @@ def _upgrade_settings(pool: NodePool) -> containerservice.AgentPoolUpgradeSettin
     """Returns the upgrade settings: without surge nodes if capacity is scarce, and none for spot nodes."""
     if pool.capacity == "spot":
         return None
-    scarce = bool(pool.gpus or pool.reservation)
-    surge = ("0" if scarce else "10%") if pool.surge is None else str(pool.surge)
+    surge = ("0" if azure.is_scarce(pool) else f"{azure.SURGE_PERCENT}%") if pool.surge is None else str(pool.surge)
     return containerservice.AgentPoolUpgradeSettingsArgs(
         max_surge=surge,
         max_unavailable="1" if surge == "0" else "0",

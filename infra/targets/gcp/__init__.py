@@ -24,4 +24,5 @@ def provision(config: StackConfig, stack: str) -> ProvisionedCluster:
         stack,
         config.kubernetes.namespace,
         sorted(called - OPEN_PORTS),
+        config.ingress,
     )

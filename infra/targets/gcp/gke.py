@@ -12,7 +12,9 @@ from pulumi import Input, Output, ResourceOptions
 from infra.cloud_config import Cluster, Gcp
 from infra.gpu import gcp as capabilities
 from infra.gpu.pools import NodePool
+from infra.ingress_config import Ingress
 from infra.targets.gcp import cluster, nodes
+from infra.targets.gcp.entrance import entrance
 from infra.targets.provisioned_cluster import (
     SERVICE_ACCOUNTS,
     IdentityEndpoint,
@@ -72,6 +74,7 @@ class GkeCluster(pulumi.ComponentResource):
         stack: str,
         namespace: str,
         webhooks: Sequence[int],
+        ingress: Ingress,
     ) -> None:
         super().__init__("headrace:gcp:Cluster", name)
         self._settings = settings
@@ -95,7 +98,8 @@ class GkeCluster(pulumi.ComponentResource):
         self._admins()
         self.bucket = self._bucket()
         self.identity, bound = self._identity(namespace)
-        self.ready = [*self.pools, *bound]
+        self.entrance = entrance(ingress, self._resource_name("entrance"), settings.region, self._own)
+        self.ready = [*self.pools, *bound, *self.entrance.ready]
         self.kubeconfig = self._kubeconfig()
         self.register_outputs({"kubeconfig": self.kubeconfig})
 
@@ -375,9 +379,10 @@ def provision_gke(
     stack: str,
     namespace: str,
     webhooks: Sequence[int] = (),
+    ingress: Ingress = Ingress(),  # noqa: B008 (it is frozen)
 ) -> ProvisionedCluster:
     """Plans all Google Cloud resources of the stack; nodes accept calls of the API server at ports `webhooks` too."""
-    planned = GkeCluster("gke", settings, cluster, pools, stack, namespace, webhooks)
+    planned = GkeCluster("gke", settings, cluster, pools, stack, namespace, webhooks, ingress)
     return ProvisionedCluster(
         kubeconfig=planned.kubeconfig,
         identifier=planned.cluster.id,
@@ -387,6 +392,7 @@ def provision_gke(
         data_uri=f"gs://{capabilities.bucket_name(stack, settings.project)}",
         service_account_annotations={"iam.gke.io/gcp-service-account": planned.identity},
         identity=METADATA_SERVER,
+        entrance=planned.entrance,
         dns=AUTOPILOT_DNS if settings.autopilot else (),
         leftovers=leftovers(settings, capabilities.resource_name(stack)),
     )

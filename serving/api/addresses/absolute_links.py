@@ -17,8 +17,10 @@ from serving.api.response_headers import over_tls
 from serving.core import url
 
 FILES = "/v1/files/"
-_CITED = b'"url_citation"'
-"""What each answer with a citation contains; within a string, the quotes would be escaped."""
+_SOURCES = {"url_citation": "url", "search_result_location": "source"}
+"""Types of citations, OpenAI's and that of messages, and the field with the URL."""
+_CITED = tuple(f'"{kind}"'.encode() for kind in _SOURCES)
+"""One of these is in each answer with a citation; within a string, the quotes would be escaped."""
 _DATA = b"data: "
 _JSON = b"application/json"
 _EVENTS = b"text/event-stream"
@@ -60,10 +62,13 @@ def linked(document: Any, base: str) -> Any:
             left += value
         elif isinstance(value, dict):
             left += value.values()
-            # In a chat the fields are an object of their own, in a response they stand beside the type.
-            cited = value.get("url_citation", value) if value.get("type") == "url_citation" else None
-            if isinstance(cited, dict) and isinstance(path := cited.get("url"), str) and path.startswith(FILES):
-                cited["url"] = base + path
+            kind = value.get("type")
+            if not isinstance(kind, str) or (field := _SOURCES.get(kind)) is None:
+                continue
+            # In a chat the fields are an object of their own, elsewhere they stand beside the type.
+            cited = value.get(kind, value)
+            if isinstance(cited, dict) and isinstance(path := cited.get(field), str) and path.startswith(FILES):
+                cited[field] = base + path
     return document
 
 
@@ -91,7 +96,7 @@ class _Linking:
             if message.get("more_body", False):
                 return
             start, body = self._start, self._held
-            if _CITED in body:
+            if _cites(body):
                 body = orjson.dumps(linked(orjson.loads(body), self._base))
                 others = [header for header in start["headers"] if header[0] != b"content-length"]
                 start = {**start, "headers": [*others, (b"content-length", b"%d" % len(body))]}
@@ -102,23 +107,27 @@ class _Linking:
     def _with_whole_lines(self, message: Message) -> Message:
         """Returns a part of an event stream with links; a line that it breaks off waits for its rest."""
         body = message.get("body", b"")
-        if not self._held and body.endswith(b"\n") and _CITED not in body:
+        if not self._held and body.endswith(b"\n") and not _cites(body):
             return message
         body = self._held + body
         end = body.rfind(b"\n") + 1 if message.get("more_body", False) else len(body)
         body, self._held = body[:end], body[end:]
-        if _CITED in body:
+        if _cites(body):
             body = b"\n".join(self._line(line) for line in body.split(b"\n"))
         return {**message, "body": body}
 
     def _line(self, line: bytes) -> bytes:
-        if not line.startswith(_DATA) or _CITED not in line:
+        if not line.startswith(_DATA) or not _cites(line):
             return line
         try:
             document = orjson.loads(line[len(_DATA) :])
         except orjson.JSONDecodeError:  # its sender broke off within it, and told so in the next event
             return line
         return _DATA + orjson.dumps(linked(document, self._base))
+
+
+def _cites(data: bytes) -> bool:
+    return any(kind in data for kind in _CITED)
 
 
 def _content_type(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

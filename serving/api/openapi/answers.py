@@ -37,6 +37,19 @@ from serving.store.background.batches import BatchStatus
 _MODEL = _object("model", id=_TEXT, created=_COUNT, owned_by=_TEXT)
 _CHOICES = _list({"type": "object"})
 _CHAT = _object("chat.completion", id=_TEXT, model=_TEXT, choices=_CHOICES)
+_MESSAGE: Schema = {
+    "type": "object",
+    "required": ["id", "type", "role", "model", "content", "stop_reason", "usage"],
+    "properties": {
+        "id": _TEXT,
+        "type": {"const": "message"},
+        "role": {"const": "assistant"},
+        "model": _TEXT,
+        "content": _list(_object(None, type={"enum": ["text", "thinking", "tool_use"]})),
+        "stop_reason": {"enum": ["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal"]},
+        "usage": {"type": "object"},
+    },
+}
 _STORED = _object("chat.completion", id=_TEXT, created=_COUNT, model=_TEXT, choices=_CHOICES, metadata=_METADATA)
 _RESPONSE = _object(
     "response",
@@ -186,6 +199,8 @@ _ANSWERS: dict[str, Schema] = {
     "models_list_all": _object("list", data=_list(_MODEL)),
     "models_get": _MODEL,
     "chat_create": _CHAT,
+    "anthropic_messages_create": _MESSAGE,
+    "anthropic_messages_count_tokens": _object(None, input_tokens=_COUNT),
     "stored_completions_list_page": _page(_STORED),
     "stored_completions_get": _STORED,
     "stored_completions_update": _STORED,

@@ -7,12 +7,14 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from serving.api.anthropic_shape import KEY_HEADER, MESSAGES
 from serving.api.idempotency import KEY, MAX_KEY
 from serving.api.openapi.answers import answer_schema
 from serving.api.openapi.links import links, operation_id, path_parameters
 from serving.api.operation import Operation
+from serving.telemetry.catalogue import GENERATION_ROUTES
 
-_ERROR = {
+_ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["error"],
     "properties": {
@@ -26,6 +28,15 @@ _ERROR = {
                 "code": {"type": "string"},
             },
         }
+    },
+}
+_MESSAGES_ERROR = {
+    "type": "object",
+    "required": ["type", "error", "request_id"],
+    "properties": {
+        "type": {"const": "error"},
+        "error": _ERROR["properties"]["error"],
+        "request_id": {"type": "string"},
     },
 }
 _REFUSALS = (400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 429, 500, 502, 503, 504)
@@ -59,8 +70,11 @@ def document(operations: tuple[Operation, ...]) -> dict[str, Any]:
         "info": {"title": "Headrace", "version": _version(), "license": {"name": "Apache-2.0"}},
         "paths": paths,
         "components": {
-            "schemas": {**definitions.get("$defs", {}), "Error": _ERROR},
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": {**definitions.get("$defs", {}), "Error": _ERROR, "MessagesError": _MESSAGES_ERROR},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "anthropic_key": {"type": "apiKey", "in": "header", "name": KEY_HEADER},
+            },
         },
     }
 
@@ -69,7 +83,7 @@ def _operation(op: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "summary": (op.handler.__doc__ or "").strip().partition("\n")[0],
         "operationId": operation_id(op),
-        "security": [{"key": []}] if op.authenticated else [],
+        "security": _security(op),
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
             for name in path_parameters(op)
@@ -87,6 +101,12 @@ def _operation(op: Operation) -> dict[str, Any]:
     return described
 
 
+def _security(op: Operation) -> list[dict[str, list[str]]]:
+    if not op.authenticated:
+        return []
+    return [{"key": []}, {"anthropic_key": []}] if op.path in MESSAGES else [{"key": []}]
+
+
 def _refusals(op: Operation) -> tuple[int, ...]:
     return _REFUSALS if op.once is None else tuple(sorted((*_REFUSALS, 422)))
 
@@ -101,7 +121,7 @@ def _response(op: Operation, status: int) -> dict[str, Any]:
             content = {"application/x-ndjson": {"schema": {}}}
         else:
             content = {"application/json": {"schema": answer_schema(op)}}
-        if op.method == "POST" and op.path in ("/v1/chat/completions", "/v1/completions", "/v1/responses"):
+        if op.method == "POST" and op.path in GENERATION_ROUTES:
             content["text/event-stream"] = {"schema": {}}
         if op.method == "GET" and op.path == "/v1/responses/{response_id}":
             content["text/event-stream"] = {"schema": {}}
@@ -111,7 +131,7 @@ def _response(op: Operation, status: int) -> dict[str, Any]:
         headers = {"Idempotency-Replayed": _REPLAYED} if op.once is not None else {}
         headers |= {"headrace-stream": _STREAM} if any(p.name == "headrace-resumable" for p in op.headers) else {}
         return answer | ({"headers": headers} if headers else {})
-    schema = {"$ref": "#/components/schemas/Error"}
+    schema = {"$ref": f"#/components/schemas/{'MessagesError' if op.path in MESSAGES else 'Error'}"}
     return {"description": "an error", "content": {"application/json": {"schema": schema}}}
 
 

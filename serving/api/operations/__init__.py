@@ -15,6 +15,7 @@ from serving.api.operations.vector_stores import VECTOR_STORE_OPERATIONS
 from serving.api.operations.versions import VERSION_OPERATIONS
 from serving.api.parameters import (
     AFTER,
+    ANTHROPIC_VERSION,
     ASSISTANT,
     CONVERSATIONS,
     CSRF_TOKEN,
@@ -47,6 +48,7 @@ from serving.api.routes import (
     stored_completions,
     streams,
 )
+from serving.api.routes.anthropic import messages
 from serving.protocol.batches import BatchRequest
 from serving.protocol.chat import ChatRequest, CompletionRequest
 from serving.protocol.conversations import (
@@ -58,6 +60,7 @@ from serving.protocol.conversations import (
 )
 from serving.protocol.feedback import FeedbackRequest
 from serving.protocol.memories import MemoryRequest, MemoryUpdate
+from serving.protocol.messages.requests import MessagesRequest, TokenCountRequest
 from serving.protocol.rerank import RerankRequest
 from serving.protocol.responses import ResponseRequest
 from serving.protocol.sign_in import CodeSignIn, KeySignIn
@@ -148,6 +151,23 @@ OPERATIONS: tuple[Operation, ...] = (
         CompletionRequest,
         headers=RESUMABLE,
         once="lease",
+        scope="inference",
+    ),
+    Operation(
+        "POST",
+        "/v1/messages",
+        messages.create,
+        MessagesRequest,
+        headers=(*RESUMABLE, ANTHROPIC_VERSION),
+        once="lease",
+        scope="inference",
+    ),
+    Operation(
+        "POST",
+        "/v1/messages/count_tokens",
+        messages.count_tokens,
+        TokenCountRequest,
+        headers=(ANTHROPIC_VERSION,),
         scope="inference",
     ),
     Operation(

@@ -34,7 +34,7 @@ WORDS = ["one ", 'tw"o ', "thr\nee ", "four ", "✓ ", "data: x\n\n", "seven"]
 RESUMABLE = {"headrace-resumable": "true"}
 
 
-ROUTES = ["/v1/chat/completions", "/v1/completions", "/v1/responses"]
+ROUTES = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"]
 
 
 routes = pytest.mark.parametrize("route", ROUTES)
@@ -126,6 +126,7 @@ def body(route, model):
     asked = {
         "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
         "/v1/completions": {"prompt": "hi"},
+        "/v1/messages": {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 64},
     }
     return {"model": model, "stream": True, **asked.get(route, {"input": "hi"})}
 
@@ -302,7 +303,8 @@ def test_a_stopped_stream_has_an_end(world, route, elsewhere):
             data += b"".join(pieces)
         at_rest(world)
     assert data.startswith(seen)
-    assert (b'"finish_reason":"stop"' in data, data.endswith(b"data: [DONE]\n\n")) == (route != ROUTES[2],) * 2
+    assert (b'"finish_reason":"stop"' in data, data.endswith(b"data: [DONE]\n\n")) == (route in ROUTES[:2],) * 2
+    assert (b'"stop_reason":"end_turn"' in data, b"event: message_stop" in data) == (route == "/v1/messages",) * 2
     assert follow(client, id).content == data
     assert client.post(f"/v1/streams/{id}/stop").json()["stopped"]  # it has ended
 

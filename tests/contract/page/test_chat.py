@@ -110,6 +110,9 @@ def test_the_first_load_takes_few_requests(world: World) -> None:
         shown.page.settle()
         asked = [url for url in shown.page.requests if not url.startswith("data:")]
         assert len(asked) <= REQUESTS, asked
+        assert len(set(asked)) == len(asked), "what the document asks for early is not asked for again"
+        [script] = [url for url in asked if url.endswith(".js")]
+        assert asked.index(f"{world.up.url}/auth/session") < asked.index(script)
         assert shown.count("*") < NODES
 
 

@@ -52,6 +52,15 @@ def test_a_document_names_its_files_and_lets_its_script_alone_run(http: httpx.Cl
     assert len({re.sub(nonce, "", answer.text) for answer, (nonce,) in zip(answers, nonces, strict=True)}) == 1
 
 
+def test_only_a_browser_with_a_session_asks_for_it_early(up: Gateway, http: httpx.Client) -> None:
+    early = 'rel="preload" as="fetch" crossorigin href="/auth/session"'
+    cookie = {"cookie": f"{up.services.browser.session_cookie}=anything"}
+    for path in ("/", "/c/conv_1", "/admin"):
+        assert http.get(path, headers=cookie).text.count(early) == 1
+        assert "preload" not in http.get(path).text
+    assert "preload" not in http.get("/docs", headers=cookie).text
+
+
 @pytest.mark.parametrize(("accepted", "encoding"), [("gzip, deflate, br", "br"), ("gzip", "gzip"), ("br;q=0", None)])
 def test_files_are_kept_forever_in_the_form_that_a_browser_takes(
     http: httpx.Client, accepted: str, encoding: str | None

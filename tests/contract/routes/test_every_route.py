@@ -40,6 +40,7 @@ def test_openais_sdk_calls_every_route(whole):
         models(sdk)
         completions(sdk)
         responses(sdk)
+        messages(sdk)
         batches(sdk)
         streams(sdk)
         conversations(sdk)
@@ -125,6 +126,15 @@ def responses(sdk):
     queued = sdk.responses.create(model="smollm2", input="Name a heron.", max_output_tokens=2, background=True)
     events = list(sdk.responses.retrieve(queued.id, stream=True))
     assert events[-1].response == sdk.responses.cancel(queued.id), "what has ended stays"
+
+
+def messages(sdk):
+    """Anthropic's own client asks these routes in test_anthropic.py."""
+    asked = {"model": "smollm2", "messages": [{"role": "user", "content": "Name a heron."}]}
+    answer = sdk.post("/messages", body=asked | {"max_tokens": 2}, cast_to=Plain).model_extra
+    counted = sdk.post("/messages/count_tokens", body=asked, cast_to=Plain).model_extra
+    told = answer["usage"]
+    assert counted["input_tokens"] == told["input_tokens"] + told["cache_read_input_tokens"]
 
 
 def batches(sdk):

@@ -90,6 +90,9 @@ SENT: dict[str, Send] = {
     "a question to documents": said("docs", of("not ", 60_000)),
     "a quoted question": said("docs", '"' + of('"a b" ', 60_000) + '"'),
     "a response": put("/v1/responses", model="ticker", input=of("e.g. "), max_output_tokens=16),
+    "a message": put(
+        "/v1/messages", model="ticker", messages=[{"role": "user", "content": of("e.g. ")}], max_tokens=16
+    ),
     "a completion": put("/v1/completions", model="ticker", prompt=of("```"), max_tokens=1),
     "a conversation": put("/v1/conversations", items=[ITEM]),
     "a text to embed": put("/v1/embeddings", model="all-minilm-l6-v2", input="a" + "\u2003" * 1_000_000),

@@ -80,6 +80,7 @@ def post(up: Gateway, path: str, body: dict[str, Any]) -> httpx.Response:
         ("/chat/completions", CHAT),
         ("/completions", {"model": "m", "prompt": "hi"}),
         ("/responses", {"model": "m", "input": "hi"}),
+        ("/messages", CHAT | {"max_tokens": 8}),
         ("/assistants", {"name": "a", "model": "m"}),
     ],
 )
@@ -100,6 +101,7 @@ def test_a_misspelt_field_is_refused_and_nothing_is_asked(world: World, path: st
         ("/chat/completions", CHAT | UNSUPPORTED, "reasoning_effort, top_k"),
         ("/completions", {"model": "m", "prompt": "hi", "top_k": 3, "best_of": 4}, "best_of, top_k"),
         ("/responses", {"model": "m", "input": "hi", "reasoning": {"effort": "high"}}, "reasoning.effort"),
+        ("/messages", CHAT | {"max_tokens": 8, "top_k": 3, "thinking": {"type": "adaptive"}}, "thinking, top_k"),
     ],
 )
 def test_unsupported_fields_are_left_out_if_the_stack_says_so(
@@ -118,6 +120,15 @@ def test_only_requests_to_models_lose_fields(world: World) -> None:
     answer = post(world.lenient, "/assistants", {"name": "a", "model": "m", "temprature": 1})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "temprature")
     assert post(world.lenient, "/chat/completions", CHAT | {"temperature": 9}).status_code == 400
+
+
+def test_a_thread_is_never_left_out(world: World) -> None:
+    """Its messages are only the newest ones; and Anthropic's client knows by the details that it must send all."""
+    asked = CHAT | {"max_tokens": 8, "thread": {"type": "continue", "previous_message_id": "msg_1"}}
+    answer = post(world.lenient, "/messages", asked)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, "thread")
+    assert error["details"]["error_code"] == "thread_unsupported_request"
 
 
 def test_many_left_out_fields_make_no_long_header(world: World) -> None:

@@ -163,6 +163,20 @@ def test_selectors_find_pods(rendered):
         assert any(_selects(selector, found) for found in labels), given["metadata"]["name"]
 
 
+def test_a_request_without_tls_is_redirected(full):
+    listeners = full.one("Gateway")["spec"]["listeners"]
+    assert [(each["name"], each["port"], each["protocol"]) for each in listeners] == [
+        ("https-0", 443, "HTTPS"),
+        ("http-0", 80, "HTTP"),
+    ]
+    assert "tls" not in listeners[1]
+    redirect = full.one("HTTPRoute", "-redirect")
+    assert [parent["sectionName"] for parent in redirect["spec"]["parentRefs"]] == ["http-0"]
+    [rule] = redirect["spec"]["rules"]
+    assert set(rule) == {"filters"}  # nothing is answered there
+    assert rule["filters"][0]["requestRedirect"] == {"scheme": "https", "statusCode": 301}
+
+
 def test_a_gateway_passes_annotations_on_to_its_load_balancer(full):
     gateway = full.one("Gateway")
     assert gateway["spec"]["infrastructure"] == {"annotations": {"networking.gke.io/load-balancer-type": "Internal"}}

@@ -1,4 +1,4 @@
-"""The table of OpenAI's fields: complete by OpenAI's own package, and true of what the API takes."""
+"""The table of OpenAI's and Anthropic's fields: complete by their own packages, and true of what the API takes."""
 
 from __future__ import annotations
 
@@ -52,26 +52,39 @@ OPENAIS = {
 }
 """OpenAI's typed parameters of each route that has some."""
 
-BEYOND_OPENAIS = {
+ANTHROPICS = {
+    "POST /v1/messages": "message_create_params.MessageCreateParamsStreaming",
+    "POST /v1/messages/count_tokens": "message_count_tokens_params.MessageCountTokensParams",
+}
+"""Anthropic's."""
+
+ELSEWHERE = {"vector_store_id", "conversation_id", "response_id", "user_profile_id", "workspace_id"}
+"""Parameters that are parts of paths, or headers."""
+
+BEYOND = {
     "GET /v1/vector_stores": {"name"},
+    "POST /v1/messages": {"temperature", "top_p", "top_k"},
     "POST /v1/responses": {"personality"},
     "POST /v1/responses/input_tokens": set(
         compatibility.fields(next(op for op in OPERATIONS if op.body is not None and op.path == "/v1/responses"))
     ),
 }
-"""What else these take: the input of a response is counted from the response's whole request."""
+"""What else these take: the input of a response is counted from the response's whole request, and older clients of
+Anthropic set the sampling.
+"""
 
 
-def test_each_openai_field_is_listed_once() -> None:
+def test_each_field_of_openai_and_anthropic_is_listed_once() -> None:
     found = dict(compatibility.routes())
-    assert set(found) == set(OPENAIS)
-    for route, params in OPENAIS.items():
+    typed = {route: f"openai.types.{params}" for route, params in OPENAIS.items()}
+    typed |= {route: f"anthropic.types.{params}" for route, params in ANTHROPICS.items()}
+    assert set(found) == set(typed)
+    for route, params in typed.items():
         module, _, name = params.rpartition(".")
-        fields = set(get_type_hints(getattr(import_module(f"openai.types.{module}"), name)))
-        fields -= {"vector_store_id", "conversation_id", "response_id"}  # parts of paths
+        fields = set(get_type_hints(getattr(import_module(module), name))) - ELSEWHERE
         assert fields <= set(found[route]), f"{route}: say what becomes of {fields - set(found[route])}"
-        beyond = set(found[route]) - fields - BEYOND_OPENAIS.get(route, set())
-        assert beyond == set(), f"{route}: these are no fields of OpenAI's"
+        beyond = set(found[route]) - fields - BEYOND.get(route, set())
+        assert beyond == set(), f"{route}: these are no fields of its client"
 
 
 def test_listed_routes_exist() -> None:

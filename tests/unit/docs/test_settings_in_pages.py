@@ -37,6 +37,7 @@ BASE = {
     "docs/how-to/aws.md": "aws",
     "docs/how-to/azure.md": "azure",
     "docs/how-to/gcp.md": "gcp",
+    "docs/how-to/tls.md": "gcp",
 }
 """The stack that a page adds to; else a page has a whole one, or adds to `kubeconfig` or `local`."""
 

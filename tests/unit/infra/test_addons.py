@@ -1,8 +1,10 @@
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra import versions
 from infra.addons import ADDONS, postgres
 from infra.addons.addon import chart_source, manifest_paths, registry_image, repository_image
 from infra.cluster_config import Mirror
@@ -61,6 +63,10 @@ def test_dependencies_are_installed_first() -> None:
     for addon in ADDONS:
         assert all(names.index(other) < names.index(addon.name) for other in addon.after)
         assert hasattr(config().addons, addon.name)
+
+
+def test_an_addon_is_named_as_a_release_of_helm_may_be() -> None:
+    assert [addon.name for addon in ADDONS if not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", addon.name)] == []
 
 
 def test_the_driver_has_one_owner() -> None:
@@ -192,3 +198,19 @@ def test_the_database_is_closed_to_other_namespaces() -> None:
     unknown = postgres.network_policy(config(addons=elsewhere))
     assert reached(unknown)["{'namespaceSelector': {}}"] == [8000]
     assert len(unknown["ingress"]) == 3
+
+
+def test_kuberay_has_one_version() -> None:
+    """Its definitions, its operator and its chart come from one release: a newer operator reads fields of its own."""
+    assert KUBERAY.version == KUBERAY_CRDS.version
+    assert KUBERAY.images == {"operator": f"quay.io/kuberay/operator:v{KUBERAY.version}"}
+    assert f"/kuberay/v{KUBERAY.version}/" in KUBERAY_CRDS.location
+
+
+def test_every_chart_of_others_is_pinned() -> None:
+    """A range or a moving tag would change the add-on without a change of the stack."""
+    charts = [c for c in vars(versions).values() if isinstance(c, Chart) and c.source != "path"]
+    assert len(charts) > 8
+    assert [c.name for c in charts if not re.fullmatch(r"v?\d+\.\d+\.\d+", c.version)] == []
+    moving = [i for c in charts for i in c.images.values() if not re.search(r":[\w.-]*\d[\w.-]*$", i)]
+    assert moving == []

@@ -188,6 +188,17 @@ def test_annotations_are_added_to_an_ingress_or_to_what_a_gateway_makes(tmp_path
         config(ingress={**gateway, "gateway": "edge/main", "tls": None})
 
 
+def test_an_issuer_of_the_stack_is_named_and_asked_at_port_80(tmp_path: Path) -> None:
+    acme = {"host": "a.b", "tls": {"acme": {"email": "ops@example.com"}}}
+    made = values(tmp_path, ingress={"kind": "gateway", **acme})["httpRoute"]["gateway"]
+    assert (made["annotations"], made["redirect"]) == ({"cert-manager.io/issuer": "headrace-acme"}, True)
+    assert made["tlsSecret"] == chart.TLS_SECRET
+    other = values(tmp_path, ingress={"kind": "gateway", "host": "a.b", "tls": {"issuer": "i"}})["httpRoute"]["gateway"]
+    assert not other["redirect"]
+    controller = values(tmp_path, ingress={"kind": "ingress", **acme})["ingress"]
+    assert controller["annotations"] == {"cert-manager.io/issuer": "headrace-acme"}
+
+
 def test_ray_scales_only_pools_with_bounds(tmp_path: Path) -> None:
     """The chart's default bounds, 0 and 8, would apply to the others too."""
     fixed, scaled = {"name": "serving", "replicas": 2}, {"name": "more", "min_replicas": 0, "max_replicas": 3}

@@ -90,9 +90,28 @@ TLS = {"secret": "t"}
         ({"data": {"uri": "az://container"}}, "data.uri"),
         ({"ingress": {"kind": "ingress", "tls": TLS}}, "needs host"),
         ({"ingress": {"kind": "ingress", "host": "a.b"}}, "needs tls: API keys must not travel in plain text"),
-        ({"ingress": {"kind": "ingress", "host": "a.b", "tls": {}}}, "needs either secret or issuer"),
+        ({"ingress": {"kind": "ingress", "host": "a.b", "tls": {}}}, "needs either secret, issuer or acme"),
         (
             {"ingress": {"kind": "ingress", "host": "a.b", "tls": {"issuer": "i"}}, "addons": {"certificates": "off"}},
+            "headrace:addons.certificates: is off, but ingress.tls names an issuer",
+        ),
+        (
+            {
+                "ingress": {
+                    "kind": "gateway",
+                    "host": "a.b",
+                    "tls": {"acme": {"email": "a@b.c"}},
+                    "gateway": "edge/main",
+                }
+            },
+            "has tls.acme, but the gateway exists",
+        ),
+        ({"ingress": {"kind": "ingress", "host": "a.b", "tls": {"acme": {"email": "ops"}}}}, "tls.acme.email"),
+        (
+            {
+                "ingress": {"kind": "gateway", "host": "a.b", "tls": {"acme": {"email": "a@b.c"}}},
+                "addons": {"certificates": "off"},
+            },
             "headrace:addons.certificates: is off, but ingress.tls names an issuer",
         ),
         (

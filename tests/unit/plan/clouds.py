@@ -47,6 +47,11 @@ def _aws(kind: str, inputs: dict[str, Any]) -> dict[str, Any]:
             "endpoint": "https://eks.invalid",
             "certificateAuthority": {"data": "Q0E="},
         }
+    if kind.startswith("Eip"):
+        return {
+            "allocationId": f"eipalloc-{inputs['tags']['Name']}" if "tags" in inputs else "eipalloc",
+            "publicIp": "192.0.2.7",
+        }
     return {"latestVersion": 3} if kind == "LaunchTemplate" else {}
 
 
@@ -56,6 +61,7 @@ def _gcp(kind: str, inputs: dict[str, Any]) -> dict[str, Any]:
     name = f"projects/example-project/serviceAccounts/{account}"
     return {
         "Account": {"email": email, "member": f"serviceAccount:{email}", "name": name},
+        "Address": {"address": "192.0.2.7"},
         "ServiceIdentity": {"member": "serviceAccount:gke-agent"},
         "Cluster": {"endpoint": "192.0.2.1", "masterAuth": {"clusterCaCertificate": "Q0E="}},
     }.get(kind, {})

@@ -16,7 +16,7 @@ from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.stack import run_pulumi_func
 
 from infra.providers import ports
-from infra.targets import preflight, source_check
+from infra.targets import capacity_check, preflight, source_check
 from infra.targets.layout import CHECKOUT
 from tests.rendering.event_loop import event_loop
 from tests.rendering.examples import KUBECONFIG
@@ -125,6 +125,7 @@ def _host_with_room(folder: Path) -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(ports, "occupant", lambda port, own: None)
         patch.setattr(preflight, "memory_needed", lambda config: 0)
         patch.setattr(source_check, "mistakes", lambda config, secrets: [])
+        patch.setattr(capacity_check, "mistakes", lambda config: [])
         patch.setattr("infra.targets.azure.access.wait_until_allowed", lambda kubeconfig: None)
         patch.setenv("PATH", str(program.parent), prepend=":")
         yield patch

@@ -80,6 +80,101 @@ def test_pods_reach_the_bucket_by_their_identity(
     assert values["networkPolicy"]["bucket"]["port"] == 443
 
 
+SUBSCRIPTION = "/subscriptions/00000000-0000-0000-0000-000000000000"
+AZURE_ZONE = f"{SUBSCRIPTION}/resourceGroups/dns/providers/Microsoft.Network/dnsZones/example.com"
+ENTRANCES = {
+    "aws": (
+        "Z0123456789ABCDEFGHIJ",
+        {
+            "service.beta.kubernetes.io/aws-load-balancer-eip-allocations": (
+                "eipalloc-headrace-example-entrance-eu-central-1a,eipalloc-headrace-example-entrance-eu-central-1b"
+            ),
+            "service.beta.kubernetes.io/aws-load-balancer-subnets": "public-eu-central-1a,public-eu-central-1b",
+        },
+        "aws:route53/record:Record entrance",
+        {
+            "zoneId": "Z0123456789ABCDEFGHIJ",
+            "name": "llm.example.com",
+            "type": "A",
+            "ttl": 300,
+            "records": ["192.0.2.7", "192.0.2.7"],
+        },
+    ),
+    "gcp": (
+        "example-zone",
+        {
+            "cloud.google.com/l4-rbs": "enabled",
+            "networking.gke.io/load-balancer-ip-addresses": "headrace-example-entrance",
+        },
+        "gcp:dns/recordSet:RecordSet entrance-record",
+        {
+            "managedZone": "example-zone",
+            "name": "llm.example.com.",
+            "type": "A",
+            "ttl": 300,
+            "rrdatas": ["192.0.2.7"],
+        },
+    ),
+    "azure": (
+        AZURE_ZONE,
+        {
+            "service.beta.kubernetes.io/azure-pip-name": "entrance",
+            "service.beta.kubernetes.io/azure-load-balancer-resource-group": "resource-group",
+        },
+        "azure-native:dns:RecordSet entrance-record",
+        {
+            "resourceGroupName": "dns",
+            "zoneName": "example.com",
+            "relativeRecordSetName": "llm",
+            "recordType": "A",
+            "ttl": 300,
+            "aRecords": [{"ipv4Address": "20.0.0.1"}],
+        },
+    ),
+}
+"""For each cloud a zone, the annotations of the load balancer's Service, and the record of the host."""
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_a_record_leads_to_the_addresses_of_the_load_balancer(cloud: str, plan_once: Planner) -> None:
+    zone, annotations, name, record = ENTRANCES[cloud]
+    ingress = {
+        "kind": "gateway",
+        "host": "llm.example.com",
+        "tls": {"acme": {"email": "ops@example.com"}},
+        "zone": zone,
+    }
+    planned = plan_once(settings(cloud, ingress=ingress))
+    chart = planned["headrace"]
+    assert chart.inputs["values"]["httpRoute"]["gateway"]["infrastructure"] == {"annotations": annotations}
+    [made] = [r for r in planned.resources.values() if f"{r.token} {r.name}" == name]
+    assert made.inputs == record
+    assert {made.name, *(r.name for r in addresses(planned))} <= set(planned["namespace"].dependencies)
+
+
+def addresses(planned: Any) -> list[Any]:
+    """The reserved addresses of the load balancer."""
+    kinds = ("Eip", "Address", "PublicIPAddress")
+    return [r for r in planned.resources.values() if r.name.startswith("entrance") and r.token.endswith(kinds)]
+
+
+def test_aks_may_use_the_address(plan_once: Planner) -> None:
+    ingress = {"kind": "gateway", "host": "llm.example.com", "tls": {"secret": "s"}, "zone": AZURE_ZONE}
+    planned = plan_once(settings("azure", ingress=ingress))
+    role = planned["cluster-entrance"].inputs
+    assert role["principalId"] == "cluster-identity-principal"
+    assert role["scope"] == f"{SUBSCRIPTION}/resourceGroups/resource-group"
+    assert (
+        "cluster-entrance"
+        in next(r for r in planned.resources.values() if r.token.endswith("ManagedCluster")).dependencies
+    )
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_without_a_zone_there_is_no_address(cloud: str, plan_once: Planner) -> None:
+    assert addresses(plan_once(settings(cloud))) == []
+
+
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_pods_find_their_nodes(cloud: str, plan_once: Planner) -> None:
     pools = plan_once(settings(cloud))["headrace"].inputs["values"]["pools"]
@@ -102,6 +197,16 @@ def test_the_device_plugin_is_installed_where_the_cloud_has_none(
     planned = plan_once(settings(cloud))
     releases = [r.inputs["chart"] for r in planned.resources.values() if r.token == "kubernetes:helm.sh/v3:Release"]
     assert [c for c in releases if "nvidia" in c or "gpu" in c] == (["nvidia-device-plugin"] if installed else [])
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_metrics_of_gpus_are_admitted_before_they_are_installed(cloud: str, plan_once: Planner) -> None:
+    planned = plan_once(settings(cloud))
+    release = next(r for r in planned.resources.values() if r.token.endswith("Release") and r.name == "dcgm")
+    assert release.inputs["chart"] == "dcgm-exporter"
+    assert release.inputs["values"]["serviceMonitor"] == {"enabled": True}
+    assert {"dcgm-quota", "monitoring"} <= set(release.dependencies)
+    assert planned["dcgm-quota"].inputs["metadata"] == {"name": "node-pods", "namespace": "gpu-metrics"}
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

@@ -91,3 +91,12 @@ def test_the_program_replaces_what_it_wrote(
     assert gitops.main(["--stack", "mine", "deploy"]) == 0
     assert "contain passwords and keys" in capsys.readouterr().err
     assert gitops.main(["--stack", "other", "deploy"]) == 1
+
+
+def test_pods_of_the_priority_of_nodes_are_admitted() -> None:
+    pools = [{"name": "serving", "gpus": 1}]
+    given = {"target": "kubeconfig", "image": {"tag": "1"}, "pools": pools, "kubernetes": {"render": "deploy/stack"}}
+    files = gitops.export(StackConfig.model_validate(given), "example", "deploy", "headrace")
+    namespace, quota, *_ = yaml.safe_load_all(files["addons/dcgm.yaml"])
+    assert (namespace["kind"], quota["kind"]) == ("Namespace", "ResourceQuota")
+    assert quota["metadata"]["namespace"] == namespace["metadata"]["name"]

@@ -17,12 +17,12 @@ NONCE_BYTES = 16
 
 async def chat(s: Services, request: Request, x: Exchange) -> Response:
     """Returns the document of the chat."""
-    return _document("chat")
+    return _document("chat", session=s.browser.session_cookie in request.cookies)
 
 
 async def console(s: Services, request: Request, x: Exchange) -> Response:
     """Returns the document of the operator's console, which shows only what the API answers its reader."""
-    return _document("console")
+    return _document("console", session=s.browser.session_cookie in request.cookies)
 
 
 async def reference(s: Services, request: Request, x: Exchange) -> Response:
@@ -30,7 +30,7 @@ async def reference(s: Services, request: Request, x: Exchange) -> Response:
     return _document("reference")
 
 
-def _document(page: PageName) -> Response:
+def _document(page: PageName, *, session: bool = False) -> Response:
     """Returns a document, with a policy that allows its script alone."""
     nonce = secrets.token_urlsafe(NONCE_BYTES)
     headers = {
@@ -39,4 +39,4 @@ def _document(page: PageName) -> Response:
         "permissions-policy": "camera=(), geolocation=(), microphone=()",
         "x-dns-prefetch-control": "off",  # the host of a link would otherwise be looked up before anybody follows it
     }
-    return HTMLResponse(shell(nonce, page), headers=headers)
+    return HTMLResponse(shell(nonce, page, session=session), headers=headers)

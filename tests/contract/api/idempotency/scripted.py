@@ -18,12 +18,14 @@ HI = [{"role": "user", "content": "hi"}]
 
 
 CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
+MESSAGES = "/v1/messages"
 
 
 GENERATIONS = {
     CHAT: {"model": "echo", "messages": HI},
     COMPLETIONS: {"model": "echo", "prompt": "hi"},
     RESPONSES: {"model": "echo", "input": "hi"},
+    MESSAGES: {"model": "echo", "messages": HI, "max_tokens": 8},
 }
 
 

@@ -14,7 +14,16 @@ from sqlalchemy import event
 from serving.api.operations import OPERATIONS
 from serving.store.relational import tables
 from tests.callers.identity import key_of
-from tests.contract.api.idempotency.scripted import CHAT, COMPLETIONS, GENERATIONS, HI, RESPONSES, refused, same
+from tests.contract.api.idempotency.scripted import (
+    CHAT,
+    COMPLETIONS,
+    GENERATIONS,
+    HI,
+    MESSAGES,
+    RESPONSES,
+    refused,
+    same,
+)
 from tests.contract.inference.test_chat_conversation import both
 from tests.wait import eventually
 
@@ -26,6 +35,7 @@ def test_the_routes_that_take_a_key():
         CHAT,
         RESPONSES,
         COMPLETIONS,
+        MESSAGES,
         "/v1/batches",
         "/v1/vector_stores",
         "/v1/vector_stores/{store_id}/files",
@@ -60,7 +70,7 @@ def test_a_stream_is_sent_again_as_it_was(world, path):
     body, key = GENERATIONS[path] | {"stream": True}, world.key()
     first = world.post(path, body, key)
     assert first.headers["content-type"].startswith("text/event-stream")
-    assert first.text.endswith("data: [DONE]\n\n") or "response.completed" in first.text
+    assert first.text.endswith("data: [DONE]\n\n") or "response.completed" in first.text or "message_stop" in first.text
     same(first, world.post(path, body, key, world.other))
 
 

@@ -53,6 +53,7 @@ EXCEPTIONS: dict[tuple[str, Measure], Exceptional] = {
         1_500_000, _PROMPT
     ),
     (_of("POST /v1/responses", "a turn of a long conversation"), "stored bytes"): Exceptional(1_500_000, _PROMPT),
+    (_of("POST /v1/messages", "a turn of a long conversation"), "stored bytes"): Exceptional(1_500_000, _PROMPT),
     (_of("POST /v1/responses", "in the background, with all webhooks"), "stored bytes"): Exceptional(
         40_000, "a delivery to each webhook, of which a tenant and the platform have 16 each, up to 500 waiting ones"
     ),

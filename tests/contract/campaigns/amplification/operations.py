@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,14 @@ NAMED = 8_000
 ITEMS = [{"role": "user", "content": ""}] * 20
 LONG = "\u0001" * 20_000
 REPEATED = [{"role": "user", "content": LONG}] * 5
+
+
+_IDS = [f"c{n}" for n in range(20)]
+CALLED = [
+    {"role": "assistant", "content": [{"type": "tool_use", "id": id, "name": "f", "input": {}} for id in _IDS]},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": id} for id in _IDS]},
+]
+"""Calls and their empty results: each becomes a message of the chat."""
 
 
 @dataclass
@@ -91,6 +99,11 @@ def world(platform: Platform, files: int) -> World:
 def chat(size: int = 1, **more: Any) -> dict[str, Any]:
     """A chat whose question has so many characters."""
     return {"model": "m", "messages": [{"role": "user", "content": "x" * size}]} | more
+
+
+def message(messages: Sequence[dict[str, Any]] = ({"role": "user", "content": "x"},), **more: Any) -> dict[str, Any]:
+    """A message in Anthropic's shape."""
+    return {"model": "m", "messages": messages} | more
 
 
 def suite(name: str, prompts: int) -> dict[str, Any]:
@@ -209,6 +222,19 @@ ATTACKS: dict[str, dict[str, Attack]] = {
         "small": says("/v1/responses/input_tokens", lambda of, n: {"model": "m", "input": "x"}),
         "of a long conversation": says(
             "/v1/responses/input_tokens", lambda of, n: {"model": "m", "input": "x", "conversation": of.conversation}
+        ),
+    },
+    "POST /v1/messages": {
+        "stored": says("/v1/messages", lambda of, n: message(max_tokens=8, store=True)),
+        "a turn of a long conversation": says(
+            "/v1/messages", lambda of, n: message(max_tokens=8, conversation=of.conversation)
+        ),
+        "a result of each of many calls": says("/v1/messages", lambda of, n: message(CALLED, max_tokens=8)),
+    },
+    "POST /v1/messages/count_tokens": {
+        "small": says("/v1/messages/count_tokens", lambda of, n: message()),
+        "of a long conversation": says(
+            "/v1/messages/count_tokens", lambda of, n: message(conversation=of.conversation)
         ),
     },
     "POST /v1/completions": {

@@ -23,6 +23,10 @@ def attaches(file: str, word: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [{"type": "file", "file": {"file_id": file}}, {"type": "text", "text": word}]}]
 
 
+def reads(file: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": [{"type": "document", "source": {"type": "file", "file_id": file}}]}]
+
+
 Fields = Callable[[dict[str, str]], dict[str, Any]]
 
 
@@ -45,6 +49,8 @@ NAMING = {
         "chat/completions",
         "responses",
         "responses/input_tokens",
+        "messages",
+        "messages/count_tokens",
         "completions",
         "embeddings",
         "rerank",
@@ -53,7 +59,10 @@ NAMING = {
 }
 """Routes whose bodies name a model or an assistant."""
 
-ASKING = {f"/v1/{name}" for name in ("chat/completions", "responses", "responses/input_tokens")}
+ASKING = {
+    f"/v1/{name}"
+    for name in ("chat/completions", "responses", "responses/input_tokens", "messages", "messages/count_tokens")
+}
 """Those of them that an assistant answers."""
 
 
@@ -74,6 +83,16 @@ def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], F
             return {place: "vector store"}, lambda ids: base | {place: {"vector_store_ids": [ids[place]]}}
         if place == "file":
             return {place: "file"}, lambda ids: base | {"messages": attaches(ids[place], own)}
+        return ({place: "conversation"} if place else {}), lambda ids: base | ids
+    if route in ("POST /v1/messages", "POST /v1/messages/count_tokens"):
+        base = {"model": draw.choice(EVERYBODYS), "messages": says(own), "system": own}
+        if op.path == "/v1/messages":
+            base |= {"max_tokens": 8, "store": True, "stream": stream}
+        place = draw.choice(["", "conversation", "knowledge", "file"])
+        if place == "knowledge":
+            return {place: "vector store"}, lambda ids: base | {place: {"vector_store_ids": [ids[place]]}}
+        if place == "file":
+            return {place: "file"}, lambda ids: base | {"messages": reads(ids[place])}
         return ({place: "conversation"} if place else {}), lambda ids: base | ids
     if route in ("POST /v1/responses", "POST /v1/responses/input_tokens"):
         base = {"model": draw.choice(EVERYBODYS), "input": f"I say {own}", "metadata": {"w": own}}

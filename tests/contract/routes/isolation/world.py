@@ -176,6 +176,7 @@ UNKNOWN = {
 
 MAKES = {
     "/v1/chat/completions": "completion",
+    "/v1/messages": "completion",
     "/v1/responses": "response",
     "/v1/files": "file",
     "/v1/vector_stores": "vector store",

@@ -374,6 +374,13 @@ test("a conversation is made, edited and gone on with", async () => {
   assert.ok((await client.delete("/conversations")).deleted >= 1);
 });
 
+test("messages in Anthropic's shape", async () => {
+  const body = { model, messages: user("Name a heron.") };
+  const { usage, type } = await client.post("/messages", { body: { ...body, max_tokens: 4 } });
+  const { input_tokens } = await client.post("/messages/count_tokens", { body });
+  assert.deepEqual([type, usage.input_tokens + usage.cache_read_input_tokens], ["message", input_tokens]);
+});
+
 test("responses are a chain", async () => {
   const { responses } = client;
   const options = { model, max_output_tokens: 16 };

@@ -10,7 +10,7 @@ import pytest
 from infra.cluster_config import MOUNTED_SECRETS
 from infra.config_loader import LoadedConfig, load
 from infra.mistakes import Mistake
-from infra.targets import cluster_preflight, image_check, kubeconfig, provisioning, source_check
+from infra.targets import capacity_check, cluster_preflight, image_check, kubeconfig, provisioning, source_check
 
 CHECK = Mistake("image", "the cluster cannot pull it", "push it")
 OTHER = Mistake("kubernetes.namespace", "it is somebody else's", "use another one")
@@ -59,3 +59,18 @@ def test_models_and_images_are_asked_for_on_every_target(
         skipped = made.config.kubernetes.model_copy(update={"preflight": False})
         made = replace(made, config=made.config.model_copy(update={"kubernetes": skipped}))
         assert provisioning.mistakes(made, "stack") == []
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_a_cloud_is_asked_once_nothing_else_is_wrong(
+    loaded: LoadedConfig, monkeypatch: pytest.MonkeyPatch, preview: bool
+) -> None:
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: preview)
+    monkeypatch.setattr(capacity_check, "mistakes", lambda config: [CHECK])
+    made = replace(loaded, config=loaded.config.model_copy(update={"target": "aws"}))
+    assert provisioning.mistakes(made, "stack") == [CHECK]
+    skipped = made.config.kubernetes.model_copy(update={"preflight": False})
+    unasked = replace(made, config=made.config.model_copy(update={"kubernetes": skipped}))
+    assert provisioning.mistakes(unasked, "stack") == []
+    monkeypatch.setattr(source_check, "mistakes", lambda config, secrets: [OTHER])
+    assert provisioning.mistakes(made, "stack") == [OTHER]

@@ -1,0 +1,17 @@
+"""The routes in the shape of Anthropic's API: their errors have it, and their key may be where its clients send it."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+
+MESSAGES = ("/v1/messages", "/v1/messages/count_tokens")
+
+KEY_HEADER = "x-api-key"
+
+
+def authorization_of(request: Request) -> str | None:
+    """Returns the value of a request's header `Authorization`, or else, on these routes, that of its key's header."""
+    given = request.headers.get("authorization")
+    if given is None and request.scope["path"] in MESSAGES and (key := request.headers.get(KEY_HEADER)):
+        return f"Bearer {key}"
+    return given

@@ -1,0 +1,1 @@
+"""Requests and errors in the shape of Anthropic's Messages API."""
