@@ -3,12 +3,12 @@
 import type { ComponentChildren, VNode } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { ApiError } from "../api/http";
-import { CopyButton } from "../copy";
 import { described } from "../described";
 import { t } from "../i18n";
 import { c } from "../i18n/console";
 import { Icon } from "../icons";
 import { useModal } from "../modal";
+import { Secret } from "../secret";
 import { at, FieldInput, first } from "./fields";
 import type { Act, Field, Given } from "./list";
 import { say } from "./said";
@@ -98,16 +98,6 @@ function Form<T>({ act, row, close, finished }: FormShown<T>): VNode {
         <button type="submit" class={act.danger ? "danger" : "primary"} disabled={busy}>{c(act.label)}</button>
       </p>
     </form>
-  );
-}
-
-function Secret({ secret, close }: { secret: string; close: () => void }): VNode {
-  return (
-    <>
-      <p>{c("shownOnce")}</p>
-      <p class="secret"><code dir="ltr">{secret}</code><CopyButton text={secret} label={c("copySecret")} /></p>
-      <p class="buttons"><button type="button" class="primary" onClick={close}>{c("kept")}</button></p>
-    </>
   );
 }
 

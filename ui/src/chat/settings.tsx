@@ -23,7 +23,7 @@ export function Settings(): VNode | null {
 
 function Dialog(): VNode {
   const dialog = useModal();
-  const instead = (name: "memories" | "usage") => () => {
+  const instead = (name: NonNullable<typeof own.value>) => () => {
     dialog.current?.close();
     own.value = name;
   };
@@ -76,6 +76,7 @@ function Dialog(): VNode {
       <p class="buttons">
         <button type="button" onClick={instead("memories")}>{t("memories")}</button>
         <button type="button" onClick={instead("usage")}>{t("usage")}</button>
+        <button type="button" onClick={instead("keys")}>{t("apiKeys")}</button>
         {operates() && <a class="button" href="/admin">{t("toConsole")}</a>}
       </p>
       <h3>{t("keys")}</h3>

@@ -1,11 +1,12 @@
-// Dialogs about what is the reader's own: memories, and usage with its budget.
+// Dialogs about what is the reader's own: memories, usage with its budget, and API keys.
 
 import { signal } from "@preact/signals";
 import type { VNode } from "preact";
+import { ApiKeys } from "./keys";
 import { Memories } from "./memories";
 import { Usage } from "./usage";
 
-export const own = signal<"memories" | "usage" | null>(null);
+export const own = signal<"memories" | "usage" | "keys" | null>(null);
 
 function close(): void {
   own.value = null;
@@ -13,5 +14,6 @@ function close(): void {
 
 export function Own(): VNode | null {
   if (own.value === "memories") return <Memories close={close} />;
+  if (own.value === "keys") return <ApiKeys close={close} />;
   return own.value === "usage" ? <Usage close={close} /> : null;
 }
