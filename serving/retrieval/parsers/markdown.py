@@ -10,7 +10,8 @@ from markdown_it.token import Token
 
 from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.errors import UnreadableDocument
-from serving.retrieval.types import CELLS, Document
+from serving.retrieval.parsers.table import add_table
+from serving.retrieval.types import Document
 
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n(?:---|\.\.\.)(?:\n|\Z)", re.DOTALL)
 _TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
@@ -34,23 +35,26 @@ def parse_markdown(text: str, name: str, bounds: ChunkBounds) -> Document:
 
 def _walk(tokens: Sequence[Token], builder: DocumentBuilder) -> None:
     level = 0
-    row: list[str] | None = None
+    rows: list[list[str]] | None = None
     for token in tokens:
         if token.type == "heading_open":
             level = int(token.tag[1:])
         elif token.type == "heading_close":
             level = 0
-        elif token.type == "tr_open":
-            row = []
-        elif token.type == "tr_close" and row is not None:
-            builder.add(CELLS.join(row), row=True)
-            row = None
+        elif token.type == "table_open":
+            rows = []
+        elif token.type == "tr_open" and rows is not None:
+            rows.append([])
+        elif token.type == "table_close" and rows:
+            header, *below = rows
+            add_table(builder, below, header=header)
+            rows = None
         elif token.type == "inline":
             text = _inline(token)
             if level:
                 builder.heading(text, level)
-            elif row is not None:
-                row.append(text)
+            elif rows is not None:
+                rows[-1].append(text)
             else:
                 builder.add(text)
         elif token.type in ("fence", "code_block"):

@@ -93,8 +93,7 @@ def test_markdown_becomes_blocks() -> None:
         (("Setup", "Ports"), "Ports"),
         (("Setup", "Ports"), "API"),
         (("Setup", "Ports"), "page"),
-        (("Setup", "Ports"), "a | b"),
-        (("Setup", "Ports"), "1 | 2"),
+        (("Setup", "Ports"), "a: 1 | b: 2"),
     ]
 
 
