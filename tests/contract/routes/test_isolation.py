@@ -173,7 +173,7 @@ def ask(world: World, draw: Draw, op: Operation) -> None:
         other = Request(user, op, none, fields, headers)
         unknown = world.send(other)
         named_ids = {*ids.values(), *none.values()}
-        for _ in range(AGAIN if op.method == "GET" else 0):
+        for _ in range(AGAIN if op.method == "GET" or op.path == "/mcp" else 0):
             if alike(answer, unknown, named_ids):
                 break
             answer, unknown = world.send(request), world.send(other)
