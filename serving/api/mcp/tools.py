@@ -112,8 +112,8 @@ class RouteTool:
             else:
                 found = await ask(s, x, self.op, path=path, query=arguments)
         except ApiError as e:
-            if e.param in self.fields:
-                e.param = self.fields[e.param]
+            if (argument := self.fields.get(e.param or "")) is not None:
+                e.param = argument
             raise
         return self.result(found)
 
