@@ -27,6 +27,7 @@ from serving.api.failures import as_api_error
 from serving.api.http_error import HttpError, status_of
 from serving.api.http_exchange import HttpExchange
 from serving.api.idempotency import repeatable
+from serving.api.mcp.path import MCP
 from serving.api.openai_parameters import refuse
 from serving.api.openapi.document import document
 from serving.api.operation import Operation
@@ -35,7 +36,7 @@ from serving.api.operations.page import PAGE_OPERATIONS
 from serving.api.request_span import traced
 from serving.api.response_headers import DROPPED, completed, over_tls
 from serving.api.resumable import detaching
-from serving.api.scopes import require
+from serving.api.scopes import require_for
 from serving.api.services import Services
 from serving.config import Cors
 from serving.core.ids import new_request_id
@@ -49,6 +50,7 @@ from serving.protocol.errors import (
     invalid,
     not_found,
 )
+from serving.protocol.mcp import errors as mcp_errors
 from serving.security.browser import Forged
 from serving.security.keys import AuthenticationError
 from serving.security.lockout import LockedOut
@@ -129,6 +131,8 @@ class Api:
             tls=over_tls(scope),
             as_message=scope["path"] in MESSAGES,
         )
+        if scope["path"] == MCP:
+            x.error_body = mcp_errors.body
         scope["headrace"] = x
         scope["app"] = self  # makes the router raise for a wrong method instead of answering in plain text
         with traced(self._services.tracer, x, scope):
@@ -188,7 +192,7 @@ class Api:
             x.begin(op.path)
             if op.authenticated:
                 x.principal = await self._identify(request, x)
-                self._require(op, x.principal)
+                require_for(op, x.principal, self._services.audit)
             x.timeline.end_of("identify")
             refuse(op, request)
             if op.audited is None:
@@ -215,13 +219,6 @@ class Api:
             raise
         except Forged as e:
             self._services.audit.count("authentication", e.code)
-            raise
-
-    def _require(self, op: Operation, caller: Principal) -> None:
-        try:
-            require(op.scope, caller)
-        except ApiError as e:
-            self._services.audit.count(op.audited or "authorization", e.code, caller.tenant)
             raise
 
 

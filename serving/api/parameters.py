@@ -9,6 +9,7 @@ from serving.store.files import MAX_PAGE
 
 RESUMABLE = (Parameter("headrace-resumable", {"type": "string", "enum": ["true", "false"], "default": "false"}),)
 ANTHROPIC_VERSION = Parameter("anthropic-version", {"type": "string", "maxLength": 64})  # of any version
+MCP_VERSION = Parameter("mcp-protocol-version", {"type": "string", "maxLength": 64})
 LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20})
 ORDER = Parameter("order", {"type": "string", "enum": ["asc", "desc"], "default": "desc"})
 AFTER = Parameter("after", {"type": "string", "maxLength": 64})

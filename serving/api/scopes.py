@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from serving.api.operation import Operation
 from serving.core.principal import Principal, Scope
 from serving.protocol.errors import ApiError, forbidden
+from serving.security.audit import AuditLog
 
 
 def require(scope: Scope | None, caller: Principal) -> None:
@@ -12,6 +14,15 @@ def require(scope: Scope | None, caller: Principal) -> None:
         if not caller.confirmed:
             raise not_confirmed()
         raise forbidden("insufficient_scope", f"This route requires a key with the scope {scope}.")
+
+
+def require_for(op: Operation, caller: Principal, audit: AuditLog) -> None:
+    """Raises a 403 unless the caller's key has the scope of an operation; the audit log counts refusals."""
+    try:
+        require(op.scope, caller)
+    except ApiError as e:
+        audit.count(op.audited or "authorization", e.code, caller.tenant)
+        raise
 
 
 def not_confirmed() -> ApiError:

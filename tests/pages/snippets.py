@@ -141,6 +141,8 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
         "from langchain_openai import": SAMPLES,
         "import os\nfrom anthropic": "needs Anthropic's package; tests/contract/routes/test_anthropic.py runs it",
         "import os\nfrom llama_index": SAMPLES,
+        "claude mcp add": "needs Claude Code; tests/contract/routes/test_mcp_client.py connects MCP's client",
+        "import asyncio\nimport os\nimport httpx2": "needs a package; tests/contract/routes/test_mcp_client.py runs it",
     },
     "docs/how-to/two-stacks.md": {"make up STACK=second": UP},
     "docs/how-to/upgrade.md": "checks out another version",

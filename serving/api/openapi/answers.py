@@ -199,6 +199,10 @@ _ANSWERS: dict[str, Schema] = {
     "models_list_all": _object("list", data=_list(_MODEL)),
     "models_get": _MODEL,
     "chat_create": _CHAT,
+    "mcp_messages_answer": {
+        **_object(None, id=_ANY),
+        "properties": {"jsonrpc": {"const": "2.0"}, "result": {"type": "object"}},
+    },
     "anthropic_messages_create": _MESSAGE,
     "anthropic_messages_count_tokens": _object(None, input_tokens=_COUNT),
     "stored_completions_list_page": _page(_STORED),

@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from serving.api.anthropic_shape import KEY_HEADER, MESSAGES
 from serving.api.idempotency import KEY, MAX_KEY
+from serving.api.mcp.path import MCP
 from serving.api.openapi.answers import answer_schema
 from serving.api.openapi.links import links, operation_id, path_parameters
 from serving.api.operation import Operation
@@ -39,6 +40,19 @@ _MESSAGES_ERROR = {
         "request_id": {"type": "string"},
     },
 }
+_RPC_ERROR = {
+    "type": "object",
+    "required": ["jsonrpc", "id", "error"],
+    "properties": {
+        "jsonrpc": {"const": "2.0"},
+        "id": {"type": ["string", "integer", "null"]},
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "properties": {"code": {"type": "integer"}, "message": {"type": "string"}, "data": {}},
+        },
+    },
+}
 _REFUSALS = (400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 429, 500, 502, 503, 504)
 
 _KEY = {
@@ -67,10 +81,15 @@ def document(operations: tuple[Operation, ...]) -> dict[str, Any]:
             described["responses"][str(op.statuses[0])]["links"] = following
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Headrace", "version": _version(), "license": {"name": "Apache-2.0"}},
+        "info": {"title": "Headrace", "version": api_version(), "license": {"name": "Apache-2.0"}},
         "paths": paths,
         "components": {
-            "schemas": {**definitions.get("$defs", {}), "Error": _ERROR, "MessagesError": _MESSAGES_ERROR},
+            "schemas": {
+                **definitions.get("$defs", {}),
+                "Error": _ERROR,
+                "MessagesError": _MESSAGES_ERROR,
+                "McpError": _RPC_ERROR,
+            },
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer"},
                 "anthropic_key": {"type": "apiKey", "in": "header", "name": KEY_HEADER},
@@ -114,6 +133,8 @@ def _refusals(op: Operation) -> tuple[int, ...]:
 def _response(op: Operation, status: int) -> dict[str, Any]:
     if status == 303:
         return {"description": "where the browser goes", "headers": {"Location": {"schema": {"type": "string"}}}}
+    if status == 202:
+        return {"description": "the notification is received"}
     if status in op.statuses:
         if op.path.endswith("/content"):
             content: dict[str, Any] = {"application/octet-stream": {"schema": {}}}
@@ -131,11 +152,13 @@ def _response(op: Operation, status: int) -> dict[str, Any]:
         headers = {"Idempotency-Replayed": _REPLAYED} if op.once is not None else {}
         headers |= {"headrace-stream": _STREAM} if any(p.name == "headrace-resumable" for p in op.headers) else {}
         return answer | ({"headers": headers} if headers else {})
-    schema = {"$ref": f"#/components/schemas/{'MessagesError' if op.path in MESSAGES else 'Error'}"}
+    name = "MessagesError" if op.path in MESSAGES else "McpError" if op.path == MCP else "Error"
+    schema = {"$ref": f"#/components/schemas/{name}"}
     return {"description": "an error", "content": {"application/json": {"schema": schema}}}
 
 
-def _version() -> str:
+def api_version() -> str:
+    """Returns the version of the API, which is that of the package if it is installed."""
     try:
         return version("headrace")
     except PackageNotFoundError:

@@ -23,6 +23,7 @@ from serving.api.parameters import (
     FILES,
     INCLUDE,
     LIMIT,
+    MCP_VERSION,
     MODEL,
     OLDEST_FIRST,
     PAGE,
@@ -49,6 +50,7 @@ from serving.api.routes import (
     streams,
 )
 from serving.api.routes.anthropic import messages
+from serving.api.routes.mcp import messages as mcp_messages
 from serving.protocol.batches import BatchRequest
 from serving.protocol.chat import ChatRequest, CompletionRequest
 from serving.protocol.conversations import (
@@ -59,6 +61,7 @@ from serving.protocol.conversations import (
     MetadataUpdate,
 )
 from serving.protocol.feedback import FeedbackRequest
+from serving.protocol.mcp.messages import McpMessage
 from serving.protocol.memories import MemoryRequest, MemoryUpdate
 from serving.protocol.messages.requests import MessagesRequest, TokenCountRequest
 from serving.protocol.rerank import RerankRequest
@@ -170,6 +173,7 @@ OPERATIONS: tuple[Operation, ...] = (
         headers=(ANTHROPIC_VERSION,),
         scope="inference",
     ),
+    Operation("POST", "/mcp", mcp_messages.answer, McpMessage, headers=(MCP_VERSION,), statuses=(200, 202)),
     Operation(
         "GET",
         "/v1/streams/{stream_id}",

@@ -41,6 +41,7 @@ def test_openais_sdk_calls_every_route(whole):
         completions(sdk)
         responses(sdk)
         messages(sdk)
+        mcp(sdk, whole.url)
         batches(sdk)
         streams(sdk)
         conversations(sdk)
@@ -135,6 +136,13 @@ def messages(sdk):
     counted = sdk.post("/messages/count_tokens", body=asked, cast_to=Plain).model_extra
     told = answer["usage"]
     assert counted["input_tokens"] == told["input_tokens"] + told["cache_read_input_tokens"]
+
+
+def mcp(sdk, url):
+    """MCP's own client asks this route in test_mcp_client.py."""
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    tools = sdk.post(f"{url}/mcp", body=asked, cast_to=httpx.Response).json()["result"]["tools"]
+    assert "search" in [tool["name"] for tool in tools]
 
 
 def batches(sdk):

@@ -93,6 +93,13 @@ SENT: dict[str, Send] = {
     "a message": put(
         "/v1/messages", model="ticker", messages=[{"role": "user", "content": of("e.g. ")}], max_tokens=16
     ),
+    "a question to a tool": put(
+        "/mcp",
+        jsonrpc="2.0",
+        id=1,
+        method="tools/call",
+        params={"name": "ask", "arguments": {"model": "ticker", "question": of("e.g. "), "max_tokens": 16}},
+    ),
     "a completion": put("/v1/completions", model="ticker", prompt=of("```"), max_tokens=1),
     "a conversation": put("/v1/conversations", items=[ITEM]),
     "a text to embed": put("/v1/embeddings", model="all-minilm-l6-v2", input="a" + "\u2003" * 1_000_000),

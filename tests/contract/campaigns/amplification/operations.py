@@ -106,6 +106,11 @@ def message(messages: Sequence[dict[str, Any]] = ({"role": "user", "content": "x
     return {"model": "m", "messages": messages} | more
 
 
+def called(name: str, **arguments: Any) -> dict[str, Any]:
+    """A call of a tool by the Model Context Protocol."""
+    return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+
+
 def suite(name: str, prompts: int) -> dict[str, Any]:
     """A suite whose prompts have one word and one check."""
     check = {"kind": "length", "max_characters": 9}
@@ -236,6 +241,11 @@ ATTACKS: dict[str, dict[str, Attack]] = {
         "of a long conversation": says(
             "/v1/messages/count_tokens", lambda of, n: message(conversation=of.conversation)
         ),
+    },
+    "POST /mcp": {
+        "a question": says("/mcp", lambda of, n: called("ask", model="m", question="x", max_tokens=8)),
+        "a search": says("/mcp", lambda of, n: called("search", vector_store_id=of.store, query="x")),
+        "a long name": says("/mcp", lambda of, n: called("\u0001" * 20_000)),
     },
     "POST /v1/completions": {
         "many prompts": says("/v1/completions", lambda of, n: {"model": "m", "prompt": ["x"] * 8}),

@@ -94,6 +94,8 @@ def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], F
         if place == "file":
             return {place: "file"}, lambda ids: base | {"messages": reads(ids[place])}
         return ({place: "conversation"} if place else {}), lambda ids: base | ids
+    if route == "POST /mcp":
+        return _call_of(own, draw)
     if route in ("POST /v1/responses", "POST /v1/responses/input_tokens"):
         base = {"model": draw.choice(EVERYBODYS), "input": f"I say {own}", "metadata": {"w": own}}
         if op.path == "/v1/responses":
@@ -206,6 +208,39 @@ def _fields_of(op: Operation, user: User, draw: Draw) -> tuple[dict[str, str], F
     made = said(own, shared) if said is not None else {}
     return {}, lambda ids: made
 
+
+def _call_of(own: str, draw: Draw) -> tuple[dict[str, str], Fields]:
+    """A call of a tool by the Model Context Protocol, with an id among its arguments if it takes one."""
+    name, kinds, arguments = draw.choice(CALLS)
+    said = dict.fromkeys(arguments, own)
+    if name == "ask":
+        said["model"] = draw.choice(EVERYBODYS)
+
+    def fields(ids: dict[str, str]) -> dict[str, Any]:
+        named = {place: [id] if place.endswith("_ids") else id for place, id in ids.items()}
+        return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": said | named}}
+
+    return kinds, fields
+
+
+CALLS: tuple[tuple[str, dict[str, str], tuple[str, ...]], ...] = (
+    ("ask", {}, ("question",)),
+    ("ask", {"model": "model"}, ("question",)),
+    ("ask", {"model": "own assistant"}, ("question",)),
+    ("ask", {"vector_store_ids": "vector store"}, ("question",)),
+    ("search", {"vector_store_id": "vector store"}, ("query",)),
+    ("list_models", {}, ()),
+    ("list_vector_stores", {}, ()),
+    ("list_vector_stores", {"after": "vector store"}, ()),
+    ("list_files", {"after": "file"}, ()),
+    ("read_file", {"file_id": "file"}, ()),
+    ("list_memories", {"after": "memory"}, ()),
+    ("list_memories", {"assistant": "model"}, ()),
+    ("add_memory", {"assistant": "model"}, ("text",)),
+    ("update_memory", {"memory_id": "memory"}, ("text",)),
+    ("delete_memory", {"memory_id": "memory"}, ()),
+)
+"""Tools, the kinds of ids among their arguments, and the arguments that say the user's own word."""
 
 NUMBERED = {"/v1/admin/audit", "/v1/vector_stores/{store_id}/files/{file_id}/chunks"}
 """Lists whose objects have numbers, which no request makes."""

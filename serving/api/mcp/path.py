@@ -1,0 +1,3 @@
+"""Where the Model Context Protocol is spoken."""
+
+MCP = "/mcp"

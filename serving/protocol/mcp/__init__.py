@@ -1,0 +1,1 @@
+"""The Model Context Protocol on the wire: its messages, the arguments of its tools, and its errors."""
