@@ -240,6 +240,8 @@ class own_stack:
         models = [*settings["models"], *self.models]
         self.stack.configure(**{**settings, "models": models, "assistants": assistants, **own})
         try:
+            if self.stack.layout.state.exists():
+                self.stack.run("purge")  # a killed run left it
             self.before(self.stack)
             printed = self.stack.run("up")
             return replace(self.stack.outputs(), printed=printed)
