@@ -16,7 +16,7 @@ from python_calamine import CalamineSheet, CalamineWorkbook, SheetTypeEnum, Shee
 from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parsers.table import add_table, are_names
-from serving.retrieval.parsers.xlsx_formats import CellFormats, NumberFormat
+from serving.retrieval.text.number_formats import CellFormats, NumberFormat
 from serving.retrieval.types import Document
 
 

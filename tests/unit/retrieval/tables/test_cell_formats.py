@@ -14,8 +14,8 @@ import xlsxwriter
 from serving.retrieval.builder import ChunkBounds
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parse import parse
-from serving.retrieval.parsers import xlsx_formats
-from serving.retrieval.parsers.xlsx_formats import number_format
+from serving.retrieval.text import number_formats
+from serving.retrieval.text.number_formats import number_format
 
 Cell = tuple[object, str | int | None]
 """A value, and its format by code or by number."""
@@ -144,7 +144,7 @@ def test_numbers_are_read_without_styles_that_cannot_be(content: bytes | None) -
 
 
 def test_styles_that_are_too_large_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xlsx_formats, "_MOST_BYTES", 100)
+    monkeypatch.setattr(number_formats, "_MOST_BYTES", 100)
     assert texts(workbook({"A": [HEADER[:2], [("Families", None), (0.15, 9)]]})) == ["Group: Families | Persons: 0.15"]
 
 
