@@ -156,6 +156,18 @@ def test_an_unknown_tool_is_named(world):
     assert told["message"] == "There is no tool `delete?everything`."
 
 
+def test_a_mistake_of_the_server_is_told_without_its_words(world, monkeypatch):
+    def broken(x):
+        raise RuntimeError("the password is swordfish")
+
+    world.post(message())  # the server is imported with the first request
+    monkeypatch.setattr("serving.api.mcp.server.tools_for", broken)
+    answer = world.post(message(id="a"))
+    told = error(answer, 500)
+    assert (told["code"], told["data"]["code"], answer.json()["id"]) == (-32603, "internal_error", "a")
+    assert "swordfish" not in answer.text
+
+
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
 def test_there_are_no_streams_and_no_sessions_to_end(world, method):
     headers = {"accept": "text/event-stream", "mcp-session-id": "x"}

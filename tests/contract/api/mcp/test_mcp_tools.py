@@ -9,7 +9,7 @@ import pytest
 
 from serving.api.mcp import resources
 from tests.contract.api.mcp.speaking import MODES, called, connected, listed, message, refused, tool
-from tests.contract.running import hang_up
+from tests.contract.running import hang_up, request_lines
 from tests.wait import eventually
 
 modes = pytest.mark.parametrize("mode", MODES)
@@ -61,7 +61,9 @@ def test_an_answer_is_a_chat_that_is_captured_and_counted(world):
     told = called(world.up, "ask", {"model": "echo", "question": "hi", "max_tokens": 9}, key=key).structured_content
     assert world.engine.asked[-1]["messages"] == [{"role": "user", "content": "hi"}]
     assert world.engine.asked[-1]["max_tokens"] == 9
-    (day,) = world.http.get("/v1/usage", headers=world.as_caller(key)).json()["data"]
+    (day,) = eventually(
+        lambda: world.http.get("/v1/usage", headers=world.as_caller(key)).json()["data"], "the answer is counted"
+    )
     assert (day["requests"], day["prompt_tokens"], day["completion_tokens"]) == (1, 7, 3)
     rating = {"target": {"type": "response", "id": told["id"]}, "thumb": "up"}
     world.http.post("/v1/feedback", json=rating, headers=world.as_caller(key)).raise_for_status()
@@ -277,13 +279,15 @@ async def test_calls_of_one_client_do_not_wait_for_each_other(world):
 
 def test_the_log_says_how_a_call_ended(world, caplog):
     caplog.set_level("INFO", "headrace.requests")
-    assert world.post(tool("ask", model="none", question="hi")).status_code == 200
-    assert world.post(message()).status_code == 200
-    wrong, right = [record.fields for record in caplog.records if record.name == "headrace.requests"]
-    assert (wrong["route"], wrong["status"], wrong["outcome"], wrong["code"]) == (
-        "/mcp",
-        200,
-        "refused",
-        "model_not_found",
-    )
+
+    def logged(body, id):
+        """Returns the line of a request, which is written after its answer."""
+        assert world.post(body, x_request_id=id).status_code == 200
+        (line,) = eventually(
+            lambda: [each for each in request_lines(caplog) if each.fields["request_id"] == id], "the request is logged"
+        )
+        return line.fields
+
+    wrong, right = logged(tool("ask", model="none", question="hi"), "wrong"), logged(message(), "right")
+    assert (wrong["route"], wrong["outcome"], wrong["code"]) == ("/mcp", "refused", "model_not_found")
     assert (right["route"], right["outcome"], right["code"]) == ("/mcp", "ok", None)
