@@ -15,8 +15,10 @@ from tests.contract.running import Gateway
 ANY_KEY = {"GET /v1/models", "GET /v1/models/{model}", "GET /v1/me", "GET /v1/usage", "POST /auth/codes"} | {
     "GET /v1/me/keys",
     *(f"POST /v1/me/keys/{{key_id}}/{verb}" for verb in ("confirm", "revoke", "rotate")),
+    "POST /mcp",
 }
-"""What any key may ask: what there is, who it is, what it used, its user's keys, and a code for its own session."""
+"""What any key may ask: what there is, who it is, what it used, its user's keys, a code for its own session, and the
+tools that its scopes permit."""
 
 Caller = Callable[..., httpx.Client]
 

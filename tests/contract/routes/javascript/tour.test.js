@@ -381,6 +381,12 @@ test("messages in Anthropic's shape", async () => {
   assert.deepEqual([type, usage.input_tokens + usage.cache_read_input_tokens], ["message", input_tokens]);
 });
 
+test("tools by the Model Context Protocol", async () => {
+  const body = { jsonrpc: "2.0", id: 1, method: "tools/list" };
+  const { tools } = (await connect({ baseURL: url }).post("/mcp", { body })).result;
+  assert.ok(tools.some((tool) => tool.name === "search"));
+});
+
 test("responses are a chain", async () => {
   const { responses } = client;
   const options = { model, max_output_tokens: 16 };
