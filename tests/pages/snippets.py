@@ -131,6 +131,7 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
         'curl -H "Authorization: Bearer $TOKEN"': "needs a token of an identity provider",
     },
     "docs/how-to/test-cluster.md": "brings a cluster up, as root",
+    "docs/how-to/tls.md": {"kubectl delete service": CLUSTER},
     "docs/how-to/troubleshoot.md": {"kubectl taint node": CLUSTER},
     "docs/how-to/use-your-client.md": {
         "pip install headrace": "is for machines without a checkout; tests/contract/tools installs the wheel",

@@ -131,3 +131,9 @@ def test_samples_that_wait_for_an_answer_bound_its_length() -> None:
     waiting = [(one, names) for one, names in asked if "background" in names]
     assert waiting
     assert [one for one, names in waiting if "max_output_tokens" not in names] == []
+
+
+def test_no_snippet_that_a_host_runs_asks_a_cluster_or_a_cloud() -> None:
+    """Else it is found when `.ci/full` types it on a host that has none: list it with its reason in `NOT_RUN`."""
+    asking = re.compile(r"^(?:kubectl|helm|aws|az|gcloud|flux|argocd) ", re.MULTILINE)
+    assert [str(one) for page in snippets.pages() for one in snippets.run_of(page) if asking.search(one.text)] == []
