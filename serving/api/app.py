@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.middleware.cors import CORSMiddleware
@@ -16,9 +16,8 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.api import request_log
+from serving.api import anthropic_shape, request_log
 from serving.api.addresses.absolute_links import absolute_links
-from serving.api.anthropic_shape import MESSAGES, authorization_of
 from serving.api.app_gate import RUN
 from serving.api.audit_recording import audited
 from serving.api.background.evaluations import ROUTES
@@ -27,7 +26,7 @@ from serving.api.failures import as_api_error
 from serving.api.http_error import HttpError, status_of
 from serving.api.http_exchange import HttpExchange
 from serving.api.idempotency import repeatable
-from serving.api.mcp.path import MCP
+from serving.api.mcp import shape as mcp_shape
 from serving.api.openai_parameters import refuse
 from serving.api.openapi.document import document
 from serving.api.operation import Operation
@@ -50,7 +49,6 @@ from serving.protocol.errors import (
     invalid,
     not_found,
 )
-from serving.protocol.mcp import errors as mcp_errors
 from serving.security.browser import Forged
 from serving.security.keys import AuthenticationError
 from serving.security.lockout import LockedOut
@@ -65,6 +63,12 @@ _EXPOSED = ("headrace-stream", "idempotency-replayed", "retry-after", "x-request
 
 _DOCUMENTATION = ("/docs", "/redoc", "/swagger", "/api", "/api/docs", "/v1", "/v1/docs")
 """Where people look for a description of an API."""
+
+_SHAPES: Mapping[str, Callable[[HttpExchange], None]] = {
+    **dict.fromkeys(anthropic_shape.MESSAGES, anthropic_shape.shape),
+    mcp_shape.MCP: mcp_shape.shape,
+}
+"""Paths that speak as another API: their errors do so too, also those that no route raises."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -129,10 +133,9 @@ class Api:
             send,
             method=scope["method"],
             tls=over_tls(scope),
-            as_message=scope["path"] in MESSAGES,
         )
-        if scope["path"] == MCP:
-            x.error_body = mcp_errors.body
+        if (shape := _SHAPES.get(scope["path"])) is not None:
+            shape(x)
         scope["headrace"] = x
         scope["app"] = self  # makes the router raise for a wrong method instead of answering in plain text
         with traced(self._services.tracer, x, scope):
@@ -211,7 +214,7 @@ class Api:
         try:
             return await self._services.caller(request)
         except AuthenticationError:
-            given = authorization_of(request) or request.cookies
+            given = anthropic_shape.authorization_of(request) or request.cookies
             self._services.audit.count("authentication", "invalid" if given else "missing")
             raise
         except LockedOut:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
 
 from starlette.types import Message, Receive, Send
 
 from serving.api.response_headers import Header, completed, dropped_params
 from serving.inference.exchange import Exchange
 from serving.protocol.errors import ApiError
-from serving.protocol.messages import errors
 
 
 class HttpExchange(Exchange):
-    """An exchange over ASGI; one `as_message` has errors in Anthropic's format."""
+    """An exchange over ASGI. Routes in the shape of another API set how its errors look, and headers of their own."""
 
-    __slots__ = ("_own", "_receive", "_send", "error_body", "method", "status", "tls")
+    __slots__ = ("_receive", "_send", "error_body", "method", "own_headers", "status", "tls")
 
     def __init__(
         self,
@@ -28,15 +26,10 @@ class HttpExchange(Exchange):
         *,
         method: str = "GET",
         tls: bool = False,
-        as_message: bool = False,
     ) -> None:
         super().__init__(request_id)
         self.error_body: Callable[[ApiError], bytes] = ApiError.body
-        self._own: Sequence[Header] = ()
-        if as_message:  # Anthropic's clients read the id of a request there
-            self._own = ((b"request-id", request_id.encode()),)
-            self.error_body = partial(errors.body, request_id=request_id)
-            self.error_frame = partial(errors.frame, request_id=request_id)
+        self.own_headers: Sequence[Header] = ()
         self.method = method
         self.tls = tls
         self.status = 0  # until it is sent
@@ -49,7 +42,7 @@ class HttpExchange(Exchange):
             self.started = True
             self.status = message["status"]
             further = self.charge.headers() if self.charge is not None else ()
-            headers = (*message.get("headers", ()), *further, *dropped_params(self.dropped), *self._own)
+            headers = (*message.get("headers", ()), *further, *dropped_params(self.dropped), *self.own_headers)
             message = {**message, "headers": completed(headers, tls=self.tls)}
         await self._send(message)
 

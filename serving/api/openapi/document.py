@@ -9,7 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from serving.api.anthropic_shape import KEY_HEADER, MESSAGES
 from serving.api.idempotency import KEY, MAX_KEY
-from serving.api.mcp.path import MCP
+from serving.api.mcp.shape import MCP
 from serving.api.openapi.answers import answer_schema
 from serving.api.openapi.links import links, operation_id, path_parameters
 from serving.api.operation import Operation

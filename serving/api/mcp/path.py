@@ -1,3 +1,0 @@
-"""Where the Model Context Protocol is spoken."""
-
-MCP = "/mcp"
