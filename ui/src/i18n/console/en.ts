@@ -203,7 +203,7 @@ export const en = {
   resets: "Starts again",
   resume: "Resume",
   retire: "Retire",
-  retireVersion: "Retire “{name}”? It is not served any more.",
+  retireVersion: "Retire “{name}”? It will no longer be served.",
   revoke: "Revoke",
   revokeKey: "Revoke the key “{name}” for good? Whoever uses it is rejected.",
   role: "Role",
