@@ -132,6 +132,9 @@ def _up(stack: ClusterStack, settings: dict[str, object], password: str) -> Iter
     stack.configure(**settings)
     before = objects()
     try:
+        if stack.layout.state.exists():
+            # A killed run left it, with the state of a stack whose cluster is gone.
+            stack.run("pulumi", "stack", "rm", "--force", "--yes", "--preserve-config")
         stack.run("pulumi", "config", "set", "--secret", "--path", "headrace:database.password", password)
         printed = stack.run("up", "--yes")
         yield replace(stack.outputs(), printed=printed)
