@@ -1,4 +1,4 @@
-// Lines over time, drawn as SVG. The numbers are in a table too, and the arrow keys move through time.
+// Lines over time, drawn as SVG. For a keyboard it is a slider over time, and the numbers are in a table too.
 
 import type { VNode } from "preact";
 import { useMemo, useState } from "preact/hooks";
@@ -94,7 +94,6 @@ export function Chart({ panel, grid }: { panel: Panel; grid: Grid }): VNode {
   const { series, unit, stacked, title } = panel;
   const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
   const [at, setAt] = useState<number | null>(null);
-  const [moved, setMoved] = useState("");
   const count = series[0]?.values.length ?? 0;
   const range = (count - 1) * grid.step;
   const { lines, ends } = useMemo(() => {
@@ -106,26 +105,28 @@ export function Chart({ panel, grid }: { panel: Panel; grid: Grid }): VNode {
   const time = (place: number) => grid.start + place * grid.step;
   const beside = (place: number) => `${(x(place) / WIDTH) * 100}%`;
   const show = (place: number) => {
-    const kept = Math.max(0, Math.min(count - 1, place));
-    setAt(kept);
-    return kept;
+    setAt(Math.max(0, Math.min(count - 1, place)));
   };
   const move = (event: KeyboardEvent) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!by) return;
     event.preventDefault();
-    const place = show(at === null ? (by < 0 ? count - 1 : 0) : at + by);
-    const values = series.map((one) => `${one.name} ${measured(unit, one.values[place])}`);
-    setMoved(`${moment(time(place), range)}: ${values.join(", ")}`);
+    show(at === null ? (by < 0 ? count - 1 : 0) : at + by);
   };
+  const seen = at ?? count - 1;
+  const values = series.map((one) => `${one.name} ${measured(unit, one.values[seen])}`);
   return (
     <>
       <div
         class="plot"
         dir="ltr"
         tabIndex={0}
-        role="img"
+        role="slider"
         aria-label={c("chartOf", { title })}
+        aria-valuemin={0}
+        aria-valuemax={count - 1}
+        aria-valuenow={seen}
+        aria-valuetext={`${moment(time(seen), range)}: ${values.join(", ")}`}
         onKeyDown={move}
         onBlur={() => setAt(null)}
         onPointerLeave={() => setAt(null)}
@@ -154,7 +155,6 @@ export function Chart({ panel, grid }: { panel: Panel; grid: Grid }): VNode {
           <span key={each} class="time-mark" style={{ left: beside((each - grid.start) / grid.step) }}>{moment(each, range)}</span>
         ))}
       </div>
-      <p class="spoken" role="log">{moved}</p>
       <p class="hint at">{at === null ? "" : moment(time(at), range)}</p>
       <div class="legend">
         {series.map(({ name, values }, place) => (

@@ -84,7 +84,7 @@ function Shown({ id, names, again }: { id: string; names: Summary[]; again: () =
           {data.rows.map(({ title, panels }) => (
             <section key={title}>
               <h2 lang="en">{title}</h2>
-              <div class="panels">
+              <div class="metrics">
                 {panels.map((panel) => <PanelView key={panel.id} panel={panel} dashboard={data} />)}
               </div>
             </section>

@@ -10,7 +10,7 @@ import { measured } from "./units";
 export function PanelView({ panel, dashboard }: { panel: Panel; dashboard: Dashboard }): VNode {
   const { id, title, width } = panel;
   return (
-    <section class={`panel span-${width}`} aria-labelledby={`panel-${id}`}>
+    <section class={`metric span-${width}`} aria-labelledby={`panel-${id}`}>
       <h3 id={`panel-${id}`} lang="en">{title}</h3>
       <p class="hint" lang="en"><Described text={panel.description} /></p>
       <Content panel={panel} dashboard={dashboard} />
@@ -52,7 +52,7 @@ function Numbers({ panel }: { panel: Panel }): VNode {
 function Table({ panel: { columns, rows, unit, title } }: { panel: Panel }): VNode {
   const labels = [columns[0] ?? c("value"), ...(columns.length ? [c("value")] : []), ...columns.slice(1)];
   return (
-    <div class="rows" role="region" tabIndex={0} aria-label={title}>
+    <div class="rows" role="region" tabIndex={0} aria-label={c("valuesOf", { title })}>
       <table>
         <thead>
           <tr>{labels.map((label) => <th key={label} scope="col">{label}</th>)}</tr>
