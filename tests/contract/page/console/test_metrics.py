@@ -203,3 +203,11 @@ def test_axe_finds_nothing(watched: Operated, axe: str, view: str, language: str
             clean(shown, axe)
         label = "dashboards" if view[0] == "d" else "alerts"
         assert shown.text("h1") == texts(language, "console")[label]
+
+
+def test_values_read_from_left_to_right_in_arabic_too(watched: Operated) -> None:
+    with watched.page("/admin/dashboards?refresh=0", language="ar") as shown:
+        there(shown, len(drawn(watched, "overview")))
+        script = "[...new Set([...document.querySelectorAll('{}')].map((one) => getComputedStyle(one).direction))]"
+        assert shown.page.evaluate(script.format(".stat b, .legend b, .metric h3")) == ["ltr"]
+        assert shown.page.evaluate(script.format("h1")) == ["rtl"]

@@ -51,7 +51,7 @@ function One({ alert }: { alert: Alert }): VNode {
     <>
       <h2><bdi>{alert.id}</bdi></h2>
       <dl class="facts">
-        <div><dt>{c("summary")}</dt><dd lang="en">{alert.summary}</dd></div>
+        <div><dt>{c("summary")}</dt><dd lang="en" dir="auto">{alert.summary}</dd></div>
         <div><dt>{c("severity")}</dt><dd><Code>{alert.severity}</Code></dd></div>
         <div><dt>{c("owner")}</dt><dd><Code>{alert.owner}</Code></dd></div>
         <div><dt>{c("mustHold")}</dt><dd><Code>{alert.wait}</Code></dd></div>

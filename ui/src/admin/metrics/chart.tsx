@@ -167,7 +167,7 @@ export function Chart({ panel, grid }: { panel: Panel; grid: Grid }): VNode {
           >
             <span class={`key ${line(place)}`} />
             <bdi>{name}</bdi>
-            <b>{measured(unit, at === null ? latest(values) : values[at])}</b>
+            <b dir="ltr">{measured(unit, at === null ? latest(values) : values[at])}</b>
           </button>
         ))}
       </div>
@@ -199,9 +199,9 @@ function Values({ panel: { series, unit, title } }: { panel: Panel }): VNode {
             return (
               <tr key={place}>
                 <td data-label={c("series")}><bdi>{name}</bdi></td>
-                <td data-label={c("latest")}>{measured(unit, latest(values))}</td>
-                <td data-label={c("least")}>{measured(unit, Math.min(...numbers))}</td>
-                <td data-label={c("most")}>{measured(unit, Math.max(...numbers))}</td>
+                <td data-label={c("latest")}><bdi dir="ltr">{measured(unit, latest(values))}</bdi></td>
+                <td data-label={c("least")}><bdi dir="ltr">{measured(unit, Math.min(...numbers))}</bdi></td>
+                <td data-label={c("most")}><bdi dir="ltr">{measured(unit, Math.max(...numbers))}</bdi></td>
               </tr>
             );
           })}

@@ -80,10 +80,10 @@ function Shown({ id, names, again }: { id: string; names: Summary[]; again: () =
       {!data && busy && <p role="status">{c("loading")}</p>}
       {data && (
         <div aria-busy={busy} class="dashboard">
-          <p class="about" lang="en">{data.description}</p>
+          <p class="about" lang="en" dir="auto">{data.description}</p>
           {data.rows.map(({ title, panels }) => (
             <section key={title}>
-              <h2 lang="en">{title}</h2>
+              <h2 lang="en" dir="auto">{title}</h2>
               <div class="metrics">
                 {panels.map((panel) => <PanelView key={panel.id} panel={panel} dashboard={data} />)}
               </div>

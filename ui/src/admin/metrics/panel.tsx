@@ -11,8 +11,8 @@ export function PanelView({ panel, dashboard }: { panel: Panel; dashboard: Dashb
   const { id, title, width } = panel;
   return (
     <section class={`metric span-${width}`} aria-labelledby={`panel-${id}`}>
-      <h3 id={`panel-${id}`} lang="en">{title}</h3>
-      <p class="hint" lang="en"><Described text={panel.description} /></p>
+      <h3 id={`panel-${id}`} lang="en" dir="auto">{title}</h3>
+      <p class="hint" lang="en" dir="auto"><Described text={panel.description} /></p>
       <Content panel={panel} dashboard={dashboard} />
       <AlertLinks names={panel.alerts} />
     </section>
@@ -25,7 +25,7 @@ function Described({ text }: { text: string }): VNode {
 }
 
 function Content({ panel, dashboard }: { panel: Panel; dashboard: Dashboard }): VNode {
-  if (panel.error !== null) return <p class="error" lang="en">{panel.error}</p>;
+  if (panel.error !== null) return <p class="error" lang="en" dir="auto">{panel.error}</p>;
   if (!(panel.kind === "table" ? panel.rows : panel.series).length) return <p class="empty">{c("noSeries")}</p>;
   if (panel.kind === "timeseries") return <Chart panel={panel} grid={dashboard} />;
   return panel.kind === "stat" ? <Numbers panel={panel} /> : <Table panel={panel} />;
@@ -39,7 +39,7 @@ function Numbers({ panel }: { panel: Panel }): VNode {
         const colour = level(panel, value);
         return (
           <p key={place} class={`stat ${colour}`}>
-            <b>{measured(panel.unit, value)}</b> <bdi>{name}</bdi> <span class="spoken">({c(colour)})</span>
+            <b dir="ltr">{measured(panel.unit, value)}</b> <bdi>{name}</bdi> <span class="spoken">({c(colour)})</span>
           </p>
         );
       })}
@@ -63,7 +63,7 @@ function Table({ panel: { columns, rows, unit, title } }: { panel: Panel }): VNo
             const cells = columns.length ? [row[0], value, ...row.slice(1, -1)] : [value];
             return (
               <tr key={place}>
-                {cells.map((cell, at) => <td key={at} data-label={labels[at]}><bdi>{cell || "–"}</bdi></td>)}
+                {cells.map((cell, at) => <td key={at} data-label={labels[at]}><bdi dir={at === 1 ? "ltr" : "auto"}>{cell || "–"}</bdi></td>)}
               </tr>
             );
           })}
