@@ -251,17 +251,26 @@ def test_every_alert_has_its_runbook(operator):
 
 
 def test_a_stack_sees_its_own_namespace_alone(prometheus, operator, asking):
-    offered = certain(operator, "/dashboards/overview", range="15m")["filters"]
-    name, *_ = next(each["values"] for each in offered if each["name"] == "namespace")
-    narrowed = certain(operator, "/dashboards/overview", range="15m", **{"filter[namespace]": name})
-    assert panels(narrowed)["requests-by-outcome"]["series"]
-    client = asking(prometheus.url, namespace="another")
-    drawn = certain(client, "/dashboards/overview", range="15m")
-    (namespace,) = [each for each in drawn["filters"] if each["name"] == "namespace"]
-    assert (namespace["value"], namespace["values"]) == ("another", ["another"])
-    assert panels(drawn)["requests-by-outcome"]["series"] == []
-    again = certain(client, "/dashboards/overview", range="15m", **{"filter[namespace]": name})
-    assert panels(again)["requests-by-outcome"]["series"] == []
+    def running(client, **chosen):
+        drawn = certain(client, "/dashboards/overview", range="15m", **chosen)
+        (namespace,) = [each for each in drawn["filters"] if each["name"] == "namespace"]
+        return namespace, panels(drawn)["in-flight-and-waiting"]["series"]
+
+    rows = prometheus.world.families["headrace_requests_in_flight"].rows
+    added = [row | {("namespace", "blue")} for row in rows]
+    rows.update(dict.fromkeys(added, 1.0))
+    blue = {"filter[namespace]": "blue"}
+    try:
+        eventually(lambda: "blue" in running(operator)[0]["values"], "another stack is scraped")
+        eventually(lambda: running(operator, **blue)[1], "its series are drawn")
+        client = asking(prometheus.url, namespace="red")
+        for chosen in ({}, blue):
+            namespace, series = running(client, **chosen)
+            assert (namespace["value"], namespace["values"]) == ("red", ["red"])
+            assert series == []
+    finally:
+        for row in added:
+            del rows[row]
 
 
 def test_rejected_queries_and_too_many_series_are_reported(prometheus, loop):
