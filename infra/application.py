@@ -13,6 +13,7 @@ from infra.mistakes import Mistake
 from serving.config import (
     Catalog,
     Model,
+    PrometheusServer,
     RestrictedCollection,
     SecretRef,
     ServingConfig,
@@ -75,11 +76,12 @@ def serving_config(
     api_key: SecretRef,
     multiprocess_dir: str | None,
     url: str,
+    prometheus: PrometheusServer,
 ) -> ServingConfig:
     """Returns the serving configuration, whose changes restart the gateways.
 
     `url` is the API's address for browsers, empty if there is none. `key_secret` maps a number to the reference of
-    that key secret.
+    that key secret. `prometheus` has the stack's metrics.
     """
     oidc = config.oidc
     if not oidc.url:
@@ -101,6 +103,7 @@ def serving_config(
         sign_in_links=config.sign_in_links,
         cors=config.cors,
         tracing=config.tracing,
+        prometheus=prometheus,
         tuning=config.tuning,
         gateway=config.gateway,
         retrieval=config.retrieval.size,

@@ -91,6 +91,7 @@ def values(
         api_key=secret_reference(API_KEY),
         multiprocess_dir=None,
         url=url(config) if config.ingress.host else "",
+        prometheus=monitoring.prometheus(config),
     )
     monitored = monitoring.MONITORING.choice(config) != "off"
     serving_values, certificates = _certificates(serving.model_dump(mode="json", exclude_none=True))

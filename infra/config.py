@@ -35,6 +35,7 @@ from serving.config import (
     Model,
     Name,
     Oidc,
+    PrometheusServer,
     PromptCache,
     Quotas,
     Replicas,
@@ -217,6 +218,11 @@ class StackConfig(CloudSettings):
         "X-Forwarded-For.",
     )
     tracing: Tracing = Field(default=Tracing(), description="Where traces of requests are sent, and what they contain.")
+    prometheus: PrometheusServer = Field(
+        default=PrometheusServer(),
+        description="The Prometheus from which the console draws its dashboards: url, namespace; by default the one "
+        "that the stack installs.",
+    )
     tuning: Tuning = Field(
         default=Tuning(),
         description="Jobs that tune models on this host: enabled, and what each may use (memory_bytes, hours, "

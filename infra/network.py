@@ -17,6 +17,7 @@ from serving.config import BUCKETS, KServeModel, RemoteModel, VllmModel
 Values = dict[str, Any]
 
 ANYWHERE: Values = {"ipBlock": {"cidr": "0.0.0.0/0"}}
+PROMETHEUS_PORT = 9090
 DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432}
 
 
@@ -46,6 +47,7 @@ def policy_values(
         },
         "database": _database(config),
         "models": [*_models(config), *(tokens if _asks_identity(config) else [])],
+        "prometheus": _prometheus(config, monitoring),
         "identity": tokens,
     }
     if dns:
@@ -106,6 +108,14 @@ def _models(config: StackConfig) -> list[Values]:
     ends += [_url_peer(issuer.issuer, own) for issuer in config.oidc.issuers]
     rules = [_rule(to, port) for to, port in ends]
     return [rule for i, rule in enumerate(rules) if rule not in rules[:i]]
+
+
+def _prometheus(config: StackConfig, monitoring: Addon) -> list[Values]:
+    """Returns the egress rules for the Prometheus from which the console draws."""
+    if url := config.prometheus.url:
+        return [_rule(*_url_peer(url, config.kubernetes.namespace))]
+    installed = monitoring.choice(config) == "install"
+    return [_rule(namespace_peer(monitoring.namespace), PROMETHEUS_PORT)] if installed else []
 
 
 def _asks_identity(config: StackConfig) -> bool:

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("out", nargs="?", type=Path, metavar="OUT", help="the folder to write, created if necessary")
-    place.add_argument("--chart", action="store_true", help="write the files of charts/headrace instead")
+    place.add_argument("--chart", action="store_true", help="write the files of charts/headrace and of the console")
     parser.add_argument("--namespace", default="", help="restrict the rules to the stack in this namespace")
     parser.add_argument("--runbooks", type=_address, metavar="URL", help="where alerts' runbooks are")
     parser.add_argument("--grafana", type=_address, metavar="URL", help="Grafana's root, for absolute links")
@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.chart:
             output_files.write_chart()
+            output_files.write_console()
         else:
             to = Addresses(options.runbooks or "", options.grafana or "")
             output_files.write(options.out, output_files.output_files(options.namespace, to))

@@ -1,4 +1,4 @@
-"""Files of dashboards and rules, for Grafana, Perses, Prometheus, Alertmanager, Kubernetes and the chart."""
+"""Files of dashboards and rules: for Grafana, Perses, Prometheus, Alertmanager, Kubernetes, chart and console."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from monitoring import inhibitions
+from monitoring import console_files, inhibitions
 from monitoring.addresses import Addresses
 from monitoring.dashboards import DASHBOARDS, grafana, perses
 from monitoring.dashboards.exceptions import lint_exemptions, lint_file
@@ -55,6 +55,20 @@ def write_chart() -> None:
     for stale in stored_chart_files().keys() - made.keys():
         (CHART / stale).unlink()
     write(CHART, made)
+
+
+def write_console() -> None:
+    """Updates the files from which the gateway's console draws. Raises `OSError`."""
+    write(console_files.CONSOLE, console_texts())
+
+
+def console_texts() -> dict[str, str]:
+    """Returns the console's files, by path below `console_files.CONSOLE`."""
+    # A line for each dashboard and alert: a change of one is a change of its line.
+    return {
+        name: "[\n" + ",\n".join(_json(each).rstrip() for each in listed) + "\n]\n"
+        for name, listed in console_files.documents().items()
+    }
 
 
 def stored_chart_files() -> dict[str, str]:

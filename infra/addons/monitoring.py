@@ -10,6 +10,7 @@ from infra.config import StackConfig
 from infra.scheduling.resources import Resources
 from infra.volumes import METRICS
 from monitoring import inhibitions
+from serving.config import PrometheusServer
 
 RELEASE = "monitoring"
 _KUBERNETES_INHIBITIONS = (
@@ -120,3 +121,14 @@ def urls(config: StackConfig) -> dict[str, str]:
         "prometheus": f"http://{RELEASE}-prometheus.{MONITORING.namespace}.svc:9090",
         "grafana": f"http://grafana.{MONITORING.namespace}.svc:80",
     }
+
+
+def prometheus(config: StackConfig) -> PrometheusServer:
+    """Returns the Prometheus that the gateway asks: the one that is set, or else the one that the stack installs.
+
+    It has the series of the whole cluster, of which only those of the stack's namespace are shown.
+    """
+    return PrometheusServer(
+        url=config.prometheus.url or urls(config).get("prometheus", ""),
+        namespace=config.prometheus.namespace or config.kubernetes.namespace,
+    )

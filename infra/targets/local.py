@@ -24,7 +24,7 @@ from monitoring import rules_file
 from monitoring.addresses import Addresses
 from monitoring.groups import GROUPS
 from monitoring.scrape import scrape_config
-from serving.config import SecretRef, ServingConfig, Store
+from serving.config import PrometheusServer, SecretRef, ServingConfig, Store
 from serving.config.serve_document import APPLICATION, serve_document
 
 PROGRAMS = ("prometheus",)
@@ -171,7 +171,7 @@ class LocalStack(pulumi.ComponentResource):
 
     def _status(self) -> Process:
         layout, ports = self._layout, self._config.ports
-        prometheus = f"http://{LOOPBACK}:{ports.prometheus}"
+        prometheus = prometheus_url(self._config)
         return Process(
             "status",
             argv=[
@@ -190,6 +190,11 @@ class LocalStack(pulumi.ComponentResource):
         )
 
 
+def prometheus_url(config: StackConfig) -> str:
+    """Returns the URL of the Prometheus that the stack runs."""
+    return f"http://{LOOPBACK}:{config.ports.prometheus}"
+
+
 def _program_path(name: str) -> str:
     """Returns the resolved path of a program, since a link on PATH may change."""
     return str(Path(shutil.which(name) or name).resolve())
@@ -205,6 +210,7 @@ def _serving_config(config: StackConfig, layout: Layout) -> ServingConfig:
         multiprocess_dir=str(layout.metrics),
         # If the API listens beyond this host, its URL is that of a TLS proxy, which is unknown here.
         url=f"http://{config.host}:{config.ports.api}" if config.host.is_loopback else "",
+        prometheus=config.prometheus if config.prometheus.url else PrometheusServer(url=prometheus_url(config)),
     )
 
 
@@ -252,7 +258,7 @@ def plan(config: StackConfig, config_secrets: Mapping[str, SecretStr], stack: st
             # `down` keeps the data; a collection is deleted only when it is removed from the configuration.
             opts=ResourceOptions(parent=local, depends_on=[local.application], deleted_with=local.application),
         )
-    prometheus = f"http://{LOOPBACK}:{config.ports.prometheus}"
+    prometheus = prometheus_url(config)
     return Target(
         url=local.url,
         api_key=local.secrets.api_key.value,

@@ -37,6 +37,7 @@ from serving.store.errors import (
     StoreUnavailable,
     TooMany,
 )
+from serving.telemetry.dashboards.prometheus import PrometheusUnavailable, QueryFailed
 
 log = logging.getLogger("headrace.api")
 
@@ -82,6 +83,8 @@ def as_api_error(e: Exception, request_id: str) -> ApiError:
     if isinstance(e, RetrievalUnavailable):
         log.error("request %s: %s", request_id, e)
         return unavailable("Retrieval does not answer.")
+    if isinstance(e, PrometheusUnavailable | QueryFailed):  # these routes are the platform's, who may know why
+        return unavailable(str(e))
     if isinstance(e, StoreUnavailable):
         log.error("request %s: store unavailable: %s", request_id, e)
         return unavailable("The store cannot be reached or is full.")

@@ -109,6 +109,7 @@ from serving.store.used_approvals import UsedApprovals
 from serving.store.users import Users
 from serving.store.vector_stores import VectorStores
 from serving.telemetry import loop_lag, metrics
+from serving.telemetry.dashboards.prometheus import PrometheusClient
 from serving.telemetry.tracing import Tracer
 
 log = logging.getLogger("headrace.api")
@@ -142,8 +143,7 @@ class Services:
         self.captures, self.ratings = Captures(self.database), Ratings(self.database)
         self.responses = Responses(self.database, self.conversations)
         self.background = BackgroundResponses(self.database, self.jobs, config.limits)
-        self.batches = Batches(self.database, self.jobs)
-        self.webhooks = Webhooks(self.database)
+        self.batches, self.webhooks = Batches(self.database, self.jobs), Webhooks(self.database)
         self.tenants, self.users = Tenants(self.database), Users(self.database)
         self.keys, self.idempotency_keys = Keys(self.database), IdempotencyKeys(self.database)
         self.quotas, self.usage = QuotaStore(self.database), Usage(self.database)
@@ -171,7 +171,7 @@ class Services:
         self.live_models, self.live = LiveModels(sets), Live(self.database, sets)
         self.engines = Engines(handle_of, config.limits.lease_timeout_s, CacheOwners(config.prompt_cache, secret))
         self.replicas = ReadyReplicas()
-        self.upstream = EngineClient()
+        self.upstream, self.prometheus = EngineClient(), PrometheusClient(config.prometheus)
         self.tracer: Tracer | None = None
         if config.tracing.endpoint is not None:
             from serving.telemetry.otlp import OtlpTracer  # OpenTelemetry is optional
@@ -180,8 +180,7 @@ class Services:
         self.stream_ids = StreamIds(secret, previous=previous)
         buffers = Buffers(config.limits)
         self.detaching = Detaching(buffers)
-        self.app_runs = AppRuns()
-        self.checkpoints = Checkpoints(self.database)
+        self.app_runs, self.checkpoints = AppRuns(), Checkpoints(self.database)
         self.app_gate = AppGate(self.app_runs, self.checkpoints, host)
         self.peers = Peers(buffers, self.stream_ids, host)
         self.sandbox = SandboxOnDemand()
@@ -390,6 +389,7 @@ class Services:
         await self.sandbox.close()
         await self.mcp.close()
         await self.upstream.close()
+        await self.prometheus.close()
         for provider in self.providers:
             await provider.close()
         await self.keeper.close()

@@ -98,7 +98,7 @@ from serving.config.quotas import (
     refuse_measure,
 )
 from serving.config.search import DEFAULT_EMBEDDER, JUDGE, LOCAL_EMBEDDERS, RetrievalSettings, SearchModels
-from serving.config.serving_config import ServingConfig, Tracing
+from serving.config.serving_config import PrometheusServer, ServingConfig, Tracing
 from serving.config.start_time import BASE_S, BYTES_PER_S, start_seconds, transfer_seconds
 from serving.config.store import Retention, Store
 from serving.config.strategies import (
@@ -234,6 +234,7 @@ __all__ = [
     "Price",
     "Priced",
     "ProgramAided",
+    "PrometheusServer",
     "PromptCache",
     "QuestionTemplate",
     "QuotaLimit",

@@ -30,6 +30,22 @@ class Tracing(Strict):
     content: bool = Field(default=False, description="whether spans contain texts of people and models")
 
 
+class PrometheusServer(Strict):
+    """The Prometheus from which the console draws its dashboards; without a URL it draws none."""
+
+    url: str = Field(
+        default="",
+        pattern=r"^(https?://[^/@?#\s]+(/[^@?#\s]*)?)?$",
+        max_length=2000,
+        description="URL without a user or password; empty: that of the Prometheus which the stack installs",
+    )
+    namespace: str = Field(
+        default="",
+        pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$",
+        description="the only value of the label `namespace` that is shown; empty: all, or on Kubernetes the stack's",
+    )
+
+
 class ServingConfig(Strict):
     """The configuration of the gateway and retrieval that changes rarely."""
 
@@ -61,6 +77,7 @@ class ServingConfig(Strict):
         default=0, ge=0, le=16, description="proxies in front of HAProxy; each appends to X-Forwarded-For"
     )
     tracing: Tracing = Tracing()
+    prometheus: PrometheusServer = PrometheusServer()
     tuning: Tuning = Tuning()
     gateway: Replicas = Replicas(replicas=2, cpus=0.2)
     retrieval: Replicas = Replicas(replicas=1, cpus=0.4)

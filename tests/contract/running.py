@@ -20,7 +20,19 @@ from aiohttp import web
 
 from serving.api.app import Api
 from serving.api.services import Services
-from serving.config import Catalog, Cors, Limits, Oidc, PromptCache, SecretRef, ServingConfig, Store, Tracing, Tuning
+from serving.config import (
+    Catalog,
+    Cors,
+    Limits,
+    Oidc,
+    PrometheusServer,
+    PromptCache,
+    SecretRef,
+    ServingConfig,
+    Store,
+    Tracing,
+    Tuning,
+)
 from serving.security.keys import new_key
 from tests.store import migrated
 from tests.wait import eventually
@@ -132,6 +144,7 @@ def gateway(
     prompt_cache: PromptCache = "tenant",
     drop_unsupported_params: bool = False,
     tuning: Tuning | None = None,
+    prometheus: PrometheusServer | None = None,
 ) -> Iterator[Gateway]:
     """Serves the API over `database`, by default one of SQLite in `folder`, which another gateway may have made."""
     key = (folder / "key").read_text() if (folder / "key").exists() else new_key()
@@ -153,6 +166,7 @@ def gateway(
         prompt_cache=prompt_cache,
         drop_unsupported_params=drop_unsupported_params,
         tuning=tuning or Tuning(),
+        prometheus=prometheus or PrometheusServer(),
     )
 
     async def start() -> tuple[Services, uvicorn.Server, asyncio.Task[None]]:

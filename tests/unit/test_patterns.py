@@ -33,6 +33,8 @@ REASONS = {
     "assistants/strategies/react_text.py": f"tried at the start of each line alone; {CAMPAIGN}",
     "assistants/tools/mcp.py": f"a tool's name, {SHORT}",
     "cli/options.py": "what a person types to their own program",
+    "telemetry/dashboards/evaluate.py": OURS,
+    "telemetry/dashboards/filters.py": OURS,
     "config/kserve.py": OURS,
     "config/store.py": OURS,
     "config/strategies.py": OURS,

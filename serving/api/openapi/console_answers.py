@@ -9,6 +9,8 @@ from serving.config import Measure, Subject, Task, Window
 from serving.hub.releases import ReleaseStatus
 from serving.store.captures import Ending
 from serving.store.jobs.job import Status
+from serving.telemetry.dashboards.board import Colour, PanelKind, Severity
+from serving.telemetry.dashboards.filters import RANGES
 
 _MAYBE_COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
 
@@ -67,6 +69,28 @@ _REQUEST_ANSWER: dict[str, Schema] = {
     "stored": {"type": "boolean"},
     "consent": {"type": "boolean"},
 }
+
+_DASHBOARD: dict[str, Schema] = {"id": TEXT, "title": TEXT, "description": TEXT}
+_MAYBE_NUMBER: Schema = {"type": ["number", "null"]}
+_COLOUR: Schema = {"enum": list(get_args(Colour))}
+
+_PANEL = object_of(
+    None,
+    id=TEXT,
+    title=TEXT,
+    description=TEXT,
+    kind={"enum": list(get_args(PanelKind))},
+    unit=TEXT,
+    base=_COLOUR,
+    steps=list_of(object_of(None, value={"type": "number"}, colour=_COLOUR)),
+    stacked={"type": "boolean"},
+    width={"type": "integer", "minimum": 1, "maximum": 24},
+    alerts=list_of(TEXT),
+    series=list_of(object_of(None, name=TEXT, values=list_of(_MAYBE_NUMBER))),
+    columns=list_of(TEXT),
+    rows=list_of(list_of({"type": ["string", "number", "null"]})),
+    error=MAYBE,
+)
 
 CONSOLE_ANSWERS: dict[str, Schema] = {
     "quotas_list_defaults": object_of(
@@ -173,6 +197,31 @@ CONSOLE_ANSWERS: dict[str, Schema] = {
         )
     ),
     "admin_sessions_end_all": object_of("sessions.deleted", deleted=COUNT),
+    "admin_dashboards_list_all": object_of("list", data=list_of(object_of("dashboard.summary", **_DASHBOARD))),
+    "admin_dashboards_get": object_of(
+        "dashboard",
+        **_DASHBOARD,
+        range={"enum": list(RANGES)},
+        start=COUNT,
+        step=COUNT,
+        filters=list_of(object_of(None, name=TEXT, title=TEXT, value=MAYBE, values=list_of(TEXT))),
+        rows=list_of(object_of(None, title=TEXT, panels=list_of(_PANEL))),
+        alerts=list_of(TEXT),
+    ),
+    "admin_dashboards_list_alerts": object_of(
+        "list", data=list_of(object_of("alert.firing", id=TEXT, severity=TEXT, count=COUNT, summary=MAYBE))
+    ),
+    "admin_dashboards_get_alert": object_of(
+        "alert",
+        id=TEXT,
+        severity={"enum": list(get_args(Severity))},
+        owner=TEXT,
+        wait=TEXT,
+        summary=TEXT,
+        expression=TEXT,
+        dashboard=TEXT,
+        runbook=TEXT,
+    ),
     "admin_jobs_list_page": page_of(_JOB),
     "admin_jobs_cancel": _JOB,
 }

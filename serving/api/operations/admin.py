@@ -23,13 +23,26 @@ from serving.api.parameters import (
 )
 from serving.api.quota_bodies import QuotasRequest
 from serving.api.routes import audit, erasures, quotas, usage
-from serving.api.routes.admin import captures, jobs, keys, models, ratings, requests, sessions, tenants, users, webhooks
+from serving.api.routes.admin import (
+    captures,
+    dashboards,
+    jobs,
+    keys,
+    models,
+    ratings,
+    requests,
+    sessions,
+    tenants,
+    users,
+    webhooks,
+)
 from serving.config import Subject
 from serving.protocol.memories import ErasureRequest
 from serving.store.audit import OUTCOMES
 from serving.store.feedback import Thumb
 from serving.store.history.rating_counts import BY
 from serving.store.jobs.job import Status
+from serving.telemetry.dashboards.filters import DEFAULT_RANGE, RANGES
 
 _EVENTS = (
     TENANT,
@@ -253,6 +266,19 @@ ADMIN_OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("GET", "/v1/admin/models", models.list_models, query=(LIMIT, LONG_AFTER, TENANT), scope="operate"),
     Operation("GET", "/v1/admin/aliases", models.list_aliases, query=(LIMIT, LONG_AFTER, TENANT), scope="operate"),
+    Operation("GET", "/v1/admin/dashboards", dashboards.list_all, scope="platform"),
+    Operation(
+        "GET",
+        "/v1/admin/dashboards/{dashboard_id}",
+        dashboards.get,
+        query=(
+            Parameter("range", {"type": "string", "enum": list(RANGES), "default": DEFAULT_RANGE}),
+            Parameter("filter", dashboards.FILTERS, "deepObject"),
+        ),
+        scope="platform",
+    ),
+    Operation("GET", "/v1/admin/alerts", dashboards.list_alerts, scope="platform"),
+    Operation("GET", "/v1/admin/alerts/{alert_id}", dashboards.get_alert, scope="platform"),
     Operation(
         "POST",
         "/v1/admin/erasures",

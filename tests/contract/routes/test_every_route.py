@@ -399,6 +399,11 @@ def administration(sdk):
     assert sdk.get("/admin/jobs", cast_to=Plain).model_extra["object"] == "list"
     with pytest.raises(openai.NotFoundError):
         sdk.post("/admin/jobs/job_none/cancel", cast_to=Plain)
+    assert sdk.get("/admin/dashboards", cast_to=Plain).model_extra["data"]
+    assert sdk.get("/admin/alerts/GcsDown", cast_to=Plain).model_extra["runbook"]
+    for path in ("/admin/dashboards/overview", "/admin/alerts"):
+        with pytest.raises(openai.InternalServerError, match="has no Prometheus"):
+            sdk.get(path, cast_to=Plain)
     assert sdk.get("/admin/feedback/summary", cast_to=Plain).model_extra["object"] == "list"
     messages = [{"role": "user", "content": "Herons"}]
     kept = sdk.chat.completions.create(model="smollm2", messages=messages, max_tokens=2, store=True)

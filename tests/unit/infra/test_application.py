@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from infra.application import build_digest, catalog, own_database_mistakes, serving_config
 from infra.config import StackConfig
-from serving.config import SecretRef, Store
+from serving.config import PrometheusServer, SecretRef, Store
 
 ISSUER = {"name": "main", "issuer": "https://id.example.com", "client_id": "headrace", "tenant": "acme"}
 
@@ -43,6 +43,7 @@ def test_browsers_know_the_stack_by_its_url(oidc: dict[str, object], url: str) -
         api_key=secret,
         multiprocess_dir=None,
         url="https://stack.example.com",
+        prometheus=PrometheusServer(),
     )
     assert told.oidc.url == url
 

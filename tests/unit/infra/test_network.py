@@ -1,10 +1,11 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from infra import network
 from infra.addons.kuberay import KUBERAY
-from infra.addons.monitoring import MONITORING
+from infra.addons.monitoring import MONITORING, prometheus
 from infra.config import StackConfig
 from infra.targets.provisioned_cluster import IdentityEndpoint
 
@@ -74,6 +75,36 @@ def test_pods_reach_the_addresses_of_tools() -> None:
         (network.namespace_peer("data"), 5432),
         (network.namespace_peer("tools"), 8000),
     ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "server", "rules"),
+    [
+        ({}, ("http://monitoring-prometheus.monitoring.svc:9090", "headrace"), [("monitoring", 9090)]),
+        ({"addons": {"monitoring": "off"}}, ("", "headrace"), []),
+        (
+            {"prometheus": {"url": "http://prometheus.watch.svc:9091/p", "namespace": "blue"}},
+            ("http://prometheus.watch.svc:9091/p", "blue"),
+            [("watch", 9091)],
+        ),
+    ],
+)
+def test_the_gateway_reaches_the_prometheus_that_it_asks(
+    settings: dict[str, Any], server: tuple[str, str], rules: list[tuple[str, int]]
+) -> None:
+    config = StackConfig.model_validate({"target": "kubeconfig", "image": {"tag": "1"}, **settings})
+    asked = prometheus(config)
+    assert (asked.url, asked.namespace) == server
+    found = peers(**settings)["prometheus"]
+    assert found == [
+        {"to": [network.namespace_peer(name)], "ports": [{"protocol": "TCP", "port": port}]} for name, port in rules
+    ]
+
+
+@pytest.mark.parametrize("url", ["prometheus:9090", "http://me:secret@prometheus:9090", "http://p/?x=1", "ftp://p"])
+def test_an_address_that_is_none_of_prometheus_is_a_mistake(url: str) -> None:
+    with pytest.raises(ValidationError, match="prometheus"):
+        StackConfig.model_validate({"prometheus": {"url": url}})
 
 
 def test_pods_reach_a_database_by_url() -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from monitoring import groups, output_files
+from monitoring import console_files, groups, output_files
 from monitoring.__main__ import main
+from monitoring.console_files import CONSOLE
 from monitoring.dashboards import DASHBOARDS
 
 ROOT = Path(__file__).parents[3]
@@ -31,6 +32,11 @@ def run(*arguments, seed="0"):
 def test_the_charts_files_are_up_to_date():
     """Otherwise run `python -m monitoring --chart`."""
     assert output_files.stored_chart_files() == output_files.chart_files()
+
+
+def test_the_consoles_files_are_up_to_date():
+    """Otherwise run `python -m monitoring --chart`."""
+    assert {path.name: path.read_text() for path in CONSOLE.iterdir()} == output_files.console_texts()
 
 
 def test_the_chart_stays_small():
@@ -106,12 +112,14 @@ def test_exceptions_are_in_the_folder_of_the_dashboards():
 
 def test_obsolete_files_are_removed_from_the_chart(tmp_path, monkeypatch):
     monkeypatch.setattr(output_files, "CHART", tmp_path)
+    monkeypatch.setattr(console_files, "CONSOLE", tmp_path / "console")
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "old.yaml").touch()
     (tmp_path / "drain.sh").touch()
     assert main(["--chart"]) == 0
     assert output_files.stored_chart_files() == output_files.chart_files()
     assert (tmp_path / "drain.sh").exists()
+    assert {path.name for path in (tmp_path / "console").iterdir()} == output_files.console_texts().keys()
 
 
 def test_an_unwritable_folder_is_reported(tmp_path, capsys):

@@ -152,6 +152,10 @@ test("quotas and usage", async () => {
   await rejected(client.get("/admin/requests/chatcmpl_none"), OpenAI.NotFoundError, { status: 404 });
   assert.ok((await client.get("/admin/models")).data.some((each) => each.engine === "llamacpp"));
   assert.ok((await client.get("/admin/aliases")).data.every((each) => each.targets.length > 0));
+  assert.ok((await client.get("/admin/dashboards")).data.length > 1);
+  await rejected(client.get("/admin/dashboards/overview"), OpenAI.InternalServerError, { status: 503 });
+  await rejected(client.get("/admin/alerts"), OpenAI.InternalServerError, { status: 503 });
+  assert.match((await client.get("/admin/alerts/GcsDown")).runbook, /^## What it means/);
   assert.equal((await client.get("/admin/feedback/summary", { query: { by: "model" } })).object, "list");
   assert.equal((await client.get("/usage")).object, "list");
   assert.equal((await client.get("/admin/usage", { query: { by: "user" } })).object, "list");
