@@ -19,7 +19,7 @@ from infra.config_loader import load
 from infra.gpu import cost
 from infra.mistakes import report
 from infra.scheduling import checks as scheduling
-from infra.targets import source_check
+from infra.targets import inquiry, source_check
 from infra.targets.layout import CHECKOUT
 from tools.report import ToolError, say
 
@@ -76,10 +76,13 @@ def _checked(stack: str) -> StackConfig:
 def ask_sources(stack: str, transport: httpx.BaseTransport | None = None) -> None:
     """Asks the Hub and the registries for a stack's models and images. Raises `ToolError` if some are not there.
 
-    Tokens are encrypted in the stack's file, so a model that has one is not asked for.
+    It names those without an answer. A model that has a token is one of them: the stack's file has it encrypted.
     """
-    if found := source_check.mistakes(_checked(stack), {}, transport):
-        raise ToolError(report(found))
+    found = inquiry.ask(source_check.checks(_checked(stack), {}, transport))
+    if notice := found.notice():
+        say(notice)
+    if found.mistakes:
+        raise ToolError(report(found.mistakes))
 
 
 def main(argv: Sequence[str] | None = None, transport: httpx.BaseTransport | None = None) -> int:

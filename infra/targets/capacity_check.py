@@ -7,53 +7,82 @@ moment, no cloud says.
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 from infra.config import StackConfig
 from infra.gpu.machines import CLOUDS, MachineType
 from infra.gpu.pools import NodePool
 from infra.mistakes import Mistake
+from infra.targets.inquiry import Ask, Check, NoAnswer
 
-TIMEOUT_S = 60
-
-Ask = Callable[[Sequence[str]], Any]
-"""Runs a command of the cloud, which prints JSON, and returns that; None if it cannot be asked."""
+Run = Callable[[Sequence[str], float], Any]
+"""Runs a command of the cloud, which prints JSON, for at most so many seconds, and returns that. Raises `NoAnswer`."""
 
 
 class Capacity(Protocol):
     """The interface of a cloud's module `capacity`."""
 
-    def mistakes(self, config: StackConfig, ask: Ask) -> Iterator[Mistake]:
-        """Reports pools whose machines a quota does not allow, or a zone does not have."""
+    def check(self, config: StackConfig, stack: str, run: Run) -> Check:
+        """Returns questions and judge: pools whose machines a quota does not allow, or a zone does not have."""
         ...
 
 
-def mistakes(config: StackConfig, ask: Ask | None = None) -> list[Mistake]:
-    """Reports quotas that are smaller than the stack's fewest nodes, and zones that do not offer their machine type.
+def checks(config: StackConfig, stack: str, run: Run | None = None) -> list[Check]:
+    """Returns what is asked of the stack's cloud; nothing on other targets.
 
-    Nothing is reported where the cloud cannot be asked, for lack of its program, of a session or of a permission.
+    It reports quotas that are smaller than the stack's fewest nodes, and zones without their machine type.
     """
-    if config.target not in CLOUDS or (config.target == "gcp" and config.gcp.autopilot):
+    if config.target not in CLOUDS:
         return []
     module = cast(Capacity, importlib.import_module(f"infra.targets.{config.target}.capacity"))
-    return list(module.mistakes(config, ask or run))
+    return [module.check(config, stack, run or run_program)]
 
 
-def run(command: Sequence[str]) -> Any:
-    """Returns what a command prints as JSON; None if it is not there, fails, or takes a minute."""
+def run_program(command: Sequence[str], limit_s: float) -> Any:
+    """Returns what a command prints as JSON. Raises `NoAnswer` if it is not there, fails, or takes longer."""
     if (program := shutil.which(command[0])) is None:
-        return None
+        raise NoAnswer(f"the program {command[0]} is not on PATH")
     try:
         done = subprocess.run(
-            [program, *command[1:]], capture_output=True, text=True, timeout=TIMEOUT_S, stdin=subprocess.DEVNULL
+            [program, *command[1:]], capture_output=True, text=True, timeout=limit_s, stdin=subprocess.DEVNULL
         )
-        return json.loads(done.stdout) if done.returncode == 0 else None
-    except (OSError, subprocess.TimeoutExpired, ValueError):
-        return None
+    except subprocess.TimeoutExpired:
+        raise NoAnswer(f"`{_first_words(command)}` did not end in time") from None
+    except OSError as e:
+        raise NoAnswer(f"`{_first_words(command)}` cannot be run: {e.strerror}") from None
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise NoAnswer(f"`{_first_words(command)}` failed{f': {said[-1].strip()[:200]}' if said else ''}")
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        raise NoAnswer(f"`{_first_words(command)}` did not print JSON") from None
+
+
+def asking(run: Run, command: Sequence[str], read: Callable[[Any], Any]) -> Ask:
+    """Returns a question that runs a command; `read` returns what its answer says, or None if it has another form."""
+
+    def ask(limit_s: float) -> Any:
+        answer = run(command, limit_s)
+        try:
+            found = read(answer)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            found = None
+        if found is None:
+            raise NoAnswer(f"`{_first_words(command)}` answers in a form that is not known")
+        return found
+
+    return ask
+
+
+def _first_words(command: Sequence[str]) -> str:
+    """Returns the words of a command that say what it does."""
+    return " ".join(itertools.takewhile(lambda word: not word.startswith("-"), command))
 
 
 def fewest(pool: NodePool) -> int:
@@ -71,6 +100,13 @@ def too_small(i: int, quota: str, limit: float, needed: float, unit: str, fix: s
     """Returns what is reported of a quota; `i` is the pool that does not fit any more, `counted` is counted too."""
     problem = f"needs {needed:g} {unit} with {counted}the pools before it, but the quota {quota} is {limit:g}"
     return Mistake(f"node_pools[{i}]", problem, fix)
+
+
+def too_few_addresses(quota: str, limit: float, needed: int, used: int, fix: str) -> Mistake:
+    """Returns what is reported of a quota of public addresses; others use `used` of them already."""
+    beside = f" beside the {used} that are in use" if used else ""
+    addresses = "a public address" if needed == 1 else f"{needed} public addresses"
+    return Mistake("cluster.network", f"needs {addresses}{beside}, but the quota {quota} is {limit:g}", fix)
 
 
 def not_offered(i: int, machine: str, missing: Sequence[str], offered: Sequence[str], place: str) -> Mistake:

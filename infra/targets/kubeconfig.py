@@ -12,7 +12,7 @@ from infra import chart
 from infra.config import StackConfig
 from infra.config_loader import KUBECONFIG, LoadedConfig
 from infra.mistakes import Mistake
-from infra.targets import Target, cluster_preflight, image_check, source_check
+from infra.targets import Target, cluster_preflight, image_check, inquiry, source_check
 from infra.targets.cluster import ClusterUnusable, read_kubeconfig
 from infra.targets.kubernetes_stack import ClusterAccess, KubernetesStack
 from infra.targets.layout import CHECKOUT
@@ -34,7 +34,7 @@ def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
     # The cluster is checked only with a valid configuration.
     if config.kubernetes.preflight and not loaded.mistakes and not found:
         found += cluster_preflight.mistakes(config, cluster, stack)
-        found = found or source_check.mistakes(config, loaded.secrets)
+        found = found or inquiry.mistakes(source_check.checks(config, loaded.secrets))
         if not found and not pulumi.runtime.is_dry_run():
             found += image_check.mistakes(config, cluster, stack)
     return found

@@ -17,7 +17,7 @@ from infra.config import StackConfig
 from infra.config_loader import LoadedConfig
 from infra.gpu import cost, placement
 from infra.mistakes import Mistake
-from infra.targets import Target, capacity_check, cluster_preflight, source_check
+from infra.targets import Target, capacity_check, cluster_preflight, inquiry, source_check
 from infra.targets.kubernetes_stack import ClusterAccess, KubernetesStack
 from infra.targets.layout import CHECKOUT
 from infra.targets.provisioned_cluster import ProvisionedCluster
@@ -37,13 +37,12 @@ def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
     """Reports what the stack lacks in this checkout and on its hosts; the cluster may not exist yet."""
     config = placement.place(loaded.config)
     found = [*chart.mistakes(config, CHECKOUT), *cluster_preflight.missing_charts(config)]
-    if config.kubernetes.preflight and not loaded.mistakes and not found:
-        found += source_check.mistakes(config, loaded.secrets)
+    ask = config.kubernetes.preflight and not loaded.mistakes and not found
+    if ask:
+        sources = source_check.checks(config, loaded.secrets)
+        found += inquiry.mistakes([*sources, *capacity_check.checks(config, stack)])
     if config.target == "onprem":
-        check_hosts = config.kubernetes.preflight and not loaded.mistakes and not found
-        return [*found, *(_host_mistakes(config, stack) if check_hosts else [])]
-    if config.kubernetes.preflight and not loaded.mistakes and not found:
-        found += capacity_check.mistakes(config)
+        return [*found, *(_host_mistakes(config, stack) if ask and not found else [])]
     sdk = _cloud_module(config.target).SDK
     if importlib.util.find_spec(sdk) is None:
         problem = f"the Python package {sdk} is not installed"

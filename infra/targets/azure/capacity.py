@@ -11,21 +11,59 @@ from infra.config import StackConfig
 from infra.gpu import azure
 from infra.gpu.pools import NodePool
 from infra.mistakes import Mistake
-from infra.targets.capacity_check import Ask, fewest, machines_of, not_offered, too_small
+from infra.targets.capacity_check import (
+    Run,
+    asking,
+    fewest,
+    machines_of,
+    not_offered,
+    too_few_addresses,
+    too_small,
+)
+from infra.targets.inquiry import Check
+from infra.targets.provisioned_cluster import resource_slug
 
 REGIONAL, SPOT = "cores", "lowprioritycores"
+USAGE, SIZES = "the quotas of vCPUs", "the sizes of machines and their zones"
+ADDRESSES, OWN = "the quotas of public addresses", "the addresses that the stack has already"
 COUNTED = "AKS' own nodes, those that an upgrade adds and "
 FIX = "request more under Quotas (docs/how-to/azure.md#what-you-need), or use fewer or smaller machines"
+ADDRESS_FIX = "request more under Quotas (docs/how-to/azure.md#what-you-need), release some, or use an existing network"
 
 
-def mistakes(config: StackConfig, ask: Ask) -> Iterator[Mistake]:
+def check(config: StackConfig, stack: str, run: Run) -> Check:
+    """Asks for the usage of compute and of addresses, and for the sizes that the subscription may have."""
+    subscription = ("--subscription", config.azure.subscription, "--output", "json")
+    place = ("--location", config.azure.location, *subscription)
+    questions = {
+        USAGE: asking(run, ["az", "vm", "list-usage", *place], _limits),
+        SIZES: asking(run, ["az", "vm", "list-skus", "--resource-type", "virtualMachines", *place], _sizes),
+    }
+    if addresses_needed(config):
+        questions[ADDRESSES] = asking(run, ["az", "network", "list-usages", *place], _address_quotas)
+        listing = ["az", "network", "public-ip", "list", *subscription]
+        questions[OWN] = asking(run, listing, lambda answer: _own(answer, config.azure.location, stack))
+    return Check(questions, lambda answers: _mistakes(config, answers))
+
+
+def addresses_needed(config: StackConfig) -> int:
+    """Returns how many public addresses the stack makes: one of the NAT gateway, and one of an entrance."""
+    return (not config.cluster.network.existing) + bool(config.ingress.zone)
+
+
+def _mistakes(config: StackConfig, answers: Mapping[str, Any]) -> Iterator[Mistake]:
     """Reports quotas of fewer vCPUs than the pools start with, an upgrade's nodes included, and missing zones.
 
     AKS' own nodes count in the quotas of their family and of the region.
     """
-    place = ("--location", config.azure.location, "--subscription", config.azure.subscription, "--output", "json")
-    limits, names = _limits(ask(["az", "vm", "list-usage", *place]))
-    sizes = _sizes(ask(["az", "vm", "list-skus", "--resource-type", "virtualMachines", *place]))
+    limits, names = answers.get(USAGE, ({}, {}))
+    sizes = answers.get(SIZES)
+    addresses = addresses_needed(config)
+    for quota, (limit, used) in answers.get(ADDRESSES, {}).items():
+        # Without the list of addresses, the stack's own ones may be among those in use.
+        others = max(used - answers[OWN], 0) if OWN in answers else 0
+        if others + addresses > limit:
+            yield too_few_addresses(quota, limit, addresses, others, ADDRESS_FIX)
     needed: Counter[str] = Counter()
     for pool in azure.SYSTEM_POOLS:
         if machine := pool.machine("azure"):
@@ -61,9 +99,24 @@ def _quotas(pool: NodePool, sizes: Mapping[str, Any] | None, machine: str) -> li
 
 def _limits(answer: Any) -> tuple[dict[str, float], dict[str, str]]:
     """Returns limits and shown names by the key of a quota."""
-    given = answer if isinstance(answer, list) else []
-    limits = {_key(each["name"]["value"]): float(each["limit"]) for each in given}
-    return limits, {_key(each["name"]["value"]): each["name"]["localizedValue"] for each in given}
+    limits = {_key(each["name"]["value"]): float(each["limit"]) for each in answer}
+    return limits, {_key(each["name"]["value"]): each["name"]["localizedValue"] for each in answer}
+
+
+def _address_quotas(answer: Any) -> dict[str, tuple[float, int]] | None:
+    """Returns limit and usage of the quotas that public addresses count in, by their shown names; None without any."""
+    counted = {
+        each["name"]["localizedValue"]: (float(each["limit"]), int(each["currentValue"]))
+        for each in answer
+        if re.fullmatch(r"(ipv4standardsku|standardsku|static)?publicipaddresses", _key(each["name"]["value"]))
+    }
+    return counted or None
+
+
+def _own(answer: Any, location: str, stack: str) -> int:
+    """Returns how many of the subscription's addresses are the stack's."""
+    own = {f"headrace-{resource_slug(stack, 40)}-{part}" for part in ("nat", "entrance")}
+    return sum(each["name"] in own and each["location"] == location for each in answer)
 
 
 def _key(name: str) -> str:
@@ -71,9 +124,9 @@ def _key(name: str) -> str:
     return re.sub(r"[\s_]", "", name).lower()
 
 
-def _sizes(answer: Any) -> dict[str, dict[str, Any]] | None:
-    """Returns the sizes of the location by their names in small letters; None if it could not be asked."""
-    return {each["name"].lower(): each for each in answer} if isinstance(answer, list) else None
+def _sizes(answer: Any) -> dict[str, dict[str, Any]]:
+    """Returns the sizes of the location by their names in small letters."""
+    return {each["name"].lower(): each for each in answer}
 
 
 def _restricted(restriction: dict[str, Any], offered: list[str]) -> list[str]:

@@ -124,8 +124,8 @@ def _host_with_room(folder: Path) -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ports, "occupant", lambda port, own: None)
         patch.setattr(preflight, "memory_needed", lambda config: 0)
-        patch.setattr(source_check, "mistakes", lambda config, secrets: [])
-        patch.setattr(capacity_check, "mistakes", lambda config: [])
+        patch.setattr(source_check, "checks", lambda config, secrets: [])
+        patch.setattr(capacity_check, "checks", lambda config, stack: [])
         patch.setattr("infra.targets.azure.access.wait_until_allowed", lambda kubeconfig: None)
         patch.setenv("PATH", str(program.parent), prepend=":")
         yield patch

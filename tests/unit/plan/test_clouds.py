@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -156,6 +157,27 @@ def addresses(planned: Any) -> list[Any]:
     """The reserved addresses of the load balancer."""
     kinds = ("Eip", "Address", "PublicIPAddress")
     return [r for r in planned.resources.values() if r.name.startswith("entrance") and r.token.endswith(kinds)]
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+@pytest.mark.parametrize("zone", [True, False])
+def test_the_addresses_that_a_quota_must_allow_are_those_that_are_planned(
+    cloud: str, zone: bool, plan_once: Planner
+) -> None:
+    entrance = {"kind": "gateway", "host": "llm.example.com", "tls": {"acme": {"email": "ops@example.com"}}}
+    changed = {"ingress": {**entrance, "zone": ENTRANCES[cloud][0]}} if zone else {}
+    if cloud == "aws":
+        pools = settings(cloud)["node_pools"]
+        changed["node_pools"] = [*pools[:-1], pools[-1] | {"zones": ["eu-central-1c"]}]
+    wanted = settings(cloud, **changed)
+    planned = plan_once(wanted)
+    kinds = ("Eip", "Address", "PublicIPAddress")
+    made = [r.name for r in planned.resources.values() if r.token.rpartition(":")[2] in kinds]
+    # Cloud NAT takes its address itself.
+    made += [r.name for r in planned.resources.values() if r.token == "gcp:compute/routerNat:RouterNat"]
+    capacity = importlib.import_module(f"infra.targets.{cloud}.capacity")
+    assert capacity.addresses_needed(StackConfig.model_validate(wanted)) == len(made)
+    assert len(made) == {("aws", True): 4, ("gcp", True): 2, ("azure", True): 2}.get((cloud, zone), 1)
 
 
 def test_aks_may_use_the_address(plan_once: Planner) -> None:
