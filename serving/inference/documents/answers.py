@@ -23,7 +23,7 @@ from serving.protocol.chat import ChatRequest
 from serving.protocol.choices import complete_choice
 from serving.protocol.errors import invalid
 from serving.retrieval.client import RetrievalClient
-from serving.retrieval.quote import quotation
+from serving.retrieval.excerpts.quote import quotation
 from serving.retrieval.types import Attribution, Hit
 from serving.telemetry import metrics
 from serving.telemetry.catalogue import OTHER
