@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import sys
 import tempfile
@@ -37,7 +38,7 @@ from serving.retrieval.fuse import DEPTH, fuse_follow_up
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import CollectionManifest
 from serving.retrieval.parse import parse
-from serving.retrieval.relevance import READ_AGAIN, SecondEmbedder, without_subject
+from serving.retrieval.relevance import READ_AGAIN, THRESHOLD, SecondEmbedder, relevance, without_subject
 from serving.retrieval.types import Attribution, Hit
 from serving.retrieval.vectors import chunk_vectors
 from tools.environment import CHECKOUT
@@ -45,6 +46,8 @@ from tools.environment import CHECKOUT
 QUESTIONS = Path(__file__).with_name("questions.jsonl")
 TENANT = "bench"
 SMALL_TALK, UNANSWERABLE = "small talk", "unanswerable"
+
+THRESHOLDS = sorted({THRESHOLD, *(hundredths / 100 for hundredths in range(18, 51, 4))})
 
 FIRST_WORDS = 60
 """What somebody reads of an answer before they judge it."""
@@ -72,13 +75,17 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The assistant's answer; `found` are the best passages of the search, even if their scores are low."""
+    """The assistant's answer; `found` are the best passages of the search, even if their scores are low.
+
+    `relevance` is what the threshold is compared with.
+    """
 
     question: Question
     text: str
     attribution: Attribution
     found: tuple[Hit, ...]
     courteous: bool = False
+    relevance: float = 0.0
 
     @property
     def refused(self) -> bool:
@@ -155,10 +162,11 @@ class Documentation:
         meant = [self._meant(asked), *([f"{self._meant(before)}\n{self._meant(asked)}"] if before else [])]
         wanted = max(self.assistant.top_k, READ_AGAIN)
         hits = for_prompt(asked, found[:wanted], self.assistant, self.judge, meant, self.sentences, second=self.second)
+        near = relevance(meant[0], found[: self.assistant.top_k])
         if not hits:
-            return Answer(question, self.assistant.refusal, Attribution((), ()), tuple(found))
+            return Answer(question, self.assistant.refusal, Attribution((), ()), tuple(found), relevance=near)
         said = quotation(hits)
-        return Answer(question, said.text, said.attribution, tuple(found))
+        return Answer(question, said.text, said.attribution, tuple(found), relevance=near)
 
     def _meant(self, question: str) -> str:
         return without_subject(question, self.assistant.description)
@@ -185,8 +193,12 @@ def default_assistant() -> Assistant:
 
 
 def unsupported(answer: Answer, texts: dict[str, str]) -> int:
-    """Returns how many quotes of an answer are not literally on their page."""
-    return sum(plain(c.quote) not in texts[c.file_name] for c in answer.attribution.citations)
+    """Returns how many quotes of an answer, and parts of the names of passages, are not literally on their page."""
+    return sum(
+        plain(c.quote) not in texts[c.file_name]
+        and not all(plain(part) in texts[c.file_name] for part in re.split(" [›>] ", c.quote))
+        for c in answer.attribution.citations
+    )
 
 
 def report(answers: Sequence[Answer]) -> str:
@@ -224,6 +236,24 @@ def report(answers: Sequence[Answer]) -> str:
     return "\n".join(lines)
 
 
+def curve(answers: Sequence[Answer]) -> str:
+    """Returns for thresholds of relevance how many unanswerable questions are answered and how many others refused, as
+    a table in Markdown.
+    """
+    off = [a.relevance for a in answers if a.question.kind == UNANSWERABLE and not a.courteous]
+    asked = [a.relevance for a in answers if a.question.pages and not a.courteous]
+    lines = ["| threshold | unanswerable answered | refused by mistake |", "| --- | --- | --- |"]
+    for threshold in THRESHOLDS:
+        answered = sum(near >= threshold for near in off)
+        refused = sum(near < threshold for near in asked)
+        shown = f"{threshold:.2f}, the default" if threshold == THRESHOLD else f"{threshold:.2f}"
+        lines.append(
+            f"| {shown} | {answered} of {len(off)} ({answered / max(1, len(off)):.0%}) "
+            f"| {refused} of {len(asked)} ({refused / max(1, len(asked)):.0%}) |"
+        )
+    return "\n".join(lines)
+
+
 def answer_text(answer: Answer) -> str:
     """Returns a question with its answer as readable text."""
     good = answer.courteous if answer.question.kind == SMALL_TALK else answer.right
@@ -252,6 +282,7 @@ def main() -> None:
     print(f"{len(answers)} questions of the {arguments.half} half: {indexed - began:.0f} s to index the pages,")
     print(f"{answered - indexed:.0f} s to answer\n")
     print(report(answers))
+    print(f"\n{curve(answers)}")
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ async def quoted(
         if checked.text != text:
             text = checked.text
             with x.timeline.during("cite"):
-                found = await retrieval.attribute(text, hits)
+                found = answer.cited_again(text, await retrieval.attribute(text, hits))
     return DocumentAnswer(text, await _fields(x, text, found, len(hits), context, kind), reason)
 
 

@@ -172,6 +172,7 @@ class AnswerAnnotator:
                 return Attribution((), ())
             if text == (quotation := quotation_of(hits)).text:
                 return quotation.attribution
+            return quotation.cited_again(text, await self._retrieval.attribute(text, hits))
         return await self._retrieval.attribute(text, hits)
 
 

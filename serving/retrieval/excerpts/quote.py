@@ -5,7 +5,7 @@ All text is from the documents, so that nothing can be unsupported.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
@@ -22,12 +22,37 @@ BEST_SHARE = 0.5
 """Share of the remaining budget for a passage other than the last one: better passages get more text."""
 
 
+ITEM = "- "
+"""What precedes the name of a passage in its line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Quotation:
-    """An answer of quotes in Markdown, with a citation for each piece of a passage."""
+    """An answer of quotes in Markdown, with a citation for each piece of a passage and for each line of `names`.
+
+    Such a line names a passage, and `sources` are the lines below pieces.
+    """
 
     text: str
     attribution: Attribution
+    sources: frozenset[str]
+    names: Mapping[str, Citation]
+
+    def cited_again(self, text: str, found: Attribution) -> Attribution:
+        """Returns what was found for a text that a guardrail made of this one; its names and sources claim nothing."""
+        lines: list[tuple[int, int]] = []
+        named: list[Citation] = []
+        at = 0
+        for line in text.splitlines(keepends=True):
+            said, end = line.rstrip("\n"), at + len(line.rstrip("\n"))
+            if (name := self.names.get(said)) is not None:
+                named.append(replace(name, start_index=at + len(ITEM), end_index=end))
+            if name is not None or said in self.sources:
+                lines.append((at, end))
+            at += len(line)
+        cited = [c for c in found.citations if not _inside(c.start_index, c.end_index, lines)]
+        unsupported = [span for span in found.unsupported if not _inside(span.start, span.end, lines)]
+        return Attribution((*cited, *named), tuple(unsupported))
 
 
 def passages(budget: int, hits: Sequence[Hit], question: str, embedder: OnnxEmbedder) -> list[Hit]:
@@ -52,25 +77,29 @@ def quotation(hits: Sequence[Hit]) -> Quotation:
     """Returns the answer that quotes the `answers` of `hits`, each piece above its source, and then names the other
     hits, one on each line.
 
-    Each piece has a citation that opens it, and each line one that opens the passage.
+    Each piece has a citation that opens it, and each line one that opens the passage. The quote of the latter is only
+    what the line says, because guardrails check what is shown.
     """
     written = _Written()
+    sources: set[str] = set()
+    names: dict[str, Citation] = {}
     answering = [(hit, pieces) for hit in hits if (pieces := _pieces(hit))]
     for place, (hit, pieces) in enumerate(answering):
         for start, end, shown in pieces:
-            written.cite(shown, hit, start, end)
+            written.cite(shown, hit, start, end, hit.text[start:end])
         following = _source(answering[place + 1][0]) if place + 1 < len(answering) else None
         if (source := _source(hit)) != following:
             written.add(f"— {source}")
+            sources.add(f"— {source}")
     named = {_source(hit) for hit, _ in answering}
     gap = "\n\n"
     for hit in hits:
         if _answers(hit) != () or (source := _source(hit)) in named or not any(blocks(hit)):
             continue
-        written.cite(source, hit, 0, len(hit.text), before=f"{gap}- ")
+        names[ITEM + source] = written.cite(source, hit, 0, len(hit.text), source, before=gap + ITEM)
         named.add(source)
         gap = "\n"
-    return Quotation("".join(written.parts), Attribution(tuple(written.citations), ()))
+    return Quotation("".join(written.parts), Attribution(tuple(written.citations), ()), frozenset(sources), names)
 
 
 def with_text(hit: Hit, text: str) -> Hit:
@@ -104,15 +133,15 @@ class _Written:
         self.parts.append(before + text)
         self.length += len(before) + len(text)
 
-    def cite(self, text: str, hit: Hit, start: int, end: int, before: str = "\n\n") -> None:
+    def cite(self, text: str, hit: Hit, start: int, end: int, quote: str, before: str = "\n\n") -> Citation:
         """Adds a text, which stands for characters `start` to `end` of a hit."""
         self.add(text, before)
-        quote = hit.text[start:end]
         position = Position(hit.start + start, hit.start + end, hit.page)
         at = self.length - len(text)
         self.citations.append(
             Citation(at, self.length, hit.file_id, hit.file_name, hit.title, quote, position, support=1.0)
         )
+        return self.citations[-1]
 
 
 def _answers(hit: Hit) -> tuple[tuple[int, int], ...] | None:
@@ -125,6 +154,10 @@ def _pieces(hit: Hit) -> list[tuple[int, int, str]]:
     answers = _answers(hit)
     spans = ((0, len(hit.text)),) if answers is None else answers
     return [(start, end, shown) for start, end in spans if (shown := _markdown(hit, start, end))]
+
+
+def _inside(start: int, end: int, lines: Sequence[tuple[int, int]]) -> bool:
+    return any(left <= start and end <= right for left, right in lines)
 
 
 def _overlap(passage: Hit, other: Hit) -> bool:

@@ -23,7 +23,7 @@ SHORT = "Tides follow the moon.\n\nThe harbour is deep.\n\n— Tides\n\n- Sea �
 CITED = [  # the text that is cited, the file, and where in it that text is
     ("Tides follow the moon.", "Tides follow the moon.", "file-2", 10, 32),
     ("The harbour is deep.", "The harbour is deep.", "file-2", 60, 80),
-    ("Sea › Depth", TEXT, "file-1", 100, 100 + len(TEXT)),
+    ("Sea › Depth", "Sea › Depth", "file-1", 100, 100 + len(TEXT)),
 ]
 POLICIES = ("quote", "retry", "refuse")
 
@@ -246,6 +246,9 @@ def test_quotes_pass_the_output_guardrails(world):
     assert message["headrace"]["guardrails"][0]["check"] == "links"
     [cited] = message["headrace"]["citations"]
     assert cited["end_index"] == len(message["content"])
+    message, _ = world.ask("guarded", content="When is the tide?", max_tokens=99)
+    assert message["content"] == SHORT
+    assert "evil.example.com" not in json.dumps(message)  # nor in the quote of a passage that is only named
 
 
 def test_quotes_are_no_longer_than_the_caller_wants(world):

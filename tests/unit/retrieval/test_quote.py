@@ -12,9 +12,10 @@ from serving.retrieval.excerpts.answer_sentences import AnswerSentences
 from serving.retrieval.excerpts.for_prompt import for_prompt
 from serving.retrieval.excerpts.quote import passages, quotation, with_text
 from serving.retrieval.relevance import SecondEmbedder
-from serving.retrieval.types import Hit
+from serving.retrieval.types import Attribution, Hit, TextSpan
 
 KEY = "Replace the key\n\nDelete the file of the key and run make up: it makes a new key.\n\nrm secrets/key\nmake up"
+PARTS = ("Call [somebody].", "— Keys", "Doors")
 TABLE = "port | what listens\n\n8080 | the API\n\nconfig:\n  headrace:ports:\n    api: 8080"
 
 
@@ -62,8 +63,8 @@ def test_each_piece_and_each_line_has_a_citation_that_opens_it() -> None:
     assert [(c.quote, c.position.start, c.position.end) for c in said.attribution.citations] == [
         ("A key has 256 bits.", 100, 119),
         ("It begins with hr_.", 134, 153),
-        ("A door has a lock.", 50, 68),
-        ("A door has a lock.", 50, 68),
+        ("B", 50, 68),
+        ("C", 50, 68),
     ]
 
 
@@ -76,6 +77,20 @@ def test_a_redacted_passage_still_shows_the_sentences_that_answer() -> None:
     assert with_text(shown, "[removed]").answers == ((0, 9),)
     assert with_text(replace(shown, answers=()), "[removed]").answers == ()
     assert with_text(replace(shown, answers=None), "[removed]").answers is None
+
+
+def test_names_and_sources_claim_nothing_after_a_guardrail_has_changed_the_text() -> None:
+    hits = [hit("Call Ann. It is secret."), replace(hit("A door.", id="b", title="Doors"), answers=())]
+    said = quotation(hits)
+    assert said.text == "Call Ann. It is secret.\n\n— Keys\n\n- Doors"
+    text = said.text.replace("Ann", "[somebody]")
+    call, source, name = (TextSpan(text.index(part), text.index(part) + len(part)) for part in PARTS)
+    secret = replace(said.attribution.citations[0], start_index=17, end_index=30)
+    found = said.cited_again(text, Attribution((secret,), (call, source, name)))
+    assert found.unsupported == (call,)
+    assert [text[c.start_index : c.end_index] for c in found.citations] == ["It is secret.", "Doors"]
+    whole = replace(secret, start_index=0, end_index=len(text))
+    assert said.cited_again(text, Attribution((whole,), ())).citations[0] == whole
 
 
 def test_hits_of_the_previous_release_are_quoted_whole() -> None:
