@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serving.retrieval.passage import passage, within
+from serving.retrieval.excerpts.passage import passage, within
 from serving.retrieval.types import Hit
 
 TEXT = (
