@@ -14,8 +14,8 @@ from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import NAMESPACE
 from infra.config_loader import load
 from infra.mistakes import report
-from infra.targets import Target
 from infra.targets.layout import CHECKOUT, Layout
+from infra.targets.target import Target
 
 
 def raw_settings() -> tuple[dict[str, object], frozenset[str]]:

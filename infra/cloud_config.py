@@ -55,7 +55,7 @@ class Cluster(Strict):
     deletion_protection: bool = Field(default=True, description="`purge` fails until this is false")
     tags: dict[str, str] = Field(default_factory=dict, description="tags for every resource that supports them")
     prices: str = Field(
-        default="", description="your own price file below the checkout, replaces infra/gpu/prices.yaml"
+        default="", description="your own price file below the checkout, replaces the list prices of the cloud"
     )
 
     @field_validator("admins")

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network
 
 from infra.cloud_config import Aws, Cluster
 from infra.gpu.accelerators import accelerator_by_key
-from infra.gpu.machines import MACHINES, MachineType
+from infra.gpu.machines import MachineType, machine_types
 from infra.gpu.pools import NodePool
 from infra.mistakes import Mistake
 from infra.scheduling.allocatable import EVICTION, reserved_cpu
@@ -269,16 +269,16 @@ def _name(at: _PoolContext) -> Iterator[Mistake]:
 
 def _machine(at: _PoolContext) -> Iterator[Mistake]:
     pool = at.pool
-    on_aws = {m.accelerator for m in MACHINES if m.cloud == "aws" and m.accelerator}
+    on_aws = {m.accelerator for m in machine_types("aws") if m.accelerator}
     if pool.accelerator and pool.accelerator not in on_aws:
         yield Mistake.unknown(f"{at.key}.accelerator", pool.accelerator, "machine on AWS with accelerator", [*on_aws])
         return
     found = pool.machine("aws")
     if found is None and pool.machine_type:
-        known = [m.name for m in MACHINES if m.cloud == "aws"]
+        known = [m.name for m in machine_types("aws")]
         yield Mistake.unknown(f"{at.key}.machine_type", pool.machine_type, "machine type on AWS", known)
     elif found is None:
-        sizes = sorted({m.gpus for m in MACHINES if m.cloud == "aws" and m.accelerator == pool.accelerator})
+        sizes = sorted({m.gpus for m in machine_types("aws") if m.accelerator == pool.accelerator})
         problem = f"no machine type has {pool.gpus} {pool.accelerator}"
         yield at.mistake("gpus", problem, f"use {' or '.join(map(str, sizes))}")
     elif (found.accelerator, found.gpus) != (pool.accelerator, pool.gpus):

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network
 
 from infra.cloud_config import Azure, Cluster, Network
 from infra.gpu.accelerators import ACCELERATORS, accelerator_by_key
-from infra.gpu.machines import MACHINES, MachineType
+from infra.gpu.machines import MachineType, machine_types
 from infra.gpu.pools import NodePool, Taint, no_disk_performance
 from infra.mistakes import Mistake
 from infra.scheduling.allocatable import EVICTION
@@ -234,15 +234,15 @@ def _machine(pool: NodePool, key: str) -> Iterator[Mistake]:
         fix = "correct accelerator and gpus, or remove machine_type"
         yield Mistake(f"{key}.machine_type", f"{found.name} has {has}", fix)
     elif pool.machine_type and not found:
-        known = [m.name for m in MACHINES if m.cloud == "azure"]
+        known = [m.name for m in machine_types("azure")]
         yield Mistake.unknown(f"{key}.machine_type", pool.machine_type, "machine type in Azure", known)
     elif not found:
-        counts = sorted({m.gpus for m in MACHINES if m.cloud == "azure" and m.accelerator == pool.accelerator})
+        counts = sorted({m.gpus for m in machine_types("azure") if m.accelerator == pool.accelerator})
         if counts:
             problem = f"Azure has no machine type with {pool.gpus} x {pool.accelerator}"
             yield Mistake(f"{key}.gpus", problem, f"use one of {', '.join(map(str, counts))}")
         else:
-            known = sorted({m.accelerator for m in MACHINES if m.cloud == "azure" and m.accelerator})
+            known = sorted({m.accelerator for m in machine_types("azure") if m.accelerator})
             yield Mistake.unknown(f"{key}.accelerator", pool.accelerator, "accelerator in Azure", known)
 
 

@@ -28,6 +28,9 @@ STACK_LABEL = "headrace-stack"
 DEFAULT_ZONES = 3
 """Number of the region's zones that GKE uses if none is named."""
 
+OPEN_PORTS = frozenset({443, 10250})
+"""Ports of nodes that GKE opens to a control plane (/kubernetes-engine/docs/how-to/private-clusters)."""
+
 MAX_POOL_NAME_CHARACTERS = 40
 
 NEVER_ON_DEMAND = frozenset({"a3-highgpu-1g", "a3-highgpu-2g", "a3-highgpu-4g"})
@@ -230,11 +233,11 @@ def _hardware(key: str, pool: NodePool) -> Iterator[Mistake]:
     if found and _provides(found, pool):
         return
     if pool.machine_type and not found:
-        known = [m.name for m in machines.MACHINES if m.cloud == "gcp"]
+        known = [m.name for m in machines.machine_types("gcp")]
         yield Mistake.unknown(f"{key}.machine_type", pool.machine_type, "machine type", known)
         return
     if not found:
-        counts = sorted({m.gpus for m in machines.MACHINES if m.cloud == "gcp" and m.accelerator == pool.accelerator})
+        counts = sorted({m.gpus for m in machines.machine_types("gcp") if m.accelerator == pool.accelerator})
         problem = f"no machine type has exactly {pool.gpus} x {pool.accelerator}"
         fix = f"use one of {', '.join(map(str, counts))}" if counts else "use another accelerator"
         yield Mistake(f"{key}.gpus", problem, fix)

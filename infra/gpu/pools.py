@@ -175,7 +175,7 @@ class NodePool(Strict):
             return machines.machine_type(cloud, self.machine_type)
         if self.gpus:
             return machines.smallest_machine_type(cloud, self.accelerator, self.gpus)
-        return machines.machine_type(cloud, machines.DEFAULT_MACHINE_TYPES[cloud])
+        return machines.machine_type(cloud, machines.default_machine_type(cloud))
 
     @property
     def node_labels(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,8 @@ from infra.gpu.machines import Cloud
 from infra.gpu.pools import Capacity
 from serving.config import Strict
 
-DEFAULT_TABLE = Path(__file__).with_name("prices.yaml")
+LISTED = Path(__file__).parents[1] / "targets"
+"""Folder of the clouds' folders, each with a `prices.yaml`."""
 
 HOURS = 730
 """Hours of a month."""
@@ -72,9 +74,14 @@ class PriceTable(Strict):
         return f"list prices as of {self.as_of}" + (f" in {region}" if region else "")
 
 
-def load(path: Path | None) -> PriceTable:
-    """Reads a price table, `DEFAULT_TABLE` if `path` is None. Raises `OSError`, or `ValueError` naming the row."""
-    path = path or DEFAULT_TABLE
+@cache
+def listed(cloud: Cloud) -> PriceTable:
+    """Returns the list prices of a cloud."""
+    return load(LISTED / cloud / "prices.yaml")
+
+
+def load(path: Path) -> PriceTable:
+    """Reads a price table. Raises `OSError`, or `ValueError` naming the row."""
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
         return PriceTable.model_validate(raw)

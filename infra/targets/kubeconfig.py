@@ -12,10 +12,11 @@ from infra import chart
 from infra.config import StackConfig
 from infra.config_loader import KUBECONFIG, LoadedConfig
 from infra.mistakes import Mistake
-from infra.targets import Target, cluster_preflight, image_check, inquiry, source_check
+from infra.targets import cluster_preflight, image_check, inquiry, source_check
 from infra.targets.cluster import ClusterUnusable, read_kubeconfig
 from infra.targets.kubernetes_stack import ClusterAccess, KubernetesStack
 from infra.targets.layout import CHECKOUT
+from infra.targets.target import Target
 
 
 def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:

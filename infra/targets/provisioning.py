@@ -17,16 +17,15 @@ from infra.config import StackConfig
 from infra.config_loader import LoadedConfig
 from infra.gpu import cost, placement
 from infra.mistakes import Mistake
-from infra.targets import Target, capacity_check, cluster_preflight, inquiry, source_check
+from infra.targets import capacity_check, cluster_preflight, inquiry, source_check
 from infra.targets.kubernetes_stack import ClusterAccess, KubernetesStack
 from infra.targets.layout import CHECKOUT
 from infra.targets.provisioned_cluster import ProvisionedCluster
+from infra.targets.target import Target
 
 
 class CloudModule(Protocol):
-    """The interface of a cloud's package; `SDK` is the Python package that its stacks need."""
-
-    SDK: str
+    """The interface of a cloud's module `provision`."""
 
     def provision(self, config: StackConfig, stack: str) -> ProvisionedCluster:
         """Plans the cluster with its node pools."""
@@ -43,7 +42,7 @@ def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
         found += inquiry.mistakes([*sources, *capacity_check.checks(config, stack)])
     if config.target == "onprem":
         return [*found, *(_host_mistakes(config, stack) if ask and not found else [])]
-    sdk = _cloud_module(config.target).SDK
+    sdk: str = importlib.import_module(f"infra.targets.{config.target}").SDK
     if importlib.util.find_spec(sdk) is None:
         problem = f"the Python package {sdk} is not installed"
         command = f".venv/bin/python -m tools.environment {config.target}"
@@ -72,13 +71,10 @@ def plan(config: StackConfig, config_secrets: Mapping[str, SecretStr], stack: st
     return replace(kubernetes.target, kubeconfig=kubeconfig)
 
 
-def _cloud_module(name: str) -> CloudModule:
-    return cast(CloudModule, importlib.import_module(f"infra.targets.{name}"))
-
-
 def _provision(config: StackConfig, stack: str) -> ProvisionedCluster:
     if config.target != "onprem":
-        return _cloud_module(config.target).provision(config, stack)
+        module = cast(CloudModule, importlib.import_module(f"infra.targets.{config.target}.provision"))
+        return module.provision(config, stack)
     from infra.onprem import network
     from infra.targets.onprem import provision_onprem
 

@@ -10,8 +10,8 @@ from pulumi_azure_native import containerservice
 
 from infra.cloud_config import Cluster
 from infra.gpu import azure
-from infra.gpu.machines import DEFAULT_MACHINE_TYPES
 from infra.gpu.pools import NodePool
+from infra.targets.azure.machines import DEFAULT
 
 OS = "Ubuntu"
 """The operating system that NVIDIA's GPU operator supports, of which a cluster can have only one."""
@@ -97,7 +97,7 @@ def system_pool(
         mode="System",
         type="VirtualMachineScaleSets",
         orchestrator_version=cluster.kubernetes_version,
-        vm_size=DEFAULT_MACHINE_TYPES["azure"],
+        vm_size=DEFAULT,
         count=azure.SYSTEM_NODES,
         node_taints=["CriticalAddonsOnly=true:NoSchedule"],
         os_type="Linux",

@@ -9,8 +9,8 @@ import pytest
 from infra.cloud_config import Aws, Cluster
 from infra.gpu import aws
 from infra.gpu.accelerators import accelerator_by_key
-from infra.gpu.machines import MACHINES
 from infra.gpu.pools import NodePool
+from infra.targets.aws.machines import MACHINES
 
 SETTINGS = {"account": "123456789012", "region": "eu-central-1"}
 CLUSTER = {"authorized_ranges": ["203.0.113.7/32"]}
@@ -279,7 +279,7 @@ PUBLISHED_PODS = {
 
 
 def test_no_node_counts_with_more_pods_than_it_has_addresses_for() -> None:
-    machines = {machine.name: machine for machine in MACHINES if machine.cloud == "aws"}
+    machines = {machine.name: machine for machine in MACHINES}
     for name, published in PUBLISHED_PODS.items():
         counted = aws.allocatable(machines[name], 100).pods
         assert counted == published if published < 100 else counted <= published, name

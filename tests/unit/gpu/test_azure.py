@@ -10,10 +10,11 @@ import pytest
 from pydantic import ValidationError
 
 from infra.cloud_config import Azure, Cluster, Network
-from infra.gpu import accelerators, azure, machines
+from infra.gpu import accelerators, azure
 from infra.gpu.accelerators import Accelerator, Slice
 from infra.gpu.machines import MachineType
 from infra.gpu.pools import GPU_TAINT, NodePool, Sharing, Taint
+from infra.targets.azure import machines
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
 AZURE = Azure(subscription=SUBSCRIPTION, location="westeurope")
@@ -28,15 +29,12 @@ SLICES = (Slice("1g.10gb", 7), Slice("1g.20gb", 4), Slice("2g.20gb", 3), Slice("
 def catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
     """The catalogues grow; what is tested here does not grow with them."""
     known = (
-        MachineType("aws", "g6.xlarge", 4, 16, "l4", 1),
         MachineType("azure", "Standard_D4s_v5", 4, 16),
         MachineType("azure", NC24, 24, 220, A100, 1),
         MachineType("azure", "Standard_NC96ads_A100_v4", 96, 880, A100, 4),
         MachineType("azure", "Standard_NV36ads_A10_v5", 36, 440, "a10", 1),
     )
-    for module in (machines, azure):
-        monkeypatch.setattr(module, "MACHINES", known)
-    monkeypatch.setattr(machines, "_BY_NAME", {(m.cloud, m.name): m for m in known})
+    monkeypatch.setattr(machines, "MACHINES", known)
     sliced: Accelerator = replace(accelerators._BY_KEY[A100], mig=SLICES)
     monkeypatch.setitem(accelerators._BY_KEY, A100, sliced)
 

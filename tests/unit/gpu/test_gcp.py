@@ -9,8 +9,8 @@ import pytest
 
 from infra.cloud_config import Cluster, Gcp
 from infra.gpu import gcp
-from infra.gpu.machines import MACHINES
 from infra.gpu.pools import NodePool
+from infra.targets.gcp.machines import MACHINES
 
 GCP = {"project": "example-project", "region": "europe-west4"}
 CLUSTER: dict[str, Any] = {"authorized_ranges": ["203.0.113.7/32"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -19,10 +20,11 @@ from infra.addons.addon import Addon
 from infra.cloud_config import Cluster
 from infra.cluster_config import Addons, Choice
 from infra.config import StackConfig
-from infra.gpu import machines
+from infra.gpu import prices
 from infra.gpu.machines import MachineType
 from infra.gpu.placement import NODE_POOL_RULES, _rules_of
 from infra.gpu.pools import POOL_LABEL, NodePool
+from infra.gpu.prices import PriceTable
 from infra.mistakes import Mistake
 from infra.scheduling.resources import GIB, Resources
 from infra.targets import kubernetes_stack
@@ -64,8 +66,11 @@ def mistakes(settings: Nimbus, cluster: Cluster, pools: Sequence[NodePool]) -> l
 @pytest.fixture
 def nimbus(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = ModuleType("infra.targets.nimbus")
-    vars(folder).update(SDK="pulumi", provision=provision)
+    vars(folder).update(SDK="pulumi")
     monkeypatch.setitem(sys.modules, "infra.targets.nimbus", folder)
+    plans = ModuleType("infra.targets.nimbus.provision")
+    vars(plans).update(provision=provision)
+    monkeypatch.setitem(sys.modules, "infra.targets.nimbus.provision", plans)
     rules = ModuleType("infra.gpu.nimbus")
     vars(rules).update(
         mistakes=mistakes,
@@ -78,9 +83,11 @@ def nimbus(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setitem(sys.modules, "infra.gpu.nimbus", rules)
     made = [MachineType("nimbus", "gust", 8, 32, "l4", 1), MachineType("nimbus", "breeze", 4, 16)]
-    monkeypatch.setattr(machines, "MACHINES", (*machines.MACHINES, *made))
-    monkeypatch.setattr(machines, "_BY_NAME", {(m.cloud, m.name): m for m in made})
-    monkeypatch.setitem(machines.DEFAULT_MACHINE_TYPES, "nimbus", "breeze")
+    catalogue = ModuleType("infra.targets.nimbus.machines")
+    vars(catalogue).update(MACHINES=made, DEFAULT="breeze")
+    monkeypatch.setitem(sys.modules, "infra.targets.nimbus.machines", catalogue)
+    nobody = PriceTable(as_of=date(2026, 1, 1), currency="USD", source="nobody sells it", prices=())
+    monkeypatch.setattr(prices, "listed", lambda cloud: nobody)
     monkeypatch.setitem(NODE_POOL_RULES, "nimbus", _rules_of("nimbus"))
     monkeypatch.setattr(config_loader, "StackConfig", WithNimbus)
     # These two follow from the field of StackConfig and from the cloud's name in `Cloud`.

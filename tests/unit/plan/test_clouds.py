@@ -269,7 +269,8 @@ def test_the_cost_table_and_remaining_resources_are_shown(
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_cloud_packages_declare_their_sdk(cloud: str) -> None:
     """And loads it only when a cluster is planned."""
-    code = f"import sys, infra.targets.{cloud} as c; print(c.SDK, callable(c.provision), c.SDK in sys.modules)"
+    folder = f"infra.targets.{cloud}"
+    code = f"import sys, {folder} as c, {folder}.machines as m; print(c.SDK, bool(m.MACHINES), c.SDK in sys.modules)"
     said = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=CHECKOUT).split()
     assert said == [f"pulumi_{MODULES[cloud].replace('-', '_')}", "True", "False"]
 
