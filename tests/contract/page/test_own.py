@@ -1,9 +1,6 @@
-"""What is one's own: memories, usage with its budget, a conversation as a file, and an assistant's first questions."""
+"""What is one's own: memories, usage with its budget, and an assistant's first questions."""
 
 from __future__ import annotations
-
-import json
-from typing import Any
 
 import pytest
 
@@ -116,44 +113,6 @@ def test_usage_and_budget_are_those_of_the_api(tess: World) -> None:
         assert shown.page.evaluate(meter) == [mine["used"], 7]
         shown.page.settle()
         assert shown.page.complaints == []
-
-
-def saved(shown: Shown, button: str) -> dict[str, Any]:
-    """What a button of the newest conversation's dialog saves: the name of the file, and its text."""
-    shown.page.evaluate("""(() => {
-      window.saved = null;
-      const make = URL.createObjectURL;
-      URL.createObjectURL = (blob) => {
-        blob.text().then((text) => { window.text = text; });
-        return make.call(URL, blob);
-      };
-      HTMLAnchorElement.prototype.click = function () { window.saved = this.download; };
-    })()""")
-    shown.click(".side li button")
-    press(shown, "dialog", button)
-    shown.page.until("window.saved && window.text")
-    found: dict[str, Any] = shown.page.evaluate("({ name: window.saved, text: window.text })")
-    return found
-
-
-def test_a_conversation_is_saved_as_the_api_tells_it(tess: World) -> None:
-    with tess.page() as shown:
-        shown.ask("Save: a/b?")
-        shown.answered()
-        id = shown.page.evaluate("location.pathname.slice(3)")
-        truth = tess.http.get(f"/v1/conversations/{id}/items?order=asc&include=headrace").json()["data"]
-        whole = saved(shown, "Save as JSON")
-        assert whole["name"] == "Save a b.json"
-        assert json.loads(whole["text"])["items"] == truth
-        shown.gone("dialog")
-        shown.page.open(shown.page.evaluate("location.href"))
-        shown.answered()
-        text = saved(shown, "Save as Markdown")
-        assert text["name"] == "Save a b.md"
-        lines = text["text"]
-        assert lines.startswith("# Save: a/b?\n\n## You\n\nSave: a/b?\n\n## Answer of docs\n\n")
-        assert truth[1]["content"][0]["text"] in lines
-        assert "Sources:" in lines
 
 
 def test_an_assistant_offers_first_questions(world: World) -> None:

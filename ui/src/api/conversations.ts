@@ -26,6 +26,8 @@ export interface Item {
   type: string;
   role?: string;
   status?: string;
+  /** Seconds since 1970. */
+  created_at?: number;
   content?: { type: string; text?: string; refusal?: string; file_id?: string; filename?: string }[];
   /** What stood beside an answer; older answers have none. */
   headrace?: {

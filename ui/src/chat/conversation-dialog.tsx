@@ -7,7 +7,8 @@ import { t } from "../i18n";
 import { useModal } from "../modal";
 import { go } from "../router";
 import { described } from "./ask";
-import { exported, type Format } from "../own/export";
+import type { Format } from "../own/export";
+import { save } from "../own/save";
 import { change, remove } from "./list";
 
 interface Props {
@@ -21,6 +22,7 @@ export function ConversationDialog({ conversation, close, share }: Props): VNode
   const dialog = useModal();
   const [title, setTitle] = useState(headrace.title ?? "");
   const [sure, setSure] = useState(false);
+  const [busy, setBusy] = useState(false);
   const [error, setError] = useState("");
   const after = async (work: () => Promise<unknown>) => {
     try {
@@ -31,7 +33,17 @@ export function ConversationDialog({ conversation, close, share }: Props): VNode
     }
   };
   const set = (state: Partial<State>) => after(() => change(id, state));
-  const save = (format: Format) => after(() => exported(conversation, format));
+  const saved = (format: Format) => async () => {
+    setBusy(true);
+    setError("");
+    try {
+      await save(conversation, format);
+      dialog.current?.close();
+    } catch (failed) {
+      setError(t("notSaved", { reason: described(failed) }));
+    }
+    setBusy(false);
+  };
   const deleted = () =>
     after(async () => {
       if (await remove(id)) go("/");
@@ -67,8 +79,8 @@ export function ConversationDialog({ conversation, close, share }: Props): VNode
           </div>
           <p class="buttons">
             <button type="button" onClick={share}>{t("share")}</button>
-            <button type="button" onClick={() => save("md")}>{t("saveMarkdown")}</button>
-            <button type="button" onClick={() => save("json")}>{t("saveJson")}</button>
+            <button type="button" disabled={busy} onClick={saved("md")}>{t("saveMarkdown")}</button>
+            <button type="button" disabled={busy} onClick={saved("json")}>{t("saveJson")}</button>
           </p>
           <p class="buttons">
             <button type="button" onClick={() => set({ pinned: !headrace.pinned })}>

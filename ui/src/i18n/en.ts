@@ -113,6 +113,7 @@ export const en = {
   approvalExpired: "The time to allow these calls is over. Ask again.",
   saveMarkdown: "Save as Markdown",
   saveJson: "Save as JSON",
+  notSaved: "Nothing was saved. {reason}",
   share: "Share",
   shareTitle: "Share this conversation",
   shareHint: "Everybody in your organisation who has the link can read the questions and answers up to now. Later messages, attached files, steps and memories are not shown. Answers from documents are shown to those who may read these documents.",
