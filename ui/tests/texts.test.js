@@ -6,8 +6,10 @@ import { ar } from "../src/i18n/ar";
 import { ar as consoleAr } from "../src/i18n/console/ar";
 import { en as consoleEn } from "../src/i18n/console/en";
 import { en } from "../src/i18n/en";
+import { ar as promptsAr } from "../src/i18n/prompts/ar";
+import { en as promptsEn } from "../src/i18n/prompts/en";
 
-const PAGES = { chat: [en, ar], console: [consoleEn, consoleAr] };
+const PAGES = { chat: [en, ar], console: [consoleEn, consoleAr], prompts: [promptsEn, promptsAr] };
 
 /** Things with the only word that Arabic texts have for them, without the signs of vowels. */
 const WORDS = [
