@@ -85,6 +85,7 @@ function Dialog(): VNode {
         <dt><kbd>Shift</kbd> <kbd>Enter</kbd></dt><dd>{t("keyLine")}</dd>
         <dt><kbd>Esc</kbd></dt><dd>{t("keyStop")}</dd>
         <dt><kbd>/</kbd></dt><dd>{t("keyFocus")}</dd>
+        <dt><kbd>/</kbd></dt><dd>{t("keyPrompts")}</dd>
       </dl>
       <div class="identity">
         <p>{t("signedInAs", { user, tenant })}</p>

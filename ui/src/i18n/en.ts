@@ -232,6 +232,8 @@ export const en = {
   keyLine: "New line",
   keyStop: "Stop the answer, close a panel",
   keyFocus: "Go to the message box",
+  keyPrompts: "Choose a prompt, in an empty message box",
+  prompts: "Prompts",
 };
 
 export type Texts = Record<keyof typeof en, string>;
