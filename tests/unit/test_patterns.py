@@ -55,6 +55,7 @@ REASONS = {
     "retrieval/parsers/plain.py": "in the sandbox; each line end is looked from once",
     "retrieval/parsers/table_gaps.py": "in the sandbox; a list's marker, whole, each repetition bounded",
     "retrieval/text/number_formats.py": "in the sandbox; at most 255 characters, to the first of no token",
+    "retrieval/excerpts/answer_sentences.py": "fixed words that begin at a boundary; a repetition ends the match",
     "retrieval/excerpts/units.py": "a repetition begins behind a character that it cannot hold, or is anchored",
     "retrieval/relevance.py": "a name as it is written, and quotes whose repetitions end where another begins",
     "retrieval/text/sentences.py": f"white space in one pass, and single characters; {CAMPAIGN}",

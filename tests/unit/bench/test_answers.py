@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from bench.retrieval.answers import Answer, Question, curve
+import importlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
 from serving.retrieval.types import Attribution, Citation, Position
 
 CITED = Attribution((Citation(0, 1, "f", "f.md", "F", "q", Position(0, 1, None), 1.0),), ())
 
 
-def answer(text: str = "", *, kind: str = "plain", near: float = 0.5, refused: bool = False) -> Answer:
-    pages, answers = ((), ()) if kind == "unanswerable" else (("f.md",), ("make `up`",))
-    question = Question(kind, "tuning", "How?", (), pages, answers)
-    return Answer(question, text, Attribution((), ()) if refused else CITED, (), relevance=near)
+@pytest.fixture(scope="module")
+def bench() -> ModuleType:
+    """The benchmark, which imports LanceDB."""
+    return importlib.import_module("bench.retrieval.answers")
 
 
-def test_an_answer_counts_by_the_words_that_are_read() -> None:
+@pytest.fixture
+def answer(bench: ModuleType) -> Callable[..., Any]:
+    def answer(text: str = "", *, kind: str = "plain", near: float = 0.5, refused: bool = False) -> Any:
+        pages, answers = ((), ()) if kind == "unanswerable" else (("f.md",), ("make `up`",))
+        question = bench.Question(kind, "tuning", "How?", (), pages, answers)
+        return bench.Answer(question, text, Attribution((), ()) if refused else CITED, (), relevance=near)
+
+    return answer
+
+
+def test_an_answer_counts_by_the_words_that_are_read(answer: Callable[..., Any]) -> None:
     late = answer("word " * 58 + "**run** `make up`")
     assert late.right
     assert not late.right_within(60)
@@ -24,9 +40,9 @@ def test_an_answer_counts_by_the_words_that_are_read() -> None:
     assert not refused.right_within(60)
 
 
-def test_the_curve_counts_both_mistakes_at_each_threshold() -> None:
+def test_the_curve_counts_both_mistakes_at_each_threshold(bench: ModuleType, answer: Callable[..., Any]) -> None:
     off = [answer(kind="unanswerable", near=near) for near in (0.1, 0.27, 0.4)]
-    rows = curve([*off, answer(near=0.2), answer(near=0.6)]).splitlines()
+    rows = bench.curve([*off, answer(near=0.2), answer(near=0.6)]).splitlines()
     assert "| 0.18 | 2 of 3 (67%) | 0 of 2 (0%) |" in rows
     assert "| 0.27, the default | 2 of 3 (67%) | 1 of 2 (50%) |" in rows
     assert "| 0.42 | 0 of 3 (0%) | 1 of 2 (50%) |" in rows
