@@ -334,7 +334,7 @@ def provision_eks(
     namespace: str,
     ingress: Ingress = Ingress(),  # noqa: B008 (it is frozen)
 ) -> ProvisionedCluster:
-    """Plans all AWS resources of the stack. `infra.gpu.aws` must have checked the settings before."""
+    """Plans all AWS resources of the stack. `limits` must have checked the settings before."""
     planned = EksCluster(settings, cluster, pools, stack, namespace, ingress)
     return ProvisionedCluster(
         kubeconfig=planned.kubeconfig,
