@@ -9,11 +9,12 @@ import pulumi
 import pulumi_gcp as gcp
 from pulumi import Input, Output, ResourceOptions
 
-from infra.cloud_config import Cluster, Gcp
+from infra.cloud_config import Cluster
 from infra.gpu.pools import NodePool
 from infra.ingress_config import Ingress
 from infra.targets.gcp import cluster, limits, nodes
 from infra.targets.gcp.entrance import entrance
+from infra.targets.gcp.settings import Gcp
 from infra.targets.provisioned_cluster import (
     SERVICE_ACCOUNTS,
     IdentityEndpoint,

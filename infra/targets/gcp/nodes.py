@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pulumi import Input
 from pulumi_gcp import container
 
-from infra.cloud_config import Gcp
 from infra.gpu.accelerators import accelerator_by_key
 from infra.gpu.machines import MachineType
 from infra.gpu.pools import EFFECTS, GPU, NodePool
 from infra.targets.gcp import limits
+from infra.targets.gcp.settings import Gcp
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 """All scopes; the permissions of nodes are limited by the roles of their service account."""

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from infra.cloud_config import Aws, Cluster
+from infra.cloud_config import Cluster
 from infra.gpu.accelerators import accelerator_by_key
 from infra.gpu.pools import NodePool
 from infra.targets.aws import limits
 from infra.targets.aws.machines import MACHINES
+from infra.targets.aws.settings import Aws
 
 SETTINGS = {"account": "123456789012", "region": "eu-central-1"}
 CLUSTER = {"authorized_ranges": ["203.0.113.7/32"]}

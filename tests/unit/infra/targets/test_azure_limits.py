@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from infra.cloud_config import Azure, Cluster, Network
+from infra.cloud_config import Cluster, Network
 from infra.gpu import accelerators
 from infra.gpu.accelerators import Accelerator, Slice
 from infra.gpu.machines import MachineType
 from infra.gpu.pools import GPU_TAINT, NodePool, Sharing, Taint
 from infra.targets.azure import limits, machines
+from infra.targets.azure.settings import Azure
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
 AZURE = Azure(subscription=SUBSCRIPTION, location="westeurope")

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from infra.cloud_config import Cluster, Gcp
+from infra.cloud_config import Cluster
 from infra.gpu.pools import NodePool
 from infra.targets.gcp import limits
 from infra.targets.gcp.machines import MACHINES
+from infra.targets.gcp.settings import Gcp
 
 GCP = {"project": "example-project", "region": "europe-west4"}
 CLUSTER: dict[str, Any] = {"authorized_ranges": ["203.0.113.7/32"]}
