@@ -35,7 +35,7 @@ MIG_CONFIG = "nvidia.com/mig.config"
 
 
 class CloudRules(Protocol):
-    """The interface of a cloud's module in `infra.gpu`, which may also have `taints` and `scales`."""
+    """The interface of a cloud's module `limits`, which may also have `taints` and `scales`."""
 
     NODE_PODS: Resources
 
@@ -57,8 +57,8 @@ class CloudRules(Protocol):
 
 
 def cloud_rules(cloud: machines.Cloud) -> CloudRules:
-    """Returns the module of a cloud in this package."""
-    return cast(CloudRules, importlib.import_module(f"infra.gpu.{cloud}"))
+    """Returns the limits of a cloud, which are in its folder."""
+    return cast(CloudRules, importlib.import_module(f"infra.targets.{cloud}.limits"))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The resources that a node's kubelet reserves, as far as clouds have them in common.
 
 A machine's usable memory is less than the catalogue's: firmware and kernel take some, the kubelet reserves some, and
-the cloud runs pods on every node. `allocatable` in each cloud's module of `infra.gpu` returns what remains. If a
+the cloud runs pods on every node. `allocatable` in each cloud's module `limits` returns what remains. If a
 document gives a range, its lower end is used, so that a plan that is accepted here has no Pending pods.
 """
 

@@ -19,7 +19,7 @@ from pydantic import Field
 from infra import documents, network
 from infra.addons import ADDONS, kuberay, monitoring
 from infra.addons.addon import Addon
-from infra.cloud_config import CloudSettings
+from infra.clouds import CloudSettings
 from infra.cluster_config import Addons, Choice
 from infra.config import StackConfig
 from infra.gpu.machines import CLOUDS
@@ -429,7 +429,9 @@ def test_a_new_setting_is_declared_in_the_project(monkeypatch: pytest.MonkeyPatc
 def test_every_cloud_has_its_folder_and_its_rules() -> None:
     assert {path.parent.name for path in ROOT.glob("infra/targets/*/__init__.py")} == set(CLOUDS)
     assert CloudSettings.model_fields.keys() == set(CLOUDS)
-    assert {cloud for cloud in CLOUDS if (ROOT / f"infra/gpu/{cloud}.py").is_file()} == set(CLOUDS)
+    for cloud, field in CloudSettings.model_fields.items():
+        assert field.annotation.__module__ == f"infra.targets.{cloud}.settings"
+    assert {path.parent.name for path in ROOT.glob("infra/targets/*/limits.py")} == set(CLOUDS)
 
 
 # What the page says.

@@ -125,7 +125,7 @@ def test_no_modules_import_each_other(package):
     assert circles(graph(package)) == []
 
 
-OF_CLOUDS = r"infra\.targets\.\w+\.(capacity|machines|operations|provision)"
+OF_CLOUDS = r"infra\.targets\.\w+\.(capacity|limits|machines|operations|provision)"
 LOADED = rf"infra|infra\.(gpu|targets)\.\w+|{OF_CLOUDS}|.*\.migrations\..*|.*\.headrace_apps\..*"
 """Modules that are found by their names, as clouds, targets and migrations are."""
 

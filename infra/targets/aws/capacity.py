@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infra.cloud_config import ADDONS, AwsAddon
 from infra.config import StackConfig
 from infra.mistakes import Mistake
+from infra.targets.aws.settings import ADDONS, AwsAddon
 from infra.targets.capacity_check import (
     Run,
     asking,

@@ -12,7 +12,7 @@ import pulumi_aws as aws
 import pulumi_kubernetes as k8s
 from pulumi import Output, ResourceOptions
 
-from infra.cloud_config import Aws, AwsAddon, Cluster
+from infra.cloud_config import Cluster
 from infra.gpu.pools import NodePool
 from infra.ingress_config import Ingress
 from infra.targets.aws import auto_mode, nodes
@@ -20,6 +20,7 @@ from infra.targets.aws.bucket import AwsBucket, bucket_name
 from infra.targets.aws.entrance import entrance
 from infra.targets.aws.network import AwsNetwork
 from infra.targets.aws.roles import CONTROL_PLANE, NODES, PODS, namespace_conditions, policy, role
+from infra.targets.aws.settings import Aws, AwsAddon
 from infra.targets.provisioned_cluster import (
     SERVICE_ACCOUNTS,
     IdentityEndpoint,
@@ -334,7 +335,7 @@ def provision_eks(
     namespace: str,
     ingress: Ingress = Ingress(),  # noqa: B008 (it is frozen)
 ) -> ProvisionedCluster:
-    """Plans all AWS resources of the stack. `infra.gpu.aws` must have checked the settings before."""
+    """Plans all AWS resources of the stack. `limits` must have checked the settings before."""
     planned = EksCluster(settings, cluster, pools, stack, namespace, ingress)
     return ProvisionedCluster(
         kubeconfig=planned.kubeconfig,

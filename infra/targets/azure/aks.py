@@ -18,7 +18,7 @@ from pulumi_azure_native import (
     resources,
 )
 
-from infra.cloud_config import Azure, Cluster
+from infra.cloud_config import Cluster
 from infra.gpu.pools import NodePool
 from infra.ingress_config import Ingress
 from infra.targets.azure import access
@@ -27,6 +27,7 @@ from infra.targets.azure.cluster import entra_kubeconfig, managed_cluster
 from infra.targets.azure.entrance import entrance
 from infra.targets.azure.network import AzureNetwork
 from infra.targets.azure.nodes import IMMUTABLE, agent_pool, constructor_arguments
+from infra.targets.azure.settings import Azure
 from infra.targets.provisioned_cluster import (
     SERVICE_ACCOUNTS,
     IdentityEndpoint,

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infra.config import StackConfig
-from infra.gpu import azure
 from infra.gpu.pools import NodePool
 from infra.mistakes import Mistake
+from infra.targets.azure import limits
 from infra.targets.capacity_check import (
     Run,
     asking,
@@ -56,7 +56,7 @@ def _mistakes(config: StackConfig, answers: Mapping[str, Any]) -> Iterator[Mista
 
     AKS' own nodes count in the quotas of their family and of the region.
     """
-    limits, names = answers.get(USAGE, ({}, {}))
+    allowed, names = answers.get(USAGE, ({}, {}))
     sizes = answers.get(SIZES)
     addresses = addresses_needed(config)
     for quota, (limit, used) in answers.get(ADDRESSES, {}).items():
@@ -65,14 +65,14 @@ def _mistakes(config: StackConfig, answers: Mapping[str, Any]) -> Iterator[Mista
         if others + addresses > limit:
             yield too_few_addresses(quota, limit, addresses, others, ADDRESS_FIX)
     needed: Counter[str] = Counter()
-    for pool in azure.SYSTEM_POOLS:
+    for pool in limits.SYSTEM_POOLS:
         if machine := pool.machine("azure"):
             needed.update(dict.fromkeys(_quotas(pool, sizes, machine.name), _nodes(pool) * machine.vcpus))
     for i, pool, machine in machines_of(config):
         for quota in _quotas(pool, sizes, machine.name):
             needed[quota] += _nodes(pool) * machine.vcpus
-            if quota in limits and needed[quota] > limits[quota]:
-                yield too_small(i, names[quota], limits[quota], needed[quota], "vCPUs", FIX, COUNTED)
+            if quota in allowed and needed[quota] > allowed[quota]:
+                yield too_small(i, names[quota], allowed[quota], needed[quota], "vCPUs", FIX, COUNTED)
         if sizes is None:
             continue
         size = sizes.get(machine.name.lower(), {})
@@ -86,7 +86,7 @@ def _mistakes(config: StackConfig, answers: Mapping[str, Any]) -> Iterator[Mista
 
 def _nodes(pool: NodePool) -> int:
     """Returns how many nodes of a pool must be possible at once: the fewest that it has, during an upgrade."""
-    return fewest(pool) + azure.surge_nodes(pool, fewest(pool))
+    return fewest(pool) + limits.surge_nodes(pool, fewest(pool))
 
 
 def _quotas(pool: NodePool, sizes: Mapping[str, Any] | None, machine: str) -> list[str]:
@@ -99,8 +99,8 @@ def _quotas(pool: NodePool, sizes: Mapping[str, Any] | None, machine: str) -> li
 
 def _limits(answer: Any) -> tuple[dict[str, float], dict[str, str]]:
     """Returns limits and shown names by the key of a quota."""
-    limits = {_key(each["name"]["value"]): float(each["limit"]) for each in answer}
-    return limits, {_key(each["name"]["value"]): each["name"]["localizedValue"] for each in answer}
+    allowed = {_key(each["name"]["value"]): float(each["limit"]) for each in answer}
+    return allowed, {_key(each["name"]["value"]): each["name"]["localizedValue"] for each in answer}
 
 
 def _address_quotas(answer: Any) -> dict[str, tuple[float, int]] | None:

@@ -10,7 +10,7 @@ from pulumi import Input
 from pulumi_azure_native import containerservice
 
 from infra.cloud_config import Cluster
-from infra.gpu import azure
+from infra.targets.azure import limits
 from infra.targets.azure.nodes import system_pool
 from infra.targets.provisioned_cluster import kubeconfig
 
@@ -87,9 +87,9 @@ def _network_profile() -> containerservice.ContainerServiceNetworkProfileArgs:
         network_policy="cilium",
         outbound_type="userAssignedNATGateway",
         load_balancer_sku="standard",
-        pod_cidr=str(azure.PODS),
-        service_cidr=str(azure.SERVICES),
-        dns_service_ip=str(azure.SERVICES[10]),
+        pod_cidr=str(limits.PODS),
+        service_cidr=str(limits.SERVICES),
+        dns_service_ip=str(limits.SERVICES[10]),
     )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infra.config import StackConfig
-from infra.gpu import gcp
 from infra.mistakes import Mistake
 from infra.targets.capacity_check import (
     Run,
@@ -18,6 +17,7 @@ from infra.targets.capacity_check import (
     too_few_addresses,
     too_small,
 )
+from infra.targets.gcp.limits import resource_name
 from infra.targets.inquiry import Ask, Check
 
 METRICS = {
@@ -124,7 +124,7 @@ def _usage(answer: Any) -> dict[str, float]:
 
 def _own(answer: Any, stack: str) -> int:
     """Returns how many of the addresses are the stack's: its entrance's, and those that its Cloud NAT took."""
-    name, router = gcp.resource_name(stack, "entrance"), f"/routers/{gcp.resource_name(stack)}"
+    name, router = resource_name(stack, "entrance"), f"/routers/{resource_name(stack)}"
     users = [(each["name"], each.get("users") or ()) for each in answer]
     return sum(said == name or any(user.endswith(router) for user in by) for said, by in users)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from infra.addons import ADDONS
 from infra.config import StackConfig
-from infra.gpu import gcp
+from infra.targets.gcp import limits
 from infra.targets.gcp.gke import provision_gke
 from infra.targets.provisioned_cluster import ProvisionedCluster
 
@@ -18,6 +18,6 @@ def provision(config: StackConfig, stack: str) -> ProvisionedCluster:
         config.node_pools,
         stack,
         config.kubernetes.namespace,
-        sorted(called - gcp.OPEN_PORTS),
+        sorted(called - limits.OPEN_PORTS),
         config.ingress,
     )

@@ -71,7 +71,7 @@ def nimbus(monkeypatch: pytest.MonkeyPatch) -> None:
     plans = ModuleType("infra.targets.nimbus.provision")
     vars(plans).update(provision=provision)
     monkeypatch.setitem(sys.modules, "infra.targets.nimbus.provision", plans)
-    rules = ModuleType("infra.gpu.nimbus")
+    rules = ModuleType("infra.targets.nimbus.limits")
     vars(rules).update(
         mistakes=mistakes,
         advertises=lambda settings, pool: bool(pool.gpus),
@@ -81,7 +81,7 @@ def nimbus(monkeypatch: pytest.MonkeyPatch) -> None:
         NODE_PODS=Resources(cpu=1000),
         system_pods=lambda settings: (("drizzle", Resources(cpu=500)),),
     )
-    monkeypatch.setitem(sys.modules, "infra.gpu.nimbus", rules)
+    monkeypatch.setitem(sys.modules, "infra.targets.nimbus.limits", rules)
     made = [MachineType("nimbus", "gust", 8, 32, "l4", 1), MachineType("nimbus", "breeze", 4, 16)]
     catalogue = ModuleType("infra.targets.nimbus.machines")
     vars(catalogue).update(MACHINES=made, DEFAULT="breeze")

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from infra.config import StackConfig
-from infra.gpu import azure
 from infra.gpu.pools import NodePool
 from infra.targets import capacity_check, inquiry
 from infra.targets.aws.capacity import quota_of
+from infra.targets.azure.limits import surge_nodes
 from infra.targets.inquiry import Findings, NoAnswer
 from infra.targets.layout import CHECKOUT
 from tests.rendering.examples import stack_settings
@@ -467,7 +467,7 @@ def test_a_size_that_the_location_has_not_is_named() -> None:
 )
 def test_an_upgrade_on_azure_adds_a_tenth_of_a_pool(pool: dict[str, Any], nodes: int) -> None:
     made = NodePool.model_validate({"name": "a", **pool})
-    assert azure.surge_nodes(made, made.max_nodes) == nodes
+    assert surge_nodes(made, made.max_nodes) == nodes
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])

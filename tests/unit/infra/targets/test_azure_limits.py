@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from infra.cloud_config import Azure, Cluster, Network
-from infra.gpu import accelerators, azure
+from infra.cloud_config import Cluster, Network
+from infra.gpu import accelerators
 from infra.gpu.accelerators import Accelerator, Slice
 from infra.gpu.machines import MachineType
 from infra.gpu.pools import GPU_TAINT, NodePool, Sharing, Taint
-from infra.targets.azure import machines
+from infra.targets.azure import limits, machines
+from infra.targets.azure.settings import Azure
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
 AZURE = Azure(subscription=SUBSCRIPTION, location="westeurope")
@@ -51,7 +52,7 @@ def mistakes_by_key(
     *pools: NodePool, settings: Azure = AZURE, cluster: Cluster | None = None, beside: Sequence[NodePool] = (plain(),)
 ) -> dict[str, str]:
     """Mistakes by key; the pools stand after those `beside` them."""
-    told = azure.mistakes(settings, cluster or Cluster(), [*beside, *pools])
+    told = limits.mistakes(settings, cluster or Cluster(), [*beside, *pools])
     assert len({m.key for m in told}) == len(told), told
     return {m.key: f"{m.problem}; {m.fix}" for m in told}
 
@@ -130,7 +131,7 @@ def test_an_accelerator_that_cannot_be_sliced_has_no_slices() -> None:
     [("1g.10gb", "MIG1g"), ("1g.20gb", None), ("2g.20gb", "MIG2g"), ("7g.80gb", "MIG7g"), ("4g.40gb", None)],
 )
 def test_aks_has_one_size_of_slice_for_each_number_of_units(profile: str, name: str | None) -> None:
-    assert azure.instance_profile(gpu(sharing=Sharing(kind="mig", profile=profile))) == name
+    assert limits.instance_profile(gpu(sharing=Sharing(kind="mig", profile=profile))) == name
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_invalid_tags_are_mistakes() -> None:
 
 @pytest.mark.parametrize("cidr", ["10.200.0.0/16", "10.208.0.0/20", "10.192.0.0/12"])
 def test_a_network_keeps_clear_of_pods_and_services(cidr: str) -> None:
-    told = azure.mistakes(AZURE, Cluster(network=Network(cidr=cidr)), [plain()])
+    told = limits.mistakes(AZURE, Cluster(network=Network(cidr=cidr)), [plain()])
     assert {m.key for m in told} == {"cluster.network.cidr"}
 
 
@@ -194,11 +195,11 @@ def test_a_network_of_yours_is_named_by_id_and_its_one_subnet(network: Network, 
 
 
 def test_spot_nodes_have_a_taint_that_azure_adds() -> None:
-    assert azure.taints(gpu(capacity="spot")) == (azure.SPOT_TAINT, GPU_TAINT)
-    assert azure.taints(gpu()) == (GPU_TAINT,)
-    assert azure.labels(plain(capacity="spot"))["kubernetes.azure.com/scalesetpriority"] == "spot"
+    assert limits.taints(gpu(capacity="spot")) == (limits.SPOT_TAINT, GPU_TAINT)
+    assert limits.taints(gpu()) == (GPU_TAINT,)
+    assert limits.labels(plain(capacity="spot"))["kubernetes.azure.com/scalesetpriority"] == "spot"
 
 
 @pytest.mark.parametrize("pool", [gpu(), gpu(driver="operator"), gpu(sharing=Sharing(kind="mig", profile="1g.10gb"))])
 def test_aks_advertises_no_gpus(pool: NodePool) -> None:
-    assert azure.advertises(AZURE, pool) is False
+    assert limits.advertises(AZURE, pool) is False

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from infra.cloud_config import Cluster, Gcp
-from infra.gpu import gcp
+from infra.cloud_config import Cluster
 from infra.gpu.pools import NodePool
+from infra.targets.gcp import limits
 from infra.targets.gcp.machines import MACHINES
+from infra.targets.gcp.settings import Gcp
 
 GCP = {"project": "example-project", "region": "europe-west4"}
 CLUSTER: dict[str, Any] = {"authorized_ranges": ["203.0.113.7/32"]}
@@ -19,12 +20,13 @@ CPU = {"name": "cpu", "zones": ZONE}
 L4 = {"name": "l4", "accelerator": "l4", "gpus": 1, "zones": ZONE}
 H100 = {"name": "h100", "accelerator": "h100-80gb", "gpus": 8, "zones": ZONE}
 MIG = {"kind": "mig", "profile": "1g.10gb"}
+NO_PLUGIN = limits.NO_DEVICE_PLUGIN
 
 
 def mistakes_by_key(
     *pools: dict[str, Any], gcp_settings: dict[str, Any] | None = None, cluster: dict[str, Any] | None = None
 ) -> dict[str, str]:
-    mistakes = gcp.mistakes(
+    mistakes = limits.mistakes(
         Gcp.model_validate(gcp_settings or GCP),
         Cluster.model_validate(CLUSTER if cluster is None else cluster),
         [NodePool.model_validate(p) for p in pools],
@@ -104,7 +106,11 @@ def test_supported_pools_have_no_mistakes(pool: dict[str, Any]) -> None:
             "reserved for GKE",
         ),
         ({**L4, "labels": {"node.kubernetes.io/x": "y"}}, "labels.node.kubernetes.io/x", "is reserved for GKE"),
-        ({**L4, "labels": {gcp.NO_DEVICE_PLUGIN: "true"}}, f"labels.{gcp.NO_DEVICE_PLUGIN}", "is reserved for GKE"),
+        (
+            {**L4, "labels": {limits.NO_DEVICE_PLUGIN: "true"}},
+            f"labels.{limits.NO_DEVICE_PLUGIN}",
+            "is reserved for GKE",
+        ),
         ({**L4, "taints": [{"key": "nvidia.com/gpu"}]}, "taints[0]", "GKE adds the taint nvidia.com/gpu itself"),
         ({**L4, "taints": [{"key": "node.gke.io/x"}]}, "taints[0].key", "is reserved for GKE"),
         ({**L4, "disk_throughput": 500}, "disk_throughput", "a larger disk_gib is faster"),
@@ -151,7 +157,7 @@ def test_the_account_is_named() -> None:
         ({**CLUSTER, "admins": ["group:ops@example.com", "ops@example.com"]}, "cluster.admins[1]"),
         ({**CLUSTER, "tags": {"Team": "search"}}, "cluster.tags.Team"),
         ({**CLUSTER, "tags": {"team": "Search and more"}}, "cluster.tags.team"),
-        ({**CLUSTER, "tags": {gcp.STACK_LABEL: "x"}}, f"cluster.tags.{gcp.STACK_LABEL}"),
+        ({**CLUSTER, "tags": {limits.STACK_LABEL: "x"}}, f"cluster.tags.{limits.STACK_LABEL}"),
     ],
 )
 def test_unsupported_clusters_are_mistakes(cluster: dict[str, Any], key: str) -> None:
@@ -183,7 +189,7 @@ def test_pods_of_all_nodes_need_addresses() -> None:
 @pytest.mark.parametrize("cidr", ["10.0.0.0/12", "10.60.0.0/16", "192.168.0.0/20"])
 def test_parts_of_the_network_do_not_overlap(cidr: str) -> None:
     whole = IPv4Network(cidr)
-    parts = gcp.address_ranges(whole)
+    parts = limits.address_ranges(whole)
     assert all(p.subnet_of(whole) for p in parts)
     assert not any(a.overlaps(b) for i, a in enumerate(parts) for b in parts[:i])
     assert parts[1].num_addresses == whole.num_addresses // 2
@@ -198,28 +204,28 @@ def test_autopilot_makes_its_own_nodes() -> None:
 
 def test_gke_advertises_gpus_unless_the_operator_does() -> None:
     settings = Gcp.model_validate(GCP)
-    assert gcp.advertises(settings, NodePool.model_validate(L4))
-    assert not gcp.advertises(settings, NodePool.model_validate({**L4, "driver": "operator"}))
+    assert limits.advertises(settings, NodePool.model_validate(L4))
+    assert not limits.advertises(settings, NodePool.model_validate({**L4, "driver": "operator"}))
 
 
 @pytest.mark.parametrize("stack", ["gcp", "Prod", "a_b", "a-b", "x" * 100, "eu." + "y" * 40])
 def test_names_are_those_that_google_cloud_takes(stack: str) -> None:
     for longest, part in ((40, ""), (30, "nodes"), (30, "pods")):
-        name = gcp.resource_name(stack, part, longest)
+        name = limits.resource_name(stack, part, longest)
         assert len(name) <= longest
         assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
         assert name.startswith("headrace-")
         assert name.endswith(part)
         assert name[-1] != "-"
-    assert len(gcp.bucket_name(stack, "example-project")) <= 63
+    assert len(limits.bucket_name(stack, "example-project")) <= 63
 
 
 def test_names_of_two_stacks_differ() -> None:
-    assert gcp.resource_name("gcp") == "headrace-gcp"
-    assert gcp.resource_name("gcp", "nodes", 30) == "headrace-gcp-nodes"
-    assert len({gcp.resource_name(s, "nodes", 30) for s in ("a-b", "a_b", "A-b", "x" * 50, "x" * 51)}) == 5
-    assert gcp.bucket_name("gcp", "one-project") != gcp.bucket_name("gcp", "two-project")
-    assert gcp.bucket_name("gcp", "example-project") == "headrace-gcp-759b2c42"
+    assert limits.resource_name("gcp") == "headrace-gcp"
+    assert limits.resource_name("gcp", "nodes", 30) == "headrace-gcp-nodes"
+    assert len({limits.resource_name(s, "nodes", 30) for s in ("a-b", "a_b", "A-b", "x" * 50, "x" * 51)}) == 5
+    assert limits.bucket_name("gcp", "one-project") != limits.bucket_name("gcp", "two-project")
+    assert limits.bucket_name("gcp", "example-project") == "headrace-gcp-759b2c42"
 
 
 def excluded(start: str, end: str, **more: Any) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from infra.cloud_config import Aws, Cluster
-from infra.gpu import aws
+from infra.cloud_config import Cluster
 from infra.gpu.accelerators import accelerator_by_key
 from infra.gpu.pools import NodePool
+from infra.targets.aws import limits
 from infra.targets.aws.machines import MACHINES
+from infra.targets.aws.settings import Aws
 
 SETTINGS = {"account": "123456789012", "region": "eu-central-1"}
 CLUSTER = {"authorized_ranges": ["203.0.113.7/32"]}
@@ -24,7 +25,7 @@ def mistakes_by_key(
     *pools: dict[str, Any], settings: dict[str, Any] | None = None, cluster: dict[str, Any] | None = None
 ) -> dict[str, str]:
     """Mistakes by key; each has a fix."""
-    every = aws.mistakes(
+    every = limits.mistakes(
         Aws(**{**SETTINGS, **(settings or {})}),
         Cluster(**{**CLUSTER, **(cluster or {})}),
         [NodePool(**p) for p in pools or (CPU,)],
@@ -213,7 +214,7 @@ def test_bottlerocket_supports_known_profiles_only(pool: dict[str, Any], profile
 
 
 def test_sliceable_gpus_are_in_the_catalogue() -> None:
-    assert all((gpu := accelerator_by_key(key)) and gpu.mig for key in aws.BOTTLEROCKET_GPUS)
+    assert all((gpu := accelerator_by_key(key)) and gpu.mig for key in limits.BOTTLEROCKET_GPUS)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +228,7 @@ def test_sliceable_gpus_are_in_the_catalogue() -> None:
     ],
 )
 def test_dns_and_add_ons_need_nodes(pools: list[dict[str, Any]]) -> None:
-    every = aws.mistakes(Aws(**SETTINGS), Cluster(**CLUSTER), [NodePool(**p) for p in pools])
+    every = limits.mistakes(Aws(**SETTINGS), Cluster(**CLUSTER), [NodePool(**p) for p in pools])
     assert "node_pools" in [m.key for m in every]
 
 
@@ -240,8 +241,8 @@ def test_a_taint_that_is_only_preferred_keeps_nobody_away() -> None:
     [({}, False), ({"image": "bottlerocket"}, True), ({"mode": "auto"}, True)],
 )
 def test_aws_advertises_gpus_in_some_settings_only(settings: dict[str, Any], expected: bool) -> None:
-    assert aws.advertises(Aws(**SETTINGS, **settings), NodePool(**L4)) is expected
-    assert not aws.advertises(Aws(**SETTINGS, **settings), NodePool(**CPU))
+    assert limits.advertises(Aws(**SETTINGS, **settings), NodePool(**L4)) is expected
+    assert not limits.advertises(Aws(**SETTINGS, **settings), NodePool(**CPU))
 
 
 def test_a_pool_has_the_smallest_machine_that_fits() -> None:
@@ -281,7 +282,7 @@ PUBLISHED_PODS = {
 def test_no_node_counts_with_more_pods_than_it_has_addresses_for() -> None:
     machines = {machine.name: machine for machine in MACHINES}
     for name, published in PUBLISHED_PODS.items():
-        counted = aws.allocatable(machines[name], 100).pods
+        counted = limits.allocatable(machines[name], 100).pods
         assert counted == published if published < 100 else counted <= published, name
 
 

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from ipaddress import IPv4Network
 from typing import get_args
 
-from infra.cloud_config import Cluster, Day, Exclusion, Gcp, GcpMaintenance
+from infra.cloud_config import Cluster, Day
 from infra.gpu import machines
 from infra.gpu.accelerators import ACCELERATORS, Accelerator, accelerator_by_key
 from infra.gpu.machines import MachineType
@@ -17,6 +17,7 @@ from infra.gpu.pools import GPU, NodePool, no_disk_performance
 from infra.mistakes import Mistake
 from infra.scheduling.allocatable import EVICTION, reserved_cpu
 from infra.scheduling.resources import GIB, MIB, Resources
+from infra.targets.gcp.settings import Exclusion, Gcp, GcpMaintenance
 from infra.versions import KUBERNETES_AT_LEAST
 
 NO_DEVICE_PLUGIN = "gke-no-default-nvidia-gpu-device-plugin"
