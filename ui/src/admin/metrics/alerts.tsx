@@ -1,0 +1,70 @@
+// The alerts that fire, and the runbook of one.
+
+import type { VNode } from "preact";
+import { c } from "../../i18n/console";
+import { address, follow, to } from "../address";
+import { useAnswer } from "../answer";
+import { Failure, Loaded } from "../loaded";
+import { Code, number } from "../values";
+import type { Alert, Firing } from "./data";
+import { useRefresh } from "./refresh";
+import { Runbook } from "./runbook";
+
+const REFRESH_S = 30;
+
+export function Alerts(): VNode {
+  const name = address.value.query.get("alert");
+  if (!name) return <FiringAlerts />;
+  return (
+    <>
+      <p><a href={to("alerts")} onClick={follow}>{c("allAlerts")}</a></p>
+      <Loaded<Alert> key={name} path={`/v1/admin/alerts/${encodeURIComponent(name)}`} shows={(alert) => <One alert={alert} />} />
+    </>
+  );
+}
+
+function FiringAlerts(): VNode {
+  const { data, error, busy, reload } = useAnswer<{ data: Firing[] }>("/v1/admin/alerts");
+  useRefresh(REFRESH_S, busy, reload);
+  if (error) return <Failure error={error} reload={reload} />;
+  if (!data) return <p role="status">{c("loading")}</p>;
+  if (!data.data.length) return <p>{c("noAlertFires")}</p>;
+  return (
+    <ul class="plain alerts" aria-busy={busy}>
+      {data.data.map((alert) => (
+        <li key={`${alert.id} ${alert.severity}`} class={alert.severity}>
+          <b>{alert.summary === null ? <Code>{alert.id}</Code> : <Named name={alert.id} />}</b>
+          <span class={`state ${alert.severity === "page" ? "bad" : ""}`}>{alert.severity}</span>
+          {alert.count > 1 && <span>×{number(alert.count)}</span>}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Named({ name }: { name: string }): VNode {
+  return <a href={to("alerts", { alert: name })} onClick={follow}><bdi>{name}</bdi></a>;
+}
+
+function One({ alert }: { alert: Alert }): VNode {
+  return (
+    <>
+      <h2><bdi>{alert.id}</bdi></h2>
+      <dl class="facts">
+        <div><dt>{c("summary")}</dt><dd lang="en">{alert.summary}</dd></div>
+        <div><dt>{c("severity")}</dt><dd><Code>{alert.severity}</Code></dd></div>
+        <div><dt>{c("owner")}</dt><dd><Code>{alert.owner}</Code></dd></div>
+        <div><dt>{c("mustHold")}</dt><dd><Code>{alert.wait}</Code></dd></div>
+        <div>
+          <dt>{c("dashboard")}</dt>
+          <dd><a href={to("dashboards", { dashboard: alert.dashboard })} onClick={follow}><bdi>{alert.dashboard}</bdi></a></dd>
+        </div>
+      </dl>
+      <details>
+        <summary>{c("expression")}</summary>
+        <pre class="lines" dir="ltr" tabIndex={0} role="group" aria-label={c("expression")}><code>{alert.expression}</code></pre>
+      </details>
+      <Runbook text={alert.runbook} />
+    </>
+  );
+}

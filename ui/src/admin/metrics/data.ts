@@ -1,0 +1,73 @@
+// Dashboards and alerts as the API answers them.
+
+export interface Line {
+  name: string;
+  values: (number | null)[];
+}
+
+export type Colour = "green" | "yellow" | "orange" | "red";
+
+export interface Panel {
+  id: string;
+  title: string;
+  description: string;
+  kind: "timeseries" | "stat" | "table";
+  unit: string;
+  base: Colour;
+  steps: { value: number; colour: Colour }[];
+  stacked: boolean;
+  width: number;
+  alerts: string[];
+  series: Line[];
+  columns: string[];
+  rows: (string | number | null)[][];
+  error: string | null;
+}
+
+export interface Summary {
+  id: string;
+  title: string;
+  description: string;
+}
+
+export interface Dashboard extends Summary {
+  range: string;
+  start: number;
+  step: number;
+  filters: { name: string; title: string; value: string | null; values: string[] }[];
+  rows: { title: string; panels: Panel[] }[];
+  alerts: string[];
+}
+
+export interface Firing {
+  id: string;
+  severity: string;
+  count: number;
+  /** Null for an alert that is not of this stack's own. */
+  summary: string | null;
+}
+
+export interface Alert extends Firing {
+  owner: string;
+  wait: string;
+  summary: string;
+  expression: string;
+  dashboard: string;
+  runbook: string;
+}
+
+export const RANGES = ["15m", "1h", "6h", "24h", "7d"] as const;
+export const DEFAULT_RANGE = "1h";
+
+export function known(values: (number | null)[]): number[] {
+  return values.filter((value) => value !== null);
+}
+
+export function latest(values: (number | null)[]): number | null {
+  return values.findLast((value) => value !== null) ?? null;
+}
+
+/** Returns the colour of a value by the panel's thresholds. */
+export function level({ base, steps }: Panel, value: number | null): Colour {
+  return steps.reduce((colour, step) => (value !== null && value >= step.value ? step.colour : colour), base);
+}
