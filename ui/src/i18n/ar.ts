@@ -60,6 +60,7 @@ export const ar: Texts = {
   copied: "تم النسخ",
   code: "شيفرة",
   table: "جدول",
+  formula: "صيغة رياضية",
   done: "مكتمل",
   notDone: "غير مكتمل",
   image: "صورة من {host} لم تُحمَّل",

@@ -58,6 +58,7 @@ export const en = {
   copied: "Copied",
   code: "Code",
   table: "Table",
+  formula: "Formula",
   done: "Done",
   notDone: "Not done",
   image: "Image from {host}, not loaded",

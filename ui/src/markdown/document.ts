@@ -1,6 +1,7 @@
 // A Markdown document that grows: what can no longer change is kept as it is, and only the rest is read again.
 
-import { Lexer, type Links, type Token, type Tokens } from "marked";
+import { Lexer, type Links, type MarkedOptions, type Token, type Tokens } from "marked";
+import { formulaAt, MOST_OF_FORMULAS, spend } from "./formulas";
 
 export interface Block {
   readonly key: number;
@@ -23,6 +24,16 @@ const FREE = 20_000;
 const OPEN_BLOCKS = 2;
 /** Nesting beyond what people write, and fences on which the lexer takes quadratic time. */
 const HOSTILE = /^(?:[ \t]*>){24}|^[ \t]{96}|^(?:[ \t]*(?:[-+*]|\d{1,9}[.)])[ \t]+){24}|[`~]{200}/m;
+const OPTIONS: MarkedOptions = {
+  gfm: true,
+  extensions: {
+    renderers: {},
+    childTokens: {},
+    inline: [(text) => formulaAt(text)],
+    // A backslash, which begins the others, ends a piece of text in any case.
+    startInline: [(text) => text.indexOf("$")],
+  },
+};
 
 export class MarkdownDocument {
   readonly frozen: Block[] = [];
@@ -37,6 +48,8 @@ export class MarkdownDocument {
   #whole: string[] = [];
   #keys = 0;
   #headings = new Headings();
+  /** Characters that further formulas may have. */
+  #formulas = MOST_OF_FORMULAS;
 
   /** The text as received. */
   get received(): string {
@@ -81,6 +94,7 @@ export class MarkdownDocument {
     this.frozen.length = 0;
     this.#links = {};
     this.#headings = new Headings();
+    this.#formulas = MOST_OF_FORMULAS;
     this.#rest = this.text;
     this.#lex(false);
     this.#defines = false;
@@ -117,6 +131,8 @@ export class MarkdownDocument {
     const closed = tokens.slice(0, keep);
     const length = closed.reduce((sum, token) => sum + token.raw.length, 0);
     this.#define(closed);
+    this.#formulas = spend(closed, this.#formulas);
+    spend(tokens.slice(keep), this.#formulas);
     const blocks = (some: readonly Token[], headings: Headings): Block[] =>
       some
         .map((token, index) => ({ key: this.#keys + index, token, level: headings.level(token) }))
@@ -143,7 +159,7 @@ export class MarkdownDocument {
     this.lexed += text.length;
     if (HOSTILE.test(text)) return plain(text);
     try {
-      const lexer = new Lexer({ gfm: true });
+      const lexer = new Lexer(OPTIONS);
       Object.assign(lexer.tokens.links, this.#links);
       const blocks: Token[] = lexer.blockTokens(text, []);
       for (const { src, tokens } of lexer.inlineQueue) {

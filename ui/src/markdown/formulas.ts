@@ -1,0 +1,68 @@
+// Formulas of TeX in Markdown: `$…$` and `\(…\)` in a line, `$$…$$` and `\[…\]` on their own.
+
+import type { Token } from "marked";
+
+export interface Formula {
+  type: "formula";
+  raw: string;
+  /** The TeX between the delimiters. */
+  text: string;
+  /** Whether it stands on its own. */
+  display: boolean;
+}
+
+/** A longer one is text, in characters. */
+export const LONGEST_FORMULA = 4_000;
+
+/** Those of an answer have at most as many characters together; further ones are text, since each takes time. */
+export const MOST_OF_FORMULAS = 50_000;
+
+const OPENING = /^(?:\${1,3}|\\[([])/;
+const CLOSING: Record<string, string> = { $: "$", $$: "$$", "\\(": "\\)", "\\[": "\\]" };
+
+/**
+ * Returns the formula with which a text begins.
+ *
+ * Prices are none, by pandoc's rule: what follows the first `$` and stands before the last is no space, and no digit
+ * follows the last. The first `$` that is not escaped decides, so that a text is read once, whatever it has.
+ */
+export function formulaAt(text: string): Formula | undefined {
+  const opening = OPENING.exec(text)?.[0] ?? "";
+  const closing = CLOSING[opening];
+  if (!closing) return undefined;
+  const end = closed(text.slice(0, opening.length + LONGEST_FORMULA + closing.length), opening.length, closing);
+  const tex = text.slice(opening.length, end);
+  if (end < 0 || !tex.trim()) return undefined;
+  if (opening === "$" && (/^\s|\s$/.test(tex) || /^\d/.test(text.slice(end + 1)))) return undefined;
+  return { type: "formula", raw: text.slice(0, end + closing.length), text: tex, display: opening === "$$" || opening === "\\[" };
+}
+
+/** Returns where the closing delimiter stands, before which there is no backslash that is not itself escaped. */
+function closed(text: string, from: number, closing: string): number {
+  for (let at = text.indexOf(closing, from); at >= 0; at = text.indexOf(closing, at + 1)) {
+    let slashes = 0;
+    while (at - slashes > from && text[at - slashes - 1] === "\\") slashes += 1;
+    if (slashes % 2 === 0) return at;
+  }
+  return -1;
+}
+
+interface Parts {
+  tokens: Token[];
+  items: Token[];
+  header: { tokens: Token[] }[];
+  rows: { tokens: Token[] }[][];
+}
+
+/** Makes formulas text once there are none of the characters left that they may have; returns how many are. */
+export function spend(tokens: readonly Token[], left: number): number {
+  for (const token of tokens) {
+    if (token.type === "formula") {
+      left -= token.raw.length;
+      if (left < 0) Object.assign(token, { type: "escape", text: token.raw });
+    }
+    const { tokens: inner = [], items = [], header = [], rows = [] } = token as Partial<Parts>;
+    for (const each of [inner, items, ...[header, ...rows].flat().map((cell) => cell.tokens)]) left = spend(each, left);
+  }
+  return left;
+}
