@@ -58,7 +58,7 @@ def test_openais_sdk_calls_every_route(whole):
 
 
 def sign_in(sdk, url):
-    """What a program gets that is no browser; tests/contract/api/test_sign_in.py is one."""
+    """What a program gets that is no browser; tests/contract/api/sign_in/test_sign_in.py is one."""
     for path, error in (
         ("login?provider=none", openai.BadRequestError),
         ("callback", openai.BadRequestError),

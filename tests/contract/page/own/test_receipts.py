@@ -9,7 +9,7 @@ import pytest
 
 from serving.core.principal import Principal
 from tests.callers.identity import key_of
-from tests.contract.page.test_own import press
+from tests.contract.page.own.test_own import press
 from tests.contract.page.test_saved import CAUGHT
 from tests.contract.page.world import Shown, World
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from serving.config import Catalog
-from tests.contract.api.test_sign_in import World, oidc, ours
+from tests.contract.api.sign_in.test_sign_in import World, oidc, ours
 from tests.contract.running import Gateway, Loop, gateway
 from tests.servers.identity_provider import IdentityProvider
 
