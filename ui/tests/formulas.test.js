@@ -45,6 +45,14 @@ for (const [text, expected] of [
   ["- $x$\n\n> $y$\n\n| $z$ |\n| - |\n| **$w$** |\n\n# $v$", ["x", "y", "z", "w", "v"]],
   ["$\\text{a \\$ b}$", ["\\text{a \\$ b}"]],
   ["\\(\\text{\\\\}\\)", ["\\text{\\\\}"]],
+  // Lines of a formula may look like other blocks.
+  ["Then\n$$\na\n+ b\n- c\n> d\n# e\n---\n$$\nmore $f$", [["\na\n+ b\n- c\n> d\n# e\n---\n"], "f"]],
+  ["   \\[\n1. a\n* b\n   \\]   \n- $c$", [["\n1. a\n* b\n   "], "c"]],
+  ["- $$\n  a\n  + b\n  $$\n\n> \\[\n> a\n> - b\n> \\]", [["\na\n+ b\n"], ["\na\n- b\n"]]],
+  ["$$\na\n\n+ b\n$$", []],
+  ["$$\n+ $a$\n\nb", ["a"]],
+  ["    $$\n    a\n    $$", []],
+  ["$$a$$ b", [["a"]]],
   // Prices, variables and other text.
   ["$5 and $6", []],
   ["$5-$6, $7/$8 and US$9", []],
@@ -94,6 +102,32 @@ test("a formula that is not finished is text, and the whole is the same in any p
   growing.append("$");
   growing.update();
   assert.deepEqual(growing.open[0].token.tokens.map(({ type }) => type), ["text", "formula"]);
+});
+
+test("blocks with formulas, finished or not, are in pieces what they are at once", () => {
+  const parts = [
+    "$$", "$$", "\\[", "\\]", "\n", "\n", "\n", "\n\n", "- a", "+ b", "> q", "1. n", "text", "# h", "---", "===", "```", "    ",
+    " ", "$x$", "$", "|a|\n|-|\n|b|", "\\", "*c*",
+  ];
+  const next = random(17);
+  const tokens = (document) => document.frozen.map(({ token, level }) => [token, level]);
+  let finished = 0;
+  for (let count = 0; count < 6_000; count += 1) {
+    let text = "";
+    for (let left = 4 + next() * 30; left > 0; left -= 1) text += parts[Math.floor(next() * parts.length)] + (next() < 0.4 ? "\n" : "");
+    const whole = new MarkdownDocument();
+    whole.append(text);
+    whole.finish();
+    const document = new MarkdownDocument();
+    for (const piece of steps(text, 3, next)) {
+      document.append(piece);
+      document.update();
+    }
+    document.finish();
+    assert.deepEqual(tokens(document), tokens(whole), JSON.stringify(text));
+    finished += whole.frozen.filter(({ token }) => token.type === "formula").length;
+  }
+  assert.ok(finished > 300, `${finished}`);
 });
 
 test("formulas of an answer end at a number of characters, in pieces as at once", () => {

@@ -13,6 +13,11 @@ $$
 \begin{aligned} a &= \frac{1}{2} \\ &= \sum_{i=1}^{n} x_i + y_1 + y_2 + y_3 + y_4 + y_5 + y_6 + y_7 \end{aligned}
 $$
 
+\[
+c
+- d
+\]
+
 A longer one is $x_1 + x_2 + x_3 + x_4 + x_5 + x_6 + x_7 + x_8 + x_9 + x_{10} + x_{11} = \sum_{i=1}^{11} x_i$, \[z\]
 """
 MATHML = "http://www.w3.org/1998/Math/MathML"
@@ -48,10 +53,10 @@ def test_formulas_are_mathml_once_an_answer_has_some(world: World) -> None:
         shown.ask("Calculate.")
         shown.answered(2)
         shown.there(".answer .text math mtd", "a")
-        assert shown.count(".answer .text math") == 5
+        assert shown.count(".answer .text math") == 6
         assert shown.page.evaluate(MADE)
         assert shown.page.evaluate(SLANTED) == ["none italic"]
-        assert shown.count(".formula math[display=block]") == 2
+        assert shown.count(".formula math[display=block]") == 3
         assert shown.count(".formula.wide math") == 1
         assert shown.text(".answer:last-of-type .text p").startswith("Let x2 cost $5 or $6, and 2 be ")
         assert shown.text(".answer .text code") == r"$\wrong{x}$"
@@ -66,7 +71,7 @@ def test_formulas_are_mathml_once_an_answer_has_some(world: World) -> None:
         again = shown.page.evaluate("location.href")
         shown.page.open(again)
         shown.answered(2)
-        shown.page.until("document.querySelectorAll('.answer .text math').length === 5")
+        shown.page.until("document.querySelectorAll('.answer .text math').length === 6")
 
 
 def test_an_unfinished_formula_is_text(world: World) -> None:

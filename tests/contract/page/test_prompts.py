@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -20,7 +21,7 @@ GREETING = "Greet {{ name }} in {{language}}.\nBe polite to {{name}}."
 @pytest.fixture
 def writer(world: World) -> Iterator[World]:
     """Somebody in a tenant with two prompts, one of which has variables."""
-    tenant = f"t{id(object())}"
+    tenant = f"t{secrets.token_hex(4)}"
     key = world.up.loop.do(key_of(world.up.services, Principal(tenant, "writer", "")))
     own = World(world.up, world.engine, world.browser, key)
     for name, text in (("facts", f"{FIRST}\nAnd be brief."), ("greet", GREETING)):

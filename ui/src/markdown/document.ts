@@ -1,7 +1,7 @@
 // A Markdown document that grows: what can no longer change is kept as it is, and only the rest is read again.
 
-import { Lexer, type Links, type MarkedOptions, type Token, type Tokens } from "marked";
-import { formulaAt, MOST_OF_FORMULAS, spend } from "./formulas";
+import { Lexer, type Links, type MarkedOptions, type Token, Tokenizer, type Tokens } from "marked";
+import { formulaAt, formulaBlockAt, formulaBlockIn, formulaWithin, MOST_OF_FORMULAS, openFormula, spend } from "./formulas";
 
 export interface Block {
   readonly key: number;
@@ -24,14 +24,25 @@ const FREE = 20_000;
 const OPEN_BLOCKS = 2;
 /** Nesting beyond what people write, and fences on which the lexer takes quadratic time. */
 const HOSTILE = /^(?:[ \t]*>){24}|^[ \t]{96}|^(?:[ \t]*(?:[-+*]|\d{1,9}[.)])[ \t]+){24}|[`~]{200}/m;
+class BlockTokenizer extends Tokenizer {
+  /** A heading of several lines that dashes make ends before a formula, as a paragraph does. */
+  override lheading(text: string): Tokens.Heading | undefined {
+    const found = super.lheading(text);
+    return found && !formulaWithin(text, found.raw.length) ? found : undefined;
+  }
+}
+
 const OPTIONS: MarkedOptions = {
   gfm: true,
+  tokenizer: new BlockTokenizer(),
   extensions: {
     renderers: {},
     childTokens: {},
     inline: [(text) => formulaAt(text)],
     // A backslash, which begins the others, ends a piece of text in any case.
     startInline: [(text) => text.indexOf("$")],
+    block: [(text) => formulaBlockAt(text)],
+    startBlock: [formulaBlockIn],
   },
 };
 
@@ -127,6 +138,8 @@ export class MarkdownDocument {
         keep -= 1;
         if (tokens[keep]?.type !== "space") blocks += 1;
       }
+      // Lines of a formula that is not finished look like blocks.
+      keep = before(tokens, keep, openFormula(this.#rest));
     }
     const closed = tokens.slice(0, keep);
     const length = closed.reduce((sum, token) => sum + token.raw.length, 0);
@@ -203,6 +216,17 @@ export function parse(text: string): Block[] {
 /** Returns a text with line ends of one kind. */
 export function lines(text: string): string {
   return text.replace(/\r\n?/g, "\n");
+}
+
+/** Returns how many of the first `most` tokens end at a position of the text or before it. */
+function before(tokens: readonly Token[], most: number, position: number): number {
+  let end = 0;
+  let count = 0;
+  for (; count < most; count += 1) {
+    end += tokens[count]?.raw.length ?? 0;
+    if (end > position) break;
+  }
+  return count;
 }
 
 function plain(text: string): Token[] {

@@ -47,6 +47,42 @@ function closed(text: string, from: number, closing: string): number {
   return -1;
 }
 
+const LINE = /^ {0,3}(?=\$\$|\\\[)/;
+const BLANK = /\n[ \t]*\n/;
+
+/** Returns the formula that is the block with which a text begins: lines without a blank one, whatever they begin with. */
+export function formulaBlockAt(text: string): Formula | undefined {
+  const indent = LINE.exec(text)?.[0];
+  const found = indent === undefined ? undefined : formulaAt(text.slice(indent.length));
+  if (indent === undefined || !found || BLANK.test(found.raw)) return undefined;
+  const raw = indent + found.raw;
+  const end = /^[ \t]*(?:\n|$)/.exec(text.slice(raw.length))?.[0];
+  return end === undefined ? undefined : { ...found, raw: raw + end };
+}
+
+/** Returns where a line of a paragraph may begin a formula, or -1. */
+export function formulaBlockIn(text: string): number {
+  const found = /\n(?:( {0,3}(?:\$\$|\\\[))|[ \t]*\n)/.exec(text);
+  return found?.[1] === undefined ? -1 : found.index + 1;
+}
+
+/** Returns whether a line after the first of the first `length` characters begins a formula. */
+export function formulaWithin(text: string, length: number): boolean {
+  for (let at = 0, next = 0; next >= 0 && at < length; at += next) {
+    if (at > 0 && formulaBlockAt(text.slice(at))) return true;
+    next = formulaBlockIn(text.slice(at));
+  }
+  return false;
+}
+
+/** Returns where the last block begins that more text can make a formula, or the text's length. */
+export function openFormula(text: string): number {
+  const from = Math.max(0, text.length - LONGEST_FORMULA - 8);
+  const last = text.slice(from).split(BLANK).at(-1) ?? "";
+  const begins = /^ {0,3}(?:\$\$|\\\[)/m.exec(last);
+  return begins ? text.length - last.length + begins.index : text.length;
+}
+
 interface Parts {
   tokens: Token[];
   items: Token[];

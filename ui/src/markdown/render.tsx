@@ -57,6 +57,8 @@ function blockNode(token: Token, open?: OpenSource): ComponentChildren {
       return <span dir="auto">{token.tokens ? inline(token.tokens, open) : leaf(token.text, open)}</span>;
     case "checkbox":
       return checkbox(token.checked);
+    case "formula":
+      return <p dir="auto">{formula(token as Formula, open)}</p>;
     case "space":
     case "def":
       return null;
