@@ -22,7 +22,7 @@ from infra.addons.addon import Addon
 from infra.clouds import CloudSettings
 from infra.cluster_config import Addons, Choice
 from infra.config import StackConfig
-from infra.gpu.machines import CLOUDS
+from infra.nodes.machines import CLOUDS
 from infra.versions import Chart
 from serving.assistants.tools import catalogue
 from serving.assistants.tools.mcp import McpServers

@@ -6,7 +6,7 @@ from infra import network
 from infra.addons.kuberay import KUBERAY
 from infra.addons.monitoring import MONITORING
 from infra.config import StackConfig
-from infra.targets.provisioned_cluster import IdentityEndpoint
+from infra.resources.provisioned_cluster import IdentityEndpoint
 
 
 def peers(**settings: Any) -> dict[str, Any]:
