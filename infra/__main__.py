@@ -13,8 +13,8 @@ from infra import apps, documents
 from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import NAMESPACE
 from infra.config_loader import load
+from infra.layout import CHECKOUT, Layout
 from infra.mistakes import report
-from infra.targets.layout import CHECKOUT, Layout
 from infra.targets.target import Target
 
 

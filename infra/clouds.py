@@ -11,7 +11,7 @@ from serving.config import Strict
 
 
 class CloudSettings(Strict):
-    """The settings of each cloud, by its name in `infra.gpu.machines.Cloud`."""
+    """The settings of each cloud, by its name in `infra.nodes.machines.Cloud`."""
 
     aws: Aws = Field(default=Aws(), description="Amazon EKS: account, region, mode, image.")
     gcp: Gcp = Field(

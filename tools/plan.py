@@ -17,10 +17,11 @@ from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import NAMESPACE, PROVISIONED_TARGETS, StackConfig
 from infra.config_loader import load
 from infra.gpu import cost
+from infra.layout import CHECKOUT
 from infra.mistakes import report
+from infra.resources import inquiry
 from infra.scheduling import checks as scheduling
-from infra.targets import inquiry, source_check
-from infra.targets.layout import CHECKOUT
+from infra.targets import source_check
 from tools.report import ToolError, say
 
 

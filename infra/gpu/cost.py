@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from infra.gpu import fit, placement, prices
-from infra.gpu.accelerators import GIB, accelerator_by_key
-from infra.gpu.machines import Cloud, MachineType
-from infra.gpu.pools import NodePool
+from infra.gpu import fit, placement
+from infra.layout import CHECKOUT
 from infra.mistakes import Mistake
-from infra.targets.layout import CHECKOUT
+from infra.nodes import prices
+from infra.nodes.accelerators import GIB, accelerator_by_key
+from infra.nodes.machines import Cloud, MachineType
+from infra.nodes.pools import NodePool
 from serving.config import VllmModel
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from infra.gpu import prices
+from infra.layout import CHECKOUT
+from infra.nodes import prices
 from infra.policies.manifest import PlannedResource
 from infra.policies.nodes import nodes_of
 from infra.policies.rule import stack_rule
 from infra.policies.values import lookup
-from infra.targets.layout import CHECKOUT
 
 STACK = "headrace:kubernetes:Stack"
 """The component with the budget of its stack."""

@@ -1,33 +1,25 @@
 """Asks a cloud, before anything is made, whether its quotas and zones have room for the nodes of a stack.
 
-It asks by the cloud's own command line, which a stack in a cloud needs anyway. How many machines are free at the
-moment, no cloud says.
+It asks by the cloud's own command line, which a stack in a cloud needs anyway.
 """
 
 from __future__ import annotations
 
 import importlib
-import itertools
-import json
-import shutil
-import subprocess
-from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 from infra.config import StackConfig
-from infra.gpu.machines import CLOUDS, MachineType
-from infra.gpu.pools import NodePool
-from infra.mistakes import Mistake
-from infra.targets.inquiry import Ask, Check, NoAnswer
-
-Run = Callable[[Sequence[str], float], Any]
-"""Runs a command of the cloud, which prints JSON, for at most so many seconds, and returns that. Raises `NoAnswer`."""
+from infra.nodes.machines import CLOUDS
+from infra.resources.capacity import Run, run_program
+from infra.resources.cloud_stack import CloudStack
+from infra.resources.inquiry import Check
+from infra.targets.cloud_stacks import cloud_stack
 
 
 class Capacity(Protocol):
     """The interface of a cloud's module `capacity`."""
 
-    def check(self, config: StackConfig, stack: str, run: Run) -> Check:
+    def check(self, stack: CloudStack[Any], run: Run) -> Check:
         """Returns questions and judge: pools whose machines a quota does not allow, or a zone does not have."""
         ...
 
@@ -40,78 +32,4 @@ def checks(config: StackConfig, stack: str, run: Run | None = None) -> list[Chec
     if config.target not in CLOUDS:
         return []
     module = cast(Capacity, importlib.import_module(f"infra.targets.{config.target}.capacity"))
-    return [module.check(config, stack, run or run_program)]
-
-
-def run_program(command: Sequence[str], limit_s: float) -> Any:
-    """Returns what a command prints as JSON. Raises `NoAnswer` if it is not there, fails, or takes longer."""
-    if (program := shutil.which(command[0])) is None:
-        raise NoAnswer(f"the program {command[0]} is not on PATH")
-    try:
-        done = subprocess.run(
-            [program, *command[1:]], capture_output=True, text=True, timeout=limit_s, stdin=subprocess.DEVNULL
-        )
-    except subprocess.TimeoutExpired:
-        raise NoAnswer(f"`{_first_words(command)}` did not end in time") from None
-    except OSError as e:
-        raise NoAnswer(f"`{_first_words(command)}` cannot be run: {e.strerror}") from None
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        raise NoAnswer(f"`{_first_words(command)}` failed{f': {said[-1].strip()[:200]}' if said else ''}")
-    try:
-        return json.loads(done.stdout)
-    except ValueError:
-        raise NoAnswer(f"`{_first_words(command)}` did not print JSON") from None
-
-
-def asking(run: Run, command: Sequence[str], read: Callable[[Any], Any]) -> Ask:
-    """Returns a question that runs a command; `read` returns what its answer says, or None if it has another form."""
-
-    def ask(limit_s: float) -> Any:
-        answer = run(command, limit_s)
-        try:
-            found = read(answer)
-        except (LookupError, TypeError, ValueError, AttributeError):
-            found = None
-        if found is None:
-            raise NoAnswer(f"`{_first_words(command)}` answers in a form that is not known")
-        return found
-
-    return ask
-
-
-def _first_words(command: Sequence[str]) -> str:
-    """Returns the words of a command that say what it does."""
-    return " ".join(itertools.takewhile(lambda word: not word.startswith("-"), command))
-
-
-def fewest(pool: NodePool) -> int:
-    """Returns how many nodes of a pool must be possible: those that it starts with, and at least one."""
-    return max(pool.min_nodes, 1)
-
-
-def machines_of(config: StackConfig) -> list[tuple[int, NodePool, MachineType]]:
-    """Returns the pools whose machine type is known, with their index."""
-    found = [(i, pool, pool.machine(cast(Any, config.target))) for i, pool in enumerate(config.node_pools)]
-    return [(i, pool, machine) for i, pool, machine in found if machine is not None]
-
-
-def too_small(i: int, quota: str, limit: float, needed: float, unit: str, fix: str, counted: str = "") -> Mistake:
-    """Returns what is reported of a quota; `i` is the pool that does not fit any more, `counted` is counted too."""
-    problem = f"needs {needed:g} {unit} with {counted}the pools before it, but the quota {quota} is {limit:g}"
-    return Mistake(f"node_pools[{i}]", problem, fix)
-
-
-def too_few_addresses(quota: str, limit: float, needed: int, used: int, fix: str) -> Mistake:
-    """Returns what is reported of a quota of public addresses; others use `used` of them already."""
-    beside = f" beside the {used} that are in use" if used else ""
-    addresses = "a public address" if needed == 1 else f"{needed} public addresses"
-    return Mistake("cluster.network", f"needs {addresses}{beside}, but the quota {quota} is {limit:g}", fix)
-
-
-def not_offered(i: int, machine: str, missing: Sequence[str], offered: Sequence[str], place: str) -> Mistake:
-    """Returns what is reported of zones, or of a whole region (`missing` is empty), without a machine type."""
-    if not offered:
-        return Mistake(f"node_pools[{i}]", f"{place} does not offer {machine}", "use another machine type or region")
-    problem = f"{', '.join(missing)} do not offer {machine}" if len(missing) > 1 else f"{missing[0]} has no {machine}"
-    return Mistake(f"node_pools[{i}].zones", problem, f"use one of {', '.join(offered)}")
+    return [module.check(cloud_stack(config, stack), run or run_program)]

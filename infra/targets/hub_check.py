@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from infra.config import StackConfig
 from infra.config_loader import secret_file
 from infra.mistakes import Mistake
-from infra.targets.inquiry import Check, NoAnswer
+from infra.resources.inquiry import Check, NoAnswer
 from serving.config import VllmModel
 
 HUB = "https://huggingface.co"

@@ -11,11 +11,12 @@ from pydantic import SecretStr
 from infra import chart
 from infra.config import StackConfig
 from infra.config_loader import KUBECONFIG, LoadedConfig
+from infra.kubernetes.cluster import ClusterUnusable, read_kubeconfig
+from infra.layout import CHECKOUT
 from infra.mistakes import Mistake
-from infra.targets import cluster_preflight, image_check, inquiry, source_check
-from infra.targets.cluster import ClusterUnusable, read_kubeconfig
+from infra.resources import inquiry
+from infra.targets import cluster_preflight, image_check, source_check
 from infra.targets.kubernetes_stack import ClusterAccess, KubernetesStack
-from infra.targets.layout import CHECKOUT
 from infra.targets.target import Target
 
 

@@ -16,18 +16,21 @@ from infra import chart
 from infra.config import StackConfig
 from infra.config_loader import LoadedConfig
 from infra.gpu import cost, placement
+from infra.layout import CHECKOUT
 from infra.mistakes import Mistake
-from infra.targets import capacity_check, cluster_preflight, inquiry, source_check
+from infra.resources import inquiry
+from infra.resources.cloud_stack import CloudStack
+from infra.resources.provisioned_cluster import ProvisionedCluster
+from infra.targets import capacity_check, cluster_preflight, source_check
+from infra.targets.cloud_stacks import cloud_stack
 from infra.targets.kubernetes_stack import ClusterAccess, KubernetesStack
-from infra.targets.layout import CHECKOUT
-from infra.targets.provisioned_cluster import ProvisionedCluster
 from infra.targets.target import Target
 
 
 class CloudModule(Protocol):
     """The interface of a cloud's module `provision`."""
 
-    def provision(self, config: StackConfig, stack: str) -> ProvisionedCluster:
+    def provision(self, stack: CloudStack[Any]) -> ProvisionedCluster:
         """Plans the cluster with its node pools."""
         ...
 
@@ -74,7 +77,7 @@ def plan(config: StackConfig, config_secrets: Mapping[str, SecretStr], stack: st
 def _provision(config: StackConfig, stack: str) -> ProvisionedCluster:
     if config.target != "onprem":
         module = cast(CloudModule, importlib.import_module(f"infra.targets.{config.target}.provision"))
-        return module.provision(config, stack)
+        return module.provision(cloud_stack(config, stack))
     from infra.onprem import network
     from infra.targets.onprem import provision_onprem
 

@@ -22,7 +22,7 @@ from infra import chart
 from infra.addons import ADDONS
 from infra.config import StackConfig
 from infra.mistakes import Mistake
-from infra.targets.inquiry import Check, NoAnswer
+from infra.resources.inquiry import Check, NoAnswer
 
 DOCKER_HUB = "registry-1.docker.io"
 LOGIN_NAMES = {DOCKER_HUB: "https://index.docker.io/v1/"}

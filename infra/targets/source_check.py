@@ -8,8 +8,8 @@ import httpx
 from pydantic import SecretStr
 
 from infra.config import StackConfig
+from infra.resources.inquiry import Check
 from infra.targets import hub_check, registry_check
-from infra.targets.inquiry import Check
 
 
 def checks(

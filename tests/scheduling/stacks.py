@@ -6,9 +6,9 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from infra.gpu.machines import CLOUDS, Cloud, MachineType, machine_types
 from infra.gpu.placement import gpus_per_node
-from infra.gpu.pools import NodePool
+from infra.nodes.machines import CLOUDS, Cloud, MachineType, machine_types
+from infra.nodes.pools import NodePool
 
 Settings = dict[str, Any]
 

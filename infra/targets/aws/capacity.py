@@ -7,10 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infra.config import StackConfig
 from infra.mistakes import Mistake
-from infra.targets.aws.settings import ADDONS, AwsAddon
-from infra.targets.capacity_check import (
+from infra.resources.capacity import (
     Run,
     asking,
     fewest,
@@ -19,7 +17,9 @@ from infra.targets.capacity_check import (
     too_few_addresses,
     too_small,
 )
-from infra.targets.inquiry import Check
+from infra.resources.cloud_stack import CloudStack
+from infra.resources.inquiry import Check
+from infra.targets.aws.settings import ADDONS, Aws, AwsAddon
 
 QUOTAS = (
     (
@@ -54,60 +54,62 @@ ADDRESS_FIX = (
 )
 
 
-def check(config: StackConfig, stack: str, run: Run) -> Check:
+def check(stack: CloudStack[Aws], run: Run) -> Check:
     """Asks for quotas of vCPUs and addresses, zones that offer the machine types, and versions of EKS' add-ons."""
-    region = ("--region", config.aws.region, "--output", "json")
-    quotas = {quota_of(machine.name, pool.capacity) for _, pool, machine in machines_of(config)} - {("", "")}
-    if addresses_needed(config):
+    region = ("--region", stack.settings.region, "--output", "json")
+    known = machines_of("aws", stack.pools)
+    known = machines_of("aws", stack.pools)
+    quotas = {quota_of(machine.name, pool.capacity) for _, pool, machine in known} - {("", "")}
+    if addresses_needed(stack):
         quotas.add(ADDRESSES)
     limit = ("aws", "service-quotas", "get-service-quota", "--service-code", "ec2", "--quota-code")
     questions = {_about(*quota): asking(run, [*limit, quota[1], *region], _value) for quota in sorted(quotas)}
-    if addresses_needed(config):
+    if addresses_needed(stack):
         listing = ("aws", "ec2", "describe-addresses")
-        questions[USED] = asking(run, [*listing, *region], lambda answer: _used(answer, stack))
+        questions[USED] = asking(run, [*listing, *region], lambda answer: _used(answer, stack.name))
     offerings = ("aws", "ec2", "describe-instance-type-offerings", "--location-type", "availability-zone")
-    for name in sorted({machine.name for _, _, machine in machines_of(config)}):
+    for name in sorted({machine.name for _, _, machine in known}):
         only = ("--filters", f"Name=instance-type,Values={name}")
         questions[_offers(name)] = asking(run, [*offerings, *only, *region], _zones)
-    if config.aws.mode == "node_groups":
-        kubernetes = config.cluster.kubernetes_version
+    if stack.settings.mode == "node_groups":
+        kubernetes = stack.cluster.kubernetes_version
         command = ("aws", "eks", "describe-addon-versions", "--kubernetes-version", kubernetes)
         questions[VERSIONS] = asking(run, [*command, *region], lambda answer: _addon_versions(answer, kubernetes))
-    return Check(questions, lambda answers: _mistakes(config, answers), _unasked(config))
+    return Check(questions, lambda answers: _mistakes(stack, answers), _unasked(stack))
 
 
-def addresses_needed(config: StackConfig) -> int:
+def addresses_needed(stack: CloudStack[Aws]) -> int:
     """Returns how many Elastic IPs the stack makes: one of the NAT gateway, and one in each zone of an entrance."""
-    if config.cluster.network.existing:
+    if stack.cluster.network.existing:
         return 0
-    zones = {*config.aws.control_plane_zones, *(zone for pool in config.node_pools for zone in pool.zones)}
-    return 1 + (len(zones) if config.ingress.zone else 0)
+    zones = {*stack.settings.control_plane_zones, *(zone for pool in stack.pools for zone in pool.zones)}
+    return 1 + (len(zones) if stack.ingress.zone else 0)
 
 
-def _mistakes(config: StackConfig, answers: Mapping[str, Any]) -> Iterator[Mistake]:
+def _mistakes(stack: CloudStack[Aws], answers: Mapping[str, Any]) -> Iterator[Mistake]:
     """Reports quotas of fewer vCPUs than the pools start with, zones without their machine type, and missing pins."""
-    yield from _pins(config, answers.get(VERSIONS, {}))
+    yield from _pins(stack, answers.get(VERSIONS, {}))
     name, code = ADDRESSES
-    limit, used, addresses = answers.get(_about(name, code)), answers.get(USED, 0), addresses_needed(config)
+    limit, used, addresses = answers.get(_about(name, code)), answers.get(USED, 0), addresses_needed(stack)
     if limit is not None and used + addresses > limit:
         yield too_few_addresses(f"{name} ({code})", limit, addresses, used, ADDRESS_FIX)
     needed: Counter[str] = Counter()
-    for i, pool, machine in machines_of(config):
+    for i, pool, machine in machines_of("aws", stack.pools):
         name, code = quota_of(machine.name, pool.capacity)
         needed[code] += fewest(pool) * machine.vcpus
         if (limit := answers.get(_about(name, code))) is not None and needed[code] > limit:
             yield too_small(i, f"{name} ({code})", limit, needed[code], "vCPUs", FIX)
         offered = answers.get(_offers(machine.name))
-        zones = pool.zones or (() if config.cluster.network.existing else config.aws.control_plane_zones)
+        zones = pool.zones or (() if stack.cluster.network.existing else stack.settings.control_plane_zones)
         missing = [zone for zone in zones if offered is not None and zone not in offered]
         # Without zones of the pool, EKS uses those of the network that have some.
         if missing and (pool.zones or len(missing) == len(zones)):
-            yield not_offered(i, machine.name, missing, offered or [], config.aws.region)
+            yield not_offered(i, machine.name, missing, offered or [], stack.settings.region)
 
 
-def _unasked(config: StackConfig) -> dict[str, str]:
+def _unasked(stack: CloudStack[Aws]) -> dict[str, str]:
     """Returns the machine types whose quota is not known; reserved ones need none."""
-    found = [(pool.capacity, machine.name) for _, pool, machine in machines_of(config)]
+    found = [(pool.capacity, machine.name) for _, pool, machine in machines_of("aws", stack.pools)]
     lost = {name for capacity, name in found if capacity == "spot" and not quota_of(name, capacity)[1]}
     return {f"the quota of {name} on spot": "AWS has one for each generation" for name in sorted(lost)}
 
@@ -120,12 +122,12 @@ def _offers(machine: str) -> str:
     return f"the zones that offer {machine}"
 
 
-def _pins(config: StackConfig, known: Mapping[AwsAddon, Mapping[str, bool]]) -> Iterator[Mistake]:
+def _pins(stack: CloudStack[Aws], known: Mapping[AwsAddon, Mapping[str, bool]]) -> Iterator[Mistake]:
     """Reports add-ons of EKS without a version, and versions that EKS does not have for this Kubernetes.
 
     EKS' default changes with time, so that a cluster created anew would differ from the one before.
     """
-    kubernetes, pinned = config.cluster.kubernetes_version, config.aws.addon_versions
+    kubernetes, pinned = stack.cluster.kubernetes_version, stack.settings.addon_versions
     for name, version in pinned.items():
         offered = known.get(name, {})
         if offered and version not in offered:

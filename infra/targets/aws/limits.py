@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from infra.cloud_config import Cluster
-from infra.gpu.accelerators import accelerator_by_key
-from infra.gpu.machines import MachineType, machine_types
-from infra.gpu.pools import NodePool
 from infra.mistakes import Mistake
-from infra.scheduling.allocatable import EVICTION, reserved_cpu
-from infra.scheduling.resources import GIB, MIB, Resources
+from infra.nodes.accelerators import accelerator_by_key
+from infra.nodes.allocatable import EVICTION, reserved_cpu
+from infra.nodes.machines import MachineType, machine_types
+from infra.nodes.pools import NodePool
+from infra.nodes.resources import GIB, MIB, Resources
 from infra.targets.aws.settings import Aws
 from infra.versions import OLDEST_NODES
 

@@ -7,7 +7,7 @@ are left out.
 
 from __future__ import annotations
 
-from infra.gpu.machines import MachineType
+from infra.nodes.machines import MachineType
 
 MACHINES: tuple[MachineType, ...] = (
     MachineType("aws", "g4dn.xlarge", 4, 16, "t4", 1),

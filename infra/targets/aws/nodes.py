@@ -9,8 +9,7 @@ from typing import Any
 import pulumi_aws as aws
 from pulumi import Input
 
-from infra.gpu.disks import LEAST_IOPS, LEAST_THROUGHPUT
-from infra.gpu.pools import EFFECTS, NodePool
+from infra.nodes.pools import EFFECTS, LEAST_IOPS, LEAST_THROUGHPUT, NodePool
 from infra.targets.aws.limits import BOTTLEROCKET_GPUS, is_capacity_block, reservation_id
 from infra.targets.aws.settings import Aws
 

@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infra.config import StackConfig
-from infra.gpu.pools import NodePool
 from infra.mistakes import Mistake
-from infra.targets.azure import limits
-from infra.targets.capacity_check import (
+from infra.nodes.pools import NodePool
+from infra.resources.capacity import (
     Run,
     asking,
     fewest,
@@ -20,8 +18,11 @@ from infra.targets.capacity_check import (
     too_few_addresses,
     too_small,
 )
-from infra.targets.inquiry import Check
-from infra.targets.provisioned_cluster import resource_slug
+from infra.resources.cloud_stack import CloudStack
+from infra.resources.inquiry import Check
+from infra.resources.provisioned_cluster import resource_slug
+from infra.targets.azure import limits
+from infra.targets.azure.settings import Azure
 
 REGIONAL, SPOT = "cores", "lowprioritycores"
 USAGE, SIZES = "the quotas of vCPUs", "the sizes of machines and their zones"
@@ -31,34 +32,34 @@ FIX = "request more under Quotas (docs/how-to/azure.md#what-you-need), or use fe
 ADDRESS_FIX = "request more under Quotas (docs/how-to/azure.md#what-you-need), release some, or use an existing network"
 
 
-def check(config: StackConfig, stack: str, run: Run) -> Check:
+def check(stack: CloudStack[Azure], run: Run) -> Check:
     """Asks for the usage of compute and of addresses, and for the sizes that the subscription may have."""
-    subscription = ("--subscription", config.azure.subscription, "--output", "json")
-    place = ("--location", config.azure.location, *subscription)
+    subscription = ("--subscription", stack.settings.subscription, "--output", "json")
+    place = ("--location", stack.settings.location, *subscription)
     questions = {
         USAGE: asking(run, ["az", "vm", "list-usage", *place], _limits),
         SIZES: asking(run, ["az", "vm", "list-skus", "--resource-type", "virtualMachines", *place], _sizes),
     }
-    if addresses_needed(config):
+    if addresses_needed(stack):
         questions[ADDRESSES] = asking(run, ["az", "network", "list-usages", *place], _address_quotas)
         listing = ["az", "network", "public-ip", "list", *subscription]
-        questions[OWN] = asking(run, listing, lambda answer: _own(answer, config.azure.location, stack))
-    return Check(questions, lambda answers: _mistakes(config, answers))
+        questions[OWN] = asking(run, listing, lambda answer: _own(answer, stack.settings.location, stack.name))
+    return Check(questions, lambda answers: _mistakes(stack, answers))
 
 
-def addresses_needed(config: StackConfig) -> int:
+def addresses_needed(stack: CloudStack[Azure]) -> int:
     """Returns how many public addresses the stack makes: one of the NAT gateway, and one of an entrance."""
-    return (not config.cluster.network.existing) + bool(config.ingress.zone)
+    return (not stack.cluster.network.existing) + bool(stack.ingress.zone)
 
 
-def _mistakes(config: StackConfig, answers: Mapping[str, Any]) -> Iterator[Mistake]:
+def _mistakes(stack: CloudStack[Azure], answers: Mapping[str, Any]) -> Iterator[Mistake]:
     """Reports quotas of fewer vCPUs than the pools start with, an upgrade's nodes included, and missing zones.
 
     AKS' own nodes count in the quotas of their family and of the region.
     """
     allowed, names = answers.get(USAGE, ({}, {}))
     sizes = answers.get(SIZES)
-    addresses = addresses_needed(config)
+    addresses = addresses_needed(stack)
     for quota, (limit, used) in answers.get(ADDRESSES, {}).items():
         # Without the list of addresses, the stack's own ones may be among those in use.
         others = max(used - answers[OWN], 0) if OWN in answers else 0
@@ -68,7 +69,7 @@ def _mistakes(config: StackConfig, answers: Mapping[str, Any]) -> Iterator[Mista
     for pool in limits.SYSTEM_POOLS:
         if machine := pool.machine("azure"):
             needed.update(dict.fromkeys(_quotas(pool, sizes, machine.name), _nodes(pool) * machine.vcpus))
-    for i, pool, machine in machines_of(config):
+    for i, pool, machine in machines_of("azure", stack.pools):
         for quota in _quotas(pool, sizes, machine.name):
             needed[quota] += _nodes(pool) * machine.vcpus
             if quota in allowed and needed[quota] > allowed[quota]:
@@ -81,7 +82,7 @@ def _mistakes(config: StackConfig, answers: Mapping[str, Any]) -> Iterator[Mista
         usable = [zone for zone in offered if zone not in restricted]
         missing = [zone for zone in pool.zones if zone not in usable]
         if missing or not size or (offered and not usable):
-            yield not_offered(i, machine.name, missing, usable, config.azure.location)
+            yield not_offered(i, machine.name, missing, usable, stack.settings.location)
 
 
 def _nodes(pool: NodePool) -> int:

@@ -10,9 +10,9 @@ from pulumi import Input
 from pulumi_azure_native import containerservice
 
 from infra.cloud_config import Cluster
+from infra.resources.provisioned_cluster import kubeconfig
 from infra.targets.azure import limits
 from infra.targets.azure.nodes import system_pool
-from infra.targets.provisioned_cluster import kubeconfig
 
 ENTRA_SERVER = "6dae42f8-4368-4678-94ff-3960e28e3630"
 """Id of the Entra ID application for which all AKS clusters accept tokens."""

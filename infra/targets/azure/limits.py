@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Network
 
 from infra.cloud_config import Cluster, Network
-from infra.gpu.accelerators import ACCELERATORS, accelerator_by_key
-from infra.gpu.machines import MachineType, machine_types
-from infra.gpu.pools import NodePool, Taint, no_disk_performance
 from infra.mistakes import Mistake
-from infra.scheduling.allocatable import EVICTION
-from infra.scheduling.resources import GIB, MIB, Resources
+from infra.nodes.accelerators import ACCELERATORS, accelerator_by_key
+from infra.nodes.allocatable import EVICTION
+from infra.nodes.machines import MachineType, machine_types
+from infra.nodes.pools import NodePool, Taint, no_disk_performance
+from infra.nodes.resources import GIB, MIB, Resources
 from infra.targets.azure.settings import Azure
 
 VERSIONS = ("1.34", "1.35", "1.36")

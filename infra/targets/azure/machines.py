@@ -6,7 +6,7 @@ family).
 
 from __future__ import annotations
 
-from infra.gpu.machines import MachineType
+from infra.nodes.machines import MachineType
 
 MACHINES: tuple[MachineType, ...] = (
     MachineType("azure", "Standard_NC4as_T4_v3", 4, 28, "t4", 1),

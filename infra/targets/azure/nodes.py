@@ -9,7 +9,7 @@ from pulumi import Input
 from pulumi_azure_native import containerservice
 
 from infra.cloud_config import Cluster
-from infra.gpu.pools import NodePool
+from infra.nodes.pools import NodePool
 from infra.targets.azure import limits
 from infra.targets.azure.machines import DEFAULT
 

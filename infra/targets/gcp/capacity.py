@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infra.config import StackConfig
 from infra.mistakes import Mistake
-from infra.targets.capacity_check import (
+from infra.resources.capacity import (
     Run,
     asking,
     fewest,
@@ -17,8 +16,10 @@ from infra.targets.capacity_check import (
     too_few_addresses,
     too_small,
 )
+from infra.resources.cloud_stack import CloudStack
+from infra.resources.inquiry import Ask, Check
 from infra.targets.gcp.limits import resource_name
-from infra.targets.inquiry import Ask, Check
+from infra.targets.gcp.settings import Gcp
 
 METRICS = {
     "a100-40gb": "NVIDIA_A100_GPUS",
@@ -39,11 +40,11 @@ FIX = "request more under IAM & Admin, Quotas (docs/how-to/gcp.md#what-you-need)
 ADDRESS_FIX = "request more under IAM & Admin, Quotas, release some, or use an existing network"
 
 
-def check(config: StackConfig, stack: str, run: Run) -> Check:
+def check(stack: CloudStack[Gcp], run: Run) -> Check:
     """Asks for quotas of GPUs and addresses, and for the zones that have the machine types."""
-    project = ("--project", config.gcp.project, "--format", "json")
-    known, region = machines_of(config), config.gcp.region
-    gpus, addresses = any(pool.gpus for _, pool, _ in known), addresses_needed(config)
+    project = ("--project", stack.settings.project, "--format", "json")
+    known, region = machines_of("gcp", stack.pools), stack.settings.region
+    gpus, addresses = any(pool.gpus for _, pool, _ in known), addresses_needed(stack)
     questions: dict[str, Ask] = {}
     if gpus:
         questions[PROJECT] = asking(run, ["gcloud", "compute", "project-info", "describe", *project], _limits)
@@ -52,32 +53,32 @@ def check(config: StackConfig, stack: str, run: Run) -> Check:
         questions[REGION] = asking(run, command, lambda answer: (_limits(answer), _usage(answer)))
     if addresses:
         command = ["gcloud", "compute", "addresses", "list", "--regions", region, *project]
-        questions[OWN] = asking(run, command, lambda answer: _own(answer, stack))
+        questions[OWN] = asking(run, command, lambda answer: _own(answer, stack.name))
     for name in sorted({machine.name for _, _, machine in known}):
         command = ["gcloud", "compute", "machine-types", "list", "--filter", f"name={name} AND zone~{region}-"]
         questions[_offers(name)] = asking(run, [*command, *project], _zones)
-    return Check(questions, lambda answers: _mistakes(config, answers), _unasked(config))
+    return Check(questions, lambda answers: _mistakes(stack, answers), _unasked(stack))
 
 
-def addresses_needed(config: StackConfig) -> int:
+def addresses_needed(stack: CloudStack[Gcp]) -> int:
     """Returns how many static addresses of the region the stack takes: Cloud NAT's first, and one of an entrance.
 
     https://docs.cloud.google.com/nat/docs/ports-and-addresses
     """
-    return (not config.cluster.network.existing) + bool(config.ingress.zone)
+    return (not stack.cluster.network.existing) + bool(stack.ingress.zone)
 
 
-def _mistakes(config: StackConfig, answers: Mapping[str, Any]) -> Iterator[Mistake]:
+def _mistakes(stack: CloudStack[Gcp], answers: Mapping[str, Any]) -> Iterator[Mistake]:
     """Reports quotas of fewer GPUs than the pools start with, and zones without their machine type."""
     in_region, used = answers.get(REGION, ({}, {}))
     limits = {name: limit for name, limit in answers.get(PROJECT, {}).items() if name == ALL} | in_region
     # Without the list of addresses, the stack's own ones may be among those in use.
     others = max(int(used.get(ADDRESSES, 0)) - answers[OWN], 0) if OWN in answers else 0
-    addresses = addresses_needed(config)
+    addresses = addresses_needed(stack)
     if ADDRESSES in limits and others + addresses > limits[ADDRESSES]:
         yield too_few_addresses(ADDRESSES, limits[ADDRESSES], addresses, others, ADDRESS_FIX)
     needed: Counter[str] = Counter()
-    for i, pool, machine in machines_of(config):
+    for i, pool, machine in machines_of("gcp", stack.pools):
         for quota in _quotas(pool.accelerator, pool.capacity, limits):
             needed[quota] += fewest(pool) * pool.gpus
             if quota in limits and needed[quota] > limits[quota]:
@@ -85,12 +86,12 @@ def _mistakes(config: StackConfig, answers: Mapping[str, Any]) -> Iterator[Mista
         offered = answers.get(_offers(machine.name))
         if offered is not None and (not offered or set(pool.zones) - set(offered)):
             missing = [zone for zone in pool.zones if zone not in offered]
-            yield not_offered(i, machine.name, missing, offered, config.gcp.region)
+            yield not_offered(i, machine.name, missing, offered, stack.settings.region)
 
 
-def _unasked(config: StackConfig) -> dict[str, str]:
+def _unasked(stack: CloudStack[Gcp]) -> dict[str, str]:
     """Returns the GPUs whose own quota `gcloud compute` does not print."""
-    pools = [pool for pool in config.node_pools if pool.accelerator and pool.capacity != "reserved"]
+    pools = [pool for pool in stack.pools if pool.accelerator and pool.capacity != "reserved"]
     lost = sorted({pool.accelerator for pool in pools} - set(METRICS))
     return {f"the quota of {gpu} in the region": "`gcloud compute` does not print it" for gpu in lost}
 

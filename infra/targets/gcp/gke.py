@@ -10,18 +10,18 @@ import pulumi_gcp as gcp
 from pulumi import Input, Output, ResourceOptions
 
 from infra.cloud_config import Cluster
-from infra.gpu.pools import NodePool
 from infra.ingress_config import Ingress
-from infra.targets.gcp import cluster, limits, nodes
-from infra.targets.gcp.entrance import entrance
-from infra.targets.gcp.settings import Gcp
-from infra.targets.provisioned_cluster import (
+from infra.nodes.pools import NodePool
+from infra.resources.provisioned_cluster import (
     SERVICE_ACCOUNTS,
     IdentityEndpoint,
     ProvisionedCluster,
     admin_resource,
     kubeconfig,
 )
+from infra.targets.gcp import cluster, limits, nodes
+from infra.targets.gcp.entrance import entrance
+from infra.targets.gcp.settings import Gcp
 
 APIS = ("cloudkms", "cloudresourcemanager", "compute", "container", "iam", "iamcredentials", "storage")
 """APIs of Google Cloud that must be enabled in the project."""

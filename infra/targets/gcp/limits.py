@@ -10,13 +10,13 @@ from ipaddress import IPv4Network
 from typing import get_args
 
 from infra.cloud_config import Cluster, Day
-from infra.gpu import machines
-from infra.gpu.accelerators import ACCELERATORS, Accelerator, accelerator_by_key
-from infra.gpu.machines import MachineType
-from infra.gpu.pools import GPU, NodePool, no_disk_performance
 from infra.mistakes import Mistake
-from infra.scheduling.allocatable import EVICTION, reserved_cpu
-from infra.scheduling.resources import GIB, MIB, Resources
+from infra.nodes import machines
+from infra.nodes.accelerators import ACCELERATORS, Accelerator, accelerator_by_key
+from infra.nodes.allocatable import EVICTION, reserved_cpu
+from infra.nodes.machines import MachineType
+from infra.nodes.pools import GPU, NodePool, no_disk_performance
+from infra.nodes.resources import GIB, MIB, Resources
 from infra.targets.gcp.settings import Exclusion, Gcp, GcpMaintenance
 from infra.versions import KUBERNETES_AT_LEAST
 

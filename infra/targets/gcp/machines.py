@@ -7,7 +7,7 @@ local SSDs: https://cloud.google.com/compute/docs/gpus.
 
 from __future__ import annotations
 
-from infra.gpu.machines import MachineType
+from infra.nodes.machines import MachineType
 
 MACHINES: tuple[MachineType, ...] = (
     MachineType("gcp", "g2-standard-4", 4, 16, "l4", 1),

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pulumi import Input
 from pulumi_gcp import container
 
-from infra.gpu.accelerators import accelerator_by_key
-from infra.gpu.machines import MachineType
-from infra.gpu.pools import EFFECTS, GPU, NodePool
+from infra.nodes.accelerators import accelerator_by_key
+from infra.nodes.machines import MachineType
+from infra.nodes.pools import EFFECTS, GPU, NodePool
 from infra.targets.gcp import limits
 from infra.targets.gcp.settings import Gcp
 

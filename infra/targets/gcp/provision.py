@@ -1,23 +1,22 @@
-"""Plans a stack's cluster from its configuration. Only stacks in this cloud import the SDK."""
+"""Plans the cluster of a stack. Only stacks in this cloud import the SDK."""
 
 from __future__ import annotations
 
-from infra.addons import ADDONS
-from infra.config import StackConfig
+from infra.resources.cloud_stack import CloudStack
+from infra.resources.provisioned_cluster import ProvisionedCluster
 from infra.targets.gcp import limits
 from infra.targets.gcp.gke import provision_gke
-from infra.targets.provisioned_cluster import ProvisionedCluster
+from infra.targets.gcp.settings import Gcp
 
 
-def provision(config: StackConfig, stack: str) -> ProvisionedCluster:
+def provision(stack: CloudStack[Gcp]) -> ProvisionedCluster:
     """Plans the cluster with its node pools."""
-    called = {port for addon in ADDONS if addon.choice(config) == "install" for port in addon.webhooks}
     return provision_gke(
-        config.gcp,
-        config.cluster,
-        config.node_pools,
-        stack,
-        config.kubernetes.namespace,
-        sorted(called - limits.OPEN_PORTS),
-        config.ingress,
+        stack.settings,
+        stack.cluster,
+        stack.pools,
+        stack.name,
+        stack.namespace,
+        sorted(stack.webhooks - limits.OPEN_PORTS),
+        stack.ingress,
     )

@@ -10,7 +10,7 @@ import pytest
 from infra.cloud_config import Cost
 from infra.config import StackConfig
 from infra.gpu import cost
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from serving.config import VllmModel
 from tests.unit.gpu.test_placement import L4, config
 

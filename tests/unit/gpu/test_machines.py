@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from infra.gpu.accelerators import accelerator_by_key
-from infra.gpu.machines import (
+from infra.nodes.accelerators import accelerator_by_key
+from infra.nodes.machines import (
     CLOUDS,
     Cloud,
     MachineType,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.gpu.machines import CLOUDS, Cloud, default_machine_type, machine_type, machine_types
-from infra.gpu.prices import listed, load
+from infra.nodes.machines import CLOUDS, Cloud, default_machine_type, machine_type, machine_types
+from infra.nodes.prices import listed, load
 
 YOURS = """
 as_of: 2026-11-01

@@ -15,9 +15,9 @@ from pulumi.runtime import config as runtime
 from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.stack import run_pulumi_func
 
+from infra.layout import CHECKOUT
 from infra.providers import ports
 from infra.targets import capacity_check, preflight, source_check
-from infra.targets.layout import CHECKOUT
 from tests.rendering.event_loop import event_loop
 from tests.rendering.examples import KUBECONFIG
 from tests.unit.plan import clouds

@@ -20,15 +20,16 @@ from infra.addons.addon import Addon
 from infra.cloud_config import Cluster
 from infra.cluster_config import Addons, Choice
 from infra.config import StackConfig
-from infra.gpu import prices
-from infra.gpu.machines import MachineType
 from infra.gpu.placement import NODE_POOL_RULES, _rules_of
-from infra.gpu.pools import POOL_LABEL, NodePool
-from infra.gpu.prices import PriceTable
 from infra.mistakes import Mistake
-from infra.scheduling.resources import GIB, Resources
+from infra.nodes import prices
+from infra.nodes.machines import MachineType
+from infra.nodes.pools import POOL_LABEL, NodePool
+from infra.nodes.prices import PriceTable
+from infra.nodes.resources import GIB, Resources
+from infra.resources.cloud_stack import CloudStack
+from infra.resources.provisioned_cluster import ProvisionedCluster
 from infra.targets import kubernetes_stack
-from infra.targets.provisioned_cluster import ProvisionedCluster
 from infra.versions import Chart
 from serving.config import Strict
 from tests.rendering.examples import KUBECONFIG
@@ -54,9 +55,9 @@ class NimbusCluster(pulumi.ComponentResource):
         ]
 
 
-def provision(config: WithNimbus, stack: str) -> ProvisionedCluster:
-    made = NimbusCluster(config.nimbus, config.node_pools)
-    return ProvisionedCluster(Output.secret("a kubeconfig"), stack, made, made.pools, storage_class="mist")
+def provision(stack: CloudStack[Nimbus]) -> ProvisionedCluster:
+    made = NimbusCluster(stack.settings, stack.pools)
+    return ProvisionedCluster(Output.secret("a kubeconfig"), stack.name, made, made.pools, storage_class="mist")
 
 
 def mistakes(settings: Nimbus, cluster: Cluster, pools: Sequence[NodePool]) -> list[Mistake]:

@@ -14,10 +14,11 @@ import pytest
 from infra.config import StackConfig
 from infra.gpu import cost
 from infra.gpu.placement import NODE_POOL_RULES
+from infra.layout import CHECKOUT
 from infra.policies.catalogue import RULES
 from infra.policies.manifest import PlannedResource
 from infra.policies.rule import violations
-from infra.targets.layout import CHECKOUT
+from infra.targets.cloud_stacks import cloud_stack
 from infra.targets.operations import holdings
 from tests.rendering.examples import stack_settings
 from tests.unit.plan.golden import check, golden
@@ -176,7 +177,7 @@ def test_the_addresses_that_a_quota_must_allow_are_those_that_are_planned(
     # Cloud NAT takes its address itself.
     made += [r.name for r in planned.resources.values() if r.token == "gcp:compute/routerNat:RouterNat"]
     capacity = importlib.import_module(f"infra.targets.{cloud}.capacity")
-    assert capacity.addresses_needed(StackConfig.model_validate(wanted)) == len(made)
+    assert capacity.addresses_needed(cloud_stack(StackConfig.model_validate(wanted), "example")) == len(made)
     assert len(made) == {("aws", True): 4, ("gcp", True): 2, ("azure", True): 2}.get((cloud, zone), 1)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from tools import plan
 from tools.report import ToolError
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from infra.cloud_config import Cluster
-from infra.gpu.accelerators import accelerator_by_key
-from infra.gpu.pools import NodePool
+from infra.nodes.accelerators import accelerator_by_key
+from infra.nodes.pools import NodePool
 from infra.targets.aws import limits
 from infra.targets.aws.machines import MACHINES
 from infra.targets.aws.settings import Aws

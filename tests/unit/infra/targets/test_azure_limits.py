@@ -10,10 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from infra.cloud_config import Cluster, Network
-from infra.gpu import accelerators
-from infra.gpu.accelerators import Accelerator, Slice
-from infra.gpu.machines import MachineType
-from infra.gpu.pools import GPU_TAINT, NodePool, Sharing, Taint
+from infra.nodes import accelerators
+from infra.nodes.accelerators import Accelerator, Slice
+from infra.nodes.machines import MachineType
+from infra.nodes.pools import GPU_TAINT, NodePool, Sharing, Taint
 from infra.targets.azure import limits, machines
 from infra.targets.azure.settings import Azure
 

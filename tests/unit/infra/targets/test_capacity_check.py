@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from infra.config import StackConfig
-from infra.gpu.pools import NodePool
-from infra.targets import capacity_check, inquiry
+from infra.layout import CHECKOUT
+from infra.nodes.pools import NodePool
+from infra.resources import capacity, inquiry
+from infra.resources.inquiry import Findings, NoAnswer
+from infra.targets import capacity_check
 from infra.targets.aws.capacity import quota_of
 from infra.targets.azure.limits import surge_nodes
-from infra.targets.inquiry import Findings, NoAnswer
-from infra.targets.layout import CHECKOUT
 from tests.rendering.examples import stack_settings
 
 
@@ -526,7 +527,7 @@ esac
     (tmp_path / "data").write_text("no program")
     (tmp_path / "data").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert capacity_check.run_program(["cloud", "ok"], 60) == {"a": 1}
+    assert capacity.run_program(["cloud", "ok"], 60) == {"a": 1}
     for command, limit_s, why in (
         (["cloud", "text"], 60, "`cloud text` did not print JSON"),
         (["cloud", "quotas", "list", "--region", "x"], 60, "`cloud quotas list` failed: AccessDenied: not allowed"),
@@ -535,5 +536,5 @@ esac
         (["data"], 60, "`data` cannot be run"),
     ):
         with pytest.raises(NoAnswer) as raised:
-            capacity_check.run_program(command, limit_s)
+            capacity.run_program(command, limit_s)
         assert why in str(raised.value)

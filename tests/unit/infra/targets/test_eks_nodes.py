@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.gpu.pools import NodePool, Sharing
+from infra.nodes.pools import NodePool, Sharing
 from infra.targets.aws import nodes
 from infra.targets.aws.settings import Aws
 

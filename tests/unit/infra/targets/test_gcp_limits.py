@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.cloud_config import Cluster
-from infra.gpu.pools import NodePool
+from infra.nodes.pools import NodePool
 from infra.targets.gcp import limits
 from infra.targets.gcp.machines import MACHINES
 from infra.targets.gcp.settings import Gcp

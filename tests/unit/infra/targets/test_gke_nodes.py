@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.gpu.pools import POOL_LABEL, NodePool
+from infra.nodes.pools import POOL_LABEL, NodePool
 from infra.targets.gcp import nodes
 from infra.targets.gcp.limits import NO_DEVICE_PLUGIN
 from infra.targets.gcp.settings import Gcp

@@ -9,7 +9,8 @@ import pytest
 from pydantic import SecretStr
 
 from infra.config import StackConfig
-from infra.targets import hub_check, inquiry
+from infra.resources import inquiry
+from infra.targets import hub_check
 
 SOURCE = "hf://acme/llama@v1"
 MODEL = f"the model {SOURCE} of headrace:models[0].source"

@@ -10,8 +10,8 @@ import pulumi
 import pytest
 
 from infra.mistakes import Mistake
-from infra.targets import inquiry
-from infra.targets.inquiry import Ask, Check, NoAnswer
+from infra.resources import inquiry
+from infra.resources.inquiry import Ask, Check, NoAnswer
 
 
 def wrong(answers: Mapping[str, Any]) -> list[Mistake]:

@@ -10,8 +10,8 @@ import pytest
 from infra.cluster_config import MOUNTED_SECRETS
 from infra.config_loader import LoadedConfig, load
 from infra.mistakes import Mistake
+from infra.resources.inquiry import Check
 from infra.targets import capacity_check, cluster_preflight, image_check, kubeconfig, provisioning, source_check
-from infra.targets.inquiry import Check
 
 CHECK = Mistake("image", "the cluster cannot pull it", "push it")
 OTHER = Mistake("kubernetes.namespace", "it is somebody else's", "use another one")

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from infra.config import StackConfig
-from infra.targets import inquiry, registry_check
+from infra.resources import inquiry
+from infra.targets import registry_check
 from infra.targets.registry_check import DOCKER_HUB, Reference
 
 DIGEST = f"sha256:{'ab' * 32}"

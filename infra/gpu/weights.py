@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from infra.scheduling.resources import GIB, parse_quantity
+from infra.nodes.resources import GIB, parse_quantity
 from serving.config import VllmModel
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra.cluster_config import Toleration
-from infra.gpu.pools import Taint
-from infra.scheduling.resources import Resources
+from infra.nodes.pools import Taint
+from infra.nodes.resources import Resources
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from infra.cluster_config import Label
-from infra.gpu import machines
-from infra.gpu.machines import Cloud, MachineType
 from infra.mistakes import Mistake
+from infra.nodes import machines
+from infra.nodes.machines import Cloud, MachineType
 from serving.config import Strict
 
 LabelKey = Annotated[
@@ -50,6 +50,13 @@ GPU_TAINT = Taint(key=GPU, value="present")
 
 EFFECTS = {"NoSchedule": "NO_SCHEDULE", "PreferNoSchedule": "PREFER_NO_SCHEDULE", "NoExecute": "NO_EXECUTE"}
 """Effects of taints in the spelling of AWS and Google Cloud."""
+
+
+LEAST_THROUGHPUT, MOST_THROUGHPUT = 125, 1000
+"""MiB/s of gp3: without extra charge, and the most that the provider's schema documents."""
+
+LEAST_IOPS = 3000
+"""Operations per second of gp3 without extra charge."""
 
 
 class Sharing(Strict):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from infra.providers.problem import Interrupted
+from infra.resources.problem import Interrupted
 
 Values = dict[str, Any]
 

@@ -7,7 +7,7 @@ document gives a range, its lower end is used, so that a plan that is accepted h
 
 from __future__ import annotations
 
-from infra.scheduling.resources import MIB
+from infra.nodes.resources import MIB
 
 EVICTION = 100 * MIB
 """Memory that the kubelet keeps free by evicting pods, with the clouds' settings."""

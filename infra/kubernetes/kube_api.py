@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from infra.kubernetes.cluster import KUBECONFIG_KEY, ClusterContext, ClusterRefused, ClusterUnusable
 from infra.mistakes import Mistake
-from infra.targets.cluster import KUBECONFIG_KEY, ClusterContext, ClusterRefused, ClusterUnusable
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient

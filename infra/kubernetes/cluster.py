@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from infra.cluster_config import Kubernetes
+from infra.layout import CHECKOUT
 from infra.mistakes import Mistake
-from infra.targets.layout import CHECKOUT
 
 KUBECONFIG_KEY = "kubernetes.kubeconfig"
 

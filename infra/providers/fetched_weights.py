@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from infra.scheduling.resources import GIB
+from infra.nodes.resources import GIB
 
 _SAMPLE = re.compile(r'^headrace_weights(_fetched)?_bytes\{model="([^"]+)"\} (\S+)$', re.MULTILINE)
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import StackConfig
 from infra.config_loader import DATABASE_PASSWORD, KUBECONFIG
-from infra.resources import RandomSecret
+from infra.resources.declared import RandomSecret
 from serving.config import SecretRef
 
 API_KEY = "api-key"

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from infra.gpu.machines import Cloud
-from infra.gpu.pools import Capacity
+from infra.nodes.machines import Cloud
+from infra.nodes.pools import Capacity
 from serving.config import Strict
 
 LISTED = Path(__file__).parents[1] / "targets"
