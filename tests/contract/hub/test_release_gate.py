@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from serving.api.hub import gate
+from serving.cli.card import version_lines
 from serving.config import Catalog
 from serving.core.ids import now
 from tests.contract.hub.live_world import ADA, CHAT, MODEL, NAME, RIVALS, World, live_world, made
@@ -132,6 +133,9 @@ def test_who_does_without_the_gate_says_why_on_record(world: World, version: str
     card = http.get(f"/v1/hub/versions/{version}").json()["card"]
     assert card["gate"]["passed"]
     assert card["gate_overrides"] == [noted], "a suite that is run later does not hide it"
+    said = "\n".join(version_lines(card))
+    assert "gate: passed" in said
+    assert f"without the gate ({release['id']}): {reason['reason']}" in said
 
 
 def test_a_release_from_before_the_gate_was_needed_is_not_promoted(world: World, version: str) -> None:
