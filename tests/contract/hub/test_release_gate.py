@@ -12,7 +12,7 @@ from serving.api.hub import gate
 from serving.cli.card import version_lines
 from serving.config import Catalog
 from serving.core.ids import now
-from tests.contract.hub.live_world import ADA, CHAT, MODEL, NAME, RIVALS, World, live_world, made
+from tests.contract.hub.live_world import ADA, CHAT, MODEL, NAME, RIVALS, SHARED, World, live_world, made
 from tests.hub.gates import evaluated, passed_gate
 
 WEEK_S = 168 * 3600
@@ -104,7 +104,7 @@ def test_other_weights_of_the_base_need_another_evaluation(world: World, version
     changed = MODEL.model_copy(update={"source": "file:///smaller.gguf"})
 
     async def configure() -> None:
-        world.up.services.configure(Catalog(models=(changed,), aliases=(CHAT, RIVALS)))
+        world.up.services.configure(Catalog(models=(changed,), aliases=(CHAT, RIVALS, SHARED)))
 
     world.do(configure())
     assert "this evaluation is of other weights" in required(world, **body)
