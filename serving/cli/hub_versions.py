@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import click
 
+from serving.cli.card import version_lines
 from serving.cli.client import Stack
 from serving.cli.options import as_json, confirmed, limited
 from serving.cli.output import show
@@ -42,6 +43,20 @@ def list_(stack: Stack, name: str | None, kind: str | None, status: str | None, 
 def get(stack: Stack, version: str, json: bool) -> None:
     """Shows a version; with --json also its recipe, card and artefacts."""
     show(stack.get(f"/hub/versions/{segment(version)}"), COLUMNS, json=json)
+
+
+@versions.command(epilog="Example: headrace hub versions card VERSION")
+@click.argument("version")
+@as_json
+@click.pass_obj
+def card(stack: Stack, version: str, json: bool) -> None:
+    """Shows the card of a version: its last evaluation, who rated its rows, and releases without the gate."""
+    found = stack.get(f"/hub/versions/{segment(version)}")["card"] or {}
+    if json:
+        show(found, (), json=True)
+        return
+    for line in version_lines(found):
+        click.echo(line)
 
 
 @versions.command(epilog="Example: headrace hub versions register docs ./adapter --base smollm2")

@@ -42,7 +42,10 @@ OVERRIDES_FIELD = "gate_overrides"
 MAX_OVERRIDES = 20
 """Maximum number of these on a card: the newest."""
 
-_STAYS = (MEASURED_FIELD, OVERRIDES_FIELD)
+RATERS_FIELD = "raters"
+"""Field of a card with the raters of its rows, which stays too."""
+
+_STAYS = (MEASURED_FIELD, OVERRIDES_FIELD, RATERS_FIELD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +249,7 @@ class Versions:
     async def put_card(
         self, principal: Principal, id: str, card: Mapping[str, Any], *, connection: AsyncConnection | None = None
     ) -> None:
-        """Replaces the card of a version, but for what its job measured and the overrides of the gate, within the
+        """Replaces the card of a version, but for what its job measured, the raters and the overrides, within the
         caller's transaction when `connection` is given. Raises `NotFound`, and `Conflict` unless it is ready.
         """
         checked = document("card", card)

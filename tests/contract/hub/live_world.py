@@ -22,6 +22,7 @@ from tests.contract.running import Gateway, Loop, engine, gateway
 T = TypeVar("T")
 MODEL = LlamaCppModel(name="small", source="file:///small.gguf", adapters=AdapterBounds(max=2))
 CHAT = Alias(name="chat", managed=Managed(base="small", max_canary=0.5), access=CallAccess(tenants=("acme",)))
+SHARED = Alias(name="shared", managed=Managed(base="small", max_canary=0.5))
 RIVALS = Alias(name="rivals", managed=Managed(base="small"), access=CallAccess(tenants=("globex",)))
 ADA, RIVAL = Principal("acme", "ada", ""), Principal("globex", "rival", "")
 NAME = "acme.docs.1"
@@ -68,11 +69,11 @@ class World:
         found: dict[str, Any] = answer.json()
         return found
 
-    def answering(self, times: int = 30) -> set[str]:
-        """The models that answer for the alias."""
+    def answering(self, times: int = 30, who: Principal = ADA, alias: str = "chat") -> set[str]:
+        """The models that answer a caller for an alias."""
         before = len(self.replica.asked)
         for _ in range(times):
-            assert self.ask(ADA, "chat").status_code == 200
+            assert self.ask(who, alias).status_code == 200
         return {each["model"] for each in self.replica.asked[before:]}
 
 
@@ -83,7 +84,7 @@ def live_world(folder: Path) -> Iterator[World]:
     app = web.Application()
     app.router.add_post("/v1/chat/completions", replica.answer)
     (folder / "adapter").write_bytes(b"weights")
-    catalog = Catalog(models=(MODEL,), aliases=(CHAT, RIVALS))
+    catalog = Catalog(models=(MODEL,), aliases=(CHAT, RIVALS, SHARED))
     with loop, engine(loop, app) as port, gateway(loop, folder, catalog, handle_of=lambda name: replica) as up:
         replica.url = f"http://127.0.0.1:{port}/v1"
         made = World(up, replica)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from serving.api.hub import gate
+from serving.cli.card import version_lines
 from serving.config import Catalog
 from serving.core.ids import now
-from tests.contract.hub.live_world import ADA, CHAT, MODEL, NAME, RIVALS, World, live_world, made
+from tests.contract.hub.live_world import ADA, CHAT, MODEL, NAME, RIVALS, SHARED, World, live_world, made
 from tests.hub.gates import evaluated, passed_gate
 
 WEEK_S = 168 * 3600
@@ -103,7 +104,7 @@ def test_other_weights_of_the_base_need_another_evaluation(world: World, version
     changed = MODEL.model_copy(update={"source": "file:///smaller.gguf"})
 
     async def configure() -> None:
-        world.up.services.configure(Catalog(models=(changed,), aliases=(CHAT, RIVALS)))
+        world.up.services.configure(Catalog(models=(changed,), aliases=(CHAT, RIVALS, SHARED)))
 
     world.do(configure())
     assert "this evaluation is of other weights" in required(world, **body)
@@ -132,6 +133,9 @@ def test_who_does_without_the_gate_says_why_on_record(world: World, version: str
     card = http.get(f"/v1/hub/versions/{version}").json()["card"]
     assert card["gate"]["passed"]
     assert card["gate_overrides"] == [noted], "a suite that is run later does not hide it"
+    said = "\n".join(version_lines(card))
+    assert "gate: passed" in said
+    assert f"without the gate ({release['id']}): {reason['reason']}" in said
 
 
 def test_a_release_from_before_the_gate_was_needed_is_not_promoted(world: World, version: str) -> None:

@@ -80,11 +80,10 @@ async def _target(s: Services, x: Exchange, body: ReleaseRequest) -> tuple[Versi
     if version is not None:
         await require_same_base(s, x, version)
         target = ReleaseTarget(live_adapter(version).name, version.base, version.id)
+    elif live is not None:
+        target = ReleaseTarget(live[1].name, live[0], live[1].version)
     else:
-        base, adapter = live if live is not None else (None, None)
-        target = ReleaseTarget(
-            str(body.target), base or str(body.target), adapter.version if adapter is not None else None
-        )
+        target = ReleaseTarget(str(body.target), str(body.target), None)
     # Assistants ask an alias's targets on behalf of those who may not call them, such as other tenants' versions.
     own = version is not None or x.caller.tenant == STACK or router.resolve(target.model, x.caller) is not None
     if not (router.releasable(target.base, body.alias) and own):

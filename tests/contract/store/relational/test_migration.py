@@ -40,6 +40,8 @@ TO_33 = (
     "DROP INDEX ix_batches_answer_bytes",
     "DROP INDEX ix_jobs_bytes",
     "ALTER TABLE webhooks DROP COLUMN not_sent",
+    "ALTER TABLE hub_evaluations DROP COLUMN weights",
+    "ALTER TABLE hub_releases DROP COLUMN gate_override",
     "UPDATE meta SET value = '33' WHERE key = 'format'",
     "UPDATE alembic_version SET version_num = '0033'",
 )
