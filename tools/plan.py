@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import yaml
 
+from infra import application
 from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import NAMESPACE, PROVISIONED_TARGETS, StackConfig
 from infra.config_loader import load
@@ -56,12 +57,12 @@ def _without_secrets(value: Any) -> Any:
 
 
 def plan(stack: str) -> str:
-    """Returns the table of a stack's nodes, their prices and the models that run on them.
+    """Returns the table of a stack's nodes, their prices, the models that run on them and their autoscalers' targets.
 
     Raises `ToolError` when the settings have mistakes, or when the stack's target creates no nodes.
     """
     config = _checked(stack)
-    return "\n".join([cost.table(config), *scheduling.lines(config)])
+    return "\n".join([cost.table(config), *scheduling.lines(config), *application.scaling_lines(config)])
 
 
 def _checked(stack: str) -> StackConfig:
