@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from infra import application
 from infra.config import StackConfig
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from monitoring.autoscaling import autoscaling_target
 from monitoring.objectives import OBJECTIVES
 from serving.config import App, Autoscaling, LlamaCppModel, Replicas, VllmModel
