@@ -131,6 +131,7 @@ class Stack:
         boss.put(f"/v1/prompts/{self.prompt}/labels/production", json={"version": 1})
         said = {"items": [{"role": "user", "content": "x"}]}
         self.talk = boss.post("/v1/conversations", json=said).json()["id"]
+        self.memory = up.loop.do(up.services.memories.add(Principal("acme", "boss", ""), "a", "Rows a boat.")).id
         self.share = boss.post("/v1/shares", json={"conversation": self.talk}).json()["id"]
         lines = {"file": ("lines.jsonl", b'{"custom_id": "1"}')}
         input = boss.post("/v1/files", data={"purpose": "batch"}, files=lines).json()["id"]
@@ -186,6 +187,8 @@ class Stack:
         paths += [
             "/v1/assistants",
             "/v1/shares",
+            "/v1/conversations",
+            "/v1/memories",
             f"/v1/assistants/{self.assistant}/versions",
             "/v1/prompts",
             f"/v1/prompts/{self.prompt}/versions",
@@ -284,6 +287,10 @@ ACTIONS: dict[str, Callable[[Stack], tuple[str, str, dict[str, Any]]]] = {
     "hub_release.pause": lambda s: ("POST", f"/v1/hub/releases/{s.release}/pause", {"json": {}}),
     "hub_release.resume": lambda s: ("POST", f"/v1/hub/releases/{s.paused}/resume", {"json": {}}),
     "hub_release.rollback": lambda s: ("POST", f"/v1/hub/releases/{s.release}/rollback", {"json": {}}),
+    "conversation.delete": lambda s: ("DELETE", f"/v1/conversations/{s.talk}", {}),
+    "conversation.delete_all": lambda s: ("DELETE", "/v1/conversations", {}),
+    "memory.delete": lambda s: ("DELETE", f"/v1/memories/{s.memory}", {}),
+    "memory.delete_all": lambda s: ("DELETE", "/v1/memories", {}),
     "sign_in_code.create": lambda s: ("POST", "/auth/codes", {}),
     "erasure.create": lambda s: ("POST", "/v1/admin/erasures", {"json": {"user": "bob"}}),
 }

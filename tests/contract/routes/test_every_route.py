@@ -338,6 +338,8 @@ def memories(sdk):
     assert sdk.delete(f"/memories/{made.id}", cast_to=Plain).model_extra["deleted"]
     of = {"params": {"assistant": "friend"}}
     assert sdk.delete("/memories", cast_to=Plain, options=of).model_extra["object"] == "memories.deleted"
+    assert sdk.get(f"/me/deletions/{made.id}", cast_to=Plain).model_extra["kind"] == "memory"
+    assert made.id in [each["id"] for each in sdk.get("/me/deletions", cast_to=Plain).model_extra["data"]]
 
 
 def hub(sdk):

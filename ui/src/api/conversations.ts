@@ -65,6 +65,11 @@ export async function remove(id: string): Promise<void> {
   await request("DELETE", `/v1/conversations/${encodeURIComponent(id)}`);
 }
 
+/** Deletes all conversations of the reader. */
+export async function removeAll(): Promise<void> {
+  await request("DELETE", "/v1/conversations");
+}
+
 /** Makes a conversation of the items before one. */
 export function forkBefore(id: string, item: string): Promise<Conversation> {
   return json("POST", `/v1/conversations/${encodeURIComponent(id)}/fork`, { body: { before: item } });

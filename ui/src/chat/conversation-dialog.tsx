@@ -8,6 +8,7 @@ import { useModal } from "../modal";
 import { go } from "../router";
 import { described } from "./ask";
 import type { Format } from "../own/export";
+import { Receipt } from "../own/receipt";
 import { save } from "../own/save";
 import { change, remove } from "./list";
 
@@ -17,11 +18,17 @@ interface Props {
   share: () => void;
 }
 
+/** The button that was pressed is gone: the focus goes where the reader goes on. */
+function focused(button: HTMLButtonElement | null): void {
+  button?.focus();
+}
+
 export function ConversationDialog({ conversation, close, share }: Props): VNode {
   const { id, headrace } = conversation;
   const dialog = useModal();
   const [title, setTitle] = useState(headrace.title ?? "");
   const [sure, setSure] = useState(false);
+  const [gone, setGone] = useState(false);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState("");
   const after = async (work: () => Promise<unknown>) => {
@@ -44,14 +51,25 @@ export function ConversationDialog({ conversation, close, share }: Props): VNode
     }
     setBusy(false);
   };
-  const deleted = () =>
-    after(async () => {
+  const deleted = async () => {
+    try {
       if (await remove(id)) go("/");
-    });
+      setGone(true);
+    } catch (failed) {
+      setError(described(failed));
+    }
+  };
   return (
     <dialog ref={dialog} class="small" aria-labelledby="conversation" onClose={close}>
       <h2 id="conversation" dir="auto">{headrace.title || t("untitled")}</h2>
-      {sure ? (
+      {gone ? (
+        <>
+          <Receipt id={id} />
+          <p class="buttons">
+            <button ref={focused} type="button" class="primary" onClick={() => dialog.current?.close()}>{t("close")}</button>
+          </p>
+        </>
+      ) : sure ? (
         <>
           <p>{t("confirmDelete")}</p>
           <p class="buttons">

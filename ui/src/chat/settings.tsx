@@ -77,6 +77,7 @@ function Dialog(): VNode {
         <button type="button" onClick={instead("memories")}>{t("memories")}</button>
         <button type="button" onClick={instead("usage")}>{t("usage")}</button>
         <button type="button" onClick={instead("keys")}>{t("apiKeys")}</button>
+        <button type="button" onClick={instead("deletions")}>{t("deletions")}</button>
         {operates() && <a class="button" href="/admin">{t("toConsole")}</a>}
       </p>
       <h3>{t("keys")}</h3>

@@ -512,6 +512,8 @@ test("memories, which are Headrace's own", async () => {
   assert.equal((await client.delete(`/memories/${made.id}`)).deleted, true);
   await rejected(client.delete(`/memories/${made.id}`), OpenAI.NotFoundError, { status: 404 });
   assert.equal((await client.delete("/memories", { query: { assistant: "friend" } })).object, "memories.deleted");
+  assert.equal((await client.get(`/me/deletions/${made.id}`)).status, "finished");
+  assert.ok((await client.get("/me/deletions")).data.some((each) => each.id === made.id));
 });
 
 test("tenants, users and keys, which are Headrace's own", async () => {
