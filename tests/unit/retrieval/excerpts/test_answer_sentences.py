@@ -75,10 +75,10 @@ def test_code_stays_with_the_sentence_that_announces_it(sentences: AnswerSentenc
 
 def test_a_row_stays_with_the_header_of_its_table(sentences: AnswerSentences) -> None:
     rows = [f"{8000 + number} | service number {number}" for number in range(40)]
-    text = "\n\n".join(["port | what listens there", *rows, "9090 | the dashboard"])
+    text = "\n\n".join(["Nummer | Zweck", *rows, "9090 | the dashboard"])
     question = "On which port does the dashboard listen?"
     pieces = shown(sentences.choose(question, [question], [hit(text, title="Ports")]))[0]
-    assert pieces[0].startswith("port | what listens there")
+    assert pieces[0].startswith("Nummer | Zweck")
     assert any("9090 | the dashboard" in piece for piece in pieces)
     named = "\n\n".join(f"port: {9000 + number} | what: service {number}" for number in range(40))
     pieces = shown(sentences.choose(question, [question], [hit(f"{named}\n\nport: 9090 | what: the dashboard")]))[0]
