@@ -55,7 +55,7 @@ class RaterCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _Statement:
     """What a row says of a prompt: a good answer and a bad one, or one answer, with a label if it was judged."""
 
     answers: tuple[str, ...]
@@ -90,7 +90,7 @@ class RaterAgreement:
 
     def add(self, rater: str, rating: str, data: Strict) -> None:
         """Adds the row of a rating, and compares it with earlier ones of other raters about almost the same prompt."""
-        if not rater or (found := _said(data)) is None:
+        if not rater or (found := _statement(data)) is None:
             return
         prompt, said = found
         mine = self.raters[rater]
@@ -101,7 +101,7 @@ class RaterAgreement:
             for other, kept, document in self._earlier(bands):
                 if other == rater or likeness(these, np.frombuffer(kept, np.uint64)) < ALIKE:
                     continue
-                agreed = _agreement(said, _Said(**orjson.loads(document)))
+                agreed = _agreement(said, _Statement(**orjson.loads(document)))
                 if agreed is None:
                     continue
                 compared.append(agreed)
@@ -125,21 +125,21 @@ class RaterAgreement:
         return self._connection.execute(query, (*bands, MAX_COMPARED)).fetchall()
 
 
-def _said(data: Strict) -> tuple[str, _Said] | None:
+def _statement(data: Strict) -> tuple[str, _Statement] | None:
     """Returns the last message of a row's prompt, and what the row says of it; None for one without ratings."""
     match data:
         case Chat(messages=messages):
-            return messages[-2].content, _Said((messages[-1].content,))
+            return messages[-2].content, _Statement((messages[-1].content,))
         case Preference(prompt=prompt, chosen=chosen, rejected=rejected):
-            return prompt[-1].content, _Said((chosen[0].content, rejected[0].content))
+            return prompt[-1].content, _Statement((chosen[0].content, rejected[0].content))
         case FineTunePreference(input=asked, preferred_output=chosen, non_preferred_output=rejected):
-            return asked.messages[-1].content, _Said((chosen[0].content, rejected[0].content))
+            return asked.messages[-1].content, _Statement((chosen[0].content, rejected[0].content))
         case UnpairedPreference(prompt=prompt, completion=completion, label=label):
-            return prompt[-1].content, _Said((completion[0].content,), label)
+            return prompt[-1].content, _Statement((completion[0].content,), label)
     return None
 
 
-def _agreement(one: _Said, other: _Said) -> float | None:
+def _agreement(one: _Statement, other: _Statement) -> float | None:
     """Returns whether two ratings agree, from 0 to 1; None if they say nothing about each other.
 
     Comparisons agree if the good answers are alike and the bad ones are, and disagree in the opposite order. Labels are

@@ -14,10 +14,10 @@ from serving.core.principal import Principal
 from serving.hub.adapter import InvalidAdapter, check_adapter, to_gguf
 from serving.hub.base_facts import base_facts
 from serving.hub.datasets import Datasets
+from serving.hub.evaluation.raters import influence
 from serving.hub.jobs.child import CHECKOUT, JobFolder
 from serving.hub.jobs.tuning import EVENTS, recipe
 from serving.hub.names import GGUF, Kind
-from serving.hub.raters import influence
 from serving.hub.versions import MEASURED_FIELD, RATERS_FIELD, Version, Versions
 from serving.protocol.tuning import JobRequest
 from serving.store.errors import Conflict, NotFound

@@ -16,8 +16,8 @@ from serving.exports.export import Order, export
 from serving.exports.folder import ExportFolder
 from serving.exports.forgetting import forget, person
 from serving.exports.manifest import ExportManifest, Filters
+from serving.hub.evaluation.raters import influence
 from serving.hub.jobs.leaving_out import leave_out
-from serving.hub.raters import influence
 from serving.store.jobs.worker import PermanentError
 from tests.unit.exports.making import completion
 

@@ -1,4 +1,4 @@
-"""What an evaluation compared, and why a release did without one."""
+"""What an evaluation compared, why a release did without one, and which other tenants may use a version."""
 
 from __future__ import annotations
 
@@ -12,3 +12,17 @@ down_revision = "0034"
 def upgrade() -> None:
     op.add_column("hub_evaluations", sa.Column("weights", sa.JSON(none_as_null=True)))
     op.add_column("hub_releases", sa.Column("gate_override", sa.Text()))
+    op.create_table(
+        "hub_consents",
+        sa.Column("version", sa.String(64), nullable=False),
+        sa.Column("grantee", sa.String(256), nullable=False),
+        sa.Column("tenant", sa.String(256), nullable=False),
+        sa.Column("scope", sa.String(16), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("created_by", sa.String(256)),
+        sa.Column("revoked_at", sa.Double()),
+        sa.PrimaryKeyConstraint("version", "grantee", name=op.f("pk_hub_consents")),
+        sa.ForeignKeyConstraint(
+            ["version"], ["hub_versions.id"], name=op.f("fk_hub_consents_version_hub_versions"), ondelete="CASCADE"
+        ),
+    )

@@ -33,7 +33,7 @@ def influence(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
     raters = Raters.model_validate(given)
     rows = sum(each.rows for each in raters.raters)
     found = sorted(
-        (_of(each, raters, rows) for each in raters.raters if each.rows >= MIN_ROWS),
+        (_influence(each, raters, rows) for each in raters.raters if each.rows >= MIN_ROWS),
         key=lambda one: (-(one["change"] or 0), -one["rows"], one["rater"]),
     )
     named = [one["rater"] for one in found if one["named"]]
@@ -47,7 +47,7 @@ def influence(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _of(rater: Rater, all_: Raters, rows: int) -> dict[str, Any]:
+def _influence(rater: Rater, all_: Raters, rows: int) -> dict[str, Any]:
     pairs = all_.pairs - rater.pairs
     without = all_.agreed - rater.agreed
     known = rater.pairs >= MIN_PAIRS and pairs >= MIN_PAIRS
