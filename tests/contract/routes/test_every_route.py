@@ -262,6 +262,10 @@ def versions(sdk):
     served = sdk.post(f"{url}/serve", cast_to=Plain).model_extra
     assert (served["live"], served["model"]) == (True, f"default.tour.{made.model_extra['number']}")
     assert sdk.get(f"{url}/live", cast_to=Plain).model_extra == served
+    consent = sdk.post(f"{url}/consents", body={"tenant": "nobody"}, cast_to=Plain).model_extra
+    assert (consent["scope"], consent["revoked_at"]) == ("call", None)
+    assert sdk.get(f"{url}/consents", cast_to=Plain).model_extra["data"] == [{"object": "hub.consent", **consent}]
+    assert sdk.post(f"{url}/consents/revoke", body={"tenant": "nobody"}, cast_to=Plain).model_extra["revoked_at"]
     assert sdk.post(f"{url}/withdraw", cast_to=Plain).model_extra["live"] is False
     retired = sdk.post(f"{url}/retire", body={"delete_artefacts": True}, cast_to=Plain)
     assert (retired.model_extra["status"], retired.model_extra["bytes"]) == ("retired", 0)

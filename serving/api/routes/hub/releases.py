@@ -88,7 +88,15 @@ async def _target(s: Services, x: Exchange, body: ReleaseRequest) -> tuple[Versi
     own = version is not None or x.caller.tenant == STACK or router.resolve(target.model, x.caller) is not None
     if not (router.releasable(target.base, body.alias) and own):
         raise not_found("model of the same task", "target" if body.version is None else "version")
+    if live is not None and version is None and x.caller.tenant != STACK:
+        await _require_consent(s, x, live[1].version)
     return version, target
+
+
+async def _require_consent(s: Services, x: Exchange, version: str) -> None:
+    """Raises a 403 unless the tenant of a version lets the caller's tenant release it."""
+    if await s.registry.consents.scope(version, x.caller.tenant) != "release":
+        raise forbidden("not_owner", "This version's tenant lets yours call it, and not release it.", "target")
 
 
 async def _version(s: Services, x: Exchange, id: str) -> Version:

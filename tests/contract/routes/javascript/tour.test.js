@@ -113,6 +113,9 @@ test("versions of an adapter", async () => {
   const served = await client.post(`${path}/serve`);
   assert.equal(served.live, true);
   assert.deepEqual(await client.get(`${path}/live`), served);
+  const consent = await client.post(`${path}/consents`, { body: { tenant: "nobody" } });
+  assert.deepEqual((await client.get(`${path}/consents`)).data, [consent]);
+  assert.ok((await client.post(`${path}/consents/revoke`, { body: { tenant: "nobody" } })).revoked_at);
   assert.equal((await client.post(`${path}/withdraw`)).live, false);
   assert.equal((await client.post(`${path}/retire`, { body: { delete_artefacts: true } })).bytes, 0);
 });

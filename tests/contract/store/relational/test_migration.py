@@ -42,6 +42,7 @@ TO_33 = (
     "ALTER TABLE webhooks DROP COLUMN not_sent",
     "ALTER TABLE hub_evaluations DROP COLUMN weights",
     "ALTER TABLE hub_releases DROP COLUMN gate_override",
+    "DROP TABLE hub_consents",
     "UPDATE meta SET value = '33' WHERE key = 'format'",
     "UPDATE alembic_version SET version_num = '0033'",
 )
