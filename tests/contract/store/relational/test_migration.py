@@ -46,7 +46,7 @@ TO_33 = (
     "UPDATE meta SET value = '33' WHERE key = 'format'",
     "UPDATE alembic_version SET version_num = '0033'",
 )
-"""What takes a database from format 34 to 33."""
+"""What takes a database back to format 33."""
 
 Open = Callable[..., Database]
 T = TypeVar("T")
