@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ LONG = 230
 
 @pytest.fixture
 def tess(world: World) -> World:
-    key = world.up.loop.do(key_of(world.up.services, Principal("acme", f"saves{id(object())}", "")))
+    key = world.up.loop.do(key_of(world.up.services, Principal("acme", f"saves{secrets.token_hex(4)}", "")))
     return World(world.up, world.engine, world.browser, key)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ MANY = PRUNED_TOGETHER + 3
 
 @pytest.fixture
 def ada(up: Gateway) -> Iterator[httpx.Client]:
-    with _client(up, "acme", f"del{id(object())}") as client:
+    with _client(up, "acme", f"del{secrets.token_hex(4)}") as client:
         yield client
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
 
 from serving.core.principal import Principal, Role
@@ -14,7 +16,7 @@ FACTS = ("Rows a boat.", "Likes <b>tea</b>.")
 @pytest.fixture
 def tess(world: World) -> World:
     """Somebody with memories and a budget of their own."""
-    key = world.up.loop.do(key_of(world.up.services, Principal("acme", f"own{id(object())}", "")))
+    key = world.up.loop.do(key_of(world.up.services, Principal("acme", f"own{secrets.token_hex(4)}", "")))
     own = World(world.up, world.engine, world.browser, key)
     for text in FACTS:
         answer = own.http.post("/v1/memories", json={"assistant": "keeper", "text": text})

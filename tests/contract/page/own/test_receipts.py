@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from tests.contract.page.world import Shown, World
 
 @pytest.fixture
 def tess(world: World) -> World:
-    key = world.up.loop.do(key_of(world.up.services, Principal("acme", f"deletes{id(object())}", "")))
+    key = world.up.loop.do(key_of(world.up.services, Principal("acme", f"deletes{secrets.token_hex(4)}", "")))
     return World(world.up, world.engine, world.browser, key)
 
 
