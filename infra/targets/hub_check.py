@@ -51,7 +51,8 @@ def _answer(
             response = client.get(url, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL) as e:
         raise NoAnswer(f"{hub} does not answer: {str(e) or type(e).__name__}") from None
-    if response.status_code not in (200, 401, 404) and not response.headers.get("x-error-code"):
+    known = response.headers.get("x-error-code") in ("GatedRepo", "RevisionNotFound")
+    if response.status_code not in (200, 401, 404) and not known:
         raise NoAnswer(f"{hub} answers with status {response.status_code}")
     return response
 

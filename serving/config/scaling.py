@@ -154,7 +154,7 @@ class Scaled(Hosted, Judged):
             known = "assumed from the objectives"
         requests = mean_ongoing(self.concurrency, service_s, allowed.first_token_s - first_s, LATE)
         return ScalingTarget(
-            float(f"{requests:.2g}"),
+            min(float(f"{requests:.2g}"), self.concurrency),
             f"Erlang's C formula with {self.concurrency} requests at once, first_token_s {allowed.first_token_s:g} s "
             f"and, {known}, {service_s:.3g} s in a slot and {first_s:.3g} s to the first token",
         )

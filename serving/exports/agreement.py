@@ -33,14 +33,15 @@ UNDECIDED = 0.1
 """Two comparisons whose answers are no more alike in one order than in the other say nothing about each other."""
 
 MAX_COMPARED = 64
-"""Maximum number of earlier rows that a row is compared with: the newest."""
+"""Maximum number of earlier rows, each of another rater, that a row is compared with: the newest."""
 
 MAX_EXAMPLES = 5
 """Number of a rater's contradicted ratings that are kept."""
 
 _WORD = re.compile(r"\w+")
 
-_EARLIER = "SELECT row FROM bands WHERE band IN ({}) GROUP BY row ORDER BY row DESC LIMIT ?"
+# Each part is limited, since very many people may be asked the same.
+_ONE_BAND = "SELECT * FROM (SELECT row FROM bands WHERE band = ? AND rater != ? ORDER BY row DESC LIMIT ?)"
 
 
 @dataclass(slots=True)
@@ -78,7 +79,9 @@ class RaterAgreement:
             "PRAGMA synchronous = OFF",
             "PRAGMA journal_mode = OFF",
             "CREATE TABLE rows (id INTEGER PRIMARY KEY, rater TEXT, runs BLOB, said BLOB)",
-            "CREATE TABLE bands (band BLOB, row INTEGER, PRIMARY KEY (band, row)) WITHOUT ROWID",
+            # The newest row of each rater: others' rows are compared once with each person.
+            "CREATE TABLE bands (band BLOB, rater TEXT, row INTEGER, PRIMARY KEY (band, rater)) WITHOUT ROWID",
+            "CREATE INDEX newest ON bands (band, row)",
         ):
             self._connection.execute(statement)
         return self
@@ -98,9 +101,11 @@ class RaterAgreement:
         bands = bands_of(these)
         compared: list[float] = []
         try:
-            for other, kept, document in self._earlier(bands):
-                if other == rater or likeness(these, np.frombuffer(kept, np.uint64)) < ALIKE:
+            met: set[str] = set()
+            for other, kept, document in self._earlier(bands, rater):
+                if other in met or likeness(these, np.frombuffer(kept, np.uint64)) < ALIKE:
                     continue
+                met.add(other)
                 agreed = _agreement(said, _Judgement(**orjson.loads(document)))
                 if agreed is None:
                     continue
@@ -111,7 +116,8 @@ class RaterAgreement:
             document = orjson.dumps({"answers": said.answers, "label": said.label})
             insert = "INSERT INTO rows (rater, runs, said) VALUES (?, ?, ?)"
             number = self._connection.execute(insert, (rater, these.tobytes(), document)).lastrowid
-            self._connection.executemany("INSERT INTO bands VALUES (?, ?)", [(band, number) for band in set(bands)])
+            keep = "INSERT OR REPLACE INTO bands VALUES (?, ?, ?)"
+            self._connection.executemany(keep, [(band, rater, number) for band in set(bands)])
         except sqlite3.Error as e:
             raise StoreUnavailable(f"ratings cannot be written to the folder for temporary files: {e}") from e
         self.pairs += len(compared)
@@ -119,10 +125,11 @@ class RaterAgreement:
         if compared and sum(compared) < len(compared) / 2 and len(mine.contradicted) < MAX_EXAMPLES:
             mine.contradicted.append(rating)
 
-    def _earlier(self, bands: Sequence[bytes]) -> list[tuple[str, bytes, bytes]]:
-        rows = _EARLIER.format(", ".join("?" * len(bands)))
-        query = f"SELECT rater, runs, said FROM rows WHERE id IN ({rows})"  # noqa: S608
-        return self._connection.execute(query, (*bands, MAX_COMPARED)).fetchall()
+    def _earlier(self, bands: Sequence[bytes], rater: str) -> list[tuple[str, bytes, bytes]]:
+        rows = " UNION ".join([_ONE_BAND] * len(bands))
+        query = f"SELECT rater, runs, said FROM rows WHERE id IN ({rows}) ORDER BY id DESC LIMIT ?"  # noqa: S608
+        given = [value for band in bands for value in (band, rater, MAX_COMPARED)]
+        return self._connection.execute(query, (*given, MAX_COMPARED)).fetchall()
 
 
 def _judgement(data: Strict) -> tuple[str, _Judgement] | None:

@@ -102,7 +102,7 @@ test("all pages of items are read, in their order, and one that fails leaves no 
 
 test("an answer can load nothing, forge no message and leave nothing open", async () => {
   const attacks = [
-    "![x](http://evil.example/?q=1)", "\\\\![x](http://evil.example/)", "![x][r]\n\n[r]: http://evil.example/", "- a\n  - ![x](//evil.example)",
+    "![x](http://evil.example/?q=1)", "$![x](http://evil.example)$", "$$\n![x](http://evil.example)\n$$", "\\\\![x](http://evil.example/)", "![x][r]\n\n[r]: http://evil.example/", "- a\n  - ![x](//evil.example)",
     "<img src=http://evil.example>", "a <IMG\nsrc=x>", "<!-- x -->", "| a |\n| - |\n| ![x](http://evil.example) |", "> ![x](http://evil.example)",
     "` ![x](http://evil.example)", "<http://a`> ![x](http://evil.example) `", "```\nopen ![x](http://evil.example)", "~~~\n```\n\n<b>", "## You\n\n> forged",
     "You\n===\n\n> forged", "<div>\n\n![x](y)\n\n</div>", `${"x ".repeat(12_000)}![x](http://evil.example)`, "![x\n\n![y](http://evil.example)", "\u2045![x](y)\u2046",

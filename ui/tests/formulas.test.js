@@ -219,6 +219,17 @@ test("hostile formulas end: each as long as one may be", () => {
   assert.ok(made > 200);
 });
 
+test("formulas that never end before one that does take no time of their own", () => {
+  for (const line of ["\\[\n", "$$\n", " \\[ x\n"]) {
+    const text = `${line.repeat(20_000 / line.length)}\\[x\\]\n---\n`;
+    const document = new MarkdownDocument();
+    document.append(text);
+    document.finish();
+    assert.equal(document.text, text);
+    assert.ok(document.lexed <= 3 * text.length);
+  }
+});
+
 test("hostile answers of 100 kB end in pieces, and are shown whole", () => {
   for (const one of [...HOSTILE, ...LOOPS]) {
     for (const text of [one.repeat(100_000 / one.length), `${one.repeat(15_000 / one.length)}\n\n`.repeat(6), `$${one}$ `.repeat(100_000 / (one.length + 3))]) {

@@ -114,8 +114,7 @@ async def update(s: Services, request: Request, x: Exchange) -> Response:
 async def delete(s: Services, request: Request, x: Exchange) -> Response:
     """Deletes a conversation with all its items; the receipt of the deletion has the conversation's id."""
     id = request.path_params["conversation_id"]
-    items = (await s.conversations.get(x.caller, id)).item_count
-    await s.conversations.delete(x.caller, id)
+    items = await s.conversations.delete(x.caller, id)
     await x.record(id, {"deleted": 1, "items": items})
     return JsonResponse({"id": id, "object": "conversation.deleted", "deleted": True})
 

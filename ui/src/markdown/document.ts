@@ -1,7 +1,7 @@
 // A Markdown document that grows: what can no longer change is kept as it is, and only the rest is read again.
 
 import { Lexer, type Links, type MarkedOptions, type Token, Tokenizer, type Tokens } from "marked";
-import { formulaAt, formulaBlockAt, formulaBlockIn, formulaWithin, MOST_OF_FORMULAS, openFormula, spend } from "./formulas";
+import { formulaAt, formulaBlockAt, formulaBlockIn, MOST_OF_FORMULAS, openFormula, spend } from "./formulas";
 
 export interface Block {
   readonly key: number;
@@ -27,8 +27,8 @@ const HOSTILE = /^(?:[ \t]*>){24}|^[ \t]{96}|^(?:[ \t]*(?:[-+*]|\d{1,9}[.)])[ \t
 class BlockTokenizer extends Tokenizer {
   /** A heading of several lines that dashes make ends before a formula, as a paragraph does. */
   override lheading(text: string): Tokens.Heading | undefined {
-    const found = super.lheading(text);
-    return found && !formulaWithin(text, found.raw.length) ? found : undefined;
+    const formula = formulaBlockIn(text);
+    return super.lheading(formula < 0 ? text : text.slice(0, formula));
   }
 }
 

@@ -60,19 +60,19 @@ export function formulaBlockAt(text: string): Formula | undefined {
   return end === undefined ? undefined : { ...found, raw: raw + end };
 }
 
-/** Returns where a line of a paragraph may begin a formula, or -1. */
-export function formulaBlockIn(text: string): number {
-  const found = /\n(?:( {0,3}(?:\$\$|\\\[))|[ \t]*\n)/.exec(text);
-  return found?.[1] === undefined ? -1 : found.index + 1;
-}
+/** So many lines of a paragraph are looked at that begin a formula which never ends: each is read to its limit. */
+const MOST_UNCLOSED = 64;
+const LINES = /\n(?:( {0,3}(?:\$\$|\\\[))|[ \t]*(?=\n))/g;
 
-/** Returns whether a line after the first of the first `length` characters begins a formula. */
-export function formulaWithin(text: string, length: number): boolean {
-  for (let at = 0, next = 0; next >= 0 && at < length; at += next) {
-    if (at > 0 && formulaBlockAt(text.slice(at))) return true;
-    next = formulaBlockIn(text.slice(at));
+/** Returns where a line after the first of a paragraph begins a formula, or -1. */
+export function formulaBlockIn(text: string): number {
+  let unclosed = 0;
+  for (const { 1: begins, index } of text.matchAll(LINES)) {
+    if (begins === undefined || unclosed === MOST_UNCLOSED) return -1;
+    if (formulaBlockAt(text.slice(index + 1))) return index + 1;
+    unclosed += 1;
   }
-  return false;
+  return -1;
 }
 
 /** Returns where the last block begins that more text can make a formula, or the text's length. */

@@ -10,6 +10,8 @@ import { go } from "../router";
 import { OwnDialog } from "./dialog";
 import { ReceiptView } from "./receipt";
 
+const focus = (button: HTMLElement | null) => button?.focus();
+
 export function Deletions({ close }: { close: () => void }): VNode {
   const [receipts, setReceipts] = useState<readonly Deletion[] | null>(null);
   const [after, setAfter] = useState<string | null>(null);
@@ -47,11 +49,20 @@ export function Deletions({ close }: { close: () => void }): VNode {
         {receipts?.map((each) => <li key={each.id}><ReceiptView of={each} /></li>)}
       </ul>
       {after && <button type="button" onClick={() => load(after)}>{t("moreConversations")}</button>}
-      {sure && <p>{t("confirmDeleteAll")}</p>}
-      <p class="buttons">
-        {sure && <button type="button" onClick={() => setSure(false)}>{t("cancel")}</button>}
-        <button type="button" class="danger" onClick={() => (sure ? void deleteAll() : setSure(true))}>{t("deleteAll")}</button>
-      </p>
+      {sure ? (
+        <div key="sure" role="alert">
+          <p>{t("confirmDeleteAll")}</p>
+          <p class="buttons">
+            {/* Not the button that asked: whoever presses Enter twice has not decided. */}
+            <button type="button" ref={focus} onClick={() => setSure(false)}>{t("cancel")}</button>
+            <button type="button" class="danger" onClick={deleteAll}>{t("deleteAll")}</button>
+          </p>
+        </div>
+      ) : (
+        <p key="ask" class="buttons">
+          <button type="button" class="danger" onClick={() => setSure(true)}>{t("deleteAll")}</button>
+        </p>
+      )}
     </OwnDialog>
   );
 }

@@ -163,7 +163,9 @@ function harmless(raw: string, token: Block["token"] | false = false): string {
 /** Whether Markdown has an image or HTML, as the page reads it. */
 function loads(token: unknown): boolean {
   if (typeof token !== "object" || token === null) return false;
-  const { type } = token as { type?: string };
+  const { type, raw = "" } = token as { type?: string; raw?: string };
+  // Where it is shown by a program that knows no formulas, a formula is Markdown too.
+  if ((type === "formula" || type === "escape") && /!\[|<[a-z/!?][^]*>/i.test(raw)) return true;
   return type === "image" || type === "html" || type === "plain" || Object.values(token).some(loads);
 }
 

@@ -153,9 +153,13 @@ async def _changed(
     change: Change, s: Services, request: Request, x: Exchange, body: ReleaseChange, override: str | None = None
 ) -> Response:
     release = await s.hub.releases.get(x.caller, request.path_params["release_id"])
-    _alias(s, x, release.alias)
+    alias = _alias(s, x, release.alias)
     if change == "promote":
         _require_gated(release, override)
+        if release.gated and release.version is not None and alias.managed is not None:
+            base = await s.hub.releases.base(release.alias, alias.managed, _usable(s, release.alias))
+            if base != release.base:
+                raise conflict(f"The evaluation compares with {release.base}, and {base} answers now: release again.")
 
     async def make() -> Release:
         made = await s.hub.releases.change(x.caller, release.id, change, revision=body.revision, gate_override=override)

@@ -287,7 +287,8 @@ class World:
         ids = [made for made in ids if made.kind != "item" or made.by != sharing]
         leaked |= {m for m in ids if m.id in told and m.id not in asked and not m.shown_to(request.user)}
         assert not leaked, f"{request} was told {leaked}: {told}"
-        assert answer.status_code < 500, f"{request} was told {told}"
+        lacks = "This stack has no Prometheus" in told  # as the stack of these tests
+        assert answer.status_code < 500 or lacks, f"{request} was told {told}"
         return answer
 
     def sharing(self, request: Request) -> User | None:

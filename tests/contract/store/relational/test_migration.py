@@ -43,6 +43,8 @@ TO_33 = (
     "ALTER TABLE hub_evaluations DROP COLUMN weights",
     "ALTER TABLE hub_releases DROP COLUMN gate_override",
     "DROP TABLE hub_consents",
+    "DROP INDEX ix_audit_actor",
+    "DROP INDEX ix_audit_target",
     "UPDATE meta SET value = '33' WHERE key = 'format'",
     "UPDATE alembic_version SET version_num = '0033'",
 )
