@@ -12,8 +12,8 @@ from pathlib import Path
 
 from bench.load import Target
 from bench.processes import BenchError
+from infra.layout import CHECKOUT, Layout
 from infra.providers.session import Session
-from infra.targets.layout import CHECKOUT, Layout
 from tools.stack.workspace import Workspace
 
 STACK = "bench"

@@ -9,13 +9,13 @@ from pathlib import Path
 import pulumi
 from pulumi.runtime import config as runtime
 
-from infra import apps, documents
+from infra import application, apps, documents
 from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import NAMESPACE
 from infra.config_loader import load
+from infra.layout import CHECKOUT, Layout
 from infra.mistakes import report
-from infra.targets import Target
-from infra.targets.layout import CHECKOUT, Layout
+from infra.targets.target import Target
 
 
 def raw_settings() -> tuple[dict[str, object], frozenset[str]]:
@@ -40,6 +40,8 @@ def plan() -> Target:
     found = [*loaded.mistakes, *(m for m in found if m.setting not in loaded.invalid)]
     if found:
         raise pulumi.RunError(report(found))
+    for line in application.scaling_lines(loaded.config):
+        pulumi.log.info(line)
     planned: Target = target.plan(loaded.config, loaded.secrets, stack)
     return planned
 

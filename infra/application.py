@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from infra import apps
 from infra.config import StackConfig
@@ -12,6 +15,7 @@ from infra.gpu import capability
 from infra.mistakes import Mistake
 from serving.config import (
     Catalog,
+    Hosted,
     Model,
     PrometheusServer,
     RestrictedCollection,
@@ -22,6 +26,8 @@ from serving.config import (
     VllmModel,
     same_database,
 )
+
+_Placed = TypeVar("_Placed", bound=BaseModel)
 
 
 def build_digest(checkout: Path, *packages: str) -> str:
@@ -41,7 +47,7 @@ def catalog(config: StackConfig, checkout: Path) -> Catalog:
     restricted = [RestrictedCollection(name=k.name, access=k.access) for k in config.knowledge if k.access is not None]
     return Catalog(
         search=config.retrieval.search,
-        models=(*_models(config), *apps.models(config, checkout)),
+        models=tuple(_with_target(model) for model in (*_models(config), *apps.models(config, checkout))),
         aliases=config.aliases,
         assistants=config.assistants,
         tools=config.tools,
@@ -56,6 +62,20 @@ def _models(config: StackConfig) -> Iterator[Model]:
     for model in config.models:
         arguments = capability.arguments(config, model) if isinstance(model, VllmModel) else ()
         yield model.model_copy(update={"arguments": arguments}) if arguments else model
+
+
+def _with_target(hosted: _Placed) -> _Placed:
+    """Returns a model, or the size of a deployment, with the target of its autoscaler if it has one."""
+    if not isinstance(hosted, Hosted) or hosted.autoscaling is None:
+        return hosted
+    return hosted.model_copy(update={"autoscaling": hosted.resolved_autoscaling()})
+
+
+def scaling_lines(config: StackConfig) -> Iterator[str]:
+    """Yields the target of each autoscaler of a model, and where it comes from."""
+    for model in (*config.models, *config.apps):
+        if isinstance(model, Hosted) and (target := model.scaling_target()) is not None:
+            yield f"Autoscaling of '{model.name}': target_ongoing_requests {target.requests:g}, {target.origin}."
 
 
 def own_database_mistakes(config: StackConfig, database: str) -> list[Mistake]:
@@ -105,8 +125,8 @@ def serving_config(
         tracing=config.tracing,
         prometheus=prometheus,
         tuning=config.tuning,
-        gateway=config.gateway,
-        retrieval=config.retrieval.size,
+        gateway=_with_target(config.gateway),
+        retrieval=_with_target(config.retrieval.size),
         multiprocess_dir=multiprocess_dir,
     )
 

@@ -48,7 +48,6 @@ def unpacked(config: StackConfig) -> tuple[AppModel, ...]:
     return tuple(
         AppModel(
             **{name: getattr(app, name) for name in AppSettings.model_fields},
-            objectives=app.objectives,
             installs=app.requirements is not None,
         )
         for app in config.apps

@@ -13,10 +13,11 @@ from infra.addons import gateway, kuberay, monitoring, postgres
 from infra.cluster_config import Image, Pool, PoolVolume
 from infra.config import StackConfig
 from infra.config_loader import DATABASE_PASSWORD
+from infra.gpu import weights
 from infra.mistakes import Mistake
-from infra.scheduling import starts, upgrade, weights
-from infra.targets.provisioned_cluster import Entrance, ProvisionedCluster
-from infra.targets.secrets import API_KEY, key_secret_name, secret_reference
+from infra.resources.provisioned_cluster import Entrance, ProvisionedCluster
+from infra.scheduling import starts, upgrade
+from infra.stack_secrets import API_KEY, key_secret_name, secret_reference
 from infra.volumes import CONTROL_STATE
 from serving.config import Store
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from infra import apps, edge, volumes
 from infra.cluster_config import MOUNTED_SECRETS, Existing
 from infra.gpu import capability, cost, fit, placement
-from infra.gpu.machines import CLOUDS
 from infra.mistakes import Mistake
+from infra.nodes.machines import CLOUDS
 from infra.scheduling import checks as scheduling
 from infra.scheduling import replicas
 from serving.config import (

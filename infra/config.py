@@ -12,11 +12,12 @@ from typing import Literal
 from pydantic import Field
 
 from infra.backend_config import Backend
-from infra.cloud_config import CloudSettings, Cluster, Cost
+from infra.cloud_config import Cluster, Cost
+from infra.clouds import CloudSettings
 from infra.cluster_config import POOLS, Addons, Backup, Data, Database, Image, Kubernetes, Mirror, Pool
-from infra.gpu.machines import CLOUDS, Cloud
-from infra.gpu.pools import NodePool
 from infra.ingress_config import Ingress
+from infra.nodes.machines import CLOUDS, Cloud
+from infra.nodes.pools import NodePool
 from infra.onprem_config import OnPrem
 from infra.secret_config import KeySecret
 from monitoring.addresses import URL

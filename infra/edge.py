@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from infra.ingress_config import zone_name
 from infra.mistakes import Mistake
 
 if TYPE_CHECKING:
@@ -100,11 +101,6 @@ def mistakes(config: StackConfig) -> list[Mistake]:
         problem = "needs public subnets that the stack knows, but the network exists"
         return [Mistake(key, problem, "remove it, and make the record yourself")]
     return []
-
-
-def zone_name(zone: str) -> str:
-    """Returns the domain of a zone in Azure, from its resource id."""
-    return zone.rpartition("/")[2]
 
 
 def service(config: StackConfig) -> dict[str, Any]:

@@ -106,3 +106,8 @@ class Ingress(Strict):
     def infrastructure_annotations(self) -> dict[str, str]:
         """Annotations that a Gateway passes on to its load balancer's Service."""
         return {key: value for key, value in self.annotations.items() if not key.startswith(OWN_ANNOTATIONS)}
+
+
+def zone_name(zone: str) -> str:
+    """Returns the domain of a zone in Azure, from its resource id."""
+    return zone.rpartition("/")[2]

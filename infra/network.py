@@ -11,7 +11,7 @@ from infra.addons import gateway, postgres
 from infra.addons.addon import Addon
 from infra.cluster_config import Existing
 from infra.config import StackConfig
-from infra.targets.provisioned_cluster import IdentityEndpoint
+from infra.resources.provisioned_cluster import IdentityEndpoint
 from serving.config import BUCKETS, KServeModel, RemoteModel, VllmModel
 
 Values = dict[str, Any]

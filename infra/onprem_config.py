@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from infra.cluster_config import Label, Quantity
-from infra.gpu import accelerators
-from infra.gpu.pools import GPU, GPU_TAINT, POOL_LABEL, LabelKey, LabelValue, NodePool, Taint
 from infra.mistakes import Mistake
+from infra.nodes import accelerators
+from infra.nodes.pools import GPU, GPU_TAINT, POOL_LABEL, LabelKey, LabelValue, NodePool, Taint
 from serving.config import Strict
 
 BINARIES = ("kubeadm", "kubelet", "kubectl")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from infra.gpu import weights
 from infra.mistakes import Mistake
-from infra.scheduling import weights
 
 if TYPE_CHECKING:
     from infra.config import StackConfig

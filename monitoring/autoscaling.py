@@ -1,19 +1,14 @@
-"""The target of Serve's autoscaler, in requests per replica, with which an objective is met.
-
-A replica is modelled as a queue with as many servers as it has slots, at which requests arrive independently of
-each other, with exponential service times (M/M/c). Erlang's C formula gives how many of them wait, and how long:
-Gross, Shortle, Thompson and Harris, Fundamentals of Queueing Theory, 4th edition, section 2.3.
-"""
+"""The target of Serve's autoscaler, in requests per replica, with which an objective is met."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from dataclasses import replace
 
 from monitoring.objective import Objective
 from monitoring.objectives import OBJECTIVES
+from serving.core.erlang import mean_ongoing
 
 QUEUED = ("time_to_first_token", "end_to_end")
 """Objectives that include the wait for a slot; the others do not depend on the number of requests per replica."""
@@ -38,32 +33,7 @@ def autoscaling_target(objective: Objective, *, slots: int, service_s: float, un
             f"{objective.name} allows {objective.threshold_s:g} s, but takes {unloaded_s:g} s without any wait: "
             "more replicas do not help, but a faster engine does"
         )
-    low, high = 0.0, float(slots)
-    for _ in range(40):
-        busy = (low + high) / 2
-        if _late_share(slots, busy, patience_s / service_s) <= objective.budget:
-            low = busy
-        else:
-            high = busy
-    return min(float(slots), low + _mean_queue_length(slots, low))
-
-
-def waiting_share(slots: int, busy: float) -> float:
-    """Returns the share of requests that wait (Erlang C) when on average `busy` slots are busy, fewer than `slots`."""
-    blocked = 1.0
-    for servers in range(1, slots + 1):  # Erlang's B formula, by its recursion
-        blocked = busy * blocked / (servers + busy * blocked)
-    return blocked / (1 - busy / slots * (1 - blocked))
-
-
-def _late_share(slots: int, busy: float, patience: float) -> float:
-    """Returns the share of requests that wait longer than `patience`, which is in mean service times."""
-    return waiting_share(slots, busy) * math.exp(-(slots - busy) * patience)
-
-
-def _mean_queue_length(slots: int, busy: float) -> float:
-    """Returns how many requests wait on average."""
-    return waiting_share(slots, busy) * busy / (slots - busy)
+    return mean_ongoing(slots, service_s, patience_s, objective.budget)
 
 
 def main(arguments: list[str] | None = None) -> int:

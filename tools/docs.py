@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from infra.config import NAMESPACE, StackConfig
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from serving.config import ServingConfig
 from tools import licences
 from tools.reference import alerts, command, compatibility, metrics, policies, project, schema

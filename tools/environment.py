@@ -20,12 +20,12 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from infra.gpu.machines import CLOUDS
+from infra.nodes.machines import CLOUDS
 from tools import cache, package_index, progress, weights
 from tools.report import ToolError, say
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-"""As in `infra.targets.layout`, which needs Pulumi: a new environment has no packages yet."""
+"""As in `infra.layout`, which needs Pulumi: a new environment has no packages yet."""
 REQUIREMENTS = CHECKOUT / "requirements"
 WEIGHTS = "weights"
 """The group of model weights; weights that are in no Python package are installed with it."""

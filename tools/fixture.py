@@ -19,7 +19,7 @@ import httpx
 import yaml
 
 from infra.config_loader import load
-from infra.targets.layout import CHECKOUT, Layout
+from infra.layout import CHECKOUT, Layout
 from tools.binaries import find
 from tools.report import ToolError, say
 from tools.stack import verbs

@@ -21,9 +21,9 @@ from infra.addons.addon import Addon, chart_source, manifest_paths
 from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import StackConfig
 from infra.config_loader import load
+from infra.layout import CHECKOUT
 from infra.mistakes import report
 from infra.targets.addon import TIMEOUT_S, namespace_metadata
-from infra.targets.layout import CHECKOUT
 from infra.versions import Chart
 from tools.plan import settings
 from tools.report import ToolError, say

@@ -13,14 +13,16 @@ from typing import Any
 import httpx
 import yaml
 
+from infra import application
 from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import NAMESPACE, PROVISIONED_TARGETS, StackConfig
 from infra.config_loader import load
 from infra.gpu import cost
+from infra.layout import CHECKOUT
 from infra.mistakes import report
+from infra.resources import inquiry
 from infra.scheduling import checks as scheduling
 from infra.targets import source_check
-from infra.targets.layout import CHECKOUT
 from tools.report import ToolError, say
 
 
@@ -55,12 +57,12 @@ def _without_secrets(value: Any) -> Any:
 
 
 def plan(stack: str) -> str:
-    """Returns the table of a stack's nodes, their prices and the models that run on them.
+    """Returns the table of a stack's nodes, their prices, the models that run on them and their autoscalers' targets.
 
     Raises `ToolError` when the settings have mistakes, or when the stack's target creates no nodes.
     """
     config = _checked(stack)
-    return "\n".join([cost.table(config), *scheduling.lines(config)])
+    return "\n".join([cost.table(config), *scheduling.lines(config), *application.scaling_lines(config)])
 
 
 def _checked(stack: str) -> StackConfig:
@@ -76,10 +78,13 @@ def _checked(stack: str) -> StackConfig:
 def ask_sources(stack: str, transport: httpx.BaseTransport | None = None) -> None:
     """Asks the Hub and the registries for a stack's models and images. Raises `ToolError` if some are not there.
 
-    Tokens are encrypted in the stack's file, so a model that has one is not asked for.
+    It names those without an answer. A model that has a token is one of them: the stack's file has it encrypted.
     """
-    if found := source_check.mistakes(_checked(stack), {}, transport):
-        raise ToolError(report(found))
+    found = inquiry.ask(source_check.checks(_checked(stack), {}, transport))
+    if notice := found.notice():
+        say(notice)
+    if found.mistakes:
+        raise ToolError(report(found.mistakes))
 
 
 def main(argv: Sequence[str] | None = None, transport: httpx.BaseTransport | None = None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from serving.ingest.folder import is_document
 from serving.retrieval.chunk import ChunkSettings
 from serving.retrieval.embedders.onnx import OnnxEmbedder

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from tools import cache
 
 PACKAGES = ("infra", "serving", "monitoring", "tools")

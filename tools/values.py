@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from serving import config
 from serving.config import Catalog, ServingConfig
 from tools.reference import schema

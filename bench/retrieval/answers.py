@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import statistics
 import sys
 import tempfile
 import time
@@ -26,14 +28,17 @@ from bench.kept_vectors import KeptVectors
 from serving.assistants.small_talk import is_small_talk
 from serving.config import JUDGE, Assistant
 from serving.retrieval.chunk import ChunkSettings, chunk
+from serving.retrieval.embedders.embedder import Role, Vectors
 from serving.retrieval.embedders.onnx import OnnxEmbedder
+from serving.retrieval.embedders.precomputed import PrecomputedVectors
+from serving.retrieval.excerpts.answer_sentences import AnswerSentences
+from serving.retrieval.excerpts.for_prompt import for_prompt
+from serving.retrieval.excerpts.quote import quotation
 from serving.retrieval.fuse import DEPTH, fuse_follow_up
 from serving.retrieval.index import CollectionIndex
 from serving.retrieval.manifest import CollectionManifest
 from serving.retrieval.parse import parse
-from serving.retrieval.quote import quotation
-from serving.retrieval.relevance import READ_AGAIN, SecondEmbedder, without_subject
-from serving.retrieval.replica import for_prompt
+from serving.retrieval.relevance import READ_AGAIN, THRESHOLD, SecondEmbedder, relevance, without_subject
 from serving.retrieval.types import Attribution, Hit
 from serving.retrieval.vectors import chunk_vectors
 from tools.environment import CHECKOUT
@@ -41,6 +46,11 @@ from tools.environment import CHECKOUT
 QUESTIONS = Path(__file__).with_name("questions.jsonl")
 TENANT = "bench"
 SMALL_TALK, UNANSWERABLE = "small talk", "unanswerable"
+
+THRESHOLDS = sorted({THRESHOLD, *(hundredths / 100 for hundredths in range(18, 51, 4))})
+
+FIRST_WORDS = 60
+"""What somebody reads of an answer before they judge it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +75,17 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The assistant's answer; `found` are the best passages of the search, even if their scores are low."""
+    """The assistant's answer; `found` are the best passages of the search, even if their scores are low.
+
+    `relevance` is what the threshold is compared with.
+    """
 
     question: Question
     text: str
     attribution: Attribution
     found: tuple[Hit, ...]
     courteous: bool = False
+    relevance: float = 0.0
 
     @property
     def refused(self) -> bool:
@@ -79,10 +93,11 @@ class Answer:
 
     @property
     def right(self) -> bool:
-        return any(self.question.answered_by(citation.quote) for citation in self.attribution.citations)
+        return not self.refused and self.question.answered_by(self.text)
 
-    def quoted_within(self, first: int) -> bool:
-        return any(self.question.answered_by(citation.quote) for citation in self.attribution.citations[:first])
+    def right_within(self, words: int) -> bool:
+        """Returns whether the first words of the text, without Markdown's marks, contain the answer."""
+        return not self.refused and self.question.answered_by(" ".join(plain(self.text).split()[:words]))
 
     def page_within(self, first: int) -> bool:
         return any(hit.file_name in self.question.pages for hit in self.found[:first])
@@ -91,14 +106,27 @@ class Answer:
         return any(self.question.answered_by(hit.text) for hit in self.found[:first])
 
 
+class _Precomputed:
+    """An embedder whose passages have the vectors of a release, as far as that includes them."""
+
+    def __init__(self, embedder: OnnxEmbedder) -> None:
+        self.id, self.dimensions = embedder.id, embedder.dimensions
+        self._embedder = embedder
+        self._precomputed = PrecomputedVectors(embedder)
+
+    def embed(self, texts: Sequence[str], role: Role) -> Vectors:
+        return self._embedder.embed(texts, role) if role == "query" else self._precomputed.embed(texts)
+
+
 class Documentation:
     """An index of the documentation, and the assistant that answers from it."""
 
     def __init__(self, folder: str, assistant: Assistant, root: Path = CHECKOUT) -> None:
         self.embedder = OnnxEmbedder()
-        self.kept = KeptVectors(self.embedder, "answers")
+        self.kept = KeptVectors(_Precomputed(self.embedder), "answers")
         self.judge = OnnxEmbedder(JUDGE)
         self.second = SecondEmbedder(self.judge)
+        self.sentences = AnswerSentences(lambda: self.embedder)
         self.assistant = assistant
         settings = ChunkSettings()
         manifest = CollectionManifest(
@@ -133,11 +161,12 @@ class Documentation:
         found = self.search(asked, before)
         meant = [self._meant(asked), *([f"{self._meant(before)}\n{self._meant(asked)}"] if before else [])]
         wanted = max(self.assistant.top_k, READ_AGAIN)
-        hits = for_prompt(asked, found[:wanted], self.assistant, self.judge, meant, second=self.second)
+        hits = for_prompt(asked, found[:wanted], self.assistant, self.judge, meant, self.sentences, second=self.second)
+        near = relevance(meant[0], found[: self.assistant.top_k])
         if not hits:
-            return Answer(question, self.assistant.refusal, Attribution((), ()), tuple(found))
+            return Answer(question, self.assistant.refusal, Attribution((), ()), tuple(found), relevance=near)
         said = quotation(hits)
-        return Answer(question, said.text, said.attribution, tuple(found))
+        return Answer(question, said.text, said.attribution, tuple(found), relevance=near)
 
     def _meant(self, question: str) -> str:
         return without_subject(question, self.assistant.description)
@@ -158,22 +187,26 @@ def pages(root: Path = CHECKOUT) -> Iterator[str]:
 
 
 def default_assistant() -> Assistant:
-    """Returns the assistant of Pulumi.local.yaml."""
+    """Returns the assistant of Pulumi.local.yaml, which quotes because its model cannot answer from passages."""
     config = yaml.safe_load((CHECKOUT / "Pulumi.local.yaml").read_text(encoding="utf-8"))["config"]
-    return Assistant(**config["headrace:assistants"][0])
+    return Assistant(**{"unsupported": "quote"} | config["headrace:assistants"][0])
 
 
 def unsupported(answer: Answer, texts: dict[str, str]) -> int:
-    """Returns how many quotes of an answer are not literally on their page."""
-    return sum(plain(c.quote) not in texts[c.file_name] for c in answer.attribution.citations)
+    """Returns how many quotes of an answer, and parts of the names of passages, are not literally on their page."""
+    return sum(
+        plain(c.quote) not in texts[c.file_name]
+        and not all(plain(part) in texts[c.file_name] for part in re.split(" [›>] ", c.quote))
+        for c in answer.attribution.citations
+    )
 
 
 def report(answers: Sequence[Answer]) -> str:
     """Returns the figures as tables in Markdown."""
     embedded = {name: plain(parse((CHECKOUT / name).read_bytes(), name).text) for name in pages()}
     lines = [
-        "| kind | questions | page first | page in three | answer first | answer in three | quoted first "
-        "| quoted in three | answered correctly | refused by mistake |",
+        "| kind | questions | page first | page in three | answer first | answer in three "
+        f"| in the first {FIRST_WORDS} words | answered correctly | refused by mistake | mean words |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     asked = [a for a in answers if a.question.pages]
@@ -184,10 +217,10 @@ def report(answers: Sequence[Answer]) -> str:
             sum(a.page_within(3) for a in some),
             sum(a.answer_within(1) for a in some),
             sum(a.answer_within(3) for a in some),
-            sum(a.quoted_within(1) for a in some),
-            sum(a.quoted_within(3) for a in some),
+            sum(a.right_within(FIRST_WORDS) for a in some),
             sum(a.right for a in some),
             sum(a.refused for a in some),
+            round(statistics.fmean([len(a.text.split()) for a in some if not a.refused] or [0])),
         )
         lines.append(f"| {kind} | {len(some)} | " + " | ".join(map(str, figures)) + " |")
     talk = [a for a in answers if a.question.kind == SMALL_TALK]
@@ -200,6 +233,24 @@ def report(answers: Sequence[Answer]) -> str:
         f"- quotes that are not on their page: {sum(unsupported(a, embedded) for a in answers)} of "
         f"{sum(len(a.attribution.citations) for a in answers)}",
     ]
+    return "\n".join(lines)
+
+
+def curve(answers: Sequence[Answer]) -> str:
+    """Returns for thresholds of relevance how many unanswerable questions are answered and how many others refused, as
+    a table in Markdown.
+    """
+    off = [a.relevance for a in answers if a.question.kind == UNANSWERABLE and not a.courteous]
+    asked = [a.relevance for a in answers if a.question.pages and not a.courteous]
+    lines = ["| threshold | unanswerable answered | refused by mistake |", "| --- | --- | --- |"]
+    for threshold in THRESHOLDS:
+        answered = sum(near >= threshold for near in off)
+        refused = sum(near < threshold for near in asked)
+        shown = f"{threshold:.2f}, the default" if threshold == THRESHOLD else f"{threshold:.2f}"
+        lines.append(
+            f"| {shown} | {answered} of {len(off)} ({answered / max(1, len(off)):.0%}) "
+            f"| {refused} of {len(asked)} ({refused / max(1, len(asked)):.0%}) |"
+        )
     return "\n".join(lines)
 
 
@@ -231,6 +282,7 @@ def main() -> None:
     print(f"{len(answers)} questions of the {arguments.half} half: {indexed - began:.0f} s to index the pages,")
     print(f"{answered - indexed:.0f} s to answer\n")
     print(report(answers))
+    print(f"\n{curve(answers)}")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from infra.cluster_config import Existing, Mirror, Toleration
 from infra.config import StackConfig
-from infra.scheduling.resources import Resources
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
+from infra.nodes.resources import Resources
 from infra.versions import Chart, Manifests
 
 Values = dict[str, Any]

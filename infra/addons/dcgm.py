@@ -15,7 +15,7 @@ from infra.addons.monitoring import MONITORING
 from infra.cluster_config import Existing
 from infra.config import StackConfig
 from infra.gpu.placement import CLOUD_PLUGIN, NODE_POOL_RULES
-from infra.gpu.pools import POOL_LABEL
+from infra.nodes.pools import POOL_LABEL
 from monitoring.external import EXTERNAL
 
 PRESENT = "nvidia.com/gpu.present"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from infra import edge, versions
 from infra.addons.addon import Addon, AddonPod, Values
 from infra.config import StackConfig
-from infra.scheduling.resources import Resources
+from infra.nodes.resources import Resources
 
 CLASS = edge.CLASS
 

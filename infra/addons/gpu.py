@@ -17,9 +17,9 @@ from infra.addons.monitoring import MONITORING
 from infra.cluster_config import Toleration
 from infra.config import StackConfig
 from infra.gpu.placement import DEVICE_PLUGIN_CONFIG, NODE_POOL_RULES
-from infra.gpu.pools import GPU as RESOURCE
-from infra.gpu.pools import Sharing
-from infra.scheduling.resources import Resources
+from infra.nodes.pools import GPU as RESOURCE
+from infra.nodes.pools import Sharing
+from infra.nodes.resources import Resources
 from infra.versions import Chart
 from serving.config import KServeModel
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from infra import versions
 from infra.addons.addon import Addon, AddonPod, Values, repository_image
 from infra.config import StackConfig
-from infra.scheduling.resources import Resources
+from infra.nodes.resources import Resources
 
 REQUESTS = {"cpu": "100m", "memory": "256Mi"}
 

@@ -9,7 +9,7 @@ from infra.addons.addon import Addon, AddonPod, Values, repository_image
 from infra.addons.monitoring import MONITORING
 from infra.cluster_config import Existing
 from infra.config import StackConfig
-from infra.scheduling.resources import Resources
+from infra.nodes.resources import Resources
 
 CLUSTER = "headrace-db"
 DATABASE = "headrace"

@@ -1,1 +1,1 @@
-"""Node pools: accelerators, machine types, prices, limits of each cloud, and whether models fit."""
+"""Pods on node pools: who owns the GPUs, what disks and weights need, what nodes cost, and whether models fit."""

@@ -19,7 +19,7 @@ from serving.config import VllmModel
 if TYPE_CHECKING:
     from infra.cluster_config import Pool
     from infra.config import StackConfig
-    from infra.gpu.accelerators import Accelerator
+    from infra.nodes.accelerators import Accelerator
 
 Capability = tuple[int, int]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from infra.gpu import fit, placement, prices
-from infra.gpu.accelerators import GIB, accelerator_by_key
-from infra.gpu.machines import Cloud, MachineType
-from infra.gpu.pools import NodePool
+from infra.gpu import fit, placement
+from infra.layout import CHECKOUT
 from infra.mistakes import Mistake
-from infra.targets.layout import CHECKOUT
+from infra.nodes import prices
+from infra.nodes.accelerators import GIB, accelerator_by_key
+from infra.nodes.machines import Cloud, MachineType
+from infra.nodes.pools import NodePool
 from serving.config import VllmModel
 
 if TYPE_CHECKING:
@@ -24,14 +25,17 @@ def mistakes(config: StackConfig) -> list[Mistake]:
     if not config.cluster.prices:
         return []
     try:
-        _prices(config)
+        _prices(config, None)
     except (OSError, ValueError) as e:
-        return [Mistake("cluster.prices", str(e), "correct the file; infra/gpu/prices.yaml shows the format")]
+        return [Mistake("cluster.prices", str(e), "correct the file; infra/targets/aws/prices.yaml shows the format")]
     return []
 
 
-def _prices(config: StackConfig) -> prices.PriceTable:
-    return prices.load(CHECKOUT / config.cluster.prices if config.cluster.prices else None)
+def _prices(config: StackConfig, cloud: Cloud | None) -> prices.PriceTable:
+    """Returns the table of the operator, or else that of the stack's cloud."""
+    if cloud is None or config.cluster.prices:
+        return prices.load(CHECKOUT / config.cluster.prices)
+    return prices.listed(cloud)
 
 
 def table(config: StackConfig) -> str:
@@ -39,7 +43,7 @@ def table(config: StackConfig) -> str:
     cloud = placement.NODE_POOL_RULES[config.target].cloud
     if cloud is None:
         return "\n".join(_models(config))
-    known = _prices(config)
+    known = _prices(config, cloud)
     head = ("node pool", "machine type", "nodes", "capacity", "GPUs per node", "memory", f"{known.currency} per hour")
     rows: list[tuple[str, ...]] = [head]
     low = high = 0.0
@@ -72,7 +76,7 @@ def over_budget(config: StackConfig) -> list[Mistake]:
     if config.target == "gcp" and config.gcp.autopilot:
         problem = "cannot be enforced, because in Autopilot Google creates the nodes that pods request"
         return [Mistake(key, problem, "remove it, or set gcp.autopilot to false")]
-    known = _prices(config)
+    known = _prices(config, cloud)
     pools = _all_pools(config)
     unknown = [pool.name for pool in pools if _at_most(known, cloud, pool) is None]
     if unknown:
@@ -110,7 +114,7 @@ def _all_pools(config: StackConfig) -> tuple[NodePool, ...]:
 def hourly(config: StackConfig, nodes: Mapping[str, int]) -> str:
     """Returns the price of a number of nodes of each pool, as text."""
     cloud = placement.NODE_POOL_RULES[config.target].cloud
-    known = _prices(config)
+    known = _prices(config, cloud)
     total = 0.0
     for pool in config.node_pools:
         if number := nodes.get(pool.name, 0):

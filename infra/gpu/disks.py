@@ -1,7 +1,7 @@
 """The disks of nodes: what images and weights need of them, and the size and throughput that follow.
 
 Pods store weights in the node's `ephemeral-storage`: the root disk, or the machine's local SSDs if they are large
-(`infra.gpu.machines`). Figures of gp3: https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html.
+(`infra.nodes.machines`). Figures of gp3: https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from infra.gpu.pools import DISK_GIB
+from infra.gpu import weights
 from infra.mistakes import Mistake
-from infra.scheduling import weights
-from infra.scheduling.resources import GIB, MIB, parse_quantity
+from infra.nodes.pools import DISK_GIB, LEAST_IOPS, LEAST_THROUGHPUT, MOST_THROUGHPUT
+from infra.nodes.resources import GIB, MIB, parse_quantity
 from serving.config import VllmModel
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from infra.cluster_config import Pool
     from infra.config import StackConfig
-    from infra.gpu.machines import MachineType
-    from infra.gpu.pools import NodePool
-    from infra.scheduling.resources import Resources
+    from infra.nodes.machines import MachineType
+    from infra.nodes.pools import LEAST_IOPS, LEAST_THROUGHPUT, MOST_THROUGHPUT, NodePool
+    from infra.nodes.resources import Resources
 
 IMAGES = 3 * GIB
 """Room on each node for the serving image and those of add-ons, packed and unpacked: an estimate."""
@@ -40,10 +40,6 @@ STEP_GIB = 50
 READ_S = 300
 """Time in seconds in which a gp3 disk reads the weights of its node, with the default throughput."""
 
-LEAST_THROUGHPUT, MOST_THROUGHPUT = 125, 1000
-"""MiB/s of gp3: without extra charge, and the most that the provider's schema documents."""
-
-LEAST_IOPS = 3000
 IOPS_PER_MIBPS = 4
 """Operations per second that gp3 requires for each MiB/s."""
 

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 from infra.cluster_config import Pool
 from infra.gpu import placement
-from infra.gpu.accelerators import GIB, Accelerator
 from infra.gpu.geometry import LocalWeights, from_folder
 from infra.mistakes import Mistake
+from infra.nodes.accelerators import GIB, Accelerator
 from serving.config import Geometry, VllmModel
 
 if TYPE_CHECKING:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 from infra import onprem_config
 from infra.cloud_config import Cluster
 from infra.cluster_config import Existing, Pool, Toleration
-from infra.gpu import disks, machines
-from infra.gpu.accelerators import Accelerator, accelerator_by_key, accelerator_by_product
-from infra.gpu.machines import MachineType
-from infra.gpu.pools import POOL_LABEL, Driver, NodePool, Taint
+from infra.gpu import disks
 from infra.mistakes import Mistake
-from infra.scheduling.resources import Resources
+from infra.nodes import machines
+from infra.nodes.accelerators import Accelerator, accelerator_by_key, accelerator_by_product
+from infra.nodes.machines import MachineType
+from infra.nodes.pools import POOL_LABEL, Driver, NodePool, Taint
+from infra.nodes.resources import Resources
 from serving.config import KServeModel
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ MIG_CONFIG = "nvidia.com/mig.config"
 
 
 class CloudRules(Protocol):
-    """The interface of a cloud's module in `infra.gpu`, which may also have `taints` and `scales`."""
+    """The interface of a cloud's module `limits`, which may also have `taints` and `scales`."""
 
     NODE_PODS: Resources
 
@@ -57,8 +58,8 @@ class CloudRules(Protocol):
 
 
 def cloud_rules(cloud: machines.Cloud) -> CloudRules:
-    """Returns the module of a cloud in this package."""
-    return cast(CloudRules, importlib.import_module(f"infra.gpu.{cloud}"))
+    """Returns the limits of a cloud, which are in its folder."""
+    return cast(CloudRules, importlib.import_module(f"infra.targets.{cloud}.limits"))
 
 
 @dataclass(frozen=True)

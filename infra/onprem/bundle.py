@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.layout import CHECKOUT
 from infra.onprem_config import BINARIES
-from infra.providers.problem import Problem
-from infra.targets.layout import CHECKOUT
+from infra.resources.problem import Problem
 
 MANIFEST = "bundle.json"
 

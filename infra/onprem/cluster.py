@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from infra.kubernetes import pods
 from infra.onprem import etcd
 from infra.onprem.kubeadm import MEMBER_FILE, is_member
 from infra.onprem.ssh import (
@@ -20,9 +21,8 @@ from infra.onprem.ssh import (
     RemoteHost,
     SshAddress,
 )
-from infra.providers.problem import Problem
-from infra.providers.resource import Task
-from infra.targets import pods
+from infra.resources.problem import Problem
+from infra.resources.resource import Task
 
 ADMIN = "/etc/kubernetes/admin.conf"
 READY_S = 300

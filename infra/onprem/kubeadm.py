@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from infra.onprem.ssh import RemoteHost
-from infra.providers.resource import Values
+from infra.resources.resource import Values
 
 API = "kubeadm.k8s.io/v1beta4"
 PORT = 6443

@@ -18,8 +18,8 @@ from infra.onprem.preflight import missing_packages
 from infra.onprem.ssh import CommandFailed, RemoteHost
 from infra.onprem.template import read_file, render
 from infra.onprem_config import BINARIES
-from infra.providers.problem import Problem
-from infra.providers.resource import Values
+from infra.resources.problem import Problem
+from infra.resources.resource import Values
 
 PROGRAMS = "/opt/headrace"
 """Folder with one subfolder of Kubernetes' binaries for each version, between which an upgrade switches."""

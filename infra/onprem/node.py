@@ -10,8 +10,8 @@ from infra.onprem.facts import gather
 from infra.onprem.kubeadm import MEMBER_FILE, ClusterConfiguration, NodeRegistration, is_member
 from infra.onprem.machine import owner, run_file
 from infra.onprem.ssh import REMOVAL_PATIENCE_S, AccessRefused, HostUnreachable, RemoteHost, SshAddress
-from infra.providers.problem import Problem
-from infra.providers.resource import Task, Values
+from infra.resources.problem import Problem
+from infra.resources.resource import Task, Values
 
 RESET_S = 300
 

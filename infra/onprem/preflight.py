@@ -11,8 +11,8 @@ from infra.onprem.bundle import OfflineBundle
 from infra.onprem.facts import HostFacts, gather
 from infra.onprem.ssh import RemoteHost, SshAddress
 from infra.onprem_config import Host, OnPrem
-from infra.providers.problem import Problem
-from infra.providers.resource import Task
+from infra.resources.problem import Problem
+from infra.resources.resource import Task
 
 CONTROL_PLANE_PORTS = (6443, 2379, 2380, 2381, 10250, 10256, 10257, 10259, 179, 20244)
 WORKER_PORTS = (10250, 10256, 179, 20244)

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from infra.providers.problem import Problem
-from infra.providers.resource import Task, Values
+from infra.resources.problem import Problem
+from infra.resources.resource import Task, Values
 
 if TYPE_CHECKING:  # takes half a second to import, which only on-premises stacks need
     from asyncssh import SSHClientConnection

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from string import Template
 
-from infra.providers.resource import fingerprint
+from infra.resources.resource import fingerprint
 
 _FILES = Path(__file__).parent / "files"
 

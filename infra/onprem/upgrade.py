@@ -18,7 +18,7 @@ from infra.onprem.facts import gather
 from infra.onprem.kubeadm import ClusterConfiguration, NodeRegistration
 from infra.onprem.machine import link_binaries
 from infra.onprem.ssh import RemoteHost, SshAddress
-from infra.providers.problem import Problem
+from infra.resources.problem import Problem
 
 Version = tuple[int, int, int]
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from infra.gpu.gcp import DEFAULT_ZONES
-from infra.gpu.machines import Cloud, machine_type
-from infra.gpu.pools import Capacity
+from infra.nodes.machines import Cloud, machine_type
+from infra.nodes.pools import Capacity
 from infra.policies.manifest import PlannedResource
 from infra.policies.values import UNKNOWN, any_unknown, known_members, lookup
+from infra.targets.gcp.limits import DEFAULT_ZONES
 
 LAUNCH_TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from infra.gpu import prices
+from infra.layout import CHECKOUT
+from infra.nodes import prices
 from infra.policies.manifest import PlannedResource
 from infra.policies.nodes import nodes_of
 from infra.policies.rule import stack_rule
 from infra.policies.values import lookup
-from infra.targets.layout import CHECKOUT
 
 STACK = "headrace:kubernetes:Stack"
 """The component with the budget of its stack."""
@@ -27,20 +27,22 @@ def _budget(resources: Sequence[PlannedResource]) -> Iterator[tuple[PlannedResou
         if stack.token != STACK or not isinstance(budget, int | float) or not isinstance(file, str):
             continue
         try:
-            known = prices.load(CHECKOUT / file if file else None)
+            own = prices.load(CHECKOUT / file) if file else None
         except (OSError, ValueError) as e:
             yield stack, f"the price file cannot be read: {e}"
             continue
-        total = 0.0
+        total, currency = 0.0, ""
         for resource in resources:
             for nodes in nodes_of(resource, resources):
                 if not isinstance(nodes.machine, str) or not isinstance(nodes.number, int | float):
                     continue
+                known = own or prices.listed(nodes.cloud)
+                currency = known.currency
                 each = known.at_most(nodes.cloud, nodes.machine, nodes.capacity)
                 if each is None:
                     yield resource, f"the price of {nodes.machine} is unknown, so no budget can be enforced"
                     continue
                 total += nodes.number * each * prices.HOURS
         if total > budget:
-            most = f"{total:,.2f} {known.currency}"
+            most = f"{total:,.2f} {currency}"
             yield stack, f"its nodes cost up to {most} per month, but its budget is {budget:,.2f}"

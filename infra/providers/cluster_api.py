@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from infra.cluster_config import Kubernetes
-from infra.providers.problem import Problem
-from infra.providers.resource import Values
-from infra.targets import cluster
-from infra.targets.kube_api import KubeApi, connect
+from infra.kubernetes import cluster
+from infra.kubernetes.kube_api import KubeApi, connect
+from infra.resources.problem import Problem
+from infra.resources.resource import Values
 
 
 @contextmanager

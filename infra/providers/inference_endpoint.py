@@ -6,11 +6,11 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
+from infra.kubernetes import cluster
+from infra.kubernetes.kube_api import KubeApi
 from infra.providers.cluster_api import cluster_api
-from infra.providers.problem import Problem
-from infra.providers.resource import Found, Resource, Task, Values
-from infra.targets import cluster
-from infra.targets.kube_api import KubeApi
+from infra.resources.problem import Problem
+from infra.resources.resource import Found, Resource, Task, Values
 
 FAILED_STATES = ("BlockedByFailedLoad", "InvalidSpec")
 """Final values of `status.modelStatus.transitionStatus`, after which waiting is useless."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx
 
-from infra.providers.problem import Problem
-from infra.providers.resource import Found, Resource, Task, Values, strings
+from infra.resources.problem import Problem
+from infra.resources.resource import Found, Resource, Task, Values, strings
 from serving.ingest.api import IngestError, connect
 from serving.ingest.collection import Collection
 from serving.ingest.reconcile import failures, reconcile

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from infra.cluster_config import Kubernetes
+from infra.kubernetes import cluster as kubeconfigs
 from infra.onprem import network, upgrade
 from infra.onprem.cluster import ControlPlane, connect_control_plane
 from infra.onprem.kubeadm import ClusterConfiguration
 from infra.onprem.ssh import RECONNECT_S, SshAddress
-from infra.providers.problem import Problem
-from infra.providers.resource import Found, Resource, Task, Values
-from infra.targets import cluster as kubeconfigs
+from infra.resources.problem import Problem
+from infra.resources.resource import Found, Resource, Task, Values
 
 
 class KubernetesClusterProvider(Resource):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infra.onprem import node
-from infra.providers.resource import Difference, Found, Resource, Task, Values
+from infra.resources.resource import Difference, Found, Resource, Task, Values
 
 CLUSTER_INPUTS = frozenset({"configuration", "control_planes", "endpoint", "pod_range"})
 """Inputs about the cluster, used when a node joins or leaves. Their changes do not change the node."""

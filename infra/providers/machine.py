@@ -5,7 +5,7 @@ from __future__ import annotations
 from infra.onprem import machine
 from infra.onprem.machine import MachineSpec
 from infra.onprem.ssh import REMOVAL_PATIENCE_S, AccessRefused, HostUnreachable, RemoteHost, SshAddress
-from infra.providers.resource import Found, Resource, Task, Values
+from infra.resources.resource import Found, Resource, Task, Values
 
 
 class MachineProvider(Resource):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import httpx
 
-from infra.providers.problem import Ended, Interrupted, Problem
-from infra.providers.resource import Found, Resource, Task, Values, fingerprint, strings
 from infra.providers.session import Session
+from infra.resources.problem import Ended, Interrupted, Problem
+from infra.resources.resource import Found, Resource, Task, Values, fingerprint, strings
 
 LOG_TAIL = 15
 """Number of lines of its log that are shown when a process fails."""

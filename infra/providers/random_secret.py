@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from infra.providers.resource import Found, Resource, Task, Values, fingerprint
 from infra.providers.secret import generate_secret
+from infra.resources.resource import Found, Resource, Task, Values, fingerprint
 
 
 class RandomSecretProvider(Resource):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import time
 
+from infra.kubernetes.kube_api import KubeApi
 from infra.providers.cluster_api import cluster_api
-from infra.providers.problem import Problem
-from infra.providers.resource import Found, Resource, Task, Values
-from infra.targets.kube_api import KubeApi
+from infra.resources.problem import Problem
+from infra.resources.resource import Found, Resource, Task, Values
 
 REVISION = "headrace.io/revision"
 """Annotation with the digest of the specification, without numbers of pods."""

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import httpx
 
-from infra.providers.problem import Ended, Interrupted, Problem
 from infra.providers.process import tail, wait_ready
 from infra.providers.ray_ports import RayPorts, choose
-from infra.providers.resource import Found, Resource, Task, Values, fingerprint
 from infra.providers.session import Session
+from infra.resources.problem import Ended, Interrupted, Problem
+from infra.resources.resource import Found, Resource, Task, Values, fingerprint
 
 NODE = "127.0.0.2"
 """The node's address. Ray would replace 127.0.0.1 by an address that other hosts can reach; it keeps any other loopback

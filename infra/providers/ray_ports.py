@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from infra.providers import ports
-from infra.providers.problem import Problem
+from infra.resources.problem import Problem
 
 SIZE = 1000
 BASES = range(11_000, 31_000, SIZE)

@@ -8,7 +8,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from infra.providers.resource import Found, Resource, Task, Values, fingerprint
+from infra.resources.resource import Found, Resource, Task, Values, fingerprint
 
 MODE = 0o600
 

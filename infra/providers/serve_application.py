@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 
-from infra import fetched_weights
-from infra.providers.problem import Problem
-from infra.providers.resource import Found, Resource, Task, Values
+from infra.providers import fetched_weights
+from infra.resources.problem import Problem
+from infra.resources.resource import Found, Resource, Task, Values
 
 PROXY_DIED = "ActorDiedError"
 """Error while Serve replaces a proxy that was too slow to start, as the first one can be on a busy host."""

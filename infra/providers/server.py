@@ -21,8 +21,8 @@ from pulumi.runtime import rpc
 from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2_grpc
 
-from infra.providers.problem import Problem
-from infra.providers.resource import UNKNOWN, Resource, Task, Values
+from infra.resources.problem import Problem
+from infra.resources.resource import UNKNOWN, Resource, Task, Values
 
 VERSION = "0.1.0"
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.providers.problem import Problem
+from infra.resources.problem import Problem
 
 # Runs in the new process: writes the record, atomically by `mv`, and then executes the program.
 _RECORD_AND_EXEC = 'cat /proc/$$/stat > "$0.new" && mv "$0.new" "$0" && exec "$@"'

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from infra.gpu import disks, fit, placement
+from infra.gpu import disks, fit, placement, weights
 from infra.mistakes import Mistake
-from infra.scheduling import replicas, scheduler, starts, upgrade, weights, workload
-from infra.scheduling.resources import GIB
+from infra.nodes import scheduler
+from infra.nodes.resources import GIB
+from infra.scheduling import replicas, starts, upgrade, workload
 
 if TYPE_CHECKING:
     from infra.config import StackConfig

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from infra import apps
 from infra.mistakes import Mistake
-from infra.scheduling import scheduler
-from infra.scheduling.resources import Resources
-from infra.scheduling.scheduler import Group, PodRequest
+from infra.nodes import scheduler
+from infra.nodes.resources import Resources
+from infra.nodes.scheduler import Group, PodRequest
 from serving.config import RayServeModel
 
 if TYPE_CHECKING:

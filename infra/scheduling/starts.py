@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from infra.gpu import weights
 from infra.gpu.disks import IMAGES
-from infra.scheduling import weights
-from infra.scheduling.resources import GIB, MIB, parse_quantity
+from infra.nodes.resources import GIB, MIB, parse_quantity
 from serving.config import BASE_S, BYTES_PER_S, VllmModel, start_seconds, transfer_seconds
 
 if TYPE_CHECKING:

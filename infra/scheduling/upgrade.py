@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from infra.gpu import cost, placement
-from infra.scheduling import scheduler, workload
+from infra.nodes import scheduler
+from infra.scheduling import workload
 
 if TYPE_CHECKING:
     from infra.config import StackConfig
-    from infra.gpu.machines import Cloud
-    from infra.scheduling.scheduler import Group
+    from infra.nodes.machines import Cloud
+    from infra.nodes.scheduler import Group
 
 Strategy = Literal["surge", "in_place"]
 

@@ -16,13 +16,12 @@ from infra.addons import ADDONS
 from infra.addons.addon import AddonPod
 from infra.addons.postgres import REQUESTS as DATABASE
 from infra.cluster_config import Pool, Toleration
-from infra.gpu import placement
-from infra.gpu.machines import Cloud, MachineType
-from infra.gpu.pools import GPU, NodePool
-from infra.scheduling import weights
-from infra.scheduling.resources import Resources
-from infra.scheduling.scheduler import Group, PodRequest, allowed
-from infra.targets.layout import CHECKOUT
+from infra.gpu import placement, weights
+from infra.layout import CHECKOUT
+from infra.nodes.machines import Cloud, MachineType
+from infra.nodes.pools import GPU, NodePool
+from infra.nodes.resources import Resources
+from infra.nodes.scheduler import Group, PodRequest, allowed
 from serving.config import KServeModel
 
 if TYPE_CHECKING:

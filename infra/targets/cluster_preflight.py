@@ -9,9 +9,9 @@ from typing import Any
 from infra.addons import ADDONS
 from infra.addons.addon import chart_source, manifest_paths
 from infra.config import StackConfig
+from infra.kubernetes.cluster import KUBECONFIG_KEY, ClusterContext, ClusterUnusable
+from infra.kubernetes.kube_api import Document, KubeApi, connect
 from infra.mistakes import Mistake
-from infra.targets.cluster import KUBECONFIG_KEY, ClusterContext, ClusterUnusable
-from infra.targets.kube_api import Document, KubeApi, connect
 from infra.versions import IMAGE_VOLUMES_SINCE, KUBERNETES_AT_LEAST, Chart
 
 STACK_LABEL = "headrace.io/stack"

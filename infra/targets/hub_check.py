@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from urllib.parse import quote
 
 import httpx
@@ -11,42 +12,60 @@ from pydantic import SecretStr
 from infra.config import StackConfig
 from infra.config_loader import secret_file
 from infra.mistakes import Mistake
+from infra.resources.inquiry import Check, NoAnswer
 from serving.config import VllmModel
 
 HUB = "https://huggingface.co"
-TIMEOUT_S = 10
 
 
-def mistakes(
+def checks(
     config: StackConfig, secrets: Mapping[str, SecretStr], transport: httpx.BaseTransport | None = None
-) -> list[Mistake]:
-    """Reports models of the Hub that do not exist, or that their token may not read.
-
-    Nothing is reported where the Hub cannot be asked: this host need not have access to it.
-    """
-    found: list[Mistake] = []
-    with httpx.Client(timeout=TIMEOUT_S, follow_redirects=True, transport=transport) as client:
-        for i, model in enumerate(config.models):
-            if isinstance(model, VllmModel):
-                secret = secrets.get(secret_file(model.name, "token"))
-                if model.token is None or secret is not None:  # else the token is known only to the pods
-                    found += _refused(client, model, secret.get_secret_value() if secret else "", f"models[{i}]")
-    return found
-
-
-def _refused(client: httpx.Client, model: VllmModel, token: str, at: str) -> Iterator[Mistake]:
-    own = [("source", model.source)]
-    for key, source in [*own, *((f"loras[{j}].source", lora.source) for j, lora in enumerate(model.loras))]:
-        if not source.startswith("hf://"):
+) -> Iterator[Check]:
+    """Yields questions for models of the Hub that may not exist, or that their token may not read."""
+    for i, model in enumerate(config.models):
+        if not isinstance(model, VllmModel):
             continue
-        name, _, revision = source.removeprefix("hf://").partition("@")
-        hub = (model.endpoint_of(source) or HUB).rstrip("/")
-        headers = {"Authorization": f"Bearer {token}"} if token and model.has_own_access(source) else {}
-        url = f"{hub}/api/models/{name}/revision/{quote(revision or 'main', safe='')}"
-        try:
+        secret = secrets.get(secret_file(model.name, "token"))
+        token = secret.get_secret_value() if secret else ""
+        own = [("source", model.source)]
+        for key, source in [*own, *((f"loras[{j}].source", lora.source) for j, lora in enumerate(model.loras))]:
+            if not source.startswith("hf://"):
+                continue
+            about = f"the model {source} of headrace:models[{i}].{key}"
+            if model.token is not None and secret is None:
+                yield Check({}, lambda _: [], {about: "its token is known to the pods alone"})
+                continue
+            ask = partial(_answer, model, source, token, transport)
+            yield Check({about: ask}, partial(_judge, f"models[{i}]", key, model, source, token))
+
+
+def _answer(
+    model: VllmModel, source: str, token: str, transport: httpx.BaseTransport | None, limit_s: float
+) -> httpx.Response:
+    name, _, revision = source.removeprefix("hf://").partition("@")
+    headers = {"Authorization": f"Bearer {token}"} if token and model.has_own_access(source) else {}
+    hub = _hub(model, source)
+    url = f"{hub}/api/models/{name}/revision/{quote(revision or 'main', safe='')}"
+    try:
+        with httpx.Client(timeout=limit_s, follow_redirects=True, transport=transport) as client:
             response = client.get(url, headers=headers)
-        except httpx.HTTPError:
-            return  # and no further source of the model, each of which would take as long
+    except (httpx.HTTPError, httpx.InvalidURL) as e:
+        raise NoAnswer(f"{hub} does not answer: {str(e) or type(e).__name__}") from None
+    known = response.headers.get("x-error-code") in ("GatedRepo", "RevisionNotFound")
+    if response.status_code not in (200, 401, 404) and not known:
+        raise NoAnswer(f"{hub} answers with status {response.status_code}")
+    return response
+
+
+def _hub(model: VllmModel, source: str) -> str:
+    return (model.endpoint_of(source) or HUB).rstrip("/")
+
+
+def _judge(
+    at: str, key: str, model: VllmModel, source: str, token: str, answers: Mapping[str, httpx.Response]
+) -> Iterator[Mistake]:
+    for response in answers.values():
+        name, hub = source.removeprefix("hf://").partition("@")[0], _hub(model, source)
         status, code = response.status_code, response.headers.get("x-error-code", "")
         token_key, command = f"{at}.token", f"`pulumi config set --secret --path 'headrace:{at}.token'`"
         if code == "GatedRepo":

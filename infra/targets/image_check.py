@@ -14,10 +14,10 @@ from infra import chart
 from infra.addons import ADDONS
 from infra.cluster_config import Image, Pool
 from infra.config import StackConfig
+from infra.kubernetes import pods
+from infra.kubernetes.cluster import ClusterContext, ClusterUnusable
+from infra.kubernetes.kube_api import Document, KubeApi, connect
 from infra.mistakes import Mistake
-from infra.targets import pods
-from infra.targets.cluster import ClusterContext, ClusterUnusable
-from infra.targets.kube_api import Document, KubeApi, connect
 
 WAIT_S = 60
 POLL_S = 0.5

@@ -11,11 +11,13 @@ from pydantic import SecretStr
 from infra import chart
 from infra.config import StackConfig
 from infra.config_loader import KUBECONFIG, LoadedConfig
+from infra.kubernetes.cluster import ClusterUnusable, read_kubeconfig
+from infra.layout import CHECKOUT
 from infra.mistakes import Mistake
-from infra.targets import Target, cluster_preflight, image_check, source_check
-from infra.targets.cluster import ClusterUnusable, read_kubeconfig
+from infra.resources import inquiry
+from infra.targets import cluster_preflight, image_check, source_check
 from infra.targets.kubernetes_stack import ClusterAccess, KubernetesStack
-from infra.targets.layout import CHECKOUT
+from infra.targets.target import Target
 
 
 def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
@@ -34,7 +36,7 @@ def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
     # The cluster is checked only with a valid configuration.
     if config.kubernetes.preflight and not loaded.mistakes and not found:
         found += cluster_preflight.mistakes(config, cluster, stack)
-        found = found or source_check.mistakes(config, loaded.secrets)
+        found = found or inquiry.mistakes(source_check.checks(config, loaded.secrets))
         if not found and not pulumi.runtime.is_dry_run():
             found += image_check.mistakes(config, cluster, stack)
     return found

@@ -18,13 +18,13 @@ from infra import chart, edge, kserve
 from infra.addons import ADDONS, monitoring, postgres
 from infra.config import StackConfig
 from infra.config_loader import DATABASE_PASSWORD
-from infra.resources import InferenceEndpoint, RayClusterUpgrade
+from infra.layout import CHECKOUT
+from infra.resources.declared import InferenceEndpoint, RayClusterUpgrade
+from infra.resources.provisioned_cluster import ProvisionedCluster
 from infra.scheduling import starts, upgrade
-from infra.targets import Target
+from infra.stack_secrets import KubernetesSecrets
 from infra.targets.addon import InstalledAddon, labelled_namespace
-from infra.targets.layout import CHECKOUT
-from infra.targets.provisioned_cluster import ProvisionedCluster
-from infra.targets.secrets import KubernetesSecrets
+from infra.targets.target import Target
 from infra.versions import KSERVE_RUNTIMES, KUBERNETES_AT_LEAST
 from serving.config import KServeModel
 

@@ -15,11 +15,12 @@ from pydantic import SecretStr
 from infra import application, documents
 from infra.config import StackConfig
 from infra.config_loader import LoadedConfig
+from infra.layout import CHECKOUT, Layout
 from infra.mistakes import Mistake
-from infra.resources import KnowledgeCollection, Process, RayHead, Secret, ServeApplication
-from infra.targets import Target, preflight
-from infra.targets.layout import CHECKOUT, Layout
-from infra.targets.secrets import key_secret_name
+from infra.resources.declared import KnowledgeCollection, Process, RayHead, Secret, ServeApplication
+from infra.stack_secrets import key_secret_name
+from infra.targets import preflight
+from infra.targets.target import Target
 from monitoring import rules_file
 from monitoring.addresses import Addresses
 from monitoring.groups import GROUPS

@@ -8,8 +8,8 @@ from pulumi import ResourceOptions
 from infra.onprem import network, storage
 from infra.onprem.inputs import ResourceInputs
 from infra.onprem_config import Host, OnPrem
-from infra.resources import KubernetesCluster, KubernetesNode, Machine
-from infra.targets.provisioned_cluster import ProvisionedCluster
+from infra.resources.declared import KubernetesCluster, KubernetesNode, Machine
+from infra.resources.provisioned_cluster import ProvisionedCluster
 
 LEFTOVERS = (
     "logs on the hosts: in the journal, and those of kubeadm in /var/log/headrace",

@@ -11,10 +11,10 @@ import psutil
 
 from infra import apps
 from infra.config import StackConfig
+from infra.layout import Layout
 from infra.mistakes import Mistake
 from infra.providers import ports
 from infra.providers.session import Session
-from infra.targets.layout import Layout
 from serving.config import LINKED_PROGRAM, TRAINING, HostedModel, LlamaCppModel, RayServeModel, VllmModel
 from serving.config.serve_document import TUNING_CPUS
 

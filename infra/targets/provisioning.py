@@ -16,19 +16,21 @@ from infra import chart
 from infra.config import StackConfig
 from infra.config_loader import LoadedConfig
 from infra.gpu import cost, placement
+from infra.layout import CHECKOUT
 from infra.mistakes import Mistake
-from infra.targets import Target, capacity_check, cluster_preflight, source_check
+from infra.resources import inquiry
+from infra.resources.cloud_stack import CloudStack
+from infra.resources.provisioned_cluster import ProvisionedCluster
+from infra.targets import capacity_check, cluster_preflight, source_check
+from infra.targets.cloud_stacks import cloud_stack
 from infra.targets.kubernetes_stack import ClusterAccess, KubernetesStack
-from infra.targets.layout import CHECKOUT
-from infra.targets.provisioned_cluster import ProvisionedCluster
+from infra.targets.target import Target
 
 
 class CloudModule(Protocol):
-    """The interface of a cloud's package; `SDK` is the Python package that its stacks need."""
+    """The interface of a cloud's module `provision`."""
 
-    SDK: str
-
-    def provision(self, config: StackConfig, stack: str) -> ProvisionedCluster:
+    def provision(self, stack: CloudStack[Any]) -> ProvisionedCluster:
         """Plans the cluster with its node pools."""
         ...
 
@@ -37,14 +39,13 @@ def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
     """Reports what the stack lacks in this checkout and on its hosts; the cluster may not exist yet."""
     config = placement.place(loaded.config)
     found = [*chart.mistakes(config, CHECKOUT), *cluster_preflight.missing_charts(config)]
-    if config.kubernetes.preflight and not loaded.mistakes and not found:
-        found += source_check.mistakes(config, loaded.secrets)
+    ask = config.kubernetes.preflight and not loaded.mistakes and not found
+    if ask:
+        sources = source_check.checks(config, loaded.secrets)
+        found += inquiry.mistakes([*sources, *capacity_check.checks(config, stack)])
     if config.target == "onprem":
-        check_hosts = config.kubernetes.preflight and not loaded.mistakes and not found
-        return [*found, *(_host_mistakes(config, stack) if check_hosts else [])]
-    if config.kubernetes.preflight and not loaded.mistakes and not found:
-        found += capacity_check.mistakes(config)
-    sdk = _cloud_module(config.target).SDK
+        return [*found, *(_host_mistakes(config, stack) if ask and not found else [])]
+    sdk: str = importlib.import_module(f"infra.targets.{config.target}").SDK
     if importlib.util.find_spec(sdk) is None:
         problem = f"the Python package {sdk} is not installed"
         command = f".venv/bin/python -m tools.environment {config.target}"
@@ -73,13 +74,10 @@ def plan(config: StackConfig, config_secrets: Mapping[str, SecretStr], stack: st
     return replace(kubernetes.target, kubeconfig=kubeconfig)
 
 
-def _cloud_module(name: str) -> CloudModule:
-    return cast(CloudModule, importlib.import_module(f"infra.targets.{name}"))
-
-
 def _provision(config: StackConfig, stack: str) -> ProvisionedCluster:
     if config.target != "onprem":
-        return _cloud_module(config.target).provision(config, stack)
+        module = cast(CloudModule, importlib.import_module(f"infra.targets.{config.target}.provision"))
+        return module.provision(cloud_stack(config, stack))
     from infra.onprem import network
     from infra.targets.onprem import provision_onprem
 

@@ -11,7 +11,9 @@ import base64
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -20,8 +22,7 @@ from infra import chart
 from infra.addons import ADDONS
 from infra.config import StackConfig
 from infra.mistakes import Mistake
-
-TIMEOUT_S = 10
+from infra.resources.inquiry import Check, NoAnswer
 
 DOCKER_HUB = "registry-1.docker.io"
 LOGIN_NAMES = {DOCKER_HUB: "https://index.docker.io/v1/"}
@@ -59,27 +60,34 @@ class Reference:
         return cls(host, path, digest or tag or "latest")
 
 
-def mistakes(config: StackConfig, transport: httpx.BaseTransport | None = None) -> list[Mistake]:
-    """Reports images that their registry does not have.
-
-    Nothing is reported where a registry cannot be asked: this host need not have access to it.
-    """
-    found: list[Mistake] = []
-    silent: set[str] = set()
-    with httpx.Client(timeout=TIMEOUT_S, follow_redirects=True, transport=transport) as client:
-        for image, key in _images(config).items():
-            reference = Reference.parse(image)
-            if reference.host in silent:
-                continue
-            try:
-                missing = _is_missing(client, reference)
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError):
-                silent.add(reference.host)
-                continue
-            if missing:
-                fix = "push it, or correct its name, tag or digest"
-                found.append(Mistake(key, f"names {image}, which the registry does not have", fix))
+def checks(config: StackConfig, transport: httpx.BaseTransport | None = None) -> list[Check]:
+    """Returns a question for each image that its registry may not have."""
+    found = []
+    for image, key in _images(config).items():
+        about = f"the image {image} of headrace:{key}"
+        found.append(Check({about: partial(_answer, image, transport)}, partial(_judge, image, key)))
     return found
+
+
+def _answer(image: str, transport: httpx.BaseTransport | None, limit_s: float) -> bool:
+    """Returns whether the registry has an image."""
+    reference = Reference.parse(image)
+    try:
+        with httpx.Client(timeout=limit_s, follow_redirects=True, transport=transport) as client:
+            status = _status(client, reference)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as e:
+        raise NoAnswer(f"{reference.host} does not answer: {str(e) or type(e).__name__}") from None
+    if status in (401, 403):
+        raise NoAnswer(f"this host may not read it in {reference.host}; the nodes may")
+    if status not in (200, 404):
+        raise NoAnswer(f"{reference.host} answers with status {status}")
+    return status == 200
+
+
+def _judge(image: str, key: str, answers: Mapping[str, bool]) -> list[Mistake]:
+    fix = "push it, or correct its name, tag or digest"
+    problem = f"names {image}, which the registry does not have"
+    return [Mistake(key, problem, fix) for there in answers.values() if not there]
 
 
 def _images(config: StackConfig) -> dict[str, str]:
@@ -97,14 +105,14 @@ def _images(config: StackConfig) -> dict[str, str]:
     return {image: key for key, image in reversed(named)}
 
 
-def _is_missing(client: httpx.Client, reference: Reference) -> bool:
-    """Returns whether the registry says that it does not have an image. Raises `httpx.HTTPError` without an answer."""
+def _status(client: httpx.Client, reference: Reference) -> int:
+    """Returns the status of a registry's answer for an image. Raises `httpx.HTTPError` without an answer."""
     url = f"https://{reference.host}/v2/{reference.repository}/manifests/{reference.version}"
     headers = {"Accept": ACCEPT}
     response = client.head(url, headers=headers)
     if response.status_code == 401 and (access := _access(client, reference, response)):
         response = client.head(url, headers={**headers, "Authorization": access})
-    return response.status_code == 404
+    return response.status_code
 
 
 def _access(client: httpx.Client, reference: Reference, refused: httpx.Response) -> str:

@@ -8,16 +8,16 @@ import httpx
 from pydantic import SecretStr
 
 from infra.config import StackConfig
-from infra.mistakes import Mistake
+from infra.resources.inquiry import Check
 from infra.targets import hub_check, registry_check
 
 
-def mistakes(
+def checks(
     config: StackConfig, secrets: Mapping[str, SecretStr], transport: httpx.BaseTransport | None = None
-) -> list[Mistake]:
-    """Reports models that the Hub does not give to the stack, and images that their registry does not have.
+) -> list[Check]:
+    """Returns questions for models that the Hub may not give, and images that their registry may not have.
 
-    `secrets` are those that are known here; a model whose token is not among them is not asked for. It changes
+    `secrets` are those that are known here; a model whose token is not among them is not asked for. They change
     nothing, so a preview and a plan ask too.
     """
-    return [*hub_check.mistakes(config, secrets, transport), *registry_check.mistakes(config, transport)]
+    return [*hub_check.checks(config, secrets, transport), *registry_check.checks(config, transport)]

@@ -10,6 +10,7 @@ _BY_CODE = {
     "not_found": 404,
     "model_not_found": 404,
     "conflict": 409,
+    "gate_required": 409,
     "engine_error": 502,
     "unavailable": 503,
     "engine_timeout": 504,

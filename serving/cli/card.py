@@ -34,6 +34,35 @@ def lines(card: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"  {reason['message']}" for reason in gate["reasons"])
 
 
+def version_lines(card: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the lines of a version's card, which may lack each of its parts."""
+    if not card:
+        yield "nothing is known of this version yet"
+    if "suite" in card:
+        yield from lines(card)
+    if (measured := card.get("measured")) is not None:
+        yield "measured by its job:"
+        yield from table([[name, _text(value)] for name, value in measured.items()], ["figure", "value"])
+    if (raters := card.get("raters")) is not None:
+        yield (
+            f"{raters['people']} raters agree in {_number(raters['agreement'])} of {raters['pairs']} comparisons; "
+            "without one of them:"
+        )
+        names = ("rater", "rows", "share", "agreement", "without", "change")
+        rows = [
+            [one["rater"], *(_number(one[name]) for name in names[1:]), "contradicts" if one["named"] else ""]
+            for one in raters["raters"]
+        ]
+        yield from table(rows, [*names, ""])
+        yield from (f"warning: {warning}" for warning in raters["warnings"])
+    for override in card.get("gate_overrides", ()):
+        yield f"released for {override['alias']} without the gate ({override['release']}): {override['reason']}"
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
 def _rate(rate: Mapping[str, Any] | None) -> str:
     if rate is None or rate["value"] is None:
         return "-"

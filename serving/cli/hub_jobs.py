@@ -40,6 +40,7 @@ def list_(stack: Stack, limit: int, json: bool) -> None:
 @click.option("--dataset", metavar="DATASET", help="The data set to learn from.")
 @click.option("--retain", metavar="DATASET", help="A data set whose answers must stay as the base gives them.")
 @click.option("--teacher", metavar="MODEL", help="For distil: the model to follow.")
+@click.option("--without-rater", metavar="RATER", help="A rater on a card, whose rows are left out.")
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="A field of the recipe; repeatable.")
 @as_json
 @click.pass_obj
@@ -52,6 +53,7 @@ def create(
     dataset: str | None,
     retain: str | None,
     teacher: str | None,
+    without_rater: str | None,
     settings: tuple[str, ...],
     json: bool,
 ) -> None:
@@ -64,6 +66,7 @@ def create(
         "dataset": dataset,
         "retain": retain,
         "teacher": teacher,
+        "without_rater": without_rater,
         "recipe": dict(map(_setting, settings)) or None,
     }
     show(stack.post("/hub/jobs", body), COLUMNS, json=json)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -16,18 +18,23 @@ COLUMNS = ("id", "alias", "target", "base", "share", "status", "reason", "harm",
 
 WATCH_S = 1.0
 
+_overridden = click.option(
+    "--gate-override", metavar="REASON", help="Why a version of the hub is released without a passed gate."
+)
+
 
 @click.group()
 def releases() -> None:
     """Gives a model a share of a managed alias's requests, until it is promoted or rolled back."""
 
 
-@releases.command(epilog="Example: headrace hub releases create chat --version VERSION_ID --share 0.05")
+@releases.command(epilog="Example: headrace hub releases create chat --version VERSION_ID --evaluation ID")
 @click.argument("alias")
 @click.argument("target", required=False)
 @click.option("--version", metavar="ID", help="In place of a TARGET: a version of the hub, which becomes live.")
 @click.option("--share", type=click.FloatRange(0, 0.5, min_open=True), help="Share of the requests, such as 0.05.")
-@click.option("--evaluation", metavar="ID", help="An evaluation of the TARGET that passed the gate.")
+@click.option("--evaluation", metavar="ID", help="An evaluation of the TARGET or version that passed the gate.")
+@_overridden
 @as_json
 @click.pass_obj
 def create(
@@ -37,13 +44,14 @@ def create(
     version: str | None,
     share: float | None,
     evaluation: str | None,
+    gate_override: str | None,
     json: bool,
 ) -> None:
     """Sends a share of the requests for the ALIAS to the model TARGET."""
     if (target is None) == (version is None):
         raise click.UsageError("either TARGET or --version is required")
     body = {"alias": alias, "target": target, "version": version, "share": share, "evaluation": evaluation}
-    _show(stack.post("/hub/releases", body), json)
+    _show(stack.post("/hub/releases", body | _override(gate_override)), json)
 
 
 @releases.command("list", epilog="Example: headrace hub releases list --alias chat")
@@ -78,11 +86,12 @@ def watch(stack: Stack, release_id: str, json: bool) -> None:
 
 @releases.command(epilog="Example: headrace hub releases promote RELEASE_ID")
 @click.argument("release_id")
+@_overridden
 @as_json
 @click.pass_obj
-def promote(stack: Stack, release_id: str, json: bool) -> None:
+def promote(stack: Stack, release_id: str, gate_override: str | None, json: bool) -> None:
     """Sends all requests to the target of the release RELEASE_ID."""
-    _change(stack, release_id, "promote", json)
+    _change(stack, release_id, "promote", json, _override(gate_override))
 
 
 @releases.command(epilog="Example: headrace hub releases pause RELEASE_ID")
@@ -112,10 +121,16 @@ def rollback(stack: Stack, release_id: str, json: bool) -> None:
     _change(stack, release_id, "rollback", json)
 
 
-def _change(stack: Stack, release_id: str, change: str, json: bool) -> None:
+def _override(reason: str | None) -> dict[str, Any]:
+    return {"gate_override": {"reason": reason}} if reason is not None else {}
+
+
+def _change(
+    stack: Stack, release_id: str, change: str, json: bool, more: Mapping[str, Any] = MappingProxyType({})
+) -> None:
     """Changes the release as it is now: if somebody else changes it at the same time, one of the two fails."""
     path = f"/hub/releases/{segment(release_id)}"
-    _show(stack.post(f"{path}/{change}", {"revision": stack.get(path)["revision"]}), json)
+    _show(stack.post(f"{path}/{change}", {"revision": stack.get(path)["revision"], **more}), json)
 
 
 def _show(answer: dict[str, Any], json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import click
 
+from serving.cli.card import version_lines
 from serving.cli.client import Stack
 from serving.cli.options import as_json, confirmed, limited
 from serving.cli.output import show
@@ -15,6 +16,7 @@ from serving.hub.names import CONFIG, WEIGHTS, Kind, VersionStatus
 
 COLUMNS = ("id", "name", "number", "kind", "status", "base", "method", "rank", "bytes", "created_at")
 RELATIVES = ("relation", *COLUMNS)
+CONSENTS = ("tenant", "scope", "created_at", "created_by", "revoked_at")
 SERVED = ("model", "base", "live", "replicas", "loaded", "leaving", "failures")
 
 
@@ -42,6 +44,20 @@ def list_(stack: Stack, name: str | None, kind: str | None, status: str | None, 
 def get(stack: Stack, version: str, json: bool) -> None:
     """Shows a version; with --json also its recipe, card and artefacts."""
     show(stack.get(f"/hub/versions/{segment(version)}"), COLUMNS, json=json)
+
+
+@versions.command(epilog="Example: headrace hub versions card VERSION")
+@click.argument("version")
+@as_json
+@click.pass_obj
+def card(stack: Stack, version: str, json: bool) -> None:
+    """Shows the card of a version: its last evaluation, who rated its rows, and releases without the gate."""
+    found = stack.get(f"/hub/versions/{segment(version)}")["card"] or {}
+    if json:
+        show(found, (), json=True)
+        return
+    for line in version_lines(found):
+        click.echo(line)
 
 
 @versions.command(epilog="Example: headrace hub versions register docs ./adapter --base smollm2")
@@ -139,3 +155,35 @@ def serve(stack: Stack, version: str, json: bool) -> None:
 def withdraw(stack: Stack, version: str, json: bool) -> None:
     """Ends serving an adapter; requests in progress are answered."""
     show(stack.post(f"/hub/versions/{segment(version)}/withdraw", {}), SERVED, json=json)
+
+
+@versions.command(epilog="Example: headrace hub versions consents VERSION")
+@click.argument("version")
+@as_json
+@click.pass_obj
+def consents(stack: Stack, version: str, json: bool) -> None:
+    """Lists which other tenants may use a version, or could until that was revoked."""
+    show(stack.get(f"/hub/versions/{segment(version)}/consents"), CONSENTS, json=json)
+
+
+@versions.command(epilog="Example: headrace hub versions consent VERSION globex --scope release")
+@click.argument("version")
+@click.argument("tenant")
+@click.option("--scope", type=click.Choice(["call", "release"]), default="call", help="What the tenant may do with it.")
+@as_json
+@click.pass_obj
+def consent(stack: Stack, version: str, tenant: str, scope: str, json: bool) -> None:
+    """Lets another TENANT use a version that was trained on your tenant's data."""
+    body = {"tenant": tenant, "scope": scope}
+    show(stack.post(f"/hub/versions/{segment(version)}/consents", body), CONSENTS, json=json)
+
+
+@versions.command(epilog="Example: headrace hub versions revoke VERSION globex")
+@click.argument("version")
+@click.argument("tenant")
+@as_json
+@click.pass_obj
+def revoke(stack: Stack, version: str, tenant: str, json: bool) -> None:
+    """Ends the consent for a TENANT: it finds no such model any more."""
+    body = {"tenant": tenant}
+    show(stack.post(f"/hub/versions/{segment(version)}/consents/revoke", body), CONSENTS, json=json)

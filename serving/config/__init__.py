@@ -41,10 +41,7 @@ from serving.config.catalog import (
 from serving.config.engines import (
     AdapterBounds,
     Amount,
-    Autoscaling,
     BaseUrl,
-    Bounds,
-    Hosted,
     LlamaCppModel,
     Price,
     Priced,
@@ -97,6 +94,7 @@ from serving.config.quotas import (
     Window,
     refuse_measure,
 )
+from serving.config.scaling import Autoscaling, Bounds, Hosted, MeasuredTimes, Scaled, ScalingTarget
 from serving.config.search import DEFAULT_EMBEDDER, JUDGE, LOCAL_EMBEDDERS, RetrievalSettings, SearchModels
 from serving.config.serving_config import PrometheusServer, ServingConfig, Tracing
 from serving.config.start_time import BASE_S, BYTES_PER_S, start_seconds, transfer_seconds
@@ -222,6 +220,7 @@ __all__ = [
     "Managed",
     "McpTool",
     "Measure",
+    "MeasuredTimes",
     "Memory",
     "Model",
     "Name",
@@ -250,6 +249,8 @@ __all__ = [
     "RestrictedCollection",
     "Retention",
     "RetrievalSettings",
+    "Scaled",
+    "ScalingTarget",
     "SearchModels",
     "SecretRef",
     "SecretsGuardrail",

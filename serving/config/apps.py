@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from serving.config.base import Name, Restrictable
-from serving.config.engines import CacheKind, Hosted, RayServeModel, Tokenizer
-from serving.config.objectives import Judged
+from serving.config.engines import CacheKind, RayServeModel, Tokenizer
+from serving.config.scaling import Scaled
 
 AppObject = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$", max_length=256)]
 """`module:attribute`, which Python can import."""
@@ -16,7 +16,7 @@ AppObject = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]
 NodeName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
-class AppSettings(Hosted, Restrictable):
+class AppSettings(Scaled, Restrictable):
     """Settings of an app that its replicas and the gateway need."""
 
     name: Name
@@ -38,8 +38,12 @@ class AppSettings(Hosted, Restrictable):
         default=300_000_000, ge=0, description="expected resident memory, for checks before a deployment"
     )
 
+    @property
+    def concurrency(self) -> int:
+        return self.runs
 
-class App(AppSettings, Judged):
+
+class App(AppSettings):
     """A chain, an agent or a function of your own, in its own deployment; it is called like a model."""
 
     folder: str | None = Field(
@@ -70,10 +74,6 @@ class AppModel(AppSettings, RayServeModel):
     @property
     def downloads(self) -> bool:
         return self.installs
-
-    @property
-    def concurrency(self) -> int:
-        return self.runs
 
     @property
     def request_context(self) -> None:

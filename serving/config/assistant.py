@@ -64,7 +64,7 @@ class Assistant(Restrictable):
     unsupported: Unsupported | None = Field(
         default=None,
         description="how an answer with unsupported sentences is handled: `mark` lists them beside it, "
-        "`quote` answers with the passages of the documents themselves, `retry` asks the model again and `refuse` "
+        "`quote` answers with sentences of the documents themselves, `retry` asks the model again and `refuse` "
         "answers with `refusal`; by default as a request asks, else `mark`, or `quote` for a model that is not "
         "`grounded`",
     )

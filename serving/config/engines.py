@@ -12,43 +12,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from serving.config.base import Name, Restrictable, SecretRef, Strict
 from serving.config.objectives import Judged
+from serving.config.scaling import Hosted, Scaled
 from serving.config.tasks import Tasked
-
-
-class Bounds(Strict):
-    """Minimum and maximum of an autoscaler."""
-
-    min_replicas: int = Field(default=1, ge=1, le=64)
-    max_replicas: int = Field(ge=1, le=64)
-
-    @model_validator(mode="after")
-    def _order(self) -> Self:
-        if self.min_replicas > self.max_replicas:
-            raise ValueError("min_replicas must not be above max_replicas")
-        return self
-
-
-class Autoscaling(Bounds):
-    """Settings of Serve's autoscaling, which follows the number of running and waiting requests."""
-
-    min_replicas: int = Field(default=1, ge=0, le=64, description="0 (models only): the first request starts a replica")
-    target_ongoing_requests: float = Field(
-        default=2, gt=0, le=65536, description="target number of requests per replica"
-    )
-    upscale_delay_s: float = Field(
-        default=10, ge=0, le=86_400, description="duration of load before a replica is added"
-    )
-    downscale_delay_s: float = Field(
-        default=300, ge=0, le=86_400, description="duration of idleness before one is removed"
-    )
-
-
-class Hosted(Strict):
-    """Placement of a deployment's replicas, which the replicas themselves never see."""
-
-    pool: Name = Field(default="serving", description="pool that runs it, on Kubernetes")
-    autoscaling: Autoscaling | None = Field(default=None, description="replaces the fixed number of replicas")
-
 
 Amount = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=9)]
 """An amount of money: up to 6 digits before the decimal point and 9 after it."""
@@ -114,7 +79,7 @@ Tokenizer = Literal["llamacpp", "vllm"]
 CacheKind = Literal["slot", "salt", "none"]
 
 
-class RayServeModel(Hosted, Tasked, Priced, Judged, Restrictable):
+class RayServeModel(Scaled, Tasked, Priced, Restrictable):
     """A model that Ray Serve's replicas run; the engine's class has the properties that Serve and the gateway need."""
 
     text_only: ClassVar[bool] = False
@@ -124,11 +89,6 @@ class RayServeModel(Hosted, Tasked, Priced, Judged, Restrictable):
     """How the engine gets the owner of its prompt cache: by the slot of a lease, by a salt in each request, or not at
     all if it has no cache.
     """
-
-    @property
-    @abstractmethod
-    def concurrency(self) -> int:
-        """Number of requests that one replica decodes at once."""
 
     @property
     @abstractmethod

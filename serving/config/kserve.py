@@ -8,8 +8,9 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from serving.config.base import Name, Restrictable, SecretRef, Strict
-from serving.config.engines import BaseUrl, Bounds, Priced, RemoteCache
+from serving.config.engines import BaseUrl, Priced, RemoteCache
 from serving.config.objectives import Judged
+from serving.config.scaling import Bounds
 from serving.config.tasks import Tasked
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from serving.config.base import Strict
-from serving.config.engines import Autoscaling, Hosted
+from serving.config.scaling import Autoscaling, Hosted
 
 
 class Limits(Strict):
@@ -62,7 +62,9 @@ class Replicas(Hosted):
 
     @field_validator("autoscaling")
     @classmethod
-    def _never_zero(cls, value: Autoscaling | None) -> Autoscaling | None:
+    def _of_no_model(cls, value: Autoscaling | None) -> Autoscaling | None:
         if value is not None and value.min_replicas == 0:
             raise ValueError("min_replicas must be 1 or more: only models scale to zero")
+        if value is not None and value.measured is not None:
+            raise ValueError("measured is for models: this has no objectives, so set target_ongoing_requests")
         return value

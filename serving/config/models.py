@@ -58,6 +58,9 @@ class Managed(Strict):
         default=10, gt=0, le=3600, description="for the guard `first_token`: seconds until a model answers"
     )
     max_hours: float = Field(default=24, gt=0, le=720, description="after which an undecided canary is rolled back")
+    max_evaluation_hours: float = Field(
+        default=168, gt=0, le=8760, description="age of the evaluation by which a version of the model hub is released"
+    )
     pin: Name | None = Field(
         default=None, description="the model that answers, whatever was released; no release begins meanwhile"
     )

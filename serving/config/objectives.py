@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from typing import Literal, Self, get_args
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from serving.config.base import Strict
+from serving.core.answer_lengths import LENGTHS, AnswerLength, extent
 
-Length = Literal["short", "medium", "long"]
-LENGTHS: tuple[Length, ...] = get_args(Length)
-"""Classes of answers by their tokens, in ascending order."""
+
+def _time_of(length: AnswerLength) -> Any:
+    """Returns the field for the time of a class of answers, which is a field's default as far as types go."""
+    return Field(default=None, gt=0, le=86_400, description=f"of answers of {extent(length)}")
 
 
 class EndToEndByLength(Strict):
     """Times until an answer is complete, by its tokens; a class that is left out has the time of `end_to_end_s`."""
 
-    short: float | None = Field(default=None, gt=0, le=86_400, description="of answers of at most 100 tokens")
-    medium: float | None = Field(default=None, gt=0, le=86_400, description="of answers of at most 1,000 tokens")
-    long: float | None = Field(default=None, gt=0, le=86_400, description="of answers of more than 1,000 tokens")
+    short: float | None = _time_of("short")
+    medium: float | None = _time_of("medium")
+    long: float | None = _time_of("long")
 
 
 class Objectives(Strict):
@@ -49,7 +51,7 @@ class Objectives(Strict):
                 )
         return self
 
-    def end_to_end_s_of(self, length: Length) -> float:
+    def end_to_end_s_of(self, length: AnswerLength) -> float:
         """Returns the seconds within which an answer of a class of lengths must be complete."""
         own = getattr(self.end_to_end_by_length_s, length, None)
         return self.end_to_end_s if own is None else own

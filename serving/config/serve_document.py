@@ -175,9 +175,9 @@ def _tuning(config: ServingConfig, catalog: Catalog, env: Mapping[str, str]) -> 
 
 
 def _number(hosted: Replicas | HostedModel) -> dict[str, Any]:
-    if hosted.autoscaling is None:
+    if (autoscaling := hosted.resolved_autoscaling()) is None:
         return {"num_replicas": hosted.replicas}
-    return {"autoscaling_config": hosted.autoscaling.model_dump(mode="json")}
+    return {"autoscaling_config": autoscaling.model_dump(mode="json", exclude={"measured"})}
 
 
 def _actor(hosted: Replicas | HostedModel, on_pools: bool) -> dict[str, Any]:

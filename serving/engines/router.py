@@ -170,6 +170,15 @@ class ModelRouter:
         found = self._models.get(name) if may_call(self._access.get(name), caller) else None
         return found if found is not None and found.name == name else None
 
+    def configured(self, name: str) -> AnsweringModel | None:
+        """Returns the model that serves a name of a model or of an adapter, whoever may call it."""
+        return self._models.get(name)
+
+    def targets(self, name: str) -> Sequence[Target]:
+        """Returns the targets of a model or an alias now, whoever may call them; none for other names."""
+        alias = self._aliases.get(name)
+        return self._released_targets(alias) if alias is not None else ()
+
     def resolve(self, name: str, caller: Principal) -> Route | None:
         """Returns the route for `name`, or None if there is nothing of that name that the caller may call."""
         targets = self._targets(name, caller)

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import orjson
 
 from serving.core.ids import now
+from serving.exports.agreement import RaterAgreement
 from serving.exports.completion import Completion
 from serving.exports.duplicates import DigestSet
 from serving.exports.folder import ExportFolder
 from serving.exports.forgetting import person
 from serving.exports.formats import FORMATS, Row, compared_text
-from serving.exports.manifest import MANIFEST, Counts, ExportedFile, ExportManifest, Filters, ModelVersion, Redaction
+from serving.exports.manifest import (
+    MANIFEST,
+    Counts,
+    ExportedFile,
+    ExportManifest,
+    Filters,
+    ModelVersion,
+    Rater,
+    Raters,
+    Redaction,
+)
 from serving.exports.near_duplicates import NearDuplicates
 from serving.exports.splits import split_of
 from serving.store.errors import InvalidValue, StoreError
+
+MAX_RATERS = 1000
+"""Maximum number of raters in one manifest."""
 
 MAX_VERSIONS = 10_000
 """Maximum number of model versions in one manifest."""
@@ -74,7 +88,12 @@ async def export(
     salt = secrets.token_hex(16)
     versions: Counter[tuple[str, str | None, str | None]] = Counter()
     rows_of = Counter() if rows_of is None else rows_of
-    with DigestSet() as seen, NearDuplicates(order.alike or 1.0) as near:
+    rated: Counter[str] = Counter()
+
+    def hashed(user: str) -> str:
+        return person(salt, order.filters.tenant, user)
+
+    with DigestSet() as seen, NearDuplicates(order.alike or 1.0) as near, RaterAgreement() as agreement:
         async for completion in completions:
             left["completions"] += 1
             rows, why_not = _rows(completion, order, redactor)
@@ -82,6 +101,9 @@ async def export(
                 left[why_not] += 1
             split = split_of(completion.session, order.splits, order.seed)
             for row in rows:
+                raters = {user: id for id in row.ratings if (user := completion.users.get(id))}
+                for user, rating in raters.items():
+                    agreement.add(user, rating, row.data)
                 if not seen.add(row.key):
                     left["duplicates"] += 1
                     continue
@@ -93,9 +115,14 @@ async def export(
                     left["near_duplicates"] += 1
                     continue
                 rows_of.update(named)
+                rated.update(list(raters))
                 folder.add(f"{split}.jsonl", orjson.dumps(row.data.model_dump(), option=orjson.OPT_APPEND_NEWLINE))
-                people = sorted(person(salt, order.filters.tenant, user) for user in named)
-                lineage = {"completions": row.completions, "ratings": row.ratings, "people": people}
+                lineage = {
+                    "completions": row.completions,
+                    "ratings": row.ratings,
+                    "people": sorted(hashed(user) for user in named),
+                    "raters": sorted(hashed(user) for user in raters),
+                }
                 folder.add(f"{split}.lineage.jsonl", orjson.dumps(lineage, option=orjson.OPT_APPEND_NEWLINE))
                 left["rows"] += 1
                 versions[completion.model, completion.adapter, completion.prompt_version] += 1
@@ -114,6 +141,7 @@ async def export(
             seed=order.seed,
             redaction=redactor.report() if redactor else None,
             counts=counts,
+            raters=_raters(agreement, rated, hashed),
             models=tuple(
                 ModelVersion(
                     model=model,
@@ -138,6 +166,29 @@ async def export(
         )
         folder.publish(MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
     return manifest
+
+
+def _raters(agreement: RaterAgreement, rated: Counter[str], hashed: Callable[[str], str]) -> Raters | None:
+    """Returns how raters agree, by their hashes."""
+    if not rated:
+        return None
+    # By hash where the number is the same: the order of names would say something about them.
+    most = sorted(((hashed(user), user) for user in agreement.raters), key=lambda one: (-rated[one[1]], one[0]))
+    return Raters(
+        people=len(most),
+        pairs=agreement.pairs,
+        agreed=agreement.agreed,
+        raters=tuple(
+            Rater(
+                rater=rater,
+                rows=rated[user],
+                pairs=(of := agreement.raters[user]).pairs,
+                agreed=of.agreed,
+                contradicted=tuple(of.contradicted),
+            )
+            for rater, user in most[:MAX_RATERS]
+        ),
+    )
 
 
 def _rows(completion: Completion, order: Order, redactor: Redact | None) -> tuple[list[Row], str]:

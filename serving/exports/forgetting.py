@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 
 from serving.core.ids import new_id
-from serving.exports.manifest import MANIFEST, ExportedFile, ExportManifest
+from serving.exports.manifest import MANIFEST, ExportedFile, ExportManifest, Raters
 from serving.store.errors import StoreError
 
 
@@ -59,9 +59,19 @@ def forget(folder: Path, tenant: str, user: str) -> int:
             files += left
     forgotten = manifest.forgotten + gone
     counts = manifest.counts.model_copy(update={"rows": sum(file.rows for file in files if file.kind == "rows")})
-    changed = manifest.model_copy(update={"files": tuple(files), "counts": counts, "forgotten": forgotten})
+    changed = manifest.model_copy(
+        update={"files": tuple(files), "counts": counts, "forgotten": forgotten, "raters": _without(manifest, this)}
+    )
     _replace(path, changed.model_dump_json(indent=2).encode() + b"\n")
     return gone
+
+
+def _without(manifest: ExportManifest, this: str) -> Raters | None:
+    """Returns the manifest's raters without one of them."""
+    if manifest.raters is None:
+        return None
+    left = tuple(rater for rater in manifest.raters.raters if rater.rater != this)
+    return manifest.raters.model_copy(update={"raters": left})
 
 
 def _forget(folder: Path, pair: tuple[ExportedFile, ExportedFile], this: str) -> tuple[int, list[ExportedFile]]:

@@ -65,6 +65,25 @@ class Redaction(Strict):
     replaced: dict[str, int]
 
 
+class Rater(Strict):
+    """How a rater agrees with others. `rater` is the hash of the user, as in the lineage."""
+
+    rater: str
+    rows: int = Field(ge=0, description="rows of the export that are made of the rater's ratings")
+    pairs: int = Field(ge=0, description="comparisons with others' ratings of almost the same prompt")
+    agreed: float = Field(ge=0, description="sum of the agreement in these, each from 0 to 1")
+    contradicted: tuple[str, ...] = Field(default=(), description="ratings that others contradict, as examples")
+
+
+class Raters(Strict):
+    """How raters agree with each other: those with the most rows."""
+
+    people: int = Field(ge=0, description="number of raters, also of those that are not listed")
+    pairs: int = Field(ge=0)
+    agreed: float = Field(ge=0)
+    raters: tuple[Rater, ...]
+
+
 class ExportManifest(Strict):
     """The last file of an export: a folder without it is incomplete."""
 
@@ -81,5 +100,6 @@ class ExportManifest(Strict):
     seed: int
     redaction: Redaction | None = Field(description="null: texts are not redacted")
     counts: Counts
+    raters: Raters | None = Field(default=None, description="null: no row is made of a rating")
     models: tuple[ModelVersion, ...]
     files: tuple[ExportedFile, ...]

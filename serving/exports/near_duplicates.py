@@ -78,7 +78,7 @@ class NearDuplicates:
     def add(self, text: str) -> bool:
         """Adds a text and returns whether it is new; one that is like an earlier text is not added."""
         these = runs(text)
-        bands = _bands(these)
+        bands = bands_of(these)
         try:
             like = self._connection.execute(_CANDIDATES, bands)
             if any(likeness(these, np.frombuffer(kept, np.uint64)) >= self._threshold for (kept,) in like):
@@ -91,7 +91,7 @@ class NearDuplicates:
         return True
 
 
-def _bands(these: Runs) -> list[bytes]:
+def bands_of(these: Runs) -> list[bytes]:
     """Returns the bands of a text's MinHash, each with its number."""
     hashed = (_FACTORS[:, None] * (these % _PRIME)[None, :] + _ADDENDS[:, None]) % _PRIME
     least = hashed.min(axis=1).astype(np.uint32).reshape(BANDS, PER_BAND)

@@ -15,6 +15,7 @@ from serving.core.principal import Principal
 from serving.guardrails.classifiers import Classifiers, NoVerdict
 from serving.guardrails.rails import Rails, Stage
 from serving.guardrails.screen import Rule, RuleFinding, Screened, screen, screen_arguments
+from serving.retrieval.excerpts.quote import with_text
 from serving.retrieval.types import Hit
 from serving.telemetry import metrics
 
@@ -156,7 +157,7 @@ class GuardrailChecker:
         for hit in hits:
             result = await self.check(hit.text, "context", f"chunks.{hit.chunk_id}")
             if not result.blocked:
-                kept.append(replace(hit, text=result.text) if result.text != hit.text else hit)
+                kept.append(with_text(hit, result.text) if result.text != hit.text else hit)
         return kept
 
     async def observation(self, text: str) -> str:

@@ -48,7 +48,8 @@ UNFINISHED: tuple[EvaluationStatus, ...] = ("queued", "running")
 class Evaluation:
     """An evaluation of `model`, and of the `version` of the hub behind it, whose card it writes.
 
-    `caller` identifies on whose behalf models are asked, and `done` counts scored prompts.
+    `caller` identifies on whose behalf models are asked, and `done` counts scored prompts. `weights` identifies what
+    answered for "model" and for "against" when it began; None unless the model is a live version.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Evaluation:
     status: EvaluationStatus
     error: str | None
     card: Json | None
+    weights: Json | None
     job: str
     created_at: float
     created_by: str | None
@@ -87,6 +89,7 @@ class Evaluations:
         against: str | None,
         version: str | None,
         caller: Json,
+        weights: Json | None = None,
     ) -> Evaluation:
         """Adds an evaluation and its job. Raises `NotFound` for the suite, and `TooMany`."""
         row: dict[str, Any] = {
@@ -100,6 +103,7 @@ class Evaluations:
             "status": "queued",
             "error": None,
             "card": None,
+            "weights": weights,
             "created_at": now(),
             "created_by": principal.user,
             "ended_at": None,

@@ -24,6 +24,7 @@ from serving.store.jobs.queue import Job
 from serving.store.relational.database import Database
 from serving.store.relational.postgres import lock
 from serving.store.relational.tables import (
+    hub_consents,
     hub_dataset_people,
     hub_datasets,
     hub_evaluations,
@@ -149,7 +150,7 @@ class Forgetting:
             ended = {"status": "failed", "error": CREATOR_FORGOTTEN, "ended_at": now()}
             await connection.execute(update(hub_evaluations).where(running).values(ended))
             await connection.execute(hub_scores.delete().where(hub_scores.c.evaluation.in_(theirs)))
-            for table in (hub_versions, hub_datasets, hub_suites, hub_evaluations, hub_releases):
+            for table in (hub_versions, hub_datasets, hub_suites, hub_evaluations, hub_releases, hub_consents):
                 made: ColumnElement[bool] = and_(table.c.tenant == tenant, table.c.created_by == user)
                 changes: dict[str, object] = {"created_by": None}
                 if table is hub_evaluations:

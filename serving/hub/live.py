@@ -6,11 +6,14 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.config import AdapterBounds
 from serving.core.uninterrupted import finish, uninterrupted
+from serving.hub.consents import grantees
 from serving.hub.versions import Version
 from serving.store.errors import Conflict, InvalidValue, StoreUnavailable
 from serving.store.objects.live_adapters import AdapterFile, LiveAdapter, LiveSet, LiveSets, Report
@@ -34,14 +37,14 @@ def live_name(tenant: str, name: str, number: int) -> str:
     return f"{tenant}.{name}.{number}"
 
 
-def live_adapter(version: Version, tenants: Collection[str] = ()) -> LiveAdapter:
-    """Returns the entry of a version, which its own tenant and `tenants` may call."""
+def live_adapter(version: Version) -> LiveAdapter:
+    """Returns the entry of a version, which its own tenant may call; `Live.change` adds those with its consent."""
     return LiveAdapter(
         live_name(version.tenant, version.name, version.number),
         version.id,
         tuple(AdapterFile(each.name, each.bytes, each.sha256) for each in version.artefacts),
         version.rank or 0,
-        tuple(sorted({version.tenant, *tenants})),
+        (version.tenant,),
     )
 
 
@@ -57,7 +60,7 @@ class Live:
         return await asyncio.to_thread(self._sets.read, base)
 
     async def add(self, base: str, bounds: AdapterBounds, adapter: LiveAdapter) -> LiveSet:
-        """Makes an adapter live, or changes its tenants. Raises as `change` does."""
+        """Makes an adapter live. Raises as `change` does."""
         return await self.change(
             base, bounds, lambda before: (*(each for each in before if each.name != adapter.name), adapter)
         )
@@ -66,11 +69,15 @@ class Live:
         """Ends adapters of a base model; those that are not live are left out."""
         return await self.change(base, None, lambda before: tuple(each for each in before if each.name not in names))
 
+    async def follow_consents(self, base: str) -> LiveSet:
+        """Lets those tenants call the adapters of a base model that may now."""
+        return await self.change(base, None, lambda before: before)
+
     @uninterrupted
     async def change(
         self, base: str, bounds: AdapterBounds | None, function: Callable[[Adapters], Adapters]
     ) -> LiveSet:
-        """Replaces the live set of a base model by what `function` makes of it.
+        """Replaces the live set of a base model by what `function` makes of it, for the tenants that may call each.
 
         Raises `Conflict` if there would be more adapters than within the bounds, of all tenants or of one that gets
         another, or one whose version is not ready, and `InvalidValue` for one of a higher rank. Without bounds adapters
@@ -79,10 +86,11 @@ class Live:
         async with self._database.write() as connection:
             await lock(connection, LIVE, base)
             before = await finish(asyncio.to_thread(self._sets.read, base))
-            adapters = function(before.adapters)
+            adapters = await _with_consents(connection, function(before.adapters))
             if adapters == before.adapters:
                 return before
-            added = [adapter for adapter in adapters if adapter not in before.adapters]
+            known = {adapter.version for adapter in before.adapters}
+            added = [adapter for adapter in adapters if adapter.version not in known]
             if added:
                 _check(base, bounds, adapters, added)
                 # Locked, so that none of them ends before it is in the set.
@@ -160,6 +168,20 @@ class Live:
             for row in await connection.execute(query):
                 names.setdefault(row.base, set()).add(live_name(row.tenant, row.name, row.number))
         return names
+
+
+async def _with_consents(connection: AsyncConnection, adapters: Adapters) -> Adapters:
+    """Returns adapters with the tenants that may call them: that of the version, and those with its consent."""
+    of = hub_versions.c
+    query = select(of.id, of.tenant).where(of.id.in_([adapter.version for adapter in adapters]))
+    owners = {row.id: row.tenant for row in await connection.execute(query)}
+    others = await grantees(connection, owners)
+    return tuple(
+        replace(adapter, tenants=tuple(sorted({owners[adapter.version], *others.get(adapter.version, ())})))
+        if adapter.version in owners
+        else adapter
+        for adapter in adapters
+    )
 
 
 def _may_serve(report: Report, revision: int, names: set[str]) -> bool:

@@ -192,7 +192,7 @@ def _decide(release: Release, managed: Managed, tallies: Tallies) -> tuple[Chang
     found = verdict(tallies)
     if found == "harmful":
         return "rollback", "guards"
-    if found == "no_worse" and managed.auto_promote and release.status == "canary":
+    if found == "no_worse" and managed.auto_promote and release.status == "canary" and release.gated:
         return "promote", "no_worse"
     if now() > release.created_at + managed.max_hours * HOUR_S:
         return "rollback", "undecided"

@@ -53,7 +53,8 @@ OPEN: tuple[ReleaseStatus, ...] = ("canary", "paused")
 @dataclass(frozen=True, slots=True)
 class Release:
     """A release. `base` answered before; outcomes up to `judged_until` are counted in `tallies`. `version` is that of
-    the hub which the target is, None for a model of the configuration.
+    the hub which the target is, None for a model of the configuration. `gate_override` says why a version was released
+    although no `evaluation` of it passed the gate.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Release:
     base: str
     share: float
     evaluation: str | None
+    gate_override: str | None
     status: ReleaseStatus
     reason: EndReason | Literal[""]
     revision: int
@@ -72,6 +74,11 @@ class Release:
     created_at: float
     created_by: str | None
     ended_at: float | None
+
+    @property
+    def gated(self) -> bool:
+        """Whether it may be promoted: a version needs the gate, or somebody who says why not."""
+        return self.version is None or self.evaluation is not None or self.gate_override is not None
 
 
 class Releases:
@@ -90,6 +97,7 @@ class Releases:
         managed: Managed,
         share: float,
         evaluation: str | None = None,
+        gate_override: str | None = None,
         version: str | None = None,
         usable: Callable[[str], bool],
     ) -> Release:
@@ -102,8 +110,7 @@ class Releases:
             await lock(connection, "hub_releases", alias)
             if (await connection.execute(select(hub_releases.c.id).where(_open_of(alias)))).first() is not None:
                 raise Conflict("a release of this alias is in progress: promote it or roll it back first")
-            promoted = (await _promoted(connection, [alias])).get(alias)
-            base = promoted.target if promoted is not None and usable(promoted.target) else managed.base
+            base = await _base(connection, alias, managed, usable)
             if target == base:
                 raise Conflict("this model already answers for the alias")
             row = {
@@ -115,6 +122,7 @@ class Releases:
                 "base": base,
                 "share": share,
                 "evaluation": evaluation,
+                "gate_override": gate_override,
                 "status": "canary",
                 "reason": "",
                 "revision": 1,
@@ -127,6 +135,22 @@ class Releases:
             await require_room(connection, hub_releases, principal.tenant, MAX_RELEASES, "releases")
             await connection.execute(hub_releases.insert().values(row))
             return await _get(connection, principal, str(row["id"]))
+
+    @uninterrupted
+    async def base(self, alias: str, managed: Managed, usable: Callable[[str], bool]) -> str:
+        """Returns the model that would be the base of a release that begins now; see `create`."""
+        async with self._database.read() as connection:
+            return await _base(connection, alias, managed, usable)
+
+    @uninterrupted
+    async def changed_between(self, alias: str, start: float, end: float) -> bool:
+        """Returns whether a release of an alias, of any tenant, was in progress or ended between two times."""
+        of = hub_releases.c
+        query = select(of.id).where(
+            of.alias == alias, of.created_at <= end, or_(of.ended_at.is_(None), of.ended_at >= start)
+        )
+        async with self._database.read() as connection:
+            return (await connection.execute(query.limit(1))).first() is not None
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> Release:
@@ -160,8 +184,16 @@ class Releases:
         return build_page(Release, found)
 
     @uninterrupted
-    async def change(self, principal: Principal, id: str, change: Change, *, revision: int | None = None) -> Release:
-        """Changes a release's status; raises `NotFound`.
+    async def change(
+        self,
+        principal: Principal,
+        id: str,
+        change: Change,
+        *,
+        revision: int | None = None,
+        gate_override: str | None = None,
+    ) -> Release:
+        """Changes a release's status, and stores why it does without the gate if that is given; raises `NotFound`.
 
         Raises `Conflict` if its status does not allow that, if it has another `revision`, and for the rollback of a
         promoted one that is not the newest of its alias.
@@ -174,7 +206,7 @@ class Releases:
                 raise Conflict(f"the release now has revision {release.revision}")
             if release.status == "promoted" and change == "rollback":
                 await _require_newest(connection, release)
-            await _change(connection, release, change, "requested")
+            await _change(connection, release, change, "requested", gate_override)
             return await _get(connection, principal, id)
 
     @uninterrupted
@@ -235,6 +267,11 @@ async def _get(connection: AsyncConnection, principal: Principal, id: str) -> Re
     return build(Release, row)
 
 
+async def _base(connection: AsyncConnection, alias: str, managed: Managed, usable: Callable[[str], bool]) -> str:
+    promoted = (await _promoted(connection, [alias])).get(alias)
+    return promoted.target if promoted is not None and usable(promoted.target) else managed.base
+
+
 async def _promoted(connection: AsyncConnection, aliases: Collection[str]) -> dict[str, Release]:
     """Returns the newest promoted release of each alias."""
     of = hub_releases.c
@@ -256,13 +293,17 @@ async def _require_newest(connection: AsyncConnection, release: Release) -> None
         raise Conflict("a later release of this alias was promoted: roll that back instead")
 
 
-async def _change(connection: AsyncConnection, release: Release, change: Change, reason: EndReason) -> None:
+async def _change(
+    connection: AsyncConnection, release: Release, change: Change, reason: EndReason, gate_override: str | None = None
+) -> None:
     """Changes the status; raises `Conflict` if it is not the expected one any more."""
     before, after = _CHANGES[change]
     of = hub_releases.c
     values: dict[str, Any] = {"status": after, "revision": release.revision + 1}
     if after not in OPEN:
         values |= {"reason": reason, "ended_at": now()}
+    if gate_override is not None:
+        values["gate_override"] = gate_override
     same = and_(of.id == release.id, of.revision == release.revision, or_(*(of.status == each for each in before)))
     if (await connection.execute(hub_releases.update().where(same).values(values))).rowcount != 1:
         raise Conflict(f"the release is {release.status.replace('_', ' ')}")

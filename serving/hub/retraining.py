@@ -42,6 +42,7 @@ class Retraining:
         done: set[str] = set()
         for request in lost:
             gone = request.version in versions or request.retain in datasets
+            gone |= request.without_rater is not None  # the hash of a rater is that of one data set
             if not gone and request.dataset in rows and request.name not in done:
                 done.add(request.name)
                 await self._begin(tenant, request, rows[request.dataset])
@@ -96,7 +97,9 @@ class Retraining:
 def _request(version: RowMapping, parent: str | None) -> JobRequest:
     """Returns the request of the job that made a version; `parent` is the version that it began with."""
     recipe: dict[str, Any] = dict(version["recipe"])
-    more = {name: value for name in ("teacher", "retain") if (value := recipe.pop(name, None)) is not None}
+    more = {
+        name: value for name in ("teacher", "retain", "without_rater") if (value := recipe.pop(name, None)) is not None
+    }
     recipe = {name: value for name, value in recipe.items() if value is not None}
     asked = {name: version[name] for name in ("method", "name", "base", "dataset")} | {"version": parent}
     return JobRequest.model_validate(asked | more | {"recipe": recipe})

@@ -36,6 +36,17 @@ RETAIN = "retain"
 MEASURED_FIELD = "measured"
 """Field of a card with what the job that made the version measured, which stays when a suite is run on it."""
 
+OVERRIDES_FIELD = "gate_overrides"
+"""Field of a card with the releases that began or were promoted without the gate, which stays too."""
+
+MAX_OVERRIDES = 20
+"""Maximum number of these on a card: the newest."""
+
+RATERS_FIELD = "raters"
+"""Field of a card with the raters of its rows, which stays too."""
+
+_STAYS = (MEASURED_FIELD, OVERRIDES_FIELD, RATERS_FIELD)
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -238,16 +249,25 @@ class Versions:
     async def put_card(
         self, principal: Principal, id: str, card: Mapping[str, Any], *, connection: AsyncConnection | None = None
     ) -> None:
-        """Replaces the card of a version, but for what its job measured, within the caller's transaction when
-        `connection` is given. Raises `NotFound`, and `Conflict` unless it is ready.
+        """Replaces the card of a version, but for what its job measured, the raters and the overrides, within the
+        caller's transaction when `connection` is given. Raises `NotFound`, and `Conflict` unless it is ready.
         """
         checked = document("card", card)
         async with self._database.write(connection) as connection:
             row = await _row(connection, principal, id, locked=True)
             if row["status"] != "ready":
                 raise Conflict(f"the version is {row['status']}, not ready")
-            kept = {name: value for name, value in (row["card"] or {}).items() if name == MEASURED_FIELD}
+            kept = {name: value for name, value in (row["card"] or {}).items() if name in _STAYS}
             await connection.execute(hub_versions.update().where(hub_versions.c.id == id).values(card=checked | kept))
+
+    @uninterrupted
+    async def note_override(self, principal: Principal, id: str, override: Mapping[str, Any]) -> None:
+        """Adds a release without the gate to the card of a version. Raises `NotFound`."""
+        async with self._database.write() as connection:
+            card = (await _row(connection, principal, id, locked=True))["card"] or {}
+            noted = [*card.get(OVERRIDES_FIELD, ()), dict(override)][-MAX_OVERRIDES:]
+            changed = document("card", card | {OVERRIDES_FIELD: noted})
+            await connection.execute(hub_versions.update().where(hub_versions.c.id == id).values(card=changed))
 
     @uninterrupted
     async def get(self, principal: Principal, id: str) -> Version:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from serving.core.answer_lengths import length_of
 from serving.core.principal import Principal
 from serving.engines.router import DEFAULT_OBJECTIVES, Route
 from serving.guardrails.checker import GuardrailChecker
@@ -169,7 +170,7 @@ class Exchange(ABC):
         if self.streamed:
             metrics.child(metrics.streams, self.served, outcome).inc()
         if outcome == "ok" and self.route in GENERATION_ROUTES and self.served not in (NO_MODEL, UNASKED):
-            length = metrics.length_of(self.written)
+            length = length_of(self.written)
             metrics.judge(
                 "end_to_end", self.served, length, self.timeline.total, self.objectives.end_to_end_s_of(length)
             )

@@ -13,6 +13,7 @@ import aiohttp
 import orjson
 
 from serving.assistants.unmarking import Unmarking
+from serving.core.answer_lengths import length_of
 from serving.engines import choices_usage, sequential_choices
 from serving.engines.client import EngineClient, EngineResponse, first_piece, read_answer
 from serving.engines.endpoint import Endpoint, EngineBusy, EngineUnavailable
@@ -302,7 +303,7 @@ def _observe(x: Exchange, relay: Relay) -> None:
     x.written = tokens = x.written or relay.tokens
     if relay.first_token is None or relay.last_token is None or x.background:
         return  # the first token was not streamed
-    length = metrics.length_of(tokens)
+    length = length_of(tokens)
     begun = relay.first_token - x.timeline.start
     metrics.child(metrics.ttft_seconds, x.served).observe(begun)
     if x.released is not None:

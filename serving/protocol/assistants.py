@@ -49,8 +49,9 @@ class AssistantSettings(Body):
     unsupported: Unsupported | None = Field(
         default=None,
         description="how an answer with sentences that no passage supports is handled: `mark` lists them beside it, "
-        "`quote` answers with the passages themselves, `retry` asks the model again and `refuse` answers with "
-        "`refusal`; by default as a request asks, else `mark`, or `quote` for a model that cannot answer from passages",
+        "`quote` answers with sentences of the documents themselves, `retry` asks the model again and `refuse` answers "
+        "with `refusal`; by default as a request asks, else `mark`, or `quote` for a model that cannot answer from "
+        "passages",
     )
     spotlight: Literal["none", "delimit", "datamark"] = Field(
         default="delimit", description="how passages are separated from instructions"

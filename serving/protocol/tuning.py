@@ -122,6 +122,9 @@ class JobRequest(Body):
     dataset: HubId | None = None
     retain: HubId | None = Field(default=None, description="a data set whose answers must stay as the base gives them")
     teacher: ModelName | None = None
+    without_rater: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")] | None = Field(
+        default=None, description="a rater of the data set, as on a card, whose rows are left out"
+    )
     recipe: Recipe = Recipe()
 
     @model_validator(mode="after")
@@ -135,6 +138,8 @@ class JobRequest(Body):
             raise ValueError("distil needs a teacher, and no other method uses one")
         if self.retain is not None and "retain_weight" not in USED[self.method]:
             raise ValueError(f"{self.method} does not use retain")
+        if self.without_rater is not None and self.dataset is None:
+            raise ValueError("without_rater needs a data set")
         return self
 
 

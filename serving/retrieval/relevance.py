@@ -85,7 +85,7 @@ class SecondEmbedder:
         head, tail = hits[:READ_AGAIN], hits[READ_AGAIN:]
         if len(head) < 2:
             return [*hits]
-        asked = self._embedder.embed([_end(text, self._embedder) for text in meant], "query")
+        asked = self._embedder.embed([window_end(text, self._embedder) for text in meant], "query")
         weights = (1 - FOLLOW_UP_WEIGHT, FOLLOW_UP_WEIGHT) if len(meant) > 1 else (1.0,)
         opinions = self._vectors_of(head) @ asked.T @ np.asarray(weights, np.float32)
         scores = [hit.score + SECOND_WEIGHT * float(opinion) for hit, opinion in zip(head, opinions, strict=True)]
@@ -109,7 +109,7 @@ def _digest(hit: Hit) -> bytes:
     return hashlib.sha256("\0".join((hit.file_id, hit.chunk_id, hit.title, hit.heading, hit.text)).encode()).digest()
 
 
-def _end(text: str, embedder: OnnxEmbedder) -> str:
+def window_end(text: str, embedder: OnnxEmbedder) -> str:
     """Returns the end of a text that the embedder reads whole: the question is the last part of it."""
     while text and embedder.count_tokens(text) > embedder.max_tokens - MARKS:
         text = text[max(1, len(text) // 8) :]

@@ -28,23 +28,21 @@ from serving.protocol.errors import ApiError
 from serving.protocol.filters import Filter
 from serving.protocol.knowledge import Knowledge
 from serving.retrieval.cite import attribute
-from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.embedders.registry import EmbedderRegistry
 from serving.retrieval.errors import CollectionNotFound
+from serving.retrieval.excerpts.answer_sentences import AnswerSentences
+from serving.retrieval.excerpts.for_prompt import for_prompt
 from serving.retrieval.file_filter import FileFilter
 from serving.retrieval.fuse import DEPTH, fuse_follow_up
 from serving.retrieval.indexes import OpenIndex, VectorStoreIndexes
 from serving.retrieval.ingest import FILES_AT_ONCE, FILES_OF_ONE, Ingestion
-from serving.retrieval.passage import within
 from serving.retrieval.query_vectors import QueryVectors
-from serving.retrieval.quote import passages
 from serving.retrieval.reindex import Reindexing
 from serving.retrieval.relevance import (
     MINILM_THRESHOLD,
     READ_AGAIN,
     THRESHOLD,
     SecondEmbedder,
-    good_enough,
     judged,
     without_subject,
 )
@@ -125,6 +123,7 @@ class RetrievalReplica:
         self._embedders = EmbedderRegistry(self._engines, self._client)
         self._judge = self._embedders.judge
         self._second = SecondEmbedder(self._judge)
+        self._sentences = AnswerSentences(lambda: self._embedders.local(DEFAULT_EMBEDDER))
         self._reranker = Reranker(self._engines, self._client)
         self._checkpoints = Checkpoints(self._database)
         where = data.collections(config.store)
@@ -279,7 +278,7 @@ class RetrievalReplica:
             hits = judged(meant[0], hits, default)
         elif not self._reranker.configured:
             second = self._second
-        return for_prompt(question, hits, assistant, self._judge, meant, threshold, second)
+        return for_prompt(question, hits, assistant, self._judge, meant, self._sentences, threshold, second)
 
     async def search(
         self, principal: Principal, store_id: str, query: str, count: int, filters: Filter | None = None
@@ -372,29 +371,3 @@ def _best(found: Sequence[Sequence[Hit]], least: float) -> list[Hit]:
     """Returns the hits of several stores with a score of at least `least`, best first: each passage of a file once."""
     hits = sorted((hit for hits in found for hit in hits if hit.score >= least), key=lambda hit: -hit.score)
     return list({(hit.file_id, hit.start, hit.end): hit for hit in reversed(hits)}.values())[::-1]
-
-
-def for_prompt(
-    question: str,
-    hits: Sequence[Hit],
-    assistant: Assistant,
-    judge: OnnxEmbedder,
-    meant: Sequence[str],
-    threshold: float = THRESHOLD,
-    second: SecondEmbedder | None = None,
-) -> list[Hit]:
-    """Returns the hits for an assistant's prompt that fit its budget, best first.
-
-    There is at least one, unless none of the best `top_k` is relevant to `meant[0]`: then there is none. `meant` is the
-    question `without_subject`, and after another question also the two together. If passages are the answer, the
-    `second` embedder reads the best hits again, which may be more than `top_k`.
-    """
-    best = hits[: assistant.top_k]
-    if not good_enough(meant[0], best, threshold):
-        return []
-    if assistant.unsupported == "quote":
-        ordered = second.read_again(meant, hits)[: assistant.top_k] if second else best
-        # The two orders may share no relevant hit.
-        best = ordered if good_enough(meant[0], ordered, threshold) else best
-        return passages(assistant.context_tokens, best, question, judge)
-    return within(assistant.context_tokens, best, question, judge)

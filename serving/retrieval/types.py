@@ -94,6 +94,9 @@ class Hit:
     `score` is the fused score (0..1), `dense_score` the similarity of the vectors (at most 1, about 0 for unrelated
     texts), and `bm25_score` is 0 if the BM25 leg did not return the chunk. `start` and `end` are offsets in the
     document's text.
+
+    `answers` are the characters of `text` (start and end, exclusive, in order) to quote as an answer: none of them if
+    others answer, and None for all of the text.
     """
 
     chunk_id: str
@@ -108,6 +111,7 @@ class Hit:
     score: float
     dense_score: float
     bm25_score: float
+    answers: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,12 +194,14 @@ class Conversations:
             return await connection.run_sync(_get, principal, id)
 
     @uninterrupted
-    async def delete(self, principal: Principal, id: str) -> None:
-        """Deletes the conversation with its items; raises `NotFound`."""
+    async def delete(self, principal: Principal, id: str) -> int:
+        """Deletes the conversation with its items, and returns their number; raises `NotFound`."""
         async with self._database.write() as connection:
-            deleted = await connection.execute(conversations.delete().where(*_mine(principal, id)))
-            if not deleted.rowcount:
-                raise NotFound("conversation", id)
+            this = conversations.delete().where(*_mine(principal, id)).returning(conversations.c.item_count)
+            items: int | None = (await connection.execute(this)).scalar()
+        if items is None:
+            raise NotFound("conversation", id)
+        return items
 
     @uninterrupted
     async def add(self, principal: Principal, id: str, items: Sequence[Body], then: Then | None = None) -> list[Item]:

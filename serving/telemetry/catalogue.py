@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from serving.core.answer_lengths import LENGTHS as LENGTHS
+from serving.core.answer_lengths import AnswerLength as AnswerLength
+from serving.core.answer_lengths import extent
 from serving.telemetry.metric import SECONDS
 from serving.telemetry.metric import Metric as Metric
 from serving.telemetry.metric import Unit as Unit
@@ -75,11 +78,6 @@ JudgedObjective = Literal["time_to_first_token", "inter_token_latency", "end_to_
 """Objectives by which each answer is judged, within the times of its own model."""
 JUDGED: tuple[JudgedObjective, ...] = get_args(JudgedObjective)
 
-AnswerLength = Literal["short", "medium", "long"]
-"""Classes of answers by their tokens, which share an objective."""
-LENGTHS: dict[AnswerLength, float] = {"short": 100, "medium": 1000, "long": float("inf")}
-"""The most tokens of an answer in each class, in ascending order."""
-
 REQUEST_SECONDS = Metric(
     "headrace_request_duration_seconds",
     "histogram",
@@ -137,7 +135,7 @@ INTER_TOKEN_SECONDS = Metric(
 JUDGED_ANSWERS = Metric(
     "headrace_judged_answers_total",
     "counter",
-    "Answers of models, by objective, by length (short: up to 100 tokens, medium: up to 1,000, long: more), and by "
+    f"Answers of models, by objective, by length ({', '.join(f'{each}: {extent(each)}' for each in LENGTHS)}), and by "
     "whether each met (yes or no) the time that its model's objectives say.",
     ("model", "objective", "length", "met"),
 )

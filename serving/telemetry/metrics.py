@@ -205,11 +205,6 @@ child = cast(_Child, functools.lru_cache(maxsize=4096)(_child))
 """Returns a metric with its labels, faster than `metric.labels(*labels)`; label sets are bounded."""
 
 
-def length_of(tokens: int) -> c.AnswerLength:
-    """Returns the class of an answer of so many tokens."""
-    return next(length for length, most in c.LENGTHS.items() if tokens <= most)
-
-
 def judge(objective: c.JudgedObjective, model: str, length: c.AnswerLength, seconds: float, bound_s: float) -> None:
     """Counts an answer that took `seconds`, of which its model's objective allows `bound_s`."""
     child(judged_answers, model, objective, length, "yes" if seconds <= bound_s else "no").inc()

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from infra.layout import CHECKOUT
 from infra.programs import KUBERNETES
-from infra.targets.layout import CHECKOUT
 from tests.cluster.images import Image
 from tests.servers.postgres import Postgres
 from tests.stacks.stack import Stack as ProductStack

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from tests.cluster.pods import LISTEN, PORT, Kubectl, new_namespace, pod, start
 from tests.wait import eventually
 from tools.cluster import cluster as life

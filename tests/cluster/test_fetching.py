@@ -15,8 +15,8 @@ from infra.onprem.bundle import OfflineBundle, sha256
 from infra.onprem.inputs import ResourceInputs
 from infra.onprem_config import BINARIES, OnPrem
 from infra.providers.machine import MachineProvider as MachineResource
-from infra.providers.problem import Problem
-from infra.providers.resource import Task
+from infra.resources.problem import Problem
+from infra.resources.resource import Task
 from tests.cluster import onprem
 from tests.cluster.listing import listing
 from tests.cluster.onprem import running

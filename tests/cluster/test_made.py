@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.gpu.pools import POOL_LABEL
+from infra.nodes.pools import POOL_LABEL
 from infra.onprem.storage import CLASS
 from infra.programs import KUBERNETES
 from tests.cluster.cuts import seeded, up_but

@@ -22,7 +22,7 @@ from infra.onprem.ssh import RemoteHost
 from infra.onprem_config import OnPrem
 from infra.onprem_config import mistakes as refused
 from infra.programs import KUBERNETES_BEFORE
-from infra.providers.resource import Task
+from infra.resources.resource import Task
 from tests.cluster import onprem
 from tests.cluster.cuts import KINDS, Cut, kill, seeded, up_but
 from tests.cluster.images import Image

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from infra.config import StackConfig
+from infra.kubernetes.cluster import ClusterContext, read_kubeconfig
 from infra.mistakes import Mistake
 from infra.targets import cluster_preflight, image_check
-from infra.targets.cluster import ClusterContext, read_kubeconfig
 from tests.cluster.images import load_images
 from tests.cluster.objects import definitions
 from tests.rendering.kuberay_chart import pack_kuberay

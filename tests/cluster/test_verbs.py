@@ -10,7 +10,7 @@ import sys
 import httpx
 import pytest
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from tests.cluster.stack import ClusterStack
 
 # An attack on Ray begins here, which test_isolation.py judges: other tests go on while it waits.

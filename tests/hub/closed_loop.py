@@ -57,6 +57,13 @@ class ClosedLoop:
         assert job["status"] == "succeeded", (job, self.get(f"{path}/events")["data"][-3:])
         return self.get(f"/hub/versions/{job['version']}")
 
+    def failed(self, body: Json) -> Json:
+        """Returns a job that fails."""
+        path = f"/hub/jobs/{self.post('/hub/jobs', body)['id']}"
+        job = self._ended(path, lambda found: found["finished_at"])
+        assert job["status"] == "failed", job
+        return job
+
     def evaluate(self, version: Json, suite: Json) -> Json:
         """Returns the evaluation of a version against its base; it is served meanwhile."""
         path = f"/hub/versions/{version['id']}"

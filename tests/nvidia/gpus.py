@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.gpu.accelerators import MIB, Slice, accelerator_by_key
+from infra.nodes.accelerators import MIB, Slice, accelerator_by_key
 from tests.rendering.kuberay_chart import go_module_folder
 from tools.binaries import gobuild
 

@@ -125,7 +125,7 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
     "docs/how-to/serve-with-vllm.md": CLUSTER,
     "docs/how-to/single-sign-on.md": {
         "pulumi config set": CHANGES,
-        'await fetch("/auth/key"': "runs in a page of the stack; tests/contract/api/test_key_sign_in.py does the same",
+        'await fetch("/auth/key"': "runs in a page of the stack; see tests/contract/api/sign_in/test_key_sign_in.py",
         "const session =": "needs a browser that is signed in; tests/client/test_sign_in.py does the same",
         "const answer =": "needs a browser that is signed in; tests/client/test_sign_in.py does the same",
         'curl -H "Authorization: Bearer $TOKEN"': "needs a token of an identity provider",

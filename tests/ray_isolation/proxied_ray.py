@@ -18,12 +18,12 @@ from typing import Any
 
 import httpx
 
+from infra.layout import CHECKOUT
 from infra.providers.process import wait_ready
 from infra.providers.ray_head import NODE, RayHead
 from infra.providers.ray_ports import RayPorts
-from infra.providers.resource import Task
 from infra.providers.session import Session
-from infra.targets.layout import CHECKOUT
+from infra.resources.resource import Task
 from tests.servers.process import held_port
 from tests.wait import eventually
 

@@ -231,6 +231,21 @@ REFUSED_BY_TEMPLATES: dict[str, tuple[Values, str]] = {
         {"networkPolicy": {"database": {"to": []}}},
         "networkPolicy.database.to is needed",
     ),
+    "measured times": (
+        {
+            "catalog": {
+                "models": [
+                    {
+                        "engine": "vllm",
+                        "name": "large",
+                        "source": "hf://example/large",
+                        "autoscaling": {"max_replicas": 2, "measured": {"service_s": 6, "first_token_s": 0.4}},
+                    }
+                ]
+            }
+        },
+        "autoscaling.measured is for Pulumi",
+    ),
     "autoscaler with network policies": ({"autoscaling": {"enabled": True}}, "networkPolicy.apiServer.to is needed"),
     "redis with network policies": (
         {"head": {"gcs": {"storage": "redis", "redis": {"address": "valkey:6379"}}}},

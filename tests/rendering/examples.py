@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 
 EXAMPLES = (CHECKOUT / "Pulumi.kubeconfig.yaml", *sorted((CHECKOUT / "examples").glob("Pulumi.*.yaml")))
 """Stacks on a cluster that is there."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from tests.rendering.examples import settings
 from tools.binaries import find
 from tools.stack.events import Events, read_events

@@ -9,7 +9,7 @@ from typing import Any
 
 from infra.config import StackConfig
 from infra.gpu import placement
-from infra.gpu.accelerators import accelerator_by_key
+from infra.nodes.accelerators import accelerator_by_key
 from tests.scheduling.control_plane import PODS, ControlPlane
 from tests.scheduling.pods import Pod
 

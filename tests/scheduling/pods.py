@@ -21,8 +21,8 @@ from infra.addons.postgres import CLUSTER as DATABASE
 from infra.addons.postgres import cluster as database
 from infra.config import StackConfig
 from infra.gpu import placement
-from infra.scheduling.resources import Resources, parse_quantity
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
+from infra.nodes.resources import Resources, parse_quantity
 from tests.rendering.chart import CHART
 from tests.scheduling.control_plane import ControlPlane
 from tools.binaries.find import ensure

@@ -6,9 +6,9 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from infra.gpu.machines import CLOUDS, MACHINES, Cloud, MachineType
 from infra.gpu.placement import gpus_per_node
-from infra.gpu.pools import NodePool
+from infra.nodes.machines import CLOUDS, Cloud, MachineType, machine_types
+from infra.nodes.pools import NodePool
 
 Settings = dict[str, Any]
 
@@ -88,7 +88,7 @@ class Generator:
         return {"min_nodes": least, "max_nodes": most}
 
     def _cpu_nodes(self, i: int) -> Settings:
-        machine = self._pick([m for m in MACHINES if m.cloud == self.cloud and not m.accelerator and m.vcpus <= 16])
+        machine = self._pick([m for m in machine_types(self.cloud) if not m.accelerator and m.vcpus <= 16])
         pool = {"name": f"cpu{i}", "machine_type": machine.name, **self._sizes()}
         if i or self._chance(0.1):
             pool |= {"taints": [dict(self._pick((SOFT, *TAINTS)))]} if self._chance(0.4) else {}
@@ -103,7 +103,7 @@ class Generator:
         return {**zones, **({"disk_gib": self._pick((30, 50, 100))} if self._chance(0.4) else {})}
 
     def _gpu_nodes(self, i: int) -> Settings:
-        machine = self._pick([m for m in MACHINES if m.cloud == self.cloud and m.accelerator])
+        machine = self._pick([m for m in machine_types(self.cloud) if m.accelerator])
         gpus = self._pick((1, 2, 4)) if machine.attachable else machine.gpus
         pool = {"name": f"gpu{i}", "machine_type": machine.name, "accelerator": machine.accelerator, "gpus": gpus}
         pool |= {**self._sizes(), "zones": [ZONES[self.cloud]], "disk_gib": self._pick((60, 100, 200, 1000))}

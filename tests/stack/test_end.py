@@ -21,8 +21,8 @@ import httpx
 import psutil
 import pytest
 
+from infra.layout import CHECKOUT
 from infra.providers.session import Session, Stat
-from infra.targets.layout import CHECKOUT
 from monitoring.alert_evidence import INJECTED
 from tests.stack.kills import AGENT, kill_under_load
 from tests.stack.life import chat, command, files, gone, members, search, streaming

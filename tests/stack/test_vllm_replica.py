@@ -22,8 +22,8 @@ import pytest
 
 from infra.providers.ray_head import NODE, RayHead
 from infra.providers.ray_ports import RayPorts
-from infra.providers.resource import Task
 from infra.providers.session import Session
+from infra.resources.resource import Task
 from serving.config import Catalog, SecretRef, ServingConfig, Store, VllmModel
 from serving.config.serve_document import model_application, serve_document
 from tests.ray_isolation.proxied_ray import APPLICATIONS

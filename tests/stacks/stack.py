@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import yaml
 
-from infra.targets.layout import CHECKOUT, Layout
+from infra.layout import CHECKOUT, Layout
 from tests.stacks.ports import reserve
 from tests.wait import eventually
 

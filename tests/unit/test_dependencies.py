@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from infra.gpu.machines import CLOUDS
+from infra.nodes.machines import CLOUDS
 from tests.unit.sources import ROOT, statements
 
 OURS = ("infra", "serving", "monitoring", "tools", "bench", "tests")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -19,10 +23,10 @@ from pydantic import Field
 from infra import documents, network
 from infra.addons import ADDONS, kuberay, monitoring
 from infra.addons.addon import Addon
-from infra.cloud_config import CloudSettings
+from infra.clouds import CloudSettings
 from infra.cluster_config import Addons, Choice
 from infra.config import StackConfig
-from infra.gpu.machines import CLOUDS
+from infra.nodes.machines import CLOUDS
 from infra.versions import Chart
 from serving.assistants.tools import catalogue
 from serving.assistants.tools.mcp import McpServers
@@ -429,7 +433,94 @@ def test_a_new_setting_is_declared_in_the_project(monkeypatch: pytest.MonkeyPatc
 def test_every_cloud_has_its_folder_and_its_rules() -> None:
     assert {path.parent.name for path in ROOT.glob("infra/targets/*/__init__.py")} == set(CLOUDS)
     assert CloudSettings.model_fields.keys() == set(CLOUDS)
-    assert {cloud for cloud in CLOUDS if (ROOT / f"infra/gpu/{cloud}.py").is_file()} == set(CLOUDS)
+    for cloud, field in CloudSettings.model_fields.items():
+        assert field.annotation.__module__ == f"infra.targets.{cloud}.settings"
+    assert {path.parent.name for path in ROOT.glob("infra/targets/*/limits.py")} == set(CLOUDS)
+
+
+NIMBUS = {
+    "__init__.py": """SDK = "nimbus_sdk"\n""",
+    "settings.py": """
+from serving.config import Strict
+class Nimbus(Strict):
+    height: int = 0
+""",
+    "machines.py": """
+from infra.nodes.machines import MachineType
+MACHINES = (MachineType("nimbus", "gust", 8, 32, "l4", 1), MachineType("nimbus", "breeze", 4, 16))
+DEFAULT = "breeze"
+""",
+    "prices.yaml": """
+as_of: 2026-01-01
+currency: USD
+source: nobody sells it
+prices:
+  - {cloud: nimbus, machine: gust, on_demand: 2.5}
+  - {cloud: nimbus, machine: breeze, on_demand: 0.25}
+""",
+    "limits.py": """
+from infra.mistakes import Mistake
+from infra.nodes.resources import GIB, Resources
+NODE_PODS = Resources(cpu=1000)
+def mistakes(settings, cluster, pools):
+    return [] if settings.height else [Mistake("nimbus.height", "is missing", "rise")]
+def advertises(settings, pool):
+    return True
+def allocatable(machine, disk_gib):
+    return Resources(machine.vcpus * 1000, machine.memory_gib * GIB, disk_gib * GIB, pods=110)
+def system_pods(settings):
+    return ()
+""",
+}
+"""The folder of a fourth cloud, as far as a plan needs it: `provision` is in tests/unit/plan."""
+
+REGISTERED = (
+    ("nodes/machines.py", 'Cloud = Literal["aws", "gcp", "azure"]', 'Cloud = Literal["aws", "gcp", "azure", "nimbus"]'),
+    ("clouds.py", "from serving.config", "from infra.targets.nimbus.settings import Nimbus\nfrom serving.config"),
+    ("clouds.py", "    azure: Azure =", "    nimbus: Nimbus = Nimbus()\n    azure: Azure ="),
+)
+"""Where it is registered: its name, and its field with the import."""
+
+PLANNED = """
+import json, sys
+from infra.config_loader import load
+from infra.gpu import cost
+from infra.targets.operations import holdings
+loaded = load(json.loads(sys.argv[1]), frozenset(), "/secrets")
+print(*loaded.mistakes, sep="\\n")
+print(cost.table(loaded.config))
+assert holdings()
+"""
+
+
+def test_a_fourth_cloud_is_one_folder_and_its_registration(tmp_path: Path) -> None:
+    """No other file of the product has to change before its nodes are checked, counted and priced."""
+    shutil.copytree(ROOT / "infra", tmp_path / "infra", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "charts").symlink_to(ROOT / "charts")
+    folder = tmp_path / "infra" / "targets" / "nimbus"
+    folder.mkdir()
+    for name, text in NIMBUS.items():
+        (folder / name).write_text(text)
+    for name, old, new in REGISTERED:
+        text = (tmp_path / "infra" / name).read_text()
+        assert text.count(old) == 1, name
+        (tmp_path / "infra" / name).write_text(text.replace(old, new))
+
+    def said(cpus: float = 2, **settings: Any) -> str:
+        pools = [{"name": "wet", "accelerator": "l4", "gpus": 1}, {"name": "dry", "max_nodes": 3}]
+        stack = {"target": "nimbus", "image": {"tag": "1"}, "node_pools": pools, **settings}
+        stack["pools"] = [{"name": "serving", "node_pool": "wet", "gpus": 1, "cpus": cpus}]
+        stack["cluster"] = {"endpoint": "private"}
+        command = [sys.executable, "-c", PLANNED, json.dumps(stack)]
+        paths = os.pathsep.join((str(tmp_path), str(ROOT)))
+        return subprocess.check_output(command, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths})
+
+    priced = said(nimbus={"height": 3})
+    assert "headrace:" not in priced, "there is no mistake"
+    assert "Total: 2.75-3.25 USD per hour" in priced
+    assert "list prices as of 2026-01-01" in priced
+    assert "headrace:nimbus.height: is missing; rise" in said()
+    assert "worker 1 of pool 'serving'" in said(7.5, nimbus={"height": 3}), "its nodes have a CPU less for pods"
 
 
 # What the page says.

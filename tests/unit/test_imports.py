@@ -34,6 +34,43 @@ LAYERS = (
     "core",
 )
 """The layers of `serving`, from the top: a package imports only itself and packages below it."""
+INFRA = (
+    "targets",
+    "chart",
+    "stack_secrets",
+    "config_loader",
+    "checks",
+    "scheduling",
+    "network",
+    "addons",
+    "volumes",
+    "application",
+    "apps",
+    "documents",
+    "kserve",
+    "edge",
+    "gpu",
+    "config",
+    "clouds",
+    "policies",
+    "targets/<cloud>",
+    "providers",
+    "onprem",
+    "onprem_config",
+    "resources",
+    "nodes",
+    "kubernetes",
+    "cluster_config",
+    "ingress_config",
+    "cloud_config",
+    "backend_config",
+    "secret_config",
+    "mistakes",
+    "layout",
+    "versions",
+    "programs",
+)
+"""The layers of `infra`, from the top: its folders, the folder of each cloud, and modules that lie beside them."""
 PROGRAMS = {
     "serving": "nothing",
     "serving.app": "Ray Serve imports its builders by name",
@@ -72,6 +109,30 @@ def of_a_program(name):
 def test_every_package_is_a_layer():
     layers = {name.split(".")[1] for name in graph("serving") if not of_a_program(name)}
     assert layers == set(LAYERS)
+
+
+def room_of_infra(name):
+    """The layer of a module of `infra`, and the cloud whose folder it lies in; of none is the program itself."""
+    _, *parts = name.split(".")
+    if parts[:1] == ["targets"] and len(parts) > 1 and (ROOT / "infra" / "targets" / parts[1]).is_dir():
+        return "targets/<cloud>", parts[1]
+    return (parts[0] if parts else "__main__"), ""
+
+
+def test_every_folder_of_infra_is_a_layer():
+    assert {room_of_infra(name)[0] for name in graph("infra")} - {"__main__"} == set(INFRA)
+
+
+def test_infra_follows_its_layers():
+    """So no two folders import each other, and what lies under the targets knows none of them."""
+    wrong = []
+    for me, others in graph("infra").items():
+        mine, my_cloud = room_of_infra(me)
+        for other in others if mine != "__main__" else ():
+            room, cloud = room_of_infra(other)
+            if INFRA.index(room) < INFRA.index(mine) or (my_cloud and cloud and cloud != my_cloud):
+                wrong.append(f"{me} may not import {other}")
+    assert wrong == []
 
 
 def test_serving_follows_its_layers():
@@ -125,8 +186,8 @@ def test_no_modules_import_each_other(package):
     assert circles(graph(package)) == []
 
 
-OF_CLOUDS = r"infra\.targets\.\w+\.(capacity|operations)"
-LOADED = rf"infra|infra\.(gpu|targets)\.\w+|{OF_CLOUDS}|.*\.migrations\..*|.*\.headrace_apps\..*"
+OF_CLOUDS = r"infra\.targets\.\w+\.(capacity|limits|machines|operations|provision)"
+LOADED = rf"infra|infra\.targets\.\w+|{OF_CLOUDS}|.*\.migrations\..*|.*\.headrace_apps\..*"
 """Modules that are found by their names, as clouds, targets and migrations are."""
 
 
@@ -241,7 +302,7 @@ def test_statuses_are_seen(tmp_path):
 def test_infra_and_monitoring_see_only_the_contract(package):
     allowed = {
         "infra": ("serving.config", "serving.ingest"),
-        "monitoring": ("serving.telemetry.catalogue",),
+        "monitoring": ("serving.telemetry.catalogue", "serving.core.erlang"),
     }[package]
     for path in files(package):
         for name in source(path).imports:

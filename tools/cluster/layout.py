@@ -1,6 +1,6 @@
 """Names, addresses and folders of the test cluster."""
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from tools.machines.machine import Machine, Mount
 
 FOLDER = CHECKOUT / ".headrace/cluster"

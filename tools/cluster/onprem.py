@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from tools.binaries import find
 from tools.cluster.kubectl import binaries
 from tools.machines.machine import KEY, Machine

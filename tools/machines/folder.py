@@ -4,7 +4,7 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 
 FOLDER = CHECKOUT / ".headrace/machines"
 

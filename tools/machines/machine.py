@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from tools.machines import cgroups, network
 from tools.machines.folder import FOLDER, locked
 from tools.machines.root import debian_root

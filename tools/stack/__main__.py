@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from tools.report import ToolError, say
 from tools.stack import choose_model
 from tools.stack.verbs import VERBS

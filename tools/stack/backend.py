@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.config_loader import load
+from infra.layout import CHECKOUT
 from infra.mistakes import report
-from infra.targets.layout import CHECKOUT
 from tools.report import ToolError
 
 HOME = CHECKOUT / ".headrace"

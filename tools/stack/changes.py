@@ -7,7 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from infra.targets.operations import ADDON, Holding, foreign, holdings
+from infra.resources.holding import Holding
+from infra.targets.operations import ADDON, foreign, holdings
 from infra.versions import OLDEST_NODES
 from tools.stack.events import OPERATIONS, UNKNOWN, Change, Property
 

@@ -17,9 +17,9 @@ import yaml
 
 from infra.config import NAMESPACE
 from infra.config_loader import LoadedConfig, load
+from infra.layout import Layout
 from infra.mistakes import report
 from infra.providers.session import Session
-from infra.targets.layout import Layout
 from infra.targets.preflight import memory_needed
 from tools.report import ToolError, say
 from tools.stack import model_choice, model_weights

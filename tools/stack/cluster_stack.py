@@ -18,9 +18,9 @@ from infra.addons import ADDONS
 from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import PROVISIONED_TARGETS, StackConfig
 from infra.config_loader import KUBECONFIG, load
-from infra.targets import pods
-from infra.targets.cluster import ClusterContext, ClusterUnusable, read_kubeconfig
-from infra.targets.kube_api import Document, KubeApi, connect
+from infra.kubernetes import pods
+from infra.kubernetes.cluster import ClusterContext, ClusterUnusable, read_kubeconfig
+from infra.kubernetes.kube_api import Document, KubeApi, connect
 from tools.report import ToolError, say
 from tools.stack.weights_progress import WeightsProgress
 from tools.stack.workspace import Workspace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from tools.report import ToolError, say
 from tools.stack.backend import HOME, LOCAL, URL, Backend
 from tools.stack.workspace import Workspace

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from infra.config import NAMESPACE
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from tools.report import ToolError, say
 
 FILE = "model.yaml"

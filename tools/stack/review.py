@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from infra.gpu.machines import CLOUDS
+from infra.nodes.machines import CLOUDS
 from tools.report import ToolError, say
 from tools.stack.advice import advice
 from tools.stack.backend import HOME

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 
 from infra.config_loader import load
-from infra.gpu.machines import CLOUDS
+from infra.layout import CHECKOUT, Layout
+from infra.nodes.machines import CLOUDS
 from infra.providers.session import Session
-from infra.targets.layout import CHECKOUT, Layout
 from tools.report import ToolError, say
 from tools.stack import choose_model, migration, review
 from tools.stack.backend import HOME

@@ -7,10 +7,10 @@ import http.client
 import time
 from collections.abc import Callable
 
-from infra import fetched_weights
 from infra.config import StackConfig
-from infra.targets.cluster import ClusterContext, ClusterUnusable
-from infra.targets.kube_api import KubeApi, connect
+from infra.kubernetes.cluster import ClusterContext, ClusterUnusable
+from infra.kubernetes.kube_api import KubeApi, connect
+from infra.providers import fetched_weights
 from serving.config import VllmModel
 from tools.report import say
 

@@ -23,8 +23,8 @@ import psutil
 import yaml
 
 from infra.config import NAMESPACE
-from infra.gpu.machines import CLOUDS
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
+from infra.nodes.machines import CLOUDS
 from tools import environment
 from tools.binaries import find
 from tools.report import ToolError, say

@@ -17,6 +17,7 @@ import { clear, conversation, opened, show, status } from "./chat/state";
 import { Thread } from "./chat/thread";
 import { t } from "./i18n";
 import { Own } from "./own";
+import { Prompts } from "./prompts";
 import { conversationIn, path, shareIn } from "./router";
 import { SharedView } from "./shared/view";
 import { Expired, SignIn } from "./sign-in";
@@ -105,6 +106,7 @@ export function App(): VNode {
       <p class="spoken" role="status">{status}</p>
       <Settings />
       <Own />
+      <Prompts />
       {session.value === null && <Expired />}
     </>
   );

@@ -21,6 +21,7 @@ const PATHS = {
   attach: "M15 9l-6 6a3 3 0 0 1-4-4l7-7a2 2 0 0 1 3 3l-7 7a1 1 0 0 1-1.5-1.5L12 7",
   back: "M12 4l-6 6 6 6",
   forth: "M8 4l6 6-6 6",
+  prompts: "M4 4h12v12H4zM12 7l-4 6",
   file: "M5 3h6l4 4v10H5zM11 3v4h4",
 };
 

@@ -126,6 +126,7 @@ test("marks stand where sentences end, and never change what is shown", () => {
   assert.equal(marked("**Bold.** Next.", "**Bold.** "), "**Bold.**⁅1⁆ Next.");
   assert.equal(marked("```\ncode.\n```\n\nEnd.", "code."), "```\ncode.\n```\n\n⁅1⁆\n\n\n\nEnd.");
   assert.equal(marked("| a |\n| - |\n| b. |\n\nEnd.", "b."), "| a |\n| - |\n| b. |\n\n⁅1⁆\n\n\n\nEnd.");
+  assert.equal(marked("$$\na.\n+ b\n$$\n\nEnd.", "a."), "$$\na.\n+ b\n$$\n\n⁅1⁆\n\nEnd.");
   assert.equal(marked("A.", "A.").length, 5);
   assert.equal(withMarks("A.", [{ start_index: 0, end_index: 99 }], [1]).startsWith("A."), true);
   assert.equal(marked("One.\r\n\r\nTwo 😀.\r\nThree. Four.", "Two 😀.", "Three."), "One.\n\nTwo 😀.⁅1⁆\nThree.⁅2⁆ Four.");

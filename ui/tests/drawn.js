@@ -4,12 +4,15 @@
 import { h, options, render } from "preact";
 import { Answer } from "../src/chat/message";
 import { newReply } from "../src/chat/state";
+import { load } from "../src/markdown/formula";
 import { random, SIZES, steps } from "./chunks.js";
 
 // What changes is drawn at once.
 options.debounceRendering = (draw) => draw();
 
 const open = () => {};
+
+export { load };
 
 function drawn(reply) {
   const place = document.createElement("div");

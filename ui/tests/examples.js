@@ -25,6 +25,8 @@ const EXTENDED = [
   "www.example.com/search?q=a&hl=en;\n",
   "https://example.com/(a) http://example.com.\n",
   "a@b.example and a.b-c_d@e.example.\n",
+  "Let $x_1$ and \\(y*z*\\) be **$a*b$**, and pay $5 or $6.\n\n$$\n\\frac{1}{2}\n$$\n\n- \\[c\\] and $\\wrong{$\n",
+  "| $a$ | $b$ |\n| --- | --- |\n| $\\sqrt{c}$ | d $ e |\n\nThe longer $\\sum_{i=1}^{n} x_i^2 + \\sum_{i=1}^{n} y_i^2$ is\n> $q$\n",
   "<script>alert(1)</script> <b>bold</b>\n",
 ];
 

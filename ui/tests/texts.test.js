@@ -6,8 +6,16 @@ import { ar } from "../src/i18n/ar";
 import { ar as consoleAr } from "../src/i18n/console/ar";
 import { en as consoleEn } from "../src/i18n/console/en";
 import { en } from "../src/i18n/en";
+import { texts as saved } from "../src/i18n/export";
+import { ar as promptsAr } from "../src/i18n/prompts/ar";
+import { en as promptsEn } from "../src/i18n/prompts/en";
 
-const PAGES = { chat: [en, ar], console: [consoleEn, consoleAr] };
+const PAGES = {
+  chat: [en, ar],
+  console: [consoleEn, consoleAr],
+  prompts: [promptsEn, promptsAr],
+  "saved conversation": [saved.en, saved.ar],
+};
 
 /** Things with the only word that Arabic texts have for them, without the signs of vowels. */
 const WORDS = [

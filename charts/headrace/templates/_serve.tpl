@@ -87,7 +87,12 @@ files/serving.schema.json, which is made from those classes.
 {{- $actor := dict "num_cpus" .hosted.cpus "label_selector" (dict "headrace.io/pool" .hosted.pool) -}}
 {{- if .gpus -}}{{- $_ := set $actor "num_gpus" .gpus -}}{{- end -}}
 {{- if .hosted.autoscaling -}}
-{{- dict "autoscaling_config" .hosted.autoscaling "ray_actor_options" $actor | toJson -}}
+{{- if get .hosted.autoscaling "measured" -}}
+{{- fail "autoscaling.measured is for Pulumi, which computes the target: set autoscaling.target_ongoing_requests to what `python -m monitoring.autoscaling` prints" -}}
+{{- end -}}
+{{- $scaling := omit .hosted.autoscaling "measured" -}}
+{{- if not (get $scaling "target_ongoing_requests") -}}{{- $_ := set $scaling "target_ongoing_requests" 2 -}}{{- end -}}
+{{- dict "autoscaling_config" $scaling "ray_actor_options" $actor | toJson -}}
 {{- else -}}
 {{- dict "num_replicas" .hosted.replicas "ray_actor_options" $actor | toJson -}}
 {{- end -}}

@@ -10,7 +10,7 @@ import pulumi_aws as aws
 import pulumi_kubernetes as k8s
 from pulumi import Input, Output, ResourceOptions
 
-from infra.gpu.pools import NodePool
+from infra.nodes.pools import NodePool
 from infra.targets.aws import nodes
 
 DNS = tuple({"ipBlock": {"cidr": cidr}} for cidr in ("10.100.0.10/32", "172.20.0.10/32"))

@@ -9,8 +9,8 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Output, ResourceOptions
 
+from infra.resources.provisioned_cluster import resource_slug
 from infra.targets.aws.roles import policy
-from infra.targets.provisioned_cluster import resource_slug
 
 
 def bucket_name(account: str, stack: str) -> str:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from infra.cloud_config import ADDONS, AwsAddon
-from infra.config import StackConfig
 from infra.mistakes import Mistake
-from infra.targets.capacity_check import Ask, fewest, machines_of, not_offered, too_small
+from infra.resources.capacity import (
+    Run,
+    asking,
+    fewest,
+    machines_of,
+    not_offered,
+    too_few_addresses,
+    too_small,
+)
+from infra.resources.cloud_stack import CloudStack
+from infra.resources.inquiry import Check
+from infra.targets.aws.settings import ADDONS, Aws, AwsAddon
 
 QUOTAS = (
     (
@@ -33,47 +43,91 @@ QUOTAS = (
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-quotas.html
 """
 
+ADDRESSES = ("EC2-VPC Elastic IPs", "L-0263D0A3")
+"""https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html"""
+
+USED = "the Elastic IPs that are in use"
+VERSIONS = "the versions of EKS' add-ons"
 FIX = "request more under Service Quotas (docs/how-to/aws.md#1-what-you-need), or use fewer or smaller machines"
+ADDRESS_FIX = (
+    "request more under Service Quotas (docs/how-to/aws.md#1-what-you-need), release some, or use an existing network"
+)
 
 
-def mistakes(config: StackConfig, ask: Ask) -> Iterator[Mistake]:
+def check(stack: CloudStack[Aws], run: Run) -> Check:
+    """Asks for quotas of vCPUs and addresses, zones that offer the machine types, and versions of EKS' add-ons."""
+    region = ("--region", stack.settings.region, "--output", "json")
+    known = machines_of("aws", stack.pools)
+    known = machines_of("aws", stack.pools)
+    quotas = {quota_of(machine.name, pool.capacity) for _, pool, machine in known} - {("", "")}
+    if addresses_needed(stack):
+        quotas.add(ADDRESSES)
+    limit = ("aws", "service-quotas", "get-service-quota", "--service-code", "ec2", "--quota-code")
+    questions = {_about(*quota): asking(run, [*limit, quota[1], *region], _value) for quota in sorted(quotas)}
+    if addresses_needed(stack):
+        listing = ("aws", "ec2", "describe-addresses")
+        questions[USED] = asking(run, [*listing, *region], lambda answer: _used(answer, stack.name))
+    offerings = ("aws", "ec2", "describe-instance-type-offerings", "--location-type", "availability-zone")
+    for name in sorted({machine.name for _, _, machine in known}):
+        only = ("--filters", f"Name=instance-type,Values={name}")
+        questions[_offers(name)] = asking(run, [*offerings, *only, *region], _zones)
+    if stack.settings.mode == "node_groups":
+        kubernetes = stack.cluster.kubernetes_version
+        command = ("aws", "eks", "describe-addon-versions", "--kubernetes-version", kubernetes)
+        questions[VERSIONS] = asking(run, [*command, *region], lambda answer: _addon_versions(answer, kubernetes))
+    return Check(questions, lambda answers: _mistakes(stack, answers), _unasked(stack))
+
+
+def addresses_needed(stack: CloudStack[Aws]) -> int:
+    """Returns how many Elastic IPs the stack makes: one of the NAT gateway, and one in each zone of an entrance."""
+    if stack.cluster.network.existing:
+        return 0
+    zones = {*stack.settings.control_plane_zones, *(zone for pool in stack.pools for zone in pool.zones)}
+    return 1 + (len(zones) if stack.ingress.zone else 0)
+
+
+def _mistakes(stack: CloudStack[Aws], answers: Mapping[str, Any]) -> Iterator[Mistake]:
     """Reports quotas of fewer vCPUs than the pools start with, zones without their machine type, and missing pins."""
-    if config.aws.mode == "node_groups":
-        yield from _pins(config, ask)
-    region = ("--region", config.aws.region, "--output", "json")
+    yield from _pins(stack, answers.get(VERSIONS, {}))
+    name, code = ADDRESSES
+    limit, used, addresses = answers.get(_about(name, code)), answers.get(USED, 0), addresses_needed(stack)
+    if limit is not None and used + addresses > limit:
+        yield too_few_addresses(f"{name} ({code})", limit, addresses, used, ADDRESS_FIX)
     needed: Counter[str] = Counter()
-    limits: dict[str, float | None] = {}
-    offers: dict[str, list[str] | None] = {}
-    for i, pool, machine in machines_of(config):
+    for i, pool, machine in machines_of("aws", stack.pools):
         name, code = quota_of(machine.name, pool.capacity)
-        if code:
-            needed[code] += fewest(pool) * machine.vcpus
-            if code not in limits:
-                asked = ("aws", "service-quotas", "get-service-quota", "--service-code", "ec2", "--quota-code", code)
-                limits[code] = _value(ask([*asked, *region]))
-            if (limit := limits[code]) is not None and needed[code] > limit:
-                yield too_small(i, f"{name} ({code})", limit, needed[code], "vCPUs", FIX)
-        if machine.name not in offers:
-            listing = ("aws", "ec2", "describe-instance-type-offerings", "--location-type", "availability-zone")
-            offers[machine.name] = _zones(
-                ask([*listing, "--filters", f"Name=instance-type,Values={machine.name}", *region])
-            )
-        offered = offers[machine.name]
-        zones = pool.zones or (() if config.cluster.network.existing else config.aws.control_plane_zones)
+        needed[code] += fewest(pool) * machine.vcpus
+        if (limit := answers.get(_about(name, code))) is not None and needed[code] > limit:
+            yield too_small(i, f"{name} ({code})", limit, needed[code], "vCPUs", FIX)
+        offered = answers.get(_offers(machine.name))
+        zones = pool.zones or (() if stack.cluster.network.existing else stack.settings.control_plane_zones)
         missing = [zone for zone in zones if offered is not None and zone not in offered]
         # Without zones of the pool, EKS uses those of the network that have some.
         if missing and (pool.zones or len(missing) == len(zones)):
-            yield not_offered(i, machine.name, missing, offered or [], config.aws.region)
+            yield not_offered(i, machine.name, missing, offered or [], stack.settings.region)
 
 
-def _pins(config: StackConfig, ask: Ask) -> Iterator[Mistake]:
+def _unasked(stack: CloudStack[Aws]) -> dict[str, str]:
+    """Returns the machine types whose quota is not known; reserved ones need none."""
+    found = [(pool.capacity, machine.name) for _, pool, machine in machines_of("aws", stack.pools)]
+    lost = {name for capacity, name in found if capacity == "spot" and not quota_of(name, capacity)[1]}
+    return {f"the quota of {name} on spot": "AWS has one for each generation" for name in sorted(lost)}
+
+
+def _about(name: str, code: str) -> str:
+    return f"the quota {name} ({code})"
+
+
+def _offers(machine: str) -> str:
+    return f"the zones that offer {machine}"
+
+
+def _pins(stack: CloudStack[Aws], known: Mapping[AwsAddon, Mapping[str, bool]]) -> Iterator[Mistake]:
     """Reports add-ons of EKS without a version, and versions that EKS does not have for this Kubernetes.
 
     EKS' default changes with time, so that a cluster created anew would differ from the one before.
     """
-    kubernetes, pinned = config.cluster.kubernetes_version, config.aws.addon_versions
-    command = ("aws", "eks", "describe-addon-versions", "--kubernetes-version", kubernetes)
-    known = _addon_versions(ask([*command, "--region", config.aws.region, "--output", "json"]), kubernetes)
+    kubernetes, pinned = stack.cluster.kubernetes_version, stack.settings.addon_versions
     for name, version in pinned.items():
         offered = known.get(name, {})
         if offered and version not in offered:
@@ -86,18 +140,21 @@ def _pins(config: StackConfig, ask: Ask) -> Iterator[Mistake]:
         yield Mistake("aws.addon_versions", f"has no version of {', '.join(missing)}", fix)
 
 
-def _addon_versions(answer: object, kubernetes: str) -> dict[AwsAddon, dict[str, bool]]:
+def _addon_versions(answer: Any, kubernetes: str) -> dict[AwsAddon, dict[str, bool]]:
     """Returns the versions of each add-on for a Kubernetes, as ordered by EKS, with whether each is the default."""
     found: dict[AwsAddon, dict[str, bool]] = {}
-    match answer:
-        case {"addons": list() as addons}:
-            for each in addons:
-                for offer in each["addonVersions"] if each["addonName"] in ADDONS else ():
-                    for fits in offer["compatibilities"]:
-                        if fits["clusterVersion"] == kubernetes:
-                            of_addon = found.setdefault(each["addonName"], {})
-                            of_addon[offer["addonVersion"]] = fits["defaultVersion"]
+    for each in answer["addons"]:
+        for offer in each["addonVersions"] if each["addonName"] in ADDONS else ():
+            for fits in offer["compatibilities"]:
+                if fits["clusterVersion"] == kubernetes:
+                    found.setdefault(each["addonName"], {})[offer["addonVersion"]] = fits["defaultVersion"]
     return found
+
+
+def _used(answer: Any, stack: str) -> int:
+    """Returns how many addresses of a region others than the stack use; its own have its tag."""
+    own = {"Key": "headrace-stack", "Value": stack}
+    return sum(own not in (each.get("Tags") or ()) for each in answer["Addresses"])
 
 
 def quota_of(machine: str, capacity: str) -> tuple[str, str]:
@@ -108,15 +165,9 @@ def quota_of(machine: str, capacity: str) -> tuple[str, str]:
     return "", ""
 
 
-def _value(answer: object) -> float | None:
-    match answer:
-        case {"Quota": {"Value": int() | float() as value}}:
-            return float(value)
-    return None
+def _value(answer: Any) -> float:
+    return float(answer["Quota"]["Value"])
 
 
-def _zones(answer: object) -> list[str] | None:
-    match answer:
-        case {"InstanceTypeOfferings": list() as offers}:
-            return sorted(offer["Location"] for offer in offers)
-    return None
+def _zones(answer: Any) -> list[str]:
+    return sorted(offer["Location"] for offer in answer["InstanceTypeOfferings"])

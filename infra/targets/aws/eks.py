@@ -12,15 +12,10 @@ import pulumi_aws as aws
 import pulumi_kubernetes as k8s
 from pulumi import Output, ResourceOptions
 
-from infra.cloud_config import Aws, AwsAddon, Cluster
-from infra.gpu.pools import NodePool
+from infra.cloud_config import Cluster
 from infra.ingress_config import Ingress
-from infra.targets.aws import auto_mode, nodes
-from infra.targets.aws.bucket import AwsBucket, bucket_name
-from infra.targets.aws.entrance import entrance
-from infra.targets.aws.network import AwsNetwork
-from infra.targets.aws.roles import CONTROL_PLANE, NODES, PODS, namespace_conditions, policy, role
-from infra.targets.provisioned_cluster import (
+from infra.nodes.pools import NodePool
+from infra.resources.provisioned_cluster import (
     SERVICE_ACCOUNTS,
     IdentityEndpoint,
     ProvisionedCluster,
@@ -28,6 +23,12 @@ from infra.targets.provisioned_cluster import (
     kubeconfig,
     resource_slug,
 )
+from infra.targets.aws import auto_mode, nodes
+from infra.targets.aws.bucket import AwsBucket, bucket_name
+from infra.targets.aws.entrance import entrance
+from infra.targets.aws.network import AwsNetwork
+from infra.targets.aws.roles import CONTROL_PLANE, NODES, PODS, namespace_conditions, policy, role
+from infra.targets.aws.settings import Aws, AwsAddon
 
 STORAGE_CLASS = "headrace-gp3"
 POD_IDENTITY = IdentityEndpoint("169.254.170.23/32", 80)
@@ -334,7 +335,7 @@ def provision_eks(
     namespace: str,
     ingress: Ingress = Ingress(),  # noqa: B008 (it is frozen)
 ) -> ProvisionedCluster:
-    """Plans all AWS resources of the stack. `infra.gpu.aws` must have checked the settings before."""
+    """Plans all AWS resources of the stack. `limits` must have checked the settings before."""
     planned = EksCluster(settings, cluster, pools, stack, namespace, ingress)
     return ProvisionedCluster(
         kubeconfig=planned.kubeconfig,

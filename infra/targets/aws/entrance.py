@@ -8,7 +8,7 @@ import pulumi_aws as aws
 from pulumi import Output, ResourceOptions
 
 from infra.ingress_config import Ingress
-from infra.targets.provisioned_cluster import RECORD_S, Entrance
+from infra.resources.provisioned_cluster import RECORD_S, Entrance
 
 PREFIX = "service.beta.kubernetes.io/aws-load-balancer-"
 

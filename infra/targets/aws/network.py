@@ -11,7 +11,7 @@ import pulumi_aws as aws
 from pulumi import Input, Output, ResourceOptions
 
 from infra import cloud_config
-from infra.cloud_config import Aws
+from infra.targets.aws.settings import Aws
 
 ANYWHERE = "0.0.0.0/0"
 

@@ -9,10 +9,9 @@ from typing import Any
 import pulumi_aws as aws
 from pulumi import Input
 
-from infra.cloud_config import Aws
-from infra.gpu.aws import BOTTLEROCKET_GPUS, is_capacity_block, reservation_id
-from infra.gpu.disks import LEAST_IOPS, LEAST_THROUGHPUT
-from infra.gpu.pools import EFFECTS, NodePool
+from infra.nodes.pools import EFFECTS, LEAST_IOPS, LEAST_THROUGHPUT, NodePool
+from infra.targets.aws.limits import BOTTLEROCKET_GPUS, is_capacity_block, reservation_id
+from infra.targets.aws.settings import Aws
 
 LIFETIME = {"expireAfter": "456h", "terminationGracePeriod": "24h"}
 """How long a node of Auto Mode lives, and how long its pods may take to end then: 20 days.

@@ -8,8 +8,8 @@ import time
 import pulumi
 
 from infra.cluster_config import Kubernetes
-from infra.targets.cluster import ClusterContext, ClusterRefused, ClusterUnusable, read_kubeconfig
-from infra.targets.kube_api import connect
+from infra.kubernetes.cluster import ClusterContext, ClusterRefused, ClusterUnusable, read_kubeconfig
+from infra.kubernetes.kube_api import connect
 
 WAIT_S = 900
 """A role takes up to ten minutes to take effect, and the cluster remembers a refusal for some more.

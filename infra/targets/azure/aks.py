@@ -18,22 +18,23 @@ from pulumi_azure_native import (
     resources,
 )
 
-from infra.cloud_config import Azure, Cluster
-from infra.gpu.pools import NodePool
+from infra.cloud_config import Cluster
 from infra.ingress_config import Ingress
-from infra.targets.azure import access
-from infra.targets.azure.bucket import AzureBucket, bucket_name
-from infra.targets.azure.cluster import entra_kubeconfig, managed_cluster
-from infra.targets.azure.entrance import entrance
-from infra.targets.azure.network import AzureNetwork
-from infra.targets.azure.nodes import IMMUTABLE, agent_pool, constructor_arguments
-from infra.targets.provisioned_cluster import (
+from infra.nodes.pools import NodePool
+from infra.resources.provisioned_cluster import (
     SERVICE_ACCOUNTS,
     IdentityEndpoint,
     ProvisionedCluster,
     admin_resource,
     resource_slug,
 )
+from infra.targets.azure import access
+from infra.targets.azure.bucket import AzureBucket, bucket_name
+from infra.targets.azure.cluster import entra_kubeconfig, managed_cluster
+from infra.targets.azure.entrance import entrance
+from infra.targets.azure.network import AzureNetwork
+from infra.targets.azure.nodes import IMMUTABLE, agent_pool, constructor_arguments
+from infra.targets.azure.settings import Azure
 
 ROLES = {
     "network": "4d97b98b-1d4f-4787-a291-c67834d212e7",  # Network Contributor

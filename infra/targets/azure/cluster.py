@@ -10,9 +10,9 @@ from pulumi import Input
 from pulumi_azure_native import containerservice
 
 from infra.cloud_config import Cluster
-from infra.gpu import azure
+from infra.resources.provisioned_cluster import kubeconfig
+from infra.targets.azure import limits
 from infra.targets.azure.nodes import system_pool
-from infra.targets.provisioned_cluster import kubeconfig
 
 ENTRA_SERVER = "6dae42f8-4368-4678-94ff-3960e28e3630"
 """Id of the Entra ID application for which all AKS clusters accept tokens."""
@@ -87,9 +87,9 @@ def _network_profile() -> containerservice.ContainerServiceNetworkProfileArgs:
         network_policy="cilium",
         outbound_type="userAssignedNATGateway",
         load_balancer_sku="standard",
-        pod_cidr=str(azure.PODS),
-        service_cidr=str(azure.SERVICES),
-        dns_service_ip=str(azure.SERVICES[10]),
+        pod_cidr=str(limits.PODS),
+        service_cidr=str(limits.SERVICES),
+        dns_service_ip=str(limits.SERVICES[10]),
     )
 
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pulumi import Input, ResourceOptions
 from pulumi_azure_native import dns, network
 
-from infra.edge import zone_name
-from infra.ingress_config import Ingress
-from infra.targets.provisioned_cluster import RECORD_S, Entrance
+from infra.ingress_config import Ingress, zone_name
+from infra.resources.provisioned_cluster import RECORD_S, Entrance
 
 PREFIX = "service.beta.kubernetes.io/azure-"
 

@@ -9,7 +9,7 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi_azure_native import network
 
 from infra import cloud_config
-from infra.gpu import azure
+from infra.targets.azure import limits
 
 
 class AzureNetwork(pulumi.ComponentResource):
@@ -66,7 +66,7 @@ class AzureNetwork(pulumi.ComponentResource):
             resource_group_name=group,
             virtual_network_name=virtual_network.name,
             subnet_name="nodes",
-            address_prefix=str(azure.node_range(settings)),
+            address_prefix=str(limits.node_range(settings)),
             nat_gateway=network.SubResourceArgs(id=nat.id),
             default_outbound_access=False,
             service_endpoints=[network.ServiceEndpointPropertiesFormatArgs(service="Microsoft.Storage")],

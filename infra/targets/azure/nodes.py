@@ -9,9 +9,9 @@ from pulumi import Input
 from pulumi_azure_native import containerservice
 
 from infra.cloud_config import Cluster
-from infra.gpu import azure
-from infra.gpu.machines import DEFAULT_MACHINE_TYPES
-from infra.gpu.pools import NodePool
+from infra.nodes.pools import NodePool
+from infra.targets.azure import limits
+from infra.targets.azure.machines import DEFAULT
 
 OS = "Ubuntu"
 """The operating system that NVIDIA's GPU operator supports, of which a cluster can have only one."""
@@ -71,14 +71,14 @@ def agent_pool(
         capacity_reservation_group_id=pool.reservation or None,
         availability_zones=list(pool.zones) or None,
         gpu_profile=_gpu_profile(pool),
-        gpu_instance_profile=azure.instance_profile(pool),
-        node_labels=azure.labels(pool),
-        node_taints=[f"{t.key}={t.value}:{t.effect}" for t in azure.taints(pool)],
+        gpu_instance_profile=limits.instance_profile(pool),
+        node_labels=limits.labels(pool),
+        node_taints=[f"{t.key}={t.value}:{t.effect}" for t in limits.taints(pool)],
         os_type="Linux",
         os_sku=OS,
         os_disk_type="Managed",
         os_disk_size_gb=pool.root_disk_gib,
-        max_pods=azure.MAX_PODS,
+        max_pods=limits.MAX_PODS,
         vnet_subnet_id=subnet,
         enable_node_public_ip=False,
         # Disks are always encrypted; some machine types with GPUs do not support encryption at the host.
@@ -93,17 +93,17 @@ def system_pool(
 ) -> containerservice.ManagedClusterAgentPoolProfileArgs:
     """Returns the agent pool for AKS' own add-ons, which is created with the cluster."""
     return containerservice.ManagedClusterAgentPoolProfileArgs(
-        name=azure.SYSTEM,
+        name=limits.SYSTEM,
         mode="System",
         type="VirtualMachineScaleSets",
         orchestrator_version=cluster.kubernetes_version,
-        vm_size=DEFAULT_MACHINE_TYPES["azure"],
-        count=azure.SYSTEM_NODES,
+        vm_size=DEFAULT,
+        count=limits.SYSTEM_NODES,
         node_taints=["CriticalAddonsOnly=true:NoSchedule"],
         os_type="Linux",
         os_sku=OS,
         os_disk_type="Managed",
-        max_pods=azure.MAX_PODS,
+        max_pods=limits.MAX_PODS,
         vnet_subnet_id=subnet,
         enable_node_public_ip=False,
         enable_encryption_at_host=True,
@@ -122,7 +122,7 @@ def _upgrade_settings(pool: NodePool) -> containerservice.AgentPoolUpgradeSettin
     """Returns the upgrade settings: without surge nodes if capacity is scarce, and none for spot nodes."""
     if pool.capacity == "spot":
         return None
-    surge = ("0" if azure.is_scarce(pool) else f"{azure.SURGE_PERCENT}%") if pool.surge is None else str(pool.surge)
+    surge = ("0" if limits.is_scarce(pool) else f"{limits.SURGE_PERCENT}%") if pool.surge is None else str(pool.surge)
     return containerservice.AgentPoolUpgradeSettingsArgs(
         max_surge=surge,
         max_unavailable="1" if surge == "0" else "0",

@@ -6,9 +6,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infra.config import StackConfig
 from infra.mistakes import Mistake
-from infra.targets.capacity_check import Ask, fewest, machines_of, not_offered, too_small
+from infra.resources.capacity import (
+    Run,
+    asking,
+    fewest,
+    machines_of,
+    not_offered,
+    too_few_addresses,
+    too_small,
+)
+from infra.resources.cloud_stack import CloudStack
+from infra.resources.inquiry import Ask, Check
+from infra.targets.gcp.limits import resource_name
+from infra.targets.gcp.settings import Gcp
 
 METRICS = {
     "a100-40gb": "NVIDIA_A100_GPUS",
@@ -22,34 +33,71 @@ METRICS = {
 https://docs.cloud.google.com/compute/resource-usage#gpu_quota
 """
 
-ALL = "GPUS_ALL_REGIONS"
+ALL, ADDRESSES = "GPUS_ALL_REGIONS", "STATIC_ADDRESSES"
+PROJECT, REGION = "the quotas of the project", "the quotas of the region"
+OWN = "the addresses that the stack has already"
 FIX = "request more under IAM & Admin, Quotas (docs/how-to/gcp.md#what-you-need), or use fewer GPUs"
+ADDRESS_FIX = "request more under IAM & Admin, Quotas, release some, or use an existing network"
 
 
-def mistakes(config: StackConfig, ask: Ask) -> Iterator[Mistake]:
+def check(stack: CloudStack[Gcp], run: Run) -> Check:
+    """Asks for quotas of GPUs and addresses, and for the zones that have the machine types."""
+    project = ("--project", stack.settings.project, "--format", "json")
+    known, region = machines_of("gcp", stack.pools), stack.settings.region
+    gpus, addresses = any(pool.gpus for _, pool, _ in known), addresses_needed(stack)
+    questions: dict[str, Ask] = {}
+    if gpus:
+        questions[PROJECT] = asking(run, ["gcloud", "compute", "project-info", "describe", *project], _limits)
+    if gpus or addresses:
+        command = ["gcloud", "compute", "regions", "describe", region, *project]
+        questions[REGION] = asking(run, command, lambda answer: (_limits(answer), _usage(answer)))
+    if addresses:
+        command = ["gcloud", "compute", "addresses", "list", "--regions", region, *project]
+        questions[OWN] = asking(run, command, lambda answer: _own(answer, stack.name))
+    for name in sorted({machine.name for _, _, machine in known}):
+        command = ["gcloud", "compute", "machine-types", "list", "--filter", f"name={name} AND zone~{region}-"]
+        questions[_offers(name)] = asking(run, [*command, *project], _zones)
+    return Check(questions, lambda answers: _mistakes(stack, answers), _unasked(stack))
+
+
+def addresses_needed(stack: CloudStack[Gcp]) -> int:
+    """Returns how many static addresses of the region the stack takes: Cloud NAT's first, and one of an entrance.
+
+    https://docs.cloud.google.com/nat/docs/ports-and-addresses
+    """
+    return (not stack.cluster.network.existing) + bool(stack.ingress.zone)
+
+
+def _mistakes(stack: CloudStack[Gcp], answers: Mapping[str, Any]) -> Iterator[Mistake]:
     """Reports quotas of fewer GPUs than the pools start with, and zones without their machine type."""
-    project = ("--project", config.gcp.project, "--format", "json")
-    known = machines_of(config)
-    limits: dict[str, float] = {}
-    if any(pool.gpus for _, pool, _ in known):
-        limits |= _limits(ask(["gcloud", "compute", "project-info", "describe", *project]), (ALL,))
-        limits |= _limits(ask(["gcloud", "compute", "regions", "describe", config.gcp.region, *project]))
+    in_region, used = answers.get(REGION, ({}, {}))
+    limits = {name: limit for name, limit in answers.get(PROJECT, {}).items() if name == ALL} | in_region
+    # Without the list of addresses, the stack's own ones may be among those in use.
+    others = max(int(used.get(ADDRESSES, 0)) - answers[OWN], 0) if OWN in answers else 0
+    addresses = addresses_needed(stack)
+    if ADDRESSES in limits and others + addresses > limits[ADDRESSES]:
+        yield too_few_addresses(ADDRESSES, limits[ADDRESSES], addresses, others, ADDRESS_FIX)
     needed: Counter[str] = Counter()
-    offers: dict[str, list[str] | None] = {}
-    for i, pool, machine in known:
+    for i, pool, machine in machines_of("gcp", stack.pools):
         for quota in _quotas(pool.accelerator, pool.capacity, limits):
             needed[quota] += fewest(pool) * pool.gpus
             if quota in limits and needed[quota] > limits[quota]:
                 yield too_small(i, quota, limits[quota], needed[quota], "GPUs", FIX)
-        if machine.name not in offers:
-            asked = f"name={machine.name} AND zone~{config.gcp.region}-"
-            offers[machine.name] = _zones(
-                ask(["gcloud", "compute", "machine-types", "list", "--filter", asked, *project])
-            )
-        offered = offers[machine.name]
+        offered = answers.get(_offers(machine.name))
         if offered is not None and (not offered or set(pool.zones) - set(offered)):
             missing = [zone for zone in pool.zones if zone not in offered]
-            yield not_offered(i, machine.name, missing, offered, config.gcp.region)
+            yield not_offered(i, machine.name, missing, offered, stack.settings.region)
+
+
+def _unasked(stack: CloudStack[Gcp]) -> dict[str, str]:
+    """Returns the GPUs whose own quota `gcloud compute` does not print."""
+    pools = [pool for pool in stack.pools if pool.accelerator and pool.capacity != "reserved"]
+    lost = sorted({pool.accelerator for pool in pools} - set(METRICS))
+    return {f"the quota of {gpu} in the region": "`gcloud compute` does not print it" for gpu in lost}
+
+
+def _offers(machine: str) -> str:
+    return f"the zones that offer {machine}"
 
 
 def _quotas(accelerator: str, capacity: str, limits: Mapping[str, float]) -> list[str]:
@@ -67,10 +115,20 @@ def _quotas(accelerator: str, capacity: str, limits: Mapping[str, float]) -> lis
     return [ALL, *([metric] if metric else [])]
 
 
-def _limits(answer: Any, only: tuple[str, ...] = ()) -> dict[str, float]:
-    quotas = answer.get("quotas", ()) if isinstance(answer, dict) else ()
-    return {each["metric"]: float(each["limit"]) for each in quotas if not only or each["metric"] in only}
+def _limits(answer: Any) -> dict[str, float]:
+    return {each["metric"]: float(each["limit"]) for each in answer["quotas"]}
 
 
-def _zones(answer: object) -> list[str] | None:
-    return sorted(each["zone"].rpartition("/")[2] for each in answer) if isinstance(answer, list) else None
+def _usage(answer: Any) -> dict[str, float]:
+    return {each["metric"]: float(each["usage"]) for each in answer["quotas"]}
+
+
+def _own(answer: Any, stack: str) -> int:
+    """Returns how many of the addresses are the stack's: its entrance's, and those that its Cloud NAT took."""
+    name, router = resource_name(stack, "entrance"), f"/routers/{resource_name(stack)}"
+    users = [(each["name"], each.get("users") or ()) for each in answer]
+    return sum(said == name or any(user.endswith(router) for user in by) for said, by in users)
+
+
+def _zones(answer: Any) -> list[str]:
+    return sorted(each["zone"].rpartition("/")[2] for each in answer)

@@ -9,8 +9,9 @@ from typing import Any, get_args
 from pulumi import Input
 from pulumi_gcp import container
 
-from infra.cloud_config import Cluster, Day, Gcp, GcpMaintenance
+from infra.cloud_config import Cluster, Day
 from infra.targets.gcp.nodes import METADATA, SCOPES
+from infra.targets.gcp.settings import Gcp, GcpMaintenance
 
 PODS = "pods"
 SERVICES = "services"

@@ -6,7 +6,7 @@ import pulumi_gcp as gcp
 from pulumi import ResourceOptions
 
 from infra.ingress_config import Ingress
-from infra.targets.provisioned_cluster import RECORD_S, Entrance
+from infra.resources.provisioned_cluster import RECORD_S, Entrance
 
 
 def entrance(ingress: Ingress, name: str, region: str, opts: ResourceOptions) -> Entrance:

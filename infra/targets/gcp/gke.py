@@ -9,19 +9,19 @@ import pulumi
 import pulumi_gcp as gcp
 from pulumi import Input, Output, ResourceOptions
 
-from infra.cloud_config import Cluster, Gcp
-from infra.gpu import gcp as capabilities
-from infra.gpu.pools import NodePool
+from infra.cloud_config import Cluster
 from infra.ingress_config import Ingress
-from infra.targets.gcp import cluster, nodes
-from infra.targets.gcp.entrance import entrance
-from infra.targets.provisioned_cluster import (
+from infra.nodes.pools import NodePool
+from infra.resources.provisioned_cluster import (
     SERVICE_ACCOUNTS,
     IdentityEndpoint,
     ProvisionedCluster,
     admin_resource,
     kubeconfig,
 )
+from infra.targets.gcp import cluster, limits, nodes
+from infra.targets.gcp.entrance import entrance
+from infra.targets.gcp.settings import Gcp
 
 APIS = ("cloudkms", "cloudresourcemanager", "compute", "container", "iam", "iamcredentials", "storage")
 """APIs of Google Cloud that must be enabled in the project."""
@@ -80,7 +80,7 @@ class GkeCluster(pulumi.ComponentResource):
         self._settings = settings
         self._config = cluster
         self._stack = stack
-        self._labels = {**cluster.tags, capabilities.STACK_LABEL: capabilities.resource_name(stack, longest=63)}
+        self._labels = {**cluster.tags, limits.STACK_LABEL: limits.resource_name(stack, longest=63)}
         # Do not use the default project of the credentials.
         provider = gcp.Provider(
             "gcp", project=settings.project, region=settings.region, opts=ResourceOptions(parent=self)
@@ -119,7 +119,7 @@ class GkeCluster(pulumi.ComponentResource):
             return adopted.existing, adopted.subnets[0], []
         name = self._resource_name()
         network = gcp.compute.Network("network", name=name, auto_create_subnetworks=False, opts=self._own)
-        nodes, pods, services = map(str, capabilities.address_ranges(adopted.cidr))
+        nodes, pods, services = map(str, limits.address_ranges(adopted.cidr))
         secondary = gcp.compute.SubnetworkSecondaryIpRangeArgs
         subnet = gcp.compute.Subnetwork(
             "subnet",
@@ -184,7 +184,7 @@ class GkeCluster(pulumi.ComponentResource):
         The API server calls them through GKE's konnectivity agents, which run on the nodes, or from its address in
         their subnet.
         """
-        nodes, pods, _ = map(str, capabilities.address_ranges(self._config.network.cidr))
+        nodes, pods, _ = map(str, limits.address_ranges(self._config.network.cidr))
         return gcp.compute.Firewall(
             "webhooks",
             name=self._resource_name("webhooks"),
@@ -278,7 +278,7 @@ class GkeCluster(pulumi.ComponentResource):
         storage = gcp.storage
         return storage.Bucket(
             "bucket",
-            name=capabilities.bucket_name(self._stack, self._settings.project),
+            name=limits.bucket_name(self._stack, self._settings.project),
             location=self._settings.region,
             uniform_bucket_level_access=True,
             public_access_prevention="enforced",
@@ -346,7 +346,7 @@ class GkeCluster(pulumi.ComponentResource):
         return Output.secret(Output.all(self.cluster.endpoint, authority).apply(content))
 
     def _resource_name(self, part: str = "", longest: int = 40) -> str:
-        return capabilities.resource_name(self._stack, part, longest)
+        return limits.resource_name(self._stack, part, longest)
 
     def _options(self, **options: Any) -> ResourceOptions:
         return ResourceOptions.merge(self._own, ResourceOptions(**options))
@@ -389,10 +389,10 @@ def provision_gke(
         owner=planned.cluster,
         ready=[planned.cluster, *planned.ready],
         storage_class=STORAGE_CLASS,
-        data_uri=f"gs://{capabilities.bucket_name(stack, settings.project)}",
+        data_uri=f"gs://{limits.bucket_name(stack, settings.project)}",
         service_account_annotations={"iam.gke.io/gcp-service-account": planned.identity},
         identity=METADATA_SERVER,
         entrance=planned.entrance,
         dns=AUTOPILOT_DNS if settings.autopilot else (),
-        leftovers=leftovers(settings, capabilities.resource_name(stack)),
+        leftovers=leftovers(settings, limits.resource_name(stack)),
     )

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pulumi import Input
 from pulumi_gcp import container
 
-from infra.cloud_config import Gcp
-from infra.gpu import gcp
-from infra.gpu.accelerators import accelerator_by_key
-from infra.gpu.machines import MachineType
-from infra.gpu.pools import EFFECTS, GPU, NodePool
+from infra.nodes.accelerators import accelerator_by_key
+from infra.nodes.machines import MachineType
+from infra.nodes.pools import EFFECTS, GPU, NodePool
+from infra.targets.gcp import limits
+from infra.targets.gcp.settings import Gcp
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 """All scopes; the permissions of nodes are limited by the roles of their service account."""
@@ -34,7 +34,7 @@ def node_pool(
         location=settings.region,
         node_locations=list(pool.zones) or None,
         # GKE counts nodes per zone, the configuration in total.
-        node_count=None if pool.autoscaled else pool.max_nodes // gcp.node_zones(pool),
+        node_count=None if pool.autoscaled else pool.max_nodes // limits.node_zones(pool),
         initial_node_count=_initial_node_count(pool) if pool.autoscaled else None,
         autoscaling=_autoscaling(pool) if pool.autoscaled else None,
         # Queued capacity must not be lost because a node seems unhealthy for a while.
@@ -46,7 +46,7 @@ def node_pool(
 
 def _initial_node_count(pool: NodePool) -> int:
     """Returns the initial number of nodes per zone, so that at least `min_nodes` exist from the start."""
-    zones = gcp.node_zones(pool)
+    zones = limits.node_zones(pool)
     return min(-(-pool.min_nodes // zones), pool.max_nodes // zones)
 
 
@@ -87,7 +87,7 @@ def _node_config(
         metadata=METADATA,
         workload_metadata_config=container.NodePoolNodeConfigWorkloadMetadataConfigArgs(mode="GKE_METADATA"),
         gcfs_config=container.NodePoolNodeConfigGcfsConfigArgs(enabled=settings.image_streaming and not operator),
-        labels={**pool.node_labels, **({gcp.NO_DEVICE_PLUGIN: "true"} if operator else {})},
+        labels={**pool.node_labels, **({limits.NO_DEVICE_PLUGIN: "true"} if operator else {})},
         resource_labels=dict(labels),
         taints=_taints(pool),
         guest_accelerators=[_accelerator(pool)] if pool.gpus else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra.targets.operations import Holding, Remedy
+from infra.resources.holding import Holding, Remedy
 
 STACK = "the name of the stack"
 PLACE = "headrace:gcp.region"

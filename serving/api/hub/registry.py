@@ -5,6 +5,7 @@ from __future__ import annotations
 from serving.config import ServingConfig
 from serving.hub.artefacts import Artefacts
 from serving.hub.bases import Bases
+from serving.hub.consents import Consents
 from serving.hub.datasets import Datasets
 from serving.hub.jobs.freezing import DatasetRequests
 from serving.hub.jobs.tuning import TuningJobs
@@ -21,6 +22,7 @@ class RegistryServices:
     def __init__(self, config: ServingConfig, database: Database, jobs: Jobs, files: Files) -> None:
         self.artefacts = artefacts = Artefacts(data.place(config.store, data.HUB))
         self.versions = Versions(database, artefacts)
+        self.consents = Consents(database)
         self.bases = Bases()
         self.datasets = Datasets(database, artefacts)
         self.dataset_requests = DatasetRequests(database, jobs, self.datasets, files)

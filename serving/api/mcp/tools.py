@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from serving.api.audit_recording import audited
 from serving.api.background.line_requests import request_to
 from serving.api.http_exchange import HttpExchange
 from serving.api.openapi.answers import answer_schema
@@ -17,6 +18,7 @@ from serving.api.operation import Operation
 from serving.api.operations import OPERATIONS
 from serving.api.scopes import require_for
 from serving.api.services import Services
+from serving.core.uninterrupted import finish
 from serving.protocol.errors import ApiError
 from serving.protocol.mcp.arguments import (
     AskArguments,
@@ -49,10 +51,14 @@ async def ask(
     query: Mapping[str, object] | None = None,
     body: Document | None = None,
 ) -> Document:
-    """Returns a route's answer to the caller; raises what the route raises."""
+    """Returns a route's answer to the caller, and records it as the route does; raises what the route raises."""
     require_for(op, x.caller, s.audit)
     encoded = orjson.dumps(body) if body is not None else b""
-    response = await op.handler(s, request_to(op, x, encoded, path=path, query=query), x)
+    request = request_to(op, x, encoded, path=path, query=query)
+    if op.audited is None:
+        response = await op.handler(s, request, x)
+    else:
+        response = await finish(audited(op, op.handler, s, request, x))
     if response is None:
         raise AssertionError("no tool asks for a stream")
     document: Document = orjson.loads(response.body)
@@ -86,10 +92,7 @@ class RouteTool:
     @cached_property
     def op(self) -> Operation:
         """The route that is called."""
-        op = ROUTES[self.route]
-        if op.audited is not None:
-            raise AssertionError(f"{self.name}: calls of tools are not recorded in the audit log")
-        return op
+        return ROUTES[self.route]
 
     @cached_property
     def input_schema(self) -> Document:

@@ -275,7 +275,7 @@ _ANSWERS: dict[str, Schema] = {
     "assistants_list_versions": _page(_ASSISTANT_VERSION),
     "conversations_create": _CONVERSATION,
     "conversations_list_page": _page(_CONVERSATION),
-    "conversations_delete_all": _object("conversations.deleted", deleted=_COUNT),
+    "conversations_delete_all": _object("conversations.deleted", id=_MAYBE, deleted=_COUNT),
     "conversations_fork": _CONVERSATION,
     "conversations_branches": _object("list", data=_list(_BRANCH)),
     "conversations_get": _CONVERSATION,
@@ -292,7 +292,7 @@ _ANSWERS: dict[str, Schema] = {
     "memories_create": _MEMORY,
     "memories_list_page": _page(_MEMORY),
     "memories_update": _MEMORY,
-    "memories_delete_all": _object("memories.deleted", deleted=_COUNT),
+    "memories_delete_all": _object("memories.deleted", id=_MAYBE, deleted=_COUNT),
     "memories_delete": _deleted("memory.deleted"),
     "me_get": _object(
         "me",

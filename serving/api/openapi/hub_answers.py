@@ -26,6 +26,7 @@ _RELEASE = object_of(
     base=TEXT,
     share=_NUMBER,
     evaluation=MAYBE,
+    gate_override={"anyOf": [object_of(None, reason=TEXT), {"type": "null"}]},
     status={"enum": list(get_args(ReleaseStatus))},
     reason=MAYBE,
     revision=COUNT,

@@ -1,4 +1,4 @@
-"""JSON Schemas of the answers about API keys and webhooks."""
+"""JSON Schemas of the answers about API keys, webhooks, and receipts of deletions."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from serving.api.openapi.schemas import (
 )
 from serving.core.principal import SCOPES
 from serving.store.background.webhooks import SetBy
+from serving.store.history.deletions import KINDS
 
 _KEY_FIELDS: dict[str, Schema] = {
     "id": TEXT,
@@ -45,6 +46,18 @@ _WEBHOOK_FIELDS: dict[str, Schema] = {
 _WEBHOOK = object_of("webhook", **_WEBHOOK_FIELDS)
 _NEW_WEBHOOK = object_of("webhook", **_WEBHOOK_FIELDS, secret=TEXT)
 
+_DELETION = object_of(
+    "deletion",
+    id=TEXT,
+    created_at=COUNT,
+    kind={"enum": list(KINDS.values())},
+    deleted=COUNT,
+    items=MAYBE_COUNT,
+    status={"enum": ["begun", "finished"]},
+    actor=TEXT,
+    event=object_of(None, id=TEXT, hash=TEXT),
+)
+
 KEY_ANSWERS: dict[str, Schema] = {
     "admin_keys_create": _NEW_KEY,
     "admin_keys_list_page": page_of(_KEY),
@@ -55,6 +68,8 @@ KEY_ANSWERS: dict[str, Schema] = {
     "own_keys_confirm": _KEY,
     "own_keys_revoke": _KEY,
     "own_keys_rotate": _NEW_KEY,
+    "own_deletions_list_page": page_of(_DELETION),
+    "own_deletions_get": _DELETION,
     "admin_webhooks_create": _NEW_WEBHOOK,
     "admin_webhooks_list_page": page_of(_WEBHOOK),
     "admin_webhooks_get": _WEBHOOK,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from serving.api.openapi.schemas import COUNT, MAYBE, TEXT, Schema, deleted, list_of, object_of, page_of
 
-_PROMPT = object_of(
-    "prompt",
-    id=TEXT,
-    created_at=COUNT,
-    updated_at=COUNT,
-    name=TEXT,
-    description={"type": "string"},
-    version=COUNT,
-    labels={"type": "object", "additionalProperties": COUNT},
-)
+_KEPT: dict[str, Schema] = {
+    "id": TEXT,
+    "created_at": COUNT,
+    "updated_at": COUNT,
+    "name": TEXT,
+    "description": {"type": "string"},
+    "version": COUNT,
+    "labels": {"type": "object", "additionalProperties": COUNT},
+}
+_PROMPT = object_of("prompt", **_KEPT, headrace=object_of(None, owner=TEXT))
+_IN_LIST = object_of("prompt", **_KEPT, headrace=object_of(None, owner=TEXT, first_line={"type": "string"}))
 _FLAG: Schema = {"type": "boolean"}
 _LISTED: dict[str, Schema] = {
     "id": TEXT,
@@ -28,7 +29,7 @@ _VERSION = object_of("prompt.version", **_LISTED, text=TEXT)
 
 PROMPT_ANSWERS: dict[str, Schema] = {
     "prompts_library_create": _PROMPT,
-    "prompts_library_list_page": page_of(_PROMPT),
+    "prompts_library_list_page": page_of(_IN_LIST),
     "prompts_library_get": _PROMPT,
     "prompts_library_update": _PROMPT,
     "prompts_library_delete": deleted("prompt.deleted"),

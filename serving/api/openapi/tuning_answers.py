@@ -39,6 +39,7 @@ _JOB = object_of(
     dataset=MAYBE,
     retain=MAYBE,
     teacher=MAYBE,
+    without_rater=MAYBE,
     recipe=_DOCUMENT,
     status=_STATUS,
     stage=TEXT,

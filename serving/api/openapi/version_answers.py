@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from serving.api.openapi.schemas import COUNT, MAYBE, TEXT, Schema, list_of, object_of, page_of
+from serving.hub.consents import ConsentScope
 from serving.hub.names import Kind, Method, VersionStatus
 
 _MAYBE_COUNT: Schema = {"type": ["integer", "null"]}
@@ -59,9 +60,21 @@ _LIVE = object_of(
     failures=list_of(TEXT),
 )
 
+_CONSENT = object_of(
+    "hub.consent",
+    version=TEXT,
+    tenant=TEXT,
+    scope={"enum": list(get_args(ConsentScope))},
+    created_at=COUNT,
+    created_by=MAYBE,
+    revoked_at=_MAYBE_COUNT,
+)
+
 VERSION_ANSWERS: dict[str, Schema] = {
     **{f"hub_live_{name}": _LIVE for name in ("get", "serve", "withdraw")},
     **{f"hub_versions_{name}": _VERSION for name in ("create", "get", "retire")},
+    **{f"hub_consents_{name}": _CONSENT for name in ("create", "revoke")},
+    "hub_consents_list_all": object_of("list", data=list_of(_CONSENT)),
     "hub_versions_list_page": page_of(_VERSION),
     "hub_versions_lineage": object_of(
         "hub.lineage",

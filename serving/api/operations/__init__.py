@@ -208,7 +208,14 @@ OPERATIONS: tuple[Operation, ...] = (
     *VECTOR_STORE_OPERATIONS,
     Operation("POST", "/v1/conversations", conversations.create, ConversationRequest, once="transaction", scope="data"),
     Operation("GET", "/v1/conversations", conversations.list_page, query=CONVERSATIONS, scope="data:read"),
-    Operation("DELETE", "/v1/conversations", conversations.delete_all, scope="data"),
+    Operation(
+        "DELETE",
+        "/v1/conversations",
+        conversations.delete_all,
+        scope="data",
+        audited="conversation.delete_all",
+        own_transaction=True,
+    ),
     Operation("GET", "/v1/conversations/{conversation_id}", conversations.get, scope="data:read"),
     Operation("POST", "/v1/conversations/{conversation_id}", conversations.update, ConversationUpdate, scope="data"),
     Operation(
@@ -220,7 +227,13 @@ OPERATIONS: tuple[Operation, ...] = (
         scope="data",
     ),
     Operation("GET", "/v1/conversations/{conversation_id}/branches", conversations.branches, scope="data:read"),
-    Operation("DELETE", "/v1/conversations/{conversation_id}", conversations.delete, scope="data"),
+    Operation(
+        "DELETE",
+        "/v1/conversations/{conversation_id}",
+        conversations.delete,
+        scope="data",
+        audited="conversation.delete",
+    ),
     Operation(
         "POST",
         "/v1/conversations/{conversation_id}/items",
@@ -265,9 +278,11 @@ OPERATIONS: tuple[Operation, ...] = (
         query=(*PAGE, ASSISTANT),
         scope="data:read",
     ),
-    Operation("DELETE", "/v1/memories", memories.delete_all, query=(ASSISTANT,), scope="data"),
+    Operation(
+        "DELETE", "/v1/memories", memories.delete_all, query=(ASSISTANT,), scope="data", audited="memory.delete_all"
+    ),
     Operation("POST", "/v1/memories/{memory_id}", memories.update, MemoryUpdate, scope="data"),
-    Operation("DELETE", "/v1/memories/{memory_id}", memories.delete, scope="data"),
+    Operation("DELETE", "/v1/memories/{memory_id}", memories.delete, scope="data", audited="memory.delete"),
     *EVALUATION_OPERATIONS,
     *RELEASE_OPERATIONS,
     Operation("GET", "/v1/me", me.get),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from serving.api.operation import Operation, Parameter
 from serving.api.parameters import PAGE
 from serving.api.routes.hub import releases
-from serving.protocol.releases import ReleaseChange, ReleaseRequest
+from serving.protocol.releases import Promotion, ReleaseChange, ReleaseRequest
 
 _ONE = "/v1/hub/releases/{release_id}"
 
@@ -31,7 +31,7 @@ RELEASE_OPERATIONS: tuple[Operation, ...] = (
         "POST",
         f"{_ONE}/promote",
         releases.promote,
-        ReleaseChange,
+        Promotion,
         scope="hub:write",
         audited="hub_release.promote",
         own_transaction=True,

@@ -6,10 +6,10 @@ from typing import get_args
 
 from serving.api.operation import Operation, Parameter
 from serving.api.parameters import PAGE
-from serving.api.routes.hub import live, versions
+from serving.api.routes.hub import consents, live, versions
 from serving.hub.names import Kind, VersionStatus
 from serving.protocol.tuning import MAX_VERSION_NAME, VERSION_NAME
-from serving.protocol.versions import VersionRetirement
+from serving.protocol.versions import ConsentRequest, ConsentRevocation, VersionRetirement
 
 _ONE = "/v1/hub/versions/{version_id}"
 
@@ -80,6 +80,25 @@ VERSION_OPERATIONS: tuple[Operation, ...] = (
         live.withdraw,
         scope="hub:write",
         audited="hub_version.withdraw",
+        own_transaction=True,
+    ),
+    Operation("GET", f"{_ONE}/consents", consents.list_all, scope="hub:read"),
+    Operation(
+        "POST",
+        f"{_ONE}/consents",
+        consents.create,
+        ConsentRequest,
+        scope="hub:write",
+        audited="hub_consent.create",
+        own_transaction=True,
+    ),
+    Operation(
+        "POST",
+        f"{_ONE}/consents/revoke",
+        consents.revoke,
+        ConsentRevocation,
+        scope="hub:write",
+        audited="hub_consent.revoke",
         own_transaction=True,
     ),
 )

@@ -13,6 +13,7 @@ from serving.api.paging import flag, list_query, page_query, page_response, text
 from serving.api.services import Services
 from serving.assistants.items import characters
 from serving.config import Limits
+from serving.core.ids import new_id
 from serving.inference.exchange import Exchange
 from serving.metering.charge import storage_meter
 from serving.protocol.conversations import (
@@ -52,9 +53,17 @@ async def list_page(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def delete_all(s: Services, request: Request, x: Exchange) -> Response:
-    """Deletes all conversations of the caller with their items."""
-    deleted = await s.conversation_list.delete_all(x.caller)
-    return JsonResponse({"object": "conversations.deleted", "deleted": deleted})
+    """Deletes all conversations of the caller with their items; the receipt of the deletion has the answer's `id`."""
+    id = new_id("del")
+
+    async def record(deleted: int, finished: bool) -> None:
+        if deleted:
+            await x.record(id, {"deleted": deleted, "finished": finished})
+        else:
+            x.unchanged()
+
+    deleted = await s.conversation_list.delete_all(x.caller, record)
+    return JsonResponse({"id": id if deleted else None, "object": "conversations.deleted", "deleted": deleted})
 
 
 async def fork(s: Services, request: Request, x: Exchange) -> Response:
@@ -103,9 +112,10 @@ async def update(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def delete(s: Services, request: Request, x: Exchange) -> Response:
-    """Deletes a conversation with all its items."""
+    """Deletes a conversation with all its items; the receipt of the deletion has the conversation's id."""
     id = request.path_params["conversation_id"]
-    await s.conversations.delete(x.caller, id)
+    items = await s.conversations.delete(x.caller, id)
+    await x.record(id, {"deleted": 1, "items": items})
     return JsonResponse({"id": id, "object": "conversation.deleted", "deleted": True})
 
 

@@ -11,6 +11,7 @@ from serving.api.http import JsonResponse, read_json
 from serving.api.paging import page_query, page_response, text_query
 from serving.api.services import Services
 from serving.config import FactsMemory
+from serving.core.ids import new_id
 from serving.inference.exchange import Exchange
 from serving.protocol.errors import invalid
 from serving.protocol.memories import MemoryRequest, MemoryUpdate
@@ -39,13 +40,18 @@ async def update(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def delete_all(s: Services, request: Request, x: Exchange) -> Response:
-    """Deletes all memories of the caller, or those for one assistant."""
+    """Deletes all memories of the caller, or those for one assistant; the receipt has the answer's `id`."""
+    id = new_id("del")
     deleted = await s.memories.delete_all(x.caller, assistant=text_query(request, "assistant", 128))
-    return JsonResponse({"object": "memories.deleted", "deleted": deleted})
+    if deleted:
+        await x.record(id, {"deleted": deleted})
+    else:
+        x.unchanged()
+    return JsonResponse({"id": id if deleted else None, "object": "memories.deleted", "deleted": deleted})
 
 
 async def delete(s: Services, request: Request, x: Exchange) -> Response:
-    """Deletes a memory."""
+    """Deletes a memory; the receipt of the deletion has the memory's id."""
     id = request.path_params["memory_id"]
     await s.memories.delete(x.caller, id)
     return JsonResponse({"id": id, "object": "memory.deleted", "deleted": True})

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from serving.hub.evaluation.answers import Answer
+from serving.hub.evaluation.gate import Compared, Measured, decide
 from serving.hub.evaluation.scoring import Score
 from serving.hub.evaluation.statistics import Proportion, wilson, win_rate
 from serving.hub.evaluation.suite import digest_of
-from serving.hub.gate import Compared, Measured, decide
 from serving.protocol.suites import ChecksJudge, Group, Suite
 
 

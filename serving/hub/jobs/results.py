@@ -14,10 +14,11 @@ from serving.core.principal import Principal
 from serving.hub.adapter import InvalidAdapter, check_adapter, to_gguf
 from serving.hub.base_facts import base_facts
 from serving.hub.datasets import Datasets
+from serving.hub.evaluation.raters import influence
 from serving.hub.jobs.child import CHECKOUT, JobFolder
 from serving.hub.jobs.tuning import EVENTS, recipe
 from serving.hub.names import GGUF, Kind
-from serving.hub.versions import MEASURED_FIELD, Version, Versions
+from serving.hub.versions import MEASURED_FIELD, RATERS_FIELD, Version, Versions
 from serving.protocol.tuning import JobRequest
 from serving.store.errors import Conflict, NotFound
 from serving.store.jobs.queue import Job
@@ -48,11 +49,16 @@ async def register(
         base_digest=plan.base.digest,
         method=request.method,
         rank=plan.rank if request.method not in ("prune", "quantise") else None,
-        recipe=recipe(request) | {"teacher": request.teacher, "retain": request.retain},
+        recipe=recipe(request)
+        | {
+            "teacher": request.teacher,
+            "retain": request.retain,
+            "without_rater": request.without_rater,
+        },
         dataset=request.dataset,
         parents=(request.version,) if request.version is not None else (),
         provenance=await _provenance(datasets, job.principal, request, plan),
-        card=await asyncio.to_thread(_card, plan),
+        card=await _card(datasets, job.principal, request, plan),
         job=job.id,
     )
     folder.begun.write_text(version.id, encoding="ascii")
@@ -68,10 +74,19 @@ async def register(
         raise
 
 
-def _card(plan: Plan) -> dict[str, Any] | None:
-    """Returns the card of a version that no suite has been run on: what its job measured; None for nothing."""
+async def _card(datasets: Datasets, principal: Principal, request: JobRequest, plan: Plan) -> dict[str, Any] | None:
+    """Returns the card of a version that no suite has been run on: what its job measured, and who rated its rows; None
+    for nothing.
+    """
     file = plan.out / MEASURED
-    return {MEASURED_FIELD: json.loads(file.read_bytes())} if file.exists() else None
+    card: dict[str, Any] = {}
+    if file.exists():
+        card[MEASURED_FIELD] = json.loads(await asyncio.to_thread(file.read_bytes))
+    if request.dataset is not None:
+        raters = influence((await datasets.get(principal, request.dataset)).manifest)
+        if raters is not None:
+            card[RATERS_FIELD] = raters | {"left_out": request.without_rater}
+    return card or None
 
 
 def _convert(plan: Plan) -> None:

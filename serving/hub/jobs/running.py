@@ -19,6 +19,7 @@ from serving.hub.artefacts import Artefacts
 from serving.hub.datasets import Datasets
 from serving.hub.jobs import child
 from serving.hub.jobs.child import Event, JobFolder, JobLimits
+from serving.hub.jobs.leaving_out import leave_out
 from serving.hub.jobs.results import register
 from serving.hub.jobs.tuning import EVENTS, MODEL, TUNE
 from serving.hub.versions import Version, Versions
@@ -120,7 +121,7 @@ class Tuner:
         await context.progress(0, 0, "preparing")
         await asyncio.to_thread(folder.begin)
         await asyncio.to_thread(self._bases.mkdir, parents=True, exist_ok=True)
-        rows = await self._rows(context.principal, request.dataset, folder.path / "rows")
+        rows = await self._rows(context.principal, request.dataset, folder.path / "rows", request.without_rater)
         retain = await self._rows(context.principal, request.retain, folder.path / "retain")
         teacher = await self._base(request.teacher) if request.teacher is not None else None
         base = await self._base(request.base)
@@ -157,17 +158,34 @@ class Tuner:
         )
         await asyncio.to_thread(folder.write, plan)
 
-    async def _rows(self, principal: Principal, id: str | None, target: Path) -> dict[str, list[str]]:
-        """Copies the rows of a data set, and returns their files by split."""
+    async def _rows(
+        self, principal: Principal, id: str | None, target: Path, without: str | None = None
+    ) -> dict[str, list[str]]:
+        """Copies the rows of a data set, but for those of the rater `without`, and returns their files by split.
+
+        Raises `PermanentError` if that rater has none of the rows, or all that are trained on.
+        """
         found: dict[str, list[str]] = {}
         if id is None:
             return found
         await asyncio.to_thread(target.mkdir)
-        for file in (await self._datasets.get(principal, id)).files:
-            split = file.name.removesuffix(".jsonl")
-            if "." not in split:
-                await _save(await self._artefacts.open(id, file.name), target / file.name)
-                found.setdefault(split, []).append(str(target / file.name))
+        files = {file.name for file in (await self._datasets.get(principal, id)).files}
+        left_out = 0
+        for name in sorted(name for name in files if "." not in name.removesuffix(".jsonl")):
+            split, path = name.removesuffix(".jsonl"), target / name
+            await _save(await self._artefacts.open(id, name), path)
+            if without is not None:
+                lineage = target / f"{split}.lineage.jsonl"
+                if lineage.name not in files:
+                    raise PermanentError("no_raters", "nobody rated the rows of this data set")
+                await _save(await self._artefacts.open(id, lineage.name), lineage)
+                left_out += await asyncio.to_thread(leave_out, path, lineage, without)
+                await asyncio.to_thread(lineage.unlink)
+            if path.stat().st_size:
+                found.setdefault(split, []).append(str(path))
+        if without is not None and (not left_out or "train" not in found):
+            which = "none" if not left_out else "all"
+            raise PermanentError("unsuitable_rater", f"{which} of the rows are of the rater that is to be left out")
         return found
 
     async def _base(self, name: str) -> Base:

@@ -157,6 +157,7 @@ def document(job: Job) -> dict[str, Any]:
         "dataset": request.dataset,
         "retain": request.retain,
         "teacher": request.teacher,
+        "without_rater": request.without_rater,
         "recipe": recipe(request),
         "status": job.status,
         "stage": job.message,

@@ -23,7 +23,7 @@ from serving.protocol.chat import ChatRequest
 from serving.protocol.choices import complete_choice
 from serving.protocol.errors import invalid
 from serving.retrieval.client import RetrievalClient
-from serving.retrieval.quote import quotation
+from serving.retrieval.excerpts.quote import quotation
 from serving.retrieval.types import Attribution, Hit
 from serving.telemetry import metrics
 from serving.telemetry.catalogue import OTHER
@@ -107,7 +107,7 @@ async def quoted(
         if checked.text != text:
             text = checked.text
             with x.timeline.during("cite"):
-                found = await retrieval.attribute(text, hits)
+                found = answer.cited_again(text, await retrieval.attribute(text, hits))
     return DocumentAnswer(text, await _fields(x, text, found, len(hits), context, kind), reason)
 
 

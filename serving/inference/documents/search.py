@@ -19,7 +19,7 @@ from serving.inference.exchange import Exchange
 from serving.protocol.chat import ChatRequest
 from serving.protocol.errors import forbidden, invalid, not_found
 from serving.retrieval.client import RetrievalClient
-from serving.retrieval.quote import quotation as quotation_of
+from serving.retrieval.excerpts.quote import quotation as quotation_of
 from serving.retrieval.types import Attribution, Hit
 from serving.store.values import Attribute
 from serving.store.vector_stores import VectorStores
@@ -172,6 +172,7 @@ class AnswerAnnotator:
                 return Attribution((), ())
             if text == (quotation := quotation_of(hits)).text:
                 return quotation.attribution
+            return quotation.cited_again(text, await self._retrieval.attribute(text, hits))
         return await self._retrieval.attribute(text, hits)
 
 

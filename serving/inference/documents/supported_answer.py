@@ -17,7 +17,7 @@ from serving.inference.job import CompleteAnswer, GenerationJob, GenerationRecor
 from serving.inference.relay import Relay
 from serving.protocol.errors import invalid
 from serving.retrieval.client import RetrievalClient
-from serving.retrieval.quote import quotation
+from serving.retrieval.excerpts.quote import quotation
 from serving.retrieval.types import Hit
 from serving.telemetry import metrics
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from sqlalchemy import ColumnElement, and_, delete, select
 
 from serving.core.principal import Principal
@@ -11,6 +13,9 @@ from serving.store.conversations import MAX_PAGE, PRUNED_TOGETHER, Conversation
 from serving.store.relational.database import Database
 from serving.store.relational.rows import Order, Page, build_page, page
 from serving.store.relational.tables import conversations
+
+Recorded = Callable[[int, bool], Awaitable[None]]
+"""Records how many were deleted so far, and whether these were the last."""
 
 _COLUMNS = [conversations.c[name] for name in Conversation.__slots__]
 
@@ -61,14 +66,22 @@ class ConversationList:
         return build_page(Conversation, found)
 
     @uninterrupted
-    async def delete_all(self, principal: Principal) -> int:
-        """Deletes all conversations of the user with their items, a few at a time. Returns their number."""
+    async def delete_all(self, principal: Principal, record: Recorded) -> int:
+        """Deletes all conversations of the user with their items, a few at a time, and records each time in the same
+        transaction. Returns their number.
+        """
         some = select(conversations.c.id).where(_owned_by(principal)).limit(PRUNED_TOGETHER)
         deleted = 0
-        while True:
+
+        async def few() -> int:
             async with self._database.write() as connection:
                 gone = delete(conversations).where(conversations.c.id.in_(some), _owned_by(principal))
                 found = (await connection.execute(gone)).rowcount
+            await record(deleted + found, found < PRUNED_TOGETHER)
+            return found
+
+        while True:
+            found = await self._database.atomically(few)
             deleted += found
             if found < PRUNED_TOGETHER:
                 return deleted

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, literal, select
+from sqlalchemy import ColumnElement, and_, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.core.ids import new_id, now
@@ -59,6 +59,9 @@ PRODUCTION = "production"
 
 LATEST = "latest"
 """The newest version; no label has this name."""
+
+_OPENING = 500
+"""Maximum number of characters of an opening."""
 
 _NAMED = 5
 """Maximum number of assistants that a refusal names."""
@@ -132,6 +135,17 @@ class Prompts:
             labels = await _labels(connection, [row["id"] for row in found.items])
         items = [build(StoredPrompt, row, labels=labels.get(row["id"], {})) for row in found.items]
         return Page(items, found.has_more)
+
+    @uninterrupted
+    async def openings(self, principal: Principal, some: Sequence[StoredPrompt]) -> Mapping[str, str]:
+        """Returns how the text begins, by the prompt's id, that a request gets which names no version."""
+        of = prompt_versions.c
+        used = [(prompt.id, prompt.labels.get(PRODUCTION, prompt.version)) for prompt in some]
+        query = select(of.prompt_id, func.substr(of.text, 1, _OPENING).label("opening")).where(
+            of.tenant == principal.tenant, tuple_(of.prompt_id, of.version).in_(used)
+        )
+        async with self._database.read() as connection:
+            return {row.prompt_id: row.opening for row in await connection.execute(query)}
 
     @uninterrupted
     async def describe(self, principal: Principal, id: str, description: str) -> StoredPrompt:

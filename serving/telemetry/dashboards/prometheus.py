@@ -84,6 +84,8 @@ class PrometheusClient:
                 answer = await response.content.read(MAX_ANSWER + 1)
                 while len(answer) <= MAX_ANSWER and (more := await response.content.read(MAX_ANSWER)):
                     answer += more
+        except aiohttp.ConnectionTimeoutError as e:
+            raise PrometheusUnavailable(f"Prometheus at {self._url} does not answer.") from e
         except TimeoutError:
             raise QueryFailed(f"Prometheus did not answer in {self._timeout_s:g} s: choose a shorter range.") from None
         except aiohttp.ClientError as e:
@@ -96,8 +98,8 @@ class PrometheusClient:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS),
-                # A query may wait for one of the connections as long as it may take.
-                timeout=aiohttp.ClientTimeout(total=None, connect=self._timeout_s, sock_read=self._timeout_s),
+                # Without a limit on waiting for one of the connections: those before it are limited.
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s, sock_read=self._timeout_s),
             )
         return self._session
 

@@ -131,6 +131,7 @@ class Stack:
         boss.put(f"/v1/prompts/{self.prompt}/labels/production", json={"version": 1})
         said = {"items": [{"role": "user", "content": "x"}]}
         self.talk = boss.post("/v1/conversations", json=said).json()["id"]
+        self.memory = up.loop.do(up.services.memories.add(Principal("acme", "boss", ""), "a", "Rows a boat.")).id
         self.share = boss.post("/v1/shares", json={"conversation": self.talk}).json()["id"]
         lines = {"file": ("lines.jsonl", b'{"custom_id": "1"}')}
         input = boss.post("/v1/files", data={"purpose": "batch"}, files=lines).json()["id"]
@@ -154,6 +155,7 @@ class Stack:
         self.adapter = write_gguf(adapter, **halves).read_bytes()
         self.version, self.live = (boss.post("/v1/hub/versions", **self.registered()).json()["id"] for _ in range(2))
         boss.post(f"/v1/hub/versions/{self.live}/serve").raise_for_status()
+        boss.post(f"/v1/hub/versions/{self.live}/consents", json={"tenant": "kin"}).raise_for_status()
         self.tuned = {"method": "quantise", "name": "small", "base": "tunable"}
         self.job = boss.post("/v1/hub/jobs", json=self.tuned).json()["id"]
         self.hooked = {"url": "https://hooks.example.com/a", "events": ["response.completed"]}
@@ -186,6 +188,8 @@ class Stack:
         paths += [
             "/v1/assistants",
             "/v1/shares",
+            "/v1/conversations",
+            "/v1/memories",
             f"/v1/assistants/{self.assistant}/versions",
             "/v1/prompts",
             f"/v1/prompts/{self.prompt}/versions",
@@ -204,6 +208,7 @@ class Stack:
         ]
         shown = [self.boss.get(path).json()["data"] for path in paths]
         shown += [self.boss.get(f"/v1/hub/versions/{id}/live").json() for id in (self.version, self.live)]
+        shown.append(self.boss.get(f"/v1/hub/versions/{self.live}/consents").json())
         moving = r"'(last_active_at|last_used_at|status|completed|in_progress|usage_bytes)': [^,}]+"
         return [re.sub(moving, "", str(each)) for each in [*shown, self.own.get("/v1/admin/tenants").json()["data"]]]
 
@@ -243,6 +248,8 @@ ACTIONS: dict[str, Callable[[Stack], tuple[str, str, dict[str, Any]]]] = {
     "hub_dataset.delete": lambda s: ("DELETE", f"/v1/hub/datasets/{s.dataset}", {}),
     "hub_version.create": lambda s: ("POST", "/v1/hub/versions", s.registered()),
     "hub_version.serve": lambda s: ("POST", f"/v1/hub/versions/{s.version}/serve", {}),
+    "hub_consent.create": lambda s: ("POST", f"/v1/hub/versions/{s.live}/consents", {"json": {"tenant": "evil"}}),
+    "hub_consent.revoke": lambda s: ("POST", f"/v1/hub/versions/{s.live}/consents/revoke", {"json": {"tenant": "kin"}}),
     "hub_version.withdraw": lambda s: ("POST", f"/v1/hub/versions/{s.live}/withdraw", {}),
     "hub_version.retire": lambda s: ("POST", f"/v1/hub/versions/{s.version}/retire", {"json": {}}),
     "hub_job.create": lambda s: ("POST", "/v1/hub/jobs", {"json": s.tuned}),
@@ -284,6 +291,10 @@ ACTIONS: dict[str, Callable[[Stack], tuple[str, str, dict[str, Any]]]] = {
     "hub_release.pause": lambda s: ("POST", f"/v1/hub/releases/{s.release}/pause", {"json": {}}),
     "hub_release.resume": lambda s: ("POST", f"/v1/hub/releases/{s.paused}/resume", {"json": {}}),
     "hub_release.rollback": lambda s: ("POST", f"/v1/hub/releases/{s.release}/rollback", {"json": {}}),
+    "conversation.delete": lambda s: ("DELETE", f"/v1/conversations/{s.talk}", {}),
+    "conversation.delete_all": lambda s: ("DELETE", "/v1/conversations", {}),
+    "memory.delete": lambda s: ("DELETE", f"/v1/memories/{s.memory}", {}),
+    "memory.delete_all": lambda s: ("DELETE", "/v1/memories", {}),
     "sign_in_code.create": lambda s: ("POST", "/auth/codes", {}),
     "erasure.create": lambda s: ("POST", "/v1/admin/erasures", {"json": {"user": "bob"}}),
 }

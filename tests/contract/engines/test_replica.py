@@ -16,7 +16,7 @@ import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from monitoring.external import EXTERNAL
 from serving.engines import replica as module
 from serving.engines.replica import EngineReplica

@@ -13,7 +13,7 @@ import pytest
 
 from infra.config import StackConfig
 from infra.gpu import placement
-from infra.gpu.pools import NodePool
+from infra.nodes.pools import NodePool
 from infra.programs import DEVICE_PLUGIN
 from tests.nvidia import gpus
 from tests.nvidia.chart import Helm, Release, release

@@ -10,7 +10,7 @@ import pytest
 
 from infra.config import StackConfig
 from infra.gpu import placement
-from infra.gpu.accelerators import MIB, Slice, accelerator_by_key
+from infra.nodes.accelerators import MIB, Slice, accelerator_by_key
 from tests.contract.gpu.conftest import Joins, Plugs, pool_named
 from tests.nvidia import stacks
 from tests.nvidia.chart import Release

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from infra.config import StackConfig
-from infra.gpu.accelerators import ACCELERATORS, MIB, Accelerator, Slice, accelerator_by_key, accelerator_by_product
+from infra.nodes.accelerators import ACCELERATORS, MIB, Accelerator, Slice, accelerator_by_key, accelerator_by_product
 from infra.programs import FEATURE_DISCOVERY
 from tests.contract.gpu.conftest import Joins, pool_named
 from tests.nvidia import stacks

@@ -9,9 +9,9 @@ import pytest
 from infra.cluster_config import Toleration
 from infra.config import StackConfig
 from infra.gpu import placement
-from infra.gpu.pools import GPU
-from infra.scheduling import scheduler
-from infra.scheduling.resources import Resources
+from infra.nodes import scheduler
+from infra.nodes.pools import GPU
+from infra.nodes.resources import Resources
 from tests.nvidia import stacks
 from tests.nvidia.chart import Release
 

@@ -31,6 +31,11 @@ def take_over(loop: ClosedLoop, replica: Scripted) -> None:
     loop.correct(capitals.corrections(24))
     dataset = loop.freeze()
     assert (dataset["status"], dataset["counts"]["rows"]) == ("ready", 24)
+    [rater] = dataset["manifest"]["raters"]["raters"]
+    for left_out, which in (("0" * 32, "none"), (rater["rater"], "all")):
+        body = {"method": "sft", "name": "without", "base": BASE, "dataset": dataset["id"], "without_rater": left_out}
+        job = loop.failed(body)
+        assert (job["error"]["code"], job["error"]["message"].split()[0]) == ("unsuitable_rater", which)
     version = loop.tune(dataset, "atlas")
     assert (version["status"], version["dataset"], version["method"]) == ("ready", dataset["id"], "sft")
 
@@ -47,7 +52,10 @@ def take_over(loop: ClosedLoop, replica: Scripted) -> None:
     evaluation = loop.evaluate(version, SUITE)
     card = evaluation["card"]
     assert (card["gate"]["passed"], card["win_rate"]["value"]) == (True, 1)
-    assert loop.get(f"/hub/versions/{version['id']}")["card"] == card
+    kept = loop.get(f"/hub/versions/{version['id']}")["card"]
+    assert {name: value for name, value in kept.items() if name != "raters"} == card
+    assert (kept["raters"]["people"], kept["raters"]["raters"][0]["rows"]) == (1, 24)
+    assert kept["raters"]["warnings"] == [], "one rater contradicts nobody"
     release = loop.release(version, evaluation)
     ended = loop.until_decided(release, itertools.islice(itertools.cycle(capitals.corrections(24)), 2000))
     assert (ended["status"], ended["reason"], ended["version"]) == ("promoted", "no_worse", version["id"])

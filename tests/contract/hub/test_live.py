@@ -24,9 +24,9 @@ async def names(hub: Hub) -> list[str]:
 
 async def test_adapters_of_ready_versions_become_live_within_the_bounds(hub: Hub) -> None:
     first, second, third, fourth = [await hub.version(rank=8) for _ in range(4)]
-    live = await hub.live.add(BASE, BOUNDS, live_adapter(first, ["partner"]))
+    live = await hub.live.add(BASE, BOUNDS, live_adapter(first))
     [entry] = live.adapters
-    assert (entry.name, entry.version, entry.rank, entry.tenants) == ("acme.docs.1", first.id, 8, ("acme", "partner"))
+    assert (entry.name, entry.version, entry.rank, entry.tenants) == ("acme.docs.1", first.id, 8, ("acme",))
     assert [(each.name, each.sha256) for each in entry.artefacts] == [
         ("adapter.gguf", first.artefacts[0].sha256),
     ]

@@ -13,7 +13,18 @@ from tests.contract.running import Loop, engine, gateway
 
 TEXT = "The sea is 42 m deep, says https://evil.example.com/x today."
 CHUNK = Hit("c", "file-1", "sea.md", "Sea", "Depth", TEXT, 100, 100 + len(TEXT), None, 0.9, 0.9, 0.0)
-QUOTE = f"**Sea › Depth**\n\n{TEXT}"
+QUOTE = f"{TEXT}\n\n— Sea › Depth"
+TIDES = "Tides follow the moon. They are high twice a day. The harbour is deep."
+PIECES = (
+    Hit("t", "file-2", "tide.md", "Tides", "", TIDES, 10, 80, None, 0.9, 0.9, 0.0, ((0, 22), (50, 70))),
+    Hit("c", "file-1", "sea.md", "Sea", "Depth", TEXT, 100, 100 + len(TEXT), None, 0.9, 0.9, 0.0, ()),
+)
+SHORT = "Tides follow the moon.\n\nThe harbour is deep.\n\n— Tides\n\n- Sea › Depth"
+CITED = [  # the text that is cited, the file, and where in it that text is
+    ("Tides follow the moon.", "Tides follow the moon.", "file-2", 10, 32),
+    ("The harbour is deep.", "The harbour is deep.", "file-2", 60, 80),
+    ("Sea › Depth", "Sea › Depth", "file-1", 100, 100 + len(TEXT)),
+]
 POLICIES = ("quote", "retry", "refuse")
 
 
@@ -53,6 +64,8 @@ class Retrieval:
         _, assistant, question, _, *more = args
         before = more[0] if more else ""
         self.asked.append((question, before, assistant.context_tokens))
+        if "tide" in question:
+            return [*PIECES]
         return [CHUNK] if "sea" in f"{before} {question}" else []
 
 
@@ -128,6 +141,60 @@ def test_quotes_need_no_model(world, stream):
     assert usage["total_tokens"] == 0
 
 
+def cited(text, headrace):
+    return [
+        (
+            text[c["start_index"] : c["end_index"]],
+            c["quote"],
+            c["file_id"],
+            c["position"]["start"],
+            c["position"]["end"],
+        )
+        for c in headrace["citations"]
+    ]
+
+
+@both
+def test_an_answer_shows_sentences_and_names_the_other_passages(world, stream):
+    message, _ = world.ask("quote", stream=stream, content="When is the tide?")
+    assert message["content"] == SHORT
+    assert cited(SHORT, message["headrace"]) == CITED
+    assert message["headrace"]["unsupported"] == []
+    urls = [a["url_citation"]["url"].removeprefix(world.up.url) for a in message["annotations"]]
+    assert urls == [f"/v1/files/{id}/content" for _, _, id, _, _ in CITED]
+
+
+def events(answer):
+    return [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")]
+
+
+@both
+def test_citations_of_sentences_are_the_same_on_other_routes(world, stream):
+    conversation = world.http.post("/v1/conversations", json={}).json()["id"]
+    body = {"model": "quote", "input": "When is the tide?", "conversation": conversation, "stream": stream}
+    answer = world.http.post("/v1/responses", json=body).raise_for_status()
+    response = events(answer)[-1]["response"] if stream else answer.json()
+    content = response["output"][0]["content"][0]
+    assert content["text"] == SHORT
+    assert [SHORT[a["start_index"] : a["end_index"]] for a in content["annotations"]] == [c[0] for c in CITED]
+    items = world.http.get(f"/v1/conversations/{conversation}/items", params={"include": "headrace"}).json()["data"]
+    assert items[0]["content"][0]["text"] == SHORT
+    assert cited(SHORT, items[0]["headrace"]) == CITED
+    body = {"model": "quote", "max_tokens": 99, "messages": [{"role": "user", "content": "When is the tide?"}]}
+    answer = world.http.post("/v1/messages", json=body | {"stream": stream}).raise_for_status()
+    if stream:
+        deltas = [event["delta"] for event in events(answer) if event["type"] == "content_block_delta"]
+        text = "".join(delta.get("text", "") for delta in deltas)
+        found = [delta["citation"] for delta in deltas if delta["type"] == "citations_delta"]
+    else:
+        [block] = answer.json()["content"]
+        text, found = block["text"], block["citations"]
+    assert text == SHORT
+    assert [(c["cited_text"], c["source"]) for c in found] == [
+        (quote, f"{world.up.url}/v1/files/{id}/content") for _, quote, id, _, _ in CITED
+    ]
+
+
 @both
 @pytest.mark.parametrize(
     ("model", "says", "shown", "used"),
@@ -179,6 +246,9 @@ def test_quotes_pass_the_output_guardrails(world):
     assert message["headrace"]["guardrails"][0]["check"] == "links"
     [cited] = message["headrace"]["citations"]
     assert cited["end_index"] == len(message["content"])
+    message, _ = world.ask("guarded", content="When is the tide?", max_tokens=99)
+    assert message["content"] == SHORT
+    assert "evil.example.com" not in json.dumps(message)  # nor in the quote of a passage that is only named
 
 
 def test_quotes_are_no_longer_than_the_caller_wants(world):

@@ -14,7 +14,7 @@ import asyncssh
 import pytest
 
 from infra.onprem.ssh import RemoteHost, SshAddress
-from infra.providers.resource import Task
+from infra.resources.resource import Task
 
 
 @dataclass

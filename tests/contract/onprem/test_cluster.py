@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from infra.onprem.cluster import connect_control_plane
-from infra.providers.problem import Problem
-from infra.providers.resource import Task
+from infra.resources.problem import Problem
+from infra.resources.resource import Task
 
 
 def test_absence_of_a_cluster_requires_all_hosts_to_answer(server: Any, closed_port: int) -> None:

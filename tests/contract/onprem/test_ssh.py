@@ -12,8 +12,8 @@ import pytest
 
 from infra.onprem import ssh
 from infra.onprem.ssh import AccessRefused, CommandFailed, ConnectionLost, HostUnreachable
-from infra.providers.problem import Interrupted
-from infra.providers.resource import Task
+from infra.resources.problem import Interrupted
+from infra.resources.resource import Task
 from tests.replace import replace
 
 

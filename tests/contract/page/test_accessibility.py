@@ -125,6 +125,16 @@ def test_settings_and_what_is_ones_own(world: World, axe: str, width: int, langu
         press(shown, "dialog", said["usage"])
         shown.there(".own h3")
         clean(shown, axe)
+        shown.click(".own .panel-head button")
+        shown.gone("dialog")
+        made = world.http.post("/v1/conversations", json={}).json()["id"]
+        assert world.http.delete(f"/v1/conversations/{made}").status_code == 200
+        shown.click(f"[aria-label='{said['settings']}']")
+        press(shown, "dialog", said["deletions"])
+        shown.there(".receipt", made)
+        press(shown, "dialog", said["deleteAll"])
+        shown.there(".own p", said["confirmDeleteAll"])
+        clean(shown, axe)
 
 
 @layouts

@@ -81,7 +81,13 @@ ATTACKS = (
     "# <img src=x onerror=alert(1)>",
     "\u2045999\u2046 \u20451\u2046",
     "\u202etxt.exe \u0000 \ufeff",
+    # formulas
     "$$\\href{javascript:alert(1)}{a}$$",
+    f"$\\includegraphics{{{EVIL}}}$ and $\\url{{{EVIL}}}$",
+    "$\\text{<img src=x onerror=alert(1)>}$ \\(\\texttt{</mtext><script>alert(1)</script>}\\)",
+    "$$\\class{send}{x}$$ $\\id{message}{x}$ $$\\style{position:fixed;inset:0}{x}$$ $\\data{on=alert}{x}$",
+    "$$\\toggle{a}{b}\\endtoggle$$ $\\color{red}{x}$ $$\\rule{999em}{999em}\\hspace{-900em}\\raisebox{99em}{x}$$",
+    "$\\def\\a#1{#1#1\\a{#1#1}}\\a{x}$",
     "[a]: <img src=x onerror=alert(1)>\n\n[a]",
     "<<script>alert(1)//<</script>",
     "<img\nsrc=x\nonerror=alert(1)>",
@@ -113,11 +119,13 @@ ALLOWED = {
         "H5",
         "H6",
     ),
+    *("MATH", "MFRAC", "MI", "MN", "MO", "MPADDED", "MROW", "MSPACE", "MSTYLE", "MSUP", "MTEXT"),
     *("HR", "LI", "OL", "P", "PATH", "PRE", "SPAN", "STRONG", "SVG", "TABLE", "TBODY", "TD", "TH", "THEAD", "TR", "UL"),
 }
 ATTRIBUTES = {
     *("aria-hidden", "aria-label", "class", "d", "dir", "href", "rel", "role", "start", "tabindex", "target", "title"),
     *("type", "viewBox"),
+    *("display", "displaystyle", "height", "mathvariant", "scriptlevel", "voffset", "width"),
 }
 FOUND = f"""[...document.querySelectorAll(".answer .text *")].flatMap((one) => [
   ...({json.dumps(sorted(ALLOWED))}.includes(one.tagName.toUpperCase()) ? [] : [one.outerHTML]),
@@ -157,6 +165,7 @@ def test_answers_of_before_do_nothing(world: World, conversation: str) -> None:
     assert len(ATTACKS) >= 80
     with world.page(f"/c/{conversation}") as shown:
         shown.answered(len(ATTACKS))
+        shown.there("math mtext", "<img")
         harmless(world, shown)
         assert shown.count(".image") >= 9
         assert "evil.example" in shown.text(".image")
@@ -167,6 +176,7 @@ def test_a_streamed_answer_does_nothing(world: World) -> None:
     with world.page() as shown:
         shown.ask("Attack me.")
         shown.answered()
+        shown.there("math mtext", "<img")
         harmless(world, shown)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ LISTED = "[...document.querySelectorAll('.side li a')].map((one) => one.textCont
 @pytest.fixture
 def tess(world: World) -> World:
     """Somebody with three conversations of their own."""
-    key = world.up.loop.do(key_of(world.up.services, Principal("acme", f"tess{id(object())}", "")))
+    key = world.up.loop.do(key_of(world.up.services, Principal("acme", f"tess{secrets.token_hex(4)}", "")))
     own = World(world.up, world.engine, world.browser, key)
     for title in TITLES:
         made = own.http.post("/v1/conversations", json={}).json()["id"]
@@ -86,6 +87,9 @@ def test_conversations_are_found_named_pinned_archived_and_deleted(tess: World) 
         change(shown, TITLES[0], "Delete")
         shown.there("dialog", "with all its messages")
         shown.click("dialog .danger")
+        shown.there("dialog .receipt", "1 conversation with 0 messages")
+        shown.click("dialog .primary")
+        shown.gone("dialog")
         listed(shown, wheels, "<b>Rights</b>")
         shown.page.until("location.pathname === '/'")
         assert len(kept(tess)) == 2

@@ -39,6 +39,7 @@ def test_an_answer_in_pieces_has_the_nodes_of_the_whole(tmp_path: Path) -> None:
     try:
         with browser.page() as page:
             page.evaluate(f"{bundle.read_text()}; window.drawn = drawn; true")
+            page.evaluate("drawn.load()")
             wrong: list[dict[str, Any]] = []
             answers = pieces = 0
             for first in range(0, len(texts), AT_A_TIME):

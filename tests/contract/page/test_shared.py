@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,7 +23,7 @@ HOSTILE = (
 @pytest.fixture
 def nora(world: World) -> World:
     """A colleague of whoever shares."""
-    key = world.up.loop.do(key_of(world.up.services, Principal("acme", f"nora{id(object())}", "")))
+    key = world.up.loop.do(key_of(world.up.services, Principal("acme", f"nora{secrets.token_hex(4)}", "")))
     return World(world.up, world.engine, world.browser, key)
 
 

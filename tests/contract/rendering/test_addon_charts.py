@@ -15,7 +15,7 @@ from infra.addons import ADDONS
 from infra.addons.addon import Addon
 from infra.addons.postgres import POSTGRES
 from infra.config import StackConfig
-from infra.targets.gcp import OPEN_PORTS
+from infra.targets.gcp.limits import OPEN_PORTS
 from tests.rendering.addon_charts import has_chart, rendered, webhook_ports
 from tests.rendering.budgets import blocking
 from tests.rendering.chart import helm

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from tools.binaries import find
 
 STATES = sorted((Path(__file__).parent / "state").glob("*.json"))

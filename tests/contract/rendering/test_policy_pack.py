@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from infra.layout import CHECKOUT
 from infra.policies.catalogue import RULES
-from infra.targets.layout import CHECKOUT
 from tests.rendering.examples import EXAMPLES, settings
 from tests.rendering.project import Project
 

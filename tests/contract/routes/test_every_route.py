@@ -58,7 +58,7 @@ def test_openais_sdk_calls_every_route(whole):
 
 
 def sign_in(sdk, url):
-    """What a program gets that is no browser; tests/contract/api/test_sign_in.py is one."""
+    """What a program gets that is no browser; tests/contract/api/sign_in/test_sign_in.py is one."""
     for path, error in (
         ("login?provider=none", openai.BadRequestError),
         ("callback", openai.BadRequestError),
@@ -262,6 +262,10 @@ def versions(sdk):
     served = sdk.post(f"{url}/serve", cast_to=Plain).model_extra
     assert (served["live"], served["model"]) == (True, f"default.tour.{made.model_extra['number']}")
     assert sdk.get(f"{url}/live", cast_to=Plain).model_extra == served
+    consent = sdk.post(f"{url}/consents", body={"tenant": "nobody"}, cast_to=Plain).model_extra
+    assert (consent["scope"], consent["revoked_at"]) == ("call", None)
+    assert sdk.get(f"{url}/consents", cast_to=Plain).model_extra["data"] == [{"object": "hub.consent", **consent}]
+    assert sdk.post(f"{url}/consents/revoke", body={"tenant": "nobody"}, cast_to=Plain).model_extra["revoked_at"]
     assert sdk.post(f"{url}/withdraw", cast_to=Plain).model_extra["live"] is False
     retired = sdk.post(f"{url}/retire", body={"delete_artefacts": True}, cast_to=Plain)
     assert (retired.model_extra["status"], retired.model_extra["bytes"]) == ("retired", 0)
@@ -338,6 +342,8 @@ def memories(sdk):
     assert sdk.delete(f"/memories/{made.id}", cast_to=Plain).model_extra["deleted"]
     of = {"params": {"assistant": "friend"}}
     assert sdk.delete("/memories", cast_to=Plain, options=of).model_extra["object"] == "memories.deleted"
+    assert sdk.get(f"/me/deletions/{made.id}", cast_to=Plain).model_extra["kind"] == "memory"
+    assert made.id in [each["id"] for each in sdk.get("/me/deletions", cast_to=Plain).model_extra["data"]]
 
 
 def hub(sdk):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from infra.config_loader import load
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from serving.config import RemoteModel
 from tests.servers.hub import REPOSITORY, hub_with
 from tests.servers.listed_models import Endpoint, endpoint

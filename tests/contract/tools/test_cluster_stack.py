@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from infra.targets.kube_api import KubeApi
+from infra.kubernetes.kube_api import KubeApi
 from tests.rendering.examples import KUBECONFIG, MADE, stack_settings
 from tools.report import ToolError
 from tools.stack import cluster_stack, weights_progress

@@ -12,7 +12,7 @@ import yaml
 from bench import checkout_stack, compare
 from bench.compare import PROCESSOR_TIME, Case, Spread
 from bench.processes import BenchError
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 
 
 def recorded(side: str, log: list[tuple[str, int]], values: list[float]):

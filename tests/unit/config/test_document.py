@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from serving.config import (
     AdapterBounds,
     Assistant,

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from infra.gpu.machines import CLOUDS
+from infra.nodes.machines import CLOUDS
 from tests.pages import snippets
 from tests.pages.snippets import ROOT
 from tools.plan import plan

@@ -62,8 +62,8 @@ async def test_rows_are_traceable_to_their_source(tmp_path: Path) -> None:
     one, other = rated(UP), rated(UP, question="And now?")
     await written(tmp_path, one, other)
     assert lines(tmp_path, "train.lineage.jsonl") == [
-        {"completions": [one.id], "ratings": ["fb_up"], "people": []},
-        {"completions": [other.id], "ratings": ["fb_up"], "people": []},
+        {"completions": [one.id], "ratings": ["fb_up"], "people": [], "raters": []},
+        {"completions": [other.id], "ratings": ["fb_up"], "people": [], "raters": []},
     ]
 
 

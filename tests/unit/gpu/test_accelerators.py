@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from infra.gpu.accelerators import ACCELERATORS, GIB, MIB, Accelerator, accelerator_by_key, accelerator_by_product
+from infra.nodes.accelerators import ACCELERATORS, GIB, MIB, Accelerator, accelerator_by_key, accelerator_by_product
 
 
 def test_keys_and_gke_names_are_unique() -> None:

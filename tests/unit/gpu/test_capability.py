@@ -11,8 +11,8 @@ from infra import application
 from infra.config import StackConfig
 from infra.config_loader import load
 from infra.gpu import capability
-from infra.gpu.accelerators import ACCELERATORS, accelerator_by_product
-from infra.gpu.pools import Sharing
+from infra.nodes.accelerators import ACCELERATORS, accelerator_by_product
+from infra.nodes.pools import Sharing
 from tests.unit.gpu.test_placement import config
 
 VLLM_IMAGE = {"repository": "headrace/vllm", "tag": "1"}

@@ -10,7 +10,7 @@ import pytest
 from infra.cloud_config import Cost
 from infra.config import StackConfig
 from infra.gpu import cost
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from serving.config import VllmModel
 from tests.unit.gpu.test_placement import L4, config
 
@@ -81,7 +81,7 @@ def test_prices_of_yours_that_cannot_be_read(content: str, tmp_path: Path) -> No
     file.write_text(content)
     [mistake] = cost.mistakes(priced(config(), file))
     assert mistake.key == "cluster.prices"
-    assert "infra/gpu/prices.yaml" in mistake.fix
+    assert "infra/targets/aws/prices.yaml" in mistake.fix
 
 
 def test_missing_price_files_are_reported(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_missing_price_files_are_reported(tmp_path: Path) -> None:
 
 
 def test_the_tables_own_prices_are_used_without_others() -> None:
-    assert (CHECKOUT / "infra/gpu/prices.yaml").exists()
+    assert (CHECKOUT / "infra/targets/aws/prices.yaml").exists()
     assert cost.table(config(L4)).splitlines()[2].split()[-1] != "?"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from infra.config_loader import load
 from infra.gpu import fit
-from infra.gpu.accelerators import GIB, MIB, accelerator_by_product
+from infra.nodes.accelerators import GIB, MIB, accelerator_by_product
 from serving.config import Geometry, VllmModel
 
 LLAMA_8B = Geometry(parameters=8_030_261_248, layers=32, kv_heads=8, head_dim=128, context=131_072)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 
-from infra.gpu.accelerators import accelerator_by_key
-from infra.gpu.machines import DEFAULT_MACHINE_TYPES, MACHINES, Cloud, MachineType, machine_type, smallest_machine_type
+from infra.nodes.accelerators import accelerator_by_key
+from infra.nodes.machines import (
+    CLOUDS,
+    Cloud,
+    MachineType,
+    default_machine_type,
+    machine_type,
+    machine_types,
+    smallest_machine_type,
+)
+
+MACHINES = [machine for cloud in CLOUDS for machine in machine_types(cloud)]
+
+
+def test_machines_lie_in_the_folder_of_their_cloud() -> None:
+    assert [m.name for cloud in CLOUDS for m in machine_types(cloud) if m.cloud != cloud] == []
 
 
 def test_machine_names_are_unique() -> None:
@@ -27,11 +39,11 @@ def test_machines_have_plausible_sizes_and_known_gpus(found: MachineType) -> Non
 
 
 def test_each_cloud_has_machines_with_and_without_gpus() -> None:
-    for cloud in get_args(Cloud):
-        default = machine_type(cloud, DEFAULT_MACHINE_TYPES[cloud])
+    for cloud in CLOUDS:
+        default = machine_type(cloud, default_machine_type(cloud))
         assert default
         assert not default.gpus
-        assert any(m.gpus for m in MACHINES if m.cloud == cloud)
+        assert any(m.gpus for m in machine_types(cloud))
 
 
 @pytest.mark.parametrize(

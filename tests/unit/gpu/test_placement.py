@@ -10,8 +10,8 @@ import yaml
 from infra.addons.gpu import GPU as ADDON
 from infra.config import StackConfig
 from infra.gpu import placement
-from infra.gpu.accelerators import accelerator_by_key
-from infra.gpu.pools import POOL_LABEL, NodePool
+from infra.nodes.accelerators import accelerator_by_key
+from infra.nodes.pools import POOL_LABEL, NodePool
 from serving.config import KServeModel
 
 CPU = {"name": "cpu"}

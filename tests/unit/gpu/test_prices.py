@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from datetime import date
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
-from infra.gpu.machines import DEFAULT_MACHINE_TYPES, MACHINES, Cloud, machine_type
-from infra.gpu.prices import load
+from infra.nodes.machines import CLOUDS, Cloud, default_machine_type, machine_type, machine_types
+from infra.nodes.prices import listed, load
 
 YOURS = """
 as_of: 2026-11-01
@@ -28,18 +27,20 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_built_in_prices_are_of_known_machines() -> None:
-    prices = load(None)
-    assert [p for p in prices.prices if not machine_type(p.cloud, p.machine)] == []
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_list_prices_are_of_known_machines(cloud: Cloud) -> None:
+    prices = listed(cloud)
+    assert [p for p in prices.prices if p.cloud != cloud or not machine_type(cloud, p.machine)] == []
     assert all(p.spot is None or 0 < p.spot < p.on_demand for p in prices.prices)
-    for cloud in get_args(Cloud):
-        assert prices.hourly(cloud, DEFAULT_MACHINE_TYPES[cloud], "on_demand")
-        assert prices.regions[cloud]
+    assert prices.hourly(cloud, default_machine_type(cloud), "on_demand")
+    assert set(prices.regions) == {cloud}
+    assert prices.currency == "USD", "a policy adds them up"
 
 
-def test_more_of_a_family_costs_more() -> None:
-    prices = load(None)
-    priced = [(m, p) for m in MACHINES if (p := prices.hourly(m.cloud, m.name, "on_demand"))]
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_more_of_a_family_costs_more(cloud: Cloud) -> None:
+    prices = listed(cloud)
+    priced = [(m, p) for m in machine_types(cloud) if (p := prices.hourly(m.cloud, m.name, "on_demand"))]
     for m, price in priced:
         family = m.name.partition(".")[0] if m.cloud == "aws" else m.name.rpartition("-")[0]
         for other, more in priced:
@@ -61,8 +62,8 @@ def test_unlisted_prices_are_unknown(tmp_path: Path) -> None:
 
 def test_prices_have_a_date_and_a_region(tmp_path: Path) -> None:
     assert load(written(tmp_path, YOURS)).provenance("aws") == "list prices as of 2026-11-01"
-    ours = load(None)
-    assert ours.as_of > date(2025, 6, 5)  # when AWS made P4 and P5 cheaper
+    assert listed("aws").as_of > date(2025, 6, 5)  # when it made P4 and P5 cheaper
+    ours = listed("gcp")
     assert ours.provenance("gcp") == f"list prices as of {ours.as_of} in us-central1"
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from infra.gpu import fit
-from infra.gpu.accelerators import GIB, accelerator_by_key
+from infra.nodes.accelerators import GIB, accelerator_by_key
 from serving.config import Geometry, VllmModel
 
 WITHIN = 0.1

@@ -92,6 +92,7 @@ def release(**changes):
         base="base",
         share=0.1,
         evaluation=None,
+        gate_override=None,
         status="canary",
         reason="",
         revision=1,
@@ -150,13 +151,26 @@ async def test_outcomes_and_hours_end_a_release(keeper, stored, clock, outcomes,
     assert stored.judged == [change]
 
 
+VERSION = {"version": "mver_1"}
+
+
 @pytest.mark.parametrize(
-    ("status", "auto", "change"), [("canary", True, "promote"), ("canary", False, None), ("paused", True, None)]
+    ("changed", "auto", "change"),
+    [
+        ({}, True, "promote"),
+        ({}, False, None),
+        ({"status": "paused"}, True, None),
+        (VERSION | {"evaluation": "eval_1"}, True, "promote"),
+        (VERSION | {"gate_override": "a drill"}, True, "promote"),
+        (VERSION, True, None),
+    ],
 )
-async def test_only_a_running_canary_is_promoted_by_itself(keeper, stored, status, auto, change):
+async def test_only_a_running_canary_that_has_passed_the_gate_is_promoted_by_itself(
+    keeper, stored, changed, auto, change
+):
     configure(keeper, auto_promote=auto)
     good = [CanaryOutcome("requests", canary, None, 991.0) for canary in (False, True)] * 150
-    stored.running, stored.outcomes = [release(status=status)], good
+    stored.running, stored.outcomes = [release(**changed)], good
     await keeper.look()
     assert stored.judged == [(change, "no_worse" if change else "requested")]
 

@@ -6,8 +6,8 @@ import yaml
 
 from infra.config import StackConfig
 from infra.config_loader import LoadedConfig, load
+from infra.layout import CHECKOUT
 from infra.mistakes import Mistake, report
-from infra.targets.layout import CHECKOUT
 from tools.reference.project import project
 
 FOLDER = "/state/secrets"

@@ -11,7 +11,7 @@ from infra.addons import ADDONS
 from infra.addons.dcgm import DCGM, counters
 from infra.config import StackConfig
 from infra.gpu.placement import place
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from monitoring.external import EXTERNAL
 from tests.rendering.examples import stack_settings
 

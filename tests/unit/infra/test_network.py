@@ -7,7 +7,7 @@ from infra import network
 from infra.addons.kuberay import KUBERAY
 from infra.addons.monitoring import MONITORING, prometheus
 from infra.config import StackConfig
-from infra.targets.provisioned_cluster import IdentityEndpoint
+from infra.resources.provisioned_cluster import IdentityEndpoint
 
 
 def peers(**settings: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import yaml
 
 from infra import chart
 from infra.config_loader import load
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from tests.rendering.examples import with_digests
 from tools.plan import StackFileLoader
 

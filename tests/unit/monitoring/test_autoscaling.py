@@ -7,8 +7,9 @@ import random
 
 import pytest
 
-from monitoring.autoscaling import autoscaling_target, main, waiting_share
+from monitoring.autoscaling import autoscaling_target, main
 from monitoring.objectives import OBJECTIVES
+from serving.core.erlang import waiting_share
 
 TTFT = next(o for o in OBJECTIVES if o.name == "time_to_first_token")
 END_TO_END = next(o for o in OBJECTIVES if o.name == "end_to_end")

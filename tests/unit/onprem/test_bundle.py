@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.onprem.bundle import OfflineBundle
-from infra.providers.problem import Problem
+from infra.resources.problem import Problem
 from tools import bundle as tool
 from tools.images.oci import write_archive
 from tools.report import ToolError

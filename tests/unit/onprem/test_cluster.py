@@ -12,8 +12,8 @@ from infra.onprem.cluster import ControlPlane, connect_control_plane, wait_until
 from infra.onprem.etcd import EtcdMember, members, remove
 from infra.onprem.ssh import AccessRefused, CommandFailed, RemoteHost, SshAddress
 from infra.providers.kubernetes_node import KubernetesNodeProvider
-from infra.providers.problem import Problem
-from infra.providers.resource import Task
+from infra.resources.problem import Problem
+from infra.resources.resource import Task
 
 MEMBERS = {
     "members": [

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from infra.gpu.pools import GPU_TAINT, POOL_LABEL
+from infra.nodes.pools import GPU_TAINT, POOL_LABEL
 from infra.onprem_config import OnPrem, mistakes
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPqfeZ5QqXyGeTzAn7IXo2hcmIS6PN6nOSpGAGPZbdHn a comment"

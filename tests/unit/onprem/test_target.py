@@ -12,8 +12,8 @@ from pulumi.runtime.stack import run_pulumi_func
 
 from infra.onprem_config import OnPrem
 from infra.providers.__main__ import KINDS
+from infra.resources.provisioned_cluster import ProvisionedCluster
 from infra.targets.onprem import provision_onprem
-from infra.targets.provisioned_cluster import ProvisionedCluster
 from tests.rendering.event_loop import event_loop
 
 HOSTS: list[dict[str, Any]] = [

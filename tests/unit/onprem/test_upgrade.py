@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from infra.onprem.upgrade import UpgradeStep, plan
-from infra.providers.problem import Problem
+from infra.resources.problem import Problem
 
 OLD = {"cp1": "v1.36.4", "cp2": "v1.36.4", "w2": "v1.36.4", "w1": "v1.36.4"}
 

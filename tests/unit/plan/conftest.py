@@ -15,9 +15,9 @@ from pulumi.runtime import config as runtime
 from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.stack import run_pulumi_func
 
+from infra.layout import CHECKOUT
 from infra.providers import ports
 from infra.targets import capacity_check, preflight, source_check
-from infra.targets.layout import CHECKOUT
 from tests.rendering.event_loop import event_loop
 from tests.rendering.examples import KUBECONFIG
 from tests.unit.plan import clouds
@@ -124,8 +124,8 @@ def _host_with_room(folder: Path) -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ports, "occupant", lambda port, own: None)
         patch.setattr(preflight, "memory_needed", lambda config: 0)
-        patch.setattr(source_check, "mistakes", lambda config, secrets: [])
-        patch.setattr(capacity_check, "mistakes", lambda config: [])
+        patch.setattr(source_check, "checks", lambda config, secrets: [])
+        patch.setattr(capacity_check, "checks", lambda config, stack: [])
         patch.setattr("infra.targets.azure.access.wait_until_allowed", lambda kubeconfig: None)
         patch.setenv("PATH", str(program.parent), prepend=":")
         yield patch

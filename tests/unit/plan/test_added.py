@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -19,14 +20,16 @@ from infra.addons.addon import Addon
 from infra.cloud_config import Cluster
 from infra.cluster_config import Addons, Choice
 from infra.config import StackConfig
-from infra.gpu import machines
-from infra.gpu.machines import MachineType
 from infra.gpu.placement import NODE_POOL_RULES, _rules_of
-from infra.gpu.pools import POOL_LABEL, NodePool
 from infra.mistakes import Mistake
-from infra.scheduling.resources import GIB, Resources
+from infra.nodes import prices
+from infra.nodes.machines import MachineType
+from infra.nodes.pools import POOL_LABEL, NodePool
+from infra.nodes.prices import PriceTable
+from infra.nodes.resources import GIB, Resources
+from infra.resources.cloud_stack import CloudStack
+from infra.resources.provisioned_cluster import ProvisionedCluster
 from infra.targets import kubernetes_stack
-from infra.targets.provisioned_cluster import ProvisionedCluster
 from infra.versions import Chart
 from serving.config import Strict
 from tests.rendering.examples import KUBECONFIG
@@ -52,9 +55,9 @@ class NimbusCluster(pulumi.ComponentResource):
         ]
 
 
-def provision(config: WithNimbus, stack: str) -> ProvisionedCluster:
-    made = NimbusCluster(config.nimbus, config.node_pools)
-    return ProvisionedCluster(Output.secret("a kubeconfig"), stack, made, made.pools, storage_class="mist")
+def provision(stack: CloudStack[Nimbus]) -> ProvisionedCluster:
+    made = NimbusCluster(stack.settings, stack.pools)
+    return ProvisionedCluster(Output.secret("a kubeconfig"), stack.name, made, made.pools, storage_class="mist")
 
 
 def mistakes(settings: Nimbus, cluster: Cluster, pools: Sequence[NodePool]) -> list[Mistake]:
@@ -64,9 +67,12 @@ def mistakes(settings: Nimbus, cluster: Cluster, pools: Sequence[NodePool]) -> l
 @pytest.fixture
 def nimbus(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = ModuleType("infra.targets.nimbus")
-    vars(folder).update(SDK="pulumi", provision=provision)
+    vars(folder).update(SDK="pulumi")
     monkeypatch.setitem(sys.modules, "infra.targets.nimbus", folder)
-    rules = ModuleType("infra.gpu.nimbus")
+    plans = ModuleType("infra.targets.nimbus.provision")
+    vars(plans).update(provision=provision)
+    monkeypatch.setitem(sys.modules, "infra.targets.nimbus.provision", plans)
+    rules = ModuleType("infra.targets.nimbus.limits")
     vars(rules).update(
         mistakes=mistakes,
         advertises=lambda settings, pool: bool(pool.gpus),
@@ -76,11 +82,13 @@ def nimbus(monkeypatch: pytest.MonkeyPatch) -> None:
         NODE_PODS=Resources(cpu=1000),
         system_pods=lambda settings: (("drizzle", Resources(cpu=500)),),
     )
-    monkeypatch.setitem(sys.modules, "infra.gpu.nimbus", rules)
+    monkeypatch.setitem(sys.modules, "infra.targets.nimbus.limits", rules)
     made = [MachineType("nimbus", "gust", 8, 32, "l4", 1), MachineType("nimbus", "breeze", 4, 16)]
-    monkeypatch.setattr(machines, "MACHINES", (*machines.MACHINES, *made))
-    monkeypatch.setattr(machines, "_BY_NAME", {(m.cloud, m.name): m for m in made})
-    monkeypatch.setitem(machines.DEFAULT_MACHINE_TYPES, "nimbus", "breeze")
+    catalogue = ModuleType("infra.targets.nimbus.machines")
+    vars(catalogue).update(MACHINES=made, DEFAULT="breeze")
+    monkeypatch.setitem(sys.modules, "infra.targets.nimbus.machines", catalogue)
+    nobody = PriceTable(as_of=date(2026, 1, 1), currency="USD", source="nobody sells it", prices=())
+    monkeypatch.setattr(prices, "listed", lambda cloud: nobody)
     monkeypatch.setitem(NODE_POOL_RULES, "nimbus", _rules_of("nimbus"))
     monkeypatch.setattr(config_loader, "StackConfig", WithNimbus)
     # These two follow from the field of StackConfig and from the cloud's name in `Cloud`.

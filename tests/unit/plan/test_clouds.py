@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,10 +14,11 @@ import pytest
 from infra.config import StackConfig
 from infra.gpu import cost
 from infra.gpu.placement import NODE_POOL_RULES
+from infra.layout import CHECKOUT
 from infra.policies.catalogue import RULES
 from infra.policies.manifest import PlannedResource
 from infra.policies.rule import violations
-from infra.targets.layout import CHECKOUT
+from infra.targets.cloud_stacks import cloud_stack
 from infra.targets.operations import holdings
 from tests.rendering.examples import stack_settings
 from tests.unit.plan.golden import check, golden
@@ -158,6 +160,27 @@ def addresses(planned: Any) -> list[Any]:
     return [r for r in planned.resources.values() if r.name.startswith("entrance") and r.token.endswith(kinds)]
 
 
+@pytest.mark.parametrize("cloud", CLOUDS)
+@pytest.mark.parametrize("zone", [True, False])
+def test_the_addresses_that_a_quota_must_allow_are_those_that_are_planned(
+    cloud: str, zone: bool, plan_once: Planner
+) -> None:
+    entrance = {"kind": "gateway", "host": "llm.example.com", "tls": {"acme": {"email": "ops@example.com"}}}
+    changed = {"ingress": {**entrance, "zone": ENTRANCES[cloud][0]}} if zone else {}
+    if cloud == "aws":
+        pools = settings(cloud)["node_pools"]
+        changed["node_pools"] = [*pools[:-1], pools[-1] | {"zones": ["eu-central-1c"]}]
+    wanted = settings(cloud, **changed)
+    planned = plan_once(wanted)
+    kinds = ("Eip", "Address", "PublicIPAddress")
+    made = [r.name for r in planned.resources.values() if r.token.rpartition(":")[2] in kinds]
+    # Cloud NAT takes its address itself.
+    made += [r.name for r in planned.resources.values() if r.token == "gcp:compute/routerNat:RouterNat"]
+    capacity = importlib.import_module(f"infra.targets.{cloud}.capacity")
+    assert capacity.addresses_needed(cloud_stack(StackConfig.model_validate(wanted), "example")) == len(made)
+    assert len(made) == {("aws", True): 4, ("gcp", True): 2, ("azure", True): 2}.get((cloud, zone), 1)
+
+
 def test_aks_may_use_the_address(plan_once: Planner) -> None:
     ingress = {"kind": "gateway", "host": "llm.example.com", "tls": {"secret": "s"}, "zone": AZURE_ZONE}
     planned = plan_once(settings("azure", ingress=ingress))
@@ -247,7 +270,8 @@ def test_the_cost_table_and_remaining_resources_are_shown(
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_cloud_packages_declare_their_sdk(cloud: str) -> None:
     """And loads it only when a cluster is planned."""
-    code = f"import sys, infra.targets.{cloud} as c; print(c.SDK, callable(c.provision), c.SDK in sys.modules)"
+    folder = f"infra.targets.{cloud}"
+    code = f"import sys, {folder} as c, {folder}.machines as m; print(c.SDK, bool(m.MACHINES), c.SDK in sys.modules)"
     said = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=CHECKOUT).split()
     assert said == [f"pulumi_{MODULES[cloud].replace('-', '_')}", "True", "False"]
 

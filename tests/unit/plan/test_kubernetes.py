@@ -11,10 +11,10 @@ from typing import Any
 import pulumi
 import pytest
 
+from infra.layout import CHECKOUT
 from infra.policies.catalogue import evaluate
 from infra.policies.manifest import PlannedResource
 from infra.policies.values import SecretValue
-from infra.targets.layout import CHECKOUT
 from tests.rendering.examples import EXAMPLES, MADE, settings
 from tests.unit.plan.golden import check
 from tests.unit.plan.seal import SEAL

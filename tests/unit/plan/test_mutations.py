@@ -12,7 +12,7 @@ import yaml
 
 from infra.cluster_config import MOUNTED_SECRETS
 from infra.config_loader import load
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 
 Path = tuple[str | int, ...]
 

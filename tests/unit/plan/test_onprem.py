@@ -9,7 +9,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from tests.rendering.examples import settings
 from tests.unit.plan.golden import check, golden
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.layout import CHECKOUT
 from infra.policies import exposure
 from infra.policies.catalogue import RULES, evaluate, evaluate_manifests
 from infra.policies.exposure import REQUIRED_SETTINGS
 from infra.policies.manifest import PlannedResource, from_manifest
 from infra.policies.rule import RuleSettings, violations
 from infra.policies.values import UNKNOWN, SecretValue
-from infra.targets.layout import CHECKOUT
 from serving.config import Limits, ServingConfig, serve_document
 from tests.unit.policies.cases import CASES, Case, of
 from tests.unit.policies.engine import from_engine

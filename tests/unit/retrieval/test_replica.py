@@ -13,6 +13,7 @@ import pytest
 from serving.config import JUDGE, Assistant, Catalog, SearchModels
 from serving.core.principal import STACK, Principal
 from serving.retrieval.embedders.embedder import Role, Vectors
+from serving.retrieval.excerpts import for_prompt
 from serving.retrieval.relevance import MINILM_THRESHOLD, THRESHOLD, SecondEmbedder
 from serving.retrieval.types import Chunk, Hit
 from serving.store.users import ADMIN
@@ -81,7 +82,7 @@ async def test_relevance_is_measured_with_the_embedder_of_the_searched_index(
         return True
 
     monkeypatch.setattr(replica_module, "judged", judged)
-    monkeypatch.setattr(replica_module, "good_enough", good_enough)
+    monkeypatch.setattr(for_prompt, "good_enough", good_enough)
     text = ["The heron stands in the river."]
     about = Assistant(name="a", model="m", knowledge=("default",))
 
@@ -131,7 +132,7 @@ async def test_the_name_of_the_subject_is_removed_from_the_semantic_query_only(
     monkeypatch.setattr(opened.index, "search", searched)
     monkeypatch.setattr(opened.embedder.__class__, "embed", lambda _, texts, role: embedded(texts, role))
     monkeypatch.setattr(replica._reranker, "order", in_order)
-    monkeypatch.setattr(replica_module, "good_enough", good_enough)
+    monkeypatch.setattr(for_prompt, "good_enough", good_enough)
     about = Assistant(name="a", model="m", description="Knows Headrace.", knowledge=("docs",))
     await replica.context(ADMIN_OF_STACK, about, "How does Headrace begin?", ("docs",), before="Hello Headrace there")
     assert sorted(words) == ["Hello Headrace there\nHow does Headrace begin?", "How does Headrace begin?"]

@@ -12,10 +12,10 @@ from infra import chart
 from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import StackConfig
 from infra.config_loader import load
-from infra.gpu.machines import machine_type
 from infra.gpu.placement import cloud_rules, place
+from infra.nodes.machines import machine_type
+from infra.nodes.resources import GIB, MIB
 from infra.scheduling import checks, starts, workload
-from infra.scheduling.resources import GIB, MIB
 from tests.unit.gpu.test_placement import L4, config
 from tools import plan
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.cluster_config import Toleration
-from infra.gpu.pools import GPU_TAINT, Taint
-from infra.scheduling.resources import GIB, Resources, parse_quantity
-from infra.scheduling.scheduler import (
+from infra.nodes.pools import GPU_TAINT, Taint
+from infra.nodes.resources import GIB, Resources, parse_quantity
+from infra.nodes.scheduler import (
     ORDERS,
     Group,
     Placement,

@@ -1,4 +1,4 @@
-"""What a browser must bring, wherever the stack is. Whole sign-ins are in tests/contract/api/test_sign_in.py."""
+"""What a browser must bring. Whole sign-ins are in tests/contract/api/sign_in/test_sign_in.py."""
 
 from __future__ import annotations
 

@@ -52,6 +52,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "file_batch_files": ("with:file_batches", "limit:protocol.vector_stores.MAX_BATCHED_FILES"),
     "file_batches": ("limit:store.attachments.file_batches.MAX_BATCHES",),
     "files": ("quota:stored_bytes", "quota:files", "setting:limits.upload_bytes"),
+    "hub_consents": ("with:hub_versions", "limit:hub.consents.MAX_CONSENTS"),
     "hub_dataset_people": ("with:hub_datasets", "with:users"),
     "hub_datasets": ("quota:stored_bytes", "limit:hub.jobs.freezing.MAX_BUILDING", "limit:hub.jobs.freezing.MAX_ROWS"),
     "hub_evaluations": ("limit:hub.evaluations.MAX_EVALUATIONS",),

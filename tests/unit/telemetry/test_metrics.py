@@ -9,9 +9,8 @@ import sys
 import pytest
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
-from serving.config import EndToEndByLength
 from serving.telemetry import metrics
-from serving.telemetry.catalogue import CATALOGUE, ELSEWHERE, JUDGED_ANSWERS, LENGTHS, STAGES
+from serving.telemetry.catalogue import CATALOGUE, ELSEWHERE, JUDGED_ANSWERS, STAGES
 from serving.telemetry.exporter import Exporter
 from serving.telemetry.timeline import Timeline
 
@@ -47,16 +46,6 @@ def test_an_answer_is_good_until_the_very_end_of_its_time(seconds, met):
     before = counted()
     metrics.judge("end_to_end", "judged", "long", seconds, 2.5)
     assert counted() == before | {met: before[met] + 1}
-
-
-@pytest.mark.parametrize(
-    ("tokens", "length"), [(0, "short"), (100, "short"), (101, "medium"), (1000, "medium"), (1001, "long")]
-)
-def test_the_length_of_an_answer_is_a_class_that_the_configuration_names(tokens, length):
-    assert metrics.length_of(tokens) == length
-    assert list(LENGTHS) == list(EndToEndByLength.model_fields)
-    for name, most in list(LENGTHS.items())[:-1]:
-        assert EndToEndByLength.model_fields[name].description == f"of answers of at most {most:,} tokens"
 
 
 def test_overhead_excludes_waiting():

@@ -11,7 +11,7 @@ import yaml
 from infra.cluster_config import MOUNTED_SECRETS
 from infra.config import StackConfig
 from infra.config_loader import load
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from tests.rendering.examples import EXAMPLES, stack_settings
 from tools import gitops, plan
 from tools.report import ToolError

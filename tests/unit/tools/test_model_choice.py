@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from infra.config_loader import load
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from tools.report import ToolError
 from tools.stack import choose_model, model_choice, workspace
 from tools.stack.choose_model import Request, check, choose

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from tools import plan
 from tools.report import ToolError
 
@@ -66,7 +66,9 @@ def test_errors_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert plan.main(["--stack", "no-such"]) == 1
     assert "Pulumi.no-such.yaml does not exist" in capsys.readouterr().err
     assert plan.main(["--stack", "aws"], nothing) == 0
-    assert "Total:" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "Total:" in said.out
+    assert "headrace:image: registry.example.com answers with status 503" in said.err
 
 
 def test_sources_that_are_not_there_fail_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,4 +78,4 @@ def test_sources_that_are_not_there_fail_the_plan(capsys: pytest.CaptureFixture[
     assert "Total:" in said.out
     assert "headrace:image: names registry.example.com/headrace/serving@sha256:000" in said.err
     assert "headrace:pools[1].image: names registry.example.com/headrace/vllm@sha256:111" in said.err
-    assert "models" not in said.err, "the token of its model is encrypted"
+    assert "headrace:models[0].source: its token is known to the pods alone" in said.err

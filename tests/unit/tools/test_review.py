@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from infra.targets.layout import CHECKOUT
+from infra.layout import CHECKOUT
 from infra.targets.operations import holdings
 from tools.report import ToolError
 from tools.stack import review, verbs

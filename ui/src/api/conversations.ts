@@ -26,6 +26,8 @@ export interface Item {
   type: string;
   role?: string;
   status?: string;
+  /** Seconds since 1970. */
+  created_at?: number;
   content?: { type: string; text?: string; refusal?: string; file_id?: string; filename?: string }[];
   /** What stood beside an answer; older answers have none. */
   headrace?: {
@@ -61,6 +63,11 @@ export function create(): Promise<Conversation> {
 
 export async function remove(id: string): Promise<void> {
   await request("DELETE", `/v1/conversations/${encodeURIComponent(id)}`);
+}
+
+/** Deletes all conversations of the reader. */
+export async function removeAll(): Promise<void> {
+  await request("DELETE", "/v1/conversations");
 }
 
 /** Makes a conversation of the items before one. */

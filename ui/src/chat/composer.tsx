@@ -7,6 +7,7 @@ import { chosen, failure, load, models } from "../api/models";
 import { session } from "../api/http";
 import { t } from "../i18n";
 import { Icon } from "../icons";
+import { PromptsButton, PromptsError, written } from "../prompts";
 import { AttachButton, Attachments, dragging, sending, takeDrops, takeFiles } from "./attachments";
 import { ask, described, running, stop } from "./ask";
 import { conversation } from "./state";
@@ -43,8 +44,10 @@ export function Composer(): VNode {
       )}
       {models.value?.length === 0 && <p class="error" role="alert">{t("noModels")}</p>}
       <Attachments />
+      <PromptsError />
       <div class="box">
         <AttachButton />
+        <PromptsButton draft={draft} />
         <textarea
           id="message"
           rows={1}
@@ -53,7 +56,9 @@ export function Composer(): VNode {
           placeholder={t("placeholder")}
           value={draft.value}
           onInput={(event) => {
+            const before = draft.peek();
             draft.value = event.currentTarget.value;
+            written(draft, before);
           }}
           onKeyDown={(event) => {
             // While a word is composed, as in Japanese, Enter ends the word.

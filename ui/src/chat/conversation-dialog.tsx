@@ -7,7 +7,9 @@ import { t } from "../i18n";
 import { useModal } from "../modal";
 import { go } from "../router";
 import { described } from "./ask";
-import { exported, type Format } from "../own/export";
+import type { Format } from "../own/export";
+import { Receipt } from "../own/receipt";
+import { save } from "../own/save";
 import { change, remove } from "./list";
 
 interface Props {
@@ -16,11 +18,18 @@ interface Props {
   share: () => void;
 }
 
+/** The button that was pressed is gone: the focus goes where the reader goes on. */
+function focused(button: HTMLButtonElement | null): void {
+  button?.focus();
+}
+
 export function ConversationDialog({ conversation, close, share }: Props): VNode {
   const { id, headrace } = conversation;
   const dialog = useModal();
   const [title, setTitle] = useState(headrace.title ?? "");
   const [sure, setSure] = useState(false);
+  const [gone, setGone] = useState(false);
+  const [busy, setBusy] = useState(false);
   const [error, setError] = useState("");
   const after = async (work: () => Promise<unknown>) => {
     try {
@@ -31,15 +40,36 @@ export function ConversationDialog({ conversation, close, share }: Props): VNode
     }
   };
   const set = (state: Partial<State>) => after(() => change(id, state));
-  const save = (format: Format) => after(() => exported(conversation, format));
-  const deleted = () =>
-    after(async () => {
+  const saved = (format: Format) => async () => {
+    setBusy(true);
+    setError("");
+    try {
+      await save(conversation, format);
+      dialog.current?.close();
+    } catch (failed) {
+      setError(t("notSaved", { reason: described(failed) }));
+    }
+    setBusy(false);
+  };
+  const deleted = async () => {
+    try {
       if (await remove(id)) go("/");
-    });
+      setGone(true);
+    } catch (failed) {
+      setError(described(failed));
+    }
+  };
   return (
     <dialog ref={dialog} class="small" aria-labelledby="conversation" onClose={close}>
       <h2 id="conversation" dir="auto">{headrace.title || t("untitled")}</h2>
-      {sure ? (
+      {gone ? (
+        <>
+          <Receipt id={id} />
+          <p class="buttons">
+            <button ref={focused} type="button" class="primary" onClick={() => dialog.current?.close()}>{t("close")}</button>
+          </p>
+        </>
+      ) : sure ? (
         <>
           <p>{t("confirmDelete")}</p>
           <p class="buttons">
@@ -67,8 +97,8 @@ export function ConversationDialog({ conversation, close, share }: Props): VNode
           </div>
           <p class="buttons">
             <button type="button" onClick={share}>{t("share")}</button>
-            <button type="button" onClick={() => save("md")}>{t("saveMarkdown")}</button>
-            <button type="button" onClick={() => save("json")}>{t("saveJson")}</button>
+            <button type="button" disabled={busy} onClick={saved("md")}>{t("saveMarkdown")}</button>
+            <button type="button" disabled={busy} onClick={saved("json")}>{t("saveJson")}</button>
           </p>
           <p class="buttons">
             <button type="button" onClick={() => set({ pinned: !headrace.pinned })}>

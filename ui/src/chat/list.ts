@@ -85,6 +85,15 @@ export async function remove(id: string): Promise<boolean> {
   return conversation.peek() === id;
 }
 
+/** Deletes all conversations, also those that are not in the list; shows what is left, even if that fails. */
+export async function removeAll(): Promise<void> {
+  try {
+    await api.removeAll();
+  } finally {
+    await load().catch(() => {});
+  }
+}
+
 function sorted(all: readonly Conversation[]): Conversation[] {
   const unique = [...new Map(all.map((each) => [each.id, each])).values()];
   return unique.toSorted((one, other) => Number(other.headrace.pinned) - Number(one.headrace.pinned));

@@ -77,6 +77,7 @@ function Dialog(): VNode {
         <button type="button" onClick={instead("memories")}>{t("memories")}</button>
         <button type="button" onClick={instead("usage")}>{t("usage")}</button>
         <button type="button" onClick={instead("keys")}>{t("apiKeys")}</button>
+        <button type="button" onClick={instead("deletions")}>{t("deletions")}</button>
         {operates() && <a class="button" href="/admin">{t("toConsole")}</a>}
       </p>
       <h3>{t("keys")}</h3>
@@ -85,6 +86,7 @@ function Dialog(): VNode {
         <dt><kbd>Shift</kbd> <kbd>Enter</kbd></dt><dd>{t("keyLine")}</dd>
         <dt><kbd>Esc</kbd></dt><dd>{t("keyStop")}</dd>
         <dt><kbd>/</kbd></dt><dd>{t("keyFocus")}</dd>
+        <dt><kbd>/</kbd></dt><dd>{t("keyPrompts")}</dd>
       </dl>
       <div class="identity">
         <p>{t("signedInAs", { user, tenant })}</p>

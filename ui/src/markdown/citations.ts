@@ -30,7 +30,7 @@ export function withoutMarks(text: string): string {
 
 /**
  * Returns the answer with a mark at the end of each span; `numbers` has the source of each, or `UNSUPPORTED`.
- * Positions count characters of the answer as it was received, as Python does. In code and tables a mark would change
+ * Positions count characters of the answer as it was received, as Python does. In code, tables and formulas a mark would change
  * what is shown: it follows them.
  */
 export function marked(received: string, citations: readonly Span[], numbers: readonly number[]): string {
@@ -47,7 +47,7 @@ export function marked(received: string, citations: readonly Span[], numbers: re
   for (const { raw, type } of blocksOf(answer)) {
     const to = from + raw.length;
     const here = [...wanted].filter(([at]) => at > from && at <= to).sort(([a], [b]) => a - b);
-    if (type === "code" || type === "table" || type === "html") {
+    if (type === "code" || type === "table" || type === "html" || type === "formula") {
       const all = new Set(here.flatMap(([, set]) => [...set]));
       result += all.size ? `${raw.trimEnd()}\n\n${written(all)}\n\n` : raw;
     } else {

@@ -1,6 +1,7 @@
 // A Markdown document that grows: what can no longer change is kept as it is, and only the rest is read again.
 
-import { Lexer, type Links, type Token, type Tokens } from "marked";
+import { Lexer, type Links, type MarkedOptions, type Token, Tokenizer, type Tokens } from "marked";
+import { formulaAt, formulaBlockAt, formulaBlockIn, MOST_OF_FORMULAS, openFormula, spend } from "./formulas";
 
 export interface Block {
   readonly key: number;
@@ -23,6 +24,27 @@ const FREE = 20_000;
 const OPEN_BLOCKS = 2;
 /** Nesting beyond what people write, and fences on which the lexer takes quadratic time. */
 const HOSTILE = /^(?:[ \t]*>){24}|^[ \t]{96}|^(?:[ \t]*(?:[-+*]|\d{1,9}[.)])[ \t]+){24}|[`~]{200}/m;
+class BlockTokenizer extends Tokenizer {
+  /** A heading of several lines that dashes make ends before a formula, as a paragraph does. */
+  override lheading(text: string): Tokens.Heading | undefined {
+    const formula = formulaBlockIn(text);
+    return super.lheading(formula < 0 ? text : text.slice(0, formula));
+  }
+}
+
+const OPTIONS: MarkedOptions = {
+  gfm: true,
+  tokenizer: new BlockTokenizer(),
+  extensions: {
+    renderers: {},
+    childTokens: {},
+    inline: [(text) => formulaAt(text)],
+    // A backslash, which begins the others, ends a piece of text in any case.
+    startInline: [(text) => text.indexOf("$")],
+    block: [(text) => formulaBlockAt(text)],
+    startBlock: [formulaBlockIn],
+  },
+};
 
 export class MarkdownDocument {
   readonly frozen: Block[] = [];
@@ -37,6 +59,8 @@ export class MarkdownDocument {
   #whole: string[] = [];
   #keys = 0;
   #headings = new Headings();
+  /** Characters that further formulas may have. */
+  #formulas = MOST_OF_FORMULAS;
 
   /** The text as received. */
   get received(): string {
@@ -81,6 +105,7 @@ export class MarkdownDocument {
     this.frozen.length = 0;
     this.#links = {};
     this.#headings = new Headings();
+    this.#formulas = MOST_OF_FORMULAS;
     this.#rest = this.text;
     this.#lex(false);
     this.#defines = false;
@@ -113,10 +138,14 @@ export class MarkdownDocument {
         keep -= 1;
         if (tokens[keep]?.type !== "space") blocks += 1;
       }
+      // Lines of a formula that is not finished look like blocks.
+      keep = before(tokens, keep, openFormula(this.#rest));
     }
     const closed = tokens.slice(0, keep);
     const length = closed.reduce((sum, token) => sum + token.raw.length, 0);
     this.#define(closed);
+    this.#formulas = spend(closed, this.#formulas);
+    spend(tokens.slice(keep), this.#formulas);
     const blocks = (some: readonly Token[], headings: Headings): Block[] =>
       some
         .map((token, index) => ({ key: this.#keys + index, token, level: headings.level(token) }))
@@ -143,7 +172,7 @@ export class MarkdownDocument {
     this.lexed += text.length;
     if (HOSTILE.test(text)) return plain(text);
     try {
-      const lexer = new Lexer({ gfm: true });
+      const lexer = new Lexer(OPTIONS);
       Object.assign(lexer.tokens.links, this.#links);
       const blocks: Token[] = lexer.blockTokens(text, []);
       for (const { src, tokens } of lexer.inlineQueue) {
@@ -187,6 +216,17 @@ export function parse(text: string): Block[] {
 /** Returns a text with line ends of one kind. */
 export function lines(text: string): string {
   return text.replace(/\r\n?/g, "\n");
+}
+
+/** Returns how many of the first `most` tokens end at a position of the text or before it. */
+function before(tokens: readonly Token[], most: number, position: number): number {
+  let end = 0;
+  let count = 0;
+  for (; count < most; count += 1) {
+    end += tokens[count]?.raw.length ?? 0;
+    if (end > position) break;
+  }
+  return count;
 }
 
 function plain(text: string): Token[] {

@@ -7,6 +7,8 @@ import { marks, UNSUPPORTED, withoutMarks } from "./citations";
 import { CodeBlock } from "./code-block";
 import type { Block } from "./document";
 import { decoded } from "./entities";
+import { FormulaView } from "./formula";
+import type { Formula } from "./formulas";
 import { webAddress } from "./url";
 
 /** Opens the source with this number. */
@@ -55,6 +57,8 @@ function blockNode(token: Token, open?: OpenSource): ComponentChildren {
       return <span dir="auto">{token.tokens ? inline(token.tokens, open) : leaf(token.text, open)}</span>;
     case "checkbox":
       return checkbox(token.checked);
+    case "formula":
+      return <p dir="auto">{formula(token as Formula, open)}</p>;
     case "space":
     case "def":
       return null;
@@ -135,9 +139,17 @@ function inlineNode(token: Token, open?: OpenSource): ComponentChildren {
       return image(token as Tokens.Image);
     case "checkbox":
       return checkbox(token.checked);
+    case "formula":
+      return formula(token as Formula, open);
     default:
       return withoutMarks(token.raw);
   }
+}
+
+/** Marks inside a formula follow it. */
+function formula(token: Formula, open?: OpenSource): ComponentChildren {
+  const inside = marks(token.text).filter((part) => typeof part === "number");
+  return [<FormulaView key={token.raw} formula={token} />, ...inside.map((part) => mark(part, open))];
 }
 
 function link(token: Tokens.Link, open?: OpenSource): ComponentChildren {
@@ -175,12 +187,15 @@ export function UnsupportedSign(): VNode {
 
 function leaf(text: string, open?: OpenSource): ComponentChildren {
   return marks(text).map((part) => {
-    if (typeof part === "string") return decoded(part);
-    if (part === UNSUPPORTED) return <UnsupportedSign />;
-    return (
-      <button type="button" class="mark" aria-label={t("source", { number: part })} onClick={() => open?.(part)}>
-        {part}
-      </button>
-    );
+    return typeof part === "string" ? decoded(part) : mark(part, open);
   });
+}
+
+function mark(number: number, open?: OpenSource): VNode {
+  if (number === UNSUPPORTED) return <UnsupportedSign />;
+  return (
+    <button type="button" class="mark" aria-label={t("source", { number })} onClick={() => open?.(number)}>
+      {number}
+    </button>
+  );
 }

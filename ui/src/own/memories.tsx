@@ -3,11 +3,12 @@
 import type { VNode } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import type { Page } from "../api/conversations";
-import { json, request } from "../api/http";
+import { json } from "../api/http";
 import { described } from "../chat/ask";
 import { status } from "../chat/state";
 import { date, t } from "../i18n";
 import { OwnDialog } from "./dialog";
+import { Receipt } from "./receipt";
 
 interface Memory {
   id: string;
@@ -22,6 +23,7 @@ export function Memories({ close }: { close: () => void }): VNode {
   const [memories, setMemories] = useState<readonly Memory[] | null>(null);
   const [after, setAfter] = useState<string | null>(null);
   const [sure, setSure] = useState(false);
+  const [receipt, setReceipt] = useState<string | null>(null);
   const [error, setError] = useState("");
   const load = async (from: string | null) => {
     try {
@@ -37,7 +39,8 @@ export function Memories({ close }: { close: () => void }): VNode {
   const forget = async (path: string, left: (all: readonly Memory[]) => readonly Memory[]) => {
     setError("");
     try {
-      await request("DELETE", path);
+      const gone = await json<{ id: string | null }>("DELETE", path);
+      setReceipt(gone.id);
       setMemories((all) => left(all ?? []));
       status.value = t("forgotten");
     } catch (failed) {
@@ -48,6 +51,7 @@ export function Memories({ close }: { close: () => void }): VNode {
     <OwnDialog id="memories" title={t("memories")} close={close}>
       <p class="hint">{t("memoriesHint")}</p>
       {error && <p class="error" role="alert">{error}</p>}
+      {receipt && <Receipt key={receipt} id={receipt} />}
       {memories === null && !error && <p class="hint">{t("loading")}</p>}
       {memories?.length === 0 && <p>{t("noMemories")}</p>}
       <ul class="memories">

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.http import JsonResponse, read_json
+from serving.api.hub.gate import compared_weights
 from serving.api.paging import page_query, page_response
 from serving.api.scopes import require
 from serving.api.services import Services
@@ -36,7 +37,13 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
             raise not_found("model", field)
     version = await _version(s, x, body)
     made = await s.hub.evaluations.create(
-        x.caller, body.suite, body.model, against=body.against, version=version, caller=note(x.caller)
+        x.caller,
+        body.suite,
+        body.model,
+        against=body.against,
+        version=version,
+        caller=note(x.caller),
+        weights=await compared_weights(s, body.model, body.against),
     )
     return JsonResponse(_render(made))
 

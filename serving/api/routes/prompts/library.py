@@ -33,8 +33,16 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
-    """Lists the tenant's prompts."""
-    return page_response(await s.assistants.prompts.list(x.caller, **page_query(request)), _prompt)
+    """Lists the tenant's prompts, each with the first line of the text that a request without a version gets."""
+    found = await s.assistants.prompts.list(x.caller, **page_query(request))
+    openings = await s.assistants.prompts.openings(x.caller, found.items)
+
+    def listed(prompt: StoredPrompt) -> dict[str, Any]:
+        answer = _prompt(prompt)
+        answer["headrace"]["first_line"] = _first_line(openings.get(prompt.id, ""))
+        return answer
+
+    return page_response(found, listed)
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:
@@ -72,6 +80,10 @@ async def render(s: Services, request: Request, x: Exchange) -> Response:
             "text": text,
         }
     )
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def _prompt(found: StoredPrompt) -> dict[str, Any]:

@@ -31,7 +31,13 @@ from serving.store.relational.tables.history import (
     memories,
     turn_vectors,
 )
-from serving.store.relational.tables.hub import hub_dataset_people, hub_datasets, hub_parents, hub_versions
+from serving.store.relational.tables.hub import (
+    hub_consents,
+    hub_dataset_people,
+    hub_datasets,
+    hub_parents,
+    hub_versions,
+)
 from serving.store.relational.tables.hub_releases import hub_evaluations, hub_releases, hub_scores, hub_suites
 from serving.store.relational.tables.identity import keys, sessions, tenants, users
 from serving.store.relational.tables.metering import quota_streams, quota_windows, quotas, usage
@@ -67,6 +73,7 @@ __all__ = [
     "file_batch_files",
     "file_batches",
     "files",
+    "hub_consents",
     "hub_dataset_people",
     "hub_datasets",
     "hub_evaluations",

@@ -25,6 +25,8 @@ audit = Table(
     Column("signed_with", String(8), nullable=False),  # id of the key that made the hash
     Column("hash", String(64), nullable=False),
     Index("ix_audit_at", "at"),
+    Index("ix_audit_actor", "tenant", "actor", "seq"),
+    Index("ix_audit_target", "tenant", "target", "seq"),
 )
 
 audit_pseudonyms = Table(

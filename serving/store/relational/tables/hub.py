@@ -69,6 +69,19 @@ hub_versions = Table(
     Index("uq_hub_versions_number", "tenant", "name", "number", unique=True),
 )
 
+hub_consents = Table(
+    "hub_consents",
+    metadata,
+    Column("version", ID, ForeignKey("hub_versions.id", ondelete="CASCADE"), primary_key=True),
+    Column("grantee", NAME, primary_key=True),  # the tenant that may use it
+    Column("tenant", NAME, nullable=False),  # the version's
+    Column("scope", String(16), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("created_by", NAME),  # null: a person who was forgotten
+    Column("revoked_at", Double),
+)
+"""Which other tenants may use a version."""
+
 hub_parents = Table(
     "hub_parents",
     metadata,

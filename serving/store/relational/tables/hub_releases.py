@@ -37,6 +37,7 @@ hub_evaluations = Table(
     Column("status", String(16), nullable=False),
     Column("error", Text),
     Column("card", JSON(none_as_null=True)),  # null until it is completed
+    Column("weights", JSON(none_as_null=True)),  # what answered for both names; null unless a live version is evaluated
     Column("job", ID, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("created_by", NAME),  # null: a person who was forgotten
@@ -65,6 +66,7 @@ hub_releases = Table(
     Column("base", NAME, nullable=False),  # the model that answered before
     Column("share", Double, nullable=False),  # of the requests, for the target while it is a canary
     Column("evaluation", ID),
+    Column("gate_override", Text),  # why a version was released without an evaluation that passed the gate
     Column("status", String(16), nullable=False),  # canary, paused, promoted or rolled_back
     Column("reason", String(64), nullable=False),  # why it ended
     Column("revision", Integer, nullable=False),  # raised by each change of the status

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 
+import httpx
 import pytest
 
 from serving.api.mcp import resources
@@ -135,6 +136,9 @@ def test_memories_are_added_listed_changed_and_deleted(world):
         assert called(world.up, "list_memories", key=stranger).structured_content["data"] == []
     assert called(world.up, "delete_memory", {"memory_id": id}, key=key).structured_content["deleted"]
     assert called(world.up, "list_memories", key=key).structured_content["data"] == []
+    own = {"authorization": f"Bearer {key}"}
+    receipt = httpx.get(f"{world.up.url}/v1/me/deletions/{id}", headers=own, timeout=60).json()
+    assert (receipt["kind"], receipt["status"]) == ("memory", "finished")
 
 
 def test_a_statement_is_for_an_assistant_that_remembers(world):

@@ -74,6 +74,27 @@ def test_rendering_shows_what_a_request_would_say(world: PromptWorld) -> None:
     assert not world.engine.asked
 
 
+def test_the_list_has_the_first_line_of_the_text_that_is_used(world: PromptWorld) -> None:
+    long = "x" * 2_000
+    id = world.make("opened", "\n  First {{a}}. \r\nMore.", "Second.", " \n" + long)
+    blank = world.make("blank", " \n ")
+
+    def lines() -> dict[str, str]:
+        listed = world.bob.get(PROMPTS, params={"limit": 100}).json()["data"]
+        return {one["id"]: one["headrace"]["first_line"] for one in listed}
+
+    assert lines()[blank] == ""
+    assert lines()[id] in long
+    assert 100 < len(lines()[id]) < 1_000
+    for number, line in ((1, "First {{a}}."), (2, "Second.")):
+        world.label(id, number)
+        assert lines()[id] == line
+    world.label(id, 1, "staging")
+    assert lines()[id] == "Second.", "only the label production counts"
+    assert "opened" not in world.other.get(PROMPTS, params={"limit": 100}).text
+    assert world.client("nobodys", "one").get(PROMPTS).json()["data"] == []
+
+
 def test_a_label_that_was_moved_meanwhile_is_a_conflict(world: PromptWorld) -> None:
     id = world.make("contested", "one", "two", "three")
     url = f"{PROMPTS}/{id}/labels/production"

@@ -175,6 +175,17 @@ def tune(of: World, n: int) -> httpx.Response:
     return of.http.post("/v1/fine_tuning/jobs", json={"model": "based", "training_file": file})
 
 
+def consent(change: str) -> Attack:
+    """Registers an adapter, lets a tenant with a long name call it, and changes that."""
+
+    def send(of: World, n: int) -> httpx.Response:
+        url = f"/v1/hub/versions/{adapter(of, n).json()['id']}/consents"
+        made = of.http.post(url, json={"tenant": "\u0001" * 128})
+        return of.http.post(f"{url}{change}", json={"tenant": "\u0001" * 128}) if change else made
+
+    return send
+
+
 def release(change: str) -> Attack:
     """Begins a release and changes it; the last change ends it, so that the next can begin."""
 
@@ -366,6 +377,8 @@ ATTACKS: dict[str, dict[str, Attack]] = {
     **{f"POST /v1/hub/releases/{{release_id}}/{each}": {"small": release(each)} for each in ("resume", "rollback")},
     "POST /v1/hub/versions": {"an adapter": adapter},
     "POST /v1/hub/versions/{version_id}/retire": {"a long reason": retire},
+    "POST /v1/hub/versions/{version_id}/consents": {"a long name": consent("")},
+    "POST /v1/hub/versions/{version_id}/consents/revoke": {"a long name": consent("/revoke")},
     "POST /v1/hub/datasets": {"small": says("/v1/hub/datasets", lambda of, n: {"redact": False})},
     "POST /v1/hub/jobs": {
         "small": says("/v1/hub/jobs", lambda of, n: {"method": "quantise", "base": "based", "name": f"q{n}"}),

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from infra.providers.inference_endpoint import InferenceEndpointProvider
-from infra.providers.problem import Interrupted, Problem
-from infra.providers.resource import Task
+from infra.resources.problem import Interrupted, Problem
+from infra.resources.resource import Task
 
 URL = "http://llama-models.example.com"
 ADDRESS = "http://llama-predictor.models.svc.cluster.local"

@@ -11,7 +11,7 @@ import pytest
 
 from infra import config as settings
 from infra.providers.knowledge import KnowledgeProvider
-from infra.providers.problem import Problem
+from infra.resources.problem import Problem
 from serving.core.managed import CHECKED_AT, MANAGED
 from tools.stack.knowledge_checks import record_checks
 

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from infra.providers.problem import Problem
 from infra.providers.process import ProcessProvider
 from infra.providers.session import Session
+from infra.resources.problem import Problem
 
 Web = dict[str, Any]
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from infra.providers import ray_head
-from infra.providers.problem import Ended, Problem
 from infra.providers.ray_head import RayHead
-from infra.providers.resource import Task
 from infra.providers.session import Session
+from infra.resources.problem import Ended, Problem
+from infra.resources.resource import Task
 from tests.servers.process import free_port
 
 RAY = """#!{python}

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from infra.config import Ports, Ray, StackConfig
+from infra.layout import Layout
 from infra.targets import preflight
-from infra.targets.layout import Layout
 from serving.config import LlamaCppModel, Tuning, VllmModel
 from tests.servers.process import held_port
 

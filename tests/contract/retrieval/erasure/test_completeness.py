@@ -143,6 +143,7 @@ def test_every_table_is_covered_by_erasure():
         | cascading
         | {"quota_windows", "quota_streams", "audit_pseudonyms", "exports"}
         | {"hub_datasets", "hub_versions", "hub_parents", "hub_suites", "hub_evaluations", "hub_scores", "hub_releases"}
+        | {"hub_consents"}
     )
     nobodys = {"meta", "tenants", "audit", "used_approvals", "webhooks"}
     assert removed | nobodys == set(metadata.tables)

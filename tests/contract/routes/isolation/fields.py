@@ -286,6 +286,9 @@ SAID: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "POST /v1/hub/jobs": lambda own, shared: {"method": "quantise", "base": "based", "name": shared},
     "POST /v1/hub/versions": lambda own, shared: {"name": shared, "base": "based"},
     "POST /v1/hub/versions/{version_id}/retire": lambda own, shared: {"reason": shared},
+    # No tenant of the campaign: those who may use a version see its name.
+    "POST /v1/hub/versions/{version_id}/consents": lambda own, shared: {"tenant": f"x{shared}"},
+    "POST /v1/hub/versions/{version_id}/consents/revoke": lambda own, shared: {"tenant": f"x{shared}"},
     "POST /v1/hub/suites": lambda own, shared: {
         "name": shared,
         "prompts": [{"id": "p", "messages": shared, "checks": [{"kind": "length", "max_characters": 9}]}],

@@ -113,6 +113,9 @@ test("versions of an adapter", async () => {
   const served = await client.post(`${path}/serve`);
   assert.equal(served.live, true);
   assert.deepEqual(await client.get(`${path}/live`), served);
+  const consent = await client.post(`${path}/consents`, { body: { tenant: "nobody" } });
+  assert.deepEqual((await client.get(`${path}/consents`)).data, [consent]);
+  assert.ok((await client.post(`${path}/consents/revoke`, { body: { tenant: "nobody" } })).revoked_at);
   assert.equal((await client.post(`${path}/withdraw`)).live, false);
   assert.equal((await client.post(`${path}/retire`, { body: { delete_artefacts: true } })).bytes, 0);
 });
@@ -516,6 +519,8 @@ test("memories, which are Headrace's own", async () => {
   assert.equal((await client.delete(`/memories/${made.id}`)).deleted, true);
   await rejected(client.delete(`/memories/${made.id}`), OpenAI.NotFoundError, { status: 404 });
   assert.equal((await client.delete("/memories", { query: { assistant: "friend" } })).object, "memories.deleted");
+  assert.equal((await client.get(`/me/deletions/${made.id}`)).status, "finished");
+  assert.ok((await client.get("/me/deletions")).data.some((each) => each.id === made.id));
 });
 
 test("tenants, users and keys, which are Headrace's own", async () => {

@@ -99,8 +99,14 @@ async def test_all_of_a_user_are_deleted(
     for who in (alice, bob, mallory):
         for _ in range(2):
             await conversations.create(who, items=TURN)
-    assert await listed.delete_all(alice) == 2
-    assert await listed.delete_all(alice) == 0
+    recorded: list[tuple[int, bool]] = []
+
+    async def record(deleted: int, last: bool) -> None:
+        recorded.append((deleted, last))
+
+    assert await listed.delete_all(alice, record) == 2
+    assert await listed.delete_all(alice, record) == 0
+    assert recorded == [(2, True), (0, True)]
     assert [len((await listed.page(who)).items) for who in (alice, bob, mallory)] == [0, 2, 2]
 
 

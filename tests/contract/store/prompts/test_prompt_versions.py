@@ -67,6 +67,20 @@ async def test_a_version_is_named_by_number_label_or_default(prompts: Prompts) -
     assert caught.value.param == "prompt.id", "a name is no id"
 
 
+async def test_an_opening_is_that_of_the_text_that_is_used(prompts: Prompts) -> None:
+    long = await made(prompts)
+    await prompts.add_version(ANN, long, "☀" * 5_000, [])
+    short = await made(prompts, "short")
+    await prompts.set_label(ANN, short, "staging", 1)
+    theirs = await made(prompts, who=OTHER)
+    listed = (await prompts.list(BOB)).items
+    assert await prompts.openings(BOB, listed) == {long: "☀" * 500, short: "Hi {{name}}"}
+    await prompts.set_label(ANN, long, "production", 1)
+    assert (await prompts.openings(BOB, (await prompts.list(BOB)).items))[long] == "Hi {{name}}"
+    assert await prompts.openings(BOB, (await prompts.list(OTHER)).items) == {}, theirs
+    assert await prompts.openings(BOB, []) == {}
+
+
 async def test_a_label_moves_only_from_where_it_was_seen(prompts: Prompts) -> None:
     id = await made(prompts)
     for text in ("two", "three"):

@@ -40,10 +40,15 @@ TO_33 = (
     "DROP INDEX ix_batches_answer_bytes",
     "DROP INDEX ix_jobs_bytes",
     "ALTER TABLE webhooks DROP COLUMN not_sent",
+    "ALTER TABLE hub_evaluations DROP COLUMN weights",
+    "ALTER TABLE hub_releases DROP COLUMN gate_override",
+    "DROP TABLE hub_consents",
+    "DROP INDEX ix_audit_actor",
+    "DROP INDEX ix_audit_target",
     "UPDATE meta SET value = '33' WHERE key = 'format'",
     "UPDATE alembic_version SET version_num = '0033'",
 )
-"""What takes a database from format 34 to 33."""
+"""What takes a database back to format 33."""
 
 Open = Callable[..., Database]
 T = TypeVar("T")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.providers.resource import Task
 from infra.providers.session import Session
+from infra.resources.resource import Task
 
 
 class Said(list[str]):

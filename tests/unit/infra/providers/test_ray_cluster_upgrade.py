@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from infra.providers import ray_cluster_upgrade
-from infra.providers.problem import Problem
 from infra.providers.ray_cluster_upgrade import REVISION, RayClusterUpgradeProvider
-from infra.providers.resource import Task
+from infra.resources.problem import Problem
+from infra.resources.resource import Task
 from tests.replace import replace
 
 INPUTS = {"namespace": "ns", "name": "headrace", "timeout_s": 600, "revision": "r"}

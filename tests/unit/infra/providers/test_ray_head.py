@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from infra.providers import ports
-from infra.providers.problem import Problem
 from infra.providers.ray_head import NODE, _arguments, _environment
 from infra.providers.ray_ports import BASES, SIZE, RayPorts, choose
+from infra.resources.problem import Problem
 
 INNER = RayPorts(20_000)
 

@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from infra.providers import serve_application
-from infra.providers.problem import Problem
-from infra.providers.resource import Task
 from infra.providers.serve_application import _contains, _deploy, _final_error, _wait_running
+from infra.resources.problem import Problem
+from infra.resources.resource import Task
 from tests.replace import replace
 
 LATE = "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task."

@@ -8,11 +8,11 @@ from pulumi.provider.experimental import provider as protocol
 from pulumi.provider.experimental.property_value import PropertyValue
 from pulumi.runtime import rpc
 
+from infra.layout import CHECKOUT
 from infra.providers.__main__ import KINDS
-from infra.providers.problem import Problem
-from infra.providers.resource import UNKNOWN, Found, Resource, Task, Values
 from infra.providers.server import Provider, from_property_value, to_property_value
-from infra.targets.layout import CHECKOUT
+from infra.resources.problem import Problem
+from infra.resources.resource import UNKNOWN, Found, Resource, Task, Values
 
 URN = "urn:pulumi:s::p::headrace:local:Stack$headrace:index:Thing::name"
 

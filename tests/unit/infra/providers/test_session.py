@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.providers.problem import Problem
 from infra.providers.session import Session, Stat, boot_id
+from infra.resources.problem import Problem
 from tests.wait import eventually
 
 ENV = {"PATH": "/usr/bin:/bin"}

@@ -12,13 +12,14 @@ import yaml
 from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.stack import run_pulumi_func
 
-from infra.cloud_config import Azure, Cluster, Network
-from infra.gpu.pools import NodePool
+from infra.cloud_config import Cluster, Network
+from infra.nodes.pools import NodePool
+from infra.resources.provisioned_cluster import ProvisionedCluster
 from infra.targets.azure import access
 from infra.targets.azure.aks import LEFTOVERS, provision_aks, resource_name
 from infra.targets.azure.bucket import bucket_name
 from infra.targets.azure.nodes import IMMUTABLE
-from infra.targets.provisioned_cluster import ProvisionedCluster
+from infra.targets.azure.settings import Azure
 from tests.rendering.event_loop import event_loop
 from tests.unit.plan import clouds
 

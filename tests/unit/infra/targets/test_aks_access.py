@@ -12,9 +12,9 @@ from typing import Any
 import pulumi
 import pytest
 
+from infra.kubernetes.cluster import ClusterContext, ClusterRefused, ClusterUnusable
 from infra.mistakes import Mistake
 from infra.targets.azure import access
-from infra.targets.cluster import ClusterContext, ClusterRefused, ClusterUnusable
 from tests.rendering.examples import KUBECONFIG
 
 

@@ -9,8 +9,8 @@ import pytest
 from pulumi_azure_native.containerservice import AgentPoolArgs
 
 from infra.cloud_config import Cluster
-from infra.gpu import accelerators
-from infra.gpu.pools import NodePool, Sharing, Taint
+from infra.nodes import accelerators
+from infra.nodes.pools import NodePool, Sharing, Taint
 from infra.targets.azure.nodes import IMMUTABLE, agent_pool, system_pool
 
 A100: dict[str, Any] = {"name": "gpu", "accelerator": "a100-80gb-pcie", "gpus": 1}

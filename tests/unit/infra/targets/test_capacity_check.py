@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from infra.config import StackConfig
-from infra.gpu import azure
-from infra.gpu.pools import NodePool
+from infra.layout import CHECKOUT
+from infra.nodes.pools import NodePool
+from infra.resources import capacity, inquiry
+from infra.resources.inquiry import Findings, NoAnswer
 from infra.targets import capacity_check
 from infra.targets.aws.capacity import quota_of
-from infra.targets.layout import CHECKOUT
+from infra.targets.azure.limits import surge_nodes
 from tests.rendering.examples import stack_settings
 
 
@@ -33,13 +35,21 @@ class Cloud:
         self.answers = {key.replace("_", "-"): value for key, value in answers.items()}
         self.asked: list[str] = []
 
-    def __call__(self, command: Sequence[str]) -> Any:
-        self.asked.append(" ".join(command))
-        return next((answer for part, answer in self.answers.items() if part in self.asked[-1]), None)
+    def __call__(self, command: Sequence[str], limit_s: float) -> Any:
+        asked = " ".join(command)
+        self.asked.append(asked)
+        for part, answer in self.answers.items():
+            if part in asked:
+                return answer
+        raise NoAnswer("the cloud is silent")
+
+
+def findings(settings: StackConfig, cloud: Cloud) -> Findings:
+    return inquiry.ask(capacity_check.checks(settings, "prod", cloud))
 
 
 def mistakes(settings: StackConfig, cloud: Cloud) -> list[str]:
-    return [str(mistake) for mistake in capacity_check.mistakes(settings, cloud)]
+    return [str(mistake) for mistake in findings(settings, cloud).mistakes]
 
 
 # aws service-quotas get-service-quota, aws ec2 describe-instance-type-offerings
@@ -58,7 +68,7 @@ HERE = offerings("eu-central-1c", "eu-central-1a", "eu-central-1b")
 def test_enough_quota_on_aws_is_no_mistake() -> None:
     cloud = Cloud(L_DB2E81BA=quota(4.0), L_1216C47A=quota(8.0), describe_instance_type_offerings=HERE)
     assert mistakes(config("aws"), cloud) == []
-    assert len(cloud.asked) == 5
+    assert len(cloud.asked) == 7
     assert all("--region eu-central-1" in command for command in cloud.asked)
 
 
@@ -180,6 +190,52 @@ def test_quotas_of_machine_types(machine: str, capacity: str, code: str) -> None
     assert quota_of(machine, capacity)[1] == code
 
 
+# aws ec2 describe-addresses
+def elastic(*stacks: str) -> dict[str, Any]:
+    """An address of each stack; of somebody else if it is empty."""
+    others = {"PublicIp": "198.51.100.7", "AllocationId": "eipalloc-1", "Domain": "vpc", "NetworkBorderGroup": "x"}
+    tags = [[{"Key": "Name", "Value": "x"}, {"Key": "headrace-stack", "Value": stack}] for stack in stacks]
+    return {"Addresses": [{**others, "Tags": own} if own[1]["Value"] else others for own in tags]}
+
+
+ZONE = {"kind": "gateway", "host": "a.example.com", "tls": {"secret": "s"}, "zone": "Z0123456789ABCDEFGHIJ"}
+
+
+@pytest.mark.parametrize(
+    ("stacks", "limit", "expected"),
+    [
+        (["", ""], 5.0, ""),
+        (["", "", "another"], 5.0, "needs 3 public addresses beside the 3 that are in use, but the quota EC2-VPC"),
+        (["", "", "prod", "prod", "prod"], 5.0, ""),
+        ([], 2.0, "needs 3 public addresses, but the quota EC2-VPC Elastic IPs (L-0263D0A3) is 2; request more"),
+    ],
+)
+def test_elastic_ips_of_the_nat_gateway_and_the_entrance_must_be_left(
+    stacks: list[str], limit: float, expected: str
+) -> None:
+    cloud = Cloud(L_0263D0A3=quota(limit), describe_addresses=elastic(*stacks))
+    found = mistakes(config("aws", ingress=ZONE), cloud)
+    assert [each.partition(": ")[2][: len(expected)] for each in found] == ([expected] if expected else [])
+
+
+def test_one_elastic_ip_is_enough_without_an_entrance_and_none_in_an_existing_network() -> None:
+    full = Cloud(L_0263D0A3=quota(5.0), describe_addresses=elastic(*[""] * 5))
+    [found] = mistakes(config("aws"), full)
+    assert found.startswith("headrace:cluster.network: needs a public address beside the 5 that are in use, but")
+    subnets = ["subnet-0123456789abcdef0", "subnet-0fedcba9876543210"]
+    network = {"existing": "vpc-0123456789abcdef0", "subnets": subnets}
+    cluster = stack_settings(CHECKOUT / "Pulumi.aws.yaml")["cluster"] | {"network": network}
+    full.asked.clear()
+    assert mistakes(config("aws", cluster=cluster), full) == []
+    assert not [command for command in full.asked if "L-0263D0A3" in command or "describe-addresses" in command]
+
+
+def test_a_quota_of_elastic_ips_counts_though_those_in_use_are_not_known() -> None:
+    found = findings(config("aws", ingress=ZONE), Cloud(L_0263D0A3=quota(2.0)))
+    assert "needs 3 public addresses, but the quota" in str(found.mistakes[0])
+    assert "the Elastic IPs that are in use" in found.unanswered
+
+
 # gcloud compute regions describe, project-info describe, machine-types list
 def limits(**quotas: float) -> dict[str, Any]:
     return {"name": "x", "quotas": [{"limit": v, "metric": k, "usage": 0.0} for k, v in quotas.items()]}
@@ -230,6 +286,35 @@ def test_a_preemptible_quota_that_is_granted_must_suffice() -> None:
     region = limits(PREEMPTIBLE_NVIDIA_L4_GPUS=1.0, NVIDIA_L4_GPUS=8.0)
     [found] = mistakes(config("gcp", node_pools=pools), Cloud(regions=region))
     assert "needs 2 GPUs with the pools before it, but the quota PREEMPTIBLE_NVIDIA_L4_GPUS is 1" in found
+
+
+# gcloud compute addresses list
+def static(*names: str, router: str = "") -> list[dict[str, Any]]:
+    """Addresses with these names, and one that a router's Cloud NAT took."""
+    here = {"addressType": "EXTERNAL", "region": "https://www.googleapis.com/compute/v1/projects/p/regions/r"}
+    nat = {**here, "name": "nat-auto-ip-1-0-1", "purpose": "NAT_AUTO", "status": "IN_USE"}
+    found = [{**here, "name": name, "status": "RESERVED"} for name in names]
+    return [*found, *([{**nat, "users": [f"https://x/regions/r/routers/{router}"]}] if router else [])]
+
+
+@pytest.mark.parametrize(
+    ("used", "there", "expected"),
+    [
+        (6.0, static("a"), ""),
+        (
+            7.0,
+            static("a"),
+            "needs 2 public addresses beside the 7 that are in use, but the quota STATIC_ADDRESSES is 8",
+        ),
+        (8.0, static("headrace-prod-entrance", router="headrace-prod"), ""),
+        (8.0, static("headrace-prod-entrance", router="other"), "needs 2 public addresses beside the 7"),
+    ],
+)
+def test_static_addresses_of_google_cloud_must_be_left(used: float, there: list[dict[str, Any]], expected: str) -> None:
+    region = {"name": "r", "quotas": [{"limit": 8.0, "metric": "STATIC_ADDRESSES", "usage": used}]}
+    settings = config("gcp", ingress={**ZONE, "zone": "example-zone"})
+    found = mistakes(settings, Cloud(addresses=there, regions=region))
+    assert [each.partition(": ")[2][: len(expected)] for each in found] == ([expected] if expected else [])
 
 
 def test_zones_of_google_cloud_without_the_machine_are_named() -> None:
@@ -292,6 +377,42 @@ def test_spot_nodes_of_azure_count_in_a_quota_of_all_families() -> None:
     assert "the quota lowPriorityCores vCPUs is 23" in found
 
 
+# az network list-usages, az network public-ip list
+def addresses(used: int, limit: int, name: str = "StandardSkuPublicIpAddresses") -> list[dict[str, Any]]:
+    return [
+        {"currentValue": 0, "limit": 0, "name": {"localizedValue": "Route Tables", "value": "RouteTables"}},
+        {"currentValue": used, "limit": limit, "name": {"localizedValue": "Public IPs", "value": name}},
+    ]
+
+
+def public(*names: str, location: str = "westeurope") -> list[dict[str, Any]]:
+    return [{"name": name, "location": location, "sku": {"name": "Standard"}} for name in names]
+
+
+@pytest.mark.parametrize(
+    ("used", "there", "expected"),
+    [
+        (8, public("a"), ""),
+        (9, public("a"), "needs 2 public addresses beside the 9 that are in use, but the quota Public IPs is 10"),
+        (10, public("headrace-prod-nat", "headrace-prod-entrance"), ""),
+        (10, public("headrace-prod-nat", location="northeurope"), "needs 2 public addresses beside the 10"),
+    ],
+)
+def test_public_addresses_of_azure_must_be_left(used: int, there: list[dict[str, Any]], expected: str) -> None:
+    zone = f"/subscriptions/{'0' * 8}/resourceGroups/dns/providers/Microsoft.Network/dnszones/example.com"
+    settings = config("azure", ingress={**ZONE, "zone": zone})
+    for name in ("StandardSkuPublicIpAddresses", "IPv4StandardSkuPublicIpAddresses", "PublicIPAddresses"):
+        cloud = Cloud(list_usages=addresses(used, 10, name), public_ip=there)
+        found = mistakes(settings, cloud)
+        assert [each.partition(": ")[2][: len(expected)] for each in found] == ([expected] if expected else [])
+
+
+def test_a_subscription_without_a_quota_of_addresses_says_nothing_of_them() -> None:
+    found = findings(config("azure"), Cloud(list_usages=addresses(0, 10, "VirtualNetworks")))
+    assert found.mistakes == []
+    assert "form that is not known" in found.unanswered["the quotas of public addresses"]
+
+
 def test_without_the_sizes_of_azure_their_families_are_not_judged() -> None:
     [found] = mistakes(config("azure"), Cloud(list_usage=usage(cores=23, standardDSv5Family=0)))[:1]
     assert "the quota cores vCPUs is 23" in found
@@ -347,39 +468,73 @@ def test_a_size_that_the_location_has_not_is_named() -> None:
 )
 def test_an_upgrade_on_azure_adds_a_tenth_of_a_pool(pool: dict[str, Any], nodes: int) -> None:
     made = NodePool.model_validate({"name": "a", **pool})
-    assert azure.surge_nodes(made, made.max_nodes) == nodes
+    assert surge_nodes(made, made.max_nodes) == nodes
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
-def test_what_cannot_be_asked_is_not_reported(cloud: str) -> None:
-    nothing = Cloud()
-    assert mistakes(config(cloud), nothing) == []
-    assert nothing.asked
+def test_what_a_cloud_does_not_answer_is_named(cloud: str) -> None:
+    silent = Cloud()
+    found = findings(config(cloud), silent)
+    assert found.mistakes == []
+    assert len(found.unanswered) == len(silent.asked) > 0
+    assert set(found.unanswered.values()) == {"the cloud is silent"}
+    assert all(about in found.notice() for about in found.unanswered)
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
-def test_an_answer_of_another_form_is_not_taken_for_one(cloud: str) -> None:
-    assert capacity_check.mistakes(config(cloud), lambda _: {"message": "x"}) == []
+@pytest.mark.parametrize("answer", [{"message": "x"}, [{"message": "x"}], "x", None, 0])
+def test_an_answer_of_another_form_is_not_taken_for_one(cloud: str, answer: Any) -> None:
+    asked = capacity_check.checks(config(cloud), "prod", lambda command, limit_s: answer)
+    found = inquiry.ask(asked)
+    assert found.mistakes == []
+    assert set(found.unanswered) == set(asked[0].questions)
+    assert all("answers in a form that is not known" in why for why in found.unanswered.values())
 
 
-def test_only_clouds_with_node_pools_are_asked() -> None:
+def test_quotas_that_nobody_can_be_asked_for_are_named() -> None:
+    pools = [{"name": "cpu", "min_nodes": 2, "max_nodes": 2}, {"name": "gpu", "accelerator": "h100-80gb", "gpus": 8}]
+    spot = [pools[0], {**pools[1], "capacity": "spot"}]
+    found = findings(config("aws", node_pools=spot), Cloud())
+    assert found.unanswered["the quota of p5.48xlarge on spot"] == "AWS has one for each generation"
+    pools[1]["zones"] = ["europe-west4-a"]
+    found = findings(config("gcp", node_pools=pools), Cloud())
+    assert found.unanswered["the quota of h100-80gb in the region"] == "`gcloud compute` does not print it"
+
+
+def test_only_clouds_are_asked() -> None:
     asked = Cloud()
+    assert capacity_check.checks(StackConfig.model_validate({}), "prod", asked) == []
     autopilot = {"project": "example-project", "region": "europe-west4", "autopilot": True}
     settings = StackConfig.model_validate({"target": "gcp", "gcp": autopilot, "image": {"tag": "1"}})
-    assert capacity_check.mistakes(settings, asked) == []
-    assert capacity_check.mistakes(StackConfig.model_validate({}), asked) == []
-    assert asked.asked == []
+    findings(settings, asked)
+    assert [command.split(" --")[0] for command in asked.asked] == [
+        "gcloud compute regions describe europe-west4",
+        "gcloud compute addresses list",
+    ], "Autopilot has no machine types, but addresses"
 
 
-def test_a_program_is_run_and_its_failures_are_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "cloud"
-    script = (
-        f"#!/bin/sh\ncase $1 in ok) echo '{json.dumps({'a': 1})}';; text) echo no;; *) echo '{{}}'; exit 1;; esac\n"
-    )
-    program.write_text(script)
-    program.chmod(0o755)
+def test_a_program_is_run_and_its_failures_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = f"""#!/bin/sh
+case $1 in
+  ok) echo '{json.dumps({"a": 1})}' ;;
+  text) echo no ;;
+  slow) exec sleep 60 ;;
+  *) echo 'warning: old' >&2; echo 'AccessDenied: not allowed to list' >&2; exit 1 ;;
+esac
+"""
+    (tmp_path / "cloud").write_text(script)
+    (tmp_path / "cloud").chmod(0o755)
+    (tmp_path / "data").write_text("no program")
+    (tmp_path / "data").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert capacity_check.run(["cloud", "ok"]) == {"a": 1}
-    assert capacity_check.run(["cloud", "text"]) is None
-    assert capacity_check.run(["cloud", "fail"]) is None
-    assert capacity_check.run(["no-such-cloud"]) is None
+    assert capacity.run_program(["cloud", "ok"], 60) == {"a": 1}
+    for command, limit_s, why in (
+        (["cloud", "text"], 60, "`cloud text` did not print JSON"),
+        (["cloud", "quotas", "list", "--region", "x"], 60, "`cloud quotas list` failed: AccessDenied: not allowed"),
+        (["cloud", "slow"], 0.2, "`cloud slow` did not end in time"),
+        (["no-such-cloud"], 60, "the program no-such-cloud is not on PATH"),
+        (["data"], 60, "`data` cannot be run"),
+    ):
+        with pytest.raises(NoAnswer) as raised:
+            capacity.run_program(command, limit_s)
+        assert why in str(raised.value)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from infra.cluster_config import Kubernetes
-from infra.targets.cluster import ClusterUnusable, read_kubeconfig
+from infra.kubernetes.cluster import ClusterUnusable, read_kubeconfig
 
 AUTHORITY = base64.b64encode(b"authority").decode()
 

@@ -14,12 +14,13 @@ import pytest
 from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.stack import run_pulumi_func
 
-from infra.cloud_config import Aws, Cluster
-from infra.gpu.pools import NodePool
+from infra.cloud_config import Cluster
+from infra.nodes.pools import NodePool
+from infra.resources.provisioned_cluster import SERVICE_ACCOUNTS, IdentityEndpoint, ProvisionedCluster
 from infra.targets.aws.bucket import bucket_name
 from infra.targets.aws.eks import provision_eks
 from infra.targets.aws.network import subnets_in_zones, zone_ranges
-from infra.targets.provisioned_cluster import SERVICE_ACCOUNTS, IdentityEndpoint, ProvisionedCluster
+from infra.targets.aws.settings import Aws
 from tests.rendering.event_loop import event_loop
 from tests.unit.plan import clouds
 

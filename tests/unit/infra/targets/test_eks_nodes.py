@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.cloud_config import Aws
-from infra.gpu.pools import NodePool, Sharing
+from infra.nodes.pools import NodePool, Sharing
 from infra.targets.aws import nodes
+from infra.targets.aws.settings import Aws
 
 AL2023 = Aws(account="123456789012", region="eu-central-1")
 BOTTLEROCKET = AL2023.model_copy(update={"image": "bottlerocket"})

@@ -13,10 +13,11 @@ import pytest
 from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.stack import run_pulumi_func
 
-from infra.cloud_config import Cluster, Gcp
-from infra.gpu.pools import NodePool
+from infra.cloud_config import Cluster
+from infra.nodes.pools import NodePool
+from infra.resources.provisioned_cluster import SERVICE_ACCOUNTS, IdentityEndpoint, ProvisionedCluster
 from infra.targets.gcp.gke import APIS, leftovers, provision_gke
-from infra.targets.provisioned_cluster import SERVICE_ACCOUNTS, IdentityEndpoint, ProvisionedCluster
+from infra.targets.gcp.settings import Gcp
 from tests.rendering.event_loop import event_loop
 from tests.unit.plan import clouds
 

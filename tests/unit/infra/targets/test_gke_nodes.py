@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from infra.cloud_config import Gcp
-from infra.gpu.gcp import NO_DEVICE_PLUGIN
-from infra.gpu.pools import POOL_LABEL, NodePool
+from infra.nodes.pools import POOL_LABEL, NodePool
 from infra.targets.gcp import nodes
+from infra.targets.gcp.limits import NO_DEVICE_PLUGIN
+from infra.targets.gcp.settings import Gcp
 
 ZONES = ["europe-west4-a", "europe-west4-b"]
 CPU = {"name": "cpu", "zones": ZONES[:1]}

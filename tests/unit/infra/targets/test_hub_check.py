@@ -1,4 +1,4 @@
-"""Models that their token may not read are mistakes before anything is made; a Hub that does not answer is none."""
+"""Models that their token may not read are mistakes before anything is made; a Hub that does not answer is named."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ import pytest
 from pydantic import SecretStr
 
 from infra.config import StackConfig
+from infra.resources import inquiry
 from infra.targets import hub_check
 
 SOURCE = "hf://acme/llama@v1"
+MODEL = f"the model {SOURCE} of headrace:models[0].source"
 
 
 def found(answer: httpx.Response | Exception, *, secret: str = "", sent: str | None = None, **model: Any) -> list[str]:
-    """Returns the mistakes; `sent` is the token that the Hub shall be sent, if it is not the model's."""
+    """Returns the mistakes, and what has no answer.
+
+    `sent` is the token that the Hub shall be sent, if it is not the model's.
+    """
     asked: list[httpx.Request] = []
 
     def hub(request: httpx.Request) -> httpx.Response:
@@ -28,13 +33,15 @@ def found(answer: httpx.Response | Exception, *, secret: str = "", sent: str | N
     model = {"name": "m", "engine": "vllm", "source": SOURCE, **model}
     model |= {"token": {"ref": "file:/etc/headrace/secrets/model-m-token"}} if secret else {}
     config = StackConfig.model_validate({"models": [model], "assistants": []})
-    mistakes = hub_check.mistakes(config, secrets, httpx.MockTransport(hub))
+    answers = inquiry.ask(hub_check.checks(config, secrets, httpx.MockTransport(hub)))
     for request in asked:
         assert request.headers.get("authorization") == (
             f"Bearer {token}" if (token := secret if sent is None else sent) else None
         )
         assert request.url.path == "/api/models/acme/llama/revision/v1"
-    return [str(mistake) for mistake in mistakes]
+    return [str(mistake) for mistake in answers.mistakes] or [
+        f"? {at}: {why}" for at, why in answers.unanswered.items()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +49,18 @@ def found(answer: httpx.Response | Exception, *, secret: str = "", sent: str | N
     [
         (200, "", "", ""),
         (200, "", "t", ""),
-        (503, "", "", ""),
+        (
+            503,
+            "",
+            "",
+            f"? {MODEL}: https://huggingface.co answers with status",
+        ),
+        (
+            403,
+            "",
+            "t",
+            f"? {MODEL}: https://huggingface.co answers with status",
+        ),
         (401, "GatedRepo", "", "headrace:models[0].token: is missing, and acme/llama is gated; accept the conditions"),
         (403, "GatedRepo", "t", "headrace:models[0].token: may not read this gated model"),
         (401, "RepoNotFound", "", "headrace:models[0].source: names acme/llama, which does not exist on"),
@@ -56,11 +74,12 @@ def test_answers_of_the_hub_become_mistakes(status: int, code: str, token: str, 
     assert [mistake[: len(expected)] for mistake in mistakes] == ([expected] if expected else [])
 
 
-def test_unreachable_and_private_sources_are_not_reported() -> None:
-    assert found(httpx.ConnectError("no network")) == []
+def test_unreachable_and_private_sources_are_no_mistakes() -> None:
+    assert found(httpx.ConnectError("no network")) == [f"? {MODEL}: https://huggingface.co does not answer: no network"]
     refused = httpx.Response(401)
     assert found(refused, source="s3://b/c") == []
-    assert found(refused, token={"ref": "file:/etc/headrace/secrets/of-a-store"}) == [], "the pods alone have the token"
+    elsewhere = {"ref": "file:/etc/headrace/secrets/of-a-store"}
+    assert found(refused, token=elsewhere) == [f"? {MODEL}: its token is known to the pods alone"]
     [adapter] = found(refused, source="s3://b/c", loras=[{"name": "l", "source": SOURCE}])
     assert adapter.startswith("headrace:models[0].loras[0].source: names acme/llama")
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from infra.targets import pods
+from infra.kubernetes import pods
 
 
 def pod(*statuses: dict[str, Any], conditions: tuple[dict[str, str], ...] = ()) -> dict[str, Any]:

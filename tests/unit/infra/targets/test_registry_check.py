@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from infra.config import StackConfig
+from infra.resources import inquiry
 from infra.targets import registry_check
 from infra.targets.registry_check import DOCKER_HUB, Reference
 
@@ -58,7 +59,11 @@ class Registry:
 
 def mistakes(registry: Any, **settings: Any) -> list[str]:
     config = StackConfig.model_validate({"target": "kubeconfig", "image": IMAGE, **settings})
-    return [str(m) for m in registry_check.mistakes(config, httpx.MockTransport(registry))]
+    return [str(m) for m in findings(registry, config).mistakes]
+
+
+def findings(registry: Any, config: StackConfig) -> inquiry.Findings:
+    return inquiry.ask(registry_check.checks(config, httpx.MockTransport(registry)))
 
 
 @pytest.mark.parametrize("challenge", ["", CHALLENGES["docker hub"], CHALLENGES["ghcr"]])
@@ -98,21 +103,33 @@ def test_credentials_are_not_sent_in_plain_text(docker: Path) -> None:
     assert [r.url.scheme for r in registry.asked] == ["https"]
 
 
-@pytest.mark.parametrize("status", [403, 429, 500, 503])
-def test_other_answers_are_no_mistake(status: int) -> None:
-    assert mistakes(lambda request: httpx.Response(status)) == []
+HERE = f"the image registry.example.com/team/serving@{DIGEST} of headrace:image"
 
 
-def test_a_registry_that_does_not_answer_is_asked_once() -> None:
-    asked: list[str] = []
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        (401, "this host may not read it in registry.example.com; the nodes may"),
+        (403, "this host may not read it in registry.example.com; the nodes may"),
+        (429, "registry.example.com answers with status 429"),
+        (503, "registry.example.com answers with status 503"),
+    ],
+)
+def test_other_answers_are_no_mistake_but_named(status: int, why: str) -> None:
+    config = StackConfig.model_validate({"target": "kubeconfig", "image": IMAGE})
+    found = findings(lambda request: httpx.Response(status), config)
+    assert (found.mistakes, found.unanswered) == ([], {HERE: why})
 
+
+def test_a_registry_that_does_not_answer_is_named_with_each_image() -> None:
     def silent(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url.host)
         raise httpx.ConnectTimeout("no network")
 
-    other = {**IMAGE, "repository": "team/vllm"}
-    assert mistakes(silent, pools=[{"name": "serving"}, {"name": "gpu", "image": other}]) == []
-    assert asked == ["registry.example.com"]
+    pools = [{"name": "serving"}, {"name": "gpu", "image": {**IMAGE, "repository": "team/vllm"}}]
+    found = findings(silent, StackConfig.model_validate({"target": "kubeconfig", "image": IMAGE, "pools": pools}))
+    assert found.mistakes == []
+    assert found.unanswered[HERE] == "registry.example.com does not answer: no network"
+    assert len(found.unanswered) == 2
 
 
 def test_images_of_pools_and_volumes_and_of_a_mirror_are_asked_for() -> None:

@@ -1,0 +1,1 @@
+"""Nodes and scheduling: accelerators, machines and their prices, node pools, and what fits on them."""
