@@ -11,14 +11,12 @@ from tests.npm import node
 ROOT = Path(__file__).parents[3]
 UI = ROOT / "ui"
 ASSETS = ROOT / "serving" / "page" / "assets"
-DASHBOARDS = Path("serving/telemetry/dashboards/static")
 RUN_S = 300
 
 
 def copied(folder: Path) -> Path:
     """Copies the sources; the test is skipped on a machine without Node."""
     place = folder / "ui"
-    shutil.copytree(ROOT / DASHBOARDS, folder / DASHBOARDS)  # which tests of the sources draw
     shutil.copytree(UI, place, ignore=shutil.ignore_patterns("node_modules", ".tests"))
     (place / "node_modules").symlink_to(node.packages(UI) / "node_modules")
     return place

@@ -11,7 +11,6 @@ import { Evaluations } from "./evaluations";
 import { Files } from "./files";
 import { Jobs } from "./jobs";
 import { Keys } from "./keys";
-import { AlertsView, DashboardsView } from "./metrics";
 import { Models } from "./models";
 import { Overview } from "./overview";
 import { Quotas } from "./quotas";
@@ -35,8 +34,6 @@ export interface ViewEntry {
 
 export const VIEWS: Record<string, ViewEntry> = {
   overview: { label: "overview", about: "aboutOverview", scope: "operate", shows: Overview },
-  alerts: { label: "alerts", about: "aboutAlerts", scope: "platform", shows: AlertsView },
-  dashboards: { label: "dashboards", about: "aboutDashboards", scope: "platform", shows: DashboardsView },
   jobs: { label: "jobs", about: "aboutJobs", scope: "operate", shows: Jobs },
   usage: { label: "usage", about: "aboutUsage", scope: "operate", shows: UsageView },
   tenants: { label: "tenants", about: "aboutTenants", scope: "platform", shows: Tenants },
@@ -60,7 +57,7 @@ export const VIEWS: Record<string, ViewEntry> = {
 };
 
 export const GROUPS: { label: Key; views: string[] }[] = [
-  { label: "today", views: ["overview", "alerts", "dashboards", "jobs", "usage"] },
+  { label: "today", views: ["overview", "jobs", "usage"] },
   { label: "access", views: ["tenants", "users", "keys", "quotas", "webhooks"] },
   { label: "evidence", views: ["audit", "erasures"] },
   { label: "knowledge", views: ["stores", "files"] },

@@ -53,11 +53,7 @@ export function Overview(): VNode {
       )}
       <section>
         <h2>{c("alerts")}</h2>
-        {session.value?.scopes.includes("platform") ? (
-          <p><a href={to("alerts")} onClick={follow}>{c("openAlerts")}</a></p>
-        ) : (
-          <p>{c("whereAlerts")}</p>
-        )}
+        <p>{c("whereAlerts")}</p>
         {session.value?.scopes.includes("hub:read") && (
           <p><a href={to("releases")} onClick={follow}>{c("openReleases")}</a></p>
         )}
