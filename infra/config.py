@@ -221,7 +221,7 @@ class StackConfig(CloudSettings):
     tracing: Tracing = Field(default=Tracing(), description="Where traces of requests are sent, and what they contain.")
     prometheus: PrometheusServer = Field(
         default=PrometheusServer(),
-        description="The Prometheus from which the console draws its dashboards: url, namespace; by default the one "
+        description="The Prometheus that dashboards of the API are read from: url, namespace; by default the one "
         "that the stack installs.",
     )
     tuning: Tuning = Field(

@@ -111,7 +111,7 @@ def _models(config: StackConfig) -> list[Values]:
 
 
 def _prometheus(config: StackConfig, monitoring: Addon) -> list[Values]:
-    """Returns the egress rules for the Prometheus from which the console draws."""
+    """Returns the egress rules for the Prometheus that dashboards of the API are read from."""
     if url := config.prometheus.url:
         return [_rule(*_url_peer(url, config.kubernetes.namespace))]
     installed = monitoring.choice(config) == "install"

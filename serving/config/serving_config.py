@@ -31,7 +31,7 @@ class Tracing(Strict):
 
 
 class PrometheusServer(Strict):
-    """The Prometheus from which the console draws its dashboards; without a URL it draws none."""
+    """The Prometheus that dashboards and alerts of the API are read from; without a URL there are none."""
 
     url: str = Field(
         default="",
