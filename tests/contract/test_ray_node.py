@@ -145,5 +145,11 @@ def test_metrics_of_a_node_on_this_host_are_on_loopback() -> None:
         found = eventually(lambda: len(known := metrics_of(process, ports)) == 3 and known, "all serve", seconds=UP_S)
         assert found == dict.fromkeys(ports, "127.0.0.1")
         for port, says in ((agent, "ray_"), (autoscaler, "autoscaler_"), (dashboard, "ray_dashboard_")):
-            assert says in httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60, trust_env=False).text
+            address = f"http://127.0.0.1:{port}/metrics"
+            # A port answers with metrics of its process before it has those of its part of Ray.
+            eventually(
+                lambda address=address, says=says: says in httpx.get(address, timeout=60, trust_env=False).text,
+                f"{says} on {address}",
+                seconds=UP_S,
+            )
         assert settled(process, listen) == "healthy"
