@@ -81,7 +81,7 @@ from serving.config.memory import (
     TokenWindowMemory,
     VectorMemory,
 )
-from serving.config.models import Alias, AnsweringModel, Guard, HostedModel, Managed, Model, Target, names
+from serving.config.models import Alias, AnsweringModel, GateLimits, Guard, HostedModel, Managed, Model, Target, names
 from serving.config.objectives import EndToEndByLength, Judged, Objectives
 from serving.config.quotas import (
     MONEY_PLACES,
@@ -193,6 +193,7 @@ __all__ = [
     "Embedding",
     "EndToEndByLength",
     "FactsMemory",
+    "GateLimits",
     "Geometry",
     "Guard",
     "GuardAction",

@@ -43,6 +43,14 @@ Guard = Literal["errors", "truncation", "guardrails", "first_token", "ratings"]
 """Kinds of bad outcomes: of answers, and bad ratings of them."""
 
 
+class GateLimits(Strict):
+    """How lenient the bounds of a suite may be by whose evaluation a version of the model hub is released."""
+
+    min_win_rate: float = Field(default=0.5, ge=0, lt=1, description="least `min_win_rate` of the suite")
+    max_worse: float = Field(default=0.05, ge=0, le=1, description="largest `max_worse` of the suite")
+    max_length_ratio: float = Field(default=2.0, ge=1, le=100, description="largest `max_length_ratio` of the suite")
+
+
 class Managed(Strict):
     """Bounds of releases, which change at run time which model answers for an alias."""
 
@@ -60,6 +68,9 @@ class Managed(Strict):
     max_hours: float = Field(default=24, gt=0, le=720, description="after which an undecided canary is rolled back")
     max_evaluation_hours: float = Field(
         default=168, gt=0, le=8760, description="age of the evaluation by which a version of the model hub is released"
+    )
+    gate: GateLimits = Field(
+        default=GateLimits(), description="how lenient a suite may be by which a version of the model hub is released"
     )
     pin: Name | None = Field(
         default=None, description="the model that answers, whatever was released; no release begins meanwhile"

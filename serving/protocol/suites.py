@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from serving.config.base import Name
+from serving.config.models import GateLimits
 from serving.protocol.parts import Body, ModelName
 
 MAX_PROMPTS = 1000
@@ -147,17 +148,29 @@ class RatedPair(Body):
     worse: Words
 
 
+_DEFAULTS = GateLimits()
+
+
 class GateBounds(Body):
     """What the gate requires of a candidate."""
 
     min_win_rate: float = Field(
-        default=0.5, ge=0, lt=1, description="which the lower bound of the win rate's interval must exceed"
+        default=_DEFAULTS.min_win_rate,
+        ge=0,
+        lt=1,
+        description="which the lower bound of the win rate's interval must exceed",
     )
     max_worse: float = Field(
-        default=0.05, ge=0, le=1, description="by how much a share may be worse than that of the model compared with"
+        default=_DEFAULTS.max_worse,
+        ge=0,
+        le=1,
+        description="by how much a share may be worse than that of the model compared with",
     )
     max_length_ratio: float = Field(
-        default=2.0, ge=1, le=100, description="mean length of answers, relative to the model compared with"
+        default=_DEFAULTS.max_length_ratio,
+        ge=1,
+        le=100,
+        description="mean length of answers, relative to the model compared with",
     )
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import orjson
 
 from serving.api.services import Services
-from serving.config import LlamaCppModel, Managed, VllmModel
+from serving.config import GateLimits, LlamaCppModel, Managed, VllmModel
 from serving.core.ids import now
 from serving.hub.bases import BaseUnreadable
 from serving.hub.evaluations import Evaluation
 from serving.hub.release_keeper import HOUR_S
 from serving.inference.exchange import Exchange
 from serving.protocol.errors import ApiError, conflict, invalid, not_found
+from serving.protocol.suites import GateBounds
 from serving.store.errors import NotFound
 from serving.store.objects.live_adapters import LiveAdapter
 
@@ -66,6 +67,8 @@ async def passed(s: Services, x: Exchange, id: str, target: ReleaseTarget, alias
         if now() > (evaluation.ended_at or 0) + managed.max_evaluation_hours * HOUR_S:
             hours = f"{managed.max_evaluation_hours:g}"
             raise required(target, alias, f"this evaluation is older than {hours} hours (managed.max_evaluation_hours)")
+        if loose := _looser((await s.hub.suites.get(x.caller, evaluation.suite)).suite.bounds, managed.gate):
+            raise required(target, alias, f"its suite is more lenient than managed.gate.{loose} allows")
         mine = await _version_weights(s, target.base, target.version)
         if evaluation.weights is None or evaluation.weights["model"] != mine:
             raise required(target, alias, "this evaluation is of other weights")
@@ -110,6 +113,16 @@ def required(target: ReleaseTarget, alias: str, reason: str, base: str | None = 
         "--gate-override.",
         param="evaluation",
     )
+
+
+def _looser(bounds: GateBounds, limits: GateLimits) -> str | None:
+    """Returns the name of a bound that is more lenient than the configuration allows."""
+    loose = {
+        "min_win_rate": bounds.min_win_rate < limits.min_win_rate,
+        "max_worse": bounds.max_worse > limits.max_worse,
+        "max_length_ratio": bounds.max_length_ratio > limits.max_length_ratio,
+    }
+    return next((name for name, found in loose.items() if found), None)
 
 
 async def _weights(s: Services, name: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import httpx
 from aiohttp import web
 
-from serving.config import AdapterBounds, Alias, CallAccess, Catalog, LlamaCppModel, Managed
+from serving.config import AdapterBounds, Alias, CallAccess, Catalog, GateLimits, LlamaCppModel, Managed
 from serving.core.principal import Principal
 from serving.hub.artefacts import Artefacts
 from serving.hub.versions import Version, Versions
@@ -21,7 +21,10 @@ from tests.contract.running import Gateway, Loop, engine, gateway
 
 T = TypeVar("T")
 MODEL = LlamaCppModel(name="small", source="file:///small.gguf", adapters=AdapterBounds(max=2))
-CHAT = Alias(name="chat", managed=Managed(base="small", max_canary=0.5), access=CallAccess(tenants=("acme",)))
+NO_WIN = GateLimits(min_win_rate=0)
+CHAT = Alias(
+    name="chat", managed=Managed(base="small", max_canary=0.5, gate=NO_WIN), access=CallAccess(tenants=("acme",))
+)
 SHARED = Alias(name="shared", managed=Managed(base="small", max_canary=0.5))
 RIVALS = Alias(name="rivals", managed=Managed(base="small"), access=CallAccess(tenants=("globex",)))
 ADA, RIVAL = Principal("acme", "ada", ""), Principal("globex", "rival", "")

@@ -51,6 +51,9 @@ def test_a_version_needs_an_evaluation_by_whichever_name_it_is_released(world: W
     http = world.clients["ada"]
     refused = evaluated(http, NAME, "small", bounds={"min_win_rate": 0.9})
     assert "has not passed the gate" in required(world, version=version, evaluation=refused["id"])
+    loose = evaluated(http, NAME, "small", bounds={"min_win_rate": 0, "max_worse": 0.5})
+    assert loose["card"]["gate"]["passed"]
+    assert "more lenient than managed.gate.max_worse" in required(world, version=version, evaluation=loose["id"])
     world.post("/releases", 404, alias="chat", version=version, evaluation="eval_none")
     passed = passed_gate(http, NAME, "small")
     release = world.post("/releases", alias="chat", target=NAME, evaluation=passed)
