@@ -140,7 +140,7 @@ class ReleaseKeeper:
             self._missing.pop(release.id, None)
             found, until = await self._outcomes.between(release, managed, release.judged_until, until)
             tallies = counted(tallies, found)
-            change, reason = _decide(release, managed, tallies)
+            change, reason = _decide(release, managed, tallies, gated=await self._gated(release, managed))
             if not found and change is None and until < release.judged_until + IDLE_S:
                 return
         try:
@@ -149,6 +149,14 @@ class ReleaseKeeper:
             return
         if mine and change is not None:
             ended(release, change, reason)
+
+    async def _gated(self, release: Release, managed: Managed) -> bool:
+        """Whether a release may be promoted: a version only while what it was evaluated against answers."""
+        if release.version is None or not managed.auto_promote:
+            return release.gated
+        router = self._router()
+        base = await self._releases.base(release.alias, managed, lambda model: router.releasable(model, release.alias))
+        return release.gated and base == release.base
 
     def _gone(self, release: Release, managed: Managed | None) -> EndReason | None:
         """Returns what a release needs and the configuration does not have."""
@@ -188,11 +196,11 @@ class ReleaseKeeper:
                     metrics.release_bad_outcomes.labels(alias, model, guard).set(side.bad.get(guard, 0))
 
 
-def _decide(release: Release, managed: Managed, tallies: Tallies) -> tuple[Change | None, EndReason]:
+def _decide(release: Release, managed: Managed, tallies: Tallies, *, gated: bool) -> tuple[Change | None, EndReason]:
     found = verdict(tallies)
     if found == "harmful":
         return "rollback", "guards"
-    if found == "no_worse" and managed.auto_promote and release.status == "canary" and release.gated:
+    if found == "no_worse" and managed.auto_promote and release.status == "canary" and gated:
         return "promote", "no_worse"
     if now() > release.created_at + managed.max_hours * HOUR_S:
         return "rollback", "undecided"

@@ -35,6 +35,9 @@ class Stored:
     async def live(self, aliases):
         return [each for each in self.running if each.alias in aliases], self.promoted
 
+    async def base(self, alias, managed, usable):
+        return managed.base
+
     async def between(self, release, managed, after, until):
         return self.outcomes, until
 
@@ -163,6 +166,7 @@ VERSION = {"version": "mver_1"}
         (VERSION | {"evaluation": "eval_1"}, True, "promote"),
         (VERSION | {"gate_override": "a drill"}, True, "promote"),
         (VERSION, True, None),
+        (VERSION | {"evaluation": "eval_1", "base": "what answered then"}, True, None),
     ],
 )
 async def test_only_a_running_canary_that_has_passed_the_gate_is_promoted_by_itself(
