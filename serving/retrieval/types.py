@@ -96,7 +96,8 @@ class Hit:
     document's text.
 
     `answers` are the characters of `text` (start and end, exclusive, in order) to quote as an answer: none of them if
-    others answer, and None for all of the text.
+    others answer, and None for all of the text. After a guardrail has changed `text`, `origins` are the characters of
+    the document, from `start` on, that each of them stands for; None if they are the same.
     """
 
     chunk_id: str
@@ -112,6 +113,7 @@ class Hit:
     dense_score: float
     bm25_score: float
     answers: tuple[tuple[int, int], ...] | None = None
+    origins: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from serving.retrieval.excerpts.passage import passage
-from serving.retrieval.excerpts.units import blocks, is_code
+from serving.retrieval.excerpts.units import blocks, is_code, units
 from serving.retrieval.text.sentences import sentence_spans
 from serving.retrieval.types import Attribution, Citation, Hit, Position
 
@@ -85,8 +85,8 @@ def quotation(hits: Sequence[Hit]) -> Quotation:
     names: dict[str, Citation] = {}
     answering = [(hit, pieces) for hit in hits if (pieces := _pieces(hit))]
     for place, (hit, pieces) in enumerate(answering):
-        for start, end, shown in pieces:
-            written.cite(shown, hit, start, end, hit.text[start:end])
+        for (start, end), origin, shown in pieces:
+            written.cite(shown, hit, origin, hit.text[start:end])
         following = _source(answering[place + 1][0]) if place + 1 < len(answering) else None
         if (source := _source(hit)) != following:
             written.add(f"— {source}")
@@ -96,28 +96,39 @@ def quotation(hits: Sequence[Hit]) -> Quotation:
     for hit in hits:
         if _answers(hit) != () or (source := _source(hit)) in named or not any(blocks(hit)):
             continue
-        names[ITEM + source] = written.cite(source, hit, 0, len(hit.text), source, before=gap + ITEM)
+        names[ITEM + source] = written.cite(source, hit, (0, hit.end - hit.start), source, before=gap + ITEM)
         named.add(source)
         gap = "\n"
     return Quotation("".join(written.parts), Attribution(tuple(written.citations), ()), frozenset(sources), names)
 
 
 def with_text(hit: Hit, text: str) -> Hit:
-    """Returns a hit with another text, such as one without secrets, whose `answers` are those of the same sentences."""
+    """Returns a hit with another text, such as one without secrets, whose `answers` are those of the same sentences,
+    and whose `origins` are where these stand in the document.
+    """
     if not (answers := _answers(hit)):
         return replace(hit, text=text, answers=answers)
     old, new = ([(each[start:end], start, end) for start, end in sentence_spans(each)] for each in (hit.text, text))
     matcher = SequenceMatcher(None, [part for part, _, _ in old], [part for part, _, _ in new], autojunk=False)
-    kept: list[tuple[int, int]] = []
-    for kind, i, j, k, m in matcher.get_opcodes():
-        pairs = [((at, at + 1), (k + at - i, k + at - i + 1)) for at in range(i, j)] if kind == "equal" else []
-        for (first, last), (begin, end) in pairs or [((i, j), (k, m))]:
-            inside = any(
-                start < old[at][2] and old[at][1] < stop for start, stop in answers for at in range(first, last)
-            )
-            if inside and end > begin:
-                kept.append((new[begin][1], new[end - 1][2]))
-    return replace(hit, text=text, answers=tuple(kept))
+    pairs: list[tuple[tuple[int, int], tuple[int, int]]] = []
+    for _, i, j, k, m in matcher.get_opcodes():
+        if j - i == m - k:  # also of changed sentences each stands for one
+            pairs += [((at, at + 1), (k + at - i, k + at - i + 1)) for at in range(i, j)]
+        elif j > i and m > k:
+            pairs.append(((i, j), (k, m)))
+    kept: list[tuple[tuple[int, int], tuple[int, int]]] = []
+    for (first, last), (begin, end) in pairs:
+        if not any(start < old[at][2] and old[at][1] < stop for start, stop in answers for at in range(first, last)):
+            continue
+        if kept and kept[-1][0][1] == first and kept[-1][1][1] == begin:  # neighbours are one piece
+            first, begin = kept[-1][0][0], kept.pop()[1][0]
+        kept.append(((first, last), (begin, end)))
+    return replace(
+        hit,
+        text=text,
+        answers=tuple((new[begin][1], new[end - 1][2]) for _, (begin, end) in kept),
+        origins=tuple((old[first][1], old[last - 1][2]) for (first, last), _ in kept),
+    )
 
 
 @dataclass(slots=True)
@@ -133,10 +144,10 @@ class _Written:
         self.parts.append(before + text)
         self.length += len(before) + len(text)
 
-    def cite(self, text: str, hit: Hit, start: int, end: int, quote: str, before: str = "\n\n") -> Citation:
-        """Adds a text, which stands for characters `start` to `end` of a hit."""
+    def cite(self, text: str, hit: Hit, origin: tuple[int, int], quote: str, before: str = "\n\n") -> Citation:
+        """Adds a text, which stands for the characters `origin` of the document from the hit's start on."""
         self.add(text, before)
-        position = Position(hit.start + start, hit.start + end, hit.page)
+        position = Position(hit.start + origin[0], hit.start + origin[1], hit.page)
         at = self.length - len(text)
         self.citations.append(
             Citation(at, self.length, hit.file_id, hit.file_name, hit.title, quote, position, support=1.0)
@@ -149,11 +160,15 @@ def _answers(hit: Hit) -> tuple[tuple[int, int], ...] | None:
     return getattr(hit, "answers", None)
 
 
-def _pieces(hit: Hit) -> list[tuple[int, int, str]]:
-    """Returns the characters of a passage to show, each with its Markdown."""
-    answers = _answers(hit)
-    spans = ((0, len(hit.text)),) if answers is None else answers
-    return [(start, end, shown) for start, end in spans if (shown := _markdown(hit, start, end))]
+def _pieces(hit: Hit) -> list[tuple[tuple[int, int], tuple[int, int], str]]:
+    """Returns the characters of a passage to show, those of the document that they stand for, and their Markdown."""
+    answers, whole = _answers(hit), (0, len(hit.text))
+    spans = (whole,) if answers is None else answers
+    origins = getattr(hit, "origins", None) or (((0, hit.end - hit.start),) if spans == (whole,) else spans)
+    found = [(span, origin, _markdown(hit, *span)) for span, origin in zip(spans, origins, strict=True)]
+    # A sentence or a block of code that alone has too many words ends where these do.
+    cut = {end for _, end in spans for unit in units(hit) if unit.start < end < unit.end} if origins is spans else ()
+    return [(span, origin, f"{shown}\n\n…" if span[1] in cut else shown) for span, origin, shown in found if shown]
 
 
 def _inside(start: int, end: int, lines: Sequence[tuple[int, int]]) -> bool:

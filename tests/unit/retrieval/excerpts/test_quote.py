@@ -71,12 +71,31 @@ def test_each_piece_and_each_line_has_a_citation_that_opens_it() -> None:
 def test_a_redacted_passage_still_shows_the_sentences_that_answer() -> None:
     text = "Call Ann Lee at +49 30 1234567. The key is secret. Keep it."
     shown = replace(hit(text), answers=((0, 31), (51, 59)))
-    assert quotation([with_text(shown, text.replace("+49 30 1234567", "[phone]"))]).text == (
-        "Call Ann Lee at [phone].\n\nKeep it.\n\n— Keys"
-    )
+    said = quotation([with_text(shown, text.replace("+49 30 1234567", "[phone]"))])
+    assert said.text == "Call Ann Lee at [phone].\n\nKeep it.\n\n— Keys"
+    # The citations open the document, which has the number.
+    positions = [(c.position.start - shown.start, c.position.end - shown.start) for c in said.attribution.citations]
+    assert positions == [(0, 31), (51, 59)]
     assert with_text(shown, "[removed]").answers == ((0, 9),)
     assert with_text(replace(shown, answers=()), "[removed]").answers == ()
     assert with_text(replace(shown, answers=None), "[removed]").answers is None
+
+
+def test_of_redacted_neighbours_only_those_that_answer_are_shown() -> None:
+    text = "Ann has +49 30 1234567. Bob has +49 30 7654321. Cem has +49 30 1111111. Ask Ann."
+    shown = replace(hit(text), answers=((24, 47),))
+    for number in ("+49 30 1234567", "+49 30 7654321", "+49 30 1111111"):
+        text = text.replace(number, "[phone]")
+    said = quotation([with_text(shown, text)])
+    assert said.text == "Bob has [phone].\n\n— Keys"
+    [cited] = said.attribution.citations
+    assert (cited.position.start - shown.start, cited.position.end - shown.start) == (24, 47)
+
+
+def test_a_sentence_that_was_cut_says_so() -> None:
+    text = "A key that nobody may read is kept. It ends."
+    said = quotation([replace(hit(text), answers=((0, 21),))])
+    assert said.text == "A key that nobody may\n\n…\n\n— Keys"
 
 
 def test_names_and_sources_claim_nothing_after_a_guardrail_has_changed_the_text() -> None:
