@@ -1,27 +1,22 @@
 """Compares raters: whether their ratings agree with those of others about almost the same prompt.
 
 Rows are compared before duplicates are left out, since of two opposite ratings of one pair only the newest gives a row.
-All of it is in a file, so that memory grows with the raters, and not with the rows.
+Memory grows with the raters, and not with the rows.
 """
 
 from __future__ import annotations
 
-import re
-import sqlite3
-import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import orjson
 
 from serving.config import Strict
 from serving.exports.formats import Chat, FineTunePreference, Preference, UnpairedPreference
-from serving.exports.near_duplicates import bands_of, likeness, runs
-from serving.store.errors import StoreUnavailable
+from serving.exports.near_duplicates import bands_of, likeness, runs, words_of
+from serving.exports.scratch import Scratch
 
 ALIKE = 0.8
 """Likeness of prompts that count as the same: questions that differ in one name are less alike."""
@@ -35,10 +30,11 @@ UNDECIDED = 0.1
 MAX_COMPARED = 64
 """Maximum number of earlier rows, each of another rater, that a row is compared with: the newest."""
 
+MAX_CHARACTERS = 4000
+"""An answer's beginning, which is compared."""
+
 MAX_EXAMPLES = 5
 """Number of a rater's contradicted ratings that are kept."""
-
-_WORD = re.compile(r"\w+")
 
 # Each part is limited, since very many people may be asked the same.
 _ONE_BAND = "SELECT * FROM (SELECT row FROM bands WHERE band = ? AND rater != ? ORDER BY row DESC LIMIT ?)"
@@ -63,33 +59,23 @@ class _Judgement:
     label: bool | None = None
 
 
-class RaterAgreement:
+class RaterAgreement(Scratch):
     """The agreement of raters with each other, by user. Raises `StoreUnavailable` when the folder for temporary files
     is full.
     """
+
+    TABLES = (
+        "CREATE TABLE rows (id INTEGER PRIMARY KEY, rater TEXT, runs BLOB, said BLOB)",
+        # The newest row of each rater: others' rows are compared once with each person.
+        "CREATE TABLE bands (band BLOB, rater TEXT, row INTEGER, PRIMARY KEY (band, rater)) WITHOUT ROWID",
+        "CREATE INDEX newest ON bands (band, row)",
+    )
+    CONTENT = "ratings"
 
     def __init__(self) -> None:
         self.raters: defaultdict[str, RaterCounts] = defaultdict(RaterCounts)
         self.pairs = 0
         self.agreed = 0.0
-
-    def __enter__(self) -> Self:
-        self._connection = sqlite3.connect("", isolation_level=None)
-        for statement in (
-            "PRAGMA synchronous = OFF",
-            "PRAGMA journal_mode = OFF",
-            "CREATE TABLE rows (id INTEGER PRIMARY KEY, rater TEXT, runs BLOB, said BLOB)",
-            # The newest row of each rater: others' rows are compared once with each person.
-            "CREATE TABLE bands (band BLOB, rater TEXT, row INTEGER, PRIMARY KEY (band, rater)) WITHOUT ROWID",
-            "CREATE INDEX newest ON bands (band, row)",
-        ):
-            self._connection.execute(statement)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._connection.close()
 
     def add(self, rater: str, rating: str, data: Strict) -> None:
         """Adds the row of a rating, and compares it with earlier ones of other raters about almost the same prompt."""
@@ -100,7 +86,7 @@ class RaterAgreement:
         these = runs(prompt)
         bands = bands_of(these)
         compared: list[float] = []
-        try:
+        with self._writing():
             met: set[str] = set()
             for other, kept, document in self._earlier(bands, rater):
                 if other in met or likeness(these, np.frombuffer(kept, np.uint64)) < ALIKE:
@@ -118,8 +104,6 @@ class RaterAgreement:
             number = self._connection.execute(insert, (rater, these.tobytes(), document)).lastrowid
             keep = "INSERT OR REPLACE INTO bands VALUES (?, ?, ?)"
             self._connection.executemany(keep, [(band, rater, number) for band in set(bands)])
-        except sqlite3.Error as e:
-            raise StoreUnavailable(f"ratings cannot be written to the folder for temporary files: {e}") from e
         self.pairs += len(compared)
         self.agreed += sum(compared)
         if compared and sum(compared) < len(compared) / 2 and len(mine.contradicted) < MAX_EXAMPLES:
@@ -170,4 +154,4 @@ def _alike(one: str, other: str) -> float:
 
 
 def _words(text: str) -> set[str]:
-    return set(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+    return set(words_of(text[:MAX_CHARACTERS]))

@@ -1,35 +1,17 @@
-"""Detects repeated rows with a file, so that memory does not grow with them."""
+"""Detects repeated rows."""
 
 from __future__ import annotations
 
-import sqlite3
-from types import TracebackType
-from typing import Self
-
-from serving.store.errors import StoreUnavailable
+from serving.exports.scratch import Scratch
 
 
-class DigestSet:
-    """A set of digests in a temporary database, which SQLite deletes with its connection.
+class DigestSet(Scratch):
+    """A set of digests. Raises `StoreUnavailable` when the folder for temporary files is full."""
 
-    Raises `StoreUnavailable` when the folder for temporary files is full.
-    """
-
-    def __enter__(self) -> Self:
-        self._connection = sqlite3.connect("", isolation_level=None)
-        self._connection.execute("PRAGMA synchronous = OFF")
-        self._connection.execute("PRAGMA journal_mode = OFF")
-        self._connection.execute("CREATE TABLE seen (digest BLOB PRIMARY KEY) WITHOUT ROWID")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._connection.close()
+    TABLES = ("CREATE TABLE seen (digest BLOB PRIMARY KEY) WITHOUT ROWID",)
+    CONTENT = "digests of rows"
 
     def add(self, digest: bytes) -> bool:
         """Adds a digest and returns whether it is new."""
-        try:
+        with self._writing():
             return self._connection.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest,)).rowcount == 1
-        except sqlite3.Error as e:
-            raise StoreUnavailable(f"digests of rows cannot be written to the folder for temporary files: {e}") from e

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -103,7 +104,8 @@ async def export(
             for row in rows:
                 raters = {user: id for id in row.ratings if (user := completion.users.get(id))}
                 for user, rating in raters.items():
-                    agreement.add(user, rating, row.data)
+                    # Comparing takes milliseconds, and others wait for this loop.
+                    await asyncio.to_thread(agreement.add, user, rating, row.data)
                 if not seen.add(row.key):
                     left["duplicates"] += 1
                     continue

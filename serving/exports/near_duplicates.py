@@ -1,22 +1,18 @@
 """Detects rows that say almost the same as an earlier one, by the shared runs of words.
 
-Candidates are found by MinHash with bands (Broder, 1997), and then compared exactly. All of it is in a file, so that
-memory does not grow with the rows.
+Candidates are found by MinHash with bands (Broder, 1997), and then compared exactly.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import sqlite3
 import unicodedata
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.store.errors import StoreUnavailable
+from serving.exports.scratch import Scratch
 
 WORDS = 3
 """Number of words in a run."""
@@ -35,9 +31,14 @@ _WORD = re.compile(r"\w+")
 Runs = NDArray[np.uint64]
 
 
+def words_of(text: str) -> list[str]:
+    """Returns a text's words, without case and punctuation."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
 def runs(text: str) -> Runs:
     """Returns the hashes of a text's runs of words, without case and punctuation, in ascending order."""
-    words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    words = words_of(text)
     found = {" ".join(words[i : i + WORDS]) for i in range(max(1, len(words) - WORDS + 1))}
     hashes = [int.from_bytes(hashlib.blake2b(run.encode(), digest_size=8).digest(), "little") for run in found]
     return np.sort(np.array(hashes, np.uint64))
@@ -49,45 +50,30 @@ def likeness(one: Runs, other: Runs) -> float:
     return shared / (len(one) + len(other) - shared)
 
 
-class NearDuplicates:
-    """Texts that were seen, in a temporary database, which SQLite deletes with its connection.
+class NearDuplicates(Scratch):
+    """Texts that were seen. Raises `StoreUnavailable` when the folder for temporary files is full."""
 
-    Raises `StoreUnavailable` when the folder for temporary files is full.
-    """
+    TABLES = (
+        "CREATE TABLE texts (id INTEGER PRIMARY KEY, runs BLOB)",
+        "CREATE TABLE bands (band BLOB, text INTEGER, PRIMARY KEY (band, text)) WITHOUT ROWID",
+    )
+    CONTENT = "texts of rows"
 
     def __init__(self, threshold: float) -> None:
         """Texts whose `likeness` is at least `threshold` count as the same."""
         self._threshold = threshold
 
-    def __enter__(self) -> Self:
-        self._connection = sqlite3.connect("", isolation_level=None)
-        for statement in (
-            "PRAGMA synchronous = OFF",
-            "PRAGMA journal_mode = OFF",
-            "CREATE TABLE texts (id INTEGER PRIMARY KEY, runs BLOB)",
-            "CREATE TABLE bands (band BLOB, text INTEGER, PRIMARY KEY (band, text)) WITHOUT ROWID",
-        ):
-            self._connection.execute(statement)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._connection.close()
-
     def add(self, text: str) -> bool:
         """Adds a text and returns whether it is new; one that is like an earlier text is not added."""
         these = runs(text)
         bands = bands_of(these)
-        try:
+        with self._writing():
             like = self._connection.execute(_CANDIDATES, bands)
             if any(likeness(these, np.frombuffer(kept, np.uint64)) >= self._threshold for (kept,) in like):
                 return False
             number = self._connection.execute("INSERT INTO texts (runs) VALUES (?)", (these.tobytes(),)).lastrowid
             rows = [(band, number) for band in bands]
             self._connection.executemany("INSERT INTO bands VALUES (?, ?)", rows)
-        except sqlite3.Error as e:
-            raise StoreUnavailable(f"texts of rows cannot be written to the folder for temporary files: {e}") from e
         return True
 
 
