@@ -16,7 +16,8 @@ NAMESPACE = "namespace"
 """The variable of the stack's namespace, which is not the reader's to choose where it is set."""
 _FIRING = 'count by (alertname, severity) (ALERTS{{alertstate="firing",severity!="none",namespace=~"{namespace}"}})'
 _LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-_ORDER = ("page", "ticket", "info")
+_ORDER = ("page", "critical", "ticket", "warning", "info")
+"""Severities of the stack's alerts, and of those that come with kube-prometheus-stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +76,13 @@ async def dashboard_data(
 
     Raises `NoSuchValue`, `QueryFailed` for the values of a filter, and `PrometheusUnavailable`.
     """
+    asked = selection
     if prometheus.namespace:
         selection = {**selection, NAMESPACE: prometheus.namespace}
     start = now - range.seconds
     choices = await _choices(prometheus, dashboard, selection, range, now)
-    for name, value in selection.items():
-        if name != NAMESPACE and value not in choices[name]:
+    for name, value in asked.items():
+        if value not in choices[name]:
             raise NoSuchValue(name)
     data = await gather(*(_panel(prometheus, dashboard, panel, selection, range, now) for panel in dashboard.panels))
     panels = {panel.id: one for panel, one in zip(dashboard.panels, data, strict=True)}
