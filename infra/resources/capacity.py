@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,18 +28,28 @@ def run_program(command: Sequence[str], limit_s: float) -> Any:
     if (program := shutil.which(command[0])) is None:
         raise NoAnswer(f"the program {command[0]} is not on PATH")
     try:
-        done = subprocess.run(
-            [program, *command[1:]], capture_output=True, text=True, timeout=limit_s, stdin=subprocess.DEVNULL
+        # A group of its own: these programs are scripts that start another one.
+        running = subprocess.Popen(
+            [program, *command[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        raise NoAnswer(f"`{_first_words(command)}` did not end in time") from None
     except OSError as e:
         raise NoAnswer(f"`{_first_words(command)}` cannot be run: {e.strerror}") from None
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
+    with running:
+        try:
+            printed, complained = running.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            raise NoAnswer(f"`{_first_words(command)}` did not end in time") from None
+    if running.returncode:
+        said = [line for line in complained.splitlines() if line.strip()]
         raise NoAnswer(f"`{_first_words(command)}` failed{f': {said[-1].strip()[:200]}' if said else ''}")
     try:
-        return json.loads(done.stdout)
+        return json.loads(printed)
     except ValueError:
         raise NoAnswer(f"`{_first_words(command)}` did not print JSON") from None
 

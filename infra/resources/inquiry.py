@@ -87,6 +87,7 @@ def _answers(questions: Mapping[str, Ask], limit_s: float) -> tuple[dict[str, An
     end = time.monotonic() + limit_s
     waiting: queue.SimpleQueue[tuple[str, Ask]] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    begun: set[str] = set()
     for each in questions.items():
         waiting.put(each)
 
@@ -96,6 +97,7 @@ def _answers(questions: Mapping[str, Ask], limit_s: float) -> tuple[dict[str, An
                 about, question = waiting.get_nowait()
             except queue.Empty:
                 return
+            begun.add(about)
             try:
                 done.put((about, question(max(left - GRACE_S, left / 2))))
             except Exception as e:  # a thread's error would be lost
@@ -113,7 +115,8 @@ def _answers(questions: Mapping[str, Ask], limit_s: float) -> tuple[dict[str, An
         if isinstance(answer, Exception) and not isinstance(answer, NoAnswer):
             raise answer
         received[about] = answer
-    late = NoAnswer(f"no answer within the {limit_s:g} seconds that all questions have together")
-    whole = {about: received.get(about, late) for about in questions}
+    late = f"the {limit_s:g} seconds that all questions have together"
+    silence = {True: NoAnswer(f"no answer within {late}"), False: NoAnswer(f"not asked within {late}")}
+    whole = {about: received.get(about, silence[about in begun]) for about in questions}
     silent = {about: str(answer) for about, answer in whole.items() if isinstance(answer, NoAnswer)}
     return {about: answer for about, answer in whole.items() if about not in silent}, silent

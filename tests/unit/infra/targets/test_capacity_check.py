@@ -11,6 +11,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from infra.config import StackConfig
@@ -22,6 +23,7 @@ from infra.targets import capacity_check
 from infra.targets.aws.capacity import quota_of
 from infra.targets.azure.limits import surge_nodes
 from tests.rendering.examples import stack_settings
+from tests.wait import eventually
 
 
 def config(cloud: str, **changed: Any) -> StackConfig:
@@ -518,7 +520,7 @@ def test_a_program_is_run_and_its_failures_are_told(tmp_path: Path, monkeypatch:
 case $1 in
   ok) echo '{json.dumps({"a": 1})}' ;;
   text) echo no ;;
-  slow) exec sleep 60 ;;
+  slow) sleep 600 & echo $! > {tmp_path}/child; wait ;;
   *) echo 'warning: old' >&2; echo 'AccessDenied: not allowed to list' >&2; exit 1 ;;
 esac
 """
@@ -531,10 +533,19 @@ esac
     for command, limit_s, why in (
         (["cloud", "text"], 60, "`cloud text` did not print JSON"),
         (["cloud", "quotas", "list", "--region", "x"], 60, "`cloud quotas list` failed: AccessDenied: not allowed"),
-        (["cloud", "slow"], 0.2, "`cloud slow` did not end in time"),
+        (["cloud", "slow"], 5, "`cloud slow` did not end in time"),
         (["no-such-cloud"], 60, "the program no-such-cloud is not on PATH"),
         (["data"], 60, "`data` cannot be run"),
     ):
         with pytest.raises(NoAnswer) as raised:
             capacity.run_program(command, limit_s)
         assert why in str(raised.value)
+    child = int((tmp_path / "child").read_text())
+    eventually(lambda: not _runs(child), "what the program started ends too", 60)
+
+
+def _runs(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
