@@ -75,7 +75,6 @@ REASONS = {
     "page/assets.py": "a part of a header: anchored, one repetition that nothing follows",
     "engines/weights/shared_folder.py": "a source of the configuration: a set of characters",
     "api/routes/fine_tuning.py": "a set of characters that nothing follows",
-    "exports/agreement.py": "a set of characters that nothing follows",
     "exports/near_duplicates.py": "a set of characters that nothing follows",
     "tuning/gguf_file.py": "in a child process: one repetition up to a dot, another that nothing follows",
     "hub/evaluation/judging.py": "one letter, no repetition",

@@ -26,6 +26,10 @@ export function Deletions({ close }: { close: () => void }): VNode {
       setError(described(failed));
     }
   };
+  const again = (from: string | null) => {
+    setError("");
+    void load(from);
+  };
   useEffect(() => void load(null), []);
   const deleteAll = async () => {
     setSure(false);
@@ -43,12 +47,13 @@ export function Deletions({ close }: { close: () => void }): VNode {
     <OwnDialog id="deletions" title={t("deletions")} close={close}>
       <p class="hint">{t("deletionsHint")}</p>
       {error && <p class="error" role="alert">{error}</p>}
+      {receipts === null && error && <button type="button" onClick={() => again(null)}>{t("retry")}</button>}
       {receipts === null && !error && <p class="hint">{t("loading")}</p>}
       {receipts?.length === 0 && <p>{t("noDeletions")}</p>}
       <ul class="memories">
         {receipts?.map((each) => <li key={each.id}><ReceiptView of={each} /></li>)}
       </ul>
-      {after && <button type="button" onClick={() => load(after)}>{t("moreConversations")}</button>}
+      {after && <button type="button" onClick={() => again(after)}>{t("moreConversations")}</button>}
       {sure ? (
         <div key="sure" role="alert">
           <p>{t("confirmDeleteAll")}</p>
