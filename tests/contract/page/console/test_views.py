@@ -119,6 +119,24 @@ def test_axe_finds_nothing_in_a_view_and_its_dialogs(operated: Operated, axe: st
             shown.gone("dialog[open]")
 
 
+BROKEN = """[...document.querySelectorAll("td.acts button, td .state")].filter((one) => {
+  const range = document.createRange();
+  range.selectNodeContents(one);
+  const lines = new Set([...range.getClientRects()].map(({ top }) => Math.round(top)));
+  return lines.size > one.textContent.trim().split(/\\s+/).length;
+}).map((one) => one.textContent)"""
+"""Buttons and states of more lines than words."""
+
+
+@pytest.mark.parametrize("view", LISTS)
+def test_no_word_of_a_button_or_a_state_is_broken(operated: Operated, view: str) -> None:
+    with operated.page(f"/admin/{view}") as shown:
+        settled(shown)
+        for width in (1280, 900, 360):
+            shown.page.size(width, 900)
+            assert shown.page.evaluate(BROKEN) == [], width
+
+
 def test_text_of_others_is_text(operated: Operated) -> None:
     with operated.page("/admin/tenants") as shown:
         settled(shown)
