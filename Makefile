@@ -150,6 +150,7 @@ monitoring: $(DEV) ## write dashboards and rules to the folder OUT
 
 screenshots: $(DEV) ## write screenshots of the web page and the pages under /status to docs/images
 	@$(BIN)/python -m tests.contract.page.screenshots
+	@$(BIN)/python -m tests.contract.page.gallery
 	@$(BIN)/python -m tests.stack.status.screenshots
 
 lock: $(DEV) ## compile the locked requirement files

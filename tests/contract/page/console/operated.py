@@ -68,10 +68,10 @@ class Operated:
         found: dict[str, Any] = answer.json()
         return found
 
-    def fill(self) -> None:
+    def fill(self, tenant: str = HOSTILE) -> None:
         """Makes something of each kind."""
         ids = self.ids
-        self.post("/v1/admin/tenants", id="acme", name=HOSTILE)
+        self.post("/v1/admin/tenants", id="acme", name=tenant)
         self.post("/v1/admin/users", id="ann", role="operator", groups=["sea", "land"])
         ids["key"] = self.post("/v1/admin/keys", user="ann", name="hers")["id"]
         quota = {"subject": "user", "id": "ann", "window": "day", "measure": "requests", "limit": 9000}
