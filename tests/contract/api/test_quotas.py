@@ -162,7 +162,8 @@ def test_a_disconnect_charges_the_reservation_and_frees_the_stream(http):
     stream = {"subject": "model", "id": "m", "window": "concurrent", "measure": "streams", "limit": 1}
     limit(http, DAY, stream)
     with http.stream("POST", "/chat/completions", json={**ASKED, "stream": True, "max_tokens": HANGS}) as hanging:
-        assert next(hanging.iter_lines()).startswith("data:")
+        lines = hanging.iter_lines()  # an iterator that nobody holds would end, and with it the connection
+        assert next(lines).startswith("data:")
         second = ask(http, stream=True)
         assert (second.status_code, second.headers["retry-after"]) == (429, "1")
         assert "streams at once of this model" in second.json()["error"]["message"]

@@ -217,7 +217,8 @@ def test_an_answer_of_which_only_a_part_is_there_has_sources(world: World) -> No
     try:
         with world.ann.stream("POST", "/v1/chat/completions", json=asked, headers={"headrace-resumable": "true"}) as s:
             stream = s.headers["headrace-stream"]
-            next(s.iter_lines())
+            lines = s.iter_lines()
+            next(lines)
             assert world.ann.post(f"/v1/streams/{stream}/stop").status_code == 200
     finally:
         world.up.loop.loop.call_soon_threadsafe(world.engine.going_on.set)

@@ -15,6 +15,7 @@ from serving.core.principal import Principal, Role
 from tests.callers.identity import key_of
 from tests.contract.page.test_accessibility import clean, layouts, press, texts
 from tests.contract.page.world import Shown, World
+from tests.wait import eventually
 
 SAID = texts("en")
 SECRET = "document.querySelector('.secret code')?.textContent"
@@ -98,7 +99,7 @@ def test_an_admin_makes_a_key_of_their_own(world: World) -> None:
         assert newest["expires_at"] - newest["created_at"] == 30 * 86400
         assert newest["confirmed"]
         assert permits(world, key) == 200
-        assert listed(shown) == ["lap<b>top</b>", first["id"]]
+        eventually(lambda: listed(shown) == ["lap<b>top</b>", first["id"]])
         shown.there(".memories li", SAID["keyOfSession"])
 
 
