@@ -82,7 +82,7 @@ FETCHED: Mapping[str, Sequence[tuple[str, Fetch]]] = {
         *_modules(*schemas.KUBERNETES, *schemas.CRDS, *addon_charts.MODULES),
     ),
     "stack": (_CHROMIUM,),
-    "cluster": (*_modules(*schemas.CRDS), _npm("npm/oidc")),
+    "cluster": (_CHROMIUM, *_modules(*schemas.CRDS), _npm("npm/oidc")),
     "soak": (_locked("checkov"), _locked("training")),
 }
 """What package registries have: by its name, what brings it."""
