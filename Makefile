@@ -148,10 +148,10 @@ docs: $(DEV) ## write the generated pages of the documentation
 monitoring: $(DEV) ## write dashboards and rules to the folder OUT
 	@$(BIN)/python -m monitoring $(OUT) $(ARGS)
 
-screenshots: $(DEV) ## write screenshots of the web page and the pages under /status to docs/images
+screenshots: $(DEV) ## write pictures of the web page and of dashboards to docs/images
 	@$(BIN)/python -m tests.contract.page.screenshots
 	@$(BIN)/python -m tests.contract.page.gallery
-	@$(BIN)/python -m tests.stack.status.screenshots
+	@$(BIN)/python -m tests.stack.dashboards.screenshots
 
 lock: $(DEV) ## compile the locked requirement files
 	$(BIN)/python -m tools.lock $(ARGS)

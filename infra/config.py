@@ -62,7 +62,6 @@ class Ports(Strict):
     prometheus: int = Field(default=9090, ge=1024, le=65535)
     dashboard: int = Field(default=8265, ge=1024, le=65535, description="Ray's dashboard")
     exporter: int = Field(default=9464, ge=1024, le=65535, description="the metrics exporter")
-    status: int = Field(default=9091, ge=1024, le=65535, description="the page with the dashboards")
     ray: int = Field(
         default=0, ge=0, le=31_000, description="first of Ray's 1000 internal ports; 0: a free block is chosen"
     )
@@ -74,8 +73,8 @@ class Links(Strict):
     runbooks: str = Field(
         default="",
         pattern=ADDRESS,
-        description="URL of the folder monitoring/runbooks, for example in your forge; by default the page /status on "
-        "this host, and no links on Kubernetes",
+        description="URL of the folder monitoring/runbooks, for example in your forge; or "
+        "/admin/runbooks at the stack's address, which is the default on this host; by default no links on Kubernetes",
     )
     grafana: str = Field(default="", pattern=ADDRESS, description="URL of Grafana's root; by default no links")
 
@@ -129,8 +128,7 @@ class StackConfig(CloudSettings):
     host: IPv4Address = Field(default=IPv4Address("127.0.0.1"), description="Address that the API listens on.")
     ports: Ports = Field(
         default=Ports(),
-        description="Ports that the stack listens on: api, prometheus, dashboard, exporter, status, ray (0: a free "
-        "block).",
+        description="Ports that the stack listens on: api, prometheus, dashboard, exporter, ray (0: a free block).",
     )
     links: Links = Field(
         default=Links(), description="Addresses that alerts and dashboards link to: runbooks, grafana."

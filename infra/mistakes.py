@@ -21,6 +21,11 @@ _SECRETS = frozenset(("api_key", "token", "password", "client_secret", "headers"
 _QUANTITIES = frozenset(("memory", "storage", "temporary_storage"))
 """Settings in Kubernetes' notation, in which a number without a unit is in bytes."""
 
+REMOVED = {
+    "ports.status": "delete it: the dashboards are in the console, at /admin/dashboards of the API's address",
+}
+"""Settings of earlier versions, with what to do now."""
+
 _PASSWORD = re.compile(r"(://[^/@\s:]*:)[^/\s]*@")
 """A password in a URL, which messages omit."""
 
@@ -74,6 +79,8 @@ def _mistake(details: ErrorDetails, model: type[BaseModel], values: Mapping[str,
             return Mistake(key, "is missing", "add it")
         case "extra_forbidden":
             name = str(location[-1])
+            if key in REMOVED:
+                return Mistake(key, "is no longer a setting", REMOVED[key])
             return Mistake(key, "is not a known setting", _choice(name, _siblings(model, location)))
         case "literal_error" | "enum":
             fix = _other_case(details["input"], context["expected"]) or f"use {context['expected']}"

@@ -1,1 +1,1 @@
-"""Dashboards, alerts and recording rules as data, and the page `/status`."""
+"""Dashboards, alerts and recording rules as data."""

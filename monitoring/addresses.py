@@ -12,8 +12,8 @@ URL = r"https?://[^\s\"{}]+"
 class Addresses:
     """Absolute URLs without a slash at the end; an empty one makes no links.
 
-    `runbooks` has a page `<Alert>.md` for each alert, such as the folder `monitoring/runbooks` in a forge or
-    `/status/runbooks` of the status page. `grafana` is Grafana's root.
+    `runbooks` has a page `<Alert>.md` for each alert, such as the folder `monitoring/runbooks` in a forge, or
+    `/admin/runbooks` at the address of a stack. `grafana` is Grafana's root.
     """
 
     runbooks: str = ""

@@ -21,7 +21,7 @@ GROUPS = {
     "tests/contract/retrieval/test_index_bucket.py": "object stores",
     "tests/contract/store/objects/": "object stores",
     "tests/contract/store/upkeep/test_archive.py": "object stores",
-    "tests/stack/status/": "a browser",
+    "tests/stack/dashboards/": "a browser",
     "tests/stack/test_dashboard_proxy.py": "a Ray",
     "tests/stack/test_scale_to_zero.py": "a Ray",
     "tests/stack/test_orphaned_actors.py": "another Ray",

@@ -28,7 +28,7 @@ from tools.stack.workspace import Workspace
 FIXTURES = CHECKOUT / "tests/fixtures"
 NAME = "test-release"
 """The stack's name, which is part of every URN in the state: the test that upgrades the fixture uses the same name."""
-PORTS = {"api": 47_811, "prometheus": 47_812, "dashboard": 47_813, "exporter": 47_814, "status": 47_815, "ray": 0}
+PORTS = {"api": 47_811, "prometheus": 47_812, "dashboard": 47_813, "exporter": 47_814, "ray": 0}
 DOCUMENTS = {
     "canal.md": "# Canal\n\nThe upper lock of Arvel is emptied on the first Sunday of March.\n",
     "mill.md": "# Mill\n\nThe mill of Arvel grinds oats for the northern villages.\n",

@@ -1,4 +1,4 @@
-"""The target `local`: Ray, the Serve application, exporter, Prometheus and status page on this host."""
+"""The target `local`: Ray, the Serve application, exporter and Prometheus on this host."""
 
 from __future__ import annotations
 
@@ -74,8 +74,6 @@ class LocalStack(pulumi.ComponentResource):
         self.exporter = self._exporter()
         self.application = self._application()
         self.prometheus = self._prometheus()
-        self.status_url = f"http://{LOOPBACK}:{config.ports.status}/status"
-        self.status = self._status()
         self.register_outputs({"url": self.url})
 
     def _ray_head(self) -> RayHead:
@@ -167,28 +165,7 @@ class LocalStack(pulumi.ComponentResource):
 
     def _addresses(self) -> Addresses:
         links = self._config.links
-        here = f"http://{LOOPBACK}:{self._config.ports.status}/status/runbooks"
-        return Addresses(links.runbooks.rstrip("/") or here, links.grafana.rstrip("/"))
-
-    def _status(self) -> Process:
-        layout, ports = self._layout, self._config.ports
-        prometheus = prometheus_url(self._config)
-        return Process(
-            "status",
-            argv=[
-                *(sys.executable, "-m", "monitoring.status"),
-                *("--prometheus", prometheus, "--host", LOOPBACK, "--port", str(ports.status)),
-            ],
-            env={
-                **PLAIN_ENVIRONMENT,
-                "HEADRACE_BUILD": application.build_digest(CHECKOUT, "monitoring", "serving/telemetry"),
-            },
-            cwd=str(CHECKOUT),
-            record=str(layout.record("status")),
-            log=str(layout.log("status")),
-            ready=f"{self.status_url}/healthz",
-            opts=ResourceOptions(parent=self),
-        )
+        return Addresses(links.runbooks.rstrip("/") or f"{self.url}/admin/runbooks", links.grafana.rstrip("/"))
 
 
 def prometheus_url(config: StackConfig) -> str:
@@ -264,5 +241,5 @@ def plan(config: StackConfig, config_secrets: Mapping[str, SecretStr], stack: st
         url=local.url,
         api_key=local.secrets.api_key.value,
         prometheus_url=prometheus,
-        dashboards={"ray": local.dashboard_url, "prometheus": prometheus, "status": local.status_url},
+        dashboards={"ray": local.dashboard_url, "prometheus": prometheus, "console": f"{local.url}/admin/dashboards"},
     )

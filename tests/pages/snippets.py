@@ -118,7 +118,6 @@ NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
     },
     "docs/how-to/run-in-ci.md": "changes the checkout",
     "docs/how-to/see-metrics.md": {
-        "kubectl -n monitoring port-forward svc/monitoring-prometheus": CLUSTER,
         "jq -c": "needs jq, in a folder of Ray's logs",
         "kubectl -n monitoring get secret": CLUSTER,
     },

@@ -5,7 +5,6 @@ The package brings the libraries that Chromium needs and one font, so a page loo
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 import os
@@ -233,13 +232,6 @@ class Page:
           return true;
         }})()"""
         self.until(chosen, lambda: f"{select} has no {value}")
-
-    def picture(self) -> bytes:
-        """The whole page as PNG."""
-        size = self.ask("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        shot = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
-        return base64.b64decode(shot["data"])
 
     def events(self) -> list[Event]:
         """Takes the events that have come so far, which `settle` then lacks."""

@@ -64,7 +64,6 @@ def test_serve_replaces_killed_processes(stack, watch, titles, alerts):
     [
         ("ray", ["gcs_server", AGENT], INJECTED["Ray's control service and its agent are killed"]),
         ("exporter", ["serving.telemetry.exporter"], INJECTED["the exporter is killed"]),
-        ("status", ["monitoring.status"], ()),
         ("ray", ["raylet/raylet", AGENT], INJECTED["Ray's control service and its agent are killed"]),
         ("ray", ["serving.ray_node"], ()),
         ("prometheus", ["prometheus"], ()),

@@ -98,7 +98,7 @@ class Stack:
 
 def settings_for_tests(documents: Path) -> dict[str, object]:
     """Returns the configuration of a test's stack: the shipped one beside an assistant over `documents`."""
-    api, prometheus, dashboard, exporter, status = reserve(5)
+    api, prometheus, dashboard, exporter = reserve(4)
     local = yaml.safe_load((CHECKOUT / "Pulumi.local.yaml").read_text())["config"]
     settings = {k.removeprefix("headrace:"): v for k, v in local.items()}
     return settings | {
@@ -107,7 +107,6 @@ def settings_for_tests(documents: Path) -> dict[str, object]:
             "prometheus": prometheus,
             "dashboard": dashboard,
             "exporter": exporter,
-            "status": status,
             "ray": 0,
         },
         "aliases": [

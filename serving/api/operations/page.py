@@ -11,6 +11,7 @@ PAGE_OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/s/{share_id}", document.chat, authenticated=False),
     Operation("GET", "/admin", document.console, authenticated=False),
     Operation("GET", "/admin/{view}", document.console, authenticated=False),
+    Operation("GET", "/admin/runbooks/{alert}", document.console, authenticated=False),
     Operation("GET", "/docs", document.reference, authenticated=False),
     Operation("GET", "/assets/{name}", files.get, authenticated=False),
 )

@@ -70,6 +70,10 @@ def test_an_empty_configuration_is_the_working_local_stack() -> None:
             {"cluster": {"authorized_ranges": ["203.0.113.7/24"]}},
             "headrace:cluster.authorized_ranges[0]: '203.0.113.7/24' is not a network; did you mean '203.0.113.0/24'?",
         ),
+        (
+            {"ports": {"status": 9091}},
+            "headrace:ports.status: is no longer a setting; delete it: the dashboards are in the console",
+        ),
         ({"ports": {"apj": 8080}}, "headrace:ports.apj: is not a known setting; did you mean 'api'?"),
         (
             {"ports": {"api": 9090}},

@@ -23,7 +23,7 @@ from tests.rendering.examples import KUBECONFIG
 from tests.unit.plan import clouds
 from tests.unit.plan.seal import SEAL
 
-PORTS = {"api": 18080, "prometheus": 19090, "dashboard": 18265, "exporter": 19464, "status": 19091}
+PORTS = {"api": 18080, "prometheus": 19090, "dashboard": 18265, "exporter": 19464}
 """Not the defaults, so that it shows which port went where."""
 
 SECRET = rpc._special_secret_sig

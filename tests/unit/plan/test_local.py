@@ -27,7 +27,6 @@ def test_the_local_stack_has_these_resources_for_ever(plan_once: Planner, previe
         "$headrace:index:RayHead::ray",
         "$headrace:index:Process::exporter",
         "$headrace:index:Process::prometheus",
-        "$headrace:index:Process::status",
         "$headrace:index:ServeApplication::application",
         "$headrace:index:Knowledge::knowledge-docs",
     }
@@ -81,9 +80,6 @@ def test_nothing_listens_beyond_loopback(plan_once: Planner) -> None:
     assert "0.0.0.0" not in repr([r.inputs for r in planned.resources.values()])
     assert planned["application"].inputs["document"]["http_options"] == {"host": "127.0.0.1", "port": 18080}
     assert "--web.listen-address=127.0.0.1:19090" in planned["prometheus"].inputs["argv"]
-    asked, host, port = ("--prometheus", "http://127.0.0.1:19090"), ("--host", "127.0.0.1"), ("--port", "19091")
-    assert planned["status"].inputs["argv"][3:] == [*asked, *host, *port]
-    assert planned["status"].inputs["ready"] == "http://127.0.0.1:19091/status/healthz"
 
 
 def test_a_prompt_is_no_argument_of_the_application(plan: Planner) -> None:

@@ -1,4 +1,5 @@
 // The address of the console: `/admin/{view}?...`, whose query holds the filters, and the tenant that is looked into.
+// Alerts link to `/admin/runbooks/{alert}.md`, as to a folder of runbooks elsewhere.
 
 import { computed, signal } from "@preact/signals";
 
@@ -8,7 +9,11 @@ export interface Address {
   query: URLSearchParams;
 }
 
+const RUNBOOK = /^\/admin\/runbooks\/(\w+)\.md$/;
+
 function read(): Address {
+  const alert = RUNBOOK.exec(location.pathname)?.[1];
+  if (alert) return { view: "alerts", query: new URLSearchParams({ alert }) };
   return { view: location.pathname.split("/")[2] ?? "", query: new URLSearchParams(location.search) };
 }
 

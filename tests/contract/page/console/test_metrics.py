@@ -178,6 +178,18 @@ def test_a_runbook_links_to_another_one_inside_the_console(watched: Operated) ->
         shown.there("h2", href.rpartition("=")[2])
 
 
+def test_the_address_in_an_alert_leads_to_its_runbook(watched: Operated) -> None:
+    """As an alert's annotation has it: the address of the stack's runbooks, and the name of a file."""
+    with watched.page("/admin/runbooks/EngineErrors.md") as shown:
+        shown.there("h1", "Alerts")
+        shown.there("main h2", "EngineErrors")
+        shown.there(".runbook h3", "What it means")
+        shown.click("main .facts a")
+        shown.there("h1", "Dashboards")
+    with watched.page("/admin/runbooks/NoSuchAlert.md") as shown:
+        shown.there("main .error")
+
+
 def test_a_stack_without_prometheus_says_so(operated: Operated) -> None:
     for view in ("dashboards", "alerts"):
         with operated.page(f"/admin/{view}") as shown:

@@ -1,1 +1,0 @@
-"""The page `/status`: Headrace's dashboards without Grafana, drawn from any Prometheus."""
