@@ -77,8 +77,9 @@ def unpacked() -> Path:
 class Chromium(Server):
     """The program, with a profile of its own, on a port of loopback that it chooses."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         super().__init__()
+        self._options = options
         self._ids = itertools.count(1)
         self._open = ExitStack()
         self._events: list[Event] = []
@@ -93,7 +94,8 @@ class Chromium(Server):
             "LD_LIBRARY_PATH": f"{place / 'al2023' / 'lib'}:{place}",
             "FONTCONFIG_PATH": str(place / "fonts"),
         }
-        command = [str(place / "chromium"), *OPTIONS, f"--user-data-dir={self.folder / 'profile'}", "about:blank"]
+        options = (*OPTIONS, *self._options, f"--user-data-dir={self.folder / 'profile'}")
+        command = [str(place / "chromium"), *options, "about:blank"]
         self._start(command, env=told, cwd=self.folder)
         return self._open.enter_context(connect(self._address(), max_size=None, proxy=None))
 
