@@ -45,7 +45,8 @@ def catalog(folder: Path, port: int) -> Catalog:
     tunable = LlamaCppModel(name="tunable", source=base, adapters=AdapterBounds(max=2))
     fixed = Alias(name="fixed", targets=(Target(model="small", weight=3), Target(model="other")))
     managed = Alias(name="managed", managed=Managed(base="small", max_canary=0.5))
-    return Catalog(models=(*models, tunable), aliases=(fixed, managed))
+    tuned = Alias(name="tuned", managed=Managed(base="tunable"))
+    return Catalog(models=(*models, tunable), aliases=(fixed, managed, tuned))
 
 
 class Operated:

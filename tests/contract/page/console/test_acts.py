@@ -292,6 +292,29 @@ def test_a_version_is_made_live_withdrawn_and_retired(operated: Operated) -> Non
         assert (retired["status"], retired["reason"]) == ("retired", "Worse than the first")
 
 
+def test_another_tenant_may_use_a_version_while_there_is_consent(operated: Operated) -> None:
+    version = operated.adapter("shared")
+    consents = f"/v1/hub/versions/{version}/consents"
+    with operated.page("/admin/versions?name=shared") as shown:
+        begin(shown, "Give consent")
+        give(shown, Tenant="acme", For="release")
+        confirm(shown, "“shared 1”")
+        did(shown)
+        [given] = operated.get(consents)["data"]
+        assert (given["tenant"], given["scope"], given["revoked_at"]) == ("acme", "release", None)
+        begin(shown, "Consents")
+        shown.there("dialog[open] li", "acme")
+        assert shown.count("dialog[open] .state") == 0
+        shown.click("dialog[open] [aria-label=Close]")
+        begin(shown, "End a consent")
+        give(shown, Tenant="acme")
+        confirm(shown, "“shared 1”")
+        did(shown)
+        assert operated.get(consents)["data"][0]["revoked_at"] is not None
+        begin(shown, "Consents")
+        shown.there("dialog[open] .state", "revoked")
+
+
 def test_a_release_is_begun_paused_resumed_promoted_and_rolled_back(operated: Operated) -> None:
     with operated.page("/admin/releases") as shown:
         for act, asks, status in (
@@ -324,6 +347,23 @@ def test_a_change_of_a_release_that_has_changed_since_is_refused(operated: Opera
         begin(shown, "Promote")
         confirm(shown)
         shown.there("dialog[open] .error", "revision")
+
+
+def test_a_version_is_released_without_the_gate_for_a_reason_alone(operated: Operated) -> None:
+    version = operated.adapter("ungated")
+    with operated.page("/admin/releases?alias=tuned") as shown:
+        begin(shown, "Begin a release")
+        give(shown, Alias="tuned", Version=version)
+        confirm(shown)
+        shown.there("dialog[open] .error", "The gate is needed")
+        give(shown, Reason_to_go_without_the_gate="A repair that cannot wait")
+        confirm(shown)
+        did(shown)
+        [released] = operated.get("/v1/hub/releases", alias="tuned")["data"]
+        assert released["version"] == version
+        assert "A repair that cannot wait" in str(operated.get(f"/v1/hub/versions/{version}")["card"])
+        begin(shown, "Promote")
+        shown.there("dialog[open] label", "Reason to go without the gate")
 
 
 def test_an_evaluation_is_begun_and_its_card_is_shown(operated: Operated) -> None:

@@ -3,7 +3,7 @@
 import type { VNode } from "preact";
 import { json } from "../../api/http";
 import { c, type Key } from "../../i18n/console";
-import type { Act, List } from "../list";
+import type { Act, Field, List } from "../list";
 import { Listing } from "../listing";
 import { Code, Facts, percent, State, Time, Words } from "../values";
 
@@ -24,6 +24,17 @@ interface Release {
   evidence: object;
 }
 
+/** Why a version of the hub goes on without a passed gate: it stands in the audit log, the release and the card. */
+const override = (): Field => ({
+  name: "override",
+  label: "gateOverride",
+  param: "gate_override",
+  max: 128,
+  hint: c("gateOverrideHint"),
+});
+
+const overridden = (reason = "") => reason && { gate_override: { reason } };
+
 /** Names the revision that is shown, so that nobody changes what has changed since. */
 function change(label: "pause" | "resume" | "promote" | "rollback", from: string[], question?: Key): Act<Release> {
   return {
@@ -32,7 +43,9 @@ function change(label: "pause" | "resume" | "promote" | "rollback", from: string
     danger: label === "rollback",
     when: ({ status }) => from.includes(status),
     ...(question && { question: ({ alias, target, base }) => c(question, { alias, target, base }) }),
-    does: ({ id, revision }) => json("POST", `/v1/hub/releases/${id}/${label}`, { body: { revision } }),
+    ...(label === "promote" && { fields: ({ version }) => (version ? [override()] : []) }),
+    does: ({ id, revision }, { override }) =>
+      json("POST", `/v1/hub/releases/${id}/${label}`, { body: { revision, ...overridden(override) } }),
   };
 }
 
@@ -60,11 +73,13 @@ const list: List<Release> = {
         { name: "target", label: "target", hint: c("targetOrVersion") },
         { name: "version", label: "version", hint: c("targetOrVersion") },
         { name: "percent", label: "sharePercent", kind: "number", param: "share", hint: c("shareDefault") },
-        { name: "evaluation", label: "evaluation", hint: c("optional") },
+        { name: "evaluation", label: "evaluation", hint: c("evaluationHint") },
+        override(),
       ],
-      does: (_, { percent: share, ...rest }) => {
+      does: (_, { percent: share, override, ...rest }) => {
         const given = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== ""));
-        return json("POST", "/v1/hub/releases", { body: { ...given, ...(share && { share: Number(share) / 100 }) } });
+        const body = { ...given, ...(share && { share: Number(share) / 100 }), ...overridden(override) };
+        return json("POST", "/v1/hub/releases", { body });
       },
     },
   ],

@@ -31,6 +31,13 @@ interface Lineage {
   datasets: { id: string; format: string; status: string }[];
 }
 
+interface Consent {
+  tenant: string;
+  scope: string;
+  created_at: number;
+  revoked_at: number | null;
+}
+
 const at = (id: string, rest = "") => `/v1/hub/versions/${id}${rest}`;
 const named = ({ name, number }: Version) => `${name} ${number}`;
 const servable = ({ kind, status }: Version) => kind === "adapter" && status === "ready";
@@ -73,6 +80,31 @@ const list: List<Version> = {
       does: ({ id }) => json("POST", at(id, "/withdraw")),
     },
     {
+      label: "consents",
+      when: ({ kind }) => kind === "adapter",
+      shows: ({ id }) => <Loaded<{ data: Consent[] }> path={at(id, "/consents")} shows={ConsentsOf} />,
+    },
+    {
+      label: "giveConsent",
+      scope: "hub:write",
+      when: servable,
+      question: (version) => c("giveConsentTo", { name: named(version) }),
+      fields: () => [
+        { name: "tenant", label: "tenant", required: true, max: 128 },
+        { name: "scope", label: "consentScope", kind: "choice", choices: ["call", "release"], required: true, value: "call", hint: c("consentScopeHint") },
+      ],
+      does: ({ id }, { tenant, scope }) => json("POST", at(id, "/consents"), { body: { tenant, scope } }),
+    },
+    {
+      label: "revokeConsent",
+      scope: "hub:write",
+      danger: true,
+      when: servable,
+      question: (version) => c("revokeConsentOf", { name: named(version) }),
+      fields: () => [{ name: "tenant", label: "tenant", required: true, max: 128 }],
+      does: ({ id }, { tenant }) => json("POST", at(id, "/consents/revoke"), { body: { tenant } }),
+    },
+    {
       label: "retire",
       scope: "hub:write",
       danger: true,
@@ -98,6 +130,19 @@ function LineageOf({ ancestors, descendants, datasets }: Lineage): VNode {
       <h3>{c("madeOfIt")}</h3>
       <Names of={descendants.map((each) => ({ ...each, name: named(each) }))} />
     </>
+  );
+}
+
+function ConsentsOf({ data }: { data: Consent[] }): VNode {
+  if (!data.length) return <p class="hint">{c("none")}</p>;
+  return (
+    <ul class="plain">
+      {data.map(({ tenant, scope, created_at, revoked_at }) => (
+        <li key={`${tenant} ${created_at}`}>
+          <Code>{tenant}</Code> <Code>{scope}</Code> <Time at={created_at} /> {revoked_at !== null && <State of="revoked" />}
+        </li>
+      ))}
+    </ul>
   );
 }
 
