@@ -26,7 +26,7 @@ BASE_MEMORY_BYTES = 1_200_000_000
 """Memory that Ray and the gateway need without models."""
 
 
-SESSION_RECORDS = ("ray", "exporter", "prometheus", "status")
+SESSION_RECORDS = ("ray", "exporter", "prometheus")
 """Names of a local stack's sessions."""
 
 

@@ -15,7 +15,7 @@ from tests.servers.process import held_port
 @pytest.fixture
 def free() -> Iterator[Ports]:
     with ExitStack() as held:
-        names = ("api", "prometheus", "dashboard", "exporter", "status")
+        names = ("api", "prometheus", "dashboard", "exporter")
         yield Ports(**{name: held.enter_context(held_port()) for name in names})
 
 
