@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infra.config import Knowledge
 from infra.mistakes import Mistake
-from serving.ingest.folder import is_document
+from serving.ingest.source import is_document
 
 
 def documents(root: Path, paths: Sequence[str]) -> dict[str, str]:
@@ -39,7 +39,7 @@ def _files(root: Path, path: str) -> Iterator[Path]:
 
 def _is_document(file: Path, folder: Path) -> bool:
     hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    return file.is_file() and is_document(file) and not hidden
+    return file.is_file() and is_document(file.name) and not hidden
 
 
 def mistakes(root: Path, knowledge: Sequence[Knowledge]) -> list[Mistake]:

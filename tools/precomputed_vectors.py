@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from infra.layout import CHECKOUT
-from serving.ingest.folder import is_document
+from serving.ingest.source import is_document
 from serving.retrieval.chunk import ChunkSettings
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.embedders.precomputed import FILE, write
@@ -17,7 +17,7 @@ def main() -> int:
     """Embeds the documents of the collection `docs` of the example stack."""
     pages = [
         CHECKOUT / "README.md",
-        *sorted(p for p in (CHECKOUT / "docs").rglob("*") if p.is_file() and is_document(p)),
+        *sorted(p for p in (CHECKOUT / "docs").rglob("*") if p.is_file() and is_document(p.name)),
     ]
     chunks = [chunk for page in pages for chunk in chunk_isolated(page.read_bytes(), page.name, ChunkSettings())[0]]
     bodies, headings = texts_of(chunks)

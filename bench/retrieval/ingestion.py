@@ -25,7 +25,7 @@ import psutil
 from serving.config import SecretRef, ServingConfig, Store
 from serving.core.ids import new_id
 from serving.core.principal import Principal
-from serving.ingest.folder import is_document
+from serving.ingest.source import is_document
 from serving.retrieval.chunk import ChunkSettings
 from serving.retrieval.embedders.onnx import OnnxEmbedder
 from serving.retrieval.replica import RetrievalReplica
@@ -93,7 +93,9 @@ def processor_s() -> float:
 def documents(folder: Path, count: int) -> list[tuple[str, bytes]]:
     """Returns `count` documents of a folder (0: all); further ones are copies whose names, and so chunks, differ."""
     found = [
-        (path.name, path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file() and is_document(path)
+        (path.name, path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and is_document(path.name)
     ]
     repeated = islice(cycle(found), count or len(found))
     return [(f"{number}-{name}", data) for number, (name, data) in enumerate(repeated)]

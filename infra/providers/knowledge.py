@@ -10,6 +10,7 @@ from infra.resources.problem import Problem
 from infra.resources.resource import Found, Resource, Task, Values, strings
 from serving.ingest.api import IngestError, connect
 from serving.ingest.collection import Collection
+from serving.ingest.folder import FolderSource
 from serving.ingest.reconcile import failures, reconcile
 
 
@@ -28,19 +29,18 @@ class KnowledgeProvider(Resource):
         name, wanted = new["collection"], strings(new["documents"])
         try:
             with _client(new) as client:
-                id, ingested, failed = reconcile(
-                    client, name, Path(new["root"]), wanted, task, restricted=new["restricted"]
-                )
+                source = FolderSource(Path(new["root"]), wanted)
+                done = reconcile(client, name, source, task, restricted=new["restricted"])
         except IngestError as e:
             raise Problem(str(e)) from e
-        if failed:
-            message = failures(name, len(wanted), failed)
+        if done.failed:
+            message = failures(name, len(wanted), done.failed)
             if new.get("on_error") != "warn":
                 raise Problem(
                     f"{message}\nthe other documents were ingested; correct or remove these, or set on_error: warn"
                 )
             task.say(message)
-        return id, {**new, "documents": ingested, "vector_store": id}
+        return done.id, {**new, "documents": dict(done.ingested), "vector_store": done.id}
 
     def read(self, id: str, old: Values) -> Found:
         try:

@@ -31,11 +31,12 @@ class IngestRefused(Exception):
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A managed document in the collection."""
+    """A managed document in the collection. `version` is that of its source when it was ingested."""
 
     file_id: str
     path: str
     sha256: str
+    version: str
     status: str
     error: str = ""
     restricted: bool = False
@@ -111,30 +112,35 @@ class Collection:
         for item in pages(self._client, self._files):
             attributes = item.get("attributes") or {}
             path, sha = str(attributes.get("path", "")), str(attributes.get("sha256", ""))
+            version = str(attributes.get("version") or sha)
             if path and sha and item["id"] in ours:
                 error = str((item.get("last_error") or {}).get("message", ""))
-                found.append(SourceFile(item["id"], path, sha, item["status"], error, ours[item["id"]]))
+                found.append(SourceFile(item["id"], path, sha, version, item["status"], error, ours[item["id"]]))
         return found
 
     def in_progress(self) -> set[str]:
         """Returns the ids of the files whose ingestion has not ended."""
         return {item["id"] for item in pages(self._client, self._files, filter="in_progress")}
 
-    def add(self, path: str, content: bytes, *, restricted: bool = False) -> str:
+    def add(self, path: str, version: str, content: bytes, *, restricted: bool = False) -> str:
         """Uploads a document and starts its ingestion; returns the file's id. Raises `IngestRefused`."""
-        sha = hashlib.sha256(content).hexdigest()
         form = {"purpose": "assistants"} | ({"access": "{}"} if restricted else {})
         upload = send(self._client, "POST", "/v1/files", data=form, files={"file": (Path(path).name, content)})
         if upload.status_code in _REFUSALS:
             raise IngestRefused(error_message(upload))
         file_id = str(read_json(upload)["id"])
-        body = {"file_id": file_id, "attributes": {"path": path, "sha256": sha}}
+        body = {"file_id": file_id, "attributes": _attributes(path, version, hashlib.sha256(content).hexdigest())}
         attached = send(self._client, "POST", self._files, json=body)
         if attached.status_code in _REFUSALS:
             self.remove(file_id)
             raise IngestRefused(error_message(attached))
         read_json(attached)
         return file_id
+
+    def note_version(self, document: SourceFile, version: str) -> None:
+        """Records that the document's source has the same content under another version."""
+        body = {"attributes": _attributes(document.path, version, document.sha256)}
+        read_json(send(self._client, "POST", f"{self._files}/{document.file_id}", json=body))
 
     def remove(self, file_id: str) -> None:
         for url in (f"{self._files}/{file_id}", f"/v1/files/{file_id}"):
@@ -145,6 +151,10 @@ class Collection:
     def drop(self) -> None:
         at_once(self.remove, [d.file_id for d in self.documents()])
         read_json(send(self._client, "DELETE", f"/v1/vector_stores/{self.id}"))
+
+
+def _attributes(path: str, version: str, sha256: str) -> dict[str, str]:
+    return {"path": path, "sha256": sha256} | ({"version": version} if version != sha256 else {})
 
 
 def at_once(work: Callable[[str], None], items: Sequence[str], progress: Callable[[str], None] | None = None) -> None:

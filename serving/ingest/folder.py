@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from serving.ingest.api import IngestError
-from serving.retrieval.parsers import folder_extensions
+from serving.ingest.collection import IngestRefused
+from serving.ingest.source import Inventory, is_document, report_skipped
 
 
-def is_document(file: Path) -> bool:
-    """Returns whether a file is collected from a folder; a file that is named explicitly always is."""
-    return file.suffix.lower() in folder_extensions()
+class FolderSource:
+    """Files below a folder; their versions are their SHA-256."""
+
+    def __init__(self, root: Path, wanted: Mapping[str, str]) -> None:
+        """`wanted` maps paths below `root` to their SHA-256."""
+        self._root = root
+        self._wanted = wanted
+
+    def listing(self, known: Mapping[str, str]) -> Inventory:
+        return Inventory(self._wanted)
+
+    def read(self, path: str, version: str) -> bytes:
+        try:
+            content = (self._root / path).read_bytes()
+        except OSError as e:
+            raise IngestRefused(f"cannot be read: {e.strerror}") from None
+        if hashlib.sha256(content).hexdigest() != version:
+            raise IngestRefused("changed while it was read; try again")
+        return content
 
 
 def documents(folder: Path, *, every_kind: bool, say: Callable[[str], None]) -> dict[str, str]:
@@ -34,7 +51,7 @@ def documents(folder: Path, *, every_kind: bool, say: Callable[[str], None]) -> 
         for file in sorted(f for f in files if not f.startswith(".")):
             path = Path(parent, file)
             name = path.relative_to(folder).as_posix()
-            if not every_kind and not is_document(path):
+            if not every_kind and not is_document(name):
                 left_out.append(name)
                 continue
             content = path.read_bytes()
@@ -42,9 +59,7 @@ def documents(folder: Path, *, every_kind: bool, say: Callable[[str], None]) -> 
                 found[name] = hashlib.sha256(content).hexdigest()
             else:
                 left_out.append(name)
-    if left_out:
-        more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
-        say(f"skipped, empty or of an unsupported kind: {', '.join(left_out[:5])}{more}")
+    report_skipped(left_out, say)
     if not found:
         raise IngestError(f"{folder} contains no documents")
     return found

@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Protocol
 
 import httpx
 
 from serving.ingest.collection import Collection, IngestRefused, SourceFile, at_once
+from serving.ingest.source import DocumentSource
 
 INGEST_S = 600
 """Maximum wait for the next document to be ingested."""
 
 LOOK_S = 0.2
-
-GOING_WELL = ("completed", "in_progress")
 
 
 class Progress(Protocol):
@@ -29,37 +28,52 @@ class Progress(Protocol):
         """Waits; raises when the operation is cancelled."""
 
 
-def reconcile(
-    client: httpx.Client,
-    name: str,
-    root: Path,
-    wanted: Mapping[str, str],
-    progress: Progress,
-    *,
-    restricted: bool = False,
-) -> tuple[str, dict[str, str], dict[str, str]]:
-    """Makes the collection `name` equal to `wanted` (path below `root` -> SHA-256).
+@dataclass(frozen=True)
+class Synchronised:
+    """`id` is the collection's, `ingested` maps paths to versions, `failed` paths to reasons.
 
-    One that is `restricted` is nobody else's to read through the API, nor are its files. Returns its id, what is
-    ingested (path -> SHA-256) and what failed (path -> reason). A new version is complete before the old one goes, so
-    that a question finds the one or the other. Of what is equal already, only the time of the check is written.
+    `cut` is why the source's listing was not complete, so that nothing was removed.
     """
-    collection = Collection.find(client, name) or Collection.make(client, name, restricted=restricted)
+
+    id: str
+    ingested: Mapping[str, str]
+    failed: Mapping[str, str]
+    cut: str = ""
+
+
+def reconcile(
+    client: httpx.Client, name: str, source: DocumentSource, progress: Progress, *, restricted: bool = False
+) -> Synchronised:
+    """Makes the collection `name` equal to `source`.
+
+    One that is `restricted` is nobody else's to read through the API, nor are its files. A new version is complete
+    before the old one goes, so that a question finds the one or the other. Of what is equal already, only the time of
+    the check is written. A document with a new version and its old content is not ingested again. Raises
+    `IngestError`; what was ingested until then is not ingested again by the next call.
+    """
+    collection = Collection.find(client, name)
+    before = collection.documents() if collection else []
+    listing = source.listing({d.path: d.version for d in before if d.restricted == restricted and _goes_well(d)})
+    wanted = listing.versions
+    collection = collection or Collection.make(client, name, restricted=restricted)
     collection.settle(restricted=restricted)
-    before = collection.documents()
-    equal = [d for d in before if wanted.get(d.path) == d.sha256 and d.restricted == restricted]
-    files = {d.path: d.file_id for d in equal if d.status in GOING_WELL}
-    missing = {p: s for p, s in wanted.items() if p not in files}
-    added, failed = _add(collection, root, missing, progress, restricted=restricted)
+    alike = [d for d in before if d.restricted == restricted]
+    equal = [d for d in alike if wanted.get(d.path) == d.version]
+    files = {d.path: d.file_id for d in equal if _goes_well(d)}
+    missing = {p: version for p, version in wanted.items() if p not in files}
+    there = {d.path: d for d in alike if d.path in missing and _goes_well(d)}
+    added, failed = _add(collection, source, missing, there, progress, restricted=restricted)
     files |= added
     failed |= _await(collection, files, progress)
-    ingested = {path: sha for path, sha in sorted(wanted.items()) if path not in failed}
+    failed |= {path: reason for path, reason in listing.failed.items() if path not in wanted}
+    ingested = {path: version for path, version in sorted(wanted.items()) if path not in failed}
     kept = {files[path] for path in ingested}
-    old = [d.file_id for d in before if d.file_id not in kept and d.path not in failed]
+    gone = before if not listing.cut else [d for d in before if d.path in ingested]
+    old = [d.file_id for d in gone if d.file_id not in kept and d.path not in failed]
     at_once(collection.remove, [*old, *(files[path] for path in failed if path in files)])
-    if not failed:
+    if not failed and not listing.cut:
         collection.note_check()
-    return collection.id, ingested, failed
+    return Synchronised(collection.id, ingested, failed, listing.cut)
 
 
 def check(client: httpx.Client, name: str, wanted: Mapping[str, str]) -> bool:
@@ -83,32 +97,41 @@ def failures(name: str, documents: int, failed: Mapping[str, str]) -> str:
     return f"{len(failed)} of {documents} documents of '{name}' failed:{lines}"
 
 
+def _goes_well(document: SourceFile) -> bool:
+    return document.status in ("completed", "in_progress")
+
+
 def _add(
-    collection: Collection, root: Path, documents: Mapping[str, str], progress: Progress, *, restricted: bool
+    collection: Collection,
+    source: DocumentSource,
+    documents: Mapping[str, str],
+    there: Mapping[str, SourceFile],
+    progress: Progress,
+    *,
+    restricted: bool,
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Uploads documents (path -> SHA-256); returns the file ids, and the reasons of failures, by path."""
+    """Uploads documents (path -> version) unless their content is `there` already, by path.
+
+    Returns the file ids, and the reasons of failures, by path.
+    """
     files: dict[str, str] = {}
     failed: dict[str, str] = {}
 
     def add(path: str) -> None:
         progress.pause(0)
         try:
-            files[path] = collection.add(path, _read_file(root / path, documents[path]), restricted=restricted)
+            content = source.read(path, documents[path])
+            same = there.get(path)
+            if same and same.sha256 == hashlib.sha256(content).hexdigest():
+                collection.note_version(same, documents[path])
+                files[path] = same.file_id
+            else:
+                files[path] = collection.add(path, documents[path], content, restricted=restricted)
         except IngestRefused as e:
             failed[path] = str(e)
 
     at_once(add, sorted(documents), lambda count: progress.say(f"uploaded {count}"))
     return files, failed
-
-
-def _read_file(file: Path, sha: str) -> bytes:
-    try:
-        content = file.read_bytes()
-    except OSError as e:
-        raise IngestRefused(f"cannot be read: {e.strerror}") from None
-    if hashlib.sha256(content).hexdigest() != sha:
-        raise IngestRefused("changed while it was read; try again")
-    return content
 
 
 def _await(collection: Collection, files: Mapping[str, str], progress: Progress) -> dict[str, str]:

@@ -33,7 +33,7 @@ def answer(environ: dict[str, str], start: Callable[..., object]) -> Iterable[by
     if environ.get("HTTP_X_GOOG_IF_GENERATION_MATCH") == "0":
         environ["HTTP_IF_NONE_MATCH"] = "*"
     # Google's client escapes more in a bucket's name than moto expects.
-    plain = f"{quote(path)}?{environ['QUERY_STRING']}"
+    plain = f"{quote(path.encode('latin-1'))}?{environ['QUERY_STRING']}"
     environ |= {"HTTP_AUTHORIZATION": SIGNED, "HTTP_HOST": "s3.amazonaws.com", "RAW_URI": plain, "REQUEST_URI": plain}
     return s3(environ, start)
 

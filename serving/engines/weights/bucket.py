@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from serving.engines.weights.remote import Interrupted, Listing, RemoteFile, WeightsError
+from serving.engines.weights.remote import Changed, Interrupted, Listing, RemoteFile, WeightsError
 from serving.store.objects import bucket
 
 PART = 16 << 20
@@ -22,19 +22,27 @@ PART = 16 << 20
 CONNECT_S = 10
 REQUEST_S = 120
 
+
+@dataclass(frozen=True)
+class Advice:
+    """What whoever reads a failure can do about it: how the reader gives credentials, rights and the region."""
+
+    refused: str = "check the model's `token`, or the pods' identity"
+    denied: str = "grant the pods' identity read access"
+    missing: str = "set its `token`"
+    region: str = "set `region`"
+
+
 _CAUSES = (
     (r"NoSuchBucket|ContainerNotFound|bucket does not exist", "the bucket does not exist"),
     (
         r"InvalidAccessKeyId|SignatureDoesNotMatch|AuthenticationFailed|AuthenticationRequired|ExpiredToken|Unauthorized"
         r"|status: 401",
-        "the credentials are refused: check the model's `token`, or the pods' identity",
+        "the credentials are refused: {0.refused}",
     ),
-    (
-        r"AccessDenied|AuthorizationPermissionMismatch|Forbidden|status: 403",
-        "access is denied: grant the pods' identity read access",
-    ),
-    (r"no credentials|CredentialsNotLoaded|[Tt]oken request|169\.254", "there are no credentials: set its `token`"),
-    (r"PermanentRedirect|AuthorizationHeaderMalformed|status: 301", "the bucket is in another region: set `region`"),
+    (r"AccessDenied|AuthorizationPermissionMismatch|Forbidden|status: 403", "access is denied: {0.denied}"),
+    (r"no credentials|CredentialsNotLoaded|[Tt]oken request|169\.254", "there are no credentials: {0.missing}"),
+    (r"PermanentRedirect|AuthorizationHeaderMalformed|status: 301", "the bucket is in another region: {0.region}"),
 )
 
 
@@ -56,15 +64,22 @@ class BucketFolder:
     pinned = ""
 
     def __init__(
-        self, source: str, credentials: str | None = None, endpoint: str | None = None, region: str | None = None
+        self,
+        source: str,
+        credentials: str | None = None,
+        endpoint: str | None = None,
+        region: str | None = None,
+        advice: Advice = Advice(),
     ) -> None:
         self.source = source.rstrip("/")
+        self._advice = advice
         location = _Location(self.source, endpoint, region or os.environ.get("AWS_REGION"), endpoint is not None)
         options = {**bucket.options(location), **_credentials(self.source.partition("://")[0], credentials)}
-        self._store = _connect(bucket.uri(location), options, self.source)
+        with self._explained():
+            self._store = _connect(bucket.uri(location), options)
 
     def list(self) -> Listing:
-        with _explained(self.source):
+        with self._explained():
             found = [
                 RemoteFile(each["path"], int(each["size"]), _tag(each))
                 for page in self._store.list()
@@ -82,10 +97,10 @@ class BucketFolder:
 
         while offset < file.size:
             end = min(offset + PART, file.size)
-            with _explained(self.source, file.name):
+            with self._explained(file.name):
                 got = obstore.get(self._store, file.name, options={"range": (offset, end)})
                 if (now := _tag(cast(Any, got.meta))) != file.version:
-                    raise WeightsError(
+                    raise Changed(
                         f"{file.name} of {self.source} has changed since the files were listed "
                         f"(ETag {now} instead of {file.version}); the next start fetches its new version"
                     )
@@ -93,22 +108,37 @@ class BucketFolder:
             yield part
             offset += len(part)
 
+    @contextmanager
+    def _explained(self, file: str = "") -> Iterator[None]:
+        from obstore.exceptions import BaseError, NotFoundError
 
-def _connect(uri: str, options: dict[str, str], source: str) -> Any:
+        try:
+            yield
+        except (NotFoundError, FileNotFoundError):
+            if file:
+                raise Changed(f"{file} of {self.source} is no longer there") from None
+            raise WeightsError(f"{self.source}: the bucket does not exist") from None
+        except (BaseError, OSError) as e:
+            text = " ".join(str(e).split())
+            if cause := next((cause for words, cause in _CAUSES if re.search(words, text)), None):
+                raise WeightsError(f"{self.source}: {cause.format(self._advice)}") from None
+            raise Interrupted(f"{self.source} cannot be read: {text[:300]}") from None
+
+
+def _connect(uri: str, options: dict[str, str]) -> Any:
     from obstore.store import from_url
 
     config = {name: value for name, value in options.items() if name != "allow_http"}
-    with _explained(source):
-        return from_url(
-            uri,
-            config=cast(Any, config),
-            client_options={
-                "allow_http": "allow_http" in options,
-                "connect_timeout": timedelta(seconds=CONNECT_S),
-                "timeout": timedelta(seconds=REQUEST_S),
-            },
-            retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=REQUEST_S)},
-        )
+    return from_url(
+        uri,
+        config=cast(Any, config),
+        client_options={
+            "allow_http": "allow_http" in options,
+            "connect_timeout": timedelta(seconds=CONNECT_S),
+            "timeout": timedelta(seconds=REQUEST_S),
+        },
+        retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=REQUEST_S)},
+    )
 
 
 def _tag(meta: dict[str, Any]) -> str:
@@ -138,19 +168,3 @@ def _credentials(scheme: str, given: str | None) -> dict[str, str]:
         return {name: profile[name] for name in names if name in profile}
     except (configparser.Error, KeyError):
         raise WeightsError("the credentials of the bucket are not a shared credentials file of AWS") from None
-
-
-@contextmanager
-def _explained(source: str, file: str = "") -> Iterator[None]:
-    from obstore.exceptions import BaseError, NotFoundError
-
-    try:
-        yield
-    except NotFoundError:
-        what = f"{file} of {source} is no longer there" if file else f"{source}: the bucket does not exist"
-        raise WeightsError(what) from None
-    except (BaseError, OSError) as e:
-        text = " ".join(str(e).split())
-        if cause := next((cause for words, cause in _CAUSES if re.search(words, text)), None):
-            raise WeightsError(f"{source}: {cause}") from None
-        raise Interrupted(f"{source} cannot be read: {text[:300]}") from None

@@ -16,6 +16,10 @@ class Interrupted(WeightsError):
     """The source does not answer, or not to the end: another attempt may succeed."""
 
 
+class Changed(WeightsError):
+    """A file is gone, or is another than when it was listed."""
+
+
 @dataclass(frozen=True)
 class RemoteFile:
     """A file at the source."""

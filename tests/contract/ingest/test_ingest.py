@@ -2,127 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
-from serving.api.app import Api
-from serving.api.services import Services
-from serving.config import SecretRef, ServingConfig, Store
 from serving.core.managed import CHECKED_AT
 from serving.ingest import __main__ as program
 from serving.ingest.__main__ import ingest
 from serving.ingest.api import IngestError
-from serving.ingest.folder import documents
+from serving.ingest.folder import FolderSource, documents
 from serving.ingest.reconcile import check
-from serving.retrieval.replica import RetrievalReplica
-from tests.servers.process import held_port
+from tests.contract.ingest.stack import KEY, Stack, as_user, found
 from tests.wait import eventually
 
-KEY = "hr_" + "k" * 43
-
-
-class Handle:
-    """A deployment's handle, without the deployment."""
-
-    def __init__(self, replica: RetrievalReplica) -> None:
-        async def call(method: str, *args: Any) -> Any:
-            return await getattr(replica, method)(*args)
-
-        self.call = SimpleNamespace(remote=call)
-
-
-class Stack:
-    """A gateway and a retrieval replica on a thread of their own."""
-
-    def __init__(self, store: Store, folder: Path, port: int) -> None:
-        folder.mkdir(exist_ok=True)
-        self.key = folder / "key"
-        self.key.write_text(KEY + "\n")
-        (folder / "secret").write_text("s" * 32)
-        self._config = ServingConfig(
-            store=store,
-            key_secret=SecretRef(ref=f"file:{folder}/secret"),
-            bootstrap_key=SecretRef(ref=f"file:{self.key}"),
-        )
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
-        self.calls: list[str] = []
-
-    def start(self) -> None:
-        self._stop = threading.Event()
-        up = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(up)))
-        self._thread.start()
-        assert up.wait(60)
-
-    async def _run(self, up: threading.Event) -> None:
-        replica = RetrievalReplica(self._config)
-        await replica.start()
-        services = Services(self._config, Handle(replica), lambda name: None)  # type: ignore[arg-type, return-value]
-        await services.start()
-        api = Api(services)
-
-        async def counted(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] == "http":
-                self.calls.append(f"{scope['method']} {scope['path']}")
-            await api(scope, receive, send)
-
-        server = uvicorn.Server(uvicorn.Config(counted, port=self.port, log_level="warning", lifespan="off"))
-        serving = asyncio.create_task(server._serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-        up.set()
-        await asyncio.to_thread(self._stop.wait)
-        server.should_exit = True
-        await serving
-        for task in (replica._working, replica._housekeeping):
-            if task is not None:
-                task.cancel()
-        await asyncio.gather(*(t for t in (replica._working, replica._housekeeping) if t), return_exceptions=True)
-        await services.close()
-        await replica._database.close()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def search(self, name: str, query: str) -> list[str]:
-        with httpx.Client(
-            base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, trust_env=False, timeout=60
-        ) as client:
-            (id,) = (s["id"] for s in client.get("/v1/vector_stores").json()["data"] if s["name"] == name)
-            found = client.post(f"/v1/vector_stores/{id}/search", json={"query": query})
-            return [hit["filename"] for hit in found.raise_for_status().json()["data"]]
-
-
-@pytest.fixture(params=["sqlite and folder", "postgresql and s3"])
-def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
-    if request.param == "postgresql and s3":
-        given = request.getfixturevalue("s3_store")
-        postgres = request.getfixturevalue("postgres")
-        (tmp_path / "password").write_text(postgres.password)
-        password = SecretRef(ref=f"file:{tmp_path}/password")
-        store = given.model_copy(update={"database": postgres.database(), "password": password})
-    else:
-        store = Store(database=f"sqlite:///{tmp_path}/headrace.db", data=f"{tmp_path}/data")
-    with held_port() as port:
-        stack = Stack(store, tmp_path / "stack", port)
-        stack.start()
-        yield stack
-        stack.stop()
+MALLORY = "mallory"
 
 
 @pytest.fixture
@@ -144,15 +43,11 @@ def sha(file: Path) -> str:
 
 
 def run(stack: Stack, folder: Path, **given: Any) -> None:
-    ingest(stack.url, stack.key, "birds", folder, **{"every_kind": True, "wait_s": 60, **given})
+    ingest(stack.url, stack.key, "birds", of(folder), **{"wait_s": 60, **given})
 
 
-def found(stack: Stack, names: set[str]) -> None:
-    """Waits until a search finds just these: what was removed leaves the index in the background."""
-    deadline = time.monotonic() + 60
-    while set(stack.search("birds", "heron mill otter water")) != names and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert set(stack.search("birds", "heron mill otter water")) == names
+def of(folder: Path) -> FolderSource:
+    return FolderSource(folder, documents(folder, every_kind=True, say=print))
 
 
 def test_a_collection_follows_its_documents(stack: Stack, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,7 +129,7 @@ def test_wrong_key_and_no_api_end_with_the_reason(stack: Stack, folder: Path, tm
     with pytest.raises(IngestError, match="not within 0 s: GET /v1/me answered 401"):
         run(stack, folder, wait_s=0)
     with pytest.raises(IngestError, match=r"not within 0 s: .*Connection refused"):
-        ingest("http://127.0.0.1:1", stack.key, "birds", folder, every_kind=True, wait_s=0)
+        ingest("http://127.0.0.1:1", stack.key, "birds", of(folder), wait_s=0)
 
 
 def test_concurrent_jobs_create_one_collection(stack: Stack, folder: Path) -> None:
@@ -250,21 +145,6 @@ def test_concurrent_jobs_create_one_collection(stack: Stack, folder: Path) -> No
         stores = client.get("/v1/vector_stores", params={"order": "asc"}).json()["data"]
         files = client.get(f"/v1/vector_stores/{stores[0]['id']}/files").json()["data"]
     assert sorted(f["attributes"]["path"] for f in files) == ["heron.md", "sub/mill.md"]
-
-
-MALLORY = "mallory"
-
-
-@contextmanager
-def as_user(stack: Stack, user: str | None = None) -> Iterator[httpx.Client]:
-    """A client with a key of that user of the stack's tenant, which is made, or with the stack's own."""
-    headers = {"authorization": f"Bearer {KEY}"}
-    with httpx.Client(base_url=stack.url, headers=headers, trust_env=False, timeout=60) as client:
-        if user is not None:
-            client.post("/v1/admin/users", json={"id": user}).raise_for_status()
-            key = client.post("/v1/admin/keys", json={"name": user, "user": user}).raise_for_status().json()["key"]
-            client.headers["authorization"] = f"Bearer {key}"
-        yield client
 
 
 def test_users_cannot_take_over_collections_by_name(stack: Stack, folder: Path) -> None:
@@ -337,3 +217,23 @@ def test_the_program_reports_missing_documents_and_keys(tmp_path: Path) -> None:
     assert keyless.returncode == 1
     assert keyless.stderr.startswith("error: not within 0 s: ")
     assert "Traceback" not in keyless.stderr
+
+
+@pytest.mark.parametrize(
+    ("documents", "option", "reason"),
+    [
+        (".", "--subfolder=docs", "--subfolder is for a repository, and --documents names a folder"),
+        ("https://example.org", "--ref=main", "--ref is for a repository, and --documents names a web site"),
+        ("git+https://example.org/r", "--depth=0", "--depth is for a web site, and --documents names a repository"),
+        ("s3://bucket", "--allow-private", "--allow-private is for a web site, and --documents names a bucket"),
+        (".", "--endpoint=http://a", "--endpoint is for a bucket, and --documents names a folder"),
+    ],
+)
+def test_options_of_other_sources_are_wrong(
+    documents: str, option: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--url=http://127.0.0.1:1", "--collection=c", "--key=none", f"--documents={documents}", option]
+    with pytest.raises(SystemExit) as ended:
+        program.main(given)
+    assert ended.value.code == 2
+    assert reason in capsys.readouterr().err
