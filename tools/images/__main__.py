@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from tools.images import sbom
 from tools.images.build import RECIPES, build, clear_cache
 from tools.images.buildah import PROGRAMS
 from tools.images.layer import ArchiveError
@@ -30,6 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
                 _build(options.image, options.output, options.name, options.fresh)
             case "push":
                 print(push(options.archive, options.name))
+            case "bill":
+                count = sbom.write_of_root(sys.stdin.buffer, options.output, options.reference)
+                print(f"{options.output} lists {count} packages")
     except (ToolError, ArchiveError, OSError, subprocess.SubprocessError) as error:
         say(f"error: {error}")
         return 1
@@ -77,6 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     pushing.add_argument("archive", type=Path, metavar="FILE", help="the archive that `build --output` wrote")
     pushing.add_argument("name", metavar="REF", help="the image's name in the registry, with a tag")
+    billing = commands.add_parser(
+        "bill", help="write the bill of materials of an image from its root file system, `docker export`, on stdin"
+    )
+    billing.add_argument("reference", metavar="REF", help="the image: REPOSITORY:TAG@sha256:DIGEST")
+    billing.add_argument("--output", type=Path, required=True, metavar="FILE", help="the file to write (CycloneDX)")
     return parser
 
 

@@ -2,10 +2,12 @@
 
 import posixpath
 import tarfile
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tools.images.layer import ArchiveError
 from tools.images.oci import image_manifest
@@ -94,6 +96,26 @@ def open_image(archive: Path) -> Iterator[ImageContent]:
             yield ImageContent([stack.enter_context(tarfile.open(fileobj=file, mode="r:")) for file in files])
         except tarfile.TarError as error:
             raise ArchiveError(f"{archive}: a layer is compressed or damaged: {error}") from error
+
+
+@contextmanager
+def open_root(stream: IO[bytes], needed: Callable[[str], bool]) -> Iterator[ImageContent]:
+    """Reads a root file system, as `docker export` writes it, to its end; keeps links and the files that are needed.
+
+    Raises:
+        ArchiveError: the stream is not a tar file, or ends early.
+    """
+    with tempfile.TemporaryFile() as file:
+        try:
+            with tarfile.open(fileobj=stream, mode="r|") as root, tarfile.open(fileobj=file, mode="w") as kept:
+                for entry in root:
+                    if entry.issym() or needed(_path(entry)):
+                        kept.addfile(entry, root.extractfile(entry) if entry.isreg() else None)
+        except tarfile.TarError as error:
+            raise ArchiveError(f"the root file system is not a whole tar file: {error}") from error
+        file.seek(0)
+        with tarfile.open(fileobj=file, mode="r:") as layer:
+            yield ImageContent([layer])
 
 
 def _path(entry: tarfile.TarInfo) -> str:

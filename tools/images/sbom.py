@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path
+from typing import IO
 
 from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import HashAlgorithm, HashType, Property
@@ -18,12 +19,16 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from tools import licences
-from tools.images.content import ImageContent, open_image
-from tools.images.layer import EPOCH_S
+from tools.images.content import ImageContent, open_image, open_root
+from tools.images.layer import EPOCH_S, ArchiveError
 from tools.images.oci import index_entries
 
 _LICENSES = LicenseFactory()
 MADE = datetime.fromtimestamp(EPOCH_S, UTC)
+
+
+_STATUS = "var/lib/dpkg/status"
+_REFERENCE = re.compile(r"(?P<name>[^@]+:[^@/:]+)@(?P<digest>sha256:[0-9a-f]{64})")
 
 
 def write(archive: Path, out: Path, name: str) -> int:
@@ -36,7 +41,35 @@ def write(archive: Path, out: Path, name: str) -> int:
     """
     digest = str(index_entries(archive)[0]["digest"])
     with open_image(archive) as content:
-        components = [*debian(content), *python(content)]
+        return _write(content, out, name, digest)
+
+
+def write_of_root(stream: IO[bytes], out: Path, reference: str) -> int:
+    """Writes the bill of an image that another builder built, from its root file system as a tar file.
+
+    `reference` is REPOSITORY:TAG@sha256:DIGEST.
+
+    Raises:
+        ArchiveError: the reference has another form, or the root is not one of Debian's.
+    """
+    if not (parts := _REFERENCE.fullmatch(reference)):
+        raise ArchiveError(f"{reference} is not of the form REPOSITORY:TAG@sha256:DIGEST")
+    with open_root(stream, _is_read) as content:
+        if _STATUS not in content.files:
+            raise ArchiveError(f"the root file system has no /{_STATUS}")
+        return _write(content, out, parts["name"], parts["digest"])
+
+
+def _is_read(path: str) -> bool:
+    """Returns whether a bill is made from this file."""
+    folder, _, file = path.rpartition("/")
+    if folder.endswith(".dist-info"):
+        return file in ("METADATA", "RECORD")
+    return path == _STATUS or (folder.startswith("usr/share/doc/") and file == "copyright")
+
+
+def _write(content: ImageContent, out: Path, name: str, digest: str) -> int:
+    components = [*debian(content), *python(content)]
     image = _image(name, digest)
     bom = Bom(components=components, serial_number=uuid.uuid5(uuid.NAMESPACE_OID, digest))
     bom.metadata = BomMetaData(component=image, timestamp=MADE)
@@ -47,7 +80,7 @@ def write(archive: Path, out: Path, name: str) -> int:
 
 def debian(content: ImageContent) -> Iterator[Component]:
     """Yields the packages that are installed according to dpkg's status."""
-    for text in content.read_file("var/lib/dpkg/status").decode().strip().split("\n\n"):
+    for text in content.read_file(_STATUS).decode().strip().split("\n\n"):
         fields = _fields(text)
         if "installed" not in fields["Status"].split():
             continue

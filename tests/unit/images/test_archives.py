@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -129,6 +131,45 @@ def test_the_bill_of_materials_lists_all_packages(packed: Path, tmp_path: Path) 
     assert bill["metadata"]["component"]["hashes"][0]["content"] == index_entries(packed)[0]["digest"].split(":")[1]
     sbom.write(packed, tmp_path / "again.json", NAME)
     assert (tmp_path / "again.json").read_text() == text
+
+
+def exported(tmp_path: Path) -> bytes:
+    """Returns the root of the packed image as `docker export` writes it: one tar of what all layers show."""
+    return (tmp_path / "l.tar").read_bytes()
+
+
+def test_the_bill_of_a_root_file_system_is_that_of_the_image(packed: Path, tmp_path: Path) -> None:
+    digest = index_entries(packed)[0]["digest"]
+    sbom.write(packed, tmp_path / "bill.json", NAME)
+    (tmp_path / "exported").write_bytes(exported(tmp_path))
+    command = [sys.executable, "-m", "tools.images", "bill", f"{NAME}@{digest}", "--output", tmp_path / "exported.json"]
+    with (tmp_path / "exported").open("rb") as root:
+        done = subprocess.run(command, stdin=root, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{tmp_path}/exported.json lists 4 packages\n"
+    assert (tmp_path / "exported.json").read_text() == (tmp_path / "bill.json").read_text()
+
+
+def test_a_bill_reads_licences_through_links_of_a_root(tmp_path: Path) -> None:
+    files: dict[str, bytes | str | None] = {
+        "var/lib/dpkg/status": STATUS.encode(),
+        "usr/share/doc/libc6": "glibc",
+        "usr/share/doc/glibc/copyright": b"License: LGPL-2.1+\n",
+        "usr/share/doc/glibc/large": b"x",
+    }
+    root = io.BytesIO(layer(tmp_path / "l.tar", files).read_bytes())
+    assert sbom.write_of_root(root, tmp_path / "bill.json", f"{NAME}@sha256:{'0' * 64}") == 1
+    assert "LGPL-2.1+" in (tmp_path / "bill.json").read_text()
+
+
+def test_no_bill_is_written_of_what_is_no_image(packed: Path, tmp_path: Path) -> None:
+    root, out, reference = exported(tmp_path), tmp_path / "bill.json", f"{NAME}@sha256:{'0' * 64}"
+    with pytest.raises(ArchiveError, match="not a whole tar file"):
+        sbom.write_of_root(io.BytesIO(root[:700]), out, reference)
+    with pytest.raises(ArchiveError, match="has no /var/lib/dpkg/status"):
+        sbom.write_of_root(io.BytesIO(layer(tmp_path / "o.tar", {"etc": None}).read_bytes()), out, reference)
+    with pytest.raises(ArchiveError, match="REPOSITORY:TAG@sha256:DIGEST"):
+        sbom.write_of_root(io.BytesIO(root), out, NAME)
+    assert not out.exists()
 
 
 def test_an_image_without_its_layers_has_the_same_name_and_digest(packed: Path, tmp_path: Path) -> None:

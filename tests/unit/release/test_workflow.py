@@ -29,6 +29,7 @@ def test_jobs_have_the_least_permissions():
         "check": {"contents": "read"},
         "test": {"contents": "read"},
         "image": PUBLISHES,
+        "gpu-image": PUBLISHES,
         "chart": PUBLISHES,
         "wheel": {"contents": "read", "id-token": "write", "attestations": "write"},
         "release": {"contents": "write", "id-token": "write", "attestations": "write"},
@@ -38,8 +39,9 @@ def test_jobs_have_the_least_permissions():
 
 def test_nothing_is_published_before_the_tests_have_passed():
     assert JOBS["test"]["needs"] == "check"
-    assert {name for name, job in JOBS.items() if "test" in job.get("needs", ())} == {"image", "chart", "wheel"}
-    assert {"image", "chart", "wheel"} < set(JOBS["release"]["needs"])
+    publish = {"image", "gpu-image", "chart", "wheel"}
+    assert {name for name, job in JOBS.items() if "test" in job.get("needs", ())} == publish
+    assert publish < set(JOBS["release"]["needs"])
 
 
 @pytest.mark.parametrize("text", WORKFLOWS.values(), ids=WORKFLOWS)
@@ -76,7 +78,36 @@ def test_scripts_contain_no_expressions(text):
 
 
 def test_every_image_is_published():
-    assert sorted(JOBS["image"]["strategy"]["matrix"]["image"]) == sorted(RECIPES)
+    published = {name: JOBS[name]["strategy"]["matrix"]["image"] for name in ("image", "gpu-image")}
+    assert sorted(published["image"]) == sorted(RECIPES)
+    folders = sorted(folder.name for folder in (ROOT / "images").iterdir())
+    assert sorted([*published["image"], *published["gpu-image"]]) == folders
+
+
+@pytest.mark.parametrize("job", ["image", "gpu-image"])
+def test_the_release_names_each_image_and_has_its_bill_of_materials(job):
+    steps = JOBS[job]["steps"]
+    scripts = "\n".join(step.get("run", "") for step in steps)
+    assert 'tee "out/$IMAGE.reference"' in scripts
+    assert '--output "out/$IMAGE.cdx.json"' in scripts or '--output "out/$IMAGE.tar"' in scripts
+    assert '--type cyclonedx --predicate "out/$IMAGE.cdx.json" "$REFERENCE"' in scripts
+    assert steps[-1]["with"]["path"].split() == ["out/*.reference", "out/*.cdx.json"]
+    # Names of artifacts are unique in a run.
+    assert steps[-1]["with"]["name"] == "image-${{ matrix.image }}"
+    *_, created = (step["run"] for step in JOBS["release"]["steps"] if "run" in step)
+    assert "out/*.reference" in created
+    assert "out/*.cdx.json" in created
+
+
+def test_gpu_images_are_built_and_listed_as_the_page_says():
+    scripts = "\n".join(step.get("run", "") for step in JOBS["gpu-image"]["steps"])
+    page = (ROOT / "docs/how-to/build-images.md").read_text()
+    options = page.split("## Build the GPU images")[1]
+    for command in ("docker build", "docker push", "docker inspect", "docker export"):
+        assert command in scripts
+        assert command in page
+    assert "-m tools.images bill" in scripts
+    assert "-m tools.images bill" in options
 
 
 def test_a_release_runs_the_tests_of_ci():
@@ -84,7 +115,7 @@ def test_a_release_runs_the_tests_of_ci():
     assert JOBS["test"]["steps"][-1] == ci["jobs"]["whole"]["steps"][-1]
 
 
-@pytest.mark.parametrize("job", ["image", "chart"])
+@pytest.mark.parametrize("job", ["image", "gpu-image", "chart"])
 def test_pushed_artifacts_are_signed_and_attested_by_digest(job):
     steps = JOBS[job]["steps"]
     (push,) = (i for i, step in enumerate(steps) if step.get("id") == "push")

@@ -37,7 +37,15 @@ def test_every_requirement_has_one_version_and_its_hashes(file):
 
 
 @pytest.mark.parametrize(
-    "folder", ["tests/contract/routes/javascript", "tests/npm/azurite", "tests/npm/chromium", "tests/npm/oidc", "ui"]
+    "folder",
+    [
+        "tests/contract/routes/javascript",
+        "tests/npm/azurite",
+        "tests/npm/chromium",
+        "tests/npm/logql",
+        "tests/npm/oidc",
+        "ui",
+    ],
 )
 def test_every_package_of_javascript_has_its_hash(folder):
     packages = json.loads((ROOT / folder / "package-lock.json").read_text())["packages"]
