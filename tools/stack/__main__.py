@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not choose_model.check(Workspace(options.stack, {}), request):
                 return 0
         # A state that is to be moved is not where the configuration says.
-        workspace = Workspace.prepare(options.stack, create=options.verb != "migrate")
+        workspace = Workspace.prepare(options.stack, create=options.verb != "migrate", changes=options.verb == "up")
         return VERBS[options.verb](workspace, arguments)
     except ToolError as e:
         say(f"error: {e}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from infra.config_loader import load
 from infra.layout import CHECKOUT
 from infra.mistakes import report
+from infra.nodes.machines import CLOUDS
 from tools.report import ToolError
 
 HOME = CHECKOUT / ".headrace"
@@ -33,6 +34,8 @@ class Backend:
     url: str = field(default_factory=lambda: LOCAL.as_uri())
     secrets_provider: str = ""
     """URL of a key; empty: a passphrase."""
+    only_in_checkout: bool = False
+    """Whether a stack in a cloud may have its state in one checkout alone."""
 
     @property
     def shared(self) -> bool:
@@ -76,7 +79,24 @@ def backend_of(settings: object, target: str, environment: Mapping[str, str]) ->
             f"{URL} names a backend other than headrace:backend.url, {wanted.url}; unset the variable, since a state in"
             " another backend would describe a second cluster"
         )
-    return Backend(given or wanted.url or LOCAL.as_uri(), wanted.secrets_provider)
+    return Backend(given or wanted.url or LOCAL.as_uri(), wanted.secrets_provider, wanted.only_in_checkout)
+
+
+def check_keeping(backend: Backend, target: str, stack: str) -> None:
+    """Refuses to create or change a cluster in a cloud whose state would be lost with a folder of this host.
+
+    Raises:
+        ToolError: nobody has accepted that.
+    """
+    if target not in CLOUDS or backend.shared or backend.only_in_checkout:
+        return
+    raise ToolError(
+        f"headrace:backend.url: is missing, so that the state of stack '{stack}' would be in this checkout alone,"
+        " without which nobody can change or delete the cluster any more. Make a bucket and a key and name both in"
+        " headrace:backend (docs/how-to/keep-the-state.md); a stack that is up is then moved by"
+        f" `.venv/bin/python -m tools.stack --stack {stack} migrate`. To accept the risk, set"
+        " headrace:backend.only_in_checkout to true"
+    )
 
 
 def lock_advice(said: str, stack: str) -> str:

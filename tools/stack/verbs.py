@@ -11,7 +11,6 @@ from contextlib import nullcontext
 
 from infra.config_loader import load
 from infra.layout import CHECKOUT, Layout
-from infra.nodes.machines import CLOUDS
 from infra.providers.session import Session
 from tools.report import ToolError, say
 from tools.stack import choose_model, migration, review
@@ -63,11 +62,6 @@ def _up_on_cluster(workspace: Workspace, arguments: Sequence[str]) -> int:
         else review.Consent.from_arguments(arguments, workspace.target)
     )
     was_running = "url" in workspace.outputs()
-    if workspace.target in CLOUDS and not workspace.backend.shared:
-        say(
-            "warning: the state of this stack is in this checkout alone, without which nobody can change or delete the"
-            " cluster any more; keep it in a bucket (docs/how-to/keep-the-state.md)"
-        )
     with workspace.locked() as lock:
         if not consent.skip:
             version = workspace.version()

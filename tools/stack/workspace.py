@@ -29,7 +29,7 @@ from tools import environment
 from tools.binaries import find
 from tools.report import ToolError, say
 from tools.stack import model_choice
-from tools.stack.backend import HOME, LOCAL, PASSPHRASES, Backend, backend_of, lock_advice
+from tools.stack.backend import HOME, LOCAL, PASSPHRASES, Backend, backend_of, check_keeping, lock_advice
 
 PROGRAMS = ("pulumi", "prometheus")
 _STACKS = LOCAL / ".pulumi/stacks/headrace"
@@ -55,8 +55,10 @@ class Workspace:
     backend: Backend = field(default_factory=Backend)
 
     @classmethod
-    def prepare(cls, stack: str, *, create: bool = True) -> Workspace:
+    def prepare(cls, stack: str, *, create: bool = True, changes: bool = False) -> Workspace:
         """Obtains the binaries, which can take minutes the first time, and creates the stack if it does not exist.
+
+        `changes` is whether resources will be created or changed, which needs a state that is kept.
 
         Raises:
             ToolError: the backend cannot be used, or its state of the stack is still in this checkout.
@@ -64,6 +66,8 @@ class Workspace:
         HOME.mkdir(mode=0o700, exist_ok=True)
         unprepared = cls(stack, {})
         backend = backend_of(unprepared._file_setting("backend"), unprepared.target, os.environ)
+        if changes:
+            check_keeping(backend, unprepared.target, stack)
         path = f"{find.bin_dir(PROGRAMS)}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         workspace = cls(stack, {**os.environ, **VARIABLES, **backend.variables(), "PATH": path}, backend)
         if workspace.target != "local":

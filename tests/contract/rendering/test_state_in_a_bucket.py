@@ -17,6 +17,7 @@ from tests.servers.object_stores import S3
 from tools.binaries import find
 from tools.report import ToolError
 from tools.stack import backend, migration, workspace
+from tools.stack.__main__ import main
 from tools.stack.workspace import Workspace
 
 STACK = "mine"
@@ -144,6 +145,16 @@ def test_a_state_moves_into_a_bucket(
     said = capfd.readouterr().err
     assert "ann@laptop (process 42) has been changing stack 'mine' since 2026-01-02T03:04:05Z" in said
     assert "python -m tools.stack --stack mine pulumi cancel" in said
+
+
+def test_nothing_is_made_in_a_cloud_by_up_without_a_bucket(
+    checkout: Checkout, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = checkout("first")
+    file.write_text(file.read_text().replace("kubeconfig", "aws"))
+    assert main(["--stack", STACK, "up", "--yes"]) == 1
+    assert f"the state of stack '{STACK}' would be in this checkout alone" in capsys.readouterr().err
+    assert not (tmp_path / "first/.headrace/pulumi").exists()  # so that a bucket can be named without a move
 
 
 def test_a_new_stack_in_a_bucket_needs_a_key(checkout: Checkout, bucket: dict[str, str]) -> None:

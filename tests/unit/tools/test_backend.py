@@ -9,7 +9,7 @@ import pytest
 
 from tools.report import ToolError
 from tools.stack import backend
-from tools.stack.backend import LOCAL, URL, Backend, backend_of, lock_advice
+from tools.stack.backend import LOCAL, URL, Backend, backend_of, check_keeping, lock_advice
 
 BUCKET = {"url": "s3://state?region=eu-central-1", "secrets_provider": "awskms://alias/state?region=eu-central-1"}
 
@@ -20,6 +20,7 @@ BUCKET = {"url": "s3://state?region=eu-central-1", "secrets_provider": "awskms:/
         (None, {}, Backend(LOCAL.as_uri())),
         (BUCKET, {}, Backend(BUCKET["url"], BUCKET["secrets_provider"])),
         (BUCKET, {URL: BUCKET["url"]}, Backend(BUCKET["url"], BUCKET["secrets_provider"])),
+        ({"only_in_checkout": True}, {}, Backend(LOCAL.as_uri(), only_in_checkout=True)),
         (None, {URL: "gs://state"}, Backend("gs://state")),
         ({"secrets_provider": "gcpkms://key"}, {URL: "gs://state"}, Backend("gs://state", "gcpkms://key")),
     ],
@@ -37,11 +38,35 @@ def test_the_backend_is_that_of_the_settings_or_the_environment(
         ({"url": "http://state"}, "aws", {}, "headrace:backend.url: 'http://state' is not well formed"),
         ({"uri": "s3://state"}, "aws", {}, "headrace:backend.uri: is not a known setting; did you mean 'url'"),
         (BUCKET, "local", {}, "headrace:backend"),
+        (
+            {**BUCKET, "only_in_checkout": True},
+            "aws",
+            {},
+            "names a bucket, so that only_in_checkout contradicts",
+        ),
     ],
 )
 def test_a_backend_that_cannot_be_meant(settings: Any, target: str, environment: dict[str, str], said: str) -> None:
     with pytest.raises(ToolError, match=said):
         backend_of(settings, target, environment)
+
+
+@pytest.mark.parametrize("target", ["aws", "gcp", "azure"])
+@pytest.mark.parametrize("url", [LOCAL.as_uri(), "file:///elsewhere"])
+def test_the_state_of_a_cluster_in_a_cloud_must_be_kept(target: str, url: str) -> None:
+    with pytest.raises(ToolError, match=r"headrace:backend\.url: is missing.* --stack mine migrate.*only_in_checkout"):
+        check_keeping(Backend(url), target, "mine")
+    check_keeping(Backend(url, only_in_checkout=True), target, "mine")
+
+
+@pytest.mark.parametrize("url", ["s3://a", "https://api.pulumi.com"])
+def test_a_state_that_others_can_read_is_kept(url: str) -> None:
+    check_keeping(Backend(url), "aws", "mine")
+
+
+@pytest.mark.parametrize("target", ["local", "kubeconfig", "onprem"])
+def test_the_state_of_other_stacks_may_be_in_the_checkout(target: str) -> None:
+    check_keeping(Backend(), target, "mine")
 
 
 def test_only_a_state_of_this_checkout_is_its_own() -> None:
