@@ -54,6 +54,11 @@ class Cluster(Strict):
     )
     deletion_protection: bool = Field(default=True, description="`purge` fails until this is false")
     tags: dict[str, str] = Field(default_factory=dict, description="tags for every resource that supports them")
+    grant_weights: bool = Field(
+        default=True,
+        description="the pods' identity may read the buckets that `models` name as sources without a token; false: you"
+        " grant that yourself",
+    )
     prices: str = Field(
         default="", description="your own price file below the checkout, replaces the list prices of the cloud"
     )

@@ -18,5 +18,6 @@ class CloudSettings(Strict):
         default=Gcp(), description="Google Kubernetes Engine: project, region, autopilot, image_streaming, maintenance."
     )
     azure: Azure = Field(
-        default=Azure(), description="Azure Kubernetes Service: subscription, location, resource_group, maintenance."
+        default=Azure(),
+        description="Azure Kubernetes Service: subscription, location, resource_group, storage_groups, maintenance.",
     )

@@ -12,7 +12,7 @@ from infra.addons.addon import Addon
 from infra.cluster_config import Existing
 from infra.config import StackConfig
 from infra.resources.provisioned_cluster import IdentityEndpoint
-from serving.config import BUCKETS, KServeModel, RemoteModel, VllmModel
+from serving.config import KServeModel, RemoteModel, VllmModel
 
 Values = dict[str, Any]
 
@@ -120,12 +120,7 @@ def _prometheus(config: StackConfig, monitoring: Addon) -> list[Values]:
 
 def _asks_identity(config: StackConfig) -> bool:
     """Returns whether weights are in a bucket that pods open by their cloud identity."""
-    return any(
-        source.startswith(BUCKETS) and not (model.token and model.has_own_access(source))
-        for model in config.models
-        if isinstance(model, VllmModel)
-        for source in model.remote_sources
-    )
+    return any(model.identity_sources for model in config.models if isinstance(model, VllmModel))
 
 
 def _rule(to: Values, port: int) -> Values:

@@ -26,3 +26,5 @@ class CloudStack(Generic[Settings]):
     ingress: Ingress
     webhooks: frozenset[int] = frozenset()
     """Ports of the add-ons' webhooks, which the control plane calls."""
+    weights: tuple[str, ...] = ()
+    """URIs of folders in other buckets of this cloud, which the serving pods may read by their identity."""

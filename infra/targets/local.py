@@ -13,6 +13,7 @@ from pulumi import Output, ResourceOptions
 from pydantic import SecretStr
 
 from infra import application, documents
+from infra.alerts import rules as own_rules
 from infra.config import StackConfig
 from infra.config_loader import LoadedConfig
 from infra.layout import CHECKOUT, Layout
@@ -24,6 +25,7 @@ from infra.targets.target import Target
 from monitoring import rules_file
 from monitoring.addresses import Addresses
 from monitoring.groups import GROUPS
+from monitoring.rule import Group
 from monitoring.scrape import scrape_config
 from serving.config import PrometheusServer, SecretRef, ServingConfig, Store
 from serving.config.serve_document import APPLICATION, serve_document
@@ -158,10 +160,13 @@ class LocalStack(pulumi.ComponentResource):
             ready=f"http://{LOOPBACK}:{port}/-/ready",
             files={
                 str(settings): _scrape_config(self._config, self.ray),
-                str(settings.with_name(RULES)): rules_file.text(GROUPS, self._addresses()),
+                str(settings.with_name(RULES)): rules_file.text(self._rules(), self._addresses()),
             },
             opts=ResourceOptions(parent=self),
         )
+
+    def _rules(self) -> tuple[Group, ...]:
+        return (*GROUPS, *own_rules.groups(self._config.alerts, self._config.objectives))
 
     def _addresses(self) -> Addresses:
         links = self._config.links

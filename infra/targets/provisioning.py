@@ -21,8 +21,7 @@ from infra.mistakes import Mistake
 from infra.resources import inquiry
 from infra.resources.cloud_stack import CloudStack
 from infra.resources.provisioned_cluster import ProvisionedCluster
-from infra.targets import capacity_check, cluster_preflight, source_check
-from infra.targets.cloud_stacks import cloud_stack
+from infra.targets import capacity_check, cloud_stacks, cluster_preflight, source_check
 from infra.targets.kubernetes_stack import ClusterAccess, KubernetesStack
 from infra.targets.target import Target
 
@@ -38,7 +37,11 @@ class CloudModule(Protocol):
 def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
     """Reports what the stack lacks in this checkout and on its hosts; the cluster may not exist yet."""
     config = placement.place(loaded.config)
-    found = [*chart.mistakes(config, CHECKOUT), *cluster_preflight.missing_charts(config)]
+    found = [
+        *chart.mistakes(config, CHECKOUT),
+        *cluster_preflight.missing_charts(config),
+        *cloud_stacks.mistakes(config),
+    ]
     ask = config.kubernetes.preflight and not loaded.mistakes and not found
     if ask:
         sources = source_check.checks(config, loaded.secrets)
@@ -77,7 +80,7 @@ def plan(config: StackConfig, config_secrets: Mapping[str, SecretStr], stack: st
 def _provision(config: StackConfig, stack: str) -> ProvisionedCluster:
     if config.target != "onprem":
         module = cast(CloudModule, importlib.import_module(f"infra.targets.{config.target}.provision"))
-        return module.provision(cloud_stack(config, stack))
+        return module.provision(cloud_stacks.cloud_stack(config, stack))
     from infra.onprem import network
     from infra.targets.onprem import provision_onprem
 

@@ -8,7 +8,7 @@ Values = dict[str, Any]
 
 DIGEST = "sha256:" + "1" * 64
 HERE = [{"podSelector": {}}]
-HUB = {"networkPolicy": {"models": [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}], "ports": [{"port": 443}]}]}}
+WEIGHTS = {"engine": "vllm", "name": "a", "pool": "serving"}
 
 FAR = {
     "engine": "remote",
@@ -65,6 +65,15 @@ VARIANTS: dict[str, Values] = {
     "rules and dashboards without links": {
         "monitoring": {"rules": {"enabled": True}, "dashboards": {"enabled": True}},
     },
+    "weights and packages from elsewhere": {
+        "catalog": {
+            "models": [
+                WEIGHTS | {"source": "s3://bucket/model", "loras": [{"name": "l", "source": "hf://a/b"}]},
+                {"engine": "app", "name": "app", "object": "app:graph", "installs": True, "pool": "serving"},
+            ]
+        },
+        "networkPolicy": {"identity": [{"to": HERE, "ports": [{"port": 80}]}]},
+    },
     "no network policies, no migration": {"networkPolicy": {"enabled": False}, "migrate": {"enabled": False}},
     "nobody scrapes": {"networkPolicy": {"metrics": {"from": []}}, "monitoring": {"podMonitor": {"enabled": False}}},
     "pools": {"pools": {"serving": {"replicas": 0}, "second": {"replicas": 2, "gpus": 1, "topologySpread": []}}},
@@ -100,7 +109,6 @@ VARIANTS: dict[str, Values] = {
         "pools": {"serving": {"weights": {"kind": "node", "size": "20Gi", "nodePath": "/var/lib/headrace/weights"}}}
     },
     "an adapter, and a secret of a tenant": {
-        **HUB,
         "catalog": {
             "models": [
                 {
@@ -167,16 +175,20 @@ REFUSED_BY_TEMPLATES: dict[str, tuple[Values, str]] = {
         {"serving": {"gateway": {"replicas": 2, "cpus": 1, "pool": "gold"}}},
         "serving.gateway.pool: there is no pool 'gold'; there is serving",
     ),
-    "weights without a way to them": (
-        {"catalog": {"models": [{"engine": "vllm", "name": "a", "source": "hf://a/b", "pool": "serving"}]}},
-        r"networkPolicy.models is needed when catalog.models\[0\] fetches its weights: say where hf://a/b is",
+    "weights on a mirror without a way to it": (
+        {"catalog": {"models": [WEIGHTS | {"source": "hf://a/b", "environment": {"HF_ENDPOINT": "http://hub"}}]}},
+        r"networkPolicy.models is needed when catalog.models\[0\] fetches hf://a/b from http://hub: say where that is",
+    ),
+    "weights on a store of one's own without a way to it": (
+        {"catalog": {"models": [WEIGHTS | {"source": "s3://a/b", "endpoint": "http://minio:9000"}]}},
+        r"networkPolicy.models is needed when catalog.models\[0\] fetches s3://a/b from http://minio:9000",
     ),
     "weights on a volume without a size": (
         {"pools": {"serving": {"weights": {"kind": "claim"}}}},
         "pools.serving.weights.size is needed",
     ),
     "model on no pool": (
-        HUB | {"catalog": {"models": [{"engine": "vllm", "name": "a", "source": "hf://a/b", "pool": "gpu"}]}},
+        {"catalog": {"models": [{"engine": "vllm", "name": "a", "source": "hf://a/b", "pool": "gpu"}]}},
         r"catalog.models\[0\].pool: there is no pool 'gpu'; there is serving",
     ),
     "streams cut before the pod goes": (

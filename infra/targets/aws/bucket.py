@@ -1,15 +1,18 @@
-"""The S3 bucket for files and collections, and the policies for it."""
+"""The S3 bucket for files and collections, and the policies for it and for weights in other buckets."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 from pulumi import Output, ResourceOptions
 
 from infra.resources.provisioned_cluster import resource_slug
+from infra.targets.aws.limits import STORE
 from infra.targets.aws.roles import policy
 
 
@@ -106,3 +109,17 @@ def _access_policy(arn: str) -> dict[str, object]:
         {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": arn},
         {"Effect": "Allow", "Action": objects, "Resource": f"{arn}/*"},
     )
+
+
+def read_policy(sources: Sequence[str]) -> dict[str, Any]:
+    """Returns the policy to list and read folders, each `s3://bucket/folder`, and nothing else of their buckets."""
+    statements: list[dict[str, Any]] = []
+    for source in sources:
+        bucket, _, folder = source.removeprefix(STORE).partition("/")
+        # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#policy-vars-specialchars
+        folder = "".join(f"${{{c}}}" if c in "*?$" else c for c in folder)
+        arn = f"arn:aws:s3:::{bucket}"
+        listed = {"StringLike": {"s3:prefix": [folder, f"{folder}/*"]}}
+        statements.append({"Effect": "Allow", "Action": "s3:ListBucket", "Resource": arn, "Condition": listed})
+        statements.append({"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"{arn}/{folder}/*"})
+    return policy(*statements)

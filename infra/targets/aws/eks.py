@@ -24,7 +24,7 @@ from infra.resources.provisioned_cluster import (
     resource_slug,
 )
 from infra.targets.aws import auto_mode, nodes
-from infra.targets.aws.bucket import AwsBucket, bucket_name
+from infra.targets.aws.bucket import AwsBucket, bucket_name, read_policy
 from infra.targets.aws.entrance import entrance
 from infra.targets.aws.network import AwsNetwork
 from infra.targets.aws.roles import CONTROL_PLANE, NODES, PODS, namespace_conditions, policy, role
@@ -74,6 +74,7 @@ class EksCluster(pulumi.ComponentResource):
         stack: str,
         namespace: str,
         ingress: Ingress,
+        weights: Sequence[str],
     ) -> None:
         super().__init__("headrace:aws:Cluster", "aws")
         self._settings, self._cluster, self._pools = settings, cluster, pools
@@ -105,7 +106,7 @@ class EksCluster(pulumi.ComponentResource):
         )
         self.ready = self._nodes(node_rights)
         self.entrance = entrance(ingress, self._network.public, self._title, self._own)
-        self.ready += [self._storage_class(), *self._identity(namespace), *self.entrance.ready]
+        self.ready += [self._storage_class(), *self._identity(namespace, weights), *self.entrance.ready]
         self.register_outputs({"kubeconfig": self.kubeconfig, "bucket": self.bucket.name})
 
     @property
@@ -282,10 +283,13 @@ class EksCluster(pulumi.ComponentResource):
             opts=self._cluster_options(deleted_with=self.cluster),
         )
 
-    def _identity(self, namespace: str) -> list[pulumi.Resource]:
-        """Gives the serving pods a role for the bucket, without any access key."""
+    def _identity(self, namespace: str, weights: Sequence[str]) -> list[pulumi.Resource]:
+        """Gives the serving pods a role for the bucket and for weights in others, without any access key."""
         serving, _ = role("serving", PODS, [], self._own, self._namespace_conditions(namespace))
-        rights = aws.iam.RolePolicy("serving", role=serving.name, policy=self.bucket.access(), opts=self._own)
+        rights = [aws.iam.RolePolicy("serving", role=serving.name, policy=self.bucket.access(), opts=self._own)]
+        if weights:
+            readable = json.dumps(read_policy(weights))
+            rights.append(aws.iam.RolePolicy("weights", role=serving.name, policy=readable, opts=self._own))
         return [
             aws.eks.PodIdentityAssociation(
                 f"identity-{account}",
@@ -293,7 +297,7 @@ class EksCluster(pulumi.ComponentResource):
                 namespace=namespace,
                 service_account=account,
                 role_arn=serving.arn,
-                opts=self._options(rights, deleted_with=self.cluster),
+                opts=self._options(*rights, deleted_with=self.cluster),
             )
             for account in SERVICE_ACCOUNTS
         ]
@@ -334,9 +338,10 @@ def provision_eks(
     stack: str,
     namespace: str,
     ingress: Ingress = Ingress(),  # noqa: B008 (it is frozen)
+    weights: Sequence[str] = (),
 ) -> ProvisionedCluster:
     """Plans all AWS resources of the stack. `limits` must have checked the settings before."""
-    planned = EksCluster(settings, cluster, pools, stack, namespace, ingress)
+    planned = EksCluster(settings, cluster, pools, stack, namespace, ingress, weights)
     return ProvisionedCluster(
         kubeconfig=planned.kubeconfig,
         identifier=planned.identifier,

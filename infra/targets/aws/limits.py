@@ -17,6 +17,9 @@ from infra.nodes.resources import GIB, MIB, Resources
 from infra.targets.aws.settings import Aws
 from infra.versions import OLDEST_NODES
 
+STORE = "s3://"
+"""Beginning of the URIs of this cloud's buckets."""
+
 VERSIONS = ("1.34", "1.35", "1.36")
 """Supported versions of Kubernetes: https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html."""
 

@@ -10,4 +10,6 @@ from infra.targets.aws.settings import Aws
 
 def provision(stack: CloudStack[Aws]) -> ProvisionedCluster:
     """Plans the cluster with its node pools."""
-    return provision_eks(stack.settings, stack.cluster, stack.pools, stack.name, stack.namespace, stack.ingress)
+    return provision_eks(
+        stack.settings, stack.cluster, stack.pools, stack.name, stack.namespace, stack.ingress, stack.weights
+    )

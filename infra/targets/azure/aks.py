@@ -29,7 +29,7 @@ from infra.resources.provisioned_cluster import (
     resource_slug,
 )
 from infra.targets.azure import access
-from infra.targets.azure.bucket import AzureBucket, bucket_name
+from infra.targets.azure.bucket import AzureBucket, bucket_name, readable
 from infra.targets.azure.cluster import entra_kubeconfig, managed_cluster
 from infra.targets.azure.entrance import entrance
 from infra.targets.azure.network import AzureNetwork
@@ -40,6 +40,7 @@ ROLES = {
     "network": "4d97b98b-1d4f-4787-a291-c67834d212e7",  # Network Contributor
     "contributor": "b24988ac-6180-42a0-ab88-20f7382dd24c",
     "blobs": "ba92f5b4-2d11-453d-a403-e96b0029c9fe",  # Storage Blob Data Contributor
+    "reader": "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1",  # Storage Blob Data Reader
     "admin": "b1ff04bb-8a4e-4dc4-8eb5-8693973ce19b",  # Azure Kubernetes Service RBAC Cluster Admin
 }
 """Built-in roles: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles."""
@@ -77,6 +78,7 @@ class AksCluster(pulumi.ComponentResource):
         stack: str,
         namespace: str,
         ingress: Ingress,
+        weights: Sequence[str],
     ) -> None:
         super().__init__("headrace:azure:Cluster", "azure")
         self._settings = settings
@@ -115,7 +117,7 @@ class AksCluster(pulumi.ComponentResource):
             cluster.deletion_protection,
             self._own,
         )
-        self.identity, self.bindings = self._identity(namespace)
+        self.identity, self.bindings = self._identity(namespace, weights)
         self.kubeconfig = self._kubeconfig()
         self.register_outputs({})
 
@@ -238,7 +240,9 @@ class AksCluster(pulumi.ComponentResource):
             opts=self._own,
         )
 
-    def _identity(self, namespace: str) -> tuple[managedidentity.UserAssignedIdentity, list[pulumi.Resource]]:
+    def _identity(
+        self, namespace: str, weights: Sequence[str]
+    ) -> tuple[managedidentity.UserAssignedIdentity, list[pulumi.Resource]]:
         identity = managedidentity.UserAssignedIdentity(
             "serving-identity",
             resource_group_name=self._group,
@@ -270,6 +274,8 @@ class AksCluster(pulumi.ComponentResource):
                 opts=ResourceOptions.merge(self._own, ResourceOptions(depends_on=bindings[1:])),
             )
             bindings.append(credential)
+        for name, container in readable(weights, self._settings).items():
+            bindings.append(self._assign_role(f"weights-{name}", "reader", identity.principal_id, container))
         return identity, bindings
 
     def _kubeconfig(self) -> Output[str]:
@@ -312,9 +318,10 @@ def provision_aks(
     stack: str,
     namespace: str,
     ingress: Ingress = Ingress(),  # noqa: B008 (it is frozen)
+    weights: Sequence[str] = (),
 ) -> ProvisionedCluster:
     """Plans all Azure resources of the stack."""
-    planned = AksCluster(settings, cluster, pools, stack, namespace, ingress)
+    planned = AksCluster(settings, cluster, pools, stack, namespace, ingress, weights)
     return ProvisionedCluster(
         kubeconfig=planned.kubeconfig,
         identifier=planned.cluster.resource_uid,

@@ -1,14 +1,17 @@
-"""The bucket for files and collections: a container in a separate storage account."""
+"""The bucket for files and collections, a container in a separate storage account, and weights in other accounts."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pulumi
 from pulumi import Input, ResourceOptions
 from pulumi_azure_native import storage
+
+from infra.targets.azure.limits import STORE
+from infra.targets.azure.settings import Azure
 
 CONTAINER = "data"
 
@@ -80,3 +83,14 @@ class AzureBucket(pulumi.ComponentResource):
             opts=ResourceOptions.merge(with_it, ResourceOptions(protect=protect)),
         )
         self.register_outputs({})
+
+
+def readable(sources: Sequence[str], settings: Azure) -> dict[str, str]:
+    """Returns the resource ids of the containers of folders, each `az://account/container/folder`, by a short name."""
+    found = {}
+    for source in sources:
+        account, container, *_ = source.removeprefix(STORE).split("/")
+        group = f"/subscriptions/{settings.subscription}/resourceGroups/{settings.storage_groups[account]}"
+        in_account = f"Microsoft.Storage/storageAccounts/{account}/blobServices/default/containers/{container}"
+        found[f"{account}-{container}"] = f"{group}/providers/{in_account}"
+    return found

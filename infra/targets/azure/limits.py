@@ -16,6 +16,9 @@ from infra.nodes.pools import NodePool, Taint, no_disk_performance
 from infra.nodes.resources import GIB, MIB, Resources
 from infra.targets.azure.settings import Azure
 
+STORE = "az://"
+"""Beginning of the URIs of this cloud's buckets."""
+
 VERSIONS = ("1.34", "1.35", "1.36")
 """Generally available versions of Kubernetes: https://github.com/Azure/AKS/releases/tag/2026-09-04."""
 

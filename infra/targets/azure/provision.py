@@ -10,4 +10,6 @@ from infra.targets.azure.settings import Azure
 
 def provision(stack: CloudStack[Azure]) -> ProvisionedCluster:
     """Plans the cluster with its node pools."""
-    return provision_aks(stack.settings, stack.cluster, stack.pools, stack.name, stack.namespace, stack.ingress)
+    return provision_aks(
+        stack.settings, stack.cluster, stack.pools, stack.name, stack.namespace, stack.ingress, stack.weights
+    )

@@ -24,4 +24,8 @@ class Azure(Strict):
     resource_group: str = Field(
         default="", pattern=r"^[-\w.()]{0,89}[-\w()]?$", description="empty: a new one is created"
     )
+    storage_groups: dict[str, str] = Field(
+        default_factory=dict,
+        description="resource groups of storage accounts with weights of yours, by account; in this subscription",
+    )
     maintenance: AzureMaintenance = AzureMaintenance()

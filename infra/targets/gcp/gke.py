@@ -20,6 +20,7 @@ from infra.resources.provisioned_cluster import (
     kubeconfig,
 )
 from infra.targets.gcp import cluster, limits, nodes
+from infra.targets.gcp.bucket import data_bucket, readers
 from infra.targets.gcp.entrance import entrance
 from infra.targets.gcp.settings import Gcp
 
@@ -75,6 +76,7 @@ class GkeCluster(pulumi.ComponentResource):
         namespace: str,
         webhooks: Sequence[int],
         ingress: Ingress,
+        weights: Sequence[str],
     ) -> None:
         super().__init__("headrace:gcp:Cluster", name)
         self._settings = settings
@@ -96,8 +98,14 @@ class GkeCluster(pulumi.ComponentResource):
         self.cluster = self._cluster(network, subnet, account, [*routes, *granted])
         self.pools = self._pools(pools, account)
         self._admins()
-        self.bucket = self._bucket()
-        self.identity, bound = self._identity(namespace)
+        self.bucket = data_bucket(
+            limits.bucket_name(stack, settings.project),
+            settings.region,
+            self._labels,
+            cluster.deletion_protection,
+            self._own,
+        )
+        self.identity, bound = self._identity(namespace, weights)
         self.entrance = entrance(ingress, self._resource_name("entrance"), settings.region, self._own)
         self.ready = [*self.pools, *bound, *self.entrance.ready]
         self.kubeconfig = self._kubeconfig()
@@ -274,29 +282,7 @@ class GkeCluster(pulumi.ComponentResource):
             ),
         )
 
-    def _bucket(self) -> gcp.storage.Bucket:
-        storage = gcp.storage
-        return storage.Bucket(
-            "bucket",
-            name=limits.bucket_name(self._stack, self._settings.project),
-            location=self._settings.region,
-            uniform_bucket_level_access=True,
-            public_access_prevention="enforced",
-            versioning=storage.BucketVersioningArgs(enabled=False),
-            # Deleted objects are not retained.
-            soft_delete_policy=storage.BucketSoftDeletePolicyArgs(retention_duration_seconds=0),
-            lifecycle_rules=[
-                storage.BucketLifecycleRuleArgs(
-                    action=storage.BucketLifecycleRuleActionArgs(type="AbortIncompleteMultipartUpload"),
-                    condition=storage.BucketLifecycleRuleConditionArgs(age=7),
-                )
-            ],
-            force_destroy=not self._config.deletion_protection,
-            labels=self._labels,
-            opts=self._options(protect=self._config.deletion_protection),
-        )
-
-    def _identity(self, namespace: str) -> tuple[str, list[pulumi.Resource]]:
+    def _identity(self, namespace: str, weights: Sequence[str]) -> tuple[str, list[pulumi.Resource]]:
         """Returns the e-mail of the serving pods' service account, and its grants.
 
         The pods' own principals are not used: they contain the project's number, which is unknown here.
@@ -328,6 +314,7 @@ class GkeCluster(pulumi.ComponentResource):
                 opts=self._own,
             )
         )
+        bound += readers(weights, account.member, self._own)
         return f"{name}@{self._settings.project}.iam.gserviceaccount.com", bound
 
     def _kubeconfig(self) -> Output[str]:
@@ -380,9 +367,10 @@ def provision_gke(
     namespace: str,
     webhooks: Sequence[int] = (),
     ingress: Ingress = Ingress(),  # noqa: B008 (it is frozen)
+    weights: Sequence[str] = (),
 ) -> ProvisionedCluster:
     """Plans all Google Cloud resources of the stack; nodes accept calls of the API server at ports `webhooks` too."""
-    planned = GkeCluster("gke", settings, cluster, pools, stack, namespace, webhooks, ingress)
+    planned = GkeCluster("gke", settings, cluster, pools, stack, namespace, webhooks, ingress, weights)
     return ProvisionedCluster(
         kubeconfig=planned.kubeconfig,
         identifier=planned.cluster.id,

@@ -23,6 +23,9 @@ from infra.versions import KUBERNETES_AT_LEAST
 NO_DEVICE_PLUGIN = "gke-no-default-nvidia-gpu-device-plugin"
 """Node label that keeps GKE's own device plugin off the node."""
 
+STORE = "gs://"
+"""Beginning of the URIs of this cloud's buckets."""
+
 STACK_LABEL = "headrace-stack"
 """Label of all of the stack's resources in Google Cloud that can have one, with the stack's name."""
 

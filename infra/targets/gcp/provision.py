@@ -19,4 +19,5 @@ def provision(stack: CloudStack[Gcp]) -> ProvisionedCluster:
         stack.namespace,
         sorted(stack.webhooks - limits.OPEN_PORTS),
         stack.ingress,
+        stack.weights,
     )

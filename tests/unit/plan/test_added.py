@@ -80,6 +80,7 @@ def nimbus(monkeypatch: pytest.MonkeyPatch) -> None:
             machine.vcpus * 1000, machine.memory_gib * GIB, disk_gib * GIB, pods=110
         ),
         NODE_PODS=Resources(cpu=1000),
+        STORE="nimbus://",
         system_pods=lambda settings: (("drizzle", Resources(cpu=500)),),
     )
     monkeypatch.setitem(sys.modules, "infra.targets.nimbus.limits", rules)

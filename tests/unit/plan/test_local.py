@@ -5,6 +5,7 @@ from typing import Any
 
 import pulumi
 import pytest
+import yaml
 
 KNOWLEDGE = [{"name": "docs", "paths": ["pyproject.toml"]}]
 LOCAL = {"knowledge": KNOWLEDGE}
@@ -43,6 +44,29 @@ def test_knowledge_names_each_document_by_checksum(plan_once: Planner) -> None:
     [(path, digest)] = plan_once(LOCAL, stack="local")["knowledge-docs"].inputs["documents"].items()
     assert path == "pyproject.toml"
     assert len(digest) == 64
+
+
+def test_own_alerts_are_in_the_rules_of_prometheus(plan: Planner) -> None:
+    case = {"after": "10m", "samples": {'headrace_engine_up{model="a"}': "0x20"}}
+    alert = {
+        "name": "Mine",
+        "expression": "headrace_engine_up == 0",
+        "severity": "page",
+        "owner": "models",
+        "summary": "It is away",
+        "description": "It is away.",
+        "runbook": "https://wiki.example.com/mine",
+        "fires": case,
+        "silent": case,
+    }
+    [rules] = [
+        yaml.load(text, yaml.CSafeLoader)
+        for path, text in plan({**LOCAL, "alerts": [alert]})["prometheus"].inputs["files"].items()
+        if path.endswith("rules.yaml")
+    ]
+    named = {rule.get("alert"): rule for group in rules["groups"] for rule in group["rules"]}
+    assert named["Mine"]["annotations"]["runbook_url"] == "https://wiki.example.com/mine"
+    assert "GcsDown" in named
 
 
 def test_secrets_are_marked_and_are_nowhere_else(plan: Planner) -> None:
