@@ -33,7 +33,7 @@ CLUSTERED := tests/images/built tests/cluster tests/client --target=cluster -m "
 MAY_BE_NONE := $(if $(ARGS),|| test $$? -eq 5)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down purge preview drift plan page env outputs clouds test test-unit test-contract test-stack test-cluster cluster cluster-down lint style types mutations bench docs lock redaction ocr bulk vllm tuning sbom tools soak release-fixture venv monitoring screenshots
+.PHONY: help up down purge preview drift plan rules page env outputs clouds test test-unit test-contract test-stack test-cluster cluster cluster-down lint style types mutations bench docs lock redaction ocr bulk vllm tuning sbom tools soak release-fixture venv monitoring screenshots
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ drift: $(RUN) ## show what others have changed since the last up
 
 plan: $(RUN) ## show what the nodes of a cloud cost and whether the models fit them
 	@$(BIN)/python -m tools.plan
+
+rules: $(RUN) ## try the stack's own alerts and objectives with promtool
+	@$(BIN)/python -m tools.rules
 
 page: $(RUN) ## print the page's address with a one-time sign-in link
 	@$(BIN)/python -m tools.stack page

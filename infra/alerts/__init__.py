@@ -1,0 +1,1 @@
+"""Alerts and objectives of a stack's own operators."""
