@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from infra import application, documents, edge, kserve, network
 from infra.addons import gateway, kuberay, monitoring, postgres
+from infra.alerts import rules as own_rules
 from infra.cluster_config import Image, Pool, PoolVolume
 from infra.config import StackConfig
 from infra.config_loader import DATABASE_PASSWORD
@@ -19,6 +20,9 @@ from infra.resources.provisioned_cluster import Entrance, ProvisionedCluster
 from infra.scheduling import starts, upgrade
 from infra.stack_secrets import API_KEY, key_secret_name, secret_reference
 from infra.volumes import CONTROL_STATE
+from monitoring.addresses import Addresses
+from monitoring.rules_file import document
+from monitoring.scope import Scope, restrict_groups
 from serving.config import Store
 
 Values = dict[str, Any]
@@ -95,6 +99,7 @@ def values(
         prometheus=monitoring.prometheus(config),
     )
     monitored = monitoring.MONITORING.choice(config) != "off"
+    engines = sorted({kserve.service_namespace(m, "") for m in kserve.kserve_models(config)} - {""})
     serving_values, certificates = _certificates(serving.model_dump(mode="json", exclude_none=True))
     return {
         "image": {**_image_values(config.image), "pullSecrets": list(config.image.pull_secrets)},
@@ -136,14 +141,23 @@ def values(
             "podMonitor": {"enabled": monitored},
             "rules": {
                 "enabled": monitored,
-                "engineNamespaces": sorted(
-                    {kserve.service_namespace(m, "") for m in kserve.kserve_models(config)} - {""}
-                ),
+                "engineNamespaces": engines,
+                "own": _own_rules(config, engines),
             },
             "links": config.links.model_dump(),
             "dashboards": {"enabled": monitored},
         },
     }
+
+
+def _own_rules(config: StackConfig, engines: Sequence[str]) -> list[Values]:
+    """Returns the groups of the stack's own rules, which read the series of its own namespace and its engines'."""
+    groups = own_rules.groups(config.alerts, config.objectives)
+    namespace = config.kubernetes.namespace
+    scope = Scope(namespace, "|".join((namespace, "", *engines)))
+    to = Addresses(config.links.runbooks.rstrip("/"), config.links.grafana.rstrip("/"))
+    found: list[Values] = document(restrict_groups(groups, scope, own_rules.known(groups)), to)["groups"]
+    return found
 
 
 def _certificates(serving: Values) -> tuple[Values, dict[str, str]]:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from infra.alerts.settings import OwnAlerts, OwnObjectives
 from infra.backend_config import Backend
 from infra.cloud_config import Cluster, Cost
 from infra.clouds import CloudSettings
@@ -133,6 +134,17 @@ class StackConfig(CloudSettings):
     links: Links = Field(
         default=Links(), description="Addresses that alerts and dashboards link to: runbooks, grafana."
     )
+    alerts: OwnAlerts = Field(
+        default=(),
+        max_length=256,
+        description="Alerts of your own beside Headrace's: name, expression, severity, owner, summary, description, "
+        "runbook, fires, silent.",
+    )
+    objectives: OwnObjectives = Field(
+        default=(),
+        max_length=64,
+        description="Objectives of your own beside Headrace's: name, promise, good, all, share, per, runbook, example.",
+    )
     models: tuple[Model, ...] = Field(
         default=(SMOLLM2,),
         max_length=256,
@@ -237,7 +249,8 @@ class StackConfig(CloudSettings):
     )
     state: str = Field(default="", description="Folder for the stack's state; empty: .headrace/<stack>.")
     backend: Backend = Field(
-        default=Backend(), description="Where Pulumi keeps its state of a stack on a cluster: url, secrets_provider."
+        default=Backend(),
+        description="Where Pulumi keeps its state of a stack on a cluster: url, secrets_provider, only_in_checkout.",
     )
     onprem: OnPrem = Field(
         default=OnPrem(),
@@ -245,7 +258,8 @@ class StackConfig(CloudSettings):
     )
     cluster: Cluster = Field(
         default=Cluster(),
-        description="A cluster that the stack creates: kubernetes_version, network, endpoint, authorized_ranges, tags.",
+        description="A cluster that the stack creates: kubernetes_version, network, endpoint, authorized_ranges, tags, "
+        "grant_weights.",
     )
     cost: Cost = Field(default=Cost(), description="A budget for the nodes of the cluster: max_per_month.")
     node_pools: tuple[NodePool, ...] = Field(

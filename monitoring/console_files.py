@@ -10,6 +10,7 @@ from typing import Any
 from monitoring.dashboards import DASHBOARDS
 from monitoring.dashboards.links import PAGE, alerts_by_panel
 from monitoring.dashboards.panel import TARGETS, Dashboard, Panel, Variable
+from monitoring.dashboards.rollouts import DEPLOYED
 from monitoring.groups import GROUPS
 from monitoring.rule import Alert
 from monitoring.runbook_text import FOLDER
@@ -44,6 +45,7 @@ def _dashboard(dashboard: Dashboard) -> dict[str, Any]:
             for row in dashboard.rows
         ],
         "alerts": list(alerts.get(PAGE, ())),
+        "rollouts": DEPLOYED,
     }
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from monitoring import console_files, inhibitions
 from monitoring.addresses import Addresses
-from monitoring.dashboards import DASHBOARDS, grafana, perses
+from monitoring.dashboards import DASHBOARDS, grafana, log, perses
 from monitoring.dashboards.exceptions import lint_exemptions, lint_file
 from monitoring.dashboards.links import links_by_panel
 from monitoring.groups import GROUPS, RULES
@@ -81,6 +81,7 @@ def _dashboards(to: Addresses) -> Iterator[tuple[str, str]]:
     for dashboard in DASHBOARDS:
         links = links_by_panel(dashboard, GROUPS, to)
         yield f"dashboards/{dashboard.name}.json", _json(grafana.document(dashboard, links))
+    yield f"dashboards/{log.NAME}.json", _json(log.document(grafana.TAG, grafana.dashboard_uid(log.NAME)))
 
 
 def _perses(to: Addresses) -> Iterator[tuple[str, str]]:

@@ -45,7 +45,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An alert, which its runbook explains: `monitoring/runbooks/<name>.md`.
+    """An alert, which its runbook explains: `monitoring/runbooks/<name>.md`, or a page of its own.
 
     `fires` and `silent` are its two tests.
     """
@@ -63,6 +63,10 @@ class Alert:
     fires: Case
     silent: Case
     labels: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+    """What it means; empty: what its runbook in `monitoring/runbooks` says."""
+    runbook: str = ""
+    """The URL of its runbook; empty: that of its page in `monitoring/runbooks`."""
 
 
 @dataclass(frozen=True, slots=True)

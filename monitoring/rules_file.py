@@ -39,9 +39,9 @@ def _rule(rule: Recording | Alert, to: Addresses) -> dict[str, Any]:
         "labels": {"severity": rule.severity, "owner": rule.owner, **rule.labels},
         "annotations": {
             "summary": rule.summary,
-            "description": f"{meaning(rule.name)} What to do: the runbook {rule.name}.",
+            "description": rule.description or f"{meaning(rule.name)} What to do: the runbook {rule.name}.",
             "dashboard": rule.dashboard,
             **({"dashboard_url": url} if (url := to.dashboard(rule.dashboard)) else {}),
-            **({"runbook_url": url} if (url := to.runbook(rule.name)) else {}),
+            **({"runbook_url": url} if (url := rule.runbook or to.runbook(rule.name)) else {}),
         },
     }

@@ -6,7 +6,7 @@ As with Prometheus Operator's `enforcedNamespaceLabel`, each selector gets a mat
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import promql_parser as promql
@@ -50,24 +50,24 @@ def has_stack_namespace(series: Series) -> bool:
     return series.source in OWN | ENGINES or (LABEL in series.labels and series.source not in SHARED)
 
 
-def restrict_groups(groups: Sequence[Group], scope: Scope) -> list[Group]:
+def restrict_groups(groups: Sequence[Group], scope: Scope, known: Mapping[str, Series] = KNOWN) -> list[Group]:
     """Returns rules that read only the stack's series, and whose recorded series and alerts have its namespace.
 
     Rules that read no series of a stack are unchanged: all stacks share them, and their alerts are sent once.
     """
-    return [replace(group, rules=[_rule(rule, scope) for rule in group.rules]) for group in groups]
+    return [replace(group, rules=[_rule(rule, scope, known) for rule in group.rules]) for group in groups]
 
 
-def _rule(rule: Recording | Alert, scope: Scope) -> Recording | Alert:
-    expression, label = restrict(rule.expression, scope), {LABEL: scope.namespace}
-    if expression == restrict(rule.expression, lambda _: ""):
+def _rule(rule: Recording | Alert, scope: Scope, known: Mapping[str, Series]) -> Recording | Alert:
+    expression, label = restrict(rule.expression, scope, known), {LABEL: scope.namespace}
+    if expression == restrict(rule.expression, lambda _: "", known):
         return rule
     if isinstance(rule, Recording):
         return replace(rule, expression=expression, fixed={**rule.fixed, **label})
     return replace(rule, expression=expression, labels={**rule.labels, **label})
 
 
-def restrict(expression: str, matcher: Callable[[Series], str]) -> str:
+def restrict(expression: str, matcher: Callable[[Series], str], known: Mapping[str, Series] = KNOWN) -> str:
     """Returns an expression with `matcher` added to each selector, if that returns one for its series.
 
     Raises `KeyError` for an unknown series.
@@ -77,7 +77,7 @@ def restrict(expression: str, matcher: Callable[[Series], str]) -> str:
         if not isinstance(tree, promql.VectorSelector):
             return None
         name = tree.name or ""
-        if not (added := matcher(KNOWN[name])):
+        if not (added := matcher(known[name])):
             return None
         rest = tree.prettify().removeprefix(name)
         within = f"{{{added}, {rest[1:]}" if rest.startswith("{") else f"{{{added}}}{rest}"

@@ -73,6 +73,7 @@ FETCHED: Mapping[str, Sequence[tuple[str, Fetch]]] = {
         _locked("test-s3"),
         _npm("npm/azurite"),
         _npm("npm/oidc"),
+        _npm("npm/logql"),
         _locked("comply"),
         _locked("clients"),
         _locked("build"),

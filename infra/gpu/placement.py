@@ -39,6 +39,7 @@ class CloudRules(Protocol):
     """The interface of a cloud's module `limits`, which may also have `taints` and `scales`."""
 
     NODE_PODS: Resources
+    STORE: str
 
     def mistakes(self, settings: Any, cluster: Cluster, pools: Sequence[NodePool]) -> list[Mistake]:
         """Reports settings that the cloud does not support."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target
 from monitoring.dashboards.query import largest, or_zero, quantile, quotient, rate, served_models, share
+from monitoring.objectives import GENERATION
 
 MODEL = 'model=~"$model"'
+ASKED = f'{MODEL},model!="none"'
 
 
 def dashboard() -> Dashboard:
@@ -57,13 +59,16 @@ def _ratings() -> tuple[Panel, ...]:
         ),
         Panel(
             "Share of answers rated",
-            "Ratings as a share of the successful requests to models and assistants.",
+            "Ratings as a share of the answers of models and assistants. Embeddings are none: nobody can rate them.",
             "ratio",
             (
                 Target(
                     quotient(
                         rate(ratings),
-                        rate("headrace_request_duration_seconds_count", where='model!="none",outcome="ok"'),
+                        rate(
+                            "headrace_request_duration_seconds_count",
+                            where=f'{GENERATION},model!="none",outcome="ok"',
+                        ),
                     ),
                     "rated",
                 ),
@@ -103,7 +108,7 @@ def _measures() -> tuple[Panel, ...]:
                 Target(
                     share(
                         rate("headrace_unsupported_sentences_total", "model", MODEL),
-                        rate("headrace_request_duration_seconds_count", "model", f'{MODEL},outcome="ok"'),
+                        rate("headrace_request_duration_seconds_count", "model", f'{ASKED},outcome="ok"'),
                     ),
                     "{{model}}",
                 ),
@@ -122,8 +127,8 @@ def _measures() -> tuple[Panel, ...]:
             (
                 Target(
                     share(
-                        rate("headrace_request_duration_seconds_count", "model", f'{MODEL},outcome="cancelled"'),
-                        rate("headrace_request_duration_seconds_count", "model", MODEL),
+                        rate("headrace_request_duration_seconds_count", "model", f'{ASKED},outcome="cancelled"'),
+                        rate("headrace_request_duration_seconds_count", "model", ASKED),
                     ),
                     "{{model}}",
                 ),

@@ -6,19 +6,21 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from grafana_foundation_sdk.builders import common, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders import common, heatmap, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as options
 from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models import heatmap as heat
 from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from monitoring.dashboards import rollouts
 from monitoring.dashboards.links import Link
 from monitoring.dashboards.panel import TARGETS, Dashboard, Panel, Unit, Variable
 
 Document = dict[str, Any]
-Builder = timeseries.Panel | stat.Panel | table.Panel
+Builder = timeseries.Panel | stat.Panel | table.Panel | heatmap.Panel
 
 DATASOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG = "headrace"
@@ -74,7 +76,18 @@ def document(dashboard: Dashboard, links: Mapping[str, Sequence[Link]]) -> Docum
         built.with_row(build.Row(row.title).id(next(ids)))
         for panel in row.panels:
             built.with_panel(_panel(panel, next(ids), links.get(panel.title, ())))
+    built.annotation(
+        build.AnnotationQuery()
+        .name("Roll-outs")
+        .datasource(DATASOURCE)
+        .enable(True)
+        .icon_color("blue")
+        .expr(rollouts.CHANGED)
+    )
     made: Document = json.loads(json.dumps(built.build(), cls=JSONEncoder, sort_keys=True))
+    [annotation] = made["annotations"]["list"]
+    # Options of Prometheus's annotations, which Grafana's SDK does not have.
+    annotation |= {"step": rollouts.STEP, "titleFormat": rollouts.TITLE}
     return made
 
 
@@ -135,6 +148,8 @@ def _panel_builder(panel: Panel) -> Builder:
             return table.Panel().show_header(True)
         case "timeseries":
             return _chart(panel)
+        case "heatmap":
+            return _heatmap(panel)
 
 
 def _chart(panel: Panel) -> timeseries.Panel:
@@ -159,11 +174,32 @@ def _chart(panel: Panel) -> timeseries.Panel:
     return built
 
 
+def _heatmap(panel: Panel) -> heatmap.Panel:
+    return (
+        heatmap.Panel()
+        .calculate(False)  # the query has buckets already
+        .rows_frame(heatmap.RowsHeatmapOptions().layout(options.HeatmapCellLayout.LE))
+        .y_axis(heatmap.YAxisConfig().unit(UNITS[panel.unit]))
+        .cell_values(heatmap.CellValues().unit(UNITS["requests/s"]))
+        .color(
+            heatmap.HeatmapColorOptions()
+            .mode(heat.HeatmapColorMode.SCHEME)
+            .scheme("Blues")
+            .scale(heat.HeatmapColorScale.EXPONENTIAL)
+            .exponent(0.5)
+            .steps(64)
+        )
+        .filter_values(heatmap.FilterValueRange().le(1e-9))  # empty cells stay empty
+    )
+
+
 def _queries(panel: Panel) -> Iterator[prometheus.Dataquery]:
     for ref, target in zip("ABCDEFGH", panel.targets, strict=False):
         query = prometheus.Dataquery().ref_id(ref).expr(target.expression).legend_format(target.legend)
         query.datasource(DATASOURCE)
         if panel.kind == "table":
             yield query.instant().format(PromQueryFormat.TABLE)
+        elif panel.kind == "heatmap":
+            yield query.range().format(PromQueryFormat.HEATMAP)
         else:
             yield query.range()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitoring.dashboards.panel import Dashboard, Panel, Row, Step, Target
 from monitoring.dashboards.query import (
+    buckets,
     largest,
     or_none,
     quantile,
@@ -15,8 +16,11 @@ from monitoring.dashboards.query import (
     share,
     total,
 )
+from monitoring.objectives import GENERATION
 
 MODEL = 'model=~"$model"'
+ASKED = f'{MODEL},model!="none"'
+"""Requests that asked a model: others poll, or fail before their model is known."""
 NAMED = 'model_name=~"$model"'
 """vLLM's label with the model's name."""
 
@@ -30,6 +34,7 @@ def dashboard() -> Dashboard:
         variables=(served_models(),),
         rows=(
             Row("Speed", _speed()),
+            Row("Distribution of times", _distributions()),
             Row("Failures", _failures()),
             Row("Engines", _engines()),
             Row("Engine metrics, where scraped", (*_engine_metrics(), *_vllm(), *_llamacpp())),
@@ -57,7 +62,7 @@ def _speed() -> tuple[Panel, ...]:
             "Request time, p95",
             "Time from a request's first byte in to its last byte out, by model.",
             "seconds",
-            (Target(quantile(0.95, "headrace_request_duration_seconds", "model", MODEL), "{{model}}"),),
+            (Target(quantile(0.95, "headrace_request_duration_seconds", "model", ASKED), "{{model}}"),),
         ),
         Panel(
             "Tokens read",
@@ -80,13 +85,37 @@ def _speed() -> tuple[Panel, ...]:
             (
                 Target(
                     share(
-                        rate("headrace_request_duration_seconds_count", "model", f'{MODEL},outcome="error"'),
-                        rate("headrace_request_duration_seconds_count", "model", MODEL),
+                        rate("headrace_request_duration_seconds_count", "model", f'{ASKED},outcome="error"'),
+                        rate("headrace_request_duration_seconds_count", "model", ASKED),
                     ),
                     "{{model}}",
                 ),
             ),
             steps=(Step(0.01, "yellow"), Step(0.05, "red")),
+        ),
+    )
+
+
+def _distributions() -> tuple[Panel, ...]:
+    answered = f'{ASKED},{GENERATION},outcome="ok"'
+    return (
+        Panel(
+            "Distribution of the time to first token",
+            "Streamed answers per second, by the time until the model's first token: the stronger a cell's colour, the "
+            "more of them. Two strong bands are two kinds of requests, which a quantile would mix.",
+            "seconds",
+            (Target(buckets("headrace_time_to_first_token_seconds", MODEL), "{{le}}"),),
+            "heatmap",
+            width=12,
+        ),
+        Panel(
+            "Distribution of the end-to-end time",
+            "Answers per second, by the time from a request's first byte in to its last byte out: the stronger "
+            "a cell's colour, the more of them.",
+            "seconds",
+            (Target(buckets("headrace_request_duration_seconds", answered), "{{le}}"),),
+            "heatmap",
+            width=12,
         ),
     )
 

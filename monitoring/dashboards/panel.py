@@ -22,7 +22,8 @@ Unit = Literal[
     "megabytes",
 ]
 """Units of an axis. `ratio` is 0 to 1, `percent` is 0 to 100 (of other programs' metrics), `megabytes` are MiB."""
-Kind = Literal["timeseries", "stat", "table"]
+Kind = Literal["timeseries", "stat", "table", "heatmap"]
+"""`heatmap` draws the buckets of one histogram over time: its only target is a rate by `le`, its unit the bounds'."""
 Colour = Literal["green", "yellow", "orange", "red"]
 COLUMNS = 24
 """Width of a dashboard, in the units of a panel's width."""
@@ -46,7 +47,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One chart, number or table; `description` says how to read it."""
+    """One chart, number, table or heatmap; `description` says how to read it."""
 
     title: str
     description: str

@@ -150,3 +150,10 @@ def _plugin(panel: Panel) -> tuple[str, Document]:
             visual = {"areaOpacity": 0.3, "stack": "all"} if panel.stacked else {"areaOpacity": 0.1}
             legend = {"position": "bottom", "mode": "list"}
             return "TimeSeriesChart", {"legend": legend, "yAxis": {"format": format}, "visual": visual, **coloured}
+        case "heatmap":
+            # Perses' HeatMapChart knows native histograms alone: of buckets, a line for each bound has the same data.
+            return "TimeSeriesChart", {
+                "legend": {"position": "bottom", "mode": "list"},
+                "yAxis": {"format": {"unit": UNITS["requests/s"]}},
+                "visual": {"areaOpacity": 0.1},
+            }

@@ -49,6 +49,11 @@ def quantile(q: float, name: str, by: str = "", where: str = "") -> str:
     return f"histogram_quantile({q:g},{rate(f'{name}_bucket', labels, where)})"
 
 
+def buckets(name: str, where: str = "") -> str:
+    """Returns the observations of a histogram per second that are at most each bound, for a heatmap."""
+    return rate(f"{name}_bucket", "le", where)
+
+
 def mean(name: str, by: str = "", where: str = "") -> str:
     """Returns the mean of a histogram's observations."""
     return quotient(rate(f"{name}_sum", by, where), rate(f"{name}_count", by, where))

@@ -108,7 +108,7 @@ from serving.store.usage import Usage
 from serving.store.used_approvals import UsedApprovals
 from serving.store.users import Users
 from serving.store.vector_stores import VectorStores
-from serving.telemetry import loop_lag, metrics
+from serving.telemetry import deployed, loop_lag, metrics
 from serving.telemetry.dashboards.prometheus import PrometheusClient
 from serving.telemetry.tracing import Tracer
 
@@ -318,6 +318,7 @@ class Services:
         self.configured_at = int(time.time())
         self._configured.set()
         self.sampler.configure(catalog)
+        deployed.note(self.config, catalog)
         metrics.introduce(
             (model.name for model in catalog.models),
             (assistant.name for assistant in catalog.assistants),

@@ -241,6 +241,12 @@ class VllmModel(RayServeModel):
         return tuple(dict.fromkeys(source for source in sources if source.startswith(FETCHED)))
 
     @property
+    def identity_sources(self) -> tuple[str, ...]:
+        """Sources in buckets that pods open by their cloud identity, since no token is for them."""
+        in_buckets = (source for source in self.remote_sources if source.startswith(BUCKETS))
+        return tuple(source for source in in_buckets if not (self.token and self.has_own_access(source)))
+
+    @property
     def downloads(self) -> bool:
         return bool(self.remote_sources)
 

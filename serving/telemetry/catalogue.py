@@ -389,5 +389,8 @@ ENGINE_PRICE = Metric(
     "Price per hour of one replica, in the currency of the model's price.",
     ("model", "currency"),
 )
+DEPLOYED_HASH = Metric(
+    "headrace_deployed_hash", "gauge", "Hash of what a gateway serves, by part: code or configuration.", ("part",)
+)
 _OWN = tuple(v for v in dict(globals()).values() if isinstance(v, Metric) and v not in RELEASE_METRICS)
 CATALOGUE: tuple[Metric, ...] = (*_OWN, *RELEASE_METRICS)

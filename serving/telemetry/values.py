@@ -61,7 +61,10 @@ def sample_value(name: str, labels: tuple[str, ...]) -> Value:
 
 
 class Value:
-    """Implements `prometheus-client`'s interface of values. Threads may share it; forks of a process may not."""
+    """Implements `prometheus-client`'s interface of values, without exemplars: an observation that has one is an error.
+
+    Threads may share it; forks of a process may not.
+    """
 
     __slots__ = ("_at", "_cells")
 
@@ -105,11 +108,8 @@ class Value:
         """Returns it."""
         return self._cells[self._at]
 
-    def set_exemplar(self, exemplar: object) -> None:
-        """Does nothing: files have no exemplars."""
-
     def get_exemplar(self) -> None:
-        """Returns None."""
+        """Returns None, which the library asks for at each collection: files have no place for exemplars."""
 
 
 def observe(observed: Iterable[tuple[Value, Value, float]]) -> None:

@@ -18,10 +18,10 @@ import promql_parser as promql
 
 from monitoring.dashboards.panel import Unit
 from monitoring.dashboards.variables import without_variables
+from monitoring.expression import operands
 from monitoring.groups import GROUPS
 from monitoring.known_series import KNOWN
 from monitoring.rule import Alert, Recording
-from tests.monitoring.expression import operands
 from tests.monitoring.queries import queries
 
 StackKind = Literal["local", "cluster"]

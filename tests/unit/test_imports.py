@@ -65,6 +65,7 @@ INFRA = (
     "cloud_config",
     "backend_config",
     "secret_config",
+    "alerts",
     "mistakes",
     "layout",
     "versions",

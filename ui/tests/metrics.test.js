@@ -7,6 +7,7 @@ import test from "node:test";
 import { blocks } from "../src/admin/metrics/blocks";
 import { drawn, path } from "../src/admin/metrics/chart";
 import { level } from "../src/admin/metrics/data";
+import { cells } from "../src/admin/metrics/heatmap";
 import { extent, increment, measured, ticks, times } from "../src/admin/metrics/units";
 
 const FOLDER = join(process.cwd(), "..", "serving", "telemetry", "dashboards", "static");
@@ -63,6 +64,16 @@ test("stacked lines are sums of what is not hidden, and gaps stay", () => {
   assert.deepEqual(drawn(series, true, new Set([0])), [[], [2, 2, null, null]]);
   assert.deepEqual(drawn(series, false, new Set([1])), [[1, null, 1, null], []]);
   assert.equal(path([1, 2, null, 3], (at) => at, (value) => value), "M0 1L1 2M3 3h.01");
+});
+
+test("a heatmap has a cell for each count, the stronger the more, and none for nothing", () => {
+  const series = [{ name: "1", values: [0, 4, null] }, { name: "+Inf", values: [1, 0, 0.01] }];
+  const paths = cells(series, 4);
+  assert.equal(paths.at(-1), "M250 90h500v90h-500z", "most: the lower bucket, in the middle");
+  assert.equal(paths[2], "M-250 0h500v90h-500z", "a quarter of it is at half of the levels");
+  assert.equal(paths[0], "M750 0h500v90h-500z", "a little is seen, too");
+  assert.equal(paths.join("").match(/M/g).length, 3);
+  assert.deepEqual(new Set(cells([{ name: "1", values: [0, null] }], 0)), new Set([""]));
 });
 
 test("a panel has the colour of the last threshold that its value reaches", () => {

@@ -207,6 +207,7 @@ CONSOLE_ANSWERS: dict[str, Schema] = {
         filters=list_of(object_of(None, name=TEXT, title=TEXT, value=MAYBE, values=list_of(TEXT))),
         rows=list_of(object_of(None, title=TEXT, panels=list_of(_PANEL))),
         alerts=list_of(TEXT),
+        rollouts=list_of(object_of(None, at=COUNT, parts=list_of(TEXT))),
     ),
     "admin_dashboards_list_alerts": object_of(
         "list", data=list_of(object_of("alert.firing", id=TEXT, severity=TEXT, count=COUNT, summary=MAYBE))

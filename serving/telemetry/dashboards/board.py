@@ -12,7 +12,7 @@ import orjson
 
 _FOLDER = Path(__file__).with_name("static")
 
-PanelKind = Literal["timeseries", "stat", "table"]
+PanelKind = Literal["timeseries", "stat", "table", "heatmap"]
 Colour = Literal["green", "yellow", "orange", "red"]
 Severity = Literal["page", "ticket", "info", "none"]
 
@@ -35,7 +35,7 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One chart, number or table; `base` is its colour below the first step, `width` a part of 24 columns."""
+    """One chart, number, table or heatmap; `base` is its colour below the first step, `width` a part of 24 columns."""
 
     id: str
     title: str
@@ -82,6 +82,8 @@ class Dashboard:
     variables: tuple[Variable, ...]
     rows: tuple[PanelRow, ...]
     alerts: tuple[str, ...]
+    rollouts: str
+    """An expression with a number for each part of what is deployed, which changes when another is rolled out."""
 
     @property
     def panels(self) -> tuple[Panel, ...]:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from serving.telemetry.dashboards.board import Dashboard, Panel
@@ -39,6 +40,14 @@ class PanelData:
 
 
 @dataclass(frozen=True, slots=True)
+class Rollout:
+    """The first point of time, in Unix seconds, with another code or configuration: the parts that changed."""
+
+    at: int
+    parts: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class DashboardData:
     """The data of its panels by id, whose points have the times `start + i * step`.
 
@@ -50,6 +59,7 @@ class DashboardData:
     selection: Selection
     choices: Mapping[str, Sequence[str]]
     panels: Mapping[str, PanelData]
+    rollouts: Sequence[Rollout]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +96,21 @@ async def dashboard_data(
             raise NoSuchValue(name)
     data = await gather(*(_panel(prometheus, dashboard, panel, selection, range, now) for panel in dashboard.panels))
     panels = {panel.id: one for panel, one in zip(dashboard.panels, data, strict=True)}
-    return DashboardData(start, range.step, selection, choices, panels)
+    rollouts = await _rollouts(prometheus, dashboard, selection, range, now)
+    return DashboardData(start, range.step, selection, choices, panels, rollouts)
+
+
+async def _rollouts(
+    prometheus: PrometheusClient, dashboard: Dashboard, selection: Selection, range: TimeRange, now: int
+) -> list[Rollout]:
+    expression = fill_variables(dashboard.rollouts, dashboard, selection, range)
+    found: dict[int, list[str]] = {}
+    for one in await prometheus.range(expression, now - range.seconds, now, range.step):
+        # Points that are missing while nothing was served are skipped: what was rolled out meanwhile is marked after.
+        for (_, before), (time, after) in pairwise(one["values"]):
+            if before != after:
+                found.setdefault(int(time), []).append(one["metric"].get("part", ""))
+    return [Rollout(time, sorted(parts)) for time, parts in sorted(found.items())]
 
 
 async def firing_alerts(prometheus: PrometheusClient, now: int) -> list[FiringAlert]:
@@ -140,7 +164,27 @@ async def _panel(
         for target, found in zip(panel.targets, grid, strict=True)
         for one in found
     ]
-    return PanelData(series=[line for line in lines if any(value is not None for value in line.values)])
+    lines = [line for line in lines if any(value is not None for value in line.values)]
+    return PanelData(series=apart(lines) if panel.kind == "heatmap" else lines)
+
+
+def apart(buckets: Sequence[Series]) -> list[Series]:
+    """Returns how many observations lie in each bucket of a histogram, from the lowest bucket to the highest.
+
+    `buckets` are named by their upper bounds, and each counts those below it, too.
+    """
+    found: list[Series] = []
+    below: Sequence[float | None] | None = None
+    for bucket in sorted(buckets, key=lambda one: float(one.name)):
+        known = bucket.values if below is None else [_rise(*pair) for pair in zip(below, bucket.values, strict=True)]
+        found.append(Series(bucket.name, known))
+        below = bucket.values
+    return found
+
+
+def _rise(low: float | None, high: float | None) -> float | None:
+    """Returns the difference of two counts that were rounded, which is not negative."""
+    return None if low is None or high is None else float(f"{max(0.0, high - low):.6g}")
 
 
 def legend(template: str, labels: Mapping[str, str]) -> str:

@@ -16,11 +16,11 @@ from monitoring import rules_file as rules
 from monitoring.alerts import GROUPS
 from monitoring.alerts.case import alert_case
 from monitoring.dashboards import DASHBOARDS
+from monitoring.expression import mistakes
+from monitoring.promtest import promtest
 from serving.cli.__main__ import headrace
 from tests.contract.monitoring import promtool
 from tests.contract.monitoring.test_scope import shared
-from tests.monitoring.expression import mistakes
-from tests.monitoring.promtest import promtest
 from tools import docs
 
 ROOT = Path(__file__).parents[3]

@@ -1,6 +1,7 @@
 """The console's routes over a real Prometheus: every panel has data, and nothing but panels is evaluated."""
 
 import json
+import math
 import re
 import socket
 from contextlib import ExitStack
@@ -10,18 +11,19 @@ from threading import Thread
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
 from monitoring.dashboards import DASHBOARDS
 from monitoring.groups import GROUPS
 from monitoring.rule import Alert
-from serving.config import Catalog, PrometheusServer
+from serving.config import Catalog, PrometheusServer, RemoteModel
 from serving.core.principal import Principal
 from serving.telemetry.dashboards.board import dashboards
-from serving.telemetry.dashboards.evaluate import legend
+from serving.telemetry.dashboards.evaluate import Series, apart, legend
 from serving.telemetry.dashboards.filters import RANGES, fill_variables
 from serving.telemetry.dashboards.prometheus import MAX_SERIES, PrometheusClient, QueryFailed
 from tests.callers.identity import key_of
-from tests.contract.monitoring.exposition import JOBS
+from tests.contract.monitoring.exposition import ANY, JOBS
 from tests.contract.monitoring.loaded import ODD, loaded
 from tests.contract.running import Loop, gateway
 from tests.wait import eventually
@@ -121,6 +123,64 @@ def test_every_panel_shows_something(operator, dashboard):
         return not waiting
 
     eventually(shown, f"every panel has data: {dashboard}", 300)
+
+
+def test_a_heatmap_has_the_count_of_each_bucket_from_the_lowest_to_the_highest():
+    counts = {"+Inf": [6, 7, 2], "0.5": [1, None, 1], "10.0": [6, 5, 1.000001]}
+    found = apart([Series(name, values) for name, values in counts.items()])
+    assert [(one.name, one.values) for one in found] == [
+        ("0.5", [1, None, 1]),
+        ("10.0", [5, None, 1e-06]),
+        ("+Inf", [0, 2, 0.999999]),
+    ]
+    assert apart([Series("1.0", [2]), Series("+Inf", [1.9])])[1].values == [0]
+
+
+def test_a_heatmap_is_read_from_prometheus(operator):
+    def heatmap():
+        drawn = panels(answered(operator, "/dashboards/models", range="15m") or {"rows": []})
+        shown = drawn.get("distribution-of-the-time-to-first-token", {"series": []})["series"]
+        return shown if any(value for one in shown for value in one["values"]) else None
+
+    shown = eventually(heatmap, "the heatmap has cells", 300)
+    bounds = [float(one["name"]) for one in shown]
+    assert bounds == sorted(bounds)
+    assert bounds[-1] == math.inf
+    assert all(value is None or value >= 0 for one in shown for value in one["values"])
+
+
+def test_a_rollout_is_marked_with_the_part_that_changed(prometheus, operator):
+    rows = prometheus.world.families["headrace_deployed_hash"].rows
+    [before] = [row for row in rows if dict(row)["part"] == ANY]
+    code, configuration = (frozenset({"part": part}.items()) for part in ("code", "configuration"))
+
+    def marked():
+        drawn = answered(operator, "/dashboards/overview", range="15m") or {"rollouts": []}
+        return [each["parts"] for each in drawn["rollouts"]]
+
+    try:
+        rows.update({code: float(2**47 + 1), configuration: 1.0})
+        eventually(lambda: len(prometheus.values("headrace_deployed_hash")) > 2, "both parts are scraped")
+        assert marked() == []
+        rows[code] += 1  # 6 digits would not tell them apart
+        eventually(lambda: marked() == [["code"]], "the code is marked", 60)
+        rows[configuration] = 2.0
+        eventually(lambda: marked() == [["code"], ["configuration"]], "the configuration is marked", 60)
+    finally:
+        del rows[code], rows[configuration]
+    assert before in rows
+
+
+def test_a_gateway_reports_what_it_serves(up):
+    def reported():
+        return REGISTRY.get_sample_value("headrace_deployed_hash", {"part": "configuration"})
+
+    first = reported()
+    other = Catalog(models=(RemoteModel(name="m", url="http://127.0.0.1:9/v1"),))
+    up.loop.loop.call_soon_threadsafe(up.services.configure, other)
+    eventually(lambda: reported() != first, "another configuration")
+    up.loop.loop.call_soon_threadsafe(up.services.configure, Catalog())
+    eventually(lambda: reported() == first, "the first one")
 
 
 @pytest.mark.parametrize("range", RANGES)

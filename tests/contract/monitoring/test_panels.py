@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from monitoring.dashboards import DASHBOARDS
+from monitoring.dashboards import DASHBOARDS, rollouts
 from monitoring.dashboards.variables import without_variables
 from monitoring.rule import Sample
 from tests.contract.monitoring import promtool
@@ -74,15 +74,49 @@ def test_headlines_are_of_requests_to_models(tmp_path):
             (f'headrace_request_duration_seconds_bucket{{route="/v1/models",model="none",outcome="ok",le="{le}"}}', n)
             for le, n in (("10.0", rising(50)), ("30.0", rising(50)), ("+Inf", rising(50)))
         ),
-        ('headrace_feedback_total{kind="response",rating="up"}', rising(0.45)),
     ]
     judge(
         tmp_path,
         drawn("overview", "Requests", seen, ("{}", 1)),
         drawn("overview", "Failed", seen, ("{}", 0.1)),
         drawn("overview", "Request time, p95", seen, ("{}", 29)),
-        drawn("feedback", "Share of answers rated", seen, ("{}", 0.5)),
     )
+
+
+@pytest.mark.parametrize(
+    ("dashboard", "title", "outcome"),
+    [("models", "Failed requests", "error"), ("feedback", "Answers cut off", "cancelled")],
+)
+def test_panels_by_model_have_no_row_for_requests_without_one(tmp_path, dashboard, title, outcome):
+    """A quarter of a model's requests ends so, and all of those whose model is not known, or that ask none."""
+    seen = [
+        (f'{COUNT}{{{CHAT},model="m",outcome="ok"}}', rising(3)),
+        (f'{COUNT}{{{CHAT},model="m",outcome="{outcome}"}}', rising(1)),
+        (f'{COUNT}{{{CHAT},model="none",outcome="{outcome}"}}', rising(1)),
+        (f'{COUNT}{{route="/v1/models",model="none",outcome="ok"}}', rising(50)),
+    ]
+    judge(tmp_path, drawn(dashboard, title, seen, ('{model="m"}', 0.25)))
+
+
+def test_the_time_of_requests_by_model_has_no_row_for_requests_without_one(tmp_path):
+    seen = [
+        (f'headrace_request_duration_seconds_bucket{{{labels},outcome="ok",le="{le}"}}', rising(n))
+        for labels in (f'{CHAT},model="m"', 'route="/v1/models",model="none"')
+        for le, n in (("10.0", 0), ("30.0", 1), ("+Inf", 1))
+    ]
+    judge(tmp_path, drawn("models", "Request time, p95", seen, ('{model="m"}', 29)))
+
+
+def test_ratings_are_a_share_of_what_can_be_rated(tmp_path):
+    """One answer a second, half of them rated, among forty embeddings and fifty requests that poll."""
+    seen = [
+        (f'{COUNT}{{{CHAT},model="m",outcome="ok"}}', rising(1)),
+        (f'{COUNT}{{{CHAT},model="m",outcome="error"}}', rising(1)),
+        (f'{COUNT}{{route="/v1/embeddings",model="e",outcome="ok"}}', rising(40)),
+        (f'{COUNT}{{route="/v1/models",model="none",outcome="ok"}}', rising(50)),
+        ('headrace_feedback_total{kind="response",rating="up"}', rising(0.5)),
+    ]
+    judge(tmp_path, drawn("feedback", "Share of answers rated", seen, ("{}", 0.5)))
 
 
 def test_requests_that_fail_before_their_model_is_known_are_failures(tmp_path):
@@ -125,6 +159,44 @@ def test_the_end_of_a_lease_is_a_call_and_no_error(tmp_path):
         ),
         drawn("ray", "Calls", [*seen, (raised, rising(1))], ('{deployment="m"}', 3), ('{deployment="Gateway"}', 5)),
     )
+
+
+def test_heatmaps_have_the_buckets_of_answers_alone(tmp_path):
+    """Of two answers a second one takes at most a second; embeddings, failures and polling are no answers."""
+
+    def bucket(labels, le, n):
+        return f'headrace_request_duration_seconds_bucket{{{labels},le="{le}"}}', rising(n)
+
+    others = ('route="/v1/embeddings",model="e",outcome="ok"', f'{CHAT},model="m",outcome="error"')
+    seen = [
+        *(bucket(f'{CHAT},model="m",outcome="ok"', le, n) for le, n in (("1.0", 1), ("2.5", 2), ("+Inf", 2))),
+        *(bucket(labels, le, 9) for labels in others for le in ("1.0", "2.5", "+Inf")),
+        *(bucket('route="/v1/models",model="none",outcome="ok"', le, 50) for le in ("1.0", "2.5", "+Inf")),
+    ]
+    wanted = (('{le="1.0"}', 1), ('{le="2.5"}', 2), ('{le="+Inf"}', 2))
+    judge(tmp_path, drawn("models", "Distribution of the end-to-end time", seen, *wanted))
+
+
+def test_a_rollout_is_marked_once_and_a_restart_is_not(tmp_path):
+    """The configuration changes after 4 minutes, and one of two gateways restarts after 8 minutes."""
+    seen = [
+        Sample(f'headrace_deployed_hash{{part="{part}",instance="{gateway}"}}', values)
+        for gateway, down in (("a", ""), ("b", "_x3 "))
+        for part, values in (
+            ("code", f"7x{32 if down else 60} {down}7x28"),
+            ("configuration", f"5x16 6x{15 if down else 43} {down}6x28"),
+        )
+    ]
+    minutes = {"3m": 0, "4m": 0, "5m": 1, "6m": 0, "8m": 0, "9m": 0, "10m": 0}
+    asked = [
+        {
+            "expr": f"count({without_variables(rollouts.CHANGED)}) or vector(0)",
+            "eval_time": at,
+            "exp_samples": [{"labels": "{}", "value": n}],
+        }
+        for at, n in minutes.items()
+    ]
+    judge(tmp_path, *(promtool.ask(each, seen, EVERY) for each in asked))
 
 
 NOTHING = (

@@ -7,10 +7,10 @@ import yaml
 
 from monitoring.addresses import Addresses
 from monitoring.groups import GROUPS
+from monitoring.promtest import promtest
 from monitoring.rule import Alert, Case, Group, Recording, Sample
 from monitoring.rules_file import document, text
 from tests.contract.monitoring import promtool
-from tests.monitoring.promtest import promtest
 
 FALLING = Case("10m", [Sample('headrace_engine_up{model="a"}', "1x4 0x20")])
 STANDING = Case("10m", [Sample('headrace_engine_up{model="a"}', "1x24")])

@@ -8,11 +8,11 @@ import pytest
 
 from monitoring import alerts, recording
 from monitoring.burn_rate import FEWEST_S
+from monitoring.expression import mistakes
 from monitoring.groups import GROUPS
 from monitoring.rule import Alert
 from tests.contract.monitoring import promtool
 from tests.monitoring import scaled_rules
-from tests.monitoring.expression import mistakes
 
 SCALE = 120
 FAST = scaled_rules.scaled_groups(SCALE)

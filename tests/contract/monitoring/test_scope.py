@@ -8,16 +8,15 @@ import promql_parser as promql
 import pytest
 import yaml
 
-from monitoring import alerts, burn_rate
+from monitoring import alerts, burn_rate, promtest
 from monitoring import rules_file as rules
+from monitoring.expression import mistakes
 from monitoring.groups import GROUPS
 from monitoring.known_series import KNOWN
 from monitoring.objectives import OBJECTIVES
 from monitoring.rule import Alert
 from monitoring.scope import Scope, has_stack_namespace, restrict, restrict_groups
 from tests.contract.monitoring import promtool
-from tests.monitoring import promtest
-from tests.monitoring.expression import mistakes
 
 STACKS = ("one", "two")
 

@@ -16,12 +16,13 @@ from tests.servers.browser import Chromium
 
 NAMES = tuple(dashboard.name for dashboard in DASHBOARDS)
 TITLES = "[...document.querySelectorAll('.metric h3')].map((one) => one.textContent)"
-# A panel has numbers, rows of a table, or a chart with a line of more than one point.
+# A panel has numbers, rows of a table, a heatmap with a cell, or a chart with a line of more than one point.
 UNDRAWN = """[...document.querySelectorAll(".metric")].filter((panel) => {
   if (panel.querySelector(".error, .empty")) return false;
   const numbers = [...panel.querySelectorAll(".stat b")];
   if (numbers.length) return !numbers.every((one) => /\\d/.test(one.textContent));
   if (!panel.querySelector(".plot")) return !panel.querySelector("tbody tr");
+  if (panel.querySelector(".heat")) return ![...panel.querySelectorAll(".heat")].some((one) => one.getAttribute("d"));
   return ![...panel.querySelectorAll(".line > path:not(.area)")].some((one) => /^M.*L/.test(one.getAttribute("d")));
 }).map((panel) => panel.querySelector("h3").textContent)"""
 SAID = """[...document.querySelectorAll(".metric")].flatMap((panel) => {

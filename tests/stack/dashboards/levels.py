@@ -22,7 +22,18 @@ STILL = (
     "servers",
     "nodes",
 )
-STILL += ("mismatch", "readonly", "info", "cpu_count", "process_count", "load_seconds", "REMAP", "XID", "ALERTS")
+STILL += (
+    "deployed_hash",
+    "mismatch",
+    "readonly",
+    "info",
+    "cpu_count",
+    "process_count",
+    "load_seconds",
+    "REMAP",
+    "XID",
+    "ALERTS",
+)
 """Parts of the names of gauges that stay as they are."""
 GAUGES: Mapping[str, float] = {
     "adapter_missing": 0,

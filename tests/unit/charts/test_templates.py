@@ -6,7 +6,12 @@ import re
 
 import pytest
 
+from infra import network
+from infra.addons.kuberay import KUBERAY
+from infra.addons.monitoring import MONITORING
+from infra.config import StackConfig
 from infra.policies.catalogue import evaluate_manifests
+from infra.resources.provisioned_cluster import IdentityEndpoint
 from tests.rendering.budgets import blocking
 from tests.rendering.chart_values import VARIANTS
 
@@ -211,6 +216,51 @@ def test_every_pod_is_denied_by_default(rendered):
     assert not {"ingress", "egress"} & deny.keys()
     for name, pod in rendered.pods():
         assert _selects(deny["podSelector"], pod["metadata"]["labels"]), name
+
+
+IDENTITY = {"to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}], "ports": [{"protocol": "TCP", "port": 80}]}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"source": "hf://a/b"},
+        {"source": "file:///a", "loras": [{"name": "l", "source": "hf://a/b"}]},
+        {"source": "s3://b/c"},
+        {"source": "s3://b/c", "token": {"ref": "file:/k"}},
+        {"source": "az://a/b/c", "token": {"ref": "file:/k"}, "loras": [{"name": "l", "source": "gs://b/c"}]},
+        {"source": "file:///a"},
+        {"source": "package://a/b"},
+    ],
+    ids=repr,
+)
+def test_workers_reach_the_weights_as_in_a_stack_of_pulumi(render, model):
+    """Without rules of one's own the chart makes those that the program gives it."""
+    model = {"name": "m", "engine": "vllm", "pool": "serving", **model}
+    rendered = render({"catalog": {"models": [model]}, "networkPolicy": {"identity": [IDENTITY]}})
+    found = [p for p in rendered.of("NetworkPolicy") if p["metadata"]["name"].endswith("-models")]
+    pools = [{"name": "serving", "cpus": 4, "memory": "8Gi"}]
+    settings = {"target": "kubeconfig", "image": {"tag": "1"}, "assistants": [], "pools": pools, "models": [model]}
+    config = StackConfig.model_validate(settings)
+    expected = network.policy_values(config, KUBERAY, MONITORING, [IdentityEndpoint("169.254.170.23/32", 80)])["models"]
+    assert [p["spec"]["egress"] for p in found] == ([expected] if expected else [])
+    for policy in found:
+        assert policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "worker"
+        assert policy["spec"]["policyTypes"] == ["Egress"]
+
+
+def test_workers_reach_the_index_of_an_apps_packages(render):
+    app = {"engine": "app", "name": "m", "pool": "serving", "object": "app:graph", "archive": "QQ=="}
+    for installs in (True, False):
+        rendered = render({"catalog": {"models": [{**app, "installs": installs}]}})
+        assert any(p["metadata"]["name"].endswith("-models") for p in rendered.of("NetworkPolicy")) is installs
+
+
+def test_own_rules_replace_those_for_weights(render):
+    rules = [{"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "ports": [{"protocol": "TCP", "port": 3128}]}]
+    model = {"engine": "vllm", "name": "m", "source": "s3://a/b", "endpoint": "http://minio:9000", "pool": "serving"}
+    rendered = render({"catalog": {"models": [model]}, "networkPolicy": {"models": rules, "identity": [IDENTITY]}})
+    assert rendered.one("NetworkPolicy", "models")["spec"]["egress"] == rules
 
 
 def test_pods_using_the_bucket_reach_the_identity_endpoint(render):

@@ -12,7 +12,6 @@ from infra.providers.ray_ports import RayPorts
 from serving.config import Catalog, ServingConfig
 from serving.config.serve_document import serve_document
 from tests.rendering.chart import CHART, FULL
-from tests.rendering.chart_values import HUB
 
 METRICS = "/var/run/headrace/metrics"
 STORE = {"database": "postgresql://u@db/h", "data": "/var/lib/headrace/"}
@@ -148,7 +147,7 @@ def test_the_document_matches_pythons(name, render):
     store = {**serving["store"], "migrate": True, "password": None}
     models = catalog.get("models", [])
     values = {"serving": {**blank, **serving, "store": store}, "catalog": {"models": [], **catalog}, "pools": pools}
-    rendered = render(values | HUB)
+    rendered = render(values)
     assert rendered.document == expected({**serving, "store": store}, {**catalog, "models": models})
 
 

@@ -7,11 +7,12 @@ import re
 import pytest
 from prometheus_client import REGISTRY
 
-from monitoring.dashboards import DASHBOARDS, grafana
+from monitoring.dashboards import DASHBOARDS, grafana, rollouts
 from monitoring.dashboards.exceptions import lint_exemptions
 from monitoring.dashboards.links import links_by_panel, read_series, selected_series
 from monitoring.dashboards.panel import COLUMNS
 from monitoring.dashboards.variables import without_variables
+from monitoring.expression import mistakes
 from monitoring.groups import GROUPS
 from monitoring.known_series import KNOWN
 from monitoring.rule import Alert
@@ -19,7 +20,6 @@ from monitoring.scope import ENGINES, has_stack_namespace
 from monitoring.series import OWN
 from serving.telemetry import metrics
 from tests.monitoring import dashboard_lint
-from tests.monitoring.expression import mistakes
 from tests.monitoring.queries import queries
 
 PANELS = [panel for dashboard in DASHBOARDS for panel in dashboard.panels]
@@ -49,6 +49,7 @@ def test_queries_use_existing_series():
 
 def test_everything_that_headrace_emits_is_drawn():
     drawn = {name for query in queries() for name in read_series(query.expression, {})}
+    drawn |= set(read_series(rollouts.DEPLOYED, {}))  # a mark on every chart
     assert {name for one in OWN for name in read_series(one, {})} - drawn == set()
 
 
@@ -62,6 +63,31 @@ def test_panels_can_be_read(dashboard):
         values = [step.value for step in panel.steps]
         assert values == sorted(set(values)), panel.title
         assert len({target.legend for target in panel.targets}) == len(panel.targets), panel.title
+
+
+def test_heatmaps_draw_the_buckets_of_one_histogram():
+    drawn = {}
+    for dashboard in DASHBOARDS:
+        made = {panel["title"]: panel for panel in grafana.document(dashboard, {})["panels"]}
+        for panel in (each for each in dashboard.panels if each.kind == "heatmap"):
+            [target] = panel.targets
+            assert target.legend == "{{le}}"
+            assert re.match(r"sum by \(le\) \(rate\(\w+_bucket\{", target.expression), target
+            shown = made[panel.title]
+            [query] = shown["targets"]
+            drawn[panel.title] = (shown["type"], shown["options"]["yAxis"]["unit"], query["format"])
+            assert shown["options"]["calculate"] is False
+    assert len(drawn) >= 2
+    assert set(drawn.values()) == {("heatmap", "s", "heatmap")}
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.name)
+def test_rollouts_are_marked(dashboard):
+    [marked] = grafana.document(dashboard, {})["annotations"]["list"]
+    assert mistakes(without_variables(marked["expr"])) == []
+    assert f"offset {marked['step']}" in marked["expr"]
+    assert marked["datasource"]["uid"] == "${datasource}"
+    assert (marked["enable"], marked["titleFormat"]) == (True, "Rolled out: {{part}}")
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d.name)

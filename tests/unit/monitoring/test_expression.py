@@ -5,8 +5,8 @@ import re
 import promql_parser
 import pytest
 
+from monitoring.expression import mistakes, operands
 from monitoring.groups import GROUPS
-from tests.monitoring.expression import mistakes, operands
 
 EXPRESSIONS = [rule.expression for group in GROUPS for rule in group.rules]
 SOME = EXPRESSIONS[:: max(1, len(EXPRESSIONS) // 12)]

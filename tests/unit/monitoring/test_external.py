@@ -2,9 +2,9 @@
 
 import pytest
 
+from monitoring.expression import TARGET
 from monitoring.external import EXTERNAL
 from monitoring.series import HISTOGRAM
-from tests.monitoring.expression import TARGET
 from tests.unit.monitoring.samples_of import FILES, families
 
 PRINTED = {

@@ -7,6 +7,7 @@ import yaml
 
 from infra.addons.monitoring import MONITORING
 from monitoring import alert_evidence, output_files
+from monitoring.expression import labels
 from monitoring.groups import GROUPS
 from monitoring.inhibitions import INHIBITIONS, document
 from monitoring.objectives import OBJECTIVES
@@ -14,7 +15,6 @@ from monitoring.output_files import CHARTS
 from monitoring.rule import Alert
 from monitoring.scope import LABEL, restrict_groups
 from tests.contract.monitoring.incidents.incident import INCIDENTS
-from tests.monitoring.expression import labels
 from tests.monitoring.inhibition import mistakes, silenced
 from tests.unit.infra.test_addons import config
 

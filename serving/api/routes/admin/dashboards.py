@@ -112,6 +112,7 @@ def _dashboard(dashboard: Dashboard, data: DashboardData, name: str) -> Document
             for row in dashboard.rows
         ],
         "alerts": dashboard.alerts,
+        "rollouts": [{"at": each.at, "parts": each.parts} for each in data.rollouts],
     }
 
 

@@ -10,7 +10,7 @@ from serving.telemetry.catalogue import AnswerLength
 from tests.contract.monitoring.accountant.client import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
 from tests.contract.monitoring.accountant.ledger import Entry, Labels, Ledger
 from tests.contract.monitoring.accountant.stack import AWAY, HOSTED, LARGE, OBJECTIVES, RELEASED, SHARE, SMALL
-from tests.contract.monitoring.accountant.truth import Book, Truth, Within, quantiles, rates, shares
+from tests.contract.monitoring.accountant.truth import Book, Truth, Within, distribution, quantiles, rates, shares
 
 Figure = Callable[[Book], Truth]
 ASKING = (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS)
@@ -237,10 +237,16 @@ MODELS: Mapping[str, Figure] = {
             ("Time between tokens", c.INTER_TOKEN_SECONDS, between_tokens),
         )
     },
-    "Request time, p95: {{model}}": _q(0.95, c.REQUEST_SECONDS, lambda b: durations(b, b.ledger, _named)),
+    "Request time, p95: {{model}}": _q(0.95, c.REQUEST_SECONDS, lambda b: durations(b, of_models(b), _named)),
+    "Distribution of the time to first token: {{le}}": lambda b: distribution(
+        b, c.TTFT_SECONDS.buckets, (time for _, time in first_tokens(b, by_model=False))
+    ),
+    "Distribution of the end-to-end time: {{le}}": lambda b: distribution(
+        b, c.REQUEST_SECONDS.buckets, (time for _, time in durations(b, generated(b)))
+    ),
     "Tokens read: {{model}}": lambda b: rates(b, b.ledger, read, model=asked_model),
     "Tokens written: {{model}}": lambda b: rates(b, b.ledger, written, model=asked_model),
-    "Failed requests: {{model}}": lambda b: shares(b.ledger.where(outcome="error"), b.ledger, model=model),
+    "Failed requests: {{model}}": lambda b: shares(of_models(b).where(outcome="error"), of_models(b), model=model),
     "Engine errors: {{code}}": lambda b: rates(
         b, b.ledger.that(lambda entry: entry.code.startswith("engine_")), code=code
     ),
@@ -311,14 +317,14 @@ FEEDBACK: Mapping[str, Figure] = {
     "Share of thumbs up: up": lambda b: shares(rated(b).that(lambda e: thumb(e) == "up"), rated(b)),
     "Ratings: {{rating}}": lambda b: rates(b, rated(b), rating=thumb),
     "Ratings by target: {{kind}}": lambda b: rates(b, rated(b), kind=target),
-    "Share of answers rated: rated": lambda b: {(): len(rated(b)) / len(of_models(b).where(outcome="ok"))},
+    "Share of answers rated: rated": lambda b: {(): len(rated(b)) / len(generated(b))},
     "Time to store a rating: {{outcome}}": storing,
     "Ratings not stored: {{outcome}}": lambda b: rates(
         b, b.ledger.that(lambda e: e.route == "/v1/feedback" and e.outcome != "ok"), outcome=outcome
     ),
     "Unsupported sentences per answer: {{model}}": nothing,
     "Searches without results: empty": nothing,
-    "Answers cut off: {{model}}": lambda b: shares(b.ledger.where(outcome="cancelled"), b.ledger, model=model),
+    "Answers cut off: {{model}}": lambda b: shares(of_models(b).where(outcome="cancelled"), of_models(b), model=model),
     "Shares of managed aliases: {{alias}} {{model}}": lambda b: {
         (("alias", RELEASED), ("model", name)): share for name, share in ((SMALL, 1 - SHARE), (LARGE, SHARE))
     },

@@ -85,6 +85,18 @@ def quantiles(q: float, bounds: Sequence[float], times: Iterable[tuple[Labels, W
     }
 
 
+def distribution(book: Book, bounds: Sequence[float], times: Iterable[Within]) -> Truth:
+    """Returns how many times a second are at most each bound, of times that are known within bounds."""
+    known = list(times)
+    return {
+        (("le", "+Inf" if math.isinf(bound) else str(float(bound))),): Within(
+            sum(each.most <= bound for each in known) / book.span_s,
+            sum(each.least <= bound for each in known) / book.span_s,
+        )
+        for bound in (*bounds, math.inf)
+    }
+
+
 def _bucket(q: float, bounds: Sequence[float], times: Sequence[float]) -> tuple[float, float]:
     """Returns the bucket of a quantile: of its rank, and where that is a whole number, also of the next time."""
     ordered, rank = sorted(times), q * len(times)

@@ -18,6 +18,8 @@ from tests.servers.browser import Chromium, unpacked
 from tests.wait import eventually
 
 HOSTILE = "<img src=x onerror=alert(1)>"
+DEPLOYED: dict[str, dict[Any, float]] = {}
+"""What the scraped gateways serve now: a test rolls out another."""
 DASHBOARDS = ("overview", "models", "assistants", "tenants", "capacity", "objectives", "feedback", "ray", "gpus")
 
 
@@ -32,6 +34,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
             prometheus.world.families["ALERTS"].rows[frozenset(labels.items())] = 1.0
             browser = Chromium()
             made = Operated(up, browser, folder)
+            DEPLOYED.update(now=prometheus.world.families["headrace_deployed_hash"].rows)
             eventually(lambda: HOSTILE in alerts(made), "the alert fires", 60)
             eventually(lambda: drawn(made, "overview")["requests-by-outcome"]["series"], "requests are counted", 60)
             yield made
@@ -105,6 +108,35 @@ def test_the_arrow_keys_read_a_chart_out(watched: Operated) -> None:
         shown.page.press("Tab", 9)
         shown.gone(f"{panel} .cursor")
         assert shown.page.evaluate("document.activeElement.className") == "small"
+
+
+def test_a_heatmap_draws_cells_and_reads_its_buckets_out(watched: Operated) -> None:
+    id = "distribution-of-the-time-to-first-token"
+    filled = "the heatmap has a cell at its last point"
+    eventually(lambda: any(one["values"][-1] for one in drawn(watched, "models")[id]["series"]), filled, 120)
+    with watched.page("/admin/dashboards?dashboard=models&refresh=0") as shown:
+        there(shown, len(drawn(watched, "models")))
+        panel = f"[aria-labelledby=panel-{id}]"
+        filled = f"[...document.querySelectorAll('{panel} path.heat')].filter((one) => one.getAttribute('d'))"
+        assert shown.page.evaluate(f"{filled}.length") > 0
+        assert shown.page.evaluate(f"getComputedStyle({filled}[0]).fill") != "none"
+        said = shown.page.evaluate(f"document.querySelector('{panel} [role=slider]').getAttribute('aria-valuetext')")
+        assert ("≤ " in said) or ("> " in said)
+        assert said.endswith("/s")
+        shown.page.evaluate(f"document.querySelector('{panel} .plot').focus()")
+        shown.page.press("ArrowLeft", 37)
+        shown.there(f"{panel} .cursor")
+
+
+def test_a_rollout_is_a_line_in_each_chart_and_its_time_is_above_them(watched: Operated) -> None:
+    rows = DEPLOYED["now"]
+    for row in rows:
+        rows[row] += 1
+    eventually(lambda: watched.get("/v1/admin/dashboards/overview", range="15m")["rollouts"], "a roll-out", 60)
+    with watched.page("/admin/dashboards?refresh=0&range=15m") as shown:
+        there(shown, len(drawn(watched, "overview")))
+        assert shown.count(".plot path.rollout") == shown.count(".plot") > 5
+        assert "Rolled out:" in shown.page.evaluate("document.querySelector('.rollouts').textContent")
 
 
 def test_a_reader_chooses_dashboard_range_and_filter_and_the_address_keeps_them(watched: Operated) -> None:

@@ -1,23 +1,13 @@
-// Lines over time, drawn as SVG. For a keyboard it is a slider over time, and the numbers are in a table too.
+// Lines over time, drawn as SVG.
 
 import type { VNode } from "preact";
 import { useMemo, useState } from "preact/hooks";
-import { c } from "../../i18n/console";
 import { known, latest, type Line, type Panel } from "./data";
-import { extent, measured, moment, ticks, times } from "./units";
+import { across, type Grid, HEIGHT, MOST_MARKS, type Place, Plot, round, Values, WIDTH } from "./plot";
+import { extent, measured, ticks } from "./units";
 
-/** Units of the drawing, which is stretched to its place. */
-const WIDTH = 1000;
-const HEIGHT = 180;
 const SPARK = 40;
 const COLOURS = 10;
-const MOST_MARKS = 5;
-
-interface Grid {
-  start: number;
-  step: number;
-}
-
 /** Returns the values as they are drawn: stacked panels sum the series that are not hidden. */
 export function drawn(series: Line[], stacked: boolean, hidden: ReadonlySet<number>): (number | null)[][] {
   const sums: number[] = [];
@@ -32,8 +22,6 @@ export function drawn(series: Line[], stacked: boolean, hidden: ReadonlySet<numb
     });
   });
 }
-
-type Place = (value: number) => number;
 
 /** Returns the path of a line, with a dot for a point without neighbours. */
 export function path(values: (number | null)[], x: Place, y: Place): string {
@@ -65,8 +53,6 @@ function area(values: (number | null)[], x: Place, y: Place, floor: number): str
   return text;
 }
 
-const round = (value: number) => Math.round(value * 10) / 10;
-const across = (count: number): Place => (at) => (count > 1 ? (at / (count - 1)) * WIDTH : WIDTH / 2);
 const up = ([low, high]: [number, number], height: number): Place => (value) => height - ((value - low) / (high - low)) * height;
 const line = (at: number) => `line line-${at % COLOURS}${at >= COLOURS ? " dashed" : ""}`;
 
@@ -95,67 +81,35 @@ export function Chart({ panel, grid }: { panel: Panel; grid: Grid }): VNode {
   const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
   const [at, setAt] = useState<number | null>(null);
   const count = series[0]?.values.length ?? 0;
-  const range = (count - 1) * grid.step;
   const { lines, ends } = useMemo(() => {
     const off = new Set(series.flatMap(({ name }, place) => (hidden.has(name) ? [place] : [])));
     const found = drawn(series, stacked, off);
     return { lines: found, ends: extent(unit, found.flatMap(known)) };
   }, [series, hidden]);
   const [x, y] = [across(count), up(ends, HEIGHT)];
-  const time = (place: number) => grid.start + place * grid.step;
-  const beside = (place: number) => `${(x(place) / WIDTH) * 100}%`;
-  const show = (place: number) => {
-    setAt(Math.max(0, Math.min(count - 1, place)));
-  };
-  const move = (event: KeyboardEvent) => {
-    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!by) return;
-    event.preventDefault();
-    show(at === null ? (by < 0 ? count - 1 : 0) : at + by);
-  };
-  const seen = at ?? count - 1;
-  const values = series.map((one) => `${one.name} ${measured(unit, one.values[seen])}`);
+  const marks = ticks(unit, ends, MOST_MARKS);
   return (
     <>
-      <div
-        class="plot"
-        dir="ltr"
-        tabIndex={0}
-        role="slider"
-        aria-label={c("chartOf", { title })}
-        aria-valuemin={0}
-        aria-valuemax={count - 1}
-        aria-valuenow={seen}
-        aria-valuetext={`${moment(time(seen), range)}: ${values.join(", ")}`}
-        onKeyDown={move}
-        onBlur={() => setAt(null)}
-        onPointerLeave={() => setAt(null)}
-        onPointerMove={(event) => {
-          const { left, width } = event.currentTarget.getBoundingClientRect();
-          if (width) show(Math.round(((event.clientX - left) / width) * (count - 1)));
-        }}
+      <Plot
+        title={title}
+        grid={grid}
+        count={count}
+        at={at}
+        setAt={setAt}
+        said={(place) => series.map((one) => `${one.name} ${measured(unit, one.values[place])}`).join(", ")}
+        marks={marks.map((value) => ({ y: y(value), text: measured(unit, value) }))}
       >
-        <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true">
-          {ticks(unit, ends, MOST_MARKS).map((value) => <path key={value} class="grid" d={`M0 ${round(y(value))}H${WIDTH}`} />)}
-          {panel.steps.filter(({ value }) => value >= ends[0] && value <= ends[1]).map(({ value, colour }) => (
-            <path key={value} class={`limit ${colour}`} d={`M0 ${round(y(value))}H${WIDTH}`} />
-          ))}
-          {lines.map((values, place) => (
-            <g key={place} class={line(place)}>
-              {stacked && <path class="area" d={area(values, x, y, y(Math.max(0, ends[0])))} />}
-              <path d={path(values, x, y)} />
-            </g>
-          ))}
-          {at !== null && <path class="cursor" d={`M${round(x(at))} 0V${HEIGHT}`} />}
-        </svg>
-        {ticks(unit, ends, MOST_MARKS).map((value) => (
-          <span key={value} class="value-mark" style={{ top: `${(y(value) / HEIGHT) * 100}%` }}>{measured(unit, value)}</span>
+        {marks.map((value) => <path key={value} class="grid" d={`M0 ${round(y(value))}H${WIDTH}`} />)}
+        {panel.steps.filter(({ value }) => value >= ends[0] && value <= ends[1]).map(({ value, colour }) => (
+          <path key={value} class={`limit ${colour}`} d={`M0 ${round(y(value))}H${WIDTH}`} />
         ))}
-        {times(grid.start, grid.start + range, MOST_MARKS).map((each) => (
-          <span key={each} class="time-mark" style={{ left: beside((each - grid.start) / grid.step) }}>{moment(each, range)}</span>
+        {lines.map((values, place) => (
+          <g key={place} class={line(place)}>
+            {stacked && <path class="area" d={area(values, x, y, y(Math.max(0, ends[0])))} />}
+            <path d={path(values, x, y)} />
+          </g>
         ))}
-      </div>
-      <p class="hint at">{at === null ? "" : moment(time(at), range)}</p>
+      </Plot>
       <div class="legend">
         {series.map(({ name, values }, place) => (
           <button
@@ -171,10 +125,7 @@ export function Chart({ panel, grid }: { panel: Panel; grid: Grid }): VNode {
           </button>
         ))}
       </div>
-      <details>
-        <summary>{c("values")}</summary>
-        <Values panel={panel} />
-      </details>
+      <Values series={series} unit={unit} title={title} />
     </>
   );
 }
@@ -183,30 +134,4 @@ function toggled(names: ReadonlySet<string>, name: string): ReadonlySet<string> 
   const next = new Set(names);
   if (!next.delete(name)) next.add(name);
   return next;
-}
-
-function Values({ panel: { series, unit, title } }: { panel: Panel }): VNode {
-  const columns = ["series", "latest", "least", "most"] as const;
-  return (
-    <div class="rows" role="region" tabIndex={0} aria-label={c("valuesOf", { title })}>
-      <table>
-        <thead>
-          <tr>{columns.map((label) => <th key={label} scope="col">{c(label)}</th>)}</tr>
-        </thead>
-        <tbody>
-          {series.map(({ name, values }, place) => {
-            const numbers = known(values);
-            return (
-              <tr key={place}>
-                <td data-label={c("series")}><bdi>{name}</bdi></td>
-                <td data-label={c("latest")}><bdi dir="ltr">{measured(unit, latest(values))}</bdi></td>
-                <td data-label={c("least")}><bdi dir="ltr">{measured(unit, Math.min(...numbers))}</bdi></td>
-                <td data-label={c("most")}><bdi dir="ltr">{measured(unit, Math.max(...numbers))}</bdi></td>
-              </tr>
-            );
-          })}
-        </tbody>
-      </table>
-    </div>
-  );
 }

@@ -9,6 +9,7 @@ import { Failure } from "../loaded";
 import { type Dashboard, DEFAULT_RANGE, type Firing, RANGES, type Summary } from "./data";
 import { AlertLinks, PanelView } from "./panel";
 import { useRefresh } from "./refresh";
+import { moment } from "./units";
 
 const FIRST = "overview";
 /** Seconds between two answers; 0 asks for none by itself. */
@@ -81,6 +82,7 @@ function Shown({ id, names, again }: { id: string; names: Summary[]; again: () =
       {data && (
         <div aria-busy={busy} class="dashboard">
           <p class="about" lang="en" dir="auto">{data.description}</p>
+          {data.rollouts.length > 0 && <Rollouts dashboard={data} />}
           {data.rows.map(({ title, panels }) => (
             <section key={title}>
               <h2 lang="en" dir="auto">{title}</h2>
@@ -93,6 +95,20 @@ function Shown({ id, names, again }: { id: string; names: Summary[]; again: () =
         </div>
       )}
     </>
+  );
+}
+
+/** The times that a dashed line marks in each chart. */
+function Rollouts({ dashboard: { rollouts, start, step, rows } }: { dashboard: Dashboard }): VNode {
+  const count = rows.flatMap(({ panels }) => panels).find(({ series }) => series.length)?.series[0]?.values.length ?? 0;
+  const part = (name: string) => c(name === "code" ? "partCode" : "partConfiguration");
+  return (
+    <p class="hint rollouts">
+      {c("rolledOut")}{" "}
+      {rollouts.map(({ at, parts }, place) => (
+        <span key={at}>{place > 0 && ", "}<bdi>{moment(at, (count - 1) * step || at - start)}</bdi> ({parts.map(part).join(", ")})</span>
+      ))}
+    </p>
   );
 }
 

@@ -11,7 +11,7 @@ export interface Panel {
   id: string;
   title: string;
   description: string;
-  kind: "timeseries" | "stat" | "table";
+  kind: "timeseries" | "stat" | "table" | "heatmap";
   unit: string;
   base: Colour;
   steps: { value: number; colour: Colour }[];
@@ -30,6 +30,12 @@ export interface Summary {
   description: string;
 }
 
+export interface Rollout {
+  /** Unix seconds. */
+  at: number;
+  parts: string[];
+}
+
 export interface Dashboard extends Summary {
   range: string;
   start: number;
@@ -37,6 +43,7 @@ export interface Dashboard extends Summary {
   filters: { name: string; title: string; value: string | null; values: string[] }[];
   rows: { title: string; panels: Panel[] }[];
   alerts: string[];
+  rollouts: Rollout[];
 }
 
 export interface Firing {

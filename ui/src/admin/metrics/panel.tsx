@@ -1,10 +1,11 @@
-// A panel of a dashboard: a chart, numbers or a table, with the alerts that watch the same series.
+// A panel of a dashboard: a chart, numbers, a table or a heatmap, with the alerts that watch the same series.
 
 import type { VNode } from "preact";
 import { c } from "../../i18n/console";
 import { follow, to } from "../address";
 import { Chart, Spark } from "./chart";
 import { type Dashboard, latest, level, type Panel } from "./data";
+import { Heatmap } from "./heatmap";
 import { measured } from "./units";
 
 export function PanelView({ panel, dashboard }: { panel: Panel; dashboard: Dashboard }): VNode {
@@ -27,6 +28,7 @@ function Described({ text }: { text: string }): VNode {
 function Content({ panel, dashboard }: { panel: Panel; dashboard: Dashboard }): VNode {
   if (panel.error !== null) return <p class="error" lang="en" dir="auto">{panel.error}</p>;
   if (!(panel.kind === "table" ? panel.rows : panel.series).length) return <p class="empty">{c("noSeries")}</p>;
+  if (panel.kind === "heatmap") return <Heatmap panel={panel} grid={dashboard} />;
   if (panel.kind === "timeseries") return <Chart panel={panel} grid={dashboard} />;
   return panel.kind === "stat" ? <Numbers panel={panel} /> : <Table panel={panel} />;
 }
