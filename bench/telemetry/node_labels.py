@@ -53,6 +53,7 @@ VALUES: Mapping[str, Sequence[str]] = {
     "objective": c.JUDGED,
     "length": list(c.LENGTHS),
     "met": ["yes", "no"],
+    "part": ["code", "configuration"],
 }
 
 
