@@ -53,7 +53,7 @@ SAMPLES = "needs packages of others; tests/contract/routes runs what those docum
 USAGE = "usage lines of each command, written from the program"
 
 NOT_RUN: Mapping[str, str | Mapping[str, str]] = {
-    "README.md": {"make up  ": UP, "make up MODEL=list": UP, "make page": "needs the reader's own stack and browser"},
+    "README.md": {"git clone ": UP, "make up MODEL=list": UP, "make page": "needs the reader's own stack and browser"},
     "docs/benchmarks.md": "takes minutes, and needs the machine for itself",
     "docs/how-to/add-a-remote-model.md": {".venv/bin/python -m tools.stack pulumi config set": CHANGES},
     "docs/how-to/air-gapped.md": CLUSTER,

@@ -68,6 +68,26 @@ def test_pages_have_names_of_their_own():
     assert len(names) == len(set(names))
 
 
+def test_the_readme_begins_with_what_to_type():
+    first = FENCE.search((ROOT / "README.md").read_text())[0].splitlines()[1:-1]
+    assert [line.partition("  ")[0] for line in first][1:] == ["make up", "make test"]
+    assert re.fullmatch(r"git clone https://\S+/headrace\.git && cd headrace", first[0])
+
+
+def test_the_readme_says_one_sentence_a_bullet():
+    there_is = (ROOT / "README.md").read_text().partition("## What there is\n")[2].partition("\n\nNot everything")[0]
+    bullets = there_is.strip().splitlines()
+    assert len(bullets) > 10
+    for bullet in bullets:
+        assert re.fullmatch(r"- \*\*[^*]+\*\*: [^;]+\.", bullet), bullet
+        assert not re.search(r"[.:;] ", re.sub(r"^- \*\*[^*]+\*\*: ", "", bullet)), bullet
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=name)
+def test_no_page_promises_the_page_that_the_console_replaced(page):
+    assert not re.search(r"(?<![\w.])/status\b(?!\.md)|[Ss]tatus page|\bstatus\.log\b", page.read_text())
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_make_verb_exists(page):
     verbs = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
