@@ -32,6 +32,8 @@ const drafts = signal<readonly Draft[]>([]);
 const refused = signal("");
 /** Whether files that are sent are still under way. */
 export const sending = computed(() => drafts.value.some(({ file, error }) => !file.value && !error.value));
+/** Whether a file cannot go with the question: it stays, with its reason, until it is taken off. */
+export const refusing = computed(() => drafts.value.some(({ error }) => error.value));
 export const dragging = signal(false);
 
 let keys = 0;
@@ -47,12 +49,10 @@ function known(): Promise<Limits> {
 
 /** Sends files for the next question. */
 export async function attach(files: Iterable<File>): Promise<void> {
-  refused.value = "";
-  for (const file of files) {
-    if (drafts.value.length >= MOST) {
-      refused.value = t("tooManyFiles", { count: MOST });
-      return;
-    }
+  const all = [...files];
+  const left = drafts.value.length + all.length - MOST;
+  refused.value = left > 0 ? t("tooManyFiles", { count: MOST, left }) : "";
+  for (const file of all.slice(0, MOST - drafts.value.length)) {
     keys += 1;
     const draft: Draft = {
       key: keys,
@@ -72,7 +72,8 @@ async function send(draft: Draft, file: File): Promise<void> {
     const { upload_bytes, file_kinds } = await known();
     // Said here, without sending what would be refused. The API looks at the content itself.
     const ending = /\.[^.]+$/.exec(file.name)?.[0].toLowerCase() ?? "";
-    if (!file_kinds.includes(ending)) return failed(draft, t("wrongKind", { kinds: file_kinds.join(" ") }));
+    if (!file_kinds.includes(ending)) return failed(draft, ending ? t("wrongKind", { kind: ending }) : t("noKind"));
+    if (!file.size) return failed(draft, t("emptyFile"));
     if (file.size > upload_bytes) return failed(draft, t("tooLarge", { size: bytes(upload_bytes) }));
     if (!drafts.peek().includes(draft)) return;
     draft.upload = upload(file, (share) => {
@@ -92,6 +93,7 @@ function failed(draft: Draft, message: string): void {
 /** Takes a file out of the question, and deletes it where it was sent. */
 function remove(draft: Draft): void {
   drafts.value = drafts.value.filter((each) => each !== draft);
+  refused.value = "";
   draft.upload?.stop();
   const file = draft.file.peek();
   if (file) request("DELETE", `/v1/files/${encodeURIComponent(file.id)}`).catch(() => {});
@@ -114,6 +116,7 @@ export function Attachments(): VNode | null {
         {drafts.value.map((draft) => <DraftView key={draft.key} draft={draft} />)}
       </ul>
       {refused.value && <p class="error" role="alert">{refused}</p>}
+      {refusing.value && <p class="note">{t("takeOff")}</p>}
     </>
   );
 }
@@ -121,7 +124,7 @@ export function Attachments(): VNode | null {
 function DraftView({ draft }: { draft: Draft }): VNode {
   const { name, share, error, file } = draft;
   return (
-    <li class="file">
+    <li class={error.value ? "file refused" : "file"}>
       <Icon name="file" />
       <span class="title" dir="auto">{name}</span>
       {!file.value && !error.value && (

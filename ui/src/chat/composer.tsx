@@ -8,9 +8,9 @@ import { session } from "../api/http";
 import { t } from "../i18n";
 import { Icon } from "../icons";
 import { PromptsButton, PromptsError, written } from "../prompts";
-import { AttachButton, Attachments, dragging, sending, takeDrops, takeFiles } from "./attachments";
+import { AttachButton, Attachments, dragging, refusing, sending, takeDrops, takeFiles } from "./attachments";
 import { ask, described, running, stop } from "./ask";
-import { conversation } from "./state";
+import { conversation, status } from "./state";
 
 const draft = signal("");
 
@@ -26,6 +26,10 @@ export function Composer(): VNode {
     const text = draft.peek().trim();
     const model = chosen.peek();
     if (!text || !model || running.peek() || sending.peek() || !session.peek()) return;
+    if (refusing.peek()) {
+      status.value = t("takeOff");
+      return;
+    }
     draft.value = "";
     void ask(text, model.id, takeFiles());
   };
@@ -72,7 +76,7 @@ export function Composer(): VNode {
             <Icon name="stop" />
           </button>
         ) : (
-          <button type="submit" class="send" aria-label={t("send")} title={t("send")} disabled={!draft.value.trim() || sending.value}>
+          <button type="submit" class="send" aria-label={t("send")} title={t("send")} disabled={!draft.value.trim() || sending.value || refusing.value}>
             <Icon name="send" />
           </button>
         )}
