@@ -12,7 +12,8 @@ export interface State {
 export interface Conversation {
   id: string;
   created_at: number;
-  headrace: State;
+  /** `model` is what was asked for its newest answer, null before the first. */
+  headrace: State & { model: string | null };
 }
 
 export interface Page<T> {
@@ -51,6 +52,10 @@ export interface Which {
 
 export function list(which: Which): Promise<Page<Conversation>> {
   return json("GET", `/v1/conversations?${new URLSearchParams({ limit: "50", ...which })}`);
+}
+
+export function get(id: string): Promise<Conversation> {
+  return json("GET", `/v1/conversations/${encodeURIComponent(id)}`);
 }
 
 export function change(id: string, headrace: Partial<State>): Promise<Conversation> {

@@ -2,8 +2,9 @@
 
 import { computed, type Signal, signal } from "@preact/signals";
 import type { Approval, Attached, Citation, Step, Unsupported } from "../api/chat";
-import { type Branch, branches, type Item, items } from "../api/conversations";
+import { type Branch, branches, type Conversation, get, type Item, items } from "../api/conversations";
 import { ApiError } from "../api/http";
+import { kept } from "../api/models";
 import { MarkdownDocument } from "../markdown/document";
 import { marked, UNSUPPORTED, unmarked } from "../markdown/citations";
 
@@ -66,6 +67,8 @@ export const WINDOW = 200;
 const STEP = 50;
 
 export const conversation = signal<string | null>(null);
+/** What is known of it apart from its messages. */
+export const about = signal<Conversation | null>(null);
 export const messages = signal<Message[]>([]);
 /** Position after the last message that is drawn; null follows the newest. */
 const end = signal<number | null>(null);
@@ -97,6 +100,8 @@ export function newKey(): string {
 
 export function clear(): void {
   conversation.value = null;
+  about.value = null;
+  kept.value = null;
   messages.value = [];
   end.value = null;
   older.value = null;
@@ -112,16 +117,18 @@ export async function show(id: string): Promise<void> {
   conversation.value = id;
   state.value = "loading";
   try {
-    const page = await items(id, null);
+    const [page, found] = await Promise.all([items(id, null), get(id)]);
     if (conversation.peek() !== id) return;
+    about.value = found;
+    kept.value = found.headrace.model;
     messages.value = read(page.data, page.has_more);
     const newest = page.data[0];
     last = newest ? (newest.headrace?.number ?? null) : 0;
     older.value = page.has_more ? page.last_id : null;
     state.value = "ready";
     // Without it the conversation is shown all the same.
-    const found = await branches(id).catch(() => []);
-    if (conversation.peek() === id) family.value = found;
+    const all = await branches(id).catch(() => []);
+    if (conversation.peek() === id) family.value = all;
   } catch (error) {
     if (conversation.peek() !== id) return;
     state.value = error instanceof ApiError && error.status === 404 ? "missing" : "failed";
