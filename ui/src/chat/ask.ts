@@ -10,6 +10,7 @@ import { training } from "../preferences";
 import { t } from "../i18n";
 import { go, replace } from "../router";
 import { unmarked } from "../markdown/citations";
+import { becomes } from "./drafts";
 import { forgetStream, keepStream, keptStream } from "./kept-streams";
 import { remember } from "./list";
 import {
@@ -136,7 +137,7 @@ export function allow(calls: readonly Approval[], model: string): Promise<void> 
 
 async function begin(text: string): Promise<string> {
   const made = await create();
-  conversation.value = made.id;
+  becomes(made.id);
   remember(made, text);
   replace(`/c/${made.id}`);
   return made.id;
