@@ -16,3 +16,14 @@ export function store(name: string, value: string | null): void {
     // Nothing is lost but a preference.
   }
 }
+
+/** Forgets all whose names begin so. */
+export function forget(start: string): void {
+  try {
+    for (const name of Object.keys(localStorage)) {
+      if (name.startsWith(`headrace.${start}`)) localStorage.removeItem(name);
+    }
+  } catch {
+    // Nothing was kept.
+  }
+}

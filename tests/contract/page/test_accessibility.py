@@ -174,6 +174,8 @@ def test_starters_files_changes_and_calls(world: World, axe: str, width: int, la
         shown.there(".composer [role=alert]")
         shown.page.until("!document.querySelector('.composer progress')")
         clean(shown, axe)
+        shown.click(".composer .refused button")
+        shown.gone(".composer .refused")
         shown.ask("What is in it?")
         shown.answered()
         shown.click(".question footer button")

@@ -303,3 +303,50 @@ def test_a_page_without_storage_works(world: World) -> None:
         shown.ask("Without storage?")
         shown.answered()
         shown.there(".answer", "Without storage?")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+def test_the_question_stays_at_the_top_while_its_answer_comes(world: World, width: int, height: int) -> None:
+    world.engine.says["Long one"] = "\n\n".join(f"Paragraph {n} of a long answer about the sea." for n in range(60))
+    top = """(() => {
+      const at = (name) => [...document.querySelectorAll(name)].at(-1).getBoundingClientRect().top;
+      const view = document.querySelector(".thread").getBoundingClientRect();
+      return [at(".question") - view.top, at(".answer") - view.top, view.height];
+    })()"""
+    with world.page(width=width, height=height) as shown:
+        shown.ask("Short one?")
+        shown.answered()
+        world.does("clear")
+        try:
+            shown.ask("Long one?")
+            shown.there(".answer", "Paragraph 20")
+            question, answer, view = shown.page.evaluate(top)
+            assert 0 <= question < 40 < answer < view
+            world.does("set")
+            shown.answered(2)
+        finally:
+            world.does("set")
+        assert shown.page.evaluate(top)[:2] == [question, answer]
+        assert answer < view - 100
+        # A short one as well: the room below it is made.
+        shown.ask("Another short one?")
+        shown.answered(3)
+        assert abs(shown.page.evaluate(top)[0] - question) < 2
+        # The end is followed by who goes there.
+        shown.page.evaluate("document.querySelector('.thread').scrollTo(0, 0)")
+        shown.click("[aria-label='Go to the newest message']")
+        shown.gone("[aria-label='Go to the newest message']")
+        # Opened again, the newest question is in view.
+        shown.page.open(shown.page.evaluate("location.href"))
+        shown.answered(3)
+        question, answer, view = shown.page.evaluate(top)
+        assert 0 <= question < answer < view
+
+
+def test_a_very_long_question_leaves_half_of_the_view_to_its_answer(world: World) -> None:
+    with world.page() as shown:
+        shown.ask("One line of many. " * 800)
+        shown.answered()
+        top = "document.querySelector('.answer').getBoundingClientRect().top"
+        view = shown.page.evaluate("document.querySelector('.thread').clientHeight")
+        assert view / 3 < shown.page.evaluate(top) < view * 2 / 3

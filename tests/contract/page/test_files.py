@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.contract.page.world import Shown, World
 from tests.wait import eventually
 
@@ -83,24 +85,47 @@ def test_files_are_dropped_and_taken_out_again(world: World) -> None:
         assert shown.page.complaints == []
 
 
-def test_what_cannot_be_taken_is_said_and_not_sent(world: World) -> None:
-    limits = world.http.get("/v1/me").json()["headrace"]["limits"]
+# The content decides about the last one, and the API's words are shown.
+REFUSED = {
+    "nothing.txt": ("''", "This file is empty."),
+    "big.txt": ("new Uint8Array({most} + 1)", "This file is too large"),
+    "run.exe": ("'MZ'", "Files that end in .exe cannot be read."),
+    "README": ("'x'", "A file whose name has no ending cannot be read."),
+    '<b onclick="alert(1)">.exe': ("'MZ'", "Files that end in .exe cannot be read."),
+    "false.pdf": ("'no PDF'", "The file cannot be used"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_file_that_cannot_be_read_stays_and_says_why_until_it_is_taken_off(world: World, name: str) -> None:
+    content, reason = REFUSED[name]
+    most = world.http.get("/v1/me").json()["headrace"]["limits"]["upload_bytes"]
     before = stored(world)
     with world.page() as shown:
-        drop(shown, ("run.exe", "'MZ'"))
-        shown.there(".composer [role=alert]", "Files of this kind cannot be read.")
-        assert all(kind in shown.text(".composer [role=alert]") for kind in limits["file_kinds"])
-        drop(shown, ("big.txt", f"new Uint8Array({limits['upload_bytes'] + 1})"))
-        shown.there(".composer [role=alert]", "This file is too large")
-        # The content decides, and the API's words are shown.
-        drop(shown, ("false.pdf", "'no PDF'"))
-        shown.there(".composer [role=alert]", "The file cannot be used")
+        small(shown)
+        drop(shown, (name, content.format(most=most)))
+        shown.there(".composer .file [role=alert]", reason)
+        said = shown.text(".composer .file [role=alert]")
+        assert len(said) < 160, "one sentence"
+        shown.ask("Not without it!")
+        shown.there("[role=status]", "Take off each file that cannot be read")
+        assert shown.page.evaluate("document.querySelector('.send').disabled")
+        assert (shown.count(".question"), shown.count(".composer b")) == (0, 0)
+        assert shown.text(".composer .file .title") == name
+        assert shown.page.evaluate("document.querySelector('#message').value") == "Not without it!"
         assert stored(world).keys() == before.keys()
-        shown.ask("Without them?")
+        shown.click(".composer .file button")
+        shown.gone(".composer .file")
+        shown.enter()
         shown.answered()
+        shown.there(".question > p", "Not without it!")
         assert shown.count(".question .file") == 0
-        drop(shown, *[(f"{n}.txt", f"'{n}'") for n in range(17)])
-        shown.there(".composer > [role=alert]", "at most 16 files")
+
+
+def test_more_files_than_a_question_takes_are_counted(world: World) -> None:
+    with world.page() as shown:
+        drop(shown, *[(f"{n}.txt", f"'{n}'") for n in range(40)])
+        shown.there(".composer > [role=alert]", "at most 16 files: 24 were not attached.")
         assert shown.count(".composer .file") == 16
 
 

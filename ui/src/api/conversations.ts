@@ -12,7 +12,8 @@ export interface State {
 export interface Conversation {
   id: string;
   created_at: number;
-  headrace: State;
+  /** `model` is what was asked for its newest answer, null before the first. */
+  headrace: State & { model: string | null };
 }
 
 export interface Page<T> {
@@ -34,6 +35,8 @@ export interface Item {
     /** Its number, which copies in other branches have too. */
     number?: number;
     completion_id?: string | null;
+    /** Whether the question allowed training. */
+    consent?: boolean;
     model?: string;
     citations?: Citation[];
     unsupported?: Unsupported[];
@@ -51,6 +54,10 @@ export interface Which {
 
 export function list(which: Which): Promise<Page<Conversation>> {
   return json("GET", `/v1/conversations?${new URLSearchParams({ limit: "50", ...which })}`);
+}
+
+export function get(id: string): Promise<Conversation> {
+  return json("GET", `/v1/conversations/${encodeURIComponent(id)}`);
 }
 
 export function change(id: string, headrace: Partial<State>): Promise<Conversation> {

@@ -13,11 +13,18 @@ export const models = signal<Model[] | null>(null);
 /** Why they are not known. */
 export const failure = signal<ApiError | null>(null);
 
-/** What the next question goes to: the last choice if it is still there, else the first assistant. */
+/** What the conversation that is shown goes on with; null for a new one. */
+export const kept = signal<string | null>(null);
+
+/** What the next question goes to: that of its conversation, or the last choice for a new one, else the first assistant. */
 export const chosen = computed<Model | null>(() => {
   const all = models.value ?? [];
   return (
-    all.find(({ id }) => id === model.value) ?? all.find(({ headrace }) => headrace.kind === "assistant") ?? all[0] ?? null
+    all.find(({ id }) => id === kept.value) ??
+    all.find(({ id }) => id === model.value) ??
+    all.find(({ headrace }) => headrace.kind === "assistant") ??
+    all[0] ??
+    null
   );
 });
 

@@ -1,6 +1,7 @@
 // Sign-in at an identity provider or by key, and sign-out.
 
 import { signal } from "@preact/signals";
+import { forget } from "../storage";
 import { ApiError, json, type Session, session } from "./http";
 
 export interface Providers {
@@ -62,8 +63,9 @@ export function loginUrl(provider: string): string {
   return `/auth/login?${new URLSearchParams({ provider, next: location.pathname })}`;
 }
 
-/** Signs out here, and at the provider if it has a page for that. */
+/** Signs out here, and at the provider if it has a page for that. The browser may be another person's next. */
 export async function signOut(): Promise<void> {
   const { provider_url } = await json<{ provider_url: string | null }>("POST", "/auth/logout");
+  forget("drafts.");
   location.assign(provider_url ?? "/");
 }

@@ -4,11 +4,13 @@ import { signal } from "@preact/signals";
 import { Answer, type Approval, type Attached } from "../api/chat";
 import { create, forkBefore, items, removeItem } from "../api/conversations";
 import { ApiError } from "../api/http";
+import { kept } from "../api/models";
 import { described } from "../described";
 import { training } from "../preferences";
 import { t } from "../i18n";
 import { go, replace } from "../router";
 import { unmarked } from "../markdown/citations";
+import { becomes } from "./drafts";
 import { forgetStream, keepStream, keptStream } from "./kept-streams";
 import { remember } from "./list";
 import {
@@ -44,6 +46,7 @@ export async function ask(
   approvals: readonly string[] = [],
 ): Promise<void> {
   if (running.peek()) return;
+  kept.value = model;
   const reply = newReply(text, model, training.peek());
   add(newQuestion(text, files), reply);
   status.value = "";
@@ -58,20 +61,21 @@ export async function ask(
 
 /** Follows the answer that a conversation was waiting for when the page left it. */
 export async function resume(id: string): Promise<void> {
-  const kept = keptStream(id);
-  if (!kept || running.peek() || conversation.peek() !== id) return;
+  const under = keptStream(id);
+  if (!under || running.peek() || conversation.peek() !== id) return;
   const [question, answer] = messages.peek().slice(-2);
   // The turn is stored before its end is sent.
-  if (answer?.kind === "answer" && question?.kind === "question" && question.text === kept.question) {
+  if (answer?.kind === "answer" && question?.kind === "question" && question.text === under.question) {
     forgetStream(id);
     return;
   }
-  const reply = newReply(kept.question, kept.model, kept.training);
-  const files = kept.files ?? [];
-  add(newQuestion(kept.question, files), reply);
-  const { model, training } = kept;
-  const asked = { model, conversation: id, text: kept.question, training, files, approvals: [] };
-  await run(new Answer(asked, kept.stream), reply, id);
+  const reply = newReply(under.question, under.model, under.training);
+  kept.value = under.model;
+  const files = under.files ?? [];
+  add(newQuestion(under.question, files), reply);
+  const { model, training } = under;
+  const asked = { model, conversation: id, text: under.question, training, files, approvals: [] };
+  await run(new Answer(asked, under.stream), reply, id);
 }
 
 /** Leaves the answer under way to the server. */
@@ -133,7 +137,7 @@ export function allow(calls: readonly Approval[], model: string): Promise<void> 
 
 async function begin(text: string): Promise<string> {
   const made = await create();
-  conversation.value = made.id;
+  becomes(made.id);
   remember(made, text);
   replace(`/c/${made.id}`);
   return made.id;
@@ -141,12 +145,12 @@ async function begin(text: string): Promise<string> {
 
 async function follow(answer: Answer, reply: Reply, id: string): Promise<void> {
   const frames = new Frames(reply);
-  let kept = false;
+  let stays = false;
   try {
     for await (const part of answer.parts()) {
       reconnecting.value = part.kind === "reconnecting";
-      if (!kept && answer.stream) {
-        kept = true;
+      if (!stays && answer.stream) {
+        stays = true;
         const { question, model, training } = reply;
         const files = questionOf(reply)?.files ?? [];
         keepStream(id, { stream: answer.stream, question, model, training: !!training, files });

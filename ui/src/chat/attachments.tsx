@@ -1,6 +1,6 @@
 // Files of the next question: chosen or dropped, sent at once, and shown with their progress.
 
-import { computed, type Signal, signal } from "@preact/signals";
+import { computed, effect, type Signal, signal } from "@preact/signals";
 import type { VNode } from "preact";
 import type { Attached } from "../api/chat";
 import { json, request } from "../api/http";
@@ -8,18 +8,21 @@ import { type Upload, upload } from "../api/uploads";
 import { t } from "../i18n";
 import { Icon } from "../icons";
 import { described } from "./ask";
+import { keep, kept, onSwap, owner } from "./drafts";
 import { named, status } from "./state";
 
 /** What the API takes with one request. */
 const MOST = 16;
 
-interface Draft {
+interface Chosen {
   key: number;
   name: string;
   share: Signal<number>;
   error: Signal<string>;
   file: Signal<Attached | null>;
   upload: Upload | null;
+  /** Whether it was taken off. */
+  gone: boolean;
 }
 
 interface Limits {
@@ -27,11 +30,15 @@ interface Limits {
   file_kinds: string[];
 }
 
-const drafts = signal<readonly Draft[]>([]);
+const drafts = signal<readonly Chosen[]>([]);
+/** Files of the conversations that are not shown, which may still be under way. */
+const elsewhere = new Map<string, readonly Chosen[]>();
 /** Why files were not taken. */
 const refused = signal("");
 /** Whether files that are sent are still under way. */
 export const sending = computed(() => drafts.value.some(({ file, error }) => !file.value && !error.value));
+/** Whether a file cannot go with the question: it stays, with its reason, until it is taken off. */
+export const refusing = computed(() => drafts.value.some(({ error }) => error.value));
 export const dragging = signal(false);
 
 let keys = 0;
@@ -47,34 +54,53 @@ function known(): Promise<Limits> {
 
 /** Sends files for the next question. */
 export async function attach(files: Iterable<File>): Promise<void> {
-  refused.value = "";
-  for (const file of files) {
-    if (drafts.value.length >= MOST) {
-      refused.value = t("tooManyFiles", { count: MOST });
-      return;
-    }
-    keys += 1;
-    const draft: Draft = {
-      key: keys,
-      name: named(file.name),
-      share: signal(0),
-      error: signal(""),
-      file: signal(null),
-      upload: null,
-    };
+  const all = [...files];
+  const left = drafts.value.length + all.length - MOST;
+  refused.value = left > 0 ? t("tooManyFiles", { count: MOST, left }) : "";
+  for (const file of all.slice(0, MOST - drafts.value.length)) {
+    const draft = newDraft(file.name, null);
     drafts.value = [...drafts.value, draft];
     void send(draft, file);
   }
 }
 
-async function send(draft: Draft, file: File): Promise<void> {
+function newDraft(name: string, file: Attached | null): Chosen {
+  keys += 1;
+  return {
+    key: keys,
+    name: named(name),
+    share: signal(0),
+    error: signal(""),
+    file: signal(file),
+    upload: null,
+    gone: false,
+  };
+}
+
+/** Shows the files of each conversation's draft, and keeps those that were sent; returns what ends that. */
+export function followFiles(): () => void {
+  const ends = [
+    onSwap((to, from) => {
+      if (from) elsewhere.set(from, drafts.peek());
+      refused.value = "";
+      drafts.value = elsewhere.get(to) ?? kept(to).files.map((file) => newDraft(file.name, file));
+      elsewhere.delete(to);
+    }),
+    () => elsewhere.set(owner.peek(), drafts.peek()),
+    effect(() => keep(owner.peek(), { files: drafts.value.flatMap(({ file }) => file.value ?? []) })),
+  ];
+  return () => ends.forEach((end) => end());
+}
+
+async function send(draft: Chosen, file: File): Promise<void> {
   try {
     const { upload_bytes, file_kinds } = await known();
     // Said here, without sending what would be refused. The API looks at the content itself.
     const ending = /\.[^.]+$/.exec(file.name)?.[0].toLowerCase() ?? "";
-    if (!file_kinds.includes(ending)) return failed(draft, t("wrongKind", { kinds: file_kinds.join(" ") }));
+    if (!file_kinds.includes(ending)) return failed(draft, ending ? t("wrongKind", { kind: ending }) : t("noKind"));
+    if (!file.size) return failed(draft, t("emptyFile"));
     if (file.size > upload_bytes) return failed(draft, t("tooLarge", { size: bytes(upload_bytes) }));
-    if (!drafts.peek().includes(draft)) return;
+    if (draft.gone) return;
     draft.upload = upload(file, (share) => {
       draft.share.value = share;
     });
@@ -85,13 +111,15 @@ async function send(draft: Draft, file: File): Promise<void> {
   }
 }
 
-function failed(draft: Draft, message: string): void {
-  if (drafts.peek().includes(draft)) draft.error.value = message;
+function failed(draft: Chosen, message: string): void {
+  if (!draft.gone) draft.error.value = message;
 }
 
 /** Takes a file out of the question, and deletes it where it was sent. */
-function remove(draft: Draft): void {
+function remove(draft: Chosen): void {
   drafts.value = drafts.value.filter((each) => each !== draft);
+  refused.value = "";
+  draft.gone = true;
   draft.upload?.stop();
   const file = draft.file.peek();
   if (file) request("DELETE", `/v1/files/${encodeURIComponent(file.id)}`).catch(() => {});
@@ -114,14 +142,15 @@ export function Attachments(): VNode | null {
         {drafts.value.map((draft) => <DraftView key={draft.key} draft={draft} />)}
       </ul>
       {refused.value && <p class="error" role="alert">{refused}</p>}
+      {refusing.value && <p class="note">{t("takeOff")}</p>}
     </>
   );
 }
 
-function DraftView({ draft }: { draft: Draft }): VNode {
+function DraftView({ draft }: { draft: Chosen }): VNode {
   const { name, share, error, file } = draft;
   return (
-    <li class="file">
+    <li class={error.value ? "file refused" : "file"}>
       <Icon name="file" />
       <span class="title" dir="auto">{name}</span>
       {!file.value && !error.value && (

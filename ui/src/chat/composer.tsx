@@ -1,6 +1,5 @@
 // The box in which a question is written.
 
-import { signal } from "@preact/signals";
 import type { VNode } from "preact";
 import { useEffect } from "preact/hooks";
 import { chosen, failure, load, models } from "../api/models";
@@ -8,11 +7,10 @@ import { session } from "../api/http";
 import { t } from "../i18n";
 import { Icon } from "../icons";
 import { PromptsButton, PromptsError, written } from "../prompts";
-import { AttachButton, Attachments, dragging, sending, takeDrops, takeFiles } from "./attachments";
+import { AttachButton, Attachments, dragging, followFiles, refusing, sending, takeDrops, takeFiles } from "./attachments";
 import { ask, described, running, stop } from "./ask";
-import { conversation } from "./state";
-
-const draft = signal("");
+import { draft, followDraft } from "./drafts";
+import { conversation, state, status } from "./state";
 
 export function focusComposer(): void {
   document.getElementById("message")?.focus();
@@ -22,10 +20,18 @@ export function Composer(): VNode {
   const busy = running.value !== null;
   useEffect(focusComposer, [conversation.value === null]);
   useEffect(takeDrops, []);
+  useEffect(followDraft, []);
+  useEffect(followFiles, []);
   const send = () => {
     const text = draft.peek().trim();
     const model = chosen.peek();
+    // Before its messages are there, a conversation's model is not known either.
+    if (state.peek() === "loading") return;
     if (!text || !model || running.peek() || sending.peek() || !session.peek()) return;
+    if (refusing.peek()) {
+      status.value = t("takeOff");
+      return;
+    }
     draft.value = "";
     void ask(text, model.id, takeFiles());
   };
@@ -72,7 +78,7 @@ export function Composer(): VNode {
             <Icon name="stop" />
           </button>
         ) : (
-          <button type="submit" class="send" aria-label={t("send")} title={t("send")} disabled={!draft.value.trim() || sending.value}>
+          <button type="submit" class="send" aria-label={t("send")} title={t("send")} disabled={!draft.value.trim() || sending.value || refusing.value}>
             <Icon name="send" />
           </button>
         )}

@@ -1,13 +1,14 @@
 // The head of the chat: the assistant or model, and what the conversation is called.
 
 import type { VNode } from "preact";
-import { chosen, type Model, models } from "../api/models";
+import { chosen, kept, type Model, models } from "../api/models";
 import { t } from "../i18n";
 import { Icon } from "../icons";
 import { model } from "../preferences";
 import { title } from "./list";
 import { openSettings } from "./settings";
 import { open } from "./sidebar";
+import { conversation } from "./state";
 
 export function Header(): VNode {
   const all = models.value ?? [];
@@ -33,7 +34,8 @@ export function Header(): VNode {
           value={chosen.value?.id ?? ""}
           disabled={!all.length}
           onChange={(event) => {
-            model.value = event.currentTarget.value;
+            // In a conversation the choice is for that alone.
+            (conversation.peek() ? kept : model).value = event.currentTarget.value;
           }}
         >
           <Group label={t("assistants")} models={assistants} />

@@ -4,7 +4,7 @@ import { computed, effect, signal } from "@preact/signals";
 import * as api from "../api/conversations";
 import type { Conversation, State, Which } from "../api/conversations";
 import { t } from "../i18n";
-import { conversation } from "./state";
+import { about, conversation } from "./state";
 
 const TITLE = 80;
 const PAUSE_MS = 250;
@@ -18,7 +18,7 @@ export const hasMore = computed(() => next.value !== null);
 /** What the conversation that is shown is called. */
 export const title = computed(() => {
   const shown = conversations.value?.find(({ id }) => id === conversation.value);
-  return shown?.headrace.title || t("newChat");
+  return (shown ?? about.value)?.headrace.title || t("newChat");
 });
 
 function which(): Which {

@@ -30,7 +30,11 @@ function ReplyView({ reply }: { reply: Reply }): VNode {
   const writing = reply.status.value === "writing";
   return (
     <article class="answer" aria-busy={writing}>
-      <h2 class="spoken">{reply.model ? t("answerOf", { name: reply.model }) : t("answer")}</h2>
+      {reply.model ? (
+        <h2 class="who" dir="auto" aria-label={t("answerOf", { name: reply.model })}>{reply.model}</h2>
+      ) : (
+        <h2 class="spoken">{t("answer")}</h2>
+      )}
       <Steps reply={reply} />
       <Answer reply={reply} open={open} />
       {!writing && <Foot reply={reply} open={open} />}

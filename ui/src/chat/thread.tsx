@@ -1,4 +1,5 @@
-// The messages of a conversation. The end is followed while the reader is there, and let go by any look back.
+// The messages of a conversation. The newest question stays at the top of the view while its answer comes, until the
+// reader looks elsewhere.
 
 import { signal } from "@preact/signals";
 import type { VNode } from "preact";
@@ -11,38 +12,68 @@ import { MessageView } from "./message";
 import { conversation, drawn, earlier, hasEarlier, hasLater, later, messages, show, state, toEnd } from "./state";
 
 const NEAR = 48;
-const following = signal(true);
+/** What is held in place while messages grow: the newest question, the end, or nothing once the reader looks elsewhere. */
+const held = signal<"question" | "end" | "nothing">("question");
+const atEnd = signal(true);
+
+/** Returns where the newest question is at the top of the view, and of a long one as much as leaves half for the answer. */
+function questionTop(view: HTMLElement, list: HTMLElement): number {
+  const question = [...list.querySelectorAll<HTMLElement>(":scope > .question")].at(-1);
+  if (!question) return 0;
+  const space = Number.parseFloat(getComputedStyle(list).rowGap) || 0;
+  const answer = question.nextElementSibling as HTMLElement | null;
+  return Math.max(0, question.offsetTop - space, (answer?.offsetTop ?? 0) - view.clientHeight / 2);
+}
 
 export function Thread(): VNode {
   const main = useRef<HTMLDivElement>(null);
   const inner = useRef<HTMLDivElement>(null);
-  const toBottom = () => main.current?.scrollTo({ top: main.current.scrollHeight });
+  const room = useRef<HTMLDivElement>(null);
+  const place = () => {
+    const [view, list, rest] = [main.current, inner.current, room.current];
+    if (!view || !list || !rest) return;
+    const top = questionTop(view, list);
+    // A short answer leaves room below, or its question could not be at the top.
+    const newest = messages.peek().at(-1);
+    const writing = newest?.kind === "answer" && newest.status.peek() === "writing";
+    const wanted = writing || rest.offsetHeight ? top + view.clientHeight - list.offsetHeight : 0;
+    rest.style.height = `${Math.max(0, wanted)}px`;
+    if (held.peek() === "question") view.scrollTo({ top });
+    else if (held.peek() === "end") view.scrollTo({ top: view.scrollHeight });
+    look();
+  };
+  const look = () => {
+    const view = main.current;
+    if (view) atEnd.value = view.scrollHeight - view.scrollTop - view.clientHeight < NEAR;
+  };
 
   useEffect(() => {
-    const watcher = new ResizeObserver(() => {
-      if (following.peek()) toBottom();
-    });
+    const watcher = new ResizeObserver(place);
+    if (main.current) watcher.observe(main.current);
     if (inner.current) watcher.observe(inner.current);
     return () => watcher.disconnect();
   }, []);
   useLayoutEffect(() => {
-    following.value = true;
-    toBottom();
+    held.value = "question";
+    if (room.current) room.current.style.height = "0";
+    place();
   }, [conversation.value, messages.value.at(-1)?.key]);
 
-  // A scroll event may come after the answer grew: only going back lets the end go.
   const before = useRef(0);
   const scrolled = () => {
-    const shown = main.current;
-    if (!shown) return;
-    const { scrollTop, scrollHeight, clientHeight } = shown;
-    if (scrollHeight - scrollTop - clientHeight < NEAR) following.value = true;
-    else if (scrollTop < before.current) following.value = false;
+    const [view, list] = [main.current, inner.current];
+    if (!view || !list) return;
+    const { scrollTop, scrollHeight, clientHeight } = view;
+    look();
+    const top = Math.min(questionTop(view, list), scrollHeight - clientHeight);
+    if (held.peek() === "end" ? scrollTop < before.current : Math.abs(scrollTop - top) > NEAR) {
+      held.value = atEnd.peek() && scrollTop > before.current ? "end" : "nothing";
+    }
     before.current = scrollTop;
   };
   const letGo = (event: WheelEvent | KeyboardEvent) => {
     const back = "deltaY" in event ? event.deltaY < 0 : ["ArrowUp", "PageUp", "Home"].includes(event.key);
-    if (back) following.value = false;
+    if (back) held.value = "nothing";
   };
   const all = drawn.value;
   return (
@@ -58,7 +89,8 @@ export function Thread(): VNode {
         {hasLater.value && <button type="button" class="quiet" onClick={later}>{t("later")}</button>}
         {reconnecting.value && <p class="hint centre" role="alert">{t("reconnecting")}</p>}
       </div>
-      {(!following.value || hasLater.value) && all.length > 0 && (
+      <div ref={room} />
+      {(!atEnd.value || hasLater.value) && all.length > 0 && (
         <button
           type="button"
           class="to-end"
@@ -66,8 +98,8 @@ export function Thread(): VNode {
           title={t("toEnd")}
           onClick={() => {
             toEnd();
-            following.value = true;
-            toBottom();
+            held.value = "end";
+            place();
           }}
         >
           <Icon name="arrow" />
