@@ -29,6 +29,8 @@ export const ar: Texts = {
   models: "النماذج",
   noModels: "لا يحق لك استخدام أي نموذج. تواصل مع مسؤول مؤسستك.",
   greeting: "ماذا تود أن تعرف؟",
+  onlyQuotes: "هذا النموذج يقتبس من المستندات فقط.",
+  betterModel: "للحصول على نموذج أفضل:",
   message: "رسالة",
   placeholder: "اطرح سؤالًا",
   send: "إرسال",

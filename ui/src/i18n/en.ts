@@ -27,6 +27,8 @@ export const en = {
   models: "Models",
   noModels: "You may not use any model. Ask an administrator of your tenant.",
   greeting: "What would you like to know?",
+  onlyQuotes: "This model only quotes documents.",
+  betterModel: "A better one:",
   message: "Message",
   placeholder: "Ask a question",
   send: "Send",
