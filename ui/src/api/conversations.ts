@@ -12,7 +12,10 @@ export interface State {
 export interface Conversation {
   id: string;
   created_at: number;
-  headrace: State;
+  headrace: State & {
+    /** When its newest items were added, in seconds since 1970. */
+    last_active_at: number;
+  };
 }
 
 export interface Page<T> {
@@ -41,7 +44,7 @@ export interface Item {
   } | null;
 }
 
-/** Which conversations: those with a part of the title, or in one of the states. */
+/** Which conversations: those with all words of `q` in the title or in messages, or in one of the states. */
 export interface Which {
   q?: string;
   pinned?: "true";
