@@ -109,6 +109,12 @@ DOCS = Assistant(
     name="docs",
     model="smollm2",
     description="Answers questions about Headrace from its own documentation.",
+    starters=(
+        "How do I use another model?",
+        "How do I add a folder of my own documents?",
+        "Where is the state of a stack kept?",
+        "How do I back up a stack?",
+    ),
     prompt="Use only the excerpts. Answer in one short sentence.",
     knowledge=("docs",),
     top_k=5,

@@ -36,12 +36,25 @@ def reader(route: Route, body: ChatRequest) -> Assistant | None:
     return given.model_copy(update=changed)
 
 
+def quotes(route: Route) -> bool:
+    """Returns whether documents are quoted to whoever asks for one answer in text, whichever model of it answers."""
+    said = route.assistant.unsupported if route.assistant is not None else None
+    if said is not None:
+        return said == "quote"
+    return not any(_answers(each) for each in (route, *route.alternatives))
+
+
 def _suited(route: Route, body: ChatRequest) -> Unsupported:
     """Returns what becomes of unsupported answers if nobody says it: quotes, if the model's own answers are no use.
 
     Quotes are not what a request for more than one answer in text asks for.
     """
-    return "mark" if route.grounded or route.app is not None or beyond_text(body) else "quote"
+    return "mark" if _answers(route) or beyond_text(body) else "quote"
+
+
+def _answers(route: Route) -> bool:
+    """Returns whether what answers can do so from passages."""
+    return route.grounded or route.app is not None
 
 
 def beyond_text(body: ChatRequest) -> str | None:

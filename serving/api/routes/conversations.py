@@ -40,10 +40,10 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
-    """Lists the caller's conversations, the most recently active first. `q` is a part of the title."""
+    """Lists the caller's conversations, the most recently active first. `q` are words of titles and messages."""
     found = await s.conversation_list.page(
         x.caller,
-        title=text_query(request, "q", 256),
+        said=text_query(request, "q", 256),
         pinned=flag(request, "pinned"),
         archived=flag(request, "archived"),
         model=text_query(request, "model", 256),

@@ -8,8 +8,8 @@ from sqlalchemy import ColumnElement, and_, delete, select
 
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
-from serving.store import values
 from serving.store.conversations import MAX_PAGE, PRUNED_TOGETHER, Conversation
+from serving.store.history.full_text import contains
 from serving.store.relational.database import Database
 from serving.store.relational.rows import Order, Page, build_page, page
 from serving.store.relational.tables import conversations
@@ -31,7 +31,7 @@ class ConversationList:
         self,
         principal: Principal,
         *,
-        title: str | None = None,
+        said: str | None = None,
         pinned: bool | None = None,
         archived: bool | None = None,
         model: str | None = None,
@@ -41,12 +41,11 @@ class ConversationList:
     ) -> Page[Conversation]:
         """Returns the user's conversations by the time of their newest items.
 
-        `title` is a part of the title, in any case. Raises `InvalidValue` for an unknown `after`.
+        `said` are words in the title or in messages, in any case. Raises `InvalidValue` for an unknown `after`.
         """
         query = select(*_COLUMNS)
-        if title:
-            part = values.text("q", title)
-            query = query.where(conversations.c.title.icontains(part, autoescape=True))
+        if said:
+            query = query.where(*contains(said, sqlite=self._database.is_sqlite))
         for column, wanted in (("pinned", pinned), ("archived", archived), ("model", model)):
             if wanted is not None:
                 query = query.where(conversations.c[column] == wanted)

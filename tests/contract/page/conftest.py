@@ -27,7 +27,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     scripted = Engine()
     with Loop() as loop, engine(loop, scripted.app()) as port:
         scripted.url = f"http://127.0.0.1:{port}"
-        models = (RemoteModel(name="small", url=f"http://127.0.0.1:{port}/v1"),)
+        url = f"http://127.0.0.1:{port}/v1"
+        models = (RemoteModel(name="small", url=url), RemoteModel(name="tiny", url=url, grounded=False))
         docs = Assistant(name="docs", model="small", knowledge=("sea",), description="Knows the <sea>.")
         tickets = HttpTool(
             name="tickets",

@@ -1,4 +1,4 @@
-"""The list of conversations: found by a part of their titles, named, pinned, archived and deleted."""
+"""The list of conversations: found by words, named, pinned, archived and deleted."""
 
 from __future__ import annotations
 
@@ -72,6 +72,19 @@ def test_conversations_are_found_named_pinned_archived_and_deleted(tess: World) 
         shown.page.press("Delete", 46)
         listed(shown, wheels, "<b>Rights</b>", TITLES[0])
 
+        [brenna] = tess.http.get("/v1/conversations", params={"q": "brenna"}).json()["data"]
+        said = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Who keeps the weir?"}]}
+        added = tess.http.post(f"/v1/conversations/{brenna['id']}/items", json={"items": [said]})
+        assert added.status_code == 200, added.text
+        shown.page.evaluate("document.querySelector('[type=search]').focus()")
+        shown.write("weir locks")
+        listed(shown, TITLES[0])
+        shown.page.evaluate("document.querySelector('[type=search]').select()")
+        shown.page.press("Delete", 46)
+        listed(shown, wheels, TITLES[0], "<b>Rights</b>")
+        groups = "[...document.querySelectorAll('.side section')].map((one) => one.innerText.split('\\n')[0])"
+        assert shown.page.evaluate(groups) == ["Pinned", "Today"]
+
         change(shown, TITLES[0], "Archive")
         listed(shown, wheels, "<b>Rights</b>")
         shown.click(".side .foot")
@@ -79,15 +92,15 @@ def test_conversations_are_found_named_pinned_archived_and_deleted(tess: World) 
         change(shown, TITLES[0], "Take out of the archive")
         shown.there(".side .hint", "There is none.")
         shown.click(".side .foot")
-        listed(shown, wheels, "<b>Rights</b>", TITLES[0])
+        listed(shown, wheels, TITLES[0], "<b>Rights</b>")
 
-        shown.click(".side li a")
+        shown.click(f".side li a[title='{TITLES[0]}']")
         shown.page.until("location.pathname.startsWith('/c/')")
         shown.page.until(READ)
         change(shown, TITLES[0], "Delete")
         shown.there("dialog", "with all its messages")
         shown.click("dialog .danger")
-        shown.there("dialog .receipt", "1 conversation with 0 messages")
+        shown.there("dialog .receipt", "1 conversation with 1 messages")
         shown.click("dialog .primary")
         shown.gone("dialog")
         listed(shown, wheels, "<b>Rights</b>")

@@ -12,8 +12,12 @@ export interface State {
 export interface Conversation {
   id: string;
   created_at: number;
-  /** `model` is what was asked for its newest answer, null before the first. */
-  headrace: State & { model: string | null };
+  headrace: State & {
+    /** What was asked for its newest answer, null before the first. */
+    model: string | null;
+    /** When its newest items were added, in seconds since 1970. */
+    last_active_at: number;
+  };
 }
 
 export interface Page<T> {
@@ -44,7 +48,7 @@ export interface Item {
   } | null;
 }
 
-/** Which conversations: those with a part of the title, or in one of the states. */
+/** Which conversations: those with all words of `q` in the title or in messages, or in one of the states. */
 export interface Which {
   q?: string;
   pinned?: "true";

@@ -6,7 +6,14 @@ import { ApiError, json } from "./http";
 
 export interface Model {
   id: string;
-  headrace: { kind: string; task: string; description: string; starters?: string[] };
+  headrace: {
+    kind: string;
+    task: string;
+    description: string;
+    /** Whether it answers with passages of documents, because its own words would not do. */
+    quotes?: true;
+    starters?: string[];
+  };
 }
 
 export const models = signal<Model[] | null>(null);

@@ -1,6 +1,6 @@
 // The head of the chat: the assistant or model, and what the conversation is called.
 
-import type { VNode } from "preact";
+import { h, type VNode } from "preact";
 import { chosen, kept, type Model, models } from "../api/models";
 import { t } from "../i18n";
 import { Icon } from "../icons";
@@ -38,6 +38,8 @@ export function Header(): VNode {
             (conversation.peek() ? kept : model).value = event.currentTarget.value;
           }}
         >
+          {/* Where a browser can draw the options, the name alone stays shown; others show their text. */}
+          <button type="button" tabIndex={-1}>{h("selectedcontent", {})}</button>
           <Group label={t("assistants")} models={assistants} />
           <Group label={t("models")} models={others} />
         </select>
@@ -54,7 +56,12 @@ function Group({ label, models }: { label: string; models: Model[] }): VNode | n
   return (
     <optgroup label={label}>
       {models.map(({ id, headrace }) => (
-        <option key={id} value={id} title={headrace.description}>{id}</option>
+        <option key={id} value={id}>
+          {id}
+          {headrace.description && (
+            <span class="about" dir="auto"><span class="dash">{" – "}</span>{headrace.description}</span>
+          )}
+        </option>
       ))}
     </optgroup>
   );

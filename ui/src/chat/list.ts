@@ -1,4 +1,4 @@
-// The conversations of the signed-in user: the newest, those with a part of the title, or those in the archive.
+// The conversations of the signed-in user: the newest, those with words that are looked for, or those in the archive.
 
 import { computed, effect, signal } from "@preact/signals";
 import * as api from "../api/conversations";

@@ -10,6 +10,7 @@ import { follow } from "../router";
 import { ShareDialog } from "../shared/dialog";
 import { Mark } from "../sign-in";
 import { ConversationDialog } from "./conversation-dialog";
+import { grouped } from "./groups";
 import { archive, conversations, hasMore, more, query } from "./list";
 import { conversation } from "./state";
 
@@ -62,7 +63,12 @@ export function Sidebar(): VNode {
           query.value = event.currentTarget.value;
         }}
       />
-      {shown?.length ? <ul>{shown.map((each) => <Entry key={each.id} conversation={each} />)}</ul> : null}
+      {grouped(shown ?? []).map(([age, those]) => (
+        <section key={age} aria-labelledby={`age-${age}`}>
+          <h2 id={`age-${age}`}>{t(`age_${age}`)}</h2>
+          <ul>{those.map((each) => <Entry key={each.id} conversation={each} />)}</ul>
+        </section>
+      ))}
       {shown?.length === 0 && <p class="hint">{t(query.value || archive.value ? "nothing" : "noConversations")}</p>}
       {hasMore.value && <button type="button" class="quiet" onClick={more}>{t("moreConversations")}</button>}
       <button

@@ -7,6 +7,7 @@ import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { chosen } from "../api/models";
 import { t } from "../i18n";
 import { Icon } from "../icons";
+import { operates } from "../operating";
 import { ask, reconnecting, running } from "./ask";
 import { MessageView } from "./message";
 import { conversation, drawn, earlier, hasEarlier, hasLater, later, messages, show, state, toEnd } from "./state";
@@ -116,6 +117,11 @@ function Greeting(): VNode {
     <div class="greeting">
       <h2>{t("greeting")}</h2>
       {model?.headrace.description && <p dir="auto">{model.headrace.description}</p>}
+      {model?.headrace.quotes && (
+        <p class="hint">
+          {t("onlyQuotes")} {operates() && <>{t("betterModel")} <code dir="ltr">make up MODEL=list</code></>}
+        </p>
+      )}
       {!!model?.headrace.starters?.length && (
         <ul class="starters" aria-label={t("starters")}>
           {model.headrace.starters.map((text) => (

@@ -71,14 +71,57 @@ async def test_lists_are_filtered_and_paginated(
     for filters, found in (
         ({"pinned": True}, ids[:1]),
         ({"archived": False}, ids[1:]),
-        ({"title": "ferr"}, ids[:1]),
-        ({"title": "question 3_"}, ids[1:2]),
-        ({"title": "%"}, []),
+        ({"said": "ferr"}, ids[:1]),
+        ({"said": "question 3_"}, ids[1:2]),
+        ({"said": "%"}, []),
         ({"model": "none"}, []),
     ):
         assert [c.id for c in (await listed.page(alice, **filters)).items] == found, filters  # type: ignore[arg-type]
     with pytest.raises(InvalidValue, match="after"):
         await listed.page(replace(alice, user="bob"), after=ids[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("sluice", "ba"),
+        ("SLUICE keeper", "a"),
+        ("keeper  sluice", "a"),
+        ("ferries keeper", ""),
+        ("straße", "b"),
+        ("ÜBER", "b"),
+        ('"open"', "b"),
+        ("C:\\locks", "b"),
+        ("two\nlines", "b"),
+        ("50%", "b"),
+        ("أبواب", "c"),
+        ("🛶", "c"),
+        ("output_text", ""),
+        ("assistant", ""),
+        ("tool", ""),
+        ("null", "d"),
+        ("named", "e"),
+        ("x y named", ""),
+        ("   ", "edcba"),
+    ],
+)
+async def test_words_are_found_in_titles_and_in_what_was_said(
+    conversations: Conversations, listed: ConversationList, alice: Principal, mallory: Principal, words: str, found: str
+) -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "tool", "arguments": "{}", "status": "completed"}
+    said = (
+        [asks("Who opens it?"), says("The sluice keeper.")],
+        [asks('He said "open" über Straße, C:\\locks\\two\nlines, 50%'), call, says("A Sluice.")],
+        [asks("ما هي أبواب الماء؟ 🛶")],
+        [asks("a null\0 character"), says("half \ud800 a pair")],
+        [],
+    )
+    made = {name: await conversations.create(alice, items=items) for name, items in zip("abcde", said, strict=True)}
+    await conversations.update(alice, made["e"].id, title="Named by hand")
+    for who in (replace(alice, user="bob"), mallory):
+        await conversations.create(who, items=[item for items in said for item in items])
+    names = {one.id: name for name, one in made.items()}
+    assert "".join(names[one.id] for one in (await listed.page(alice, said=words)).items) == found
 
 
 async def test_a_title_goes_with_the_question_that_it_repeats(conversations: Conversations, alice: Principal) -> None:
@@ -222,7 +265,7 @@ async def test_a_page_takes_few_statements_and_an_index(
     await many(database, alice)
     first = await listed.page(alice, limit=1)
     with statements(database) as seen:
-        await listed.page(alice, after=first.items[0].id, archived=False, title="x")
+        await listed.page(alice, after=first.items[0].id, archived=False, said="x")
     assert len(seen) <= 3, seen
     await uses_index(database, seen[-1], "ix_conversations_last_active_at")
 
