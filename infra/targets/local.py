@@ -20,7 +20,7 @@ from infra.layout import CHECKOUT, Layout
 from infra.mistakes import Mistake
 from infra.resources.declared import KnowledgeCollection, Process, RayHead, Secret, ServeApplication
 from infra.stack_secrets import key_secret_name
-from infra.targets import preflight
+from infra.targets import later, preflight
 from infra.targets.target import Target
 from monitoring import rules_file
 from monitoring.addresses import Addresses
@@ -75,7 +75,8 @@ class LocalStack(pulumi.ComponentResource):
         self.ray = self._ray_head()
         self.exporter = self._exporter()
         self.application = self._application()
-        self.prometheus = self._prometheus()
+        if not later.is_later(later.PROMETHEUS):
+            self._prometheus()
         self.register_outputs({"url": self.url})
 
     def _ray_head(self) -> RayHead:
@@ -222,7 +223,8 @@ def mistakes(loaded: LoadedConfig, stack: str) -> list[Mistake]:
     """Reports what the stack lacks on this host, and tools on the stack's own database."""
     layout = Layout.for_stack(stack, loaded.config.state)
     found = application.own_database_mistakes(loaded.config, _database_url(layout))
-    return [*found, *preflight.mistakes(loaded.config, layout, PROGRAMS)]
+    programs = () if later.is_later(later.PROMETHEUS) else PROGRAMS
+    return [*found, *preflight.mistakes(loaded.config, layout, programs)]
 
 
 def plan(config: StackConfig, config_secrets: Mapping[str, SecretStr], stack: str) -> Target:
@@ -235,7 +237,7 @@ def plan(config: StackConfig, config_secrets: Mapping[str, SecretStr], stack: st
             key_path=local.secrets.api_key.path,
             collection=collection.name,
             root=str(CHECKOUT),
-            documents=documents.documents(CHECKOUT, collection.paths),
+            documents=documents.documents(CHECKOUT, later.paths(collection.paths)),
             restricted=collection.access is not None,
             on_error=collection.on_error,
             # `down` keeps the data; a collection is deleted only when it is removed from the configuration.

@@ -11,7 +11,7 @@ from infra.layout import CHECKOUT
 from tools.report import ToolError, say
 from tools.stack import choose_model
 from tools.stack.verbs import VERBS
-from tools.stack.workspace import INTERRUPTED, Workspace
+from tools.stack.workspace import FIRST_PROGRAMS, INTERRUPTED, PROGRAMS, Workspace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not choose_model.check(Workspace(options.stack, {}), request):
                 return 0
         # A state that is to be moved is not where the configuration says.
-        workspace = Workspace.prepare(options.stack, create=options.verb != "migrate", changes=options.verb == "up")
+        first = options.verb == "up" and Workspace(options.stack, {}).is_new
+        workspace = Workspace.prepare(
+            options.stack,
+            create=options.verb != "migrate",
+            changes=options.verb == "up",
+            programs=FIRST_PROGRAMS if first else PROGRAMS,
+        )
         return VERBS[options.verb](workspace, arguments)
     except ToolError as e:
         say(f"error: {e}")

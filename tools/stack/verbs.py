@@ -11,7 +11,10 @@ from contextlib import nullcontext
 
 from infra.config_loader import load
 from infra.layout import CHECKOUT, Layout
+from infra.programs import PROMETHEUS
 from infra.providers.session import Session
+from infra.targets import later
+from tools.binaries import find
 from tools.report import ToolError, say
 from tools.stack import choose_model, migration, review
 from tools.stack.backend import HOME
@@ -26,21 +29,19 @@ from tools.stack.workspace import Workspace, interactive
 def up(workspace: Workspace, arguments: Sequence[str]) -> int:
     """Brings the stack up and prints its addresses; a stack that was not running is asked a first question.
 
+    A new stack is asked as soon as it can answer from the first documents; Prometheus and the others follow.
     The variable HEADRACE_QUESTION replaces that question, and has it asked of a running stack too.
     """
     choose_model.choose(workspace)
     if workspace.target != "local":
         return _up_on_cluster(workspace, arguments)
-    was_running = Session(_layout(workspace).record("ray")).alive
-    with workspace.locked() as lock:
-        # A refresh costs a moment and finds processes that died, for example at a reboot.
-        status = workspace.pulumi("up", "--yes", "--skip-preview", "--refresh", *_quiet(), *arguments, lock=lock)
-    if status:
+    was_running, new = Session(workspace.layout.record("ray")).alive, workspace.is_new
+    if status := _update(workspace, arguments, later.variables(later.DOCUMENTS, later.PROMETHEUS) if new else {}):
         return status
     outputs = workspace.outputs()
     url, key = str(outputs["url"]), str(outputs["api_key"])
-    knowledge = load(workspace.settings(), frozenset(), str(_layout(workspace).secrets)).config.knowledge
-    record_checks(knowledge, CHECKOUT, url, key)
+    if not new:
+        _record_checks(workspace, url, key)
     if not was_running or "HEADRACE_QUESTION" in os.environ:
         _ask_first_question(url, key)
     try:
@@ -49,7 +50,40 @@ def up(workspace: Workspace, arguments: Sequence[str]) -> int:
         say(f"warning: {e}")
         link = None
     _print_outputs(workspace, outputs, link)
+    return _complete(workspace, arguments, url, key) if new else 0
+
+
+def _update(workspace: Workspace, arguments: Sequence[str], variables: Mapping[str, str]) -> int:
+    with workspace.locked() as lock:
+        # A refresh costs a moment and finds processes that died, for example at a reboot.
+        options = ("--yes", "--skip-preview", "--refresh", *_quiet(), *arguments)
+        return workspace.pulumi("up", *options, lock=lock, variables=variables)
+
+
+def _complete(workspace: Workspace, arguments: Sequence[str], url: str, key: str) -> int:
+    """Adds to a new stack what its first answer did not need. What is interrupted here, the next `up` continues."""
+    print(
+        "\nThe stack answers. Its other documents follow now, and then Prometheus: until they are there, answers know"
+        "\nonly the first documents, and dashboards are empty.\n",
+        flush=True,
+    )
+    quiet, status = ("--suppress-outputs", *arguments), 0
+    if find.find(PROMETHEUS) is None:  # obtaining it can take minutes, for which documents do not wait
+        status = _update(workspace, quiet, later.variables(later.PROMETHEUS))
+        if not status:
+            print("\nAll documents are read. Prometheus follows, for dashboards and alerts.\n", flush=True)
+    status = status or _update(Workspace.prepare(workspace.stack), quiet, {})
+    if status:
+        say(f"the stack answers at {url}, but it is not complete; `make up` continues from here")
+        return status
+    _record_checks(workspace, url, key)
+    print("\nThe stack is complete: all documents are read, and Prometheus runs.")
     return 0
+
+
+def _record_checks(workspace: Workspace, url: str, key: str) -> None:
+    knowledge = load(workspace.settings(), frozenset(), str(workspace.layout.secrets)).config.knowledge
+    record_checks(knowledge, CHECKOUT, url, key)
 
 
 def _up_on_cluster(workspace: Workspace, arguments: Sequence[str]) -> int:
@@ -99,7 +133,7 @@ def down(workspace: Workspace, arguments: Sequence[str]) -> int:
         status = workspace.pulumi("destroy", "--yes", "--skip-preview", *_quiet(), *arguments, lock=lock)
         if status:
             return status
-        layout = _layout(workspace)
+        layout = workspace.layout
         _remove_runtime_files(layout)
     print("\nThe stack is stopped.")
     if layout.data.exists():
@@ -114,7 +148,7 @@ def purge(workspace: Workspace, arguments: Sequence[str]) -> int:
     status = down(workspace, arguments)
     if status:
         return status
-    layout = _layout(workspace)
+    layout = workspace.layout
     shutil.rmtree(layout.state, ignore_errors=True)
     status = workspace.pulumi("stack", "rm", "--yes", "--preserve-config", *_quiet())
     shutil.rmtree(HOME / workspace.stack, ignore_errors=True)
@@ -245,11 +279,6 @@ def _running_outputs(workspace: Workspace) -> dict[str, object]:
     if "url" not in outputs:
         raise ToolError(f"stack '{workspace.stack}' is not up; run `make up`")
     return outputs
-
-
-def _layout(workspace: Workspace) -> Layout:
-    """Returns the stack's folders, which the setting `state` may have moved."""
-    return Layout.for_stack(workspace.stack, workspace.setting("state"))
 
 
 def _remove_runtime_files(layout: Layout) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -11,33 +9,33 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
-import psutil
 import yaml
 
 from infra.config import NAMESPACE
-from infra.layout import CHECKOUT
+from infra.layout import CHECKOUT, Layout
 from infra.nodes.machines import CLOUDS
 from tools import environment
 from tools.binaries import find
 from tools.report import ToolError, say
-from tools.stack import model_choice
+from tools.stack import model_choice, stack_lock
 from tools.stack.backend import HOME, LOCAL, PASSPHRASES, Backend, backend_of, check_keeping, lock_advice
 
 PROGRAMS = ("pulumi", "prometheus")
+FIRST_PROGRAMS = ("pulumi",)
+"""What a new stack on this host needs for its first answer."""
 _STACKS = LOCAL / ".pulumi/stacks/headrace"
 OPERATIONS = ("up", "preview", "destroy", "refresh")
 """Commands of Pulumi that run its engine on a stack."""
 
 INTERRUPTED = 130
-PATIENCE_S = 15
 
 VARIABLES = {
     "PULUMI_HOME": str(HOME / "pulumi-home"),
@@ -55,8 +53,10 @@ class Workspace:
     backend: Backend = field(default_factory=Backend)
 
     @classmethod
-    def prepare(cls, stack: str, *, create: bool = True, changes: bool = False) -> Workspace:
-        """Obtains the binaries, which can take minutes the first time, and creates the stack if it does not exist.
+    def prepare(
+        cls, stack: str, *, create: bool = True, changes: bool = False, programs: Sequence[str] = PROGRAMS
+    ) -> Workspace:
+        """Obtains the programs, which can take minutes the first time, and creates the stack if it does not exist.
 
         `changes` is whether resources will be created or changed, which needs a state that is kept.
 
@@ -68,7 +68,7 @@ class Workspace:
         backend = backend_of(unprepared._file_setting("backend"), unprepared.target, os.environ)
         if changes:
             check_keeping(backend, unprepared.target, stack)
-        path = f"{find.bin_dir(PROGRAMS)}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        path = f"{find.bin_dir(programs)}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         workspace = cls(stack, {**os.environ, **VARIABLES, **backend.variables(), "PATH": path}, backend)
         if workspace.target != "local":
             _install_kubernetes_provider()
@@ -79,8 +79,17 @@ class Workspace:
             workspace._init()
         return workspace
 
-    def pulumi(self, *arguments: str, lock: IO[str] | None = None, events: Path | None = None) -> int:
-        """Runs Pulumi in the foreground and returns its exit status; its engine's events are written to `events`."""
+    def pulumi(
+        self,
+        *arguments: str,
+        lock: IO[str] | None = None,
+        events: Path | None = None,
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> int:
+        """Runs Pulumi in the foreground and returns its exit status; its engine's events are written to `events`.
+
+        The program sees `variables` in its environment.
+        """
         logged = ["--event-log", str(events)] if events else []
         # Where others may hold the lock, what Pulumi says of it is read; a file outlives this process, unlike a pipe.
         shared = self.backend.shared and arguments[0] in OPERATIONS
@@ -90,7 +99,7 @@ class Workspace:
                 ["pulumi", *arguments, *logged, *self._stack_options(arguments)],
                 cwd=CHECKOUT,
                 # As Pulumi's automation API does: without the variable there is no log of events.
-                env={**self.environment, **({"PULUMI_DEBUG_COMMANDS": "true"} if events else {})},
+                env={**self.environment, **variables, **({"PULUMI_DEBUG_COMMANDS": "true"} if events else {})},
                 pass_fds=[lock.fileno()] if lock else [],
                 stderr=said,
             )
@@ -126,6 +135,16 @@ class Workspace:
     def target(self) -> str:
         """The target that the stack runs on."""
         return self.setting("target") or "local"
+
+    @property
+    def layout(self) -> Layout:
+        """The stack's folders on this host, which the setting `state` may have moved."""
+        return Layout.for_stack(self.stack, self.setting("state"))
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the stack runs on this host and has never been up there, so that it has no data."""
+        return self.target == "local" and not self.layout.data.exists()
 
     @property
     def rendered(self) -> bool:
@@ -183,7 +202,7 @@ class Workspace:
         folder = HOME / self.stack
         folder.mkdir(mode=0o700, exist_ok=True)
         with (folder / "lock").open("w") as lock:
-            if not _acquire(lock):
+            if not stack_lock.acquire(lock):
                 raise ToolError(f"another operation on stack '{self.stack}' is running; wait for it to end")
             if not self.backend.shared:
                 self._clean_backend()
@@ -198,7 +217,7 @@ class Workspace:
     def _clean_backend(self) -> None:
         """Removes what a killed Pulumi left in the file backend: its lock, and files that it had not finished."""
         for file in (LOCAL / ".pulumi/locks/organization/headrace" / self.stack).glob("*.json"):
-            if not _is_owner_alive(file):
+            if not stack_lock.is_owner_alive(file):
                 file.unlink(missing_ok=True)
         for file in (
             *_STACKS.glob(f"{self.stack}.json*"),
@@ -315,33 +334,6 @@ class Workspace:
         return done.stdout
 
 
-def _acquire(lock: IO[str]) -> bool:
-    """Takes the lock within `PATIENCE_S`: children of a killed operation hold it for a moment after its death."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if time.monotonic() > deadline:
-                return False
-            _end_orphans(Path(lock.name))
-            time.sleep(0.2)
-        else:
-            return True
-
-
-def _end_orphans(lock: Path) -> None:
-    """Ends language hosts that hold the lock although their engine was killed: by themselves they end after minutes."""
-    for process in psutil.process_iter(["name"]):
-        with contextlib.suppress(psutil.Error):
-            if process.info["name"].startswith("pulumi-language") and str(lock) in {
-                f.path for f in process.open_files()
-            }:
-                parent = process.parent()
-                if parent is None or parent.name() != "pulumi":
-                    process.terminate()
-
-
 def _install_kubernetes_provider() -> None:
     """Links the provider into Pulumi's plugin folder: Pulumi uses one on PATH too, but warns about it at every step."""
     binary = find.ensure(["pulumi-resource-kubernetes"])["pulumi-resource-kubernetes"]
@@ -375,15 +367,6 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
             interrupted = True
         else:
             return INTERRUPTED if interrupted else status
-
-
-def _is_owner_alive(lock: Path) -> bool:
-    """Returns whether the engine that wrote a backend lock still runs on this host."""
-    try:
-        process = psutil.Process(int(json.loads(lock.read_text())["pid"]))
-        return process.name() == "pulumi" and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.Error, OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def interactive() -> bool:

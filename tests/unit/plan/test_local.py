@@ -7,6 +7,8 @@ import pulumi
 import pytest
 import yaml
 
+from infra.targets import later
+
 KNOWLEDGE = [{"name": "docs", "paths": ["pyproject.toml"]}]
 LOCAL = {"knowledge": KNOWLEDGE}
 REMOTE = {"name": "r", "engine": "remote", "url": "http://127.0.0.1:9/v1", "api_key": "sk-planted-key"}
@@ -67,6 +69,19 @@ def test_own_alerts_are_in_the_rules_of_prometheus(plan: Planner) -> None:
     named = {rule.get("alert"): rule for group in rules["groups"] for rule in group["rules"]}
     assert named["Mine"]["annotations"]["runbook_url"] == "https://wiki.example.com/mine"
     assert "GcsDown" in named
+
+
+def test_a_run_for_the_first_answer_plans_only_what_it_needs(plan: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"knowledge": [{"name": "docs", "paths": ["pyproject.toml", "LICENSE", "docs"]}]}
+    whole = plan(settings)
+    for variable, value in later.variables(later.DOCUMENTS, later.PROMETHEUS).items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("PATH", "")  # Prometheus may have to be built, which takes minutes
+    first = plan(settings)
+    assert whole.resources.keys() - first.resources.keys() == {"prometheus"}
+    assert first["knowledge-docs"].inputs["documents"].keys() == {"pyproject.toml"}
+    assert {"pyproject.toml", "LICENSE"} < whole["knowledge-docs"].inputs["documents"].keys()
+    assert first["application"].inputs == whole["application"].inputs, "the second run must not restart it"
 
 
 def test_secrets_are_marked_and_are_nowhere_else(plan: Planner) -> None:

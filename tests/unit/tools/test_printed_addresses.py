@@ -46,13 +46,14 @@ def test_a_stack_that_makes_no_link_is_up_all_the_same(
     workspace: Any = SimpleNamespace(
         stack="local",
         target="local",
+        is_new=False,
+        layout=SimpleNamespace(record=str, secrets=""),
         locked=nullcontext,
-        pulumi=lambda *arguments, lock: 0,
+        pulumi=lambda *arguments, lock, variables: 0,
         outputs=lambda: OUTPUTS,
         settings=dict,
     )
     monkeypatch.setattr(verbs.choose_model, "choose", lambda workspace: None)
-    monkeypatch.setattr(verbs, "_layout", lambda workspace: SimpleNamespace(record=str, secrets=""))
     monkeypatch.setattr(verbs, "Session", lambda record: SimpleNamespace(alive=True))
     monkeypatch.setattr(verbs, "load", lambda *arguments: SimpleNamespace(config=SimpleNamespace(knowledge=())))
     monkeypatch.setattr(verbs, "record_checks", lambda *arguments: None)
