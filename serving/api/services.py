@@ -51,10 +51,11 @@ from serving.hub.live import Live
 from serving.inference.active_catalog import ActiveCatalog, CatalogView
 from serving.inference.admission import Admission
 from serving.inference.apps.runs import AppRuns
-from serving.inference.attached_files import AttachedFiles
 from serving.inference.capture import AnswerRecorder
 from serving.inference.conversation_context import ContextSources
 from serving.inference.documents.search import DocumentSearch
+from serving.inference.files.attached_files import AttachedFiles
+from serving.inference.files.request_files import FileReader
 from serving.inference.generation import Generator
 from serving.inference.input_check import InputCheck
 from serving.inference.pipeline import Pipeline
@@ -212,7 +213,7 @@ class Services:
             self.keeper,
         )
         recorder = AnswerRecorder(self.captures, self.remembering, config)
-        self.attached_files = attached = AttachedFiles(self.files, self.blobs, config.limits, Spotlights(secret))
+        self.attached_files = attached = AttachedFiles(self.files, self.blobs, config.limits)
         sources = ContextSources(self.conversations, self.responses, retriever, self.upstream, self.audit, attached)
         self.assistants = AssistantRegister(self.database, config.limits.assistants)
         self.sharing = Sharing(self.database, self.vector_stores, self.catalog, self.assistants, self.retrieval)
@@ -228,7 +229,7 @@ class Services:
             clean=self.clean,
             documents=DocumentSearch(self.retrieval, self.vector_stores),
             spotlights=Spotlights(secret),
-            attached=attached,
+            files=FileReader(attached, self.retrieval, Spotlights(secret)),
             generator=Generator(self.engines, self.upstream),
             recorder=recorder,
             client=self.upstream,

@@ -39,7 +39,8 @@ class Route:
     `objectives`. `tools` are those that its caller may use, and `alternatives` the routes to the alias's other targets.
     `stores` are vector stores of the tenant that the assistant reads with its caller's access, and `own` tells that a
     tenant created the assistant, whose instructions may be a stored `prompt`. It may resolve to an `app`. `grounded`
-    tells whether the model can answer from passages. The models of a `managed` alias change by releases.
+    tells whether the model can answer from passages, and `context` how many tokens a request has with its answer, if
+    that is known before an engine is asked. The models of a `managed` alias change by releases.
     """
 
     requested: str
@@ -58,6 +59,7 @@ class Route:
     embedding: Embedding | None = None
     app: AppModel | None = None
     grounded: bool = True
+    context: int | None = None
     objectives: Objectives = DEFAULT_OBJECTIVES
     managed: bool = False
 
@@ -295,6 +297,7 @@ class ModelRouter:
             embedding=configured.embedding,
             app=self._apps.get(model),
             grounded=configured.answers_from_passages,
+            context=getattr(configured, "request_context", None) or getattr(configured, "context", None),
             live=name in self._live,
             objectives=configured.objectives or DEFAULT_OBJECTIVES,
             managed=known_alias is not None and known_alias.managed is not None,

@@ -7,7 +7,7 @@ such text, neither is stored, so that a repeated question is stored once.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from serving.assistants import items, transcript
 from serving.assistants.items import Message
 from serving.assistants.memory import window
-from serving.assistants.memory.history import ConversationHistory, History
+from serving.assistants.memory.history import ConversationHistory, History, ReadOnce
 from serving.assistants.memory.retriever import MemoryRetriever, PlannedPrompt, RetrievedMemory
 from serving.assistants.memory.window import Turn
 from serving.assistants.small_talk import is_small_talk
@@ -26,7 +26,7 @@ from serving.engines.client import EngineClient
 from serving.engines.endpoint import Endpoint
 from serving.engines.token_counter import TokenCounter, other_parts
 from serving.guardrails.history import HistoryChecker
-from serving.inference.attached_files import AttachedFiles, FilesShownAgain
+from serving.inference.files.attached_files import MAX_FILES, AttachedFiles, FilesShownAgain
 from serving.protocol.chat import ChatRequest
 from serving.protocol.errors import ApiError, invalid, no_instructions, upstream
 from serving.security.audit import AuditLog
@@ -38,6 +38,9 @@ BROKEN_OFF = "incomplete"
 """The finish reason of an answer that was stopped or broke off."""
 
 INCOMPLETE = ("length", "content_filter", BROKEN_OFF)
+
+TURNS_WITH_FILES = 32
+"""Number of newest turns that are searched for files."""
 
 LOOKED_BACK = 3
 """Number of newest turns that are searched for the previous question."""
@@ -74,9 +77,9 @@ class ConversationContext:
         param: str = "conversation",
         screen: HistoryChecker | None = None,
     ) -> None:
-        self._history = history
+        self._history = ReadOnce(history)
         self._screen = screen
-        self._files = FilesShownAgain(sources.attached, caller, screen.guard if screen is not None else None)
+        self._files = FilesShownAgain(sources.attached)
         self._sources = sources
         self._caller = caller
         self._assistant = assistant.name if assistant is not None else ""
@@ -116,7 +119,6 @@ class ConversationContext:
         tokens = TokenCounter(self._sources.client, endpoint, document.get("tools"))
         room = window.room(await tokens.window(), document.get("max_tokens"))
         going_on = []
-        self._files.begin()
         with _missing_as_404():
             async with aclosing(self._history.turns()) as turns:
                 if after and after[0]["role"] == "tool" and (newest := await anext(turns, None)) is not None:
@@ -172,6 +174,25 @@ class ConversationContext:
                     if looked_at == LOOKED_BACK:
                         break
         return ""
+
+    async def attached(self) -> list[Mapping[str, Any]]:
+        """Returns the files of the newest turns, newest first, each once."""
+        found: dict[str, Mapping[str, Any]] = {}
+        with _missing_as_404():
+            async with aclosing(self._history.turns()) as turns:
+                looked_at = 0
+                async for turn in turns:
+                    said = (m["content"] for m in reversed(turn.messages) if isinstance(m.get("content"), list))
+                    for file in (part["file"] for content in said for part in content if part["type"] == "file"):
+                        found.setdefault(file.get("file_id") or file.get("file_data") or "", file)
+                    looked_at += 1
+                    if looked_at == TURNS_WITH_FILES or len(found) >= MAX_FILES:
+                        break
+        return list(found.values())
+
+    def show_files(self, texts: Mapping[str, str]) -> None:
+        """Sets what replaces the files of earlier turns, by their digest."""
+        self._files.show(texts)
 
     async def count(self, shown: Sequence[Turn] = (), found: RetrievedMemory | None = None) -> None:
         """Fills `report`; `shown` are the newest turns, and `found` is what memory recalled. Raises as `recall`."""

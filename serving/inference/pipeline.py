@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from serving.assistants.reader import BARE, reader
+from serving.assistants.reader import BARE
 from serving.assistants.register import AssistantRegister
 from serving.assistants.sandbox.pool import SandboxOf
 from serving.assistants.spotlight import Spotlight, Spotlights
-from serving.config import AppModel, Assistant, Limits, React, Reasoning
+from serving.config import AppModel, Limits, React
 from serving.core.ids import new_id
 from serving.engines.client import EngineClient
 from serving.engines.router import Route
@@ -21,7 +21,6 @@ from serving.inference.admission import Admission
 from serving.inference.approvals import GivenApprovals, taint
 from serving.inference.apps.runner import AppRunner, app_tools
 from serving.inference.apps.runs import AppRuns, require_acyclic
-from serving.inference.attached_files import AttachedFiles
 from serving.inference.capture import AnswerRecorder
 from serving.inference.charging import charged
 from serving.inference.chat_job import chat_job
@@ -37,13 +36,15 @@ from serving.inference.documents.answers import (
 from serving.inference.documents.search import DocumentSearch
 from serving.inference.documents.supported_answer import SupportedAnswer
 from serving.inference.exchange import Exchange
+from serving.inference.files.request_files import FileReader
 from serving.inference.generation import Generator
 from serving.inference.input_check import InputCheck
 from serving.inference.job import GenerationJob, sampling_fields
 from serving.inference.messages.chat import MessageChat
 from serving.inference.messages.form import MessageForm
 from serving.inference.messages.object import message
-from serving.inference.request_forms import Body, ChatForm, Form, ParsedRequest, ResponseForm
+from serving.inference.prepared_request import PreparedRequest
+from serving.inference.request_forms import Body, ChatForm, Form, ResponseForm
 from serving.inference.responses import prompt as stored_prompt
 from serving.inference.responses.object import QueuedResponse
 from serving.inference.sharing.answer_sources import answer_sources
@@ -61,22 +62,6 @@ from serving.store.apps.checkpoints import Checkpoints
 from serving.store.responses import NewResponse
 from serving.store.used_approvals import UsedApprovals
 from serving.telemetry.catalogue import UNASKED
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A parsed request: its chat, its route, and its approvals."""
-
-    view: CatalogView
-    route: Route
-    asked: ParsedRequest
-    strategy: Reasoning | None
-    approvals: GivenApprovals
-
-    @property
-    def reader(self) -> Assistant | None:
-        """The assistant that reads documents, with what the request says about them."""
-        return reader(self.route, self.asked.chat)
 
 
 class Pipeline:
@@ -99,7 +84,7 @@ class Pipeline:
         clean: CleanTexts,
         documents: DocumentSearch,
         spotlights: Spotlights,
-        attached: AttachedFiles,
+        files: FileReader,
         generator: Generator,
         recorder: AnswerRecorder,
         client: EngineClient,
@@ -120,7 +105,7 @@ class Pipeline:
         self._clean = clean
         self._documents = documents
         self._spotlights = spotlights
-        self._attached = attached
+        self._files = files
         self._generator = generator
         self._recorder = recorder
         self._client = client
@@ -205,11 +190,11 @@ class Pipeline:
                 )
             async with self._admission.admit(background=x.background, within=x.run is not None):
                 x.timeline.end_of("admit")
-                read = await self._with_files(x, read)
                 if answers_courtesy(route, read.asked.chat):
                     return 0
+                read = await self._with_files(x, read)
                 hits = await self._search(x, read)
-                if _refuses(read, hits) or (hits is not None and _quotes(read)):
+                if read.refuses(hits) or (hits is not None and read.quotes):
                     return 0
                 return await self._generator.count(x, chat_job(read.asked, route, hits, marks=self._marks(x, route)))
 
@@ -225,12 +210,14 @@ class Pipeline:
             await read.approvals.record(self._audit, x.request_id)
             async with self._admission.admit(background=x.background, within=x.run is not None):
                 x.timeline.end_of("admit")
-                read = await self._with_files(x, read)
-                # Samples that vote need the excerpts in advance; only ReAct searches by itself.
                 small_talk = read.asked.searches and answers_courtesy(route, read.asked.chat)
+                if not small_talk:
+                    read = await self._with_files(x, read)
+                # Samples that vote need the excerpts in advance; only ReAct searches by itself.
                 hits = None if small_talk or self._asks_itself(read) else await self._search(x, read)
                 if hits is not None and read.asked.chat.knowledge is not None:
-                    await form.searched(x, self._documents, question_of(read.asked.chat), hits)
+                    found = [] if read.answered_by_files else hits
+                    await form.searched(x, self._documents, question_of(read.asked.chat), found)
                 job = self._job(x, read, hits)
                 x.timeline.end_of("prompt")
                 said = await self._unasked(x, read, hits, small_talk=small_talk)
@@ -240,13 +227,13 @@ class Pipeline:
                 return await fixed_answer(x, job, said)
 
     async def _unasked(
-        self, x: Exchange, read: _Read, hits: Sequence[Hit] | None, *, small_talk: bool
+        self, x: Exchange, read: PreparedRequest, hits: Sequence[Hit] | None, *, small_talk: bool
     ) -> DocumentAnswer | None:
         """Returns the answer that needs no model, or None if one is needed."""
         assistant, context = read.reader or read.route.assistant or BARE, read.asked.context
         if small_talk:
             return await courtesy(x, assistant, context)
-        if _refuses(read, hits):
+        if read.refuses(hits):
             return await refusal(x, assistant, context)
         if hits and read.strategy is None and assistant.unsupported == "quote":
             return await self._documents.quoted(x, hits, context, read.asked.citations)
@@ -284,7 +271,7 @@ class Pipeline:
         form: Form[Body],
         *,
         answers: bool = True,
-    ) -> _Read:
+    ) -> PreparedRequest:
         """Has guardrails check a request, and returns its parsed form."""
         given = await self._prompted(x, form.body)
         with x.timeline.during("guard"):
@@ -294,7 +281,7 @@ class Pipeline:
         await self._documents.check(x, route, asked.chat, asked.fields.get("knowledge", "knowledge"))
         strategy = choose(route, asked.chat, asked.fields)
         approvals = GivenApprovals(self._approvals, self._used_approvals, x.caller, route, asked.chat.approvals or ())
-        return _Read(view, route, asked, strategy, approvals)
+        return PreparedRequest(view, route, asked, strategy, approvals)
 
     async def _prompted(self, x: Exchange, body: Body) -> Body:
         """Returns a request whose instructions are those of the stored prompt that it names, which `x` then has."""
@@ -303,39 +290,48 @@ class Pipeline:
         x.prompt = await stored_prompt.find(self._assistants.prompts, x.caller, body)
         return x.prompt.filled(body) if x.prompt is not None else body
 
-    async def _with_files(self, x: Exchange, read: _Read) -> _Read:
-        """Returns a request in which files are replaced by their text."""
+    async def _with_files(self, x: Exchange, read: PreparedRequest) -> PreparedRequest:
+        """Returns a request in which files are replaced by what the model reads of them."""
         asked = read.asked
+        quotes = asked.searches and read.strategy is None and read.quotes
         with x.timeline.during("prompt"):
-            chat = await self._attached.read(x.caller, x.guard, asked.chat, asked.param)
-        return read if chat is asked.chat else replace(read, asked=replace(asked, read=chat))
+            files = await self._files.read(x, read.route, asked, read.reader, quotes=quotes)
+        if files is None:
+            return read
+        if asked.context is not None:
+            asked.context.show_files(files.earlier)
+        return replace(read, asked=replace(asked, read=files.chat), files=files)
 
-    def _asks_itself(self, read: _Read) -> bool:
+    def _asks_itself(self, read: PreparedRequest) -> bool:
         return isinstance(read.strategy, React) and searches_by_itself(read.route, read.strategy)
 
-    async def _search(self, x: Exchange, read: _Read) -> Sequence[Hit] | None:
+    async def _search(self, x: Exchange, read: PreparedRequest) -> Sequence[Hit] | None:
         if not (asked := read.asked).searches:
             return None
+        if read.answered_by_files:
+            return read.attached
         return await self._documents.search(x, read.route, asked.chat, asked.param, asked.context)
 
     def _marks(self, x: Exchange, route: Route) -> Spotlight | None:
         """Returns the marks around passages, None if the assistant disables them."""
         return self._spotlights.for_assistant(route.assistant or BARE, x.caller.tenant)
 
-    def _job(self, x: Exchange, read: _Read, hits: Sequence[Hit] | None) -> GenerationJob:
+    def _job(self, x: Exchange, read: PreparedRequest, hits: Sequence[Hit] | None) -> GenerationJob:
         """Returns the generation job, with solver, annotator and keeper."""
         asked, route = read.asked, read.route
         searches = searches_by_itself(route, read.strategy)
-        found = list(hits or ())  # includes the hits of the model's own searches
-        shown = found if searches else hits
-        sources = partial(answer_sources, x, asked.chat, read.strategy, shown, asked.context)
+        found = [*(() if read.answered_by_files else read.attached), *(hits or ())]
+        # A list that the model's own searches add to; None for a model that reads nothing.
+        shown = found if searches or found else hits
+        attached = read.files.ids if read.files is not None else frozenset()
+        sources = partial(answer_sources, x, asked.chat, read.strategy, shown, asked.context, attached=attached)
         job = chat_job(
             asked,
             route,
             hits,
             marks=self._marks(x, route),
             annotator=self._documents.annotator(
-                x, shown, asked.context, kind=asked.citations, slow=bool(hits), assistant=read.reader
+                x, shown, asked.context, kind=asked.citations, slow=bool(shown), assistant=read.reader
             ),
             keeper=self._recorder.keeper(x, route, asked.body, shown, asked.place, sources, asked.render),
         )
@@ -343,12 +339,12 @@ class Pipeline:
             return replace(job, solver=self._app_runner(x, read, route.app))
         policy = self._documents.policy(read.reader, shown)
         if read.strategy is None:
-            if policy is None or not hits:
+            if policy is None or not shown:
                 return job
             solver = SupportedAnswer(self._client, policy)
             return replace(job, solver=solver, effort=solver.effort(job.document))
         foreign = x.prompt is not None and x.prompt.foreign
-        tainted = taint(route, tools_of(route), asked.chat, hits, asked.context, foreign=foreign)
+        tainted = taint(route, tools_of(route), asked.chat, shown, asked.context, foreign=foreign)
         acting = Acting(read.view.tools, read.approvals, tainted)
         tool = self._documents.tool(x, route, asked.chat, found) if searches else None
         marks = self._spotlights.for_assistant(route.assistant, x.caller.tenant)
@@ -358,7 +354,7 @@ class Pipeline:
         memory = runner.leaving_room(job.memory) if job.memory is not None else None
         return replace(job, solver=runner, memory=memory, effort=read.strategy.tokens)
 
-    def _app_runner(self, x: Exchange, read: _Read, app: AppModel) -> AppRunner:
+    def _app_runner(self, x: Exchange, read: PreparedRequest, app: AppModel) -> AppRunner:
         names, catalogue, context = tools_of(read.route), read.view.tools, read.asked.context
         return AppRunner(
             self._client,
@@ -385,16 +381,3 @@ class Pipeline:
             keeper=self._recorder.keeper(x, route, body),
             transform=legacy_logprobs if body.logprobs is not None else None,
         )
-
-
-def _quotes(read: _Read) -> bool:
-    """Returns whether the answer is quotes of documents."""
-    return (reads := read.reader) is not None and reads.unsupported == "quote"
-
-
-def _refuses(read: _Read, hits: Sequence[Hit] | None) -> bool:
-    """Returns whether the assistant must refuse, since nothing relevant was found.
-
-    A model with functions may find the answer with these. An assistant with documents answers only from documents.
-    """
-    return hits is not None and not hits and (read.route.reads or not read.asked.chat.tools)

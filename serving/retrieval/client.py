@@ -14,7 +14,7 @@ from serving.core.principal import Principal
 from serving.protocol.filters import Filter
 from serving.protocol.knowledge import Knowledge
 from serving.retrieval.errors import CollectionNotFound
-from serving.retrieval.types import MAX_QUESTION, Attribution, Chunk, Hit
+from serving.retrieval.types import MAX_QUESTION, AttachedDocument, Attribution, Chunk, Hit
 from serving.telemetry import tracing
 
 
@@ -85,6 +85,24 @@ class RetrievalClient:
             if span is not None:
                 span.set({"headrace.retrieval.chunks": len(hits)})
                 span.content("gen_ai.retrieval.query.text", question)
+        return hits
+
+    async def attached(
+        self,
+        principal: Principal,
+        assistant: Assistant,
+        question: str,
+        files: Sequence[AttachedDocument],
+        before: str = "",
+    ) -> list[Hit]:
+        """Returns the passages of attached files for an assistant, best first; none when it quotes and none is
+        relevant. `before` is the user's previous message.
+        """
+        with tracing.span("retrieval", {"gen_ai.operation.name": "retrieval"}) as span:
+            given = assistant, question[:MAX_QUESTION], list(files), before
+            hits: list[Hit] = await self._call("attached", principal, *given)
+            if span is not None:
+                span.set({"headrace.retrieval.chunks": len(hits)})
         return hits
 
     async def search(

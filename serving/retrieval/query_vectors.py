@@ -6,6 +6,14 @@ import asyncio
 
 from serving.retrieval.embedders.embedder import Embedder, Vectors
 
+EARLIER = 1_000
+"""Number of characters of the previous message that are searched together with a question: its end."""
+
+
+def following(before: str, question: str) -> str:
+    """Returns a question behind the end of the message before it."""
+    return f"{before[-EARLIER:]}\n{question}"
+
 
 class QueryVectors:
     """Vectors of a query, computed on first use; of `meant` instead of the text if it differs."""

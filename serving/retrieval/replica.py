@@ -27,6 +27,7 @@ from serving.metering.documents import DocumentQuotas
 from serving.protocol.errors import ApiError
 from serving.protocol.filters import Filter
 from serving.protocol.knowledge import Knowledge
+from serving.retrieval.attached import AttachedSearch
 from serving.retrieval.cite import attribute
 from serving.retrieval.embedders.registry import EmbedderRegistry
 from serving.retrieval.errors import CollectionNotFound
@@ -36,7 +37,7 @@ from serving.retrieval.file_filter import FileFilter
 from serving.retrieval.fuse import DEPTH, fuse_follow_up
 from serving.retrieval.indexes import OpenIndex, VectorStoreIndexes
 from serving.retrieval.ingest import FILES_AT_ONCE, FILES_OF_ONE, Ingestion
-from serving.retrieval.query_vectors import QueryVectors
+from serving.retrieval.query_vectors import QueryVectors, following
 from serving.retrieval.reindex import Reindexing
 from serving.retrieval.relevance import (
     MINILM_THRESHOLD,
@@ -47,7 +48,7 @@ from serving.retrieval.relevance import (
     without_subject,
 )
 from serving.retrieval.reranker import Reranker
-from serving.retrieval.types import Attribution, Chunk, Hit, Mode
+from serving.retrieval.types import AttachedDocument, Attribution, Chunk, Hit, Mode
 from serving.security.erasure import Erasures
 from serving.security.prompt_cache import CacheOwners
 from serving.store.access import names_of
@@ -81,9 +82,6 @@ log = logging.getLogger("headrace.retrieval")
 HOUSEKEEPING_S = 3600.0
 KEEP_JOBS_S = 7 * 86_400.0
 """How long ended jobs can be looked up."""
-
-EARLIER = 1_000
-"""Number of characters of the previous message that are searched together with a question: its end."""
 
 NAMES_TTL_S = 2.0
 """How long the vector store of a knowledge name is cached."""
@@ -124,6 +122,7 @@ class RetrievalReplica:
         self._judge = self._embedders.judge
         self._second = SecondEmbedder(self._judge)
         self._sentences = AnswerSentences(lambda: self._embedders.local(DEFAULT_EMBEDDER))
+        self._attached = AttachedSearch(self._embedders, self._second, self._sentences)
         self._reranker = Reranker(self._engines, self._client)
         self._checkpoints = Checkpoints(self._database)
         where = data.collections(config.store)
@@ -246,8 +245,7 @@ class RetrievalReplica:
         meant, meant_before = (without_subject(text, assistant.description) for text in (question, before))
         queries = [QueryVectors(question, meant)]
         if before:
-            joined = (f"{earlier[-EARLIER:]}\n{last}" for earlier, last in ((before, question), (meant_before, meant)))
-            queries.append(QueryVectors(*joined))
+            queries.append(QueryVectors(following(before, question), following(meant_before, meant)))
         wanted = max(assistant.top_k, READ_AGAIN if assistant.unsupported == "quote" else 0)
         count = DEPTH if before else self._reranker.depth(wanted)
         searches = []
@@ -279,6 +277,17 @@ class RetrievalReplica:
         elif not self._reranker.configured:
             second = self._second
         return for_prompt(question, hits, assistant, self._judge, meant, self._sentences, threshold, second)
+
+    async def attached(
+        self,
+        principal: Principal,
+        assistant: Assistant,
+        question: str,
+        files: Sequence[AttachedDocument],
+        before: str = "",
+    ) -> list[Hit]:
+        """Returns the passages of attached files: see `AttachedSearch.passages`."""
+        return await self._attached.passages(principal.tenant, assistant, question, files, before)
 
     async def search(
         self, principal: Principal, store_id: str, query: str, count: int, filters: Filter | None = None

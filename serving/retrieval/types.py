@@ -52,6 +52,21 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class AttachedDocument:
+    """A file of a conversation or a request. `key` identifies its content, and `file_id` is "" if it is not stored."""
+
+    key: str
+    file_id: str
+    file_name: str
+    document: Document
+
+    @property
+    def id(self) -> str:
+        """Its id in an index: that of the stored file, or one for its content."""
+        return self.file_id or f"attached-{self.key[:32]}"
+
+
+@dataclass(frozen=True, slots=True)
 class Extraction:
     """How much of a file's text is in its chunks, in characters without white space.
 

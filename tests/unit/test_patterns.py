@@ -25,6 +25,7 @@ REASONS = {
     "api/app.py": f"a request id, {SHORT}",
     "api/idempotency.py": f"a key, {SHORT}",
     "api/openapi/links.py": OURS,
+    "inference/files/request_files.py": "four letters at most, or one character: nothing is tried again",
     "protocol/json_schema_limits.py": f"a pattern of at most MAX_PATTERN characters; {CAMPAIGN}",
     "api/routes/stored_completions.py": "anchored, one repetition that nothing follows but a bracket",
     "api/resumable/ids.py": "an id: anchored, each repetition bounded",

@@ -35,6 +35,29 @@ class History(Protocol):
         ...
 
 
+class ReadOnce:
+    """A history whose turns are read once for one request, however often it looks through them, one look at a time."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._seen: list[Turn] = []
+        self._rest: AsyncGenerator[Turn, None] | None = None
+        self.conversation = history.conversation
+
+    async def turns(self) -> AsyncGenerator[Turn, None]:
+        """Yields the turns, newest first."""
+        for turn in self._seen:
+            yield turn
+        self._rest = self._rest or self._history.turns()
+        async for turn in self._rest:
+            self._seen.append(turn)
+            yield turn
+
+    async def left_out(self, shown: Sequence[Turn]) -> int:
+        """Returns the number of turns before `shown`."""
+        return await self._history.left_out(shown)
+
+
 class ConversationHistory:
     """The turns of a conversation, after its `screen`; raises `NotFound` if the caller has no such conversation."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Literal
+from urllib.parse import quote
 
 from serving.retrieval.types import Citation, TextSpan
 
@@ -52,5 +53,8 @@ def _annotation(citation: Citation, kind: CitationKind) -> dict[str, Any]:
         "start_index": citation.start_index,
         "end_index": citation.end_index,
         "title": citation.title or citation.file_name,
-        "url": f"/v1/files/{citation.file_id}/content",
+        # A file in the request itself has no address.
+        "url": f"/v1/files/{citation.file_id}/content"
+        if citation.file_id
+        else f"attachment:{quote(citation.file_name)}",
     }

@@ -65,7 +65,7 @@ class DocumentSearch:
         if not question:
             raise invalid("Searching documents requires a user message with text.", param)
         with x.timeline.during("retrieve"):
-            before = _asked_before(body) or (await context.asked_before() if context is not None else "")
+            before = await asked_before(body, context)
             return await self._readable_hits(x, within_tokens(assistant, body), route, body, question, before)
 
     async def quoted(
@@ -184,7 +184,8 @@ def within_tokens(assistant: Assistant, body: ChatRequest) -> Assistant:
     return assistant.model_copy(update={"context_tokens": asked})
 
 
-def _asked_before(body: ChatRequest) -> str:
-    """Returns the question before the last one in a request; empty if there is none."""
+async def asked_before(body: ChatRequest, context: ConversationContext | None) -> str:
+    """Returns the question before the last one, in a request or in the turns before it; empty if there is none."""
     users = [text for m in body.messages if m.role == "user" and (text := m.text().strip())]
-    return next((text for text in reversed(users[:-1]) if not is_small_talk(text)), "")
+    within = next((text for text in reversed(users[:-1]) if not is_small_talk(text)), "")
+    return within or (await context.asked_before() if context is not None else "")

@@ -26,19 +26,22 @@ def answer_sources(
     hits: Sequence[Hit] | None,
     context: ConversationContext | None,
     route: Route,
+    *,
+    attached: frozenset[str] = frozenset(),
 ) -> dict[str, Any] | None:
     """Returns the files of all `hits`, cited or not, and what answered; None if there may be other sources.
 
-    Files and results in messages are items of the conversation, and earlier turns have sources of their own. But nobody
-    knows from where apps and other tools, other conversations, or instructions in a request have what they say. Called
-    after the answer, with its route: only then are all hits, and what memory recalled, known.
+    Files in messages, with the ids `attached`, and results in them are items of the conversation, and earlier turns
+    have sources of their own. But nobody knows from where apps and other tools, other conversations, or instructions in
+    a request have what they say. Called after the answer, with its route: only then are all hits, and what memory
+    recalled, known.
     """
     told = strategy is not None and not _TRACED.issuperset(tools_of(route))
     instructed = any(message.role in INSTRUCTIONS for message in body.messages)
     recalled = context is not None and context.recalls_others
     if x.run is not None or route.app is not None or told or instructed or recalled:
         return None
-    return {"files": sorted({hit.file_id for hit in hits or ()}), "answerers": _answerers(route)}
+    return {"files": sorted({hit.file_id for hit in hits or ()} - attached), "answerers": _answerers(route)}
 
 
 def _answerers(route: Route) -> list[str]:

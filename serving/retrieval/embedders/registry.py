@@ -43,6 +43,11 @@ class EmbedderRegistry:
         found = self._of_engines.get(self._current)
         return found if found is not None else self._local_embedder(self._current)
 
+    @property
+    def default(self) -> LocalEmbedder:
+        """The default embedder, whichever one searches use; it may be loaded now."""
+        return self._local_embedder(DEFAULT_EMBEDDER)
+
     def local(self, name: str) -> OnnxEmbedder:
         """Returns a local model, loaded. Raises `FileNotFoundError` if its package is not installed."""
         return self._local_embedder(name).model

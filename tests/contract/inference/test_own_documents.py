@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -19,10 +18,11 @@ from sqlalchemy import select
 from serving.config import Assistant, Catalog, InjectionGuardrail, Limits, PiiGuardrail, RemoteModel
 from serving.core.principal import Principal
 from serving.core.uninterrupted import uninterrupted
-from serving.inference import attached_files
-from serving.inference.attached_files import NOT_AGAIN
+from serving.inference.files import attached_files, request_files
+from serving.inference.files.attached_files import NOT_AGAIN
+from serving.inference.files.request_files import BELOW
 from serving.protocol.filters import ComparisonFilter, Filter
-from serving.retrieval.types import Attribution, Citation, Hit, Position, TextSpan
+from serving.retrieval.types import Attribution, Block, Citation, Document, Hit, Position, TextSpan
 from serving.store.relational.tables import captures
 from tests.callers.identity import key_of
 from tests.contract.campaigns.engine import Engine
@@ -303,11 +303,14 @@ def test_a_model_reads_the_text_of_files_in_messages(world: World, stream: bool)
     ):
         assert text.index("written by others") < text.index(name) < text.index(says)
     world.respond("And after?", stream=stream, tools=[], previous_response_id=first.id)
-    assert "The tide turns at noon." in str(world.engine.asked[-1][0])
+    earlier, *_, asked = world.engine.asked[-1]
+    assert [part["text"] for part in earlier["content"]] == [*[BELOW] * 3, "When does it turn?"]
+    assert sorted(part["text"] for part in asked["content"]) == sorted([*texts[:3], "And after?"])
+    assert asked["content"][-1]["text"] == "And after?", "files stand before the question, where they are read best"
     world.sdk.files.delete(uploaded.id)
     world.respond("And then?", stream=stream, tools=[], previous_response_id=first.id)
     assert "cannot be read any more" in str(world.engine.asked[-1][0])
-    assert "The moon is new." in str(world.engine.asked[-1][0])
+    assert "The moon is new." in str(world.engine.asked[-1][-1])
 
 
 def test_files_that_cannot_be_read_are_refused(world: World) -> None:
@@ -320,8 +323,8 @@ def test_files_that_cannot_be_read_are_refused(world: World) -> None:
         ({}, None, 400, "A file needs file_id or file_data."),
         ({"file_data": "YQ="}, None, 400, "file_data is not base64."),
         ({"file_data": in_data(b"MZ"), "filename": "a.exe"}, None, 400, "A file cannot be read: file type"),
-        ({"file_data": in_data(b"long " * 330)}, None, 200, ""),
-        ({"file_data": in_data(b"long " * 200)}, None, 400, "The files have 2,"),
+        ({"file_data": in_data(b"long " * 399)}, None, 200, ""),
+        ({"file_data": in_data(b"long " * 210)}, None, 400, "The files have 2,"),
     ]
     for file, headers, status, message in files:
         content = [
@@ -340,26 +343,26 @@ def test_a_conversation_shows_files_again_within_one_budget(world: World, monkey
     """Of files and of characters, over all its messages: more are not read."""
     read = []
 
-    def parsed(data: bytes, *_: Any) -> Any:
+    def parsed(data: bytes, *_: Any) -> Document:
         read.append(data)
-        return SimpleNamespace(text=data.decode())
+        return Document("text", "", data.decode(), (Block(data.decode(), 0),))
 
-    def shown() -> list[str]:
+    def shown() -> tuple[list[str], list[str]]:
         world.sdk.responses.create(model="m", input="And now?", conversation=made.id)
         contents = [message["content"] for message in world.engine.asked[-1]]
-        return [part["text"] for content in contents if isinstance(content, list) for part in content]
+        *earlier, asked = [[part["text"] for part in content] for content in contents if isinstance(content, list)]
+        return [text for texts in earlier for text in texts], asked
 
     monkeypatch.setattr(attached_files, "parse_isolated", parsed)
-    monkeypatch.setattr(attached_files, "MAX_FILES", 3)
+    monkeypatch.setattr(request_files, "MAX_FILES", 3)
     files = [{"type": "input_file", "file_data": in_data(f"file {n}".encode())} for n in range(4)]
     messages = [{"role": "user", "content": content} for content in (files[:2], files[2:] + files[2:])]
     made = world.sdk.conversations.create(items=messages)  # type: ignore[arg-type]
-    texts = shown()
-    assert (len(texts), texts.count(NOT_AGAIN), len(read)) == (6, 2, 3)
-    monkeypatch.setattr(world.up.services.pipeline._attached, "characters", 2 * len(texts[0]))
-    texts = shown()
-    assert texts.count(NOT_AGAIN) == len(texts) - 2
-    assert len(read) == 3
+    earlier, asked = shown()
+    assert (earlier.count(BELOW), earlier.count(NOT_AGAIN), len(asked), len(read)) == (5, 1, 4, 3)
+    monkeypatch.setattr(world.up.services.attached_files, "characters", 13)
+    earlier, asked = shown()
+    assert (earlier.count(BELOW), earlier.count(NOT_AGAIN), len(asked), len(read)) == (4, 2, 3, 3)
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["text", "name"])

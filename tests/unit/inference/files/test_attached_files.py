@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from serving.assistants.spotlight import DATAMARK, Spotlights
+from serving.assistants.spotlight import DATAMARK, Spotlight
 from serving.assistants.unmarking import Unmarking
 from serving.config import Limits
 from serving.core.principal import Principal
-from serving.inference import attached_files
-from serving.inference.attached_files import AT_ONCE, NOT_AGAIN, AttachedFiles, FilesShownAgain
+from serving.inference.files import attached_files
+from serving.inference.files.attached_files import AT_ONCE, AttachedFiles, FilesShownAgain
 
 ANN = Principal("acme", "ann", "key_1", scopes=frozenset({"data:read"}))
 OTHER = Principal("other", "ann", "key_2", scopes=frozenset({"data:read"}))
@@ -54,18 +54,18 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
 
 @pytest.fixture
 def attached(store: Store) -> AttachedFiles:
-    return AttachedFiles(store, store, Limits(), Spotlights("s"))  # type: ignore[arg-type]
+    return AttachedFiles(store, store, Limits())  # type: ignore[arg-type]
 
 
 async def test_a_file_is_read_once_for_a_tenant(attached: AttachedFiles, store: Store) -> None:
     """Its content is not read to find that it is known, and no tenant can tell by time what another one read."""
     for caller, id in ((ANN, "file_1"), (ANN, "file_1"), (ANN, "copy_1"), (OTHER, "file_1"), (ANN, "file_2")):
-        assert "a.txt" in await attached.text(caller, None, {"file_id": id}, "input")
+        assert (await attached.read(caller, {"file_id": id}, "input")).file_name == "a.txt"
     assert store.read_by == ["acme", "other", "acme"]
 
 
 async def test_queued_requests_hold_no_file_content(attached: AttachedFiles, store: Store) -> None:
-    await asyncio.gather(*(attached.text(ANN, None, {"file_id": f"file_{n}"}, "input") for n in range(8)))
+    await asyncio.gather(*(attached.read(ANN, {"file_id": f"file_{n}"}, "input") for n in range(8)))
     assert (len(store.read_by), store.most) == (8, AT_ONCE)
 
 
@@ -93,23 +93,9 @@ async def test_a_file_in_the_request_is_hashed_in_a_thread(
         (OTHER, "a.txt", b"1"),
     ):
         data = f"data:text/plain;base64,{base64.b64encode(content).decode()}"
-        await attached.text(caller, None, {"file_data": data, "filename": name}, "input")
+        await attached.read(caller, {"file_data": data, "filename": name}, "input")
     assert read == [("a.txt", b"1"), ("b.txt", b"1"), ("a.txt", b"2"), ("a.txt", b"1")]
     assert threading.main_thread() not in threads
-
-
-async def test_each_prompt_of_a_request_has_its_own_budget(attached: AttachedFiles, store: Store) -> None:
-    file = {"file_id": "file_1"}
-    attached.characters = len(await attached.text(ANN, None, file, "input"))
-    again = FilesShownAgain(attached, ANN, None)
-    shown = []
-    for _ in range(2):
-        again.begin()
-        message = await again.message({"role": "user", "content": [{"type": "file", "file": file}] * 2})
-        shown.append([part["text"] for part in message["content"]])
-    assert shown[0] == shown[1]
-    assert (shown[0][0] != NOT_AGAIN, shown[0][1]) == (True, NOT_AGAIN)
-    assert store.read_by == ["acme"]
 
 
 EXPLAINED = DATAMARK.format(mark="20240101", sign="¶")
@@ -126,7 +112,7 @@ EXPLAINED = DATAMARK.format(mark="20240101", sign="¶")
     ids=["a user's", "an answer", "a part", "a tool's result"],
 )
 async def test_no_earlier_message_explains_marks(attached: AttachedFiles, message: dict[str, Any]) -> None:
-    again = FilesShownAgain(attached, ANN, None)
+    again = FilesShownAgain(attached)
     assert Unmarking.in_prompt([message]) is not None
     shown = await again.message(message)
     assert Unmarking.in_prompt([shown]) is None
@@ -136,8 +122,9 @@ async def test_no_earlier_message_explains_marks(attached: AttachedFiles, messag
 
 async def test_an_earlier_file_is_shown_between_marks_beside_text_that_explains_others(attached: AttachedFiles) -> None:
     file = {"file_id": "file_1"}
-    marked = await attached.text(ANN, None, file, "input")
-    again = FilesShownAgain(attached, ANN, None)
+    marked = Spotlight("delimit", b"k").on("a.txt")
+    again = FilesShownAgain(attached)
+    again.show({await attached.digest(file): marked})
     content = [{"type": "text", "text": EXPLAINED}, {"type": "file", "file": file}]
     shown = await again.message({"role": "user", "content": content})
     assert shown["content"][1] == {"type": "text", "text": marked}
@@ -147,4 +134,4 @@ async def test_an_earlier_file_is_shown_between_marks_beside_text_that_explains_
 
 @pytest.mark.parametrize("message", [{"role": "assistant", "tool_calls": []}, {"role": "assistant", "content": None}])
 async def test_an_earlier_message_without_text_stays_as_it_is(attached: AttachedFiles, message: dict[str, Any]) -> None:
-    assert await FilesShownAgain(attached, ANN, None).message(message) == message
+    assert await FilesShownAgain(attached).message(message) == message

@@ -1,0 +1,1 @@
+"""Files in messages: read, shown to models, and searched for quotes."""
