@@ -209,7 +209,17 @@ CONSOLE_ANSWERS: dict[str, Schema] = {
         alerts=list_of(TEXT),
     ),
     "admin_dashboards_list_alerts": object_of(
-        "list", data=list_of(object_of("alert.firing", id=TEXT, severity=TEXT, count=COUNT, summary=MAYBE))
+        "list",
+        data=list_of(
+            object_of(
+                "alert.firing",
+                id=TEXT,
+                severity=TEXT,
+                count=COUNT,
+                instances=list_of(object_of(None, summary=MAYBE, since=_MAYBE_COUNT)),
+                runbook={"type": "boolean"},
+            )
+        ),
     ),
     "admin_dashboards_get_alert": object_of(
         "alert",

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.telemetry.dashboards.board import Dashboard, Panel
-from serving.telemetry.dashboards.filters import Selection, TimeRange, fill_variables, pattern
+from serving.telemetry.dashboards.filters import Selection, TimeRange, fill_variables
 from serving.telemetry.dashboards.prometheus import PrometheusClient, QueryFailed, gather
 
 NAMESPACE = "namespace"
 """The variable of the stack's namespace, which is not the reader's to choose where it is set."""
-_FIRING = 'count by (alertname, severity) (ALERTS{{alertstate="firing",severity!="none",namespace=~"{namespace}"}})'
 _LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-_ORDER = ("page", "critical", "ticket", "warning", "info")
-"""Severities of the stack's alerts, and of those that come with kube-prometheus-stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +49,6 @@ class DashboardData:
     panels: Mapping[str, PanelData]
 
 
-@dataclass(frozen=True, slots=True)
-class FiringAlert:
-    """An alert that fires, with the number of its instances."""
-
-    name: str
-    severity: str
-    count: int
-
-
 class NoSuchValue(Exception):
     """A filter selects a value that no series has in the range; `variable` is its name."""
 
@@ -87,21 +75,6 @@ async def dashboard_data(
     data = await gather(*(_panel(prometheus, dashboard, panel, selection, range, now) for panel in dashboard.panels))
     panels = {panel.id: one for panel, one in zip(dashboard.panels, data, strict=True)}
     return DashboardData(start, range.step, selection, choices, panels)
-
-
-async def firing_alerts(prometheus: PrometheusClient, now: int) -> list[FiringAlert]:
-    """Returns the stack's firing alerts, the most severe first; raises `PrometheusUnavailable` and `QueryFailed`."""
-    # An alert about a whole cluster has no namespace.
-    namespace = f"{pattern(prometheus.namespace)}|" if prometheus.namespace else ".*"
-    alerts = [
-        FiringAlert(one["metric"].get("alertname", ""), one["metric"].get("severity", ""), int(one["value"][1]))
-        for one in await prometheus.instant(_FIRING.format(namespace=namespace), now)
-    ]
-    return sorted(alerts, key=lambda alert: (_rank(alert.severity), alert.name))
-
-
-def _rank(severity: str) -> int:
-    return _ORDER.index(severity) if severity in _ORDER else len(_ORDER)
 
 
 async def _choices(
