@@ -23,6 +23,7 @@ _JOB = object_of(
     "job",
     id=TEXT,
     kind=TEXT,
+    subjects=list_of(object_of(None, type=TEXT, id=TEXT, name=MAYBE)),
     status={"enum": list(get_args(Status))},
     attempts=COUNT,
     max_attempts=COUNT,

@@ -138,6 +138,12 @@ def test_no_word_of_a_button_or_a_state_is_broken(operated: Operated, view: str)
             assert shown.page.evaluate(BROKEN) == [], width
 
 
+def test_a_job_says_which_file_it_is_about_and_in_which_store(operated: Operated) -> None:
+    with operated.page("/admin/jobs?kind=ingest_file") as shown:
+        settled(shown)
+        assert any("sea.txt" in row and "Sea charts" in row for row in rows(shown)), rows(shown)
+
+
 def test_text_of_others_is_text(operated: Operated) -> None:
     with operated.page("/admin/tenants") as shown:
         settled(shown)

@@ -7,7 +7,7 @@ import { follow, tenant, to } from "../address";
 import type { Firing } from "../metrics/data";
 import { type Page, useAnswer, withQuery } from "../answer";
 import { Code, number, State, Time } from "../values";
-import type { Job } from "./jobs";
+import { type Job, Subjects } from "./jobs";
 import { health, type Model } from "./models";
 
 const MOST = 100;
@@ -48,8 +48,10 @@ export function Overview(): VNode {
         <section>
           <h2>{c("lastFailures")}</h2>
           <ul class="plain">
-            {last.slice(0, 5).map(({ id, kind, error_code, finished_at }) => (
-              <li key={id}><Code>{kind}</Code> <Code>{error_code}</Code> <Time at={finished_at} /></li>
+            {last.slice(0, 5).map((job) => (
+              <li key={job.id}>
+                <Code>{job.kind}</Code> <Code>{job.error_code}</Code> <Time at={job.finished_at} /> <Subjects of={job} />
+              </li>
             ))}
           </ul>
         </section>
