@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -100,6 +100,13 @@ class Files:
         """Returns a file that the principal may read, or raises `NotFound`."""
         async with self._database.read() as connection:
             return await _get(connection, principal, id)
+
+    @uninterrupted
+    async def names(self, principal: Principal, ids: Collection[str]) -> dict[str, str]:
+        """Returns the names of those of `ids` that are files which the principal may read."""
+        query = select(files.c.id, files.c.filename).where(files.c.id.in_(ids), readable(files, principal))
+        async with self._database.read() as connection:
+            return {row.id: row.filename for row in await connection.execute(query)}
 
     @uninterrupted
     async def get_any(self, tenant: str, id: str) -> File:

@@ -6,7 +6,7 @@ attachment's status in the job's own last transaction, however the job ends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import or_, select
@@ -99,6 +99,14 @@ class VectorStores:
         query = select(of.id).where(of.id.in_(ids), readable(vector_stores, principal))
         async with self._database.read() as connection:
             return set((await connection.execute(query)).scalars())
+
+    @uninterrupted
+    async def names(self, principal: Principal, ids: Collection[str]) -> dict[str, str]:
+        """Returns the names of those of `ids` that are stores which the principal may read."""
+        of = vector_stores.c
+        query = select(of.id, of.name).where(of.id.in_(ids), readable(vector_stores, principal))
+        async with self._database.read() as connection:
+            return {row.id: row.name for row in await connection.execute(query)}
 
     @uninterrupted
     async def list(

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import test from "node:test";
 import { blocks } from "../src/admin/metrics/blocks";
 import { drawn, path } from "../src/admin/metrics/chart";
-import { level } from "../src/admin/metrics/data";
+import { general, level } from "../src/admin/metrics/data";
 import { cells } from "../src/admin/metrics/heatmap";
 import { extent, increment, measured, ticks, times } from "../src/admin/metrics/units";
 
@@ -26,6 +26,11 @@ test("values have the unit of their panel", () => {
     ["1", 0.25, "0.25"],
     ["1", null, "–"],
   ]) assert.equal(measured(unit, value), text);
+});
+
+test("a summary without an alert that fires names what it would say", () => {
+  for (const { id, summary } of stored("alerts.json")) assert.ok(!general(summary).includes("{{"), id);
+  assert.equal(general("{{ $labels.tenant }} sent {{ $value | humanize }}"), "‹tenant› sent ‹value›");
 });
 
 test("every unit of the dashboards has a format of its own, but for plain numbers", () => {

@@ -23,6 +23,7 @@ _JOB = object_of(
     "job",
     id=TEXT,
     kind=TEXT,
+    subjects=list_of(object_of(None, type=TEXT, id=TEXT, name=MAYBE)),
     status={"enum": list(get_args(Status))},
     attempts=COUNT,
     max_attempts=COUNT,
@@ -210,7 +211,17 @@ CONSOLE_ANSWERS: dict[str, Schema] = {
         rollouts=list_of(object_of(None, at=COUNT, parts=list_of(TEXT))),
     ),
     "admin_dashboards_list_alerts": object_of(
-        "list", data=list_of(object_of("alert.firing", id=TEXT, severity=TEXT, count=COUNT, summary=MAYBE))
+        "list",
+        data=list_of(
+            object_of(
+                "alert.firing",
+                id=TEXT,
+                severity=TEXT,
+                count=COUNT,
+                instances=list_of(object_of(None, summary=MAYBE, since=_MAYBE_COUNT)),
+                runbook={"type": "boolean"},
+            )
+        ),
     ),
     "admin_dashboards_get_alert": object_of(
         "alert",

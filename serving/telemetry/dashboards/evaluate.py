@@ -10,15 +10,12 @@ from itertools import pairwise
 from typing import Any
 
 from serving.telemetry.dashboards.board import Dashboard, Panel
-from serving.telemetry.dashboards.filters import Selection, TimeRange, fill_variables, pattern
+from serving.telemetry.dashboards.filters import Selection, TimeRange, fill_variables
 from serving.telemetry.dashboards.prometheus import PrometheusClient, QueryFailed, gather
 
 NAMESPACE = "namespace"
 """The variable of the stack's namespace, which is not the reader's to choose where it is set."""
-_FIRING = 'count by (alertname, severity) (ALERTS{{alertstate="firing",severity!="none",namespace=~"{namespace}"}})'
 _LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-_ORDER = ("page", "critical", "ticket", "warning", "info")
-"""Severities of the stack's alerts, and of those that come with kube-prometheus-stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +59,6 @@ class DashboardData:
     rollouts: Sequence[Rollout]
 
 
-@dataclass(frozen=True, slots=True)
-class FiringAlert:
-    """An alert that fires, with the number of its instances."""
-
-    name: str
-    severity: str
-    count: int
-
-
 class NoSuchValue(Exception):
     """A filter selects a value that no series has in the range; `variable` is its name."""
 
@@ -111,21 +99,6 @@ async def _rollouts(
             if before != after:
                 found.setdefault(int(time), []).append(one["metric"].get("part", ""))
     return [Rollout(time, sorted(parts)) for time, parts in sorted(found.items())]
-
-
-async def firing_alerts(prometheus: PrometheusClient, now: int) -> list[FiringAlert]:
-    """Returns the stack's firing alerts, the most severe first; raises `PrometheusUnavailable` and `QueryFailed`."""
-    # An alert about a whole cluster has no namespace.
-    namespace = f"{pattern(prometheus.namespace)}|" if prometheus.namespace else ".*"
-    alerts = [
-        FiringAlert(one["metric"].get("alertname", ""), one["metric"].get("severity", ""), int(one["value"][1]))
-        for one in await prometheus.instant(_FIRING.format(namespace=namespace), now)
-    ]
-    return sorted(alerts, key=lambda alert: (_rank(alert.severity), alert.name))
-
-
-def _rank(severity: str) -> int:
-    return _ORDER.index(severity) if severity in _ORDER else len(_ORDER)
 
 
 async def _choices(

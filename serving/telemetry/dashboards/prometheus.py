@@ -66,6 +66,14 @@ class PrometheusClient:
         values: list[str] = await self._ask("GET", f"label/{label}/values", params=query)
         return sorted(values)
 
+    async def alerts(self) -> list[dict[str, Any]]:
+        """Returns the active alerts of its rules, with `labels`, filled `annotations`, `state` and `activeAt`.
+
+        Raises as `range`; a server that only answers queries has none, or is unavailable for this.
+        """
+        active: list[dict[str, Any]] = await self._ask("GET", "alerts")
+        return active
+
     async def _query(self, path: str, form: Mapping[str, str]) -> dict[str, Any]:
         """Evaluates a query, which is posted, since long ones do not fit into a URL."""
         limits = {"timeout": f"{self._timeout_s:g}s", "limit": str(MAX_SERIES + 1)}
@@ -113,11 +121,13 @@ def _parsed(answer: bytes) -> object:
 
 
 def _data_of(body: object, url: str, *, query: bool) -> Any:
-    """Returns the data of Prometheus's answer to a query, or to a request for label values."""
+    """Returns the data of Prometheus's answer to a query, or to a request for label values or alerts."""
     match body:
         case {"status": "success", "data": {"resultType": _, "result": [*_]} as data} if query:
             return data
         case {"status": "success", "data": [*_] as data} if not query:
+            return data
+        case {"status": "success", "data": {"alerts": [*_] as data}} if not query:
             return data
         case {"status": "error", "errorType": "timeout" | "canceled"}:
             raise QueryFailed("Prometheus gave the query up: choose a shorter range.")

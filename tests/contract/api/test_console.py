@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -145,6 +146,23 @@ def test_what_a_job_was_for_ends_with_it(up: Gateway, boss: httpx.Client) -> Non
         assert ok(boss.post(f"/v1/admin/jobs/{job['id']}/cancel"))["status"] == "cancelled"
     assert ok(boss.get(f"/v1/hub/datasets/{dataset}"))["status"] == "retired"
     assert ok(boss.get(f"/v1/vector_stores/{store}/files/{file}"))["status"] == "cancelled"
+
+
+def test_a_job_names_its_file_and_store_to_whoever_may_read_them(up: Gateway, boss: httpx.Client) -> None:
+    file = ok(boss.post("/v1/files", data={"purpose": "assistants"}, files={"file": ("chart.md", b"# sea")}))["id"]
+    store = ok(boss.post("/v1/vector_stores", json={"name": "charts", "file_ids": [file]}))["id"]
+
+    def subjects(who: httpx.Client) -> list[dict[str, Any]]:
+        jobs = ok(who.get("/v1/admin/jobs", params={"kind": INGEST}))["data"]
+        return next(job["subjects"] for job in jobs if file in [each["id"] for each in job["subjects"]])
+
+    def told(*names: str | None) -> list[dict[str, Any]]:
+        kinds = zip(("file", "vector_store"), (file, store), names, strict=True)
+        return [{"type": kind, "id": id, "name": name} for kind, id, name in kinds]
+
+    assert subjects(boss) == told("chart.md", "charts")
+    with client(up, Principal("acme", "opal", ""), role="operator", scopes=("operate",)) as operator:
+        assert subjects(operator) == told(None, None)
 
 
 @pytest.mark.parametrize("kind", [ERASE, COMPACT, PURGE_INDEX, REINDEX, UNINDEX, "not.known"])

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import socket
+import time
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
@@ -21,6 +22,7 @@ from serving.core.principal import Principal
 from serving.telemetry.dashboards.board import dashboards
 from serving.telemetry.dashboards.evaluate import Series, apart, legend
 from serving.telemetry.dashboards.filters import RANGES, fill_variables
+from serving.telemetry.dashboards.firing import INSTANCES
 from serving.telemetry.dashboards.prometheus import MAX_SERIES, PrometheusClient, QueryFailed
 from tests.callers.identity import key_of
 from tests.contract.monitoring.exposition import ANY, JOBS
@@ -273,7 +275,14 @@ def test_alerts_that_fire_are_listed_with_what_they_mean(operator):
         return listed and [each for each in listed["data"] if each["id"] in ALERTS]
 
     found = eventually(ours, "an alert fires")
-    assert {each["summary"] for each in found} <= {alert.summary for alert in ALERTS.values()}
+    for alert in found:
+        assert alert["runbook"]
+        assert 1 <= len(alert["instances"]) <= min(alert["count"], INSTANCES)
+        for one in alert["instances"]:
+            assert "{{" not in one["summary"], one
+            pattern = re.split(r"\{\{.*?\}\}", ALERTS[alert["id"]].summary)
+            assert re.fullmatch(".*".join(map(re.escape, pattern)), one["summary"], re.DOTALL), one
+            assert 0 < one["since"] <= time.time()
     ranks = [("page", "ticket", "info").index(each["severity"]) for each in found]
     assert ranks == sorted(ranks)
 
@@ -292,12 +301,39 @@ def test_many_firing_alerts_are_counted(prometheus, operator):
     try:
         crowd = eventually(counted, "the crowd fires")
         assert crowd == [
-            {"id": "Crowd", "object": "alert.firing", "severity": "ticket", "count": many, "summary": None}
+            {
+                "id": "Crowd",
+                "object": "alert.firing",
+                "severity": "ticket",
+                "count": many,
+                "instances": [{"summary": None, "since": None}],
+                "runbook": False,
+            }
         ]
     finally:
         for row in added:
             del rows[row]
         eventually(lambda: counted() == [], "the crowd is gone")
+
+
+def test_an_alert_that_only_queries_know_is_filled_from_its_labels(prometheus, operator):
+    """As with a server that answers queries and evaluates no rules."""
+    labels = {"alertname": "EventLoopLate", "alertstate": "firing", "severity": "remote", "deployment": "gateway"}
+    firing = frozenset(labels.items())
+    alerts = prometheus.world.families["ALERTS"].rows
+    alerts[firing] = 1.0
+
+    def found():
+        listed = answered(operator, "/alerts")
+        return listed and [each for each in listed["data"] if each["severity"] == "remote"]
+
+    try:
+        [late] = eventually(found, "it fires")
+        summary = "Event loops of gateway were blocked for over 1 s … times"
+        assert late["instances"] == [{"summary": summary, "since": None}]
+    finally:
+        del alerts[firing]
+        eventually(lambda: found() == [], "it is gone")
 
 
 def test_every_alert_has_its_runbook(operator):

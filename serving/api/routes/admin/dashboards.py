@@ -18,8 +18,9 @@ from serving.core.ids import now
 from serving.inference.exchange import Exchange
 from serving.protocol.errors import invalid, not_found
 from serving.telemetry.dashboards.board import Alert, Dashboard, Panel, alerts, dashboards, variable_names
-from serving.telemetry.dashboards.evaluate import DashboardData, NoSuchValue, PanelData, dashboard_data, firing_alerts
+from serving.telemetry.dashboards.evaluate import DashboardData, NoSuchValue, PanelData, dashboard_data
 from serving.telemetry.dashboards.filters import DEFAULT_RANGE, RANGES, Selection
+from serving.telemetry.dashboards.firing import firing_alerts
 
 LONGEST = 1024
 """Most characters of a filter's value."""
@@ -49,7 +50,7 @@ async def get(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def list_alerts(s: Services, request: Request, x: Exchange) -> Response:
-    """Lists the firing alerts, the most severe first."""
+    """Lists the firing alerts, the most severe first, with what each says and since when its condition holds."""
     firing = await firing_alerts(s.prometheus, int(now()))
     data = [
         {
@@ -57,7 +58,8 @@ async def list_alerts(s: Services, request: Request, x: Exchange) -> Response:
             "object": "alert.firing",
             "severity": alert.severity,
             "count": alert.count,
-            "summary": known.summary if (known := alerts().get(alert.name)) is not None else None,
+            "instances": [asdict(instance) for instance in alert.instances],
+            "runbook": alert.name in alerts(),
         }
         for alert in firing
     ]

@@ -1,7 +1,8 @@
-"""`/v1/admin/jobs`: a tenant's background work, without what it is about, and its cancellation."""
+"""`/v1/admin/jobs`: a tenant's background work, with what it is about but none of its content, and its cancellation."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from starlette.requests import Request
@@ -30,6 +31,19 @@ indexes and the database in order: without their end, something would stay that 
 """
 
 
+_SUBJECTS = {
+    "file_id": "file",
+    "vector_store_id": "vector_store",
+    "batch_id": "batch",
+    "evaluation_id": "evaluation",
+    "dataset": "dataset",
+    "base": "model",
+}
+"""Fields of payloads whose ids an operator may see, with the kind of thing. A person's conversations, answers and name
+are not among them.
+"""
+
+
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
     """Lists the tenant's background jobs, newest first, or those of one kind or status."""
     principal = await acting(s, request, x)
@@ -38,7 +52,8 @@ async def list_page(s: Services, request: Request, x: Exchange) -> Response:
     found = await s.jobs.list(
         principal, kind=text_query(request, "kind", 64), status=status, after=given["after"], limit=given["limit"]
     )
-    return page_response(found, _render)
+    names = await _names(s, principal, found.items)
+    return page_response(found, lambda job: _render(job, names))
 
 
 async def cancel(s: Services, request: Request, x: Exchange) -> Response:
@@ -58,7 +73,7 @@ async def cancel(s: Services, request: Request, x: Exchange) -> Response:
     cancelled = await s.jobs.cancel(principal, job.id)
     if cancelled.status in ("succeeded", "failed"):  # it has just ended
         raise Conflict(f"the job is {cancelled.status}")
-    return JsonResponse(_render(cancelled))
+    return JsonResponse(_render(cancelled, await _names(s, principal, [cancelled])))
 
 
 async def _is_of_hidden_webhook(s: Services, principal: Principal, job: Job) -> bool:
@@ -78,15 +93,33 @@ async def _cancel_batch(s: Services, x: Exchange, job: Job) -> dict[str, Any]:
         await s.batches.cancel(job.principal, job.payload["batch_id"])
     except NotFound:  # its owner was erased, and the job finds nothing to do
         raise Conflict("the batch of the job was deleted") from None
-    return _render(job) | {"cancel_requested": True}
+    return _render(job, {}) | {"cancel_requested": True}
 
 
-def _render(job: Job) -> dict[str, Any]:
+def _subjects(job: Job) -> dict[str, str]:
+    """Returns the kinds of things that a job is about, by id."""
+    given = {**job.payload, **(job.payload["request"] if job.kind == TUNE and "request" in job.payload else {})}
+    return {id: kind for field, kind in _SUBJECTS.items() if isinstance(id := given.get(field), str)}
+
+
+async def _names(s: Services, principal: Principal, jobs: Iterable[Job]) -> Mapping[str, str]:
+    """Returns the names of files and vector stores that the principal may read."""
+    if "data:read" not in principal.scopes:
+        return {}
+    subjects = {id: kind for job in jobs for id, kind in _subjects(job).items()}
+    files = [id for id, kind in subjects.items() if kind == "file"]
+    stores = [id for id, kind in subjects.items() if kind == "vector_store"]
+    named = await s.files.names(principal, files) if files else {}
+    return named | (await s.vector_stores.names(principal, stores) if stores else {})
+
+
+def _render(job: Job, names: Mapping[str, str]) -> dict[str, Any]:
     # Payloads, messages and the texts of errors may quote a user's documents.
     return {
         "id": job.id,
         "object": "job",
         "kind": job.kind,
+        "subjects": [{"type": kind, "id": id, "name": names.get(id)} for id, kind in _subjects(job).items()],
         "status": job.status,
         "attempts": job.attempts,
         "max_attempts": job.max_attempts,

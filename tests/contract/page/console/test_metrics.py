@@ -185,7 +185,7 @@ def test_a_filter_that_no_series_has_can_be_cleared(watched: Operated) -> None:
 
 
 def test_firing_alerts_lead_to_their_runbooks(watched: Operated) -> None:
-    firing = [each for each in watched.get("/v1/admin/alerts")["data"] if each["summary"] is not None]
+    firing = [each for each in watched.get("/v1/admin/alerts")["data"] if each["runbook"]]
     with watched.page("/admin/alerts") as shown:
         shown.there(".alerts", firing[0]["id"])
         settled(shown)
@@ -255,3 +255,13 @@ def test_values_read_from_left_to_right_in_arabic_too(watched: Operated) -> None
         script = "[...new Set([...document.querySelectorAll('{}')].map((one) => getComputedStyle(one).direction))]"
         assert shown.page.evaluate(script.format(".stat b, .legend b, .metric h3")) == ["ltr"]
         assert shown.page.evaluate(script.format("h1")) == ["rtl"]
+
+
+def test_firing_alerts_are_counted_in_the_overview_and_say_what_and_since_when(watched: Operated) -> None:
+    with watched.page("/admin/overview") as shown:
+        shown.there(".tile a[href='/admin/alerts?severity=ticket'] b")
+        shown.click(".tile a[href='/admin/alerts?severity=ticket']")
+        shown.there(".alerts .instances time")
+        states = "[...new Set([...document.querySelectorAll('.alerts .state')].map((one) => one.textContent))]"
+        assert shown.page.evaluate(states) == ["ticket"]
+        assert "{{" not in shown.text(".alerts")

@@ -78,7 +78,8 @@ def test_a_list_has_the_rows_of_the_api(operated: Operated, view: str) -> None:
 def test_a_view_asks_for_little(operated: Operated, view: str) -> None:
     with operated.page(f"/admin/{view}") as shown:
         settled(shown)
-        assert 1 <= len(requests(shown, operated)) <= MOST_REQUESTS
+        # The overview asks for the firing alerts too.
+        assert 1 <= len(requests(shown, operated)) <= MOST_REQUESTS + (view == "overview")
 
 
 AT_ONCE = ("enable", "serve", "pause", "resume")
@@ -135,6 +136,12 @@ def test_no_word_of_a_button_or_a_state_is_broken(operated: Operated, view: str)
         for width in (1280, 900, 360):
             shown.page.size(width, 900)
             assert shown.page.evaluate(BROKEN) == [], width
+
+
+def test_a_job_says_which_file_it_is_about_and_in_which_store(operated: Operated) -> None:
+    with operated.page("/admin/jobs?kind=ingest_file") as shown:
+        settled(shown)
+        assert any("sea.txt" in row and "Sea charts" in row for row in rows(shown)), rows(shown)
 
 
 def test_text_of_others_is_text(operated: Operated) -> None:

@@ -5,8 +5,8 @@ import { c } from "../../i18n/console";
 import { address, follow, to } from "../address";
 import { useAnswer } from "../answer";
 import { Failure, Loaded } from "../loaded";
-import { Code, number } from "../values";
-import type { Alert, Firing } from "./data";
+import { Code, number, Time } from "../values";
+import { type Alert, type Firing, general } from "./data";
 import { useRefresh } from "./refresh";
 import { Runbook } from "./runbook";
 
@@ -28,17 +28,24 @@ function FiringAlerts(): VNode {
   useRefresh(REFRESH_S, busy, reload);
   if (error) return <Failure error={error} reload={reload} />;
   if (!data) return <p role="status">{c("loading")}</p>;
-  if (!data.data.length) return <p>{c("noAlertFires")}</p>;
+  const severity = address.value.query.get("severity");
+  const firing = data.data.filter((alert) => !severity || alert.severity === severity);
+  const all = severity && <p><a href={to("alerts")} onClick={follow}>{c("allAlerts")}</a></p>;
+  if (!firing.length) return <>{all}<p>{c("noAlertFires")}</p></>;
   return (
-    <ul class="plain alerts" aria-busy={busy}>
-      {data.data.map((alert) => (
-        <li key={`${alert.id} ${alert.severity}`} class={alert.severity}>
-          <b>{alert.summary === null ? <Code>{alert.id}</Code> : <Named name={alert.id} />}</b>
-          <span class={`state ${alert.severity === "page" ? "bad" : ""}`}>{alert.severity}</span>
-          {alert.count > 1 && <span>×{number(alert.count)}</span>}
-        </li>
-      ))}
-    </ul>
+    <>
+      {all}
+      <ul class="plain alerts" aria-busy={busy}>
+        {firing.map((alert) => (
+          <li key={`${alert.id} ${alert.severity}`} class={alert.severity}>
+            <b>{alert.runbook ? <Named name={alert.id} /> : <Code>{alert.id}</Code>}</b>
+            <span class={`state ${alert.severity === "page" ? "bad" : ""}`}>{alert.severity}</span>
+            {alert.count > 1 && <span>×{number(alert.count)}</span>}
+            <Instances alert={alert} />
+          </li>
+        ))}
+      </ul>
+    </>
   );
 }
 
@@ -46,12 +53,41 @@ function Named({ name }: { name: string }): VNode {
   return <a href={to("alerts", { alert: name })} onClick={follow}><bdi>{name}</bdi></a>;
 }
 
+/** What an alert says of each thing that it fires for, and since when. */
+function Instances({ alert: { count, instances } }: { alert: Firing }): VNode | null {
+  if (!instances.length) return null;
+  return (
+    <ul class="plain instances">
+      {instances.map(({ summary, since }, at) => (
+        <li key={at}>
+          {summary && <span lang="en" dir="auto">{summary}</span>}
+          {since !== null && <span class="hint">{c("since")} <Time at={since} /></span>}
+        </li>
+      ))}
+      {count > instances.length && <li class="hint">{c("andMore", { count: number(count - instances.length) })}</li>}
+    </ul>
+  );
+}
+
+function FiresNow({ id }: { id: string }): VNode | null {
+  const { data } = useAnswer<{ data: Firing[] }>("/v1/admin/alerts");
+  const firing = data?.data.filter((alert) => alert.id === id) ?? [];
+  if (!firing.length) return null;
+  return (
+    <section class="alerts">
+      <h3>{c("firesNow")}</h3>
+      {firing.map((alert) => <Instances key={alert.severity} alert={alert} />)}
+    </section>
+  );
+}
+
 function One({ alert }: { alert: Alert }): VNode {
   return (
     <>
       <h2><bdi>{alert.id}</bdi></h2>
+      <FiresNow id={alert.id} />
       <dl class="facts">
-        <div><dt>{c("summary")}</dt><dd lang="en" dir="auto">{alert.summary}</dd></div>
+        <div><dt>{c("summary")}</dt><dd lang="en" dir="auto">{general(alert.summary)}</dd></div>
         <div><dt>{c("severity")}</dt><dd><Code>{alert.severity}</Code></dd></div>
         <div><dt>{c("owner")}</dt><dd><Code>{alert.owner}</Code></dd></div>
         <div><dt>{c("mustHold")}</dt><dd><Code>{alert.wait}</Code></dd></div>

@@ -50,17 +50,26 @@ export interface Firing {
   id: string;
   severity: string;
   count: number;
-  /** Null for an alert that is not of this stack's own. */
-  summary: string | null;
+  /** The first of them, the oldest first. */
+  instances: { summary: string | null; since: number | null }[];
+  /** Whether it is one of the stack's own, which have runbooks. */
+  runbook: boolean;
 }
 
-export interface Alert extends Firing {
+export interface Alert {
+  id: string;
+  severity: string;
   owner: string;
   wait: string;
   summary: string;
   expression: string;
   dashboard: string;
   runbook: string;
+}
+
+/** Returns a summary that fires for nothing now, with the names of what it would say. */
+export function general(summary: string): string {
+  return summary.replace(/\{\{\s*\$(?:labels\.)?(\w+)[^}]*\}\}/g, "‹$1›");
 }
 
 export const RANGES = ["15m", "1h", "6h", "24h", "7d"] as const;

@@ -7,11 +7,13 @@ import { tenant } from "../address";
 import { withQuery } from "../answer";
 import type { List } from "../list";
 import { Listing } from "../listing";
-import { Code, number, State, Time } from "../values";
+import { Code, number, State, Time, Words } from "../values";
 
 export interface Job {
   id: string;
   kind: string;
+  /** What it is about; the name is null where its reader may not read the thing. */
+  subjects: { type: string; id: string; name: string | null }[];
   status: string;
   attempts: number;
   max_attempts: number;
@@ -27,6 +29,20 @@ export interface Job {
 
 const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
 
+/** What jobs are about, by its name where there is one. */
+export function Subjects({ of: { subjects } }: { of: Job }): VNode {
+  return (
+    <>
+      {subjects.length ? null : "–"}
+      {subjects.map(({ type, id, name }) => (
+        <div key={id} title={id}><span class="hint">{type}</span> {name === null ? <Code>{id}</Code> : <Words>{name}</Words>}</div>
+      ))}
+    </>
+  );
+}
+
+const called = ({ kind, id, subjects }: Job) => `${kind} ${subjects.map(({ name, id }) => name ?? id)[0] ?? id}`;
+
 const list: List<Job> = {
   title: "jobs",
   path: "/v1/admin/jobs",
@@ -37,9 +53,10 @@ const list: List<Job> = {
   ],
   unfinished: ({ status }) => status === "queued" || status === "running",
   id: ({ id }) => id,
-  name: ({ kind, id }) => `${kind} ${id}`,
+  name: called,
   columns: [
     { label: "kind", of: ({ kind, id }) => <><Code>{kind}</Code> <Code>{id}</Code></> },
+    { label: "subject", of: (job) => <Subjects of={job} /> },
     { label: "state", of: (job) => <><State of={job.status} />{job.cancel_requested && <> {c("cancelRequested")}</>}</> },
     { label: "progress", number: true, of: ({ done, total }) => (total ? `${number(done)} / ${number(total)}` : "–") },
     { label: "attempts", number: true, of: (job) => `${number(job.attempts)} / ${number(job.max_attempts)}` },
@@ -53,7 +70,7 @@ const list: List<Job> = {
       scope: "admin",
       danger: true,
       when: ({ cancellable, cancel_requested }) => cancellable && !cancel_requested,
-      question: ({ kind, id }) => c("cancelJobOf", { name: `${kind} ${id}` }),
+      question: (job) => c("cancelJobOf", { name: called(job) }),
       does: ({ id }) => json("POST", withQuery(`/v1/admin/jobs/${id}/cancel`, { tenant: tenant.value })),
     },
   ],
