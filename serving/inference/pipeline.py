@@ -31,7 +31,6 @@ from serving.inference.documents.answers import (
     courtesy,
     fixed_answer,
     question_of,
-    refusal,
 )
 from serving.inference.documents.search import DocumentSearch
 from serving.inference.documents.supported_answer import SupportedAnswer
@@ -234,7 +233,7 @@ class Pipeline:
         if small_talk:
             return await courtesy(x, assistant, context)
         if read.refuses(hits):
-            return await refusal(x, assistant, context)
+            return await self._documents.refused(x, assistant, context, (read.route.stores, read.asked.chat.knowledge))
         if hits and read.strategy is None and assistant.unsupported == "quote":
             return await self._documents.quoted(x, hits, context, read.asked.citations)
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.core.ids import new_id, now
@@ -150,6 +150,14 @@ class VectorStores:
         query = query.order_by(of.user.is_(None), of.created_at, of.id).limit(1)
         async with self._database.read() as connection:
             return (await connection.execute(query)).scalar()
+
+    @uninterrupted
+    async def unread(self, ids: Collection[str]) -> int:
+        """Returns the number of files in these stores whose ingestion has not ended."""
+        of = vector_store_files.c
+        query = select(func.count()).where(of.vector_store_id.in_(ids), of.status == "in_progress")
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).scalar_one() if ids else 0
 
     @uninterrupted
     async def update(

@@ -76,13 +76,18 @@ async def courtesy(x: Exchange, assistant: Assistant, context: ConversationConte
     return DocumentAnswer(assistant.small_talk, await _fields(x, assistant.small_talk, Attribution((), ()), 0, context))
 
 
-async def refusal(x: Exchange, assistant: Assistant, context: ConversationContext | None) -> DocumentAnswer:
+async def refusal(
+    x: Exchange, assistant: Assistant, context: ConversationContext | None, unread: int = 0
+) -> DocumentAnswer:
     """Returns the assistant's answer when retrieval finds nothing relevant, after its output guardrails.
 
-    Tenants write this text for their own assistants.
+    Tenants write this text for their own assistants. `unread` is the number of files that are still being read.
     """
     metrics.child(metrics.retrieval_empty, x.assistant or OTHER).inc()
     text, reason = assistant.refusal, "stop"
+    if unread:
+        files = "1 file is" if unread == 1 else f"{unread} files are"
+        text = f"{text} {files} still being read: ask again in a moment."
     if x.guard is not None and x.guard.output:
         with x.timeline.during("guard"):
             checked = await x.guard.check(text, "output", "choices[0].content")

@@ -10,17 +10,20 @@ from serving.assistants.reader import reader
 from serving.assistants.small_talk import is_small_talk
 from serving.assistants.tools.builtin import Search
 from serving.config import Assistant
+from serving.core.principal import STACK
 from serving.engines.router import Route
 from serving.inference.conversation_context import ConversationContext
-from serving.inference.documents.answers import DocumentAnswer, question_of, quoted
+from serving.inference.documents.answers import DocumentAnswer, question_of, quoted, refusal
 from serving.inference.documents.citations import CitationKind, citation_fields
 from serving.inference.documents.supported_answer import SupportPolicy
 from serving.inference.exchange import Exchange
 from serving.protocol.chat import ChatRequest
 from serving.protocol.errors import forbidden, invalid, not_found
+from serving.protocol.knowledge import Knowledge
 from serving.retrieval.client import RetrievalClient
 from serving.retrieval.excerpts.quote import quotation as quotation_of
 from serving.retrieval.types import Attribution, Hit
+from serving.store.users import ADMIN
 from serving.store.values import Attribute
 from serving.store.vector_stores import VectorStores
 from serving.telemetry import metrics
@@ -73,6 +76,24 @@ class DocumentSearch:
     ) -> DocumentAnswer:
         """Returns the answer that quotes `hits`."""
         return await quoted(x, self._retrieval, hits, context, kind)
+
+    async def refused(
+        self,
+        x: Exchange,
+        assistant: Assistant,
+        context: ConversationContext | None,
+        more: tuple[Sequence[str], Knowledge | None] = ((), None),
+    ) -> DocumentAnswer:
+        """Returns the answer when nothing relevant is found; it says so if files are still being read.
+
+        `more` are the vector stores that are searched beside those of the assistant.
+        """
+        told = self._retrieval.collections_for(x.caller, assistant.knowledge)
+        own = [await self._stores.named(STACK, ADMIN, name) for name in told]
+        stores, knowledge = more
+        asked = knowledge.vector_store_ids if knowledge is not None else ()
+        unread = await self._stores.unread({id for id in (*own, *stores, *asked) if id})
+        return await refusal(x, assistant, context, unread)
 
     async def attributes(
         self, x: Exchange, stores: Sequence[str], hits: Sequence[Hit]

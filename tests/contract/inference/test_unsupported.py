@@ -164,6 +164,34 @@ def test_an_answer_shows_sentences_and_names_the_other_passages(world, stream):
     assert urls == [f"/v1/files/{id}/content" for _, _, id, _, _ in CITED]
 
 
+@both
+def test_nothing_found_says_when_files_are_still_being_read(world, stream):
+    """Nothing ingests files here, so what is attached stays unread."""
+    ask = {"content": "Where is the harbour?", "stream": stream}
+    assert world.ask("quote", **ask)[0]["content"] == "I do not know."
+    body = {"name": "docs", "metadata": {"managed_by": "headrace"}}
+    store = world.http.post("/v1/vector_stores", json=body).raise_for_status().json()["id"]
+    try:
+        for number, said in enumerate(("1 file is", "2 files are")):
+            upload = {"files": {"file": (f"{number}.md", b"# Harbour")}, "data": {"purpose": "assistants"}}
+            file = world.http.post("/v1/files", **upload).json()["id"]
+            world.http.post(f"/v1/vector_stores/{store}/files", json={"file_id": file}).raise_for_status()
+            answer = world.ask("quote", **ask)[0]["content"]
+            assert answer == f"I do not know. {said} still being read: ask again in a moment."
+        assert world.ask("quote", stream=stream)[0]["content"] == QUOTE
+    finally:
+        world.http.delete(f"/v1/vector_stores/{store}").raise_for_status()
+
+
+@both
+def test_nothing_found_in_a_named_store_says_so_too(world, stream):
+    store = world.http.post("/v1/vector_stores", json={"name": "own"}).raise_for_status().json()["id"]
+    file = world.http.post("/v1/files", files={"file": ("a.md", b"# A")}, data={"purpose": "assistants"}).json()["id"]
+    world.http.post(f"/v1/vector_stores/{store}/files", json={"file_id": file}).raise_for_status()
+    ask = {"content": "Where is the harbour?", "stream": stream, "knowledge": {"vector_store_ids": [store]}}
+    assert "1 file is still being read" in world.ask("small", **ask)[0]["content"]
+
+
 def events(answer):
     return [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")]
 
