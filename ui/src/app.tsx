@@ -16,6 +16,7 @@ import { SourcePanel } from "./chat/source-panel";
 import { clear, conversation, opened, show, status } from "./chat/state";
 import { Thread } from "./chat/thread";
 import { t } from "./i18n";
+import { Library } from "./library";
 import { Own } from "./own";
 import { Prompts } from "./prompts";
 import { conversationIn, path, shareIn } from "./router";
@@ -106,6 +107,7 @@ export function App(): VNode {
       <p class="spoken" role="status">{status}</p>
       <Settings />
       <Own />
+      <Library />
       <Prompts />
       {session.value === null && <Expired />}
     </>

@@ -7,12 +7,15 @@ import { ar as consoleAr } from "../src/i18n/console/ar";
 import { en as consoleEn } from "../src/i18n/console/en";
 import { en } from "../src/i18n/en";
 import { texts as saved } from "../src/i18n/export";
+import { ar as libraryAr } from "../src/i18n/library/ar";
+import { en as libraryEn } from "../src/i18n/library/en";
 import { ar as promptsAr } from "../src/i18n/prompts/ar";
 import { en as promptsEn } from "../src/i18n/prompts/en";
 
 const PAGES = {
   chat: [en, ar],
   console: [consoleEn, consoleAr],
+  library: [libraryEn, libraryAr],
   prompts: [promptsEn, promptsAr],
   "saved conversation": [saved.en, saved.ar],
 };

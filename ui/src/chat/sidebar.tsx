@@ -6,6 +6,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type { Conversation } from "../api/conversations";
 import { t } from "../i18n";
 import { Icon } from "../icons";
+import { openLibrary } from "../library";
 import { follow } from "../router";
 import { ShareDialog } from "../shared/dialog";
 import { Mark } from "../sign-in";
@@ -81,6 +82,7 @@ export function Sidebar(): VNode {
       >
         {t("archive")}
       </button>
+      <button type="button" class="quiet" aria-haspopup="dialog" onClick={openLibrary}>{t("library")}</button>
       {edited.value && (
         <ConversationDialog key={edited.value.id} conversation={edited.value} close={closeDialog} share={share} />
       )}

@@ -16,6 +16,7 @@ export const ar: Texts = {
   age_week: "آخر 7 أيام",
   age_older: "أقدم",
   archive: "الأرشيف",
+  library: "المكتبة",
   changeConversation: "تغيير «{title}»",
   title: "العنوان",
   save: "حفظ",

@@ -14,6 +14,7 @@ export const en = {
   age_week: "Last 7 days",
   age_older: "Older",
   archive: "Archive",
+  library: "Library",
   changeConversation: "Change “{title}”",
   title: "Title",
   save: "Save",
