@@ -35,6 +35,7 @@ REASONS = {
     "assistants/tools/mcp.py": f"a tool's name, {SHORT}",
     "cli/options.py": "what a person types to their own program",
     "telemetry/dashboards/evaluate.py": OURS,
+    "telemetry/dashboards/firing.py": OURS,
     "telemetry/dashboards/filters.py": OURS,
     "config/kserve.py": OURS,
     "config/store.py": OURS,
