@@ -31,16 +31,23 @@ export function Listing<T>({ list, inside = false }: { list: List<T>; inside?: b
   const query = inside ? new URLSearchParams() : address.value.query;
   const values = Object.fromEntries(filters.map(({ name, always }) => [name, query.get(name) ?? always ?? ""]));
   const asked = Object.fromEntries(filters.map((field) => [field.name, parameter(field, values[field.name] ?? "")]));
+  const filtered = filters.some(({ name, always = "" }) => values[name] !== always);
   const all = { ...list.fixed, ...asked, ...(list.tenants && { tenant: tenant.value }) };
   return (
     <>
       {!inside && filters.length > 0 && <Filters fields={filters} values={values} />}
-      <Pages key={JSON.stringify([list.path, all])} list={list} query={all} />
+      <Pages key={JSON.stringify([list.path, all])} list={list} query={all} filtered={filtered} />
     </>
   );
 }
 
-function Pages<T>({ list, query }: { list: List<T>; query: Given }): VNode {
+/** What to do about an empty list. */
+function next(filtered: boolean, make: Act<null> | undefined): string {
+  if (filtered) return c("noneFiltered");
+  return make ? c("noneYet", { act: c(make.label) }) : "";
+}
+
+function Pages<T>({ list, query, filtered }: { list: List<T>; query: Given; filtered: boolean }): VNode {
   const { make = [], columns } = list;
   const [afters, setAfters] = useState<string[]>([]);
   const [opened, setOpened] = useState<Opened<T> | null>(null);
@@ -101,7 +108,7 @@ function Pages<T>({ list, query }: { list: List<T>; query: Given }): VNode {
       )}
       {failed && <p class="error" role="alert">{failed}</p>}
       {error && <Failure error={error} reload={reload} />}
-      {data && !data.data.length && <p class="hint">{c("none")}</p>}
+      {data && !data.data.length && <p class="hint">{c("none")} {next(filtered, make.find(permitted))}</p>}
       {data && data.data.length > 0 && (
         <div class="rows" role="region" aria-label={c(list.title)} tabIndex={0}>
           <table aria-busy={busy}>

@@ -33,9 +33,13 @@ export function Moment({ at }: { at: string | null }): VNode {
   return <Time at={at === null ? null : Date.parse(at) / 1000} />;
 }
 
+/** More characters than a word has: ids and addresses, which may be broken where there is no room. */
+const LONG = 20;
+
 /** Something of the API's language, such as an id or a status. */
 export function Code({ children }: { children: ComponentChildren }): VNode {
-  return <bdi class="code">{children || "–"}</bdi>;
+  const long = typeof children === "string" && children.split(/\s/).some((word) => word.length > LONG);
+  return <bdi class={long ? "code long" : "code"}>{children || "–"}</bdi>;
 }
 
 const GOOD = new Set(["completed", "succeeded", "ready", "processed", "ok", "canary", "promoted", "active"]);

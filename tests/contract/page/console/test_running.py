@@ -12,16 +12,17 @@ from tests.contract.page.console.test_views import MOST_REQUESTS, requests, rows
 from tests.contract.store.history.test_rating_counts import dated
 
 
-def test_the_overview_counts_models_and_jobs_with_three_requests(operated: Operated) -> None:
+def test_the_overview_counts_alerts_models_and_jobs_with_four_requests(operated: Operated) -> None:
     with operated.page("/admin") as shown:
         shown.there("h1", "Overview")
         shown.page.until("[...document.querySelectorAll('.tile b')].every((one) => one.innerText !== '…')")
-        assert len(requests(shown, operated)) == MOST_REQUESTS
+        assert len(requests(shown, operated)) == 4
         models = operated.get("/v1/admin/models", limit=100)["data"]
         shown.there(".tile", f"/ {len(models)}")
         failed = operated.get("/v1/admin/jobs", status="failed", limit=100)["data"]
-        shown.there(".tile:nth-child(3) b", str(len(failed)))
-        shown.click(".tile:nth-child(3) a")
+        shown.there(".tile a[href$='status=failed'] b", str(len(failed)))
+        shown.there(".tile a[href='/admin/alerts']", "This stack has no Prometheus")
+        shown.click(".tile a[href$='status=failed']")
         shown.there("h1", "Jobs")
         assert shown.page.evaluate("location.pathname + location.search") == "/admin/jobs?status=failed"
 

@@ -41,7 +41,8 @@ export function Subjects({ of: { subjects } }: { of: Job }): VNode {
   );
 }
 
-const called = ({ kind, id, subjects }: Job) => `${kind} ${subjects.map(({ name, id }) => name ?? id)[0] ?? id}`;
+/** Its first subject's name, if it has one, and its id. */
+const called = ({ kind, id, subjects }: Job) => [kind, subjects[0]?.name, id].filter(Boolean).join(" ");
 
 const list: List<Job> = {
   title: "jobs",

@@ -181,6 +181,8 @@ export const en = {
   next: "Next page",
   no: "No",
   noAlertFires: "No alert fires.",
+  noneFiltered: "Clear the filters to see all.",
+  noneYet: "Press “{act}” for the first one.",
   noScopes: "You have no rights to operate this stack. Ask an administrator of your tenant.",
   noSeries: "There is no data in this range.",
   noView: "There is no such view",
