@@ -7,19 +7,25 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from mmap import mmap
 from urllib.parse import unquote
 
 REPOSITORY = "acme/llama"
 PIECE = 8192
 
+Content = bytes | mmap
+"""A file; a large one is not read into memory."""
+
 
 class Hub:
     """What the server has and does; tests change it while it runs."""
 
-    def __init__(self, files: Mapping[str, bytes]) -> None:
+    def __init__(self, files: Mapping[str, Content], repository: str = REPOSITORY) -> None:
         self.files = dict(files)
-        self.damaged: dict[str, bytes] = {}
+        self.repository = repository
+        self.damaged: dict[str, Content] = {}
         """What is sent instead of a file."""
         self.url = ""
         self.token = ""
@@ -37,23 +43,33 @@ class Hub:
 
     @property
     def commit(self) -> str:
-        return hashlib.sha1(repr(sorted(self.files.items())).encode()).hexdigest()
+        return hashlib.sha1(
+            repr(sorted((name, _sha256(each)) for name, each in self.files.items())).encode()
+        ).hexdigest()
 
     def document(self) -> bytes:
         siblings = [
             {"rfilename": name, "size": len(content), "blobId": _blob(content)}
-            | ({"lfs": {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}} if _large(name) else {})
+            | ({"lfs": {"size": len(content), "sha256": _sha256(content)}} if _large(name) else {})
             for name, content in self.files.items()
         ]
-        return json.dumps({"id": REPOSITORY, "sha": self.commit, "siblings": siblings}).encode()
+        return json.dumps({"id": self.repository, "sha": self.commit, "siblings": siblings}).encode()
 
 
 def _large(name: str) -> bool:
     return name.endswith((".safetensors", ".gguf"))
 
 
-def _blob(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+@lru_cache  # the whole file is read for it, and each request of a file asks for its commit
+def _sha256(content: Content) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@lru_cache
+def _blob(content: Content) -> str:
+    digest = hashlib.sha1(b"blob %d\0" % len(content))
+    digest.update(content)
+    return digest.hexdigest()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -69,24 +85,24 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(hub.refusal[0], b"", {"X-Error-Code": hub.refusal[1]})
         elif hub.token and self.headers["Authorization"] != f"Bearer {hub.token}":
             self._answer(401, b"", {"X-Error-Code": "RepoNotFound"})
-        elif path.startswith(f"/api/models/{REPOSITORY}/revision/"):
+        elif path.startswith(f"/api/models/{hub.repository}/revision/"):
             self._answer(200, hub.document())
-        elif path.startswith(f"/{REPOSITORY}/resolve/{hub.commit}/"):
+        elif path.startswith(f"/{hub.repository}/resolve/{hub.commit}/"):
             name = path.split("/", 5)[5]
             self._content(hub.damaged.get(name, hub.files[name]))
         else:
             self._answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
 
-    def _content(self, content: bytes) -> None:
+    def _content(self, content: Content) -> None:
         asked = self.headers["Range"]
         if asked and self.hub.ranges:
             start = int(asked.removeprefix("bytes=").rstrip("-"))
             where = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
-            self._answer(206, content[start:], where)
+            self._answer(206, memoryview(content)[start:], where)
         else:
             self._answer(200, content)
 
-    def _answer(self, status: int, body: bytes, headers: Mapping[str, str] = {}) -> None:
+    def _answer(self, status: int, body: Content | memoryview, headers: Mapping[str, str] = {}) -> None:
         hub = self.hub
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
@@ -108,9 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def hub_with(files: Mapping[str, bytes]) -> Iterator[Hub]:
+def hub_with(files: Mapping[str, Content], repository: str = REPOSITORY) -> Iterator[Hub]:
     """Runs a Hub whose repository has these files."""
-    hub = Hub(files)
+    hub = Hub(files, repository)
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # callers of tests are killed

@@ -14,7 +14,10 @@ CACHE_ELEMENT_BYTES = 2
 
 @dataclass(frozen=True)
 class ListedModel:
-    """A file of a repository on the Hugging Face Hub; its revision and hash are recorded when it is first fetched."""
+    """A file of a repository on the Hugging Face Hub; its revision and hash are recorded when it is first fetched.
+
+    With a `sha256`, only that file is ever accepted.
+    """
 
     name: str
     parameters: str
@@ -29,6 +32,7 @@ class ListedModel:
     context: int = 8192
     """Tokens of context, which all slots share."""
     slots: int = 2
+    sha256: str = ""
 
     @property
     def memory_bytes(self) -> int:
@@ -44,10 +48,11 @@ MODELS = (
         repository="Qwen/Qwen2.5-0.5B-Instruct-GGUF",
         file="qwen2.5-0.5b-instruct-q4_k_m.gguf",
         licence="Apache-2.0",
-        approximate_bytes=491_000_000,
+        approximate_bytes=491_400_032,
         layers=24,
         kv_heads=2,
         head_dim=64,
+        sha256="74a4da8c9fdbcd15bd1f6d01d621410d31c6fc00986f5eb687824e7b93d7a9db",
     ),
     ListedModel(
         name="qwen2.5-1.5b",
@@ -55,10 +60,35 @@ MODELS = (
         repository="Qwen/Qwen2.5-1.5B-Instruct-GGUF",
         file="qwen2.5-1.5b-instruct-q4_k_m.gguf",
         licence="Apache-2.0",
-        approximate_bytes=1_117_000_000,
+        approximate_bytes=1_117_320_736,
         layers=28,
         kv_heads=2,
         head_dim=128,
+        sha256="6a1a2eb6d15622bf3c96857206351ba97e1af16c30d7a74ee38970e434e9407e",
+    ),
+    ListedModel(
+        name="qwen2.5-coder-0.5b",
+        parameters="0.5B",
+        repository="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
+        file="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        licence="Apache-2.0",
+        approximate_bytes=491_400_064,
+        layers=24,
+        kv_heads=2,
+        head_dim=64,
+        sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+    ),
+    ListedModel(
+        name="qwen2.5-coder-1.5b",
+        parameters="1.5B",
+        repository="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
+        file="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+        licence="Apache-2.0",
+        approximate_bytes=1_117_320_768,
+        layers=28,
+        kv_heads=2,
+        head_dim=128,
+        sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
     ),
     ListedModel(
         name="granite-3.3-2b",
@@ -66,10 +96,11 @@ MODELS = (
         repository="ibm-granite/granite-3.3-2b-instruct-GGUF",
         file="granite-3.3-2b-instruct-Q4_K_M.gguf",
         licence="Apache-2.0",
-        approximate_bytes=1_545_000_000,
+        approximate_bytes=1_545_303_328,
         layers=40,
         kv_heads=8,
         head_dim=64,
+        sha256="ac71e9e32c0bea919b409c5918f69ca74339854b0319c5065e4e9fb6d95c4852",
     ),
     ListedModel(
         name="phi-3-mini",
@@ -77,12 +108,13 @@ MODELS = (
         repository="microsoft/Phi-3-mini-4k-instruct-gguf",
         file="Phi-3-mini-4k-instruct-q4.gguf",
         licence="MIT",
-        approximate_bytes=2_393_000_000,
+        approximate_bytes=2_393_231_072,
         layers=32,
         kv_heads=32,
         head_dim=96,
         context=4096,
         slots=1,
+        sha256="8a83c7fb9049a9b2e92266fa7ad04933bb53aa1e85136b7b30f1b8000ff2edef",
     ),
     ListedModel(
         name="granite-3.3-8b",

@@ -78,6 +78,11 @@ def _download(model: ListedModel, pin: Pin | None, environment: Mapping[str, str
         raise WeightsError(f"{hub.source} has no file {model.file}")
     if not found.sha256:
         raise WeightsError(f"{hub.source} states no SHA-256 of {model.file}")
+    if model.sha256 not in ("", found.sha256):
+        raise WeightsError(
+            f"{hub.source} states SHA-256 {found.sha256} of {model.file}, and Headrace's list has {model.sha256}: "
+            "a mirror has another file, or its author has changed it; choose another model of MODEL=list"
+        )
     if pin and (found.sha256, found.size) != (pin.sha256, pin.size):
         raise WeightsError(
             f"{pin.source} states SHA-256 {found.sha256} and {found.size} bytes of {model.file}; when it was first "

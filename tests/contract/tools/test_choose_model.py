@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,35 @@ def test_a_listed_model_is_in_the_settings_that_pulumi_reads(
     assert [a.model for a in config.assistants] == ["llama"]
     ask(stack, "default")
     assert [m.name for m in load(stack.settings(), frozenset(), "/secrets").config.models] == ["smollm2"]
+
+
+def test_a_model_that_cannot_be_fetched_leaves_the_former_choice(
+    stack: Workspace, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former = ListedModel("former", "1B", REPOSITORY, "m.gguf", "MIT", 9, 1, 1, 1)
+    models = (
+        former,
+        replace(former, name="missing", file="none.gguf"),
+        replace(former, name="changed", sha256="0" * 64),
+        replace(former, name="damaged", file="d.gguf"),
+    )
+    monkeypatch.setattr(choose_model, "MODELS", models)
+    with hub_with({"m.gguf": b"GGUF", "d.gguf": b"GGUF"}) as hub:
+        hub.damaged = {"d.gguf": b"FUGG"}
+        stack.environment["HF_ENDPOINT"] = hub.url
+        ask(stack, "former")
+        settings = stack.settings()
+        for name, problem in (
+            ("missing", "has no file none.gguf"),
+            ("changed", "Headrace's list has 000"),
+            ("damaged", "what was fetched is deleted"),
+        ):
+            with pytest.raises(ToolError, match=f"{name} cannot be fetched: .*{problem}"):
+                ask(stack, name)
+            assert (model_choice.chosen_model(home / STACK) or {})["name"] == "former"
+    with pytest.raises(ToolError, match="cannot be reached"):
+        ask(stack, "missing")
+    assert stack.settings() == settings
 
 
 def test_a_remote_model_and_its_key_which_is_nowhere_in_the_clear(

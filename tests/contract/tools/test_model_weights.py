@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,15 @@ def test_the_first_hash_is_held_whatever_the_hub_says_later(hub: Hub, pins: Path
     assert pins.read_text() == recorded
     hub.files[FILE], hub.refusal = CONTENT, None
     assert get(hub, pins) == fetched
+
+
+def test_a_hash_of_the_list_is_held_from_the_first_fetch_on(hub: Hub, pins: Path) -> None:
+    listed, another = replace(MODEL, sha256=SHA256), replace(MODEL, sha256="0" * 64)
+    with pytest.raises(ToolError, match=rf"states SHA-256 {SHA256} of {FILE}, and Headrace's list has 000.*MODEL=list"):
+        fetch(another, pins, {"HF_ENDPOINT": hub.url})
+    assert hub.served < 2000
+    assert not pins.exists()
+    assert fetch(listed, pins, {"HF_ENDPOINT": hub.url}).pin.sha256 == SHA256
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"llama": {"sha256": 1}}', '{"llama": 1}'])
