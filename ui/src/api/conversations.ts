@@ -13,10 +13,12 @@ export interface Conversation {
   id: string;
   created_at: number;
   headrace: State & {
-    /** What was asked for its newest answer, null before the first. */
-    model: string | null;
     /** When its newest items were added, in seconds since 1970. */
     last_active_at: number;
+    /** What was asked for its newest answer, null before the first. */
+    model: string | null;
+    /** The conversation that it is another version of. */
+    forked_from: string | null;
   };
 }
 
