@@ -145,6 +145,20 @@ class LlamaCppModel(RayServeModel):
     adapters: AdapterBounds | None = Field(
         default=None, description="bounds of adapters from the model hub; by default there are none"
     )
+    answer_tokens: int | None = Field(
+        default=512,
+        ge=1,
+        le=1_048_576,
+        description="maximum number of tokens of a chat's answer where neither the request nor the assistant says it; "
+        "null: what the context holds",
+    )
+    repeat_penalty: float = Field(
+        default=1.1,
+        ge=1,
+        le=2,
+        description="llama.cpp's penalty of repeated tokens in a chat's answer where neither the request nor the "
+        "assistant sets how to sample, and no tools or response_format need exact repetitions; 1: none",
+    )
     pooling: Literal["mean", "cls", "last"] | None = Field(
         default=None, description="for task embed: pooling of a text's vectors; by default the file's"
     )

@@ -37,6 +37,7 @@ PLACEMENT = set(Hosted.model_fields)
 BEFOREHAND = {
     *("access", "embedding", "full_context_requests", "geometry", "grounded"),
     *("max_surge_percent", "objectives", "price", "tools"),
+    *("answer_tokens", "repeat_penalty"),
 }
 """Settings that a model's replica does not need: they are for checks, the roll-out and the gateway."""
 

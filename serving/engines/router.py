@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from serving.config import (
     TOOLS,
@@ -15,6 +16,7 @@ from serving.config import (
     CallAccess,
     Catalog,
     Embedding,
+    LlamaCppModel,
     Objectives,
     Price,
     Target,
@@ -25,10 +27,28 @@ from serving.core.principal import Principal
 from serving.store.objects.live_adapters import LiveAdapter
 from serving.store.prompts.records import PromptVersion
 
+_SAMPLES_ITSELF = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "tools", "response_format")
+"""Fields of a request that sets how to sample, or whose answer repeats what its format needs."""
+
 DEFAULT_OBJECTIVES = Objectives()
 """Of models that have none of their own."""
 BARE_TOOLS: tuple[str, ...] = Assistant.model_fields["tools"].default
 """The tools of `react` if a model is called directly."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerDefaults:
+    """What a model's configuration says about answers whose request and assistant say nothing themselves."""
+
+    answer_tokens: int | None
+    repeat_penalty: float
+
+    def complete(self, document: dict[str, Any]) -> None:
+        """Adds the defaults to an engine's request for a chat."""
+        if self.answer_tokens is not None:
+            document.setdefault("max_tokens", self.answer_tokens)
+        if self.repeat_penalty != 1 and document.keys().isdisjoint(_SAMPLES_ITSELF):
+            document["repeat_penalty"] = self.repeat_penalty
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +80,7 @@ class Route:
     app: AppModel | None = None
     grounded: bool = True
     context: int | None = None
+    defaults: AnswerDefaults | None = None
     objectives: Objectives = DEFAULT_OBJECTIVES
     managed: bool = False
 
@@ -83,6 +104,14 @@ class ListedModel:
     description: str
     task: Task = "chat"
     starters: tuple[str, ...] = ()
+
+
+def _defaults(model: AnsweringModel) -> AnswerDefaults | None:
+    """Returns what a model of llama.cpp has by default; an answer gets at most half of the context."""
+    if not isinstance(model, LlamaCppModel):
+        return None
+    tokens = min(model.answer_tokens, model.request_context // 2) if model.answer_tokens is not None else None
+    return AnswerDefaults(tokens, model.repeat_penalty)
 
 
 def may_call(access: CallAccess | None, caller: Principal) -> bool:
@@ -298,6 +327,7 @@ class ModelRouter:
             app=self._apps.get(model),
             grounded=configured.answers_from_passages,
             context=getattr(configured, "request_context", None) or getattr(configured, "context", None),
+            defaults=_defaults(configured),
             live=name in self._live,
             objectives=configured.objectives or DEFAULT_OBJECTIVES,
             managed=known_alias is not None and known_alias.managed is not None,

@@ -155,6 +155,8 @@ class Generator:
                 if endpoint.text_only and not job.text_only:
                     raise invalid("This model takes text only.", job.param, "unsupported_content")
                 document = {**job.document, "model": endpoint.model}
+                if job.path == CHAT and job.solver is None and job.route.defaults is not None:
+                    job.route.defaults.complete(document)
                 if job.memory is not None:
                     with x.timeline.during("memory"):
                         await job.memory.recall(endpoint, document)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +30,7 @@ from serving.retrieval.index import CollectionIndex
 from serving.retrieval.indexes import manifest
 from serving.retrieval.query_vectors import following
 from serving.retrieval.relevance import READ_AGAIN, THRESHOLD, SecondEmbedder
-from serving.retrieval.types import AttachedDocument, Chunk, Hit
+from serving.retrieval.types import AttachedDocument, Chunk, Document, Hit
 from serving.retrieval.vectors import stretched
 
 EMBEDDED = 64
@@ -79,16 +81,17 @@ class AttachedSearch:
             for text, vector in zip(texts, vectors, strict=True)
         ]
         hits = fuse_follow_up(*found) if before else found[0]
-        return await asyncio.to_thread(self._excerpts, question, texts, hits, assistant)
+        best = await asyncio.to_thread(self._excerpts, question, texts, hits, assistant)
+        documents = {file.id: file.document for file in files}
+        paged = (part for hit in best for part in _by_page(hit, documents[hit.chunk_id.rpartition(":")[0]]))
+        return [replace(hit, title=hit.file_name) for hit in paged]
 
     def _excerpts(self, question: str, texts: Sequence[str], hits: Sequence[Hit], assistant: Assistant) -> list[Hit]:
         judge = self._embedders.judge
         if assistant.unsupported != "quote":
-            best = within(assistant.context_tokens, hits[: assistant.top_k], question, judge)
-        else:
-            read = hits[: max(assistant.top_k, READ_AGAIN)]
-            best = for_prompt(question, read, assistant, judge, texts, self._sentences, THRESHOLD, self._second)
-        return [replace(hit, title=hit.file_name) for hit in best]
+            return within(assistant.context_tokens, hits[: assistant.top_k], question, judge)
+        read = hits[: max(assistant.top_k, READ_AGAIN)]
+        return for_prompt(question, read, assistant, judge, texts, self._sentences, THRESHOLD, self._second)
 
     def search(
         self, tenant: str, files: Sequence[AttachedDocument], question: str, vector: NDArray[np.float32]
@@ -146,6 +149,19 @@ class AttachedSearch:
                     self._vectors.put(digests[id], vector)
             known |= made
         return known
+
+
+def _by_page(hit: Hit, document: Document) -> Iterator[Hit]:
+    """Yields a passage for each page of what it answers: passages of small files go over several pages."""
+
+    def page(answer: tuple[int, int]) -> int | None:
+        at = bisect_right(document.blocks, hit.start + answer[0], key=lambda block: block.start)
+        return document.blocks[max(at - 1, 0)].page
+
+    if not hit.answers:
+        yield hit
+    for number, answers in groupby(hit.answers or (), page):
+        yield replace(hit, page=number, answers=tuple(answers))
 
 
 def _hit(id: str, chunk: Chunk, name: str) -> Hit:

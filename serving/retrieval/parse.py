@@ -26,6 +26,12 @@ An improved parser does not require a new index: chunks store their text, and ar
 again.
 """
 
+READABLE = (
+    "send text, Markdown, HTML, a PDF, CSV, JSON, an e-mail, source code, or an Office document as .docx, .xlsx or "
+    ".pptx"
+)
+"""What to do about a file of another type; the documentation lists all extensions."""
+
 _PAGE = re.compile(r"<(?:!doctype\s{1,100}html|html|head|body)[\s>]", re.IGNORECASE)
 _SPACE = re.compile(r"\s*+")
 _TAG = re.compile(r"<[a-zA-Z][^<>]*>")
@@ -62,7 +68,8 @@ def detect(data: bytes, name: str, bounds: ChunkBounds) -> str:
     known = kinds()
     declared = known.get(extension)
     if declared is None:
-        raise UnreadableDocument("unsupported", f"file type not supported; use one of {', '.join(known)}")
+        type = f"files of the type {extension[:16]}" if extension else "files without an extension"
+        raise UnreadableDocument("unsupported", f"{type} cannot be read; {READABLE}")
     found = _content_kind(data, declared, bounds)
     if found != declared:
         raise UnreadableDocument("wrong_type", f"the extension is {extension}, but the content is {found}")
@@ -86,7 +93,11 @@ def _content_kind(data: bytes, declared: str, bounds: ChunkBounds) -> str:
                 return kind
         # Office wraps a password-protected document in an OLE container.
         if FORMATS[declared].part and FORMATS[declared].container == "zip":
-            raise UnreadableDocument("encrypted", "the file is protected by a password, or in an old Office format")
+            raise UnreadableDocument(
+                "encrypted",
+                "the file is protected by a password, or in an old Office format; save it without a password, as "
+                f"{declared}",
+            )
         return "an Office file of the old format"
     if FORMATS[declared].decodes:
         return declared

@@ -132,7 +132,7 @@ ADDED = [
 
 @pytest.mark.parametrize(("data", "name"), [each[:2] for each in ADDED])
 def test_unknown_formats_are_rejected(data: bytes, name: str) -> None:
-    with pytest.raises(UnreadableDocument, match="file type not supported"):
+    with pytest.raises(UnreadableDocument, match="cannot be read"):
         detect(data, name, BOUNDS)
 
 
@@ -163,9 +163,7 @@ def test_mislabelled_documents_are_rejected(data: bytes, name: str, content: str
 
 @pytest.mark.usefixtures("formats")
 def test_a_document_format_is_among_those_that_are_offered() -> None:
-    with pytest.raises(UnreadableDocument) as raised:
-        detect(b"x", "a.exe", BOUNDS)
-    assert raised.value.message.endswith(".yaml, .yml, .srt, .sub, .key, .draw")
+    assert [*kinds()][-4:] == [".srt", ".sub", ".key", ".draw"]
 
 
 @pytest.mark.usefixtures("formats")

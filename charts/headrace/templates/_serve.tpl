@@ -124,7 +124,7 @@ files/serving.schema.json, which is made from those classes.
 {{- if has .engine (list "llamacpp" "vllm" "app") -}}
 {{- $vllm := eq .engine "vllm" -}}
 {{- /* Replicas do not need settings for the fit check, rollouts and the gateway. */ -}}
-{{- $told := omit $model "access" "embedding" "full_context_requests" "geometry" "grounded" "max_surge_percent" "objectives" "price" "tools" -}}
+{{- $told := omit $model "access" "answer_tokens" "embedding" "full_context_requests" "geometry" "grounded" "max_surge_percent" "objectives" "price" "repeat_penalty" "tools" -}}
 {{- if hasKey $told "loras" -}}
 {{- $loras := list -}}
 {{- range $told.loras -}}{{- $loras = append $loras (omit . "access") -}}{{- end -}}

@@ -16,6 +16,7 @@ from python_calamine import CalamineSheet, CalamineWorkbook, SheetTypeEnum, Shee
 from serving.retrieval.builder import ChunkBounds, DocumentBuilder
 from serving.retrieval.errors import UnreadableDocument
 from serving.retrieval.parsers.table import add_table, are_names
+from serving.retrieval.text.formulas import never_computed
 from serving.retrieval.text.number_formats import CellFormats, NumberFormat
 from serving.retrieval.types import Document
 
@@ -25,6 +26,12 @@ def parse_xlsx(data: bytes, name: str, bounds: ChunkBounds) -> Document:
     builder = DocumentBuilder("xlsx", bounds)
     try:
         workbook = CalamineWorkbook.from_filelike(io.BytesIO(data))
+        if never_computed(data):
+            raise UnreadableDocument(
+                "empty",
+                "the formulas of the workbook have no values yet; open it in a spreadsheet program, save it, and send "
+                "it again",
+            )
         formats = CellFormats(data)
         shown = [
             sheet.name

@@ -54,9 +54,10 @@ def cited(message: dict[str, Any]) -> list[str]:
 
 
 def right(question: Question, message: dict[str, Any]) -> bool:
-    """Whether the first thing that is said answers, and its citation names the file."""
-    said = " ".join(message["content"].split())
-    return question.expected in said and cited(message)[:1] == [question.file]
+    """Whether an answer begins with a quote of the file, and quotes what is right from the right page."""
+    found = [each for each in message["headrace"]["citations"] if question.expected in " ".join(each["quote"].split())]
+    pages = [each["position"]["page"] for each in found if each["file_name"] == question.file]
+    return cited(message)[:1] == [question.file] and question.page in pages
 
 
 @pytest.fixture(scope="module")
