@@ -62,6 +62,7 @@ def flag(name: str) -> Parameter:
 
 
 INCLUDE = Parameter("include", {"type": "array", "items": {"type": "string", "maxLength": 64}, "maxItems": 16})
+TARGETS = Parameter("target", {"type": "array", "items": {"type": "string", "maxLength": 128}, "maxItems": 100})
 Q = Parameter("q", {"type": "string", "maxLength": 256})
 USERS = (Q, Parameter("role", {"type": "string", "enum": list(ROLES)}), flag("disabled"))
 CONVERSATIONS = (

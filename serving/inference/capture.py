@@ -225,6 +225,7 @@ def _details(route: Route, capture: Capture | None, outcome: Outcome) -> dict[st
     return {
         **{name: value for name, value in told.items() if name not in ("conversation", "items", DETAIL)},
         "completion_id": capture.id if capture is not None else None,
+        "consent": capture is not None and capture.consent,
         "model": route.requested,
         "usage": outcome.usage or None,
     }

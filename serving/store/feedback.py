@@ -154,15 +154,15 @@ class Ratings:
         self,
         principal: Principal,
         *,
-        target: str | None = None,
+        targets: Sequence[str] = (),
         after: str | None = None,
         limit: int = 20,
         order: Order = "desc",
     ) -> Page[Feedback]:
-        """Returns ratings, optionally those of one target."""
+        """Returns ratings, or those of some targets."""
         query = select(feedback)
-        if target is not None:
-            query = query.where(or_(*(feedback.c[column] == target for column, _ in _TARGETS.values())))
+        if targets:
+            query = query.where(or_(*(feedback.c[column].in_(targets) for column, _ in _TARGETS.values())))
         async with self._database.read() as connection:
             found = await page(
                 connection,

@@ -30,6 +30,7 @@ from serving.api.parameters import (
     PASSAGE,
     RESUMABLE,
     SIGN_IN_ANSWER,
+    TARGETS,
 )
 from serving.api.routes import (
     batches,
@@ -265,7 +266,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/v1/feedback",
         feedback.list_page,
-        query=(*PAGE, Parameter("target", {"type": "string", "maxLength": 128})),
+        query=(*PAGE, TARGETS),
         scope="feedback",
     ),
     Operation("GET", "/v1/feedback/{feedback_id}", feedback.get, scope="feedback"),

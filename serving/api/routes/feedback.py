@@ -9,14 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.http import JsonResponse, read_json
-from serving.api.paging import page_query, page_response, text_query
+from serving.api.paging import list_query, page_query, page_response
 from serving.api.services import Services
 from serving.inference.exchange import Exchange
 from serving.metering.charge import storage_meter
 from serving.protocol.feedback import FeedbackRequest
 from serving.quotas.quota import QuotaExceeded
 from serving.store.errors import Conflict, InvalidValue, NotFound, TooMany
-from serving.store.feedback import Feedback, Rating
+from serving.store.feedback import MAX_PAGE, Feedback, Rating
 from serving.telemetry import metrics
 
 
@@ -44,9 +44,9 @@ async def create(s: Services, request: Request, x: Exchange) -> Response:
 
 
 async def list_page(s: Services, request: Request, x: Exchange) -> Response:
-    """Lists ratings, or those of one target."""
-    target = text_query(request, "target", 128)
-    return page_response(await s.ratings.list(x.caller, target=target, **page_query(request)), _render)
+    """Lists ratings, or those of the targets that are given."""
+    targets = list_query(request, "target", count=MAX_PAGE, most=128)
+    return page_response(await s.ratings.list(x.caller, targets=targets, **page_query(request)), _render)
 
 
 async def get(s: Services, request: Request, x: Exchange) -> Response:

@@ -328,6 +328,7 @@ def test_items_tell_what_stood_beside_their_answer(world, conversation, stream):
     assert told.pop("completion_id").startswith("chatcmpl")
     assert (told.pop("model"), told.pop("number")) == ("reads", 2)
     told.pop("usage")
+    assert told.pop("consent") is False
     assert told == {name: value for name, value in extra.items() if name not in ("conversation", "items")}
     assert told["retrieved"] == 1
     one = world.http.get(f"{path}/{answer['id']}", params={"include[]": "headrace"}).json()

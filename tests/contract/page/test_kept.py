@@ -121,3 +121,33 @@ def test_drafts_go_with_who_signs_out(world: World) -> None:
         shown.click(".identity button")
         shown.there("h1", "Sign in to Headrace")
         assert "secret" not in shown.page.evaluate("JSON.stringify({ ...localStorage })")
+
+
+def test_ratings_are_shown_after_a_reload_and_consent_is_asked_only_where_it_counts(world: World) -> None:
+    pressed = "[...document.querySelectorAll('.actions [aria-pressed=true]')].map((one) => one.ariaLabel)"
+    with world.page() as shown:
+        shown.ask("Rate one?")
+        shown.answered()
+        shown.click("[aria-label='Good answer']")
+        shown.there(".rating .hint", "cannot be used to train")
+        shown.click(".rating [type=submit]")
+        shown.gone(".rating")
+        shown.ask("Rate two?")
+        shown.answered(2)
+        shown.page.open(shown.page.evaluate("location.href"))
+        shown.answered(2)
+        shown.page.until(f"{pressed}.length === 1")
+        assert shown.page.evaluate(pressed) == ["Good answer"]
+        assert shown.page.evaluate("document.querySelector('.actions [aria-pressed]').disabled")
+        shown.click("[aria-label='Bad answer']")
+        shown.there(".rating .hint", "cannot be used to train")
+        assert shown.count(".rating [type=checkbox]") == 0
+        shown.click("[aria-label=Settings]")
+        shown.click(".settings input[type=checkbox]")
+        shown.click(".settings [aria-label=Close]")
+        shown.ask("Rate three?")
+        shown.answered(3)
+        shown.page.open(shown.page.evaluate("location.href"))
+        shown.answered(3)
+        shown.click("[aria-label='Bad answer']")
+        shown.there(".rating [type=checkbox]")

@@ -55,13 +55,15 @@ async def test_a_rating_is_stored_changed_and_deleted_by_its_owner_only(
     assert await ratings.get(alice, "mine") == made
     other = await ratings.create(alice, ("session", targets["session"]), UP)
     assert other.id.startswith("fb_")
-    assert (await ratings.list(alice, target=targets[kind], order="asc")).items[0] == made
+    assert (await ratings.list(alice, targets=[targets[kind]], order="asc")).items[0] == made
+    assert (await ratings.list(alice, targets=[targets[kind], targets["session"]])).items == [other, made]
+    assert (await ratings.list(alice, targets=["none"])).items == []
     assert (await ratings.list(alice)).items == [other, made]
     assert (await ratings.list(alice, limit=1, after=other.id)).items == [made]
     for call in (ratings.get(mallory, "mine"), ratings.delete(mallory, "mine"), ratings.get(alice, "none")):
         with pytest.raises(NotFound):
             await call
-    assert (await ratings.list(mallory, target=targets[kind])).items == []
+    assert (await ratings.list(mallory, targets=[targets[kind]])).items == []
     await ratings.delete(alice, "mine")
     with pytest.raises(NotFound):
         await ratings.delete(alice, "mine")

@@ -35,6 +35,8 @@ export interface Item {
     /** Its number, which copies in other branches have too. */
     number?: number;
     completion_id?: string | null;
+    /** Whether the question allowed training. */
+    consent?: boolean;
     model?: string;
     citations?: Citation[];
     unsupported?: Unsupported[];

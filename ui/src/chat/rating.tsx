@@ -12,8 +12,10 @@ import { type Reply, status } from "./state";
 type Thumb = "up" | "down";
 
 export function Rating({ reply }: { reply: Reply }): VNode | null {
-  const [thumb, setThumb] = useState<Thumb | null>(null);
-  const [sent, setSent] = useState(false);
+  const [chosen, setThumb] = useState<Thumb | null>(null);
+  const [thanked, setThanked] = useState(false);
+  const sent = reply.rated.value !== null;
+  const thumb = reply.rated.value ?? chosen;
   if (!session.value?.scopes.includes("feedback")) return null;
   const button = (which: Thumb, label: string) => (
     <button
@@ -29,14 +31,15 @@ export function Rating({ reply }: { reply: Reply }): VNode | null {
     </button>
   );
   const done = () => {
-    setSent(true);
+    reply.rated.value = thumb;
+    setThanked(true);
     status.value = t("thanks");
   };
   return (
     <>
       {button("up", t("good"))}
       {button("down", t("bad"))}
-      {sent && <span class="hint">{t("thanks")}</span>}
+      {thanked && <span class="hint">{t("thanks")}</span>}
       {thumb && !sent && <Details key={thumb} reply={reply} thumb={thumb} done={done} />}
     </>
   );
@@ -71,9 +74,8 @@ function Details({ reply, thumb, done }: { reply: Reply; thumb: Thumb; done: () 
         value={comment}
         onInput={(event) => setComment(event.currentTarget.value)}
       />
-      {reply.training === false ? (
-        <p class="hint">{t("noConsent")}</p>
-      ) : (
+      {reply.training === false && <p class="hint">{t("noConsent")}</p>}
+      {reply.training && (
         <label class="tick">
           <input
             type="checkbox"

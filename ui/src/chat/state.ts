@@ -3,7 +3,8 @@
 import { computed, type Signal, signal } from "@preact/signals";
 import type { Approval, Attached, Citation, Step, Unsupported } from "../api/chat";
 import { type Branch, branches, type Conversation, get, type Item, items } from "../api/conversations";
-import { ApiError } from "../api/http";
+import { ratings } from "../api/feedback";
+import { ApiError, session } from "../api/http";
 import { kept } from "../api/models";
 import { MarkdownDocument } from "../markdown/document";
 import { marked, UNSUPPORTED, unmarked } from "../markdown/citations";
@@ -58,6 +59,8 @@ export interface Reply {
   target: { type: "response" | "message"; id: string } | null;
   /** Whether the question allowed training; null when the page does not know. */
   training: boolean | null;
+  /** How the reader rated it. */
+  rated: Signal<"up" | "down" | null>;
 }
 
 export type Message = Question | Reply;
@@ -126,12 +129,22 @@ export async function show(id: string): Promise<void> {
     last = newest ? (newest.headrace?.number ?? null) : 0;
     older.value = page.has_more ? page.last_id : null;
     state.value = "ready";
-    // Without it the conversation is shown all the same.
+    // Without these the conversation is shown all the same.
+    void showRatings(messages.peek()).catch(() => {});
     const all = await branches(id).catch(() => []);
     if (conversation.peek() === id) family.value = all;
   } catch (error) {
     if (conversation.peek() !== id) return;
     state.value = error instanceof ApiError && error.status === 404 ? "missing" : "failed";
+  }
+}
+
+async function showRatings(all: readonly Message[]): Promise<void> {
+  if (!session.peek()?.scopes.includes("feedback")) return;
+  const replies = new Map(all.flatMap((each) => (each.kind === "answer" && each.target ? [[each.target.id, each] as const] : [])));
+  for (const { target, thumb } of (await ratings([...replies.keys()])).toReversed()) {
+    const reply = replies.get(target.id);
+    if (reply) reply.rated.value = thumb;
   }
 }
 
@@ -147,6 +160,7 @@ export async function earlier(): Promise<void> {
   if (conversation.peek() !== id) return;
   const found = read(page.data, page.has_more);
   messages.value = [...found, ...messages.value];
+  void showRatings(found).catch(() => {});
   older.value = page.has_more ? page.last_id : null;
   // The last messages leave the page instead of those that were asked for.
   const all = messages.value.length;
@@ -191,6 +205,7 @@ export function newReply(question: string, model: string, training: boolean | nu
     error: "",
     target: null,
     training,
+    rated: signal<"up" | "down" | null>(null),
   };
 }
 
@@ -272,9 +287,10 @@ function read(found: readonly Item[], hasOlder: boolean): Message[] {
       const files = parts.flatMap(({ file_id, filename }) => (file_id ? [{ id: file_id, name: filename ?? "" }] : []));
       result.push({ kind: "question", key: item.id, text, files, item: signal<string | null>(item.id), after });
     } else if (item.role === "assistant") {
-      const { completion_id, steps = [] } = item.headrace ?? {};
+      const { completion_id, steps = [], consent = null } = item.headrace ?? {};
       const reply = whole(item.id, text, item.status, item.headrace ?? {}, question);
       reply.steps = steps;
+      reply.training = consent;
       reply.target = completion_id ? { type: "response", id: completion_id } : { type: "message", id: item.id };
       result.push(reply);
     }

@@ -190,7 +190,7 @@ async def test_lists_contain_only_the_callers_rows(
     assert [f.id for f in (await ratings.list(alice)).items] == [made["feedback"]]
     for other in (bob, mallory):
         assert (await ratings.list(other)).items == []
-        assert (await ratings.list(other, target=made["conversation"])).items == []
+        assert (await ratings.list(other, targets=[made["conversation"]])).items == []
 
 
 @uninterrupted
