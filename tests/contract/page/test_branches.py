@@ -33,6 +33,16 @@ def model(shown: Shown) -> None:
     shown.page.choose(".chooser select", "small")
 
 
+def press(shown: Shown, button: str) -> None:
+    """Presses a button of the dialog."""
+    pressed = f"""(() => {{
+      const found = [...document.querySelectorAll("dialog button")].find((one) => one.textContent === "{button}");
+      found?.click();
+      return !!found;
+    }})()"""
+    shown.page.until(pressed)
+
+
 def change(shown: Shown, number: int, text: str) -> None:
     """Changes the question with this number, by keyboard."""
     shown.page.evaluate(f"document.querySelectorAll('.question')[{number}].querySelector('button').focus()")
@@ -61,7 +71,7 @@ def test_questions_are_changed_and_every_version_stays(world: World) -> None:
         shown.there(".versions", "Version 2 of 2")
 
         # Another answer to the same question is a third version of it.
-        shown.click("[aria-label='Answer again in a new branch']")
+        shown.click("[aria-label='Answer again, as another version']")
         shown.there(".versions", "Version 3 of 3")
         shown.answered(2)
         third = same(world, shown)
@@ -88,6 +98,25 @@ def test_questions_are_changed_and_every_version_stays(world: World) -> None:
         assert same(world, shown) == third
         told = "[...document.querySelectorAll('.versions span')].map((one) => one.textContent)"
         assert shown.page.evaluate(told) == ["Version 1 of 2", "Version 3 of 3"]
+        # All of them are one entry of the list, which is that of the version that is shown.
+        listed = "[...document.querySelectorAll('.side li a')].map((one) => one.pathname.slice(3))"
+        family = {old, other, third, first}
+        assert [id for id in shown.page.evaluate(listed) if id in family] == [third]
+        assert shown.page.evaluate("document.querySelector('.side a[aria-current=page]').pathname").endswith(third)
+        title = shown.text(".side a[aria-current=page]")
+        shown.click(f".side [aria-label='Change “{title}”']")
+        press(shown, "Pin")
+        shown.gone("dialog")
+        pinned = world.http.get("/v1/conversations?pinned=true").json()["data"]
+        assert {each["id"] for each in pinned} == family
+        shown.click(f".side [aria-label='Change “{title}”']")
+        press(shown, "Delete")
+        shown.there("dialog", "messages and versions")
+        press(shown, "Delete")
+        shown.page.until("document.querySelectorAll('dialog .receipt').length === 4")
+        left = {each["id"] for each in world.http.get("/v1/conversations?limit=100").json()["data"]}
+        assert not left & family
+        assert shown.page.evaluate("location.pathname") == "/"
         shown.page.settle()
         assert shown.page.complaints == []
 
@@ -115,3 +144,37 @@ def test_a_version_that_cannot_be_made_is_said(world: World) -> None:
         shown.page.until("document.activeElement.matches('.editor textarea')")
         shown.enter()
         shown.there(".editor [role=alert]")
+
+
+def test_a_version_whose_question_failed_leads_back_to_the_others(world: World) -> None:
+    with world.page() as shown:
+        model(shown)
+        shown.ask("Whole?")
+        shown.answered()
+        whole = same(world, shown)
+        shown.page.ask("Network.setBlockedURLs", urls=["*/v1/chat/completions"])
+        change(shown, 0, "Broken?")
+        shown.there(".answer .error")
+        broken = shown.page.evaluate(ID)
+        assert broken != whole
+        shown.page.ask("Network.setBlockedURLs", urls=[])
+        shown.page.open(shown.page.evaluate("location.href"))
+        shown.there(".versions", "Version 2 of 2")
+        shown.there(".side a[aria-current=page]", "Broken?")
+        shown.click(".versions [aria-label='Earlier version']")
+        shown.answered()
+        assert same(world, shown) == whole
+
+
+def test_a_conversation_has_its_title_before_its_first_answer(world: World) -> None:
+    world.engine.says["Named at once"] = "word " * 200
+    world.does("clear")
+    try:
+        with world.page() as shown:
+            shown.ask("Named at once?")
+            shown.there(".answer", "word")
+            id = shown.page.evaluate(ID)
+            shown.page.open(world.up.url)
+            shown.there(f".side a[href='/c/{id}']", "Named at once?")
+    finally:
+        world.does("set")

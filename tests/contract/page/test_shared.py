@@ -84,7 +84,7 @@ def test_a_conversation_is_shared_read_and_no_more(world: World, nora: World, ax
             assert read.page.evaluate("window.bad") is None
             for control in ("textarea", "#message", ".rating", "[aria-label='Change the question']", ".approvals"):
                 assert read.count(control) == 0, control
-            assert read.count("[aria-label='Answer again in a new branch']") == 0
+            assert read.count("[aria-label='Answer again, as another version']") == 0
             clean(read, axe)
             read.click(".sources button")
             read.there(".panel blockquote", QUOTE)

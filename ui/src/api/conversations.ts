@@ -12,8 +12,14 @@ export interface State {
 export interface Conversation {
   id: string;
   created_at: number;
-  /** `model` is what was asked for its newest answer, null before the first. */
-  headrace: State & { model: string | null };
+  headrace: State & {
+    /** When its newest items were added, in seconds since 1970. */
+    last_active_at: number;
+    /** What was asked for its newest answer, null before the first. */
+    model: string | null;
+    /** The conversation that it is another version of. */
+    forked_from: string | null;
+  };
 }
 
 export interface Page<T> {

@@ -117,13 +117,13 @@ export async function again(reply: Reply, model: string): Promise<void> {
   await ask(reply.question, reply.model || model, files);
 }
 
-/** Asks a question in other words, or once more, in a new branch: the conversation stays as it is beside it. */
+/** Asks a question in other words, or once more, in another version: the conversation stays as it is beside it. */
 export async function branch(question: Question, text: string, model: string): Promise<void> {
   const id = conversation.peek();
   const item = question.item.peek();
   if (running.peek() || !id || !item) return;
   const made = await forkBefore(id, item);
-  remember(made, made.headrace.title || text);
+  await remember(made, made.headrace.title || text);
   await show(made.id);
   if (conversation.peek() !== made.id || state.peek() !== "ready") return;
   go(`/c/${made.id}`);
@@ -138,8 +138,9 @@ export function allow(calls: readonly Approval[], model: string): Promise<void> 
 async function begin(text: string): Promise<string> {
   const made = await create();
   becomes(made.id);
-  remember(made, text);
+  const named = remember(made, text);
   replace(`/c/${made.id}`);
+  await named;
   return made.id;
 }
 

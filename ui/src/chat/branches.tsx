@@ -6,7 +6,7 @@ import { t } from "../i18n";
 import { Icon } from "../icons";
 import { go } from "../router";
 import { running } from "./ask";
-import { conversation, family, type Question, status } from "./state";
+import { conversation, family, status } from "./state";
 
 /** Returns the conversations that differ at the item after the number `after`, and which of them `id` belongs to. */
 export function versions(all: readonly Branch[], id: string, after: number): { ids: string[]; at: number } {
@@ -28,10 +28,11 @@ export function versions(all: readonly Branch[], id: string, after: number): { i
   return { ids, at: ids.indexOf(own.id) };
 }
 
-export function Versions({ question }: { question: Question }): VNode | null {
+/** Leads from one version to the next, where they differ: at the item after the number `after`. */
+export function Versions({ after }: { after: number | null }): VNode | null {
   const id = conversation.value;
-  if (!id || question.after === null) return null;
-  const { ids, at } = versions(family.value, id, question.after);
+  if (!id || after === null) return null;
+  const { ids, at } = versions(family.value, id, after);
   if (ids.length < 2) return null;
   const text = t("version", { number: at + 1, count: ids.length });
   const step = (by: number) => () => {

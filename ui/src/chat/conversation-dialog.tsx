@@ -11,6 +11,7 @@ import type { Format } from "../own/export";
 import { Receipt } from "../own/receipt";
 import { save } from "../own/save";
 import { change, remove } from "./list";
+import { conversation as shown } from "./state";
 
 interface Props {
   conversation: Conversation;
@@ -28,7 +29,7 @@ export function ConversationDialog({ conversation, close, share }: Props): VNode
   const dialog = useModal();
   const [title, setTitle] = useState(headrace.title ?? "");
   const [sure, setSure] = useState(false);
-  const [gone, setGone] = useState(false);
+  const [gone, setGone] = useState<readonly string[]>([]);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState("");
   const after = async (work: () => Promise<unknown>) => {
@@ -53,8 +54,10 @@ export function ConversationDialog({ conversation, close, share }: Props): VNode
   };
   const deleted = async () => {
     try {
-      if (await remove(id)) go("/");
-      setGone(true);
+      await remove(id, (each) => {
+        if (shown.peek() === each) go("/");
+        setGone((before) => [...before, each]);
+      });
     } catch (failed) {
       setError(described(failed));
     }
@@ -62,9 +65,9 @@ export function ConversationDialog({ conversation, close, share }: Props): VNode
   return (
     <dialog ref={dialog} class="small" aria-labelledby="conversation" onClose={close}>
       <h2 id="conversation" dir="auto">{headrace.title || t("untitled")}</h2>
-      {gone ? (
+      {gone.length ? (
         <>
-          <Receipt id={id} />
+          {gone.map((each) => <Receipt key={each} id={each} />)}
           <p class="buttons">
             <button ref={focused} type="button" class="primary" onClick={() => dialog.current?.close()}>{t("close")}</button>
           </p>

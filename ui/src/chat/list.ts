@@ -4,12 +4,15 @@ import { computed, effect, signal } from "@preact/signals";
 import * as api from "../api/conversations";
 import type { Conversation, State, Which } from "../api/conversations";
 import { t } from "../i18n";
+import { entries } from "./families";
 import { about, conversation } from "./state";
 
 const TITLE = 80;
 const PAUSE_MS = 250;
 
 export const conversations = signal<Conversation[] | null>(null);
+/** The entries of the list: versions of a conversation are one. */
+export const listed = computed(() => conversations.value && entries(conversations.value, conversation.value));
 export const query = signal("");
 export const archive = signal(false);
 const next = signal<string | null>(null);
@@ -64,25 +67,32 @@ export function follow(): () => void {
   return end;
 }
 
-/** Shows a conversation that begins with a question, which the server takes as its title too. */
-export function remember(made: Conversation, question: string): void {
-  const short = question.replace(/\s+/g, " ").slice(0, TITLE);
+/** Shows a conversation that begins with a question, which is its title, also for whoever looks before the answer. */
+export async function remember(made: Conversation, question: string): Promise<void> {
+  const short = [...question.replace(/\s+/g, " ")].slice(0, TITLE).join("");
   const shown = { ...made, headrace: { ...made.headrace, title: short } };
   if (!archive.peek()) conversations.value = sorted([shown, ...(conversations.value ?? [])]);
+  // Without it the server takes the title from the first turn.
+  if (!made.headrace.title) await api.change(made.id, { title: short }).catch(() => {});
 }
 
+/** Changes a conversation with all its versions. */
 export async function change(id: string, state: Partial<State>): Promise<void> {
-  const changed = await api.change(id, state);
-  const all = (conversations.value ?? []).map((each) => (each.id === id ? changed : each));
+  const versions = await api.branches(id);
+  const changed = new Map(await Promise.all(versions.map(async (each) => [each.id, await api.change(each.id, state)] as const)));
+  const all = (conversations.value ?? []).map((each) => changed.get(each.id) ?? each);
   const fits = ({ headrace }: Conversation) => query.peek() !== "" || headrace.archived === archive.peek();
   conversations.value = sorted(all.filter(fits));
 }
 
-/** Deletes a conversation; returns whether it was the one that is shown. */
-export async function remove(id: string): Promise<boolean> {
-  await api.remove(id);
-  conversations.value = (conversations.value ?? []).filter((each) => each.id !== id);
-  return conversation.peek() === id;
+/** Deletes a conversation with all its versions, the one that is named last; calls `gone` with the id of each. */
+export async function remove(id: string, gone: (id: string) => void): Promise<void> {
+  const versions = (await api.branches(id)).map((each) => each.id).filter((each) => each !== id);
+  for (const each of [...versions, id]) {
+    await api.remove(each);
+    conversations.value = (conversations.value ?? []).filter((one) => one.id !== each);
+    gone(each);
+  }
 }
 
 /** Deletes all conversations, also those that are not in the list; shows what is left, even if that fails. */

@@ -149,7 +149,7 @@ function Foot({ reply, open }: Opening): VNode {
   );
 }
 
-/** Asks for another answer in a new branch; returns why there is none. */
+/** Asks for another answer in another version; returns why there is none. */
 async function regenerate(reply: Reply): Promise<string> {
   const question = questionOf(reply);
   const model = chosen.peek();

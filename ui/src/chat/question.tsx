@@ -38,7 +38,7 @@ export function QuestionView({ question }: { question: Question }): VNode {
                 <Icon name="edit" />
               </button>
             )}
-            <Versions question={question} />
+            <Versions after={question.after} />
           </footer>
         </>
       )}

@@ -10,7 +10,7 @@ import { follow } from "../router";
 import { ShareDialog } from "../shared/dialog";
 import { Mark } from "../sign-in";
 import { ConversationDialog } from "./conversation-dialog";
-import { archive, conversations, hasMore, more, query } from "./list";
+import { archive, hasMore, listed, more, query } from "./list";
 import { conversation } from "./state";
 
 /** Whether the list is shown over the chat, on narrow screens. */
@@ -24,7 +24,7 @@ export function Sidebar(): VNode {
   useEffect(() => {
     if (open.value) close.current?.focus();
   }, [open.value]);
-  const shown = conversations.value;
+  const shown = listed.value;
   return (
     <div
       class={open.value ? "side open" : "side"}

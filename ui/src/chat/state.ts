@@ -81,7 +81,7 @@ export const status = signal("");
 export const opened = signal<{ reply: Reply; number: number } | null>(null);
 const older = signal<string | null>(null);
 /** The number of the newest item, null while it is not known. */
-let last: number | null = 0;
+export const last = signal<number | null>(0);
 /** All conversations that share a beginning with this one. */
 export const family = signal<readonly Branch[]>([]);
 
@@ -110,7 +110,7 @@ export function clear(): void {
   older.value = null;
   opened.value = null;
   family.value = [];
-  last = 0;
+  last.value = 0;
   state.value = "ready";
 }
 
@@ -126,7 +126,7 @@ export async function show(id: string): Promise<void> {
     kept.value = found.headrace.model;
     messages.value = read(page.data, page.has_more);
     const newest = page.data[0];
-    last = newest ? (newest.headrace?.number ?? null) : 0;
+    last.value = newest ? (newest.headrace?.number ?? null) : 0;
     older.value = page.has_more ? page.last_id : null;
     state.value = "ready";
     // Without these the conversation is shown all the same.
@@ -210,8 +210,8 @@ export function newReply(question: string, model: string, training: boolean | nu
 }
 
 export function newQuestion(text: string, files: readonly Attached[]): Question {
-  const after = last;
-  last = null;
+  const after = last.peek();
+  last.value = null;
   return { kind: "question", key: newKey(), text, files, item: signal<string | null>(null), after };
 }
 

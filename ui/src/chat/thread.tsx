@@ -7,9 +7,10 @@ import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { chosen } from "../api/models";
 import { t } from "../i18n";
 import { Icon } from "../icons";
+import { Versions } from "./branches";
 import { ask, reconnecting, running } from "./ask";
 import { MessageView } from "./message";
-import { conversation, drawn, earlier, hasEarlier, hasLater, later, messages, show, state, toEnd } from "./state";
+import { conversation, drawn, earlier, hasEarlier, hasLater, last, later, messages, show, state, toEnd } from "./state";
 
 const NEAR = 48;
 /** What is held in place while messages grow: the newest question, the end, or nothing once the reader looks elsewhere. */
@@ -86,6 +87,7 @@ export function Thread(): VNode {
         {state.value === "failed" && <Failed />}
         {state.value === "ready" && !all.length && <Greeting />}
         {all.map((message) => <MessageView key={message.key} message={message} />)}
+        {!hasLater.value && <Versions after={last.value} />}
         {hasLater.value && <button type="button" class="quiet" onClick={later}>{t("later")}</button>}
         {reconnecting.value && <p class="hint centre" role="alert">{t("reconnecting")}</p>}
       </div>

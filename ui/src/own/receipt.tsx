@@ -1,7 +1,7 @@
 // The receipt of a deletion: what, how many, when, and where an auditor finds it.
 
 import type { VNode } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useId, useState } from "preact/hooks";
 import { type Deletion, get } from "../api/deletions";
 import { described } from "../described";
 import { language, t } from "../i18n";
@@ -27,12 +27,13 @@ export function ReceiptView({ of }: { of: Deletion }): VNode {
 export function Receipt({ id }: { id: string }): VNode {
   const [found, setFound] = useState<Deletion | null>(null);
   const [error, setError] = useState("");
+  const heading = useId();
   useEffect(() => {
     get(id).then(setFound, (failed) => setError(t("noReceipt", { reason: described(failed) })));
   }, [id]);
   return (
-    <section aria-labelledby="receipt" aria-live="polite">
-      <h3 id="receipt">{t("receipt")}</h3>
+    <section aria-labelledby={heading} aria-live="polite">
+      <h3 id={heading}>{t("receipt")}</h3>
       {found && <ReceiptView of={found} />}
       {error && <p class="error" role="alert">{error}</p>}
       {!found && !error && <p class="hint">{t("loading")}</p>}
