@@ -137,3 +137,9 @@ test("marks stand where sentences end, and never change what is shown", () => {
     assert.equal(paragraph.tokens[0].raw, emphasis);
   }
 });
+
+test("only two tildes strike a text through", () => {
+  const struck = (text) => JSON.stringify(parse(text)).includes('"del"');
+  for (const text of ["H~2~O", "~one~", "about ~5 to ~6", "a ~~b", "~~a~", "~a~~"]) assert.equal(struck(text), false, text);
+  for (const text of ["~~x~~", "a ~~b c~~ d", "H~2~O is ~~not~~ water"]) assert.equal(struck(text), true, text);
+});

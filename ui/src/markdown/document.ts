@@ -24,17 +24,22 @@ const FREE = 20_000;
 const OPEN_BLOCKS = 2;
 /** Nesting beyond what people write, and fences on which the lexer takes quadratic time. */
 const HOSTILE = /^(?:[ \t]*>){24}|^[ \t]{96}|^(?:[ \t]*(?:[-+*]|\d{1,9}[.)])[ \t]+){24}|[`~]{200}/m;
-class BlockTokenizer extends Tokenizer {
+class PageTokenizer extends Tokenizer {
   /** A heading of several lines that dashes make ends before a formula, as a paragraph does. */
   override lheading(text: string): Tokens.Heading | undefined {
     const formula = formulaBlockIn(text);
     return super.lheading(formula < 0 ? text : text.slice(0, formula));
   }
+
+  /** One tilde is no sign of deletion: `H~2~O` is water, and `~5` about five. */
+  override del(src: string, masked: string, before?: string): Tokens.Del | undefined {
+    return src.startsWith("~~") ? super.del(src, masked, before) : undefined;
+  }
 }
 
 const OPTIONS: MarkedOptions = {
   gfm: true,
-  tokenizer: new BlockTokenizer(),
+  tokenizer: new PageTokenizer(),
   extensions: {
     renderers: {},
     childTokens: {},
