@@ -151,3 +151,5 @@ def test_ratings_are_shown_after_a_reload_and_consent_is_asked_only_where_it_cou
         shown.answered(3)
         shown.click("[aria-label='Bad answer']")
         shown.there(".rating [type=checkbox]")
+        [rated] = world.http.get("/v1/feedback").json()["data"]
+        world.http.delete(f"/v1/feedback/{rated['id']}").raise_for_status()
