@@ -47,7 +47,6 @@ OPTIONS = (
     "--disable-dev-shm-usage",
     "--disable-gpu",
     "--disable-background-networking",
-    "--hide-scrollbars",
     "--font-render-hinting=none",
     "--force-color-profile=srgb",
     "--remote-debugging-port=0",

@@ -199,6 +199,7 @@ def test_an_answer_goes_on_while_nobody_looks(world: World) -> None:
 
 def test_an_engine_that_breaks_off_is_said_and_asked_again(world: World) -> None:
     world.engine.says["Break"] = "broken " * 60
+    world.engine.half.clear()
     world.engine.cut = True
     try:
         with world.page() as shown:

@@ -110,7 +110,7 @@ export function ConversationDialog({ conversation, close, share }: Props): VNode
             <button type="button" onClick={() => set({ archived: !headrace.archived })}>
               {t(headrace.archived ? "unarchive" : "toArchive")}
             </button>
-            <button type="button" class="danger" onClick={() => setSure(true)}>{t("delete")}</button>
+            <button type="button" class="risky" onClick={() => setSure(true)}>{t("delete")}</button>
           </p>
         </form>
       )}

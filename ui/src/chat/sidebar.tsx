@@ -26,60 +26,62 @@ export function Sidebar(): VNode {
   }, [open.value]);
   const shown = listed.value;
   return (
-    <div
-      class={open.value ? "side open" : "side"}
-      aria-label={t("conversations")}
-      role={open.value ? "dialog" : "navigation"}
-      aria-modal={open.value || undefined}
-    >
-      <div class="side-head">
-        <Mark />
-        <span class="name">Headrace</span>
+    <>
+      <div
+        class={open.value ? "side open" : "side"}
+        aria-label={t("conversations")}
+        role={open.value ? "dialog" : "navigation"}
+        aria-modal={open.value || undefined}
+      >
+        <div class="side-head">
+          <Mark />
+          <span class="name">Headrace</span>
+          <button
+            ref={close}
+            type="button"
+            class="icon narrow end"
+            aria-label={t("closeConversations")}
+            onClick={() => {
+              open.value = false;
+            }}
+          >
+            <Icon name="close" />
+          </button>
+        </div>
+        <a class="new" href="/" onClick={chosen}>
+          <Icon name="plus" />
+          {t("newChat")}
+        </a>
+        <input
+          type="search"
+          aria-label={t("search")}
+          placeholder={t("search")}
+          dir="auto"
+          maxLength={256}
+          value={query.value}
+          onInput={(event) => {
+            query.value = event.currentTarget.value;
+          }}
+        />
+        {shown?.length ? <ul>{shown.map((each) => <Entry key={each.id} conversation={each} />)}</ul> : null}
+        {shown?.length === 0 && <p class="hint">{t(query.value ? "nothingFound" : archive.value ? "nothingArchived" : "noConversations")}</p>}
+        {hasMore.value && <button type="button" class="quiet" onClick={more}>{t("moreConversations")}</button>}
         <button
-          ref={close}
           type="button"
-          class="icon narrow end"
-          aria-label={t("closeConversations")}
+          class="quiet foot"
+          aria-pressed={archive.value}
           onClick={() => {
-            open.value = false;
+            archive.value = !archive.value;
           }}
         >
-          <Icon name="close" />
+          {t("archive")}
         </button>
       </div>
-      <a class="new" href="/" onClick={chosen}>
-        <Icon name="plus" />
-        {t("newChat")}
-      </a>
-      <input
-        type="search"
-        aria-label={t("search")}
-        placeholder={t("search")}
-        dir="auto"
-        maxLength={256}
-        value={query.value}
-        onInput={(event) => {
-          query.value = event.currentTarget.value;
-        }}
-      />
-      {shown?.length ? <ul>{shown.map((each) => <Entry key={each.id} conversation={each} />)}</ul> : null}
-      {shown?.length === 0 && <p class="hint">{t(query.value || archive.value ? "nothing" : "noConversations")}</p>}
-      {hasMore.value && <button type="button" class="quiet" onClick={more}>{t("moreConversations")}</button>}
-      <button
-        type="button"
-        class="quiet foot"
-        aria-pressed={archive.value}
-        onClick={() => {
-          archive.value = !archive.value;
-        }}
-      >
-        {t("archive")}
-      </button>
       {edited.value && (
         <ConversationDialog key={edited.value.id} conversation={edited.value} close={closeDialog} share={share} />
       )}
       {shared.value && <ShareDialog conversation={shared.value} close={closeShare} />}
-    </div>
+    </>
   );
 }
 
@@ -109,11 +111,10 @@ function Entry({ conversation: each }: { conversation: Conversation }): VNode {
       <a
         href={`/c/${each.id}`}
         onClick={chosen}
-        dir="auto"
         title={title}
         aria-current={conversation.value === each.id ? "page" : undefined}
       >
-        {title}
+        <bdi>{title}</bdi>
       </a>
       {each.headrace.pinned && <Icon name="pin" />}
       <button

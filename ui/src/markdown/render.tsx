@@ -14,6 +14,9 @@ import { webAddress } from "./url";
 /** Opens the source with this number. */
 export type OpenSource = (number: number) => void;
 
+/** A longer one may need more than one line itself. */
+const LAST_WORD = /(?<!\S)\S{1,24}$/;
+
 interface Shown {
   block: Block;
   open?: OpenSource | undefined;
@@ -185,10 +188,29 @@ export function UnsupportedSign(): VNode {
   return <span class="unsupported" role="img" aria-label={t("unsupported")} title={t("unsupported")}>?</span>;
 }
 
+/** A text with its marks. A mark stays on the line of the word before it. */
 function leaf(text: string, open?: OpenSource): ComponentChildren {
-  return marks(text).map((part) => {
-    return typeof part === "string" ? decoded(part) : mark(part, open);
-  });
+  const parts = marks(text);
+  const result: ComponentChildren[] = [];
+  for (let at = 0; at < parts.length; ) {
+    const part = parts[at] as string | number;
+    at += 1;
+    if (typeof part === "number") {
+      result.push(mark(part, open));
+      continue;
+    }
+    const word = at < parts.length ? (LAST_WORD.exec(part)?.[0] ?? "") : "";
+    result.push(decoded(part.slice(0, part.length - word.length)));
+    if (!word) continue;
+    const following: ComponentChildren[] = [];
+    // Empty texts stand between marks that follow each other.
+    for (; typeof parts[at] === "number" || (parts[at] === "" && at + 1 < parts.length); at += 1) {
+      const next = parts[at];
+      if (typeof next === "number") following.push(mark(next, open));
+    }
+    result.push(<span class="cited">{decoded(word)}{following}</span>);
+  }
+  return result;
 }
 
 function mark(number: number, open?: OpenSource): VNode {
