@@ -322,7 +322,12 @@ def test_files_that_cannot_be_read_are_refused(world: World) -> None:
         ({"file_id": "file_none"}, None, 404, "There is no such file."),
         ({}, None, 400, "A file needs file_id or file_data."),
         ({"file_data": "YQ="}, None, 400, "file_data is not base64."),
-        ({"file_data": in_data(b"MZ"), "filename": "a.exe"}, None, 400, "A file cannot be read: files of the type .exe"),
+        (
+            {"file_data": in_data(b"MZ"), "filename": "a.exe"},
+            None,
+            400,
+            "A file cannot be read: files of the type .exe",
+        ),
         ({"file_data": in_data(b"long " * 399)}, None, 200, ""),
         ({"file_data": in_data(b"long " * 210)}, None, 400, "The files have 2,"),
     ]
