@@ -180,7 +180,7 @@ $(RUN):
 	@echo "$(VENV): creating the environment with pip and uv" >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	@$(BIN)/python -m tools.environment $(RUNS)
+	@$(BIN)/python -m tools.environment $(RUNS) $(if $(filter up,$(MAKECMDGOALS)),--tool pulumi)
 	@pwd > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/headrace.pth"
 	@install -m 755 tools/headrace.sh $(BIN)/headrace
 	@rm -f $(VENV)/.runs-*

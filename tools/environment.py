@@ -1,7 +1,7 @@
 """Installs locked Python packages with uv: groups into the shared environment, or one group into its own environment.
 
 `python -m tools.environment GROUP ...` installs groups into the environment that runs it. It needs no package but uv,
-so that it can fill a new environment.
+so that it can fill a new environment. With `--tool pulumi` it obtains Pulumi at the same time.
 """
 
 import argparse
@@ -16,12 +16,13 @@ import sysconfig
 import tempfile
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from infra.nodes.machines import CLOUDS
 from tools import cache, package_index, progress, weights
+from tools.binaries import find
 from tools.report import ToolError, say
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -92,6 +93,28 @@ def install_groups(*groups: str) -> None:
         stamps[group].write_text("\n".join(_locked(group)))
     if missing:
         _compile(packages, ", ".join(missing), _digest(*(file for group in missing for file in _inputs(group))))
+
+
+@contextmanager
+def obtaining(*tools: str) -> Iterator[None]:
+    """Obtains those of the tools that are missing in a process of its own, at the same time as the block runs.
+
+    It takes minutes to build one. Whoever needs it tries again if this fails, and then reports why.
+    """
+    missing = [kit.name for kit in find.kits_for(tools) if find.find(kit) is None]
+    if not missing:
+        yield
+        return
+    install_groups("infra")  # what downloads tools is in this group
+    command = [sys.executable, "-m", "tools", "ensure", *missing]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield
+            if process.poll() is None:
+                say(f"{', '.join(missing)}: the packages are installed, waiting for it")
+        except BaseException:
+            process.terminate()
+            raise
 
 
 def locked_environment(name: str) -> Path:
@@ -204,12 +227,15 @@ def _digest(*files: Path) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Installs the named groups."""
     parser = argparse.ArgumentParser(prog="python -m tools.environment", description=__doc__)
     parser.add_argument("group", nargs="+", choices=GROUPS)
+    parser.add_argument("--tool", action="append", default=[], help="a tool to obtain at the same time")
+    options = parser.parse_args(arguments)
     try:
-        install_groups(*parser.parse_args().group)
+        with obtaining(*options.tool):
+            install_groups(*options.group)
     except ToolError as e:
         say(f"error: {e}")
         return 1

@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import httpx
-
 from infra.programs import Archive, Kit
 from tools.report import INTERVAL_S, ToolError, say
 
@@ -37,6 +35,8 @@ class Download:
         Raises:
             ToolError: the download failed, the checksum differs, or the archive lacks a binary.
         """
+        import httpx  # kits are looked up before an environment has any package
+
         say(f"{self.kit.name}: downloading {self.version} from {self.archive.url}")
         file = folder / "archive.tar.gz"
         try:
@@ -55,6 +55,8 @@ class Download:
 
     def _fetch(self, file: Path) -> str:
         """Writes the archive to the file and returns its SHA-256."""
+        import httpx
+
         digest = hashlib.sha256()
         timeout = httpx.Timeout(self.read_timeout_s, connect=self.connect_timeout_s)
         start = reported = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tools import environment, package_index, progress, weights
+from tools.binaries import find
 from tools.environment import UvOutput
 from tools.report import ToolError
 
@@ -135,3 +137,41 @@ def test_progress_counts_what_uv_prints() -> None:
     for line in ("Downloading ray (75.6MiB)", "Downloading numpy (16.1MiB)", " Downloaded numpy", " + numpy==2.4.6"):
         output.add(line)
     assert str(output) == "1 of 2 large packages downloaded, last: Downloaded numpy"
+
+
+@pytest.fixture
+def bare_host(group: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host without tools; a program in place of Python writes down its arguments."""
+    group("# nothing to install\n", "infra")
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    program = tmp_path / "program"
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked.new\n/bin/mv {tmp_path}/asked.new {tmp_path}/asked\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("ran")
+def test_a_missing_tool_is_obtained_beside_the_packages(bare_host: Path) -> None:
+    with environment.obtaining("pulumi"):
+        pass
+    assert (bare_host / "asked").read_text() == "-m tools ensure pulumi\n"
+    with pytest.raises(ToolError, match="unknown tool pulum"), environment.obtaining("pulum"):
+        pass
+
+
+@pytest.mark.usefixtures("ran")
+def test_a_tool_that_is_there_is_not_obtained(bare_host: Path) -> None:
+    for name in find.kits_for(["pulumi"])[0].binaries:
+        (bare_host / "bin" / name).write_text("#!/bin/sh\necho 3.255.0\n")
+        (bare_host / "bin" / name).chmod(0o755)
+    with environment.obtaining("pulumi"):
+        pass
+    assert not (bare_host / "asked").exists()
+
+
+def test_a_new_environment_without_packages_can_be_filled() -> None:
+    """`-S` leaves out all packages."""
+    command = [sys.executable, "-S", "-c", "import tools.environment, tools.__main__"]
+    subprocess.run(command, cwd=environment.CHECKOUT, check=True, env={"PATH": os.defpath})
