@@ -33,6 +33,8 @@ class ListedModel:
     """Tokens of context, which all slots share."""
     slots: int = 2
     sha256: str = ""
+    grounded: bool = True
+    """Whether it answers from passages of documents better than quotes of these do, as far as it was measured."""
 
     @property
     def memory_bytes(self) -> int:
@@ -55,6 +57,19 @@ MODELS = (
         sha256="74a4da8c9fdbcd15bd1f6d01d621410d31c6fc00986f5eb687824e7b93d7a9db",
     ),
     ListedModel(
+        name="qwen2.5-coder-0.5b",
+        parameters="0.5B",
+        repository="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
+        file="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        licence="Apache-2.0",
+        approximate_bytes=491_400_064,
+        layers=24,
+        kv_heads=2,
+        head_dim=64,
+        sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        grounded=False,
+    ),
+    ListedModel(
         name="qwen2.5-1.5b",
         parameters="1.5B",
         repository="Qwen/Qwen2.5-1.5B-Instruct-GGUF",
@@ -67,18 +82,6 @@ MODELS = (
         sha256="6a1a2eb6d15622bf3c96857206351ba97e1af16c30d7a74ee38970e434e9407e",
     ),
     ListedModel(
-        name="qwen2.5-coder-0.5b",
-        parameters="0.5B",
-        repository="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
-        file="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
-        licence="Apache-2.0",
-        approximate_bytes=491_400_064,
-        layers=24,
-        kv_heads=2,
-        head_dim=64,
-        sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
-    ),
-    ListedModel(
         name="qwen2.5-coder-1.5b",
         parameters="1.5B",
         repository="Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
@@ -89,6 +92,7 @@ MODELS = (
         kv_heads=2,
         head_dim=128,
         sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        grounded=False,
     ),
     ListedModel(
         name="granite-3.3-2b",

@@ -131,16 +131,16 @@ def test_the_list_has_permissive_models_from_small_to_large() -> None:
     assert [m.memory_bytes for m in MODELS] == sorted(m.memory_bytes for m in MODELS)
     # 1.117 GB of weights, and 28 layers x 2 heads x 128 numbers of 2 bytes, twice, for 8192 tokens
     qwen = next(model for model in MODELS if model.name == "qwen2.5-1.5b")
-    assert qwen.memory_bytes == 1_117_000_000 + 234_881_024 + 400_000_000
+    assert qwen.memory_bytes == 1_117_320_736 + 234_881_024 + 400_000_000
 
 
 def test_the_list_says_what_fits() -> None:
-    limit = MODELS[1].memory_bytes
-    assert fitting(limit) == [MODELS[0].name, MODELS[1].name]
-    assert fitting(limit - 1) == [MODELS[0].name]
+    limit = MODELS[2].memory_bytes
+    assert fitting(limit) == [model.name for model in MODELS[:3]]
+    assert fitting(limit - 1) == [model.name for model in MODELS[:2]]
     lines = table(limit).splitlines()
-    assert lines[2].split() == ["qwen2.5-1.5b", "1.5B", "1.1", "GB", "1.8", "GB", "Apache-2.0", "yes"]
-    assert lines[3].endswith("no")
+    assert lines[3].split() == ["qwen2.5-1.5b", "1.5B", "1.1", "GB", "1.8", "GB", "Apache-2.0", "yes"]
+    assert lines[4].endswith("no")
     assert "A model may use 1.8 GB here." in lines[-2]
     assert "A model may use 0.0 GB here." in table(-5e9)
 
@@ -165,7 +165,7 @@ def test_too_little_memory_names_what_fits(home: Path, monkeypatch: pytest.Monke
         check(Workspace("mine", {}), Request("granite-3.3-8b", "", ""))
     assert str(raised.value) == (
         "granite-3.3-8b needs 6.7 GB of memory beside the rest of the stack, and 2.0 GB are left; what fits:"
-        " qwen2.5-0.5b, qwen2.5-1.5b"
+        " qwen2.5-0.5b, qwen2.5-coder-0.5b, qwen2.5-1.5b, qwen2.5-coder-1.5b"
     )
     assert check(Workspace("mine", {}), Request("qwen2.5-1.5b", "", ""))
 
