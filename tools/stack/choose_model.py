@@ -154,6 +154,7 @@ def _listed(name: str, environment: Mapping[str, str]) -> dict[str, Any]:
         "slots": model.slots,
         "threads": psutil.cpu_count(logical=False) or 1,
         "memory_bytes": model.memory_bytes,
+        "grounded": model.grounded,
     }
 
 

@@ -33,6 +33,8 @@ class ListedModel:
     """Tokens of context, which all slots share."""
     slots: int = 2
     sha256: str = ""
+    grounded: bool = True
+    """Whether it answers from passages of documents better than quotes of these do, as far as it was measured."""
 
     @property
     def memory_bytes(self) -> int:
@@ -65,6 +67,7 @@ MODELS = (
         kv_heads=2,
         head_dim=64,
         sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        grounded=False,
     ),
     ListedModel(
         name="qwen2.5-1.5b",
@@ -89,6 +92,7 @@ MODELS = (
         kv_heads=2,
         head_dim=128,
         sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        grounded=False,
     ),
     ListedModel(
         name="granite-3.3-2b",

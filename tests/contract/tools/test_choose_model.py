@@ -82,6 +82,10 @@ def test_a_listed_model_is_in_the_settings_that_pulumi_reads(
     assert chosen.sha256 is not None
     assert (chosen.name, chosen.context, chosen.slots, chosen.memory_bytes) == ("llama", 2048, 1, model.memory_bytes)
     assert [a.model for a in config.assistants] == ["llama"]
+    assert chosen.answers_from_passages
+    monkeypatch.setattr(choose_model, "MODELS", (replace(model, grounded=False),))
+    ask(stack, "llama")
+    assert not load(stack.settings(), frozenset(), "/secrets").config.models[0].answers_from_passages
     ask(stack, "default")
     assert [m.name for m in load(stack.settings(), frozenset(), "/secrets").config.models] == ["smollm2"]
 
