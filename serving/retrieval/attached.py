@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.config import Assistant
+from serving.core.places import SharedPlaces
 from serving.core.ttl_cache import TtlCache
 from serving.retrieval.chunk import ChunkSettings, chunk
 from serving.retrieval.chunk_table import IndexedFile
@@ -39,7 +40,10 @@ EMBEDDED = 64
 If the files have more, these are the ones with the best words.
 """
 
-KEPT = 32
+AT_ONCE = 2
+"""Number of questions whose files are searched at once: new files take seconds of a processor that others need too."""
+
+KEPT = 16
 KEPT_S = 600.0
 """Number of indexes that are kept, and seconds since they were made."""
 
@@ -65,6 +69,7 @@ class AttachedSearch:
         self._files: TtlCache[_Files] = TtlCache(KEPT_S, KEPT)
         self._vectors: TtlCache[NDArray[np.float32]] = TtlCache(KEPT_S, VECTORS)
         self._lock = threading.Lock()
+        self._places = SharedPlaces(AT_ONCE, each=AT_ONCE)
 
     async def passages(
         self, tenant: str, assistant: Assistant, question: str, files: Sequence[AttachedDocument], before: str
@@ -76,12 +81,13 @@ class AttachedSearch:
         texts = [question, *([following(before, question)] if before else [])]
         embedder = await asyncio.to_thread(lambda: self._embedders.default)
         vectors = await embedder.embed(texts, "query")
-        found = [
-            await asyncio.to_thread(self.search, tenant, files, text, vector)
-            for text, vector in zip(texts, vectors, strict=True)
-        ]
-        hits = fuse_follow_up(*found) if before else found[0]
-        best = await asyncio.to_thread(self._excerpts, question, texts, hits, assistant)
+        async with self._places.place(tenant):
+            found = [
+                await asyncio.to_thread(self.search, tenant, files, text, vector)
+                for text, vector in zip(texts, vectors, strict=True)
+            ]
+            hits = fuse_follow_up(*found) if before else found[0]
+            best = await asyncio.to_thread(self._excerpts, question, texts, hits, assistant)
         documents = {file.id: file.document for file in files}
         paged = (part for hit in best for part in _by_page(hit, documents[hit.chunk_id.rpartition(":")[0]]))
         return [replace(hit, title=hit.file_name) for hit in paged]

@@ -15,6 +15,7 @@ from serving.assistants.items import Message as Shown
 from serving.assistants.spotlight import without_marks
 from serving.config import Limits
 from serving.core.confine import Unconfined
+from serving.core.places import SharedPlaces
 from serving.core.principal import Principal
 from serving.core.ttl_cache import TtlCache
 from serving.protocol.errors import forbidden, invalid, not_found, unavailable
@@ -30,7 +31,7 @@ MAX_FILES = 16
 """Maximum number of files of one request: each is parsed in its own process."""
 
 AT_ONCE = 2
-"""Number of files that are parsed at once: others wait, and only their requests with them."""
+"""Number of files that are parsed at once: others wait, fairly between tenants, and only their requests with them."""
 
 CPU_S = 20
 WALL_S = 40.0
@@ -60,7 +61,7 @@ class AttachedFiles:
         self._blobs = blobs
         self._limits = ParserLimits(cpu_s=CPU_S, wall_s=WALL_S, bounds=ChunkBounds(characters=limits.characters))
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="attached")
-        self._reading = asyncio.Semaphore(AT_ONCE)
+        self._reading = SharedPlaces(AT_ONCE, each=AT_ONCE)
         self._known: TtlCache[tuple[str, Document]] = TtlCache(KEPT_S, KEPT)
         self.characters = limits.characters
         """Maximum number of characters of all files of one request, and of those of earlier turns beside them."""
@@ -81,7 +82,7 @@ class AttachedFiles:
         known = self._known.get(key.digest())
         if known is None:
             # The content is read inside the limit, so that waiting requests hold none.
-            async with self._reading:
+            async with self._reading.place(caller.tenant):
                 if (known := self._known.get(key.digest())) is None:
                     if row is not None:
                         data = await self._stored(caller, row.id, field)
@@ -93,13 +94,13 @@ class AttachedFiles:
 
     async def document(self, caller: Principal, file: File) -> str:
         """Returns the text of a stored file that the caller may read; raises `ApiError`."""
-        async with self._reading:
+        async with self._reading.place(caller.tenant):
             data = await self._stored(caller, file.id, "file_id")
             return (await self._parsed(file.filename, data, "file_id", self._limits)).text
 
     async def indexed(self, caller: Principal, file: File) -> Document:
         """Like `document`, with its blocks, and as large as what is indexed may be."""
-        async with self._reading:
+        async with self._reading.place(caller.tenant):
             data = await self._stored(caller, file.id, "file_id")
             return await self._parsed(file.filename, data, "file_id", INDEXED)
 
