@@ -26,14 +26,6 @@ def test_up_ends_with_a_cited_answer(stack):
     assert re.search(r"^  \[1\] \S+\.md: \S", question, re.MULTILINE), stack.printed[-2000:]
 
 
-def test_a_new_stack_answers_before_it_is_complete(stack):
-    before, _, after = stack.printed.partition("\n> ")
-    assert "Knowledge knowledge-docs created" in before
-    assert "Process prometheus" not in before
-    assert "Process prometheus created" in after
-    assert "The stack is complete" in after.partition("follow now")[2]
-
-
 def test_dashboards_are_served_without_grafana(stack):
     assert f"{stack.url}/admin/dashboards" in stack.run("outputs")
 

@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
 from serving.engines.weights.remote import Changed, Interrupted, Listing, RemoteFile, WeightsError
 from serving.store.objects import bucket
+from serving.store.objects.object_clients import connect
 
 PART = 16 << 20
 """Bytes of one request."""
@@ -76,7 +76,9 @@ class BucketFolder:
         location = _Location(self.source, endpoint, region or os.environ.get("AWS_REGION"), endpoint is not None)
         options = {**bucket.options(location), **_credentials(self.source.partition("://")[0], credentials)}
         with self._explained():
-            self._store = _connect(bucket.uri(location), options)
+            self._store = connect(
+                bucket.uri(location), options, connect_s=CONNECT_S, request_s=REQUEST_S, retry_s=REQUEST_S
+            )
 
     def list(self) -> Listing:
         with self._explained():
@@ -123,22 +125,6 @@ class BucketFolder:
             if cause := next((cause for words, cause in _CAUSES if re.search(words, text)), None):
                 raise WeightsError(f"{self.source}: {cause.format(self._advice)}") from None
             raise Interrupted(f"{self.source} cannot be read: {text[:300]}") from None
-
-
-def _connect(uri: str, options: dict[str, str]) -> Any:
-    from obstore.store import from_url
-
-    config = {name: value for name, value in options.items() if name != "allow_http"}
-    return from_url(
-        uri,
-        config=cast(Any, config),
-        client_options={
-            "allow_http": "allow_http" in options,
-            "connect_timeout": timedelta(seconds=CONNECT_S),
-            "timeout": timedelta(seconds=REQUEST_S),
-        },
-        retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=REQUEST_S)},
-    )
 
 
 def _tag(meta: dict[str, Any]) -> str:

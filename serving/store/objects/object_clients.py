@@ -88,24 +88,28 @@ class Arrow:
             raise OSError(f"AWS Error NO_SUCH_BUCKET: {bucket}")
 
 
+def connect(uri: str, options: Mapping[str, str], *, connect_s: float, request_s: float, retry_s: float) -> Any:
+    """Returns a store of object_store, whose `options` are those of LanceDB too. Raises obstore's errors."""
+    from obstore.store import from_url
+
+    return from_url(
+        uri,
+        config=cast(Any, {name: value for name, value in options.items() if name != "allow_http"}),
+        client_options={
+            "allow_http": "allow_http" in options,
+            "connect_timeout": timedelta(seconds=connect_s),
+            "timeout": timedelta(seconds=request_s),
+        },
+        retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=retry_s)},
+    )
+
+
 class ObjectStore:
     """Google's and Azure's object stores; `options` are those of object_store and LanceDB."""
 
     def __init__(self, uri: str, options: Mapping[str, str]) -> None:
-        from obstore.store import from_url
-
-        config = {name: value for name, value in options.items() if name != "allow_http"}
         with _os_errors():
-            self._store: Any = from_url(
-                uri,
-                config=cast(Any, config),
-                client_options={
-                    "allow_http": "allow_http" in options,
-                    "connect_timeout": timedelta(seconds=CONNECT_S),
-                    "timeout": timedelta(seconds=REQUEST_S),
-                },
-                retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=RETRY_S)},
-            )
+            self._store = connect(uri, options, connect_s=CONNECT_S, request_s=REQUEST_S, retry_s=RETRY_S)
 
     def open(self, name: str) -> BinaryIO:
         import obstore

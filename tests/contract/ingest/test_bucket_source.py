@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from serving.ingest.api import IngestError
 from serving.ingest.bucket import BucketSource
 from serving.store.objects import data
 from tests.contract.ingest.stack import Stack, as_user, found
+from tests.servers.listening import listening
 from tests.servers.object_stores import S3, ObjectStore
 from tests.wait import eventually
 
@@ -216,15 +216,8 @@ def server(second: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=made.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{made.server_port}"
-    finally:
-        made.shutdown()
-        made.server_close()
-        thread.join()
+    with listening(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def forbidden(request: BaseHTTPRequestHandler) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from serving.ingest.api import IngestError
 from serving.ingest.collection import IngestRefused
 from serving.ingest.repository import RepositorySource
 from tests.contract.ingest.stack import Stack, found
+from tests.servers.listening import listening
 
 
 class Repository:
@@ -97,15 +97,8 @@ def served(repository: Repository) -> Iterator[str]:
 
         do_POST = do_GET
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"git+http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(Handler) as port:
+        yield f"git+http://127.0.0.1:{port}"
 
 
 def test_a_commit_is_fetched_by_http(repository: Repository) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.servers.listening import listening
 
 Misbehaviour = Callable[[BaseHTTPRequestHandler], None]
 
@@ -84,15 +85,6 @@ def web_site() -> Iterator[WebSite]:
             except ConnectionError:  # the client had read enough
                 self.close_connection = True
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.block_on_close = False
-    site = WebSite(server.server_port)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with listening(Handler) as port:
+        site = WebSite(port)
         yield site
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
