@@ -149,8 +149,8 @@ class LlamaCppModel(RayServeModel):
         default=512,
         ge=1,
         le=1_048_576,
-        description="maximum number of tokens of a chat's answer where neither the request nor the assistant says it; "
-        "null: what the context holds",
+        description="maximum number of tokens of a chat's answer where neither the request nor the assistant says it, "
+        "and no tools or response_format need it whole; null: what the context holds",
     )
     repeat_penalty: float = Field(
         default=1.1,

@@ -27,8 +27,10 @@ from serving.core.principal import Principal
 from serving.store.objects.live_adapters import LiveAdapter
 from serving.store.prompts.records import PromptVersion
 
-_SAMPLES_ITSELF = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "tools", "response_format")
-"""Fields of a request that sets how to sample, or whose answer repeats what its format needs."""
+_EXACT = ("tools", "response_format")
+"""Fields of a request whose answer is for a program: cut, or without the repetitions of its format, it is no use."""
+_SAMPLES_ITSELF = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+"""Fields of a request that sets how to sample."""
 
 DEFAULT_OBJECTIVES = Objectives()
 """Of models that have none of their own."""
@@ -44,7 +46,9 @@ class AnswerDefaults:
     repeat_penalty: float
 
     def complete(self, document: dict[str, Any]) -> None:
-        """Adds the defaults to an engine's request for a chat."""
+        """Adds the defaults to an engine's request for a chat, whose answer is for a person."""
+        if not document.keys().isdisjoint(_EXACT):
+            return
         if self.answer_tokens is not None:
             document.setdefault("max_tokens", self.answer_tokens)
         if self.repeat_penalty != 1 and document.keys().isdisjoint(_SAMPLES_ITSELF):

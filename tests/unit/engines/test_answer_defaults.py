@@ -28,7 +28,8 @@ def route(**more: Any) -> Route:
         ({"max_tokens": 2000}, {"repeat_penalty": 1.1}),
         ({"temperature": 0}, {"max_tokens": 512}),
         ({"frequency_penalty": 0.0}, {"max_tokens": 512}),
-        ({"tools": [{}], "max_tokens": 9}, {}),
+        ({"tools": [{}]}, {}),
+        ({"response_format": {"type": "json_object"}}, {}),
     ],
 )
 def test_only_what_a_request_leaves_open_is_set(asked: dict[str, Any], added: dict[str, Any]) -> None:
